@@ -17,6 +17,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import struct
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -59,6 +61,28 @@ class SigningKey:
     def sign(self, signed: bytes) -> bytes:
         """The 64-byte signature over `signed`."""
         return self._key.sign(signed)
+
+    def sign_message(self, topic: str, message: bytes) -> bytes:
+        """The signature over `message` on `topic` (below the root)."""
+        return self.sign(signed_bytes(topic, message))
+
+
+class Signer(Protocol):
+    """What a message is sealed with."""
+
+    public_key: bytes
+
+    def sign_message(self, topic: str, message: bytes) -> bytes:
+        """64 bytes that vouch for `message` on `topic` (below the root)."""
+        ...
+
+
+Check: TypeAlias = Callable[[bytes, bytes, str, bytes], None]  # public key, signature, topic, message; raises WireError
+
+
+def check_signature(public_key: bytes, signature: bytes, topic: str, message: bytes) -> None:
+    """Raise `WireError("bad-signature")` unless `signature` is by `public_key`, over `message` on `topic`."""
+    verify(public_key, signature, signed_bytes(topic, message))
 
 
 def verify(public_key: bytes, signature: bytes, signed: bytes) -> None:

@@ -21,12 +21,34 @@ from grapevine_tasks.layout import ModelLayout
 REACHED = {"krum": 0.5, "chisme": 0.75, "cos-sim-dfl": 0.8, "cfl": 0.75, "flic": 0.75}
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - {"follow-server"}))
 def test_members_learn_together_by_every_strategy(strategy: str) -> None:
     group = crowd(strategy=strategy)
     group.world.run(15)
     assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > REACHED.get(strategy, 0.92)
     assert all(not set(member.dropped) for member in group.members)
+
+
+def test_who_follows_the_server_learns_by_it_and_alone_without() -> None:
+    group = crowd(strategy="follow-server", server_strategy="fedavg")
+    group.settings = replace(group.settings, server_heartbeat_s=0.25)  # as often as a round
+    group.world.run(8)
+    alone = np.mean(group.accuracy(since_s=group.world.now_s - 2))
+    group.start_server()
+    group.world.run(12)
+    assert alone < 0.5
+    assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > 0.9
+
+
+def test_every_round_can_be_sent_to_every_neighbour_and_to_nobody_else() -> None:
+    group = crowd(send_rate="every-round", num_members=4)
+    group.world.run(10)
+    learners = [member.core.tasks.learning[group.task] for member in group.members]
+    for learner in learners:
+        assert learner.model.version > 30
+        assert 3 * (learner.model.version - 2) <= learner.num_sent <= 3 * learner.model.version
+        assert learner.merging.shares.keys() == {member.peer for member in group.members}
+    assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > 0.92
 
 
 @pytest.mark.parametrize("strategy", SERVER_STRATEGIES)

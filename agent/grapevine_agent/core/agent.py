@@ -71,14 +71,21 @@ class AgentCore:
                 continue  # it ran out while we were away
         self._started = True
         subscriptions = [
-            topics.every_peer("announcement"),
-            topics.every_peer("state"),
+            *self._presence(),
             topics.every_task("manifest"),
             topics.every_task("review"),
             topics.every_task("server"),
             topics.inbox_of(self.settings.peer),
         ]
         return [*(fx.Subscribe(filter=each) for each in subscriptions), *self._judge_all(now)]
+
+    def _presence(self) -> list[str]:
+        """The filters that tell who is there: everybody, or the neighbours that the owner named."""
+        neighbours = self.settings.neighbours
+        if neighbours is None:
+            return [topics.every_peer("announcement"), topics.every_peer("state")]
+        ours = sorted({*neighbours, *self.settings.trusted_servers, self.settings.peer})
+        return [PeerTopic(peer, leaf).below_root() for peer in ours for leaf in ("announcement", "state")]
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""

@@ -4,6 +4,9 @@ Sends are a Poisson process (Algorithm 1 of the scale-robust paper: exponential 
 rate λ_i), targets are uniform over the live members that can be reached. By that paper's Theorem 1
 staleness stays bounded as the number n of members grows if each one's rate grows as log n, which is
 the default policy.
+
+`every-round` is for the synchronous baselines, and for papers that work so: no clock runs, and what
+a round has made is sent to every neighbour at its end.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+EVERY_ROUND = "every-round"
 SEND_RATE_POLICIES: dict[str, Callable[[int], float]] = {
     "constant": lambda _n: 1.0,
     "log-log-n": lambda n: max(1.0, math.log(max(1.0, math.log(max(1, n))))),
     "log-n": lambda n: max(1.0, math.log(max(1, n))),
     "linear": lambda n: float(max(1, n)),
+    EVERY_ROUND: lambda n: float(max(0, n - 1)),
 }
 
 

@@ -28,7 +28,7 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
-from grapevine_agent.core.gossip import SendClock, send_rate, staleness_bound
+from grapevine_agent.core.gossip import EVERY_ROUND, SendClock, send_rate, staleness_bound
 from grapevine_agent.core.members import Members
 from grapevine_agent.core.merging import Merging
 from grapevine_agent.core.model_state import ModelState
@@ -84,6 +84,8 @@ class Learning:
             servers=self.servers,
             started=self.started,
             rng=self.rng,
+            max_share=self.settings.max_share,
+            max_pending=self.settings.max_pending,
         )
         needs_base = self.merging.strategy.needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
         self.writer = UpdateWriter(task=self.task, update_form="delta" if needs_base else plan.update_form)
@@ -147,7 +149,7 @@ class Learning:
             self.merging.merge_gathered(now)
         if self.training is None and not self.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
-        if self.clock.next_s == math.inf:
+        if self.clock.next_s == math.inf and not self._sends_every_round:
             self._arm(now)
         if self.clock.due(now.monotonic_s):
             effects += self._gossip(now)
@@ -168,7 +170,9 @@ class Learning:
 
     def _start_round(self, now: Moment) -> list[Effect]:
         model, plan = self.model, self.manifest.training
-        if model.round % self.manifest.merging.window_rounds == 0:
+        trains = not plan.num_rounds or model.version < plan.num_rounds
+        # When training is over every round is a window of its own: Delta Sum's convergence rounds.
+        if not trains or model.round % self.manifest.merging.window_rounds == 0:
             self.merging.end_window(now)
             if not self.merging.strategy.pairwise:
                 self.writer.open_window()
@@ -176,11 +180,13 @@ class Learning:
         model.release(self.manifest.merging.ema)
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + plan.round_interval_s
         effects: list[Effect] = []
-        if not plan.num_rounds or model.version < plan.num_rounds:
+        if trains:
             self.training = Train(
                 task=self.task, parameters=model.parameters, buffers=model.buffers, num_steps=plan.steps_per_round
             )
             effects.append(self.training)
+        elif self._sends_every_round:
+            effects += self._send_round(now)
         if model.round % self.settings.evaluate_every_rounds == 0:
             effects.append(
                 Evaluate(task=self.task, round=model.round, parameters=model.released, buffers=model.released_buffers)
@@ -219,9 +225,12 @@ class Learning:
         self.loss = result.loss
         self.energy_j += result.seconds * self.settings.limits.watts_training
         return [
-            self._send(peer)
-            for peer, link in self.servers.items()
-            if link.state == "reachable" and self.members.session_of(peer)
+            *(
+                self._send(peer)
+                for peer, link in self.servers.items()
+                if link.state == "reachable" and self.members.session_of(peer)
+            ),
+            *(self._send_round(now) if self._sends_every_round else ()),
         ]
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
@@ -279,6 +288,19 @@ class Learning:
         if target is None or self.model.version == 0:
             return []
         return [self._send(target)]
+
+    @property
+    def _sends_every_round(self) -> bool:
+        return self.manifest.merging.send_rate == EVERY_ROUND
+
+    def _send_round(self, now: Moment) -> list[Effect]:
+        """What this round has made, to every neighbour; to some of them while a server is reachable."""
+        targets = self._targets(now)
+        share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
+        if share < 1:
+            chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
+            targets = [targets[i] for i in sorted(chosen)]
+        return [self._send(peer) for peer in targets]
 
     def _send(self, receiver: str) -> Publish:
         self.num_sent += 1

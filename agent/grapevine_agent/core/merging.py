@@ -25,9 +25,7 @@ from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Contribution, ModelUpdate
 from grapevine_tasks.layout import ModelLayout
 
-MAX_SHARE = 0.5  # of a single peer in a merge: one voice does not outvote all the others
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
-MAX_PENDING = 64  # updates gathered between two merges
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,8 @@ class Merging:
     servers: Mapping[str, ServerLink]
     started: Moment
     rng: np.random.Generator
+    max_share: float = 0.5
+    max_pending: int = 64
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     server_version: int = 0  # of the server's model that was merged last
     num_merged: int = 0
@@ -61,7 +61,9 @@ class Merging:
         self.strategy = STRATEGIES[plan.strategy]
         self.claims = Claims(manifest=self.manifest, started=self.started)
         sums_deltas = self.strategy.needs_base
-        self.intake = Intake(layout=self.layout, keep_windows=sums_deltas, capacity=MAX_PENDING if sums_deltas else 8)
+        self.intake = Intake(
+            layout=self.layout, keep_windows=sums_deltas, capacity=self.max_pending if sums_deltas else 8
+        )
         self.clip = Clip(plan.clip)
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
@@ -85,7 +87,7 @@ class Merging:
             self._take(self._merge([voice]), contributions)
             return
         self._pending.pop(sender, None)
-        if len(self._pending) >= MAX_PENDING:
+        if len(self._pending) >= self.max_pending:
             self._pending.pop(next(iter(self._pending)))
         self._pending[sender] = _Pending(voice, contributions)
         if self._merges_early:
@@ -118,6 +120,7 @@ class Merging:
                     samples=self.model.samples,
                     kind="server",
                     source_weight=weight,
+                    seen=link.model.model_version == self.server_version,
                 )
             )
             contributions += link.model.contributions
@@ -144,7 +147,7 @@ class Merging:
             received=received,
             context=Context(
                 constants=self._constants,
-                max_share=MAX_SHARE,
+                max_share=self.max_share,
                 epoch=self.model.epoch,
                 experiences={**self.claims.experiences, self.peer: self.model.experience},
                 spans=self._spans,

@@ -56,6 +56,9 @@ class CoreSettings:
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
     data_kinds: tuple[str, ...] = ()
+    neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's
+    max_share: float = 0.5  # of a single peer in a merge: one voice does not outvote all the others
+    max_pending: int = 64  # updates gathered between two merges
     heartbeat_s: float = 10.0
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1

@@ -18,6 +18,7 @@ from grapevine_agent.merge import (
     delta_sum,
     doubly_weighted,
     fedavg,
+    follow_server,
     krum,
     median,
     random_mix,
@@ -39,6 +40,7 @@ STRATEGIES: dict[str, Strategy] = {
     "trimmed-mean": trimmed_mean.STRATEGY,
     "median": median.STRATEGY,
     "krum": krum.STRATEGY,
+    "follow-server": follow_server.STRATEGY,
 }
 
 __all__ = ["STRATEGIES", "Constant", "Context", "Merged", "Merger", "Strategy", "Voice"]

@@ -20,7 +20,8 @@ class Voice:
     `experience` samples processed (Chisme's μ), `samples` the size of the data set |D|. `base` is what
     the voice's delta is taken from: for an update, the first base of the sender's open window; for
     the local voice, the model before its last training. Without one the delta is zero.
-    `source_weight` is 1 for peers and for oneself, and ρ·h(τ) for a server's model.
+    `source_weight` is 1 for peers and for oneself, and ρ·h(τ) for a server's model. `seen`: this very
+    model of the server took part in an earlier merge.
     """
 
     peer: str
@@ -32,6 +33,7 @@ class Voice:
     base: Vector | None = None
     kind: Literal["peer", "server"] = "peer"
     source_weight: float = 1.0
+    seen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import psutil
 
-from grapevine_agent.core.merging import MAX_SHARE
+from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_lab.bench.figures import Figure, Target, bandwidth_share, figure
 from grapevine_proto.messages import Vector
@@ -89,7 +89,7 @@ def _copy_often(into: Vector, model: Vector) -> None:
 def _merge(name: str, voices: list[Voice]) -> Merged:
     local, *received = voices
     strategy = STRATEGIES[name]
-    context = Context(constants=strategy.with_defaults({}), max_share=MAX_SHARE)
+    context = Context(constants=strategy.with_defaults({}), max_share=CoreSettings.max_share)
     return strategy.merge(local=local, received=received, context=context)
 
 

@@ -17,7 +17,7 @@ LOSSES = ("cross-entropy", "mse")
 METRICS = ("accuracy", "mse")
 OPTIMISERS = ("sgd", "adam")
 UPDATE_FORMS = ("full", "delta")
-SEND_RATES = ("log-n", "log-log-n", "constant", "linear")
+SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
 EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 
 _KIND = re.compile(r"[a-z0-9-]{1,64}")

@@ -131,6 +131,7 @@ REFERENCES: dict[str, Callable[[Sequence[Voice]], Matrix]] = {
     "trimmed-mean": lambda voices: np.sort(stacked(voices), axis=0)[1:-1].mean(0),
     "median": lambda voices: np.median(stacked(voices), axis=0),
     "krum": krum,
+    "follow-server": lambda voices: stacked(voices)[0],  # none of them is a server
 }
 
 
