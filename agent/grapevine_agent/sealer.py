@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from grapevine_agent.core.effects import Publish
-from grapevine_agent.identity import Identity
-from grapevine_agent.store import Store
 from grapevine_proto.codec import seal
 from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
+from grapevine_proto.signing import Signer
 from grapevine_proto.topics import PeerTopic
+
+
+class KeyHolder(Protocol):
+    """Who speaks, as `Identity` says it."""
+
+    @property
+    def peer_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def key(self) -> Signer: ...  # noqa: D102
+
+
+class Numbers(Protocol):
+    """What `Store` remembers of sessions and sequences."""
+
+    def next_session(self, now_ms: int) -> int: ...  # noqa: D102
+
+    def next_sequence(self, topic: str, now_ms: int) -> int: ...  # noqa: D102
 
 
 class Sealer:
@@ -18,7 +37,7 @@ class Sealer:
     the clock alone.
     """
 
-    def __init__(self, identity: Identity, store: Store) -> None:
+    def __init__(self, identity: KeyHolder, store: Numbers) -> None:
         self._identity = identity
         self._store = store
         self.session = 0

@@ -164,12 +164,21 @@ class Table:
 
     def table(self, key: str, *, prefix: str = "") -> Table:
         """The table `[key]`, empty if it is not there; `prefix` opens it to the environment."""
+        value = self.mapping(key)
+        return Table(value, source=self._source, name=self._path(key), prefix=prefix, environ=self._environ)
+
+    def anything(self, key: str) -> object:
+        """Whatever TOML has under `key`, None where nothing is written: for what has a shape of its own."""
+        return self._look(key)
+
+    def mapping(self, key: str) -> Mapping[str, object]:
+        """The table `[key]` as it is, for whoever reads it in a way of their own; empty if it is not there."""
         value = self._look(key)
         if value is None:
-            value = {}
+            return {}
         if not isinstance(value, dict):
             raise self.error(key, f"must be a table; write [{self._path(key)}] on a line of its own")
-        return Table(value, source=self._source, name=self._path(key), prefix=prefix, environ=self._environ)
+        return value
 
     def tables(self, key: str) -> list[Table]:
         """The tables `[[key]]`, in their order."""

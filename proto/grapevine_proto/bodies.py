@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -122,16 +122,21 @@ def _bytes_of(vector: m.Vector | None) -> bytes:
     return b"" if vector is None else np.ascontiguousarray(vector, dtype="<f4").tobytes()
 
 
-def _contributions(wire: Iterable[pb.Contribution]) -> tuple[m.Contribution, ...]:
-    return _all(
-        wire,
-        lambda c: m.Contribution(peer=_id(c.peer, "contributor"), version=_count(c.version, "version")),
-        "contributors",
-    )
+def _contributions(wire: pb.Contributions) -> dict[str, int]:
+    peers, versions = list(wire.peers), list(wire.versions)
+    if len(peers) != len(versions):
+        raise WireError("malformed", f"{len(peers)} contributors with {len(versions)} versions")
+    if len(peers) > MAX_LIST:
+        raise WireError("out-of-range", f"{len(peers)} contributors, at most {MAX_LIST}")
+    if not all(map(is_id, peers)):
+        raise WireError("malformed", "a contributor is no peer id")
+    if max(versions, default=0) > MAX_CLAIM:
+        raise WireError("out-of-range", f"version {max(versions)}")
+    return dict(zip(peers, versions, strict=True))
 
 
-def _wire_contributions(contributions: Iterable[m.Contribution]) -> list[pb.Contribution]:
-    return [pb.Contribution(peer=c.peer, version=c.version) for c in contributions]
+def _wire_contributions(contributions: Mapping[str, int]) -> pb.Contributions:
+    return pb.Contributions(peers=contributions.keys(), versions=contributions.values())
 
 
 # --- records --------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ Two classes of messages, with different rules (see `records` and `replay`):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -93,14 +94,6 @@ class Heartbeat:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contribution:
-    """The newest version of a peer's own updates that a model contains."""
-
-    peer: str
-    version: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class ModelUpdate:
     """A member's model, for one other member (or a server) to merge.
 
@@ -121,7 +114,7 @@ class ModelUpdate:
     base_digest: bytes = b""
     server_version: int = 0
     buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
-    contributions: tuple[Contribution, ...] = ()
+    contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +126,7 @@ class ServerModel:
     age: int
     full: Vector
     buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
-    contributions: tuple[Contribution, ...] = ()
+    contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
     members: tuple[str, ...] = ()  # who it is for; empty: everybody
     cluster: int = 0  # cluster 0 is also for peers that no cluster names
 

@@ -18,6 +18,7 @@ import base64
 import hashlib
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidSignature
@@ -29,6 +30,7 @@ DOMAIN = b"grapevine/v1"
 PEER_ID_LENGTH = 20  # 100 bits of the key's hash: enough against a second key with the same id
 
 
+@lru_cache(maxsize=1 << 14)
 def peer_id_of(public_key: bytes) -> str:
     """The id of the peer that holds this Ed25519 public key (32 bytes): 20 characters of `[a-z2-7]`."""
     return base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii")[:PEER_ID_LENGTH].lower()

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from grapevine_proto.errors import ConfigError, WireError
@@ -87,6 +88,7 @@ def writer_of(topic: Topic) -> str:
     return topic.sender if isinstance(topic, InboxTopic) else topic.peer
 
 
+@lru_cache(maxsize=1 << 16)  # every contribution in every update names a peer
 def is_id(text: str) -> bool:
     """Whether `text` can be a level that names a peer or a task."""
     return _ID.fullmatch(text) is not None

@@ -168,17 +168,17 @@ class ModelUpdate(_message.Message):
     delta: bytes
     base_digest: bytes
     buffers: bytes
-    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    contributions: Contributions
     server_version: int
-    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., server_version: _Optional[int] = ...) -> None: ...
+    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ...) -> None: ...
 
-class Contribution(_message.Message):
-    __slots__ = ("peer", "version")
-    PEER_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    peer: str
-    version: int
-    def __init__(self, peer: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+class Contributions(_message.Message):
+    __slots__ = ("peers", "versions")
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    peers: _containers.RepeatedScalarFieldContainer[str]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, peers: _Optional[_Iterable[str]] = ..., versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ServerModel(_message.Message):
     __slots__ = ("task", "model_version", "age", "full", "buffers", "contributions", "members", "cluster")
@@ -195,10 +195,10 @@ class ServerModel(_message.Message):
     age: int
     full: bytes
     buffers: bytes
-    contributions: _containers.RepeatedCompositeFieldContainer[Contribution]
+    contributions: Contributions
     members: _containers.RepeatedScalarFieldContainer[str]
     cluster: int
-    def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Iterable[_Union[Contribution, _Mapping]]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ...) -> None: ...
+    def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares")

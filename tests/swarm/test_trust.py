@@ -12,7 +12,7 @@ from tests.swarm.world import EPOCH_MS
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.core.settings import ReviewPolicy
-from grapevine_proto.messages import Contribution, ModelUpdate, TaskPublication
+from grapevine_proto.messages import ModelUpdate, TaskPublication
 from grapevine_proto.topics import InboxTopic, TaskTopic
 
 
@@ -195,7 +195,7 @@ def test_a_recording_from_an_earlier_session_does_not_fit() -> None:
 def test_a_claim_about_many_contributors_does_not_make_a_peer_a_server() -> None:
     group = crowd(num_members=3)
     group.world.run(3)
-    crowd_of_ghosts = tuple(Contribution(peer=f"{number:020d}", version=9) for number in range(500))
+    crowd_of_ghosts = {f"{number:020d}": 9 for number in range(500)}
     send(group, 1, 0, contributions=crowd_of_ghosts)
     group.world.run(0.5)
     shares = group.members[0].core.tasks.learning[group.task].merging.shares

@@ -30,7 +30,7 @@ from grapevine_agent.merge.server.interface import (
     ServerUpdate,
 )
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Contribution, ModelUpdate, ServerAdvert, ServerModel
+from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -171,9 +171,7 @@ class Aggregator:
                         age=each.age,
                         full=each.parameters,
                         buffers=each.buffers,
-                        contributions=tuple(
-                            Contribution(peer=peer, version=self._versions.get(peer, 0)) for peer in each.contributors
-                        ),
+                        contributions={peer: self._versions.get(peer, 0) for peer in each.contributors},
                         members=each.members,
                         cluster=each.cluster,
                     ),

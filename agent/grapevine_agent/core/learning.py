@@ -276,15 +276,16 @@ class Learning:
             policy=plan.send_rate,
             sends_per_round=plan.sends_per_round,
             round_interval_s=self.manifest.training.round_interval_s,
-            num_members=1 + len(self._targets(now)),
+            num_members=1 + len(self.targets(now)),
         )
         return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
 
-    def _targets(self, now: Moment) -> list[str]:
+    def targets(self, now: Moment) -> list[str]:
+        """The members that gossip can reach now, sorted."""
         return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
 
     def _gossip(self, now: Moment) -> list[Effect]:
-        target = self.clock.pick(self._targets(now))
+        target = self.clock.pick(self.targets(now))
         if target is None or self.model.version == 0:
             return []
         return [self._send(target)]
@@ -295,7 +296,7 @@ class Learning:
 
     def _send_round(self, now: Moment) -> list[Effect]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
-        targets = self._targets(now)
+        targets = self.targets(now)
         share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
@@ -326,7 +327,7 @@ class Learning:
         """Mean staleness over the live members whose version is known, in versions."""
         known = {
             peer: self.members.peers[peer].versions[self.task]
-            for peer in self._targets(now)
+            for peer in self.targets(now)
             if self.task in self.members.peers[peer].versions
         }
         return self.model.mean_staleness(known)
@@ -334,7 +335,7 @@ class Learning:
     def staleness_bound(self, now: Moment) -> float:
         """Lemma 1's bound on the staleness at present rates, in versions."""
         return staleness_bound(
-            num_members=1 + len(self._targets(now)),
+            num_members=1 + len(self.targets(now)),
             update_rate=1.0 / self.manifest.training.round_interval_s,
             send_rate=self.send_rate(now),
         )

@@ -46,6 +46,8 @@ class Members:
     _rotate_at_s: float = -math.inf
     _presence_changed: bool = False
     _by_task: dict[str, set[str]] = field(default_factory=dict)
+    _all_heard_since_s: float = -math.inf  # nobody in the sample was silent for longer, when somebody last looked
+    _online_of_task: dict[str, list[str]] = field(default_factory=dict)  # sorted; made when it is asked for
 
     def _known(self, peer: str) -> Peer | None:
         if peer not in self.peers and len(self.peers) >= self.capacity:
@@ -58,6 +60,7 @@ class Members:
     def _forget(self, peer: str) -> None:
         for task in self.peers.pop(peer).announcement.tasks:
             self._by_task.get(task, set()).discard(peer)
+            self._online_of_task.pop(task, None)
 
     def hear_announcement(self, peer: str, announcement: PeerAnnouncement) -> None:
         """Who a peer says it is, and which tasks it is a member of."""
@@ -66,16 +69,21 @@ class Members:
             return
         for task in known.announcement.tasks:
             self._by_task.get(task, set()).discard(peer)
+            self._online_of_task.pop(task, None)
         known.announcement = announcement
         for task in announcement.tasks:
             self._by_task.setdefault(task, set()).add(peer)
+            self._online_of_task.pop(task, None)
 
     def hear_state(self, peer: str, state: PeerState, session: int, now_s: float) -> None:
         """Online or offline. An "online" that was retained may be old: the peer has a grace period to be heard."""
         known = self._known(peer)
         if known is None:
             return
-        self._presence_changed |= known.online != state.online
+        if known.online != state.online:
+            self._presence_changed = True
+            for task in known.announcement.tasks:
+                self._online_of_task.pop(task, None)
         known.online, known.session = state.online, max(known.session, session)
         known.last_heard_s = now_s
 
@@ -108,8 +116,21 @@ class Members:
         return now_s - max(known.last_heard_s, since_s) <= SILENT_HEARTBEATS * self.heartbeat_s
 
     def of_task(self, task: str, now_s: float) -> list[str]:
-        """Live members of a task, sorted: the neighbours that gossip about it can reach."""
-        return sorted(peer for peer in self._by_task.get(task, ()) if self.is_alive(peer, now_s))
+        """Live members of a task, sorted: the neighbours that gossip about it can reach.
+
+        Asked for at every send. Who is online changes seldom, and only the few that are in the sample can be silent.
+        """
+        online = self._online_of_task.get(task)
+        if online is None:
+            members = self._by_task.get(task, ())
+            online = self._online_of_task[task] = sorted(peer for peer in members if self.peers[peer].online)
+        limit_s = now_s - SILENT_HEARTBEATS * self.heartbeat_s
+        if self._all_heard_since_s < limit_s:
+            times = [max(self.peers[p].last_heard_s, s) for p, s in self.sampled_since_s.items() if p in self.peers]
+            self._all_heard_since_s = min(times, default=math.inf)
+        if self._all_heard_since_s >= limit_s:
+            return list(online)
+        return [peer for peer in online if self.is_alive(peer, now_s)]
 
     def num_alive(self, now_s: float) -> int:
         """How many peers can be counted on."""

@@ -22,7 +22,7 @@ from grapevine_agent.core.server_link import ServerLink
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.clip import Clip
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Contribution, ModelUpdate
+from grapevine_proto.messages import ModelUpdate
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
@@ -33,7 +33,7 @@ class _Pending:
     """An update that waits for the next merge."""
 
     voice: Voice
-    contributions: tuple[Contribution, ...]
+    contributions: Mapping[str, int]
 
 
 @dataclass(kw_only=True)
@@ -82,9 +82,9 @@ class Merging:
             samples=min(update.samples, MAX_SAMPLES),
         )
         voice = self.clip.apply(self._own_voice(), voice)
-        contributions = (*update.contributions, Contribution(peer=sender, version=update.version))
+        contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
-            self._take(self._merge([voice]), contributions)
+            self._take(self._merge([voice]), [contributions])
             return
         self._pending.pop(sender, None)
         if len(self._pending) >= self.max_pending:
@@ -104,7 +104,7 @@ class Merging:
     def merge_gathered(self, now: Moment) -> None:
         """Merge the pending updates and the servers' models, if there are any."""
         received = [pending.voice for pending in self._pending.values()]
-        contributions = [c for pending in self._pending.values() for c in pending.contributions]
+        contributions = [pending.contributions for pending in self._pending.values()]
         known = {self.peer, *self.members.peers} if self.servers else set()
         for link in self.servers.values():
             weight = link.source_weight(now.monotonic_s, known=known, cap=self.manifest.merging.server_trust_cap)
@@ -123,12 +123,12 @@ class Merging:
                     seen=link.model.model_version == self.server_version,
                 )
             )
-            contributions += link.model.contributions
+            contributions.append(link.model.contributions)
             self.server_version = link.model.model_version
         self._pending.clear()
         self.merge_by_s = math.inf
         if received:
-            self._take(self._merge(received), tuple(contributions))
+            self._take(self._merge(received), contributions)
 
     def _own_voice(self) -> Voice:
         return Voice(
@@ -155,13 +155,15 @@ class Merging:
             ),
         )
 
-    def _take(self, merged: Merged, contributions: tuple[Contribution, ...]) -> None:
+    def _take(self, merged: Merged, contributions: list[Mapping[str, int]]) -> None:
         model = self.model
         model.parameters, model.buffers = merged.parameters, merged.buffers
         model.age, model.experience = merged.age, merged.experience
         self.shares = merged.shares
         self.num_merged += 1
-        for contribution in contributions:
-            if contribution.peer != self.peer:
-                held = model.versions.get(contribution.peer, 0)
-                model.versions[contribution.peer] = max(held, contribution.version)
+        held = model.versions
+        for each in contributions:
+            for peer, version in each.items():
+                if version > held.get(peer, -1):
+                    held[peer] = version
+        held.pop(self.peer, None)

@@ -98,7 +98,7 @@ class ServerLink:
         """
         if self.model is None:
             return 0.0
-        contributors = {c.peer for c in self.model.contributions} & self.advertised & set(known)
+        contributors = self.model.contributions.keys() & self.advertised & set(known)
         voices = min(float(max(1, len(contributors))), cap)
         silence = (now_s - self.last_heard_s) / self.heartbeat_s
         weight = voices * 2.0 ** -max(0.0, silence - 1.0)

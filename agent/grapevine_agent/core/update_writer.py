@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from grapevine_agent.core.intake import base_digest
 from grapevine_agent.core.model_state import ModelState
-from grapevine_proto.messages import Contribution, ModelUpdate
+from grapevine_proto.messages import ModelUpdate
 
 MAX_CONTRIBUTIONS = 64  # named in an update
 
@@ -41,7 +41,9 @@ class UpdateWriter:
                 self._sent_bases[receiver] = digest
         else:
             full = model.parameters
-        newest = sorted(model.versions.items(), key=lambda item: -item[1])[:MAX_CONTRIBUTIONS]
+        newest = dict(model.versions)
+        if len(newest) > MAX_CONTRIBUTIONS:
+            newest = dict(sorted(newest.items(), key=lambda item: -item[1])[:MAX_CONTRIBUTIONS])
         return ModelUpdate(
             task=self.task,
             window=model.window,
@@ -55,5 +57,5 @@ class UpdateWriter:
             base_digest=digest,
             server_version=server_version,
             buffers=model.buffers,
-            contributions=tuple(Contribution(peer=peer, version=version) for peer, version in newest),
+            contributions=newest,
         )

@@ -104,11 +104,12 @@ def load_samples(contract: DataContract, source: DataSource) -> Samples:
         order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(arrays["x"]))
         test, train = np.split(order, [len(order) // HELD_OUT])
         arrays = {name: arrays[name][train] for name in "xy"} | {f"{n}_test": arrays[n][test] for n in "xy"}
+    where = f"{source.name}: {source.path.name}"
     return Samples(
-        x=_features(arrays["x"], contract, source),
-        y=_targets(arrays["y"], contract, source),
-        x_test=_features(arrays["x_test"], contract, source),
-        y_test=_targets(arrays["y_test"], contract, source),
+        x=prepare_features(arrays["x"], contract, where),
+        y=prepare_targets(arrays["y"], contract, where),
+        x_test=prepare_features(arrays["x_test"], contract, where),
+        y_test=prepare_targets(arrays["y_test"], contract, where),
     )
 
 
@@ -174,31 +175,33 @@ def _read_headers(path: Path, mtime_ns: int, size: int) -> Mapping[str, _Header]
 # --- preparing ------------------------------------------------------------------------------------
 
 
-def _features(array: NDArray[np.generic], contract: DataContract, source: DataSource) -> NDArray[np.generic]:
+def prepare_features(array: NDArray[np.generic], contract: DataContract, where: str) -> NDArray[np.generic]:
+    """Features [n, …] scaled as the contract says. Raises TaskError, naming `where` they came from, if not finite."""
     if contract.features.dtype == "int64":
         return array.astype(np.int64)
     with np.errstate(over="ignore"):  # what overflows float32 is found below
         shifted = array.astype(np.float32) - np.float32(contract.offset)
         prepared = (shifted * np.float32(contract.scale)).astype(np.float32)
-    _check_finite(prepared, source)
+    _check_finite(prepared, where)
     return prepared
 
 
-def _targets(array: NDArray[np.generic], contract: DataContract, source: DataSource) -> NDArray[np.generic]:
+def prepare_targets(array: NDArray[np.generic], contract: DataContract, where: str) -> NDArray[np.generic]:
+    """Targets [n, …] of the contract's dtype. Raises TaskError if there are classes that the task does not have."""
     with np.errstate(over="ignore"):
         prepared = array.astype(contract.target.dtype)
     if contract.num_classes:
         if prepared.size and not 0 <= int(prepared.min()) <= int(prepared.max()) < contract.num_classes:
             raise TaskError(
-                f"{source.name}: classes from {prepared.min()} to {prepared.max()}; "
+                f"{where}: classes from {prepared.min()} to {prepared.max()}; "
                 f"the task has 0 to {contract.num_classes - 1}"
             )
     elif contract.target.dtype == "float32":
-        _check_finite(prepared, source)
+        _check_finite(prepared, where)
     return prepared
 
 
-def _check_finite(array: NDArray[np.generic], source: DataSource) -> None:
+def _check_finite(array: NDArray[np.generic], where: str) -> None:
     total = float(np.abs(array.astype(np.float32)).sum(dtype=np.float64))
     if not math.isfinite(total):
-        raise TaskError(f"{source.name}: {source.path.name} holds numbers that are not finite; leave those samples out")
+        raise TaskError(f"{where} holds numbers that are not finite; leave those samples out")

@@ -12,9 +12,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,13 +33,21 @@ _MODULE = "grapevine_task_model"
 _DTYPES = {"float32": torch.float32, "int64": torch.int64}
 
 
-def build_task(folder: Path, *, check_merging: Callable[[MergePlan], None], into: Path | None = None) -> BuiltTask:
+def build_task(
+    folder: Path,
+    *,
+    check_merging: Callable[[MergePlan], None],
+    into: Path | None = None,
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
+) -> BuiltTask:
     """Export the model, check the task, and write both to `into` (by default `folder/build`).
+
+    `changes` are laid over the tables of `task.toml`.
 
     `check_merging` knows the agent's merge tables. Building twice gives the same weights:
     `build()` runs with PyTorch seeded by `task.seed`. Raises TaskError, and writes nothing then.
     """
-    task_file = read_task_file(folder / TASK_FILE)
+    task_file = read_task_file(folder / TASK_FILE, changes)
     model = _import_model(folder / MODEL_FILE)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(task_file.seed)

@@ -83,8 +83,11 @@ class TaskFile:
     requirements: Requirements = field(default_factory=Requirements)
 
 
-def read_task_file(path: Path) -> TaskFile:
-    """Read a `task.toml`. Raises TaskError naming the key and what to write instead."""
+def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> TaskFile:
+    """Read a `task.toml`. Raises TaskError naming the key and what to write instead.
+
+    `changes` are tables that are laid over the file's own, key by key, by whoever tries a task out.
+    """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -93,6 +96,7 @@ def read_task_file(path: Path) -> TaskFile:
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} is not TOML: {error}") from error
+    content = _overlaid(content, changes or {})
     sections = _table(content, path.name, _SECTIONS, need=("task", "data"))
     task = _table(sections["task"], "[task]", _TASK, need=("name",))
     task["servers"] = tuple(_strings(task.get("servers", []), "task.servers"))
@@ -111,6 +115,22 @@ def read_task_file(path: Path) -> TaskFile:
         merging=MergePlan(**merging),
         requirements=Requirements(**_table(sections.get("requirements", {}), "[requirements]", _REQUIREMENTS)),
     )
+
+
+def _overlaid(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` over `content`, table by table; constants belong to their strategy, and go when it does."""
+    result = dict(content)
+    for key, value in changes.items():
+        held = result.get(key)
+        if isinstance(held, dict) and isinstance(value, Mapping) and key not in ("constants", "server_constants"):
+            if "strategy" in value:
+                held = {name: entry for name, entry in held.items() if name != "constants"}
+            if "server_strategy" in value:
+                held = {name: entry for name, entry in held.items() if name != "server_constants"}
+            result[key] = _overlaid(held, value)
+        else:
+            result[key] = value
+    return result
 
 
 def _data(section: Mapping[str, Any]) -> DataContract:

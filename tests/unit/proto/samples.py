@@ -16,7 +16,7 @@ MANIFEST = b"any bytes: the codec of manifests reads them, not this one"
 MANIFEST_ID = hashlib.sha256(MANIFEST).hexdigest()
 VECTOR = np.array([1.5, -2.0, 0.0], np.float32)
 BUFFERS = np.array([0.25], np.float32)
-CONTRIBUTIONS = (m.Contribution(peer=OTHER, version=4),)
+CONTRIBUTIONS = {OTHER: 4}
 
 EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (

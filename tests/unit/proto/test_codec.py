@@ -134,7 +134,10 @@ def update(**changes: object) -> wire_pb2.Message:
         (update(full=b"", delta=VECTOR.tobytes()), "malformed"),
         (update(full=b""), "malformed"),
         (update(task="no such id!"), "malformed"),
-        (update(contributions=[wire_pb2.Contribution(peer="x")] * 1001), "out-of-range"),
+        (update(contributions=wire_pb2.Contributions(peers=["x"] * 1001, versions=[1] * 1001)), "out-of-range"),
+        (update(contributions=wire_pb2.Contributions(peers=[ME], versions=[])), "malformed"),
+        (update(contributions=wire_pb2.Contributions(peers=["no such id!"], versions=[1])), "malformed"),
+        (update(contributions=wire_pb2.Contributions(peers=[ME], versions=[2**60])), "out-of-range"),
         (wire_pb2.Message(version=1, sender=ME, session=2**60, update=update().update), "out-of-range"),
         (wire_pb2.Message(version=1, sender=ME, created_at_ms=-1, update=update().update), "out-of-range"),
         (

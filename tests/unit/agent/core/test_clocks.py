@@ -12,7 +12,7 @@ from grapevine_agent.core.gossip import SEND_RATE_POLICIES, SendClock, harmonic,
 from grapevine_agent.core.members import SAMPLE_ALL_BELOW, Members
 from grapevine_agent.core.model_state import ModelState
 from grapevine_agent.core.server_link import ServerLink
-from grapevine_proto.messages import Contribution, Heartbeat, PeerAnnouncement, PeerState, ServerAdvert, ServerModel
+from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ServerAdvert, ServerModel
 
 # --- gossip ---------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ def reachable_link() -> ServerLink:
         model_version=1,
         age=1,
         full=np.zeros(1, np.float32),
-        contributions=tuple(Contribution(peer=peer, version=1) for peer in (ALICE, BOB, GHOST)),
+        contributions=dict.fromkeys((ALICE, BOB, GHOST), 1),
     )
     return link
 

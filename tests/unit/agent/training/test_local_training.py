@@ -115,11 +115,35 @@ def _without_dropout(program: Program) -> list[Any]:
     return [program.train.nodes[1].arguments[0], *program.train.nodes[2].arguments[1:]]
 
 
-def test_every_sample_is_seen_once_an_epoch(manifest: TaskManifest, model: Model) -> None:
-    trainer = LocalTrainer(manifest.program, manifest.training, _samples(48))
-    seen = [next(trainer._batches) for _ in range(6)]
-    for epoch in (seen[:3], seen[3:]):
-        assert sorted(torch.cat(epoch).tolist()) == list(range(48))
+@pytest.mark.parametrize(
+    "optimiser", [Optimiser(momentum=0.9), Optimiser(name="adam", learning_rate=0.01), Optimiser(learning_rate=0.1)]
+)
+def test_a_restored_trainer_goes_on_bit_for_bit(
+    manifest: TaskManifest, samples: Samples, model: Model, optimiser: Optimiser
+) -> None:
+    plan = replace(manifest.training, optimiser=optimiser)
+    trainer = LocalTrainer(manifest.program, plan, samples, seed=1)
+    result = trainer.train(*model, 7)  # in the middle of an epoch
+    state = trainer.state()
+    went_on = trainer.train(result.parameters, result.buffers, 20)
+    other = LocalTrainer(manifest.program, plan, samples, seed=2)
+    other.train(*model, 3)
+    other.restore(state)
+    again = other.train(result.parameters, result.buffers, 20)
+    np.testing.assert_array_equal(again.parameters, went_on.parameters)
+    np.testing.assert_array_equal(again.buffers, went_on.buffers)
+    assert again.loss == went_on.loss
+
+
+def test_the_state_of_a_fresh_trainer_makes_another_one_fresh(
+    manifest: TaskManifest, samples: Samples, model: Model
+) -> None:
+    trainer = LocalTrainer(manifest.program, manifest.training, samples, seed=1)
+    state = trainer.state()
+    used = LocalTrainer(manifest.program, manifest.training, samples, seed=1)
+    used.train(*model, 5)
+    used.restore(state)
+    np.testing.assert_array_equal(used.train(*model, 5).parameters, trainer.train(*model, 5).parameters)
 
 
 def test_fewer_samples_than_a_batch_make_one_batch(manifest: TaskManifest, model: Model) -> None:
@@ -156,6 +180,10 @@ def test_a_model_of_another_size_is_refused(manifest: TaskManifest, samples: Sam
     trainer = LocalTrainer(manifest.program, manifest.training, samples)
     with pytest.raises(TaskError, match="the task 15 and 8"):
         trainer.train(model[0][:-1], model[1], 1)
+    with pytest.raises(TaskError, match="the task 15 and 8"):
+        trainer.evaluate(model[0][:-1], model[1])
+    unused = LocalTrainer(manifest.program, manifest.training, samples)
+    np.testing.assert_array_equal(trainer.train(*model, 1).parameters, unused.train(*model, 1).parameters)
 
 
 def test_a_regression_is_trained_with_mse(manifest: TaskManifest, model: Model) -> None:
@@ -195,7 +223,7 @@ def test_training_does_not_import_pytorchs_compiler() -> None:
         for name in ("sgd", "adam"):
             plan = TrainingPlan(optimiser=Optimiser(name=name))
             trainer = LocalTrainer(program, plan, Samples(x=x, y=y, x_test=x, y_test=y))
-            trainer.evaluate(trainer.train(np.zeros(4, np.float32), np.empty(0, np.float32), 2).parameters, x[:0, 0])
+            trainer.evaluate(trainer.train(np.zeros(4, np.float32), x[:0, 0], 2).parameters, x[:0, 0])
         sys.exit("torch._dynamo" in sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == 0

@@ -1,0 +1,27 @@
+"""How a model did on batches of samples, and what that is in all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grapevine_agent.training.results import Evaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Loss and metric of a model, means over a batch of `num_samples`."""
+
+    loss: float
+    metric: float
+    num_samples: int
+
+
+def mean_score(scores: Sequence[Score]) -> Evaluation:
+    """The mean over the samples of all batches; 0 when there are none."""
+    num_samples = sum(score.num_samples for score in scores)
+    loss = metric = 0.0
+    for score in scores:
+        loss += score.loss * score.num_samples
+        metric += score.metric * score.num_samples
+    return Evaluation(loss=loss / (num_samples or 1), metric=metric / (num_samples or 1), num_samples=num_samples)
