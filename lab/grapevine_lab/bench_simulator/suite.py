@@ -1,0 +1,103 @@
+"""All runs, the systems taking turns, so that what slows the machine for a while slows all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grapevine_lab.bench_simulator.peers import PeerMissingError, Say
+from grapevine_lab.bench_simulator.processes import usable_cores
+from grapevine_lab.bench_simulator.runs import Run, RunFailedError, run
+from grapevine_lab.bench_simulator.systems import Prepared, System
+from grapevine_lab.bench_simulator.workload import Workload, write_workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """All runs of one system with one workload, and why there are no (more) of them."""
+
+    system: str
+    workload: Workload
+    versions: dict[str, str] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)  # that were timed
+    weighed: Run | None = None  # the one that was not
+    skipped: str = ""
+    failed: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What there is to print."""
+
+    contests: list[Contest]
+    origin: str  # of the samples
+    machine: str
+    set_ups: list[str]
+
+
+def measure(
+    systems: Sequence[System], workloads: Sequence[Workload], *, num_repeats: int, environments: Path, say: Say
+) -> Report:
+    """Run each system `num_repeats` times with each workload, and once more for its memory.
+
+    What cannot be run is in the report, with its reason.
+    """
+    prepared = {system.name: _prepare(system, environments, say) for system in systems}
+    contests, origin = [], ""
+    busy = os.getloadavg()[0]  # before we are busy ourselves
+    for workload in workloads:
+        of_this = [_contest(name, workload, found) for name, found in prepared.items()]
+        with tempfile.TemporaryDirectory(prefix="gv-bench-") as folder:
+            plan, samples = write_workload(Path(folder), workload)
+            origin = samples.origin
+            del samples
+            for repeat in range(num_repeats + 1):
+                weigh = repeat == num_repeats
+                what = "memory" if weigh else f"run {repeat + 1} of {num_repeats}"
+                for index, contest in enumerate(of_this):
+                    found = prepared[contest.system]
+                    if isinstance(found, Prepared) and not contest.failed:
+                        say(f"{contest.system}, {workload.num_nodes} nodes, {what}")
+                        of_this[index] = _with_a_run(contest, found, plan, weigh=weigh)
+        contests += of_this
+    num_cores = min(len(usable_cores()), max(workload.num_cores for workload in workloads))
+    machine = f"{num_cores} of {os.cpu_count()} cores; load before the first run {busy:.2f}"
+    return Report(contests=contests, origin=origin, machine=machine, set_ups=[system.set_up for system in systems])
+
+
+def _prepare(system: System, environments: Path, say: Say) -> Prepared | str:
+    try:
+        return system.prepare(environments, lambda text: say(f"{system.name}: {text}"))
+    except PeerMissingError as error:
+        say(f"{system.name}: skipped: {error}")
+        return str(error)
+
+
+def _contest(name: str, workload: Workload, found: Prepared | str) -> Contest:
+    if isinstance(found, str):
+        return Contest(system=name, workload=workload, skipped=found)
+    return Contest(system=name, workload=workload, versions=found.versions)
+
+
+def _with_a_run(contest: Contest, prepared: Prepared, plan: Path, *, weigh: bool) -> Contest:
+    workload = contest.workload
+    with tempfile.TemporaryDirectory(prefix="gv-run-") as name:
+        folder = Path(name)
+        try:
+            command = prepared.command(workload, folder, plan)
+            done = run(
+                command,
+                num_rounds=workload.num_rounds,
+                num_cores=workload.num_cores,
+                log=folder / "log",
+                weigh=weigh,
+            )
+        except (RunFailedError, PeerMissingError) as error:
+            return dataclasses.replace(contest, failed=str(error))
+    if weigh:
+        return dataclasses.replace(contest, weighed=done)
+    return dataclasses.replace(contest, runs=[*contest.runs, done])

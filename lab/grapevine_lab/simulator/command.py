@@ -1,0 +1,102 @@
+"""`grapevine simulate`.
+
+Exit codes: 0 it ran to its end; 1 it failed; 2 the command line is wrong; 130 ended by Ctrl-C, 143 by
+SIGTERM, with a checkpoint left behind from which `--resume` goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from grapevine_agent.cli.output import JsonOption, console, tell
+from grapevine_lab.scenarios import find_scenario, scenario_names
+from grapevine_proto.errors import ConfigError
+
+SIGNAL_EXIT = 128
+NEEDED = ("torch", "networkx", "pyarrow", "matplotlib", "sklearn", "scipy")
+
+
+def register(app: typer.Typer) -> None:
+    """Attach the command."""
+
+    @app.command()
+    def simulate(
+        scenario: Annotated[
+            str, typer.Argument(help=f"A scenario file (TOML), or one of {', '.join(scenario_names())}.")
+        ],
+        quick: Annotated[
+            bool, typer.Option("--quick", help="The small size that the file has for trying out.")
+        ] = False,
+        set_: Annotated[
+            list[str] | None,
+            typer.Option("--set", help="A key of the scenario and its value, as nodes.num=10; may be repeated."),
+        ] = None,
+        seeds: Annotated[int, typer.Option(help="How many runs, with seeds from the scenario's on.", min=1)] = 1,
+        out: Annotated[
+            Path | None,
+            typer.Option(help="Where results go. By default simulations/<name of the file>.", show_default=False),
+        ] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints that lie there.")] = False,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Run many agents on a virtual clock: the devices' own code, as fast as this machine can.
+
+        Leaves tables (CSV and Parquet), plots (PNG and SVG), a summary, and while it runs a checkpoint a minute.
+        """
+        _check_installed()
+        path = find_scenario(scenario)
+        folder = out or Path("simulations") / (path.stem + ("-quick" if quick else ""))
+        status = _simulate(path, quick, set_ or [], seeds, folder, resume=resume, as_json=as_json)
+        if status:
+            raise typer.Exit(status)
+
+
+def _check_installed() -> None:
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigError(f"the simulator needs {', '.join(missing)}: pip install 'grapevine[lab]'")
+
+
+def _simulate(
+    path: Path, quick: bool, changes: list[str], num_seeds: int, folder: Path, *, resume: bool, as_json: bool
+) -> int:
+    from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - other commands start without all this
+    from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
+    from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
+    from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
+    from grapevine_lab.simulator.summary import as_json as summary_as_json  # noqa: PLC0415
+    from grapevine_lab.simulator.summary import print_summary  # noqa: PLC0415
+
+    scenario = read_scenario(path, quick=quick, changes=changes)
+    prepared = prepare(scenario)
+    received: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: received.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with Progress(scenario.name) as progress:
+            summary, notes = run_all(
+                prepared, num_seeds, folder, progress, resume=resume, stopping=lambda: bool(received)
+            )
+    except KeyboardInterrupt:
+        tell(f"stopped; go on with: grapevine simulate {path} --out {folder} --resume (and the same options)")
+        return SIGNAL_EXIT + (received[0] if received else signal.SIGINT)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for note in notes:
+        tell(note)
+    if as_json:
+        sys.stdout.write(json.dumps({**summary_as_json(summary), "folder": str(folder)}) + "\n")
+    else:
+        print_summary(summary, console)
+        console.print(f"tables and plots: {folder}", markup=False)
+    return 0

@@ -1,0 +1,90 @@
+"""What can happen in a simulated world. Facts, so that they can wait in a checkpoint."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from grapevine_lab.simulator.broker_sessions import Delivery
+
+
+class Tick(NamedTuple):
+    """A core's timer. `stamp` tells the newest one from those that it replaced."""
+
+    node: int
+    stamp: int
+
+
+class Boot(NamedTuple):
+    """A device is switched on."""
+
+    node: int
+
+
+class Off(NamedTuple):
+    """A device is switched off, without a goodbye."""
+
+    node: int
+
+
+class Join(NamedTuple):
+    """A connection comes up."""
+
+    node: int
+
+
+class Drop(NamedTuple):
+    """A connection is lost."""
+
+    node: int
+
+
+class Drain(NamedTuple):
+    """The way up is free again."""
+
+    node: int
+    connection: int
+
+
+class Left(NamedTuple):
+    """The last bit of a message has reached the broker."""
+
+    node: int
+    connection: int
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+class Arrive(NamedTuple):
+    """A message has reached a node."""
+
+    node: int
+    connection: int
+    delivery: Delivery
+
+
+class Trained(NamedTuple):
+    """A training step is over."""
+
+    node: int
+    ticket: int
+    task: str
+    num_steps: int
+    took_s: float
+
+
+class Evaluated(NamedTuple):
+    """An evaluation is over."""
+
+    node: int
+    ticket: int
+    task: str
+    round: int
+
+
+class Heal(NamedTuple):
+    """A partition ends: what the bridges have kept goes on its way."""
+
+
+Event: TypeAlias = Tick | Boot | Off | Join | Drop | Drain | Left | Arrive | Trained | Evaluated | Heal

@@ -1,0 +1,381 @@
+"""From a scenario to a world that is ready to run.
+
+`prepare` does, and checks, everything that can be known before anything runs: the task is built with
+the scenario's changes, the graph is made, the data set is shared out. Whatever is impossible is said then.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from grapevine_agent.config import Limits
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
+from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.training.sources import Samples, prepare_features, prepare_targets
+from grapevine_lab.simulator.availability import absences
+from grapevine_lab.simulator.clock import EPOCH_MS
+from grapevine_lab.simulator.datasets import Dataset, data_folder, dataset_facts, load_dataset
+from grapevine_lab.simulator.device import Device, Power
+from grapevine_lab.simulator.events import Boot, Drop, Join, Off
+from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
+from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.network import Link, Network
+from grapevine_lab.simulator.observer import Observer
+from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
+from grapevine_lab.simulator.scenario import Scenario
+from grapevine_lab.simulator.topologies import make_topology
+from grapevine_lab.simulator.work import Work
+from grapevine_lab.simulator.world import World
+from grapevine_proto.codec import seal
+from grapevine_proto.errors import ConfigError, TaskError
+from grapevine_proto.manifest import DataContract, TaskManifest
+from grapevine_proto.manifest_codec import encode_manifest, task_id
+from grapevine_proto.messages import Message, Review, TaskPublication
+from grapevine_proto.topics import TaskTopic
+from grapevine_tasks.built import BuiltTask, finish_manifest
+from grapevine_tasks.catalogue import catalogue_task
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+APPROVALS = 2
+FIRST_HEARTBEAT_S = 10.0
+ROUNDS_LIMIT = 10  # a run of R rounds is over after the time of so many times R, for all that are away
+SERVER_PHASE = 0.75  # of a round, after which a server that is there from the start publishes in round-based runs
+_TEST_SEED = 0x7E57  # of which test samples are taken, where not all are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A scenario with all that it takes, for any seed."""
+
+    scenario: Scenario
+    built: BuiltTask
+    dataset: Dataset | None  # None without a trainer
+    profile: FirmwareProfile
+
+
+def prepare(scenario: Scenario) -> Prepared:
+    """Read and check all that the scenario names. Raises ConfigError or TaskError before anything runs."""
+    try:
+        profile = with_limits(load_profile(scenario.nodes.profile), Limits())
+    except ConfigError as error:
+        raise ConfigError(f"{scenario.source}: nodes.profile: {error}") from None
+    make_topology(scenario.topology, scenario.nodes.num, _rng(scenario.seed, "topology"))
+    dataset = None
+    if scenario.nodes.trainer != "none":
+        check_partition(scenario.partition, dataset_facts(scenario.data), scenario.nodes.num)
+        dataset = load_dataset(scenario.data)
+    built = _build(scenario, dataset)
+    contract = built.draft.data
+    if dataset is not None and dataset.kind and dataset.kind != contract.kind:
+        raise ConfigError(
+            f"{scenario.source}: data.name = {scenario.data.name!r} has samples of the kind {dataset.kind!r}, "
+            f"the task {built.draft.name!r} takes {contract.kind!r}: choose another data set, or another task"
+        )
+    return Prepared(scenario=scenario, built=built, dataset=dataset, profile=profile)
+
+
+def _build(scenario: Scenario, dataset: Dataset | None) -> BuiltTask:
+    """The task with the scenario's changes, as an engineer would build it."""
+    from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - imports torch
+    from grapevine_tasks.authoring.task_file import read_task_file  # noqa: PLC0415
+
+    choice = scenario.task
+    try:
+        folder = choice.path if choice.path is not None else catalogue_task(choice.name)
+        training, merging = dict(choice.training), dict(choice.merging)
+        if scenario.mode == "rounds":
+            merging.setdefault("send_rate", "every-round")
+        changes = {"training": training, "merging": merging}
+        if choice.epochs_per_round and dataset is not None:
+            plan = read_task_file(folder / "task.toml", changes).training
+            shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(scenario.seed, "partition"))
+            per_node = sum(len(share.train) for share in shares) / len(shares)
+            training["steps_per_round"] = max(1, round(choice.epochs_per_round * per_node / plan.batch_size))
+        with tempfile.TemporaryDirectory() as into:
+            return build_task(folder, check_merging=check_merge_plan, into=Path(into), changes=changes)
+    except TaskError as error:
+        raise TaskError(f"{scenario.source}: [task]: {error}") from error
+
+
+# --- one run --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A world that is ready, the task that is learned in it, and what is measured."""
+
+    world: World
+    task: str
+    manifest: TaskManifest
+    measurements: Measurements
+    samples: tuple[Samples, ...]  # of each node; none without a trainer
+    graph: nx.Graph
+    limit_s: float  # virtual time at which the run ends in any case
+
+
+def begin(prepared: Prepared, seed: int) -> Run:
+    """Make the world of one seed. Its trainer is not there yet: see `give_trainer`."""
+    scenario, nodes = prepared.scenario, prepared.scenario.nodes
+    graph = make_topology(scenario.topology, nodes.num, _rng(seed, "topology"))
+    keys = _Keys(_rng(seed, "keys"), signed=scenario.network.signatures)
+    members = [keys.draw() for _ in range(nodes.num)]
+    engineer, reviewers = keys.draw(), [keys.draw() for _ in range(APPROVALS)]
+    server = keys.draw() if scenario.server.present else None
+    manifest = finish_manifest(
+        replace(prepared.built.draft, servers=(server.peer_id,) if server is not None else ()),
+        publisher=engineer.peer_id,
+        now_ms=EPOCH_MS,
+    )
+    work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
+    observer = Observer(seed=seed, plan=scenario.measure, measurements=work.measurements, work=work)
+    network = _network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
+    world = World(rng=_rng(seed, "world"), network=network, work=work, observer=observer)
+    task = _publish(world, manifest, engineer, reviewers)
+    settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
+    blobs = {manifest.initial_weights.digest: prepared.built.weights}
+    step_s = _step_times(prepared, manifest, _rng(seed, "speeds"))
+    for node, key in enumerate(members):
+        near = {members[other].peer_id for other in graph.neighbors(node)}
+        near |= {server.peer_id} if server is not None else set()
+        device = Device(
+            index=node,
+            key=key,
+            settings=replace(settings, peer=key.peer_id, neighbours=frozenset(near)),
+            link=network.links[node],
+            seat=node,
+            step_s=step_s[node],
+            exponential=nodes.training_time == "exponential",
+            power=_power(prepared.profile),
+        )
+        device.disk.blobs.update(blobs)
+        world.add(device, start_s=_start_s(scenario, manifest, node, seed))
+    if server is not None:
+        _add_server(world, scenario, settings, server, manifest, blobs)
+    limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
+    _plan_absences(world, scenario, limit_s, _rng(seed, "availability"))
+    world.plan_cuts()
+    samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
+    return Run(
+        world=world,
+        task=task,
+        manifest=manifest,
+        measurements=work.measurements,
+        samples=samples,
+        graph=graph,
+        limit_s=limit_s,
+    )
+
+
+def _longest_round_s(manifest: TaskManifest, step_s: float) -> float:
+    return max(manifest.training.round_interval_s, manifest.training.steps_per_round * step_s)
+
+
+def give_trainer(run: Run, scenario: Scenario, seed: int) -> None:
+    """Start whatever trains the nodes; `run.world.work.trainer` must be closed."""
+    if scenario.nodes.trainer == "none":
+        return
+    from grapevine_lab.simulator.training import make_trainer  # noqa: PLC0415 - imports torch
+
+    run.world.work.trainer = make_trainer(
+        run.manifest.program,
+        run.manifest.training,
+        run.samples,
+        seed=int(_rng(seed, "training").integers(2**31)),
+        num_workers=scenario.nodes.workers or None,
+        how=scenario.nodes.trainer,
+    )
+
+
+class _Keys:
+    """Draws keys that are the same in every run with the same seed."""
+
+    def __init__(self, rng: np.random.Generator, *, signed: bool) -> None:
+        self._rng = rng
+        self._signed = signed
+
+    def draw(self) -> PeerKey:
+        seed = self._rng.bytes(32)
+        return SigningKeyOfRun(seed) if self._signed else UnsignedKey(seed)
+
+
+def _rng(seed: int, purpose: str) -> np.random.Generator:
+    """A generator for one purpose: what one part of a run draws does not change what another one gets."""
+    return np.random.default_rng([seed, *purpose.encode()])
+
+
+def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers: list[PeerKey]) -> str:
+    """The task's records as the broker holds them from the start: the manifest, and its reviews. Its id."""
+    encoded = encode_manifest(manifest)
+    task = task_id(encoded)
+    far_ms = EPOCH_MS + 10**13
+    records: list[tuple[PeerKey, TaskTopic, TaskPublication | Review]] = [
+        (engineer, TaskTopic(engineer.peer_id, task, "manifest"), TaskPublication(manifest=encoded))
+    ]
+    for reviewer in reviewers:
+        review = Review(task=task, approved=True, reason="", valid_until_ms=far_ms)
+        records.append((reviewer, TaskTopic(reviewer.peer_id, task, "review"), review))
+    for key, topic, body in records:
+        message = Message(sender=key.peer_id, session=EPOCH_MS, sequence=EPOCH_MS, body=body, created_at_ms=EPOCH_MS)
+        world.retain(key.peer_id, topic.below_root(), seal(message, topic, key))
+    return task
+
+
+def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[str]) -> CoreSettings:
+    nodes, profile = prepared.scenario.nodes, prepared.profile
+    interval_s = manifest.training.round_interval_s
+    return CoreSettings(
+        peer="",
+        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers),
+        limits=DeviceLimits(
+            profile=profile.name,
+            cores=max(profile.cores, manifest.requirements.cores),
+            memory_mb=max(profile.memory_mb, manifest.requirements.memory_mb),
+            max_parameters=2**40,
+            max_batch=2**20,
+            watts_idle=profile.power.idle_w,
+            watts_training=profile.power.training_w,
+        ),
+        heartbeat_s=nodes.heartbeat_s or max(FIRST_HEARTBEAT_S, interval_s),
+        server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
+        max_share=nodes.max_share,
+        max_pending=nodes.max_pending,
+        match_data=_matches,
+    )
+
+
+def _matches(_contract: DataContract) -> str:
+    return ""
+
+
+def _batch(manifest: TaskManifest) -> int:
+    return manifest.training.batch_size * manifest.training.steps_per_round
+
+
+def _power(profile: FirmwareProfile) -> Power:
+    power = profile.power
+    return Power(idle_w=power.idle_w, training_w=power.training_w, radio_w=power.radio_w)
+
+
+def _start_s(scenario: Scenario, manifest: TaskManifest, node: int, seed: int) -> float:
+    """Round-based runs start together; the others anywhere in the first round."""
+    if scenario.mode == "rounds":
+        return 0.0
+    return float(_rng(seed, f"start {node}").random()) * manifest.training.round_interval_s
+
+
+def _step_times(prepared: Prepared, manifest: TaskManifest, rng: np.random.Generator) -> list[float]:
+    """Seconds that an optimiser step takes on each node."""
+    nodes, training = prepared.scenario.nodes, manifest.training
+    step_s = nodes.step_s or training.round_interval_s / 4 / training.steps_per_round
+    match nodes.speeds:
+        case "lognormal":
+            return [step_s * float(f) for f in np.exp(rng.normal(0.0, nodes.speed_spread, nodes.num))]
+        case "fedscale":
+            times_ms = _device_profiles("computation_ms_per_sample")
+            return [float(ms) / 1000 * training.batch_size for ms in rng.choice(times_ms, nodes.num)]
+        case _:
+            return [step_s] * nodes.num
+
+
+def _network(scenario: Scenario, num_links: int, rng: np.random.Generator) -> Network:
+    plan = scenario.network
+    ups, downs = [plan.up_bps] * num_links, [plan.down_bps] * num_links
+    if plan.fedscale:
+        ups = downs = [1000.0 * float(kbps) for kbps in rng.choice(_device_profiles("communication_kbps"), num_links)]
+    latencies_s, sites = None, []
+    if plan.wan:
+        path = data_folder() / "net_latency" / "wan_rtt_227.npz"
+        if not path.exists():
+            raise ConfigError(
+                f"{scenario.source}: network.wan: there is no {path}; it is an npz file with latency_ms [s, s], "
+                "one-way latencies between sites: make one, or set network.latency_s instead"
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            latencies_s = archive["latency_ms"].astype(np.float64) / 1000
+        sites = [int(site) for site in rng.integers(len(latencies_s), size=num_links)]
+    links = [Link(up_bps=up, down_bps=down) for up, down in zip(ups, downs, strict=True)]
+    return Network(plan=plan, links=links, rng=rng, latencies_s=latencies_s, sites=sites)
+
+
+def _device_profiles(key: str) -> list[float]:
+    path = data_folder() / "device_profiles" / "device_profiles.json"
+    if not path.exists():
+        raise ConfigError(
+            f"there is no {path}: FedScale's device profiles, as JSON with fedscale_demo_10.{key}; "
+            "without them, give speeds and bandwidths by number"
+        )
+    values: list[float] = json.loads(path.read_text(encoding="utf-8"))["fedscale_demo_10"][key]
+    return values
+
+
+def _add_server(
+    world: World,
+    scenario: Scenario,
+    settings: CoreSettings,
+    key: PeerKey,
+    manifest: TaskManifest,
+    blobs: dict[str, bytes],
+) -> None:
+    """The server, last of the devices; switched on and off as the scenario says."""
+    index = len(world.devices)
+    device = Device(
+        index=index,
+        key=key,
+        settings=replace(settings, peer=key.peer_id, role="server"),
+        link=world.network.links[index],
+    )
+    device.disk.blobs.update(blobs)
+    interval_s = manifest.training.round_interval_s
+    spans = scenario.server.present
+    # In round-based runs everybody's updates have come by then, and the model is there before the next round.
+    shift_s = SERVER_PHASE * interval_s if scenario.mode == "rounds" else 0.0
+    world.add(device, start_s=spans[0][0] + shift_s)
+    for from_s, until_s in spans:
+        if until_s < float("inf"):
+            world.clock.at(until_s, Off(index))
+        if from_s != spans[0][0]:
+            world.clock.at(from_s + shift_s, Boot(index))
+
+
+def _plan_absences(world: World, scenario: Scenario, limit_s: float, rng: np.random.Generator) -> None:
+    away, back = (Off, Boot) if scenario.availability.away == "power" else (Drop, Join)
+    for node, spans in enumerate(absences(scenario.availability, scenario.nodes.num, rng, limit_s)):
+        for from_s, until_s in spans:
+            world.clock.at(from_s, away(node))
+            world.clock.at(until_s, back(node))
+
+
+def _samples(prepared: Prepared, manifest: TaskManifest, seed: int) -> list[Samples]:
+    """What each node holds, as its model wants it. A common test set is one array for all of them."""
+    scenario, dataset, contract = prepared.scenario, prepared.dataset, manifest.data
+    assert dataset is not None
+    common = np.arange(len(dataset.y_test))
+    limit = scenario.measure.test_samples
+    if limit and limit < len(dataset.y_test):
+        common = np.sort(np.random.default_rng(_TEST_SEED).permutation(len(dataset.y_test))[:limit])
+    where = f"data set {dataset.name!r}"
+    x_test = prepare_features(dataset.x_test[common], contract, where)
+    y_test = prepare_targets(dataset.y_test[common], contract, where)
+    shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(seed, "partition"))
+    prepared_samples = []
+    for share in shares:
+        raw = raw_samples(dataset, share)
+        own = share.test is not None or share.label_map is not None
+        prepared_samples.append(
+            Samples(
+                x=prepare_features(raw.x, contract, where),
+                y=prepare_targets(raw.y, contract, where),
+                x_test=prepare_features(raw.x_test, contract, where) if own else x_test,
+                y_test=prepare_targets(raw.y_test, contract, where) if own else y_test,
+            )
+        )
+    return prepared_samples

@@ -1,0 +1,117 @@
+"""The network between the nodes and their broker: how long a message takes, and whether it arrives.
+
+Every node has one connection, and a message crosses two of them: the sender's up, the receiver's down.
+
+    leaves  = when the link is free + bytes / bandwidth
+    arrives = leaves + latency + jitter          never before what was sent earlier (TCP keeps order)
+
+A connection that is up loses nothing that the broker must keep, as TCP does not. `loss` is what
+applications see all the same, of messages that are not records: full queues, connections that end
+in between, the unreliable links of the papers (Chisme's R = 1 − loss). A *partition* divides the nodes
+into groups that cannot hear each other; each group keeps a broker of its own until it is healed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A partition: from `from_s` to `until_s` the groups cannot hear each other. Who is in none is in the first."""
+
+    from_s: float
+    until_s: float
+    groups: tuple[tuple[int, ...], ...]
+
+    def group_of(self, node: int) -> int:
+        """The group that a node is in."""
+        return next((number for number, group in enumerate(self.groups) if node in group), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkPlan:
+    """What all links have in common. Infinite bandwidths take no time; `latency_s` is one way, between two nodes."""
+
+    latency_s: float = 0.02
+    jitter_s: float = 0.0  # standard deviation of what is added, never below 0
+    up_bps: float = float("inf")  # bits per second
+    down_bps: float = float("inf")
+    loss: float = 0.0  # of messages that are not records
+    wan: bool = False  # latencies between sites as measured, instead of `latency_s`
+    fedscale: bool = False  # bandwidths drawn from device profiles, instead of `up_bps` and `down_bps`
+    signatures: bool = False  # sign and verify every message; hostile peers need it, throughput does not
+    cuts: tuple[Cut, ...] = ()
+
+
+@dataclass
+class Link:
+    """One node's connection. Bandwidths in bits per second."""
+
+    up_bps: float
+    down_bps: float
+    up_free_s: float = 0.0
+    down_free_s: float = 0.0
+    last_arrival_s: float = 0.0
+    radio_s: float = 0.0  # time spent sending and receiving
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    messages_sent: int = 0
+    messages_received: int = 0
+
+    def send(self, num_bytes: int, now_s: float) -> float:
+        """Put a message on the way up; when its last bit has left."""
+        takes_s = 8 * num_bytes / self.up_bps
+        self.up_free_s = max(self.up_free_s, now_s) + takes_s
+        self.radio_s += takes_s
+        self.bytes_sent += num_bytes
+        self.messages_sent += 1
+        return self.up_free_s
+
+    def receive(self, num_bytes: int, now_s: float, latency_s: float) -> float:
+        """Put a message on the way down; when it has arrived."""
+        takes_s = 8 * num_bytes / self.down_bps
+        self.down_free_s = max(self.down_free_s, now_s) + takes_s
+        self.radio_s += takes_s
+        self.last_arrival_s = max(self.last_arrival_s, self.down_free_s + latency_s)
+        return self.last_arrival_s
+
+    def arrived(self, num_bytes: int) -> None:
+        """Count a message that was received."""
+        self.bytes_received += num_bytes
+        self.messages_received += 1
+
+
+@dataclass
+class Network:
+    """All links. `sites`: each node's row in the matrix of one-way latencies [s, s], in seconds."""
+
+    plan: NetworkPlan
+    links: list[Link]
+    rng: np.random.Generator
+    latencies_s: NDArray[np.float64] | None = None
+    sites: list[int] = field(default_factory=list)
+
+    def latency_s(self, sender: int, receiver: int) -> float:
+        """One way between two nodes, for one message; -1 stands for somebody without a place."""
+        if self.latencies_s is not None and sender >= 0:
+            latency_s = float(self.latencies_s[self.sites[sender], self.sites[receiver]])
+        else:
+            latency_s = self.plan.latency_s
+        if self.plan.jitter_s:
+            latency_s += abs(float(self.rng.normal(0.0, self.plan.jitter_s)))
+        return latency_s
+
+    def is_cut(self, sender: int, receiver: int, now_s: float) -> bool:
+        """Whether a partition lies between two nodes now."""
+        return any(
+            cut.from_s <= now_s < cut.until_s and cut.group_of(sender) != cut.group_of(receiver)
+            for cut in self.plan.cuts
+        )
+
+    def loses(self) -> bool:
+        """Whether a message that may be lost is lost."""
+        return self.plan.loss > 0 and self.rng.random() < self.plan.loss

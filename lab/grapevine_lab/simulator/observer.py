@@ -1,0 +1,123 @@
+"""What is noted of a run: models worth evaluating, and how each node stands.
+
+The core says when a round begins (its `Evaluate` effect). At that moment its working model has just
+been merged and not yet been trained, so it is the *merged* model; the *working* one is noted when the
+training that starts now is over, and the *released* one is what the core asks to have evaluated. All
+three are noted under the number of rounds that the node has behind it. Staleness is counted here from
+the nodes' own versions, not from what they have heard of each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from grapevine_agent.core import effects as fx
+from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.measurements import Measurements, Sample
+from grapevine_lab.simulator.work import Look, ModelKind, Work
+from grapevine_proto.messages import Vector
+
+if TYPE_CHECKING:
+    from grapevine_agent.core.learning import Learning
+    from grapevine_lab.simulator.world import World
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasurePlan:
+    """What is measured: every so many rounds, which models, of the first so many nodes (0: of all)."""
+
+    every_rounds: int = 1
+    models: tuple[ModelKind, ...] = ("working", "merged", "released")
+    num_nodes: int = 0
+    test_samples: int = 0  # of the common test set, the first so many; 0: all
+
+
+@dataclass(kw_only=True)
+class Observer:
+    """See the module's docstring."""
+
+    seed: int
+    plan: MeasurePlan
+    measurements: Measurements
+    work: Work
+    num_merges: int = 0
+
+    def round_began(self, world: World, device: Device, asked: fx.Evaluate) -> int:
+        """A round began that is to be evaluated. The ticket of the released model's evaluation, 0 for none."""
+        learner = device.learner(asked.task)
+        assert learner is not None
+        done = asked.round - 1  # rounds that are behind it
+        if done % self.plan.every_rounds:
+            return 0
+        self._sample(world, device, learner)
+        if self.work.trainer is None or not self._is_measured(device):
+            return 0
+        if "merged" in self.plan.models:
+            self._look(world, device, "merged", done, learner.model.parameters, learner.model.buffers)
+        if "released" not in self.plan.models:
+            return 0
+        ticket = self.work.ticket()
+        self._look(world, device, "released", done, asked.parameters, asked.buffers, ticket)
+        return ticket
+
+    def round_ended(self, world: World, device: Device, task: str) -> None:
+        """A training step has been added to a node's model."""
+        learner = device.learner(task)
+        if learner is None or learner.model.round % self.plan.every_rounds or not self._is_measured(device):
+            return
+        if "working" in self.plan.models:
+            self._look(world, device, "working", learner.model.round, learner.model.parameters, learner.model.buffers)
+
+    def _is_measured(self, device: Device) -> bool:
+        return device.seat >= 0 and (not self.plan.num_nodes or device.index < self.plan.num_nodes)
+
+    def _look(
+        self,
+        world: World,
+        device: Device,
+        kind: ModelKind,
+        round_: int,
+        parameters: Vector,
+        buffers: Vector,
+        ticket: int = 0,
+    ) -> None:
+        self.work.look(
+            Look(
+                seat=device.seat,
+                node=device.index,
+                kind=kind,
+                round=round_,
+                time_s=world.clock.now_s,
+                parameters=parameters,
+                buffers=buffers,
+                ticket=ticket,
+            )
+        )
+
+    def _sample(self, world: World, device: Device, learner: Learning) -> None:
+        now = world.clock.moment()
+        neighbours = learner.targets(now)
+        versions = {peer: world.version_of(peer, learner.task) for peer in neighbours}
+        link = device.link
+        self.measurements.add(
+            Sample(
+                seed=self.seed,
+                time_s=world.clock.now_s,
+                round=learner.model.round - 1,
+                node=device.index,
+                online=device.online,
+                version=learner.model.version,
+                age=learner.model.age,
+                staleness=learner.model.mean_staleness(versions),
+                staleness_bound=learner.staleness_bound(now),
+                num_neighbours=len(neighbours),
+                server=learner.server_state(),
+                messages_sent=link.messages_sent,
+                bytes_sent=link.bytes_sent,
+                messages_received=link.messages_received,
+                bytes_received=link.bytes_received,
+                joules=device.joules(world.clock.now_s),
+                training_s=device.training_s,
+            )
+        )

@@ -1,0 +1,398 @@
+"""The figures of a run: quality, staleness, traffic and energy over rounds, and several runs side by side.
+
+Every figure is written twice, as PNG and as SVG. The same measurements give the same SVG, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grapevine_lab.simulator.measurements import (
+    MODELS,
+    Groups,
+    Measurements,
+    Rows,
+    Sample,
+    grouped,
+    in_order,
+    series_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Numbers: TypeAlias = NDArray[np.float64]
+Look: TypeAlias = tuple[str, object]  # colour and dashes
+Spread: TypeAlias = Literal["range", "quartiles", "deviation"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers, without their yellow, which is too light for a line.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b1f24")
+DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
+MODEL_LOOKS: Mapping[str, Look] = {
+    "working": (PALETTE[1], DASHES[2]),
+    "merged": (PALETTE[2], DASHES[1]),
+    "released": (PALETTE[0], DASHES[0]),
+}
+QUIET_COLOUR = "#6b717a"
+GRID_COLOUR = "#e3e6ea"
+SIZE_INCHES = (8.0, 4.8)
+CELL_INCHES = (3.4, 2.7)  # of one panel in a grid
+HEAD_INCHES = 1.2  # for a grid's title and legend
+SUBTITLE_INCHES = 0.33  # from the upper edge
+DOTS_PER_INCH = 130
+ROUND_LABEL = "round (each node's own)"
+BOUND_LABEL = "Lemma 1's bound on its mean"
+MAX_POINTS = 1500  # of a curve as drawn: more than a page has dots
+NUM_MOMENTS = 240  # of a curve over virtual time
+LETTERS_PER_INCH = 11  # of the legend
+HASH_SALT = "grapevine"  # else an SVG's ids are drawn at random
+BANDS: Mapping[Spread, str] = {
+    "range": "line: median over nodes, band: least to greatest",
+    "quartiles": "line: median over nodes, band: quartiles",
+    "deviation": "line: mean over nodes, band: ± one standard deviation",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A line within a band: float arrays [k] of one length. `median` is the line, be it a median or a mean."""
+
+    x: Numbers
+    median: Numbers
+    low: Numbers
+    high: Numbers
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One pair of axes: the curves by their names in the legend, and how the axes read."""
+
+    curves: Mapping[str, Curve]
+    title: str = ""
+    x_label: str = "round"
+    y_label: str = ""
+    percent: bool = False  # the values are shares of 1
+    log_y: bool = False
+    from_zero: bool = False  # the y axis begins at 0: for what cannot be negative
+    looks: Mapping[str, Look] = field(default_factory=dict)  # name → colour and dashes; else in turn
+    thin: Sequence[tuple[str, Curve]] = ()  # lines behind a curve of that name: single seeds
+
+
+def curve_of(
+    measurements: Measurements,
+    model: str,
+    field: Literal["metric", "loss"] = "metric",
+    *,
+    over: Literal["round", "time_s"] = "round",
+    spread: Spread = "range",
+    label: str | None = None,
+) -> Curve:
+    """One kind of model over all nodes and seeds: its median and range, or another spread.
+
+    Over rounds, values are grouped by the nodes' own rounds. Over virtual time, every node counts at each of
+    `NUM_MOMENTS` moments with its newest value, once it has one. Values that are not finite (a model that has diverged,
+    a node without samples) are left out; the summary counts them. Raises ValueError for a model that does not exist.
+    """
+    if model not in MODELS:
+        raise ValueError(f"{model!r} is none of {', '.join(MODELS)}")
+    rows = measurements.readings
+    chosen = rows.column("model") == MODELS.index(model)
+    values = rows.column(field)[chosen]
+    if over == "round":
+        groups = grouped(rows.column("round")[chosen], values)
+    else:
+        groups = _held(series_of(rows)[chosen], rows.column("time_s")[chosen], values)
+    return _curve(groups, spread, model if label is None else label)
+
+
+def draw_plots(
+    measurements: Measurements, folder: Path, *, title: str, metric_name: str, higher_is_better: bool
+) -> list[Path]:
+    """Draw `metric`, `metric-over-time`, `loss`, `staleness`, `traffic` and `energy`, each as PNG and SVG.
+
+    A figure of which nothing was measured is left out. Returns the files written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    qualities: tuple[tuple[str, Literal["metric", "loss"], Literal["round", "time_s"]], ...] = (
+        ("metric", "metric", "round"),
+        ("metric-over-time", "metric", "time_s"),
+        ("loss", "loss", "round"),
+    )
+    for name, drawn, over in qualities:
+        panel = _quality(measurements, drawn, over)
+        if panel is None:
+            continue
+        if drawn == "metric":
+            better = "higher" if higher_is_better else "lower"
+            panel = replace(panel, y_label=f"{metric_name} ({better} is better)", percent=metric_name == "accuracy")
+        written += draw_grid([[panel]], folder / name, title=title, subtitle=BANDS["range"])
+    for name, panels, subtitle in (
+        ("staleness", [_staleness(measurements.samples)], "mean over the nodes online, band: least to greatest node"),
+        ("traffic", _traffic(measurements.samples), "mean over nodes"),
+        ("energy", [_energy(measurements.samples)], BANDS["range"]),
+    ):
+        there = [panel for panel in panels if panel is not None]
+        if there:
+            written += draw_grid([there], folder / name, title=title, subtitle=subtitle)
+    return written
+
+
+def draw_overlay(
+    curves: Mapping[str, Curve],
+    path: Path,
+    *,
+    title: str,
+    x_label: str = "round",
+    y_label: str,
+    subtitle: str = "",
+    percent: bool = False,
+    log_y: bool = False,
+) -> list[Path]:
+    """Draw several runs into one pair of axes, under the names that the mapping gives them.
+
+    Writes `path` with `.png` and with `.svg` after it (in place of one of these, if it has one) and returns both.
+    """
+    panel = Panel(curves=curves, x_label=x_label, y_label=y_label, percent=percent, log_y=log_y)
+    return draw_grid([[panel]], path, title=title, subtitle=subtitle)
+
+
+def draw_grid(
+    panels: Sequence[Sequence[Panel | None]],
+    path: Path,
+    *,
+    title: str,
+    subtitle: str = "",
+    share_y: Literal["row", "all", "none"] = "none",
+) -> list[Path]:
+    """Draw rows of panels, in the shape of a paper's figure, with one legend: a name looks the same in all of them.
+
+    None leaves a gap. Writes two files, as `draw_overlay` does. Raises ValueError where there is no panel.
+    """
+    from matplotlib import rc_context  # noqa: PLC0415 - slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415 - not pyplot: no global figures, no window system
+
+    there = [panel for row in panels for panel in row if panel is not None]
+    if not there:
+        raise ValueError("there is no panel to draw")
+    num_rows, num_columns, size = len(panels), max(len(row) for row in panels), SIZE_INCHES
+    if (num_rows, num_columns) != (1, 1):
+        size = (max(SIZE_INCHES[0], CELL_INCHES[0] * num_columns), HEAD_INCHES + CELL_INCHES[1] * num_rows)
+    # As text, an SVG's words can be found, and are set in the reader's own fonts.
+    with rc_context({"svg.hashsalt": HASH_SALT, "svg.fonttype": "none", "font.size": 10}):
+        figure = Figure(figsize=size, layout="constrained")
+        cells: list[Axes] = figure.subplots(num_rows, num_columns, squeeze=False, sharey=share_y).ravel().tolist()
+        looks = _looks(there)
+        for i, axes in enumerate(cells):
+            row, column = panels[i // num_columns], i % num_columns
+            panel = row[column] if column < len(row) else None
+            if panel is None:
+                axes.set_axis_off()
+                continue
+            _draw_panel(axes, panel, looks)
+            if share_y != "none" and column:
+                axes.set_ylabel("")  # the first of the row has it
+        _draw_legend(figure, cells)
+        # An empty second line of the title makes room for the subtitle, which is set smaller.
+        figure.suptitle(title + ("\n" if subtitle else ""), x=0.012, ha="left", fontsize=12, fontweight="bold")
+        if subtitle:
+            y = 1 - SUBTITLE_INCHES / size[1]
+            figure.text(0.012, y, subtitle, ha="left", va="top", fontsize=9, color=QUIET_COLOUR)
+        return _save(figure, path)
+
+
+def _looks(panels: Sequence[Panel]) -> dict[str, Look]:
+    """A colour and dashes for every name: those that a panel asks for, else the next of the palette."""
+    looks: dict[str, Look] = {}
+    for panel in panels:
+        looks |= panel.looks
+    names = [name for panel in panels for name in panel.curves if name not in looks]
+    for i, name in enumerate(dict.fromkeys(names)):
+        looks[name] = (PALETTE[i % len(PALETTE)], DASHES[i % len(DASHES)])
+    return looks
+
+
+def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
+    for name, curve in panel.thin:
+        shown = _thinned(curve)
+        axes.plot(shown.x, shown.median, color=looks[name][0], linewidth=0.6, alpha=0.5, zorder=2)
+    for name, curve in panel.curves.items():
+        (colour, dashes), shown = looks[name], _thinned(curve)
+        if not np.array_equal(shown.low, shown.high):
+            axes.fill_between(shown.x, shown.low, shown.high, color=colour, alpha=0.13, linewidth=0, zorder=1)
+        marker = "o" if len(shown.x) == 1 else ""  # a line of one point cannot be seen
+        style: dict[str, Any] = {"color": colour, "linestyle": dashes, "marker": marker, "linewidth": 1.8, "zorder": 3}
+        axes.plot(shown.x, shown.median, label=name, **style)
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    if panel.title:
+        axes.set_title(panel.title, loc="left", fontsize="medium")
+    if panel.log_y:
+        axes.set_yscale("log")
+    if panel.from_zero:
+        axes.set_ylim(bottom=0)
+    if panel.percent:
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+    axes.margins(x=0.01)
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_legend(figure: Figure, all_axes: Iterable[Axes]) -> None:
+    """One legend for all axes, below them: there it hides no curve."""
+    entries: dict[str, Artist] = {}
+    for axes in all_axes:
+        lines, names = axes.get_legend_handles_labels()
+        entries = dict(zip(names, lines, strict=True)) | entries
+    # As many names on a line as fit: those of strategies with their settings are long.
+    letters = figure.get_figwidth() * LETTERS_PER_INCH
+    num_columns = max(1, min(len(entries), int(letters / (8 + max(map(len, entries), default=0)))))
+    style: dict[str, Any] = {"ncols": num_columns, "frameon": False, "handlelength": 3.2}
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", **style)
+
+
+def _thinned(curve: Curve) -> Curve:
+    """Of a long curve, evenly chosen points, the last among them."""
+    if len(curve.x) <= MAX_POINTS:
+        return curve
+    kept = np.linspace(0, len(curve.x) - 1, MAX_POINTS).round().astype(int)
+    return replace(curve, x=curve.x[kept], median=curve.median[kept], low=curve.low[kept], high=curve.high[kept])
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    stem = path.name.removesuffix(".png").removesuffix(".svg")
+    written = [path.with_name(f"{stem}.png"), path.with_name(f"{stem}.svg")]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(written[0], format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    figure.savefig(written[1], format="svg", metadata={"Date": None})
+    return written
+
+
+def _held(series: NDArray[np.int64], times: Numbers, values: Numbers) -> Groups:
+    """Every series' newest value at evenly spread moments up to the last of all times, grouped by moment."""
+    if not len(times):
+        return grouped(times, values)
+    order = np.lexsort((times, series))
+    series, times, values = series[order], times[order], values[order]
+    moments = np.linspace(0.0, times.max(), NUM_MOMENTS)
+    bounds = np.flatnonzero(np.diff(series, prepend=series[0] - 1, append=series[-1] + 1))
+    held = np.full((len(bounds) - 1, NUM_MOMENTS), np.nan)
+    for i, (start, end) in enumerate(pairwise(bounds)):
+        newest = start + np.searchsorted(times[start:end], moments, side="right") - 1
+        held[i] = np.where(newest >= start, values[np.maximum(newest, start)], np.nan)
+    return grouped(np.tile(moments, len(held)), held.ravel())
+
+
+def _curve(groups: Groups, spread: Spread, label: str) -> Curve:
+    x = groups.keys.astype(np.float64)
+    if spread == "deviation":
+        mean, deviation = groups.mean(), groups.deviation()
+        return Curve(x=x, median=mean, low=mean - deviation, high=mean + deviation, label=label)
+    edge = 0.0 if spread == "range" else 0.25
+    low, high = groups.quantile(edge), groups.quantile(1 - edge)
+    return Curve(x=x, median=groups.quantile(0.5), low=low, high=high, label=label)
+
+
+def _mean_line(groups: Groups) -> Curve:
+    mean = groups.mean()
+    return Curve(x=groups.keys.astype(np.float64), median=mean, low=mean, high=mean)
+
+
+def _quality(
+    measurements: Measurements, drawn: Literal["metric", "loss"], over: Literal["round", "time_s"]
+) -> Panel | None:
+    curves = {model: curve_of(measurements, model, drawn, over=over) for model in MODELS}
+    curves = {model: curve for model, curve in curves.items() if len(curve.x)}
+    if not curves:
+        return None
+    thin: list[tuple[str, Curve]] = []
+    seeds = np.unique(measurements.readings.column("seed")).tolist()
+    for seed in seeds if len(seeds) > 1 else ():
+        alone = measurements.of_seed(seed)
+        thin += [(model, curve_of(alone, model, drawn, over=over)) for model in curves]
+    x_label = ROUND_LABEL
+    if over == "time_s":
+        unit, name = _time_unit(max(float(curve.x[-1]) for curve in curves.values()))
+        x_label = f"virtual time ({name})"
+        curves = {model: replace(curve, x=curve.x / unit) for model, curve in curves.items()}
+        thin = [(model, replace(curve, x=curve.x / unit)) for model, curve in thin]
+    y_label, log_y = "loss (lower is better)", drawn == "loss" and _spans_decades(curves.values())
+    return Panel(curves=curves, x_label=x_label, y_label=y_label, looks=MODEL_LOOKS, thin=thin, log_y=log_y)
+
+
+def _staleness(samples: Rows[Sample]) -> Panel | None:
+    online = samples.column("online")
+    rounds = samples.column("round")[online]
+    measured = grouped(rounds, samples.column("staleness")[online])
+    bound = grouped(rounds, samples.column("staleness_bound")[online])
+    if not len(measured.keys):
+        return None
+    curves = {"measured": replace(_curve(measured, "range", "measured"), median=measured.mean())}
+    if len(bound.keys):
+        curves[BOUND_LABEL] = _mean_line(bound)
+    looks = {"measured": (PALETTE[0], DASHES[0]), BOUND_LABEL: (PALETTE[-1], DASHES[1])}
+    return Panel(curves=curves, x_label=ROUND_LABEL, y_label="staleness (versions)", looks=looks, from_zero=True)
+
+
+def _traffic(samples: Rows[Sample]) -> list[Panel | None]:
+    if not len(samples):
+        return []
+    order = in_order(samples)
+    series, rounds = series_of(samples)[order], samples.column("round")[order]
+    # One row a node and round, the last: what happened between two of them is the traffic of the later one's rounds.
+    last = np.append((np.diff(series) != 0) | (np.diff(rounds) != 0), True)
+    order, series, rounds = order[last], series[last], rounds[last]
+    follows = (np.diff(series) == 0) & (np.diff(rounds) > 0)
+    panels: list[Panel | None] = []
+    for what in ("messages", "bytes"):
+        curves = {}
+        for way in ("sent", "received"):
+            totals = samples.column(f"{what}_{way}")[order]
+            rates = np.diff(totals)[follows] / np.diff(rounds)[follows]
+            curves[way] = _mean_line(grouped(rounds[1:][follows], rates))
+        if not len(curves["sent"].x):
+            return []
+        unit, prefix = _decimal_unit(max(float(curve.high.max()) for curve in curves.values()))
+        name = what if what == "messages" else f"{prefix}B"
+        scaled = {way: _scaled(curve, 1.0 if what == "messages" else unit) for way, curve in curves.items()}
+        panels.append(Panel(curves=scaled, x_label=ROUND_LABEL, y_label=f"{name} per node and round", from_zero=True))
+    return panels
+
+
+def _energy(samples: Rows[Sample]) -> Panel | None:
+    curve = _curve(grouped(samples.column("round"), samples.column("joules")), "range", "energy")
+    if not len(curve.x) or not curve.high.any():
+        return None
+    unit, prefix = _decimal_unit(float(curve.high.max()))
+    curves = {"drawn since the run began": _scaled(curve, unit)}
+    return Panel(curves=curves, x_label=ROUND_LABEL, y_label=f"energy ({prefix}J per node)", from_zero=True)
+
+
+def _scaled(curve: Curve, unit: float) -> Curve:
+    return replace(curve, median=curve.median / unit, low=curve.low / unit, high=curve.high / unit)
+
+
+def _decimal_unit(greatest: float) -> tuple[float, str]:
+    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    return next(((unit, prefix) for unit, prefix in units if greatest >= unit), (1.0, ""))
+
+
+def _time_unit(greatest_s: float) -> tuple[float, str]:
+    units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
+    return next(((unit, name) for unit, name in units if greatest_s >= 3 * unit), (1.0, "s"))
+
+
+def _spans_decades(curves: Iterable[Curve]) -> bool:
+    middles = np.concatenate([curve.median for curve in curves])
+    return bool(middles.min() > 0 and middles.max() / middles.min() > 50)

@@ -1,0 +1,152 @@
+"""All seeds of a scenario, and what they leave in a folder.
+
+models.csv  models.parquet   every evaluated model            summary.json  what is printed, for programs
+nodes.csv   nodes.parquet    every node at every round        plots/        PNG and SVG
+scenario.json                what was run                     seed-K/       a finished seed's tables, or its checkpoint
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from grapevine_lab.simulator.experiment import Prepared
+from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.plots import draw_plots
+from grapevine_lab.simulator.progress import Progress
+from grapevine_lab.simulator.run import Outcome, Progressed, run_seed
+from grapevine_lab.simulator.summary import Facts, Summary, as_json, summarise
+from grapevine_lab.simulator.tables import read_tables, write_tables
+from grapevine_proto.errors import ConfigError
+
+HIGHER_IS_BETTER = {"accuracy": True, "mse": False}
+
+
+def run_all(
+    prepared: Prepared,
+    num_seeds: int,
+    folder: Path,
+    progress: Progress,
+    *,
+    resume: bool,
+    stopping: Callable[[], bool],
+) -> tuple[Summary, list[str]]:
+    """Run the seeds one after the other and write everything. The summary, and what the user should know beside it.
+
+    Raises ConfigError where the folder holds results and `resume` is not asked for, or results of another scenario.
+    """
+    scenario = prepared.scenario
+    _claim(folder, prepared, resume=resume)
+    seeds = [scenario.seed + k for k in range(num_seeds)]
+    progress.start(scenario.rounds, num_seeds, duration_s=scenario.duration_s or None)
+    outcomes = []
+    for index, seed in enumerate(seeds):
+
+        def report(done: Progressed, index: int = index) -> None:
+            progress.update(index, done.round, done.time_s, num_messages=done.num_messages)
+
+        outcomes.append(_run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping))
+    progress.finish()
+    measurements = Measurements.merged([outcome.measurements for outcome in outcomes])
+    metric = prepared.built.draft.training.metric
+    summary = summarise(
+        measurements,
+        Facts(
+            scenario=scenario.name,
+            seeds=tuple(seeds),
+            num_nodes=scenario.nodes.num,
+            num_rounds=min(outcome.rounds for outcome in outcomes),
+            metric_name=metric,
+            higher_is_better=HIGHER_IS_BETTER[metric],
+            targets=scenario.targets,
+            wall_s=sum(outcome.wall_s for outcome in outcomes),
+        ),
+    )
+    write_tables(measurements, folder)
+    draw_plots(
+        measurements,
+        folder / "plots",
+        title=scenario.name,
+        metric_name=metric,
+        higher_is_better=HIGHER_IS_BETTER[metric],
+    )
+    runs = [_told(outcome) for outcome in outcomes]
+    _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})
+    return summary, _notes(outcomes)
+
+
+def _run_one(
+    prepared: Prepared,
+    seed: int,
+    folder: Path,
+    report: Callable[[Progressed], None],
+    *,
+    resume: bool,
+    stopping: Callable[[], bool],
+) -> Outcome:
+    """One seed: as it was finished before, or run to its end."""
+    done, kept = folder / "outcome.json", folder / "checkpoint"
+    if resume and done.exists():
+        told = json.loads(done.read_text(encoding="utf-8"))
+        return Outcome(**told, measurements=read_tables(folder))
+    outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping)
+    write_tables(outcome.measurements, folder)
+    _write_json(done, _told(outcome))
+    kept.unlink(missing_ok=True)
+    return outcome
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        each.name: getattr(outcome, each.name) for each in dataclasses.fields(outcome) if each.name != "measurements"
+    }
+
+
+def _notes(outcomes: list[Outcome]) -> list[str]:
+    notes = []
+    for outcome in outcomes:
+        if outcome.reached_limit:
+            notes.append(
+                f"seed {outcome.seed}: not every node did its rounds within {outcome.virtual_s:,.0f} s of virtual "
+                f"time, {outcome.rounds} was the least; raise scenario.duration_s, or see who was away"
+            )
+        if outcome.rejected:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(outcome.rejected.items()))
+            notes.append(f"seed {outcome.seed}: messages that nodes dropped, by reason: {reasons}")
+    return notes
+
+
+def _claim(folder: Path, prepared: Prepared, *, resume: bool) -> None:
+    """Make the folder ours: it is empty, or holds this very scenario's results and they are to be gone on with."""
+    told = json.loads(json.dumps(dataclasses.asdict(prepared.scenario), default=str))
+    path = folder / "scenario.json"
+    if folder.exists() and any(folder.iterdir()):
+        if not path.exists():
+            raise ConfigError(f"{folder} holds files that are not a simulation's; give another folder with --out")
+        held = json.loads(path.read_text(encoding="utf-8"))
+        if not resume:
+            _clear(folder)
+        elif held != told:
+            raise ConfigError(
+                f"{folder} holds a run of another scenario, or with other options: give the same ones, leave out "
+                "--resume to start anew, or name another folder with --out"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_json(path, told)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier run left, and nothing else."""
+    for path in [*folder.glob("seed-*/*"), *folder.glob("plots/*"), *folder.glob("*.*")]:
+        if path.is_file() and path.suffix in ("", ".csv", ".parquet", ".json", ".png", ".svg", ".part"):
+            path.unlink()
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)

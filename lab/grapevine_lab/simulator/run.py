@@ -1,0 +1,192 @@
+"""One scenario, run for one seed or for several: until its rounds are over, with checkpoints on the way.
+
+A run ends when every node that is switched on has finished the scenario's rounds and merged what came
+of the last one, when `duration_s` has passed, or, so that nodes which never come back do not hold it up
+for ever, at a time limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from grapevine_lab.simulator import checkpoint
+from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_trainer
+from grapevine_lab.simulator.measurements import Measurements
+
+LOOK_EVERY_EVENTS = 20  # at the wall clock
+LOOK_EVERY_S = 0.25  # up from the work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progressed:
+    """How far a run is: the round that the slowest node is in, and virtual time."""
+
+    seed: int
+    round: int
+    time_s: float
+    num_messages: int
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """What came of one seed."""
+
+    seed: int
+    measurements: Measurements
+    virtual_s: float = 0.0
+    wall_s: float = 0.0  # of the loop, over all its sittings
+    training_wall_s: float = 0.0  # of that, training and evaluating
+    rounds: int = 0  # that every node finished
+    num_events: int = 0
+    num_delivered: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    reached_limit: bool = False
+
+
+@dataclass(kw_only=True)
+class Sitting:
+    """A run under way, with what its outcome will need. It is what a checkpoint holds."""
+
+    run: Run
+    seed: int
+    wall_s: float = 0.0
+    num_events: int = 0
+    finished: set[int] = field(default_factory=set)  # nodes that have done their rounds
+
+
+def run_seed(
+    prepared: Prepared,
+    seed: int,
+    *,
+    report: Callable[[Progressed], None] = lambda _: None,
+    keep: Path | None = None,
+    keep_every_s: float = 60.0,
+    resume: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Run one seed from its start, or from its checkpoint.
+
+    Args:
+        prepared: Checked.
+        seed: Of everything that is drawn.
+        report: Is told now and then how far the run is.
+        keep: A file for checkpoints; None: none are made.
+        keep_every_s: Wall time between two checkpoints.
+        resume: Go on from `keep` if it is there.
+        stopping: Whether somebody wants it to stop: then it keeps a checkpoint and raises KeyboardInterrupt.
+
+    Raises:
+        ConfigError: The checkpoint is of another scenario, or damaged.
+    """
+    sitting = checkpoint.load(keep, prepared, seed) if resume and keep is not None else None
+    if sitting is None:
+        sitting = Sitting(run=begin(prepared, seed), seed=seed)
+        give_trainer(sitting.run, prepared.scenario, seed)
+    work = sitting.run.world.work
+    try:
+        _go_on(sitting, prepared, report, keep, keep_every_s, stopping)
+        report(_progressed(sitting))
+        work.evaluate_all()
+        if keep is not None:
+            checkpoint.save(keep, sitting, prepared)
+        return _outcome(sitting, prepared)
+    finally:
+        if work.trainer is not None:
+            work.trainer.close()
+
+
+def _go_on(
+    sitting: Sitting,
+    prepared: Prepared,
+    report: Callable[[Progressed], None],
+    keep: Path | None,
+    keep_every_s: float,
+    stopping: Callable[[], bool],
+) -> None:
+    """Let things happen until it is over. Asked to stop, it leaves a checkpoint behind and raises KeyboardInterrupt.
+
+    The wall clock decides when to look up and when to keep a checkpoint, never what happens.
+    """
+    world, began_s = sitting.run.world, time.monotonic()
+    kept_s = looked_s = began_s
+    while not _is_over(sitting, prepared.scenario.rounds):
+        world.step()
+        sitting.num_events += 1
+        if sitting.num_events % LOOK_EVERY_EVENTS or (now_s := time.monotonic()) - looked_s < LOOK_EVERY_S:
+            continue
+        looked_s = now_s
+        report(_progressed(sitting))
+        stop = stopping()
+        if keep is not None and (stop or now_s - kept_s >= keep_every_s):
+            sitting.wall_s += time.monotonic() - began_s
+            checkpoint.save(keep, sitting, prepared)
+            began_s = kept_s = time.monotonic()
+        if stop:
+            raise KeyboardInterrupt
+    sitting.wall_s += time.monotonic() - began_s
+
+
+def _is_over(sitting: Sitting, rounds: int) -> bool:
+    """Asked after every event, so it is quick unless a round may just have been the last one."""
+    world = sitting.run.world
+    if world.clock.next_s() > sitting.run.limit_s:
+        return True
+    changed, world.changed = world.changed, []
+    if not rounds or not changed:
+        return False
+    for node in changed:
+        learner = world.devices[node].learner(sitting.run.task)
+        if learner is not None and learner.model.round > rounds:
+            sitting.finished.add(node)
+        else:
+            sitting.finished.discard(node)
+    if len(sitting.finished) < world.num_members:
+        return False
+    members = _members(sitting.run)
+    return bool(members) and all(device.index in sitting.finished for device in members)
+
+
+def _members(run: Run) -> list[Device]:
+    """The members that are switched on."""
+    return [device for device in run.world.devices if device.running and device.settings.role == "member"]
+
+
+def _progressed(sitting: Sitting) -> Progressed:
+    world = sitting.run.world
+    return Progressed(
+        seed=sitting.seed,
+        round=_rounds_done(sitting.run),
+        time_s=world.clock.now_s,
+        num_messages=world.num_delivered,
+    )
+
+
+def _rounds_done(run: Run) -> int:
+    """Rounds that every member which is switched on has finished, and merged what came of them."""
+    learners = [device.learner(run.task) for device in _members(run)]
+    return max(0, min((learner.model.round - 1 if learner is not None else 0 for learner in learners), default=0))
+
+
+def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
+    run, world = sitting.run, sitting.run.world
+    rejected: dict[str, int] = {}
+    for device in world.devices:
+        for reason, number in sorted(device.rejected.items()):
+            rejected[reason] = rejected.get(reason, 0) + number
+    rounds = _rounds_done(run)
+    return Outcome(
+        seed=sitting.seed,
+        measurements=run.measurements,
+        virtual_s=world.clock.now_s,
+        wall_s=sitting.wall_s,
+        training_wall_s=world.work.wall_s,
+        rounds=rounds,
+        num_events=sitting.num_events,
+        num_delivered=world.num_delivered,
+        rejected=rejected,
+        reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,
+    )

@@ -1,0 +1,352 @@
+"""What a run came to, in a page: for people as tables, for programs as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grapevine_lab.simulator.measurements import (
+    MODELS,
+    Measurements,
+    Reading,
+    Rows,
+    Sample,
+    grouped,
+    in_order,
+    series_of,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PLAIN_WIDTH = 200  # of a file or a pipe: room for every row on a line of its own
+SETTLED_SHARE = 0.5  # of a run's virtual time: after it, staleness is taken as settled
+NONE = "–"
+NAMES = ("last model", "model", "figure")  # headings of words; all others are of numbers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the run knows of itself beside its measurements. `targets` are values of the metric."""
+
+    scenario: str
+    seeds: tuple[int, ...]
+    num_nodes: int
+    num_rounds: int
+    metric_name: str
+    higher_is_better: bool = True
+    targets: tuple[float, ...] = ()
+    wall_s: float = math.nan  # for all seeds together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """One quantity at the end, over nodes. NaN where nothing finite was measured.
+
+    `median` is the median over seeds of each seed's median over nodes, and `seed_low` to `seed_high` these medians'
+    range; `low` and `high` are the least and the greatest value of any node of any seed.
+    """
+
+    median: float
+    low: float
+    high: float
+    seed_low: float
+    seed_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reached:
+    """When the median over nodes first reached a target: the median over seeds, infinite where most never did."""
+
+    target: float
+    rounds: float
+    time_s: float  # virtual
+    num_seeds: int  # that reached it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSummary:
+    """One kind of model. `num_not_finite` counts the last models whose loss or metric is not a finite number."""
+
+    model: str
+    metric: Outcome
+    loss: Outcome
+    targets: tuple[Reached, ...]
+    num_models: int
+    num_not_finite: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A finished run. Rates and totals are means over nodes and seeds; seconds are virtual unless named `wall`."""
+
+    scenario: str
+    seeds: tuple[int, ...]
+    num_nodes: int
+    num_rounds: int
+    metric_name: str
+    higher_is_better: bool
+    models: tuple[ModelSummary, ...]
+    virtual_s: float  # of one seed
+    staleness: float  # in versions, over nodes online in the settled part of the run
+    staleness_bound: float  # over the same samples, those with a finite bound
+    staleness_ratio: float  # measured over bound, of the samples with a finite bound
+    messages: float  # sent in one seed, by all nodes
+    messages_per_node_s: float  # sent
+    bytes_sent_per_node: float
+    bytes_received_per_node: float
+    bytes_sent_per_node_s: float
+    joules_per_node: float
+    training_s_per_node: float
+    wall_s: float
+    wall_s_per_round: float  # one round of one seed
+
+
+def summarise(measurements: Measurements, facts: Facts) -> Summary:
+    """Sum up a run of one or several seeds. What was not measured is NaN."""
+    samples, readings = measurements.samples, measurements.readings
+    last = samples.where(_last(samples))
+    virtual_s = _mean_of_last_times(measurements, facts.seeds)
+    num_seeds = max(1, len(facts.seeds))
+    staleness, bound, ratio = _staleness(samples)
+    per_node = {
+        name: _mean(last.column(name))
+        for name in ("messages_sent", "bytes_sent", "bytes_received", "joules", "training_s")
+    }
+    models = (_model(readings, model, facts) for model in MODELS)
+    return Summary(
+        scenario=facts.scenario,
+        seeds=facts.seeds,
+        num_nodes=facts.num_nodes,
+        num_rounds=facts.num_rounds,
+        metric_name=facts.metric_name,
+        higher_is_better=facts.higher_is_better,
+        models=tuple(model for model in models if model is not None),
+        virtual_s=virtual_s,
+        staleness=staleness,
+        staleness_bound=bound,
+        staleness_ratio=ratio,
+        messages=float(last.column("messages_sent").sum()) / num_seeds if len(last) else math.nan,
+        messages_per_node_s=_over(per_node["messages_sent"], virtual_s),
+        bytes_sent_per_node=per_node["bytes_sent"],
+        bytes_received_per_node=per_node["bytes_received"],
+        bytes_sent_per_node_s=_over(per_node["bytes_sent"], virtual_s),
+        joules_per_node=per_node["joules"],
+        training_s_per_node=per_node["training_s"],
+        wall_s=facts.wall_s,
+        wall_s_per_round=_over(facts.wall_s, facts.num_rounds * num_seeds),
+    )
+
+
+def as_json(summary: Summary) -> dict[str, Any]:
+    """The summary as plain values, unrounded. What was not measured, or never happened, is null."""
+    plain: dict[str, Any] = _plain(asdict(summary))
+    return plain
+
+
+def print_summary(summary: Summary, console: Console) -> None:
+    """Print the summary: as tables on a terminal, as plain text with one row a line anywhere else."""
+    from rich.text import Text  # noqa: PLC0415 - only for whoever prints
+
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    num_seeds = len(summary.seeds)
+    seeds = f"{'seed' if num_seeds == 1 else 'seeds'} {', '.join(map(str, summary.seeds))}"
+    console.print(Text(f"{summary.scenario}: {summary.num_nodes} nodes, {summary.num_rounds} rounds, {seeds}"))
+    for table in (_model_table(summary, console), _target_table(summary, console), _cost_table(summary, console)):
+        if table.row_count:
+            console.print(table)
+
+
+def _last(rows: Rows[Any]) -> NDArray[np.bool_]:
+    """Which rows [n] are their node's last in their seed."""
+    order = in_order(rows)
+    series = series_of(rows)[order]
+    mask = np.zeros(len(rows), dtype=np.bool_)
+    mask[order[np.append(np.diff(series) != 0, True)] if len(rows) else order] = True
+    return mask
+
+
+def _model(readings: Rows[Reading], model: str, facts: Facts) -> ModelSummary | None:
+    rows = readings.where(readings.column("model") == MODELS.index(model))
+    if not len(rows):
+        return None
+    last = rows.where(_last(rows))
+    finite = np.isfinite(last.column("metric")) & np.isfinite(last.column("loss"))
+    return ModelSummary(
+        model=model,
+        metric=_outcome(last, "metric"),
+        loss=_outcome(last, "loss"),
+        targets=tuple(_reached(rows, target, facts) for target in facts.targets),
+        num_models=len(last),
+        num_not_finite=int((~finite).sum()),
+    )
+
+
+def _outcome(last: Rows[Reading], name: str) -> Outcome:
+    groups = grouped(last.column("seed"), last.column(name))
+    if not len(groups.keys):
+        return Outcome(median=math.nan, low=math.nan, high=math.nan, seed_low=math.nan, seed_high=math.nan)
+    medians = groups.quantile(0.5)
+    return Outcome(
+        median=float(np.median(medians)),
+        low=float(groups.values.min()),
+        high=float(groups.values.max()),
+        seed_low=float(medians.min()),
+        seed_high=float(medians.max()),
+    )
+
+
+def _reached(rows: Rows[Reading], target: float, facts: Facts) -> Reached:
+    rounds, times = [], []
+    for seed in facts.seeds:
+        found = _first(rows.where(rows.column("seed") == seed), target, facts.higher_is_better)
+        rounds.append(found[0])
+        times.append(found[1])
+    num_seeds = sum(math.isfinite(turn) for turn in rounds)
+    # Of an even number of seeds the later of the two in the middle: half of a run that never ends is no time.
+    middle = len(facts.seeds) // 2
+    return Reached(
+        target=target,
+        rounds=sorted(rounds)[middle] if rounds else math.inf,
+        time_s=sorted(times)[middle] if times else math.inf,
+        num_seeds=num_seeds,
+    )
+
+
+def _first(rows: Rows[Reading], target: float, higher_is_better: bool) -> tuple[float, float]:
+    """The first round whose median over nodes reaches the target, and the median time of that round's readings.
+
+    Rounds in which fewer than half as many nodes were read as in the fullest one do not count: there a few fast nodes
+    would speak for all. Infinite, both, where no round does.
+    """
+    metric = grouped(rows.column("round"), rows.column("metric"))
+    if not len(metric.keys):
+        return math.inf, math.inf
+    medians = metric.quantile(0.5)
+    reached = (medians >= target if higher_is_better else medians <= target) & (
+        2 * metric.counts >= metric.counts.max()
+    )
+    if not reached.any():
+        return math.inf, math.inf
+    turn = metric.keys[np.argmax(reached)]
+    return float(turn), float(np.median(rows.column("time_s")[rows.column("round") == turn]))
+
+
+def _mean_of_last_times(measurements: Measurements, seeds: Sequence[int]) -> float:
+    ends = []
+    for seed in seeds:
+        run = measurements.of_seed(seed)
+        times = np.concatenate([run.readings.column("time_s"), run.samples.column("time_s")])
+        if len(times):
+            ends.append(float(times.max()))
+    return _mean(np.array(ends))
+
+
+def _staleness(samples: Rows[Sample]) -> tuple[float, float, float]:
+    """Measured staleness, its bound, and their ratio, in versions, once the run has settled."""
+    if not len(samples):
+        return math.nan, math.nan, math.nan
+    seeds = np.unique(samples.column("seed"), return_inverse=True)[1]
+    times = samples.column("time_s")
+    ends = np.zeros(int(seeds.max()) + 1)
+    np.maximum.at(ends, seeds, times)
+    measured, bound = samples.column("staleness"), samples.column("staleness_bound")
+    settled = samples.column("online") & (times >= SETTLED_SHARE * ends[seeds]) & np.isfinite(measured)
+    bounded = settled & np.isfinite(bound)
+    return _mean(measured[settled]), _mean(bound[bounded]), _over(_mean(measured[bounded]), _mean(bound[bounded]))
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _over(amount: float, of: float) -> float:
+    return amount / of if of > 0 else math.nan
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return value
+
+
+def _table(console: Console, *headings: str) -> Table:
+    from rich import box  # noqa: PLC0415 - only for whoever prints
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
+    for heading in headings:
+        # On a narrow terminal headings and ranges break between words, and no word is cut.
+        widest = max(map(len, heading.split()))
+        is_name = heading in NAMES
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name, min_width=widest)
+    return table
+
+
+def _model_table(summary: Summary, console: Console) -> Table:
+    table = _table(console, "last model", "figure", "median", "least", "greatest", "medians of seeds", "not finite")
+    for model in summary.models:
+        for name, outcome in ((summary.metric_name, model.metric), ("loss", model.loss)):
+            numbers = map(_number, (outcome.median, outcome.low, outcome.high))
+            seeds = f"{_number(outcome.seed_low)} to {_number(outcome.seed_high)}"
+            table.add_row(model.model, name, *numbers, seeds, f"{model.num_not_finite} of {model.num_models}")
+    return table
+
+
+def _target_table(summary: Summary, console: Console) -> Table:
+    bound = "≥" if summary.higher_is_better else "≤"
+    table = _table(
+        console,
+        "model",
+        f"median {summary.metric_name}",
+        "after rounds",
+        "after virtual time (s)",
+        "seeds that reached it",
+    )
+    for model in summary.models:
+        for reached in model.targets:
+            num_seeds = f"{reached.num_seeds} of {len(summary.seeds)}"
+            rounds, time_s = _number(reached.rounds), _number(reached.time_s)
+            table.add_row(model.model, f"{bound} {reached.target:g}", rounds, time_s, num_seeds)
+    return table
+
+
+def _cost_table(summary: Summary, console: Console) -> Table:
+    table = _table(console, "figure", "value")
+    for name, value in (
+        ("virtual time (s)", summary.virtual_s),
+        ("staleness, settled (versions)", summary.staleness),
+        ("staleness, Lemma 1's bound (versions)", summary.staleness_bound),
+        ("staleness, measured / bound", summary.staleness_ratio),
+        ("messages sent, all nodes", summary.messages),
+        ("messages sent per node and virtual second", summary.messages_per_node_s),
+        ("sent per node (MB)", summary.bytes_sent_per_node / 1e6),
+        ("received per node (MB)", summary.bytes_received_per_node / 1e6),
+        ("sent per node and virtual second (kB)", summary.bytes_sent_per_node_s / 1e3),
+        ("energy per node (J)", summary.joules_per_node),
+        ("training per node (virtual s)", summary.training_s_per_node),
+        ("wall time (s)", summary.wall_s),
+        ("wall time per round (s)", summary.wall_s_per_round),
+    ):
+        table.add_row(name, _number(value))
+    return table
+
+
+def _number(value: float) -> str:
+    """Four significant digits, thousands set apart; a dash for what was not measured or never happened."""
+    if not math.isfinite(value):
+        return NONE
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,69 @@
+"""What trains many nodes, and what it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from grapevine_agent.training.results import Evaluation, TrainingResult
+from grapevine_proto.errors import TaskError
+from grapevine_proto.messages import Vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRequest:
+    """Take `num_steps` local steps of node `node` from this model: float32 [p] and [b], not modified."""
+
+    node: int
+    parameters: Vector
+    buffers: Vector
+    num_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """Evaluate a model (float32 [p] and [b]) on the test samples of node `node`."""
+
+    node: int
+    parameters: Vector
+    buffers: Vector
+
+
+class CrowdTrainer(Protocol):
+    """Trains and evaluates the models of many nodes.
+
+    A node's results depend on its samples, the trainer's seed and what the node was asked so far, not on
+    what others are asked. It must be closed.
+    """
+
+    def train(self, requests: Sequence[TrainingRequest]) -> list[TrainingResult | TaskError]:
+        """Results in the order of the requests; a node at most once.
+
+        A TaskError in place of a result is that node's alone: its training diverged, and its optimiser
+        starts afresh. Raises GrapevineError when the trainer itself fails; then it can only be closed.
+        """
+        ...
+
+    def evaluate(self, requests: Sequence[EvaluationRequest]) -> list[Evaluation]:
+        """Results in the order of the requests; a node any number of times.
+
+        Raises TaskError when a model has the wrong size, and GrapevineError as `train` does.
+        """
+        ...
+
+    def num_samples(self, node: int) -> int:
+        """|D| of a node."""
+        ...
+
+    def state(self) -> Mapping[str, Any]:
+        """All that training to come depends on beside the samples, as plain numbers, bytes and arrays."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave, for the same program, plan, samples and kind of trainer: bit for bit."""
+        ...
+
+    def close(self) -> None:
+        """End whatever runs. May be called again."""
+        ...

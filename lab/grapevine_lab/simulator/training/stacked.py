@@ -1,0 +1,215 @@
+"""Training many nodes in one go: their models are the rows of one matrix.
+
+A node's model of some ten thousand parameters keeps no core busy: most of a step's time goes into
+calling operators. Here an operator is called once for all models of a job, and the optimiser passes
+once over all of their parameters. Each row is computed by itself, from its own samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 — its usual name
+
+from grapevine_agent.training.local_steps import as_tensor, diverged
+from grapevine_agent.training.optimisers import BETA1, BETA2, EPS
+from grapevine_agent.training.scores import Score
+from grapevine_lab.simulator.training.jobs import Commons, Evaluated, EvaluateJob, Models, Outcome, Trained, TrainJob
+from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
+from grapevine_proto.manifest import Optimiser
+from grapevine_tasks.checks import EVALUATION_BATCH
+from grapevine_tasks.layout import Entry, ModelLayout
+
+_GATHERED_BYTES = 8 * 2**20  # of samples that are brought into the order of training at a time
+
+Rows = Callable[[Tensor, Tensor], Tensor]
+
+
+def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
+    each = F.cross_entropy(output.flatten(0, 1), target.flatten(0, 1), reduction="none")
+    return each.view(len(output), -1).mean(1)
+
+
+def _mean_square(output: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(output, target, reduction="none").flatten(1).mean(1)
+
+
+def _accuracy(output: Tensor, target: Tensor) -> Tensor:
+    return (output.argmax(2) == target).float().flatten(1).mean(1)
+
+
+# Output [models, batch, …] and target [models, batch, …] → [models].
+LOSSES: dict[str, Rows] = {"cross-entropy": _cross_entropy, "mse": _mean_square}
+METRICS: dict[str, Rows] = {"accuracy": _accuracy, "mse": _mean_square}
+
+
+class StackedEngine:
+    """Does jobs of many models together."""
+
+    def __init__(self, commons: Commons) -> None:
+        self._commons = commons
+        self._layout = ModelLayout.of(commons.program)
+        self._split = self._layout.num_parameters
+        self._train = StackedInterpreter(commons.program, stacked_inputs=True)
+        self._evaluate = StackedInterpreter(commons.program, stacked_inputs=False)
+        self._loss, self._metric = LOSSES[commons.plan.loss], METRICS[commons.plan.metric]
+
+    def train(self, job: TrainJob, models: Models) -> Trained:
+        """Train the models in place; where there is a problem, what is left there means nothing."""
+        rows = torch.from_numpy(models)
+        leaves = [leaf.requires_grad_() for leaf in _views(rows[:, : self._split], self._layout.parameters)]
+        buffers = _views(rows[:, self._split :], self._layout.buffers)
+        gradients = torch.empty(len(models), self._split)
+        into = _views(gradients, self._layout.parameters)
+        optimiser = _RowOptimiser(
+            self._commons.plan.optimiser,
+            parameters=[row[: self._split] for row in rows],
+            gradients=list(gradients),
+            moments=[torch.from_numpy(self._commons.moments[node]) for node in job.nodes],
+            num_steps=job.num_steps,
+        )
+        self._train.generators = [_generator(state) for state in job.dropout if state]
+        total = torch.zeros(len(models))
+        for x, y in self._batches(job):
+            output, buffers = self._train.run("train", (x,), leaves, buffers)
+            losses = self._loss(output, y)
+            found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
+            for view, gradient in zip(into, found, strict=True):
+                view.copy_(gradient)
+            optimiser.step()
+            total += losses.detach()
+        for entry, buffer in zip(self._layout.buffers, buffers, strict=True):
+            rows[:, self._split :][:, entry.span] = buffer.reshape(len(models), -1)
+        return Trained(outcomes=self._outcomes(job, rows, total))
+
+    def evaluate(self, job: EvaluateJob, models: Models) -> Evaluated:
+        """Evaluate the models."""
+        x = as_tensor(self._commons.x_test[job.test][job.start : job.end])
+        y = as_tensor(self._commons.y_test[job.test][job.start : job.end])
+        rows = torch.from_numpy(models)
+        parameters = _views(rows[:, : self._split], self._layout.parameters)
+        buffers = _views(rows[:, self._split :], self._layout.buffers)
+        scores: list[list[Score]] = [[] for _ in models]
+        with torch.no_grad():
+            for start in range(0, len(x), EVALUATION_BATCH):
+                part, target = x[start : start + EVALUATION_BATCH], y[start : start + EVALUATION_BATCH]
+                output = self._evaluate.run("eval", (part,), parameters, buffers)[0]
+                targets = target.expand(len(models), *target.shape)
+                losses, metrics = self._loss(output, targets).tolist(), self._metric(output, targets).tolist()
+                for own, loss, metric in zip(scores, losses, metrics, strict=True):
+                    own.append(Score(loss=loss, metric=metric, num_samples=len(part)))
+        return Evaluated(scores=tuple(map(tuple, scores)))
+
+    def _batches(self, job: TrainJob) -> Any:
+        """Each step's samples and targets: [models, batch, …]."""
+        num_steps = job.batches.shape[1]
+        x, y = ([as_tensor(arrays[node]) for node in job.nodes] for arrays in (self._commons.x, self._commons.y))
+        step_bytes = job.batches[:, 0].size * max(1, x[0][0].numel()) * x[0].element_size()
+        at_once = max(1, _GATHERED_BYTES // step_bytes)
+        for first in range(0, num_steps, at_once):
+            part = job.batches[:, first : first + at_once]
+            gathered_x, gathered_y = _gathered(x, part), _gathered(y, part)
+            for step in range(part.shape[1]):
+                yield gathered_x[:, step], gathered_y[:, step]
+
+    def _outcomes(self, job: TrainJob, rows: Tensor, total: Tensor) -> tuple[Outcome, ...]:
+        num_steps = job.batches.shape[1]
+        finite = torch.isfinite(rows).all(1).tolist()
+        generators = iter(self._train.generators)
+        outcomes = []
+        for k, loss in enumerate((total / num_steps).tolist()):
+            fine = finite[k] and math.isfinite(loss)
+            state = next(generators).get_state().numpy().tobytes() if job.dropout[k] else b""
+            outcomes.append(
+                Outcome(
+                    loss=loss,
+                    num_steps=job.num_steps[k] + num_steps if fine else 0,
+                    dropout=state,
+                    problem="" if fine else str(diverged(loss)),
+                )
+            )
+        return tuple(outcomes)
+
+
+class _RowOptimiser:
+    """SGD or Adam on many vectors of parameters, each with its own moments and number of steps.
+
+    The moments of a vector that has taken no step yet are cleared first: then there is no first step to tell
+    from others.
+    """
+
+    def __init__(
+        self,
+        plan: Optimiser,
+        *,
+        parameters: list[Tensor],
+        gradients: list[Tensor],
+        moments: list[Tensor],
+        num_steps: Sequence[int],
+    ) -> None:
+        self._plan = plan
+        self._parameters = parameters
+        self._gradients = gradients
+        for row, number in zip(moments, num_steps, strict=True):
+            if number == 0:
+                row.zero_()
+        self._first, self._second = ([row[k] for row in moments if k < len(row)] for k in range(2))
+        self._num_steps = [torch.tensor(float(number)) for number in num_steps]
+
+    def step(self) -> None:
+        """Change the parameters by the gradients."""
+        if self._plan.name != "adam":
+            torch._fused_sgd_(
+                self._parameters,
+                self._gradients,
+                self._first,
+                weight_decay=self._plan.weight_decay,
+                momentum=self._plan.momentum,
+                lr=self._plan.learning_rate,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
+            return
+        torch._foreach_add_(self._num_steps, 1)
+        torch._fused_adam_(
+            self._parameters,
+            self._gradients,
+            self._first,
+            self._second,
+            [],
+            self._num_steps,
+            lr=self._plan.learning_rate,
+            beta1=BETA1,
+            beta2=BETA2,
+            weight_decay=self._plan.weight_decay,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+def _views(rows: Tensor, entries: tuple[Entry, ...]) -> list[Tensor]:
+    """The named tensors of each row: [models, *shape]."""
+    return [rows[:, entry.span].view(len(rows), *entry.shape).detach() for entry in entries]
+
+
+def _gathered(samples: list[Tensor], batches: NDArray[np.int32]) -> Tensor:
+    """Of each model its samples in the order of `batches` [models, steps, batch]: [models, steps, batch, …]."""
+    gathered = samples[0].new_empty((*batches.shape, *samples[0].shape[1:]))
+    for row, own, numbers in zip(gathered, samples, torch.from_numpy(batches), strict=True):
+        torch.index_select(own, 0, numbers.reshape(-1), out=row.flatten(0, 1))
+    return gathered
+
+
+def _generator(state: bytes) -> torch.Generator:
+    generator = torch.Generator()
+    generator.set_state(torch.from_numpy(np.frombuffer(state, np.uint8).copy()))
+    return generator

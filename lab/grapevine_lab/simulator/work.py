@@ -1,0 +1,139 @@
+"""What nodes want trained and evaluated, put off until an answer is due so that many are done at once.
+
+A training request is a snapshot: nothing that happens while it is under way changes its result. So
+it need not be computed when it is asked for, but only when the first of those that wait has to be
+answered, and then all of them are: in a round-based run that is everybody, in a free-running one all
+whose training overlaps.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.training.results import Evaluation, TrainingResult
+from grapevine_lab.simulator.measurements import Measurements, Reading
+from grapevine_lab.simulator.training.interface import CrowdTrainer, EvaluationRequest, TrainingRequest
+from grapevine_proto.errors import TaskError
+from grapevine_proto.messages import Vector
+
+MAX_EVALUATIONS = 512  # that may wait: each holds a model
+
+ModelKind: TypeAlias = Literal["working", "merged", "released"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A model to evaluate, and as what to note the result. `ticket` is not 0 if the node waits for it."""
+
+    seat: int
+    node: int
+    kind: ModelKind
+    round: int
+    time_s: float
+    parameters: Vector
+    buffers: Vector
+    ticket: int = 0
+
+
+@dataclass(kw_only=True)
+class Work:
+    """See the module's docstring. Without a trainer, training leaves the model as it is: protocol only."""
+
+    seed: int
+    trainer: CrowdTrainer | None
+    measurements: Measurements
+    num_samples: int = 32  # |D| of everybody, without a trainer
+    wall_s: float = 0.0  # that the trainer took
+    _tickets: int = 0
+    _training: dict[int, TrainingRequest] = field(default_factory=dict)
+    _trained: dict[int, TrainingResult | TaskError] = field(default_factory=dict)
+    _looks: list[Look] = field(default_factory=list)
+    _evaluated: dict[int, Evaluation] = field(default_factory=dict)
+
+    def ticket(self) -> int:
+        """A number to ask for an answer with."""
+        self._tickets += 1
+        return self._tickets
+
+    def train(self, seat: int, asked: fx.Train) -> int:
+        """Note a request; the ticket of its answer."""
+        ticket = self.ticket()
+        self._training[ticket] = TrainingRequest(
+            node=seat, parameters=asked.parameters, buffers=asked.buffers, num_steps=asked.num_steps
+        )
+        return ticket
+
+    def forget(self, ticket: int) -> None:
+        """Nobody waits for this answer any more."""
+        self._training.pop(ticket, None)
+        self._trained.pop(ticket, None)
+        self._evaluated.pop(ticket, None)
+
+    def trained(self, ticket: int) -> TrainingResult | TaskError | None:
+        """The answer, once; None if it was forgotten."""
+        if ticket in self._training:
+            self._train_all()
+        return self._trained.pop(ticket, None)
+
+    def dataset_size(self, seat: int) -> int:
+        """|D| of a node, in samples."""
+        return self.trainer.num_samples(seat) if self.trainer is not None else self.num_samples
+
+    def look(self, look: Look) -> None:
+        """Evaluate a model, sooner or later."""
+        self._looks.append(look)
+        if len(self._looks) >= MAX_EVALUATIONS:
+            self.evaluate_all()
+
+    def evaluated(self, ticket: int) -> Evaluation | None:
+        """The answer, once; None if it was forgotten."""
+        if ticket not in self._evaluated:
+            self.evaluate_all()
+        return self._evaluated.pop(ticket, None)
+
+    def _train_all(self) -> None:
+        tickets, requests = list(self._training), list(self._training.values())
+        self._training.clear()
+        if self.trainer is None:
+            results: list[TrainingResult | TaskError] = [
+                TrainingResult(parameters=r.parameters, buffers=r.buffers, loss=0.0, num_samples=self.num_samples)
+                for r in requests
+            ]
+        else:
+            began_s = time.perf_counter()
+            results = self.trainer.train(requests)
+            self.wall_s += time.perf_counter() - began_s
+        self._trained.update(zip(tickets, results, strict=True))
+
+    def evaluate_all(self) -> None:
+        """Evaluate whatever waits, and note the readings."""
+        looks, self._looks = self._looks, []
+        if not looks:
+            return
+        if self.trainer is None:
+            found = [Evaluation(loss=0.0, metric=0.0, num_samples=0)] * len(looks)
+        else:
+            began_s = time.perf_counter()
+            found = self.trainer.evaluate(
+                [EvaluationRequest(node=x.seat, parameters=x.parameters, buffers=x.buffers) for x in looks]
+            )
+            self.wall_s += time.perf_counter() - began_s
+        for look, evaluation in zip(looks, found, strict=True):
+            if look.ticket:
+                self._evaluated[look.ticket] = evaluation
+            if evaluation.num_samples:
+                self.measurements.add(
+                    Reading(
+                        seed=self.seed,
+                        time_s=look.time_s,
+                        round=look.round,
+                        node=look.node,
+                        model=look.kind,
+                        loss=evaluation.loss,
+                        metric=evaluation.metric,
+                        num_evaluated=evaluation.num_samples,
+                    )
+                )

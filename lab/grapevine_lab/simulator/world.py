@@ -1,0 +1,426 @@
+"""The shell of a simulation: real cores, a virtual clock, and a broker in memory.
+
+It does for every core what the service does for one (compare `grapevine_agent.service`), in the same
+order and with the same pieces: sealer, outbox, quota, codec, core. Sockets, threads and disks are
+replaced by events on the clock:
+
+    effect Publish ─▶ sealer ─▶ outbox ─▶ link up ─▶ Left ─▶ broker ─▶ link down ─▶ Arrive ─▶ codec ─▶ core
+    effect Train ─▶ Work ─▶ Trained ─▶ core
+    core.deadline_s() ─▶ Tick ─▶ core
+
+A message to many is decoded once. Nothing depends on the order of sets or on the wall clock, so a run
+with the same seed is the same run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning import Learning
+from grapevine_agent.service import MESSAGE_DEADLINE_S
+from grapevine_lab.simulator import events as ev
+from grapevine_lab.simulator.broker import MemoryBroker
+from grapevine_lab.simulator.broker_sessions import Delivery, Will
+from grapevine_lab.simulator.clock import VirtualClock
+from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.keys import no_check
+from grapevine_lab.simulator.network import Network
+from grapevine_lab.simulator.observer import Observer
+from grapevine_lab.simulator.work import Work
+from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.errors import TaskError, WireError
+from grapevine_proto.messages import RECORDS, Blob, Review, TaskPublication
+from grapevine_proto.signing import check_signature
+from grapevine_proto.topics import parse_below_root, writer_of
+
+MAX_QUEUED_MESSAGES = 10_000  # for one client, as in the Mosquitto that we start
+EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
+
+
+class Letter(bytes):
+    """A payload that remembers what it was decoded to. There is one object of it, however many it reaches."""
+
+    opened: Received | WireError | None = None
+
+
+class World:
+    """See the module's docstring.
+
+    Args:
+        rng: Of everything that the world draws: what each node gets is drawn when it is added.
+        network: With a link for every device, in their order.
+        work: Trains and evaluates.
+        observer: Is told what the measurements need.
+    """
+
+    def __init__(self, *, rng: np.random.Generator, network: Network, work: Work, observer: Observer) -> None:
+        self.rng = rng
+        self.network = network
+        self.work = work
+        self.observer = observer
+        self.clock: VirtualClock[ev.Event] = VirtualClock()
+        self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
+        self.devices: list[Device] = []
+        self.num_delivered = 0
+        self.num_members = 0  # that are switched on
+        self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
+        self._by_peer: dict[str, int] = {}
+        self._kept: list[tuple[int, Delivery]] = []  # records that wait for a partition to end
+        self._check = check_signature if network.plan.signatures else no_check
+
+    def add(self, device: Device, *, start_s: float = 0.0) -> None:
+        """Take a device in, and switch it on at `start_s`."""
+        assert device.index == len(self.devices)
+        self.devices.append(device)
+        self._by_peer[device.peer] = device.index
+        self.clock.at(start_s, ev.Boot(device.index))
+
+    def retain(self, author: str, topic: str, payload: bytes) -> None:
+        """Let the broker hold a record from the start."""
+        self.broker.connect(author, now_s=self.clock.now_s)
+        self.broker.publish(author, topic, Letter(payload), 1, True, self.clock.now_s)
+        self.broker.disconnect(author, self.clock.now_s)
+
+    def plan_cuts(self) -> None:
+        """Put the ends of the network's partitions on the clock."""
+        for cut in self.network.plan.cuts:
+            self.clock.at(cut.until_s, ev.Heal())
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Let the next thing happen."""
+        self._happen(self.clock.take())
+
+    def run(self, until_s: float) -> None:
+        """Let everything happen that happens until `until_s`."""
+        while self.clock.next_s() <= until_s:
+            self.step()
+        self.clock.now_s = max(self.clock.now_s, until_s)
+
+    def _happen(self, event: ev.Event) -> None:
+        match event:
+            case ev.Arrive(node, connection, delivery):
+                self._arrive(self.devices[node], connection, delivery)
+            case ev.Tick(node, stamp):
+                device = self.devices[node]
+                if device.running and stamp == device.tick_stamp:
+                    assert device.core is not None
+                    device.tick_s = math.inf
+                    self._do(device, device.core.tick(self.clock.moment()))
+            case ev.Left(node, connection, topic, payload, qos, retain):
+                device = self.devices[node]
+                if device.connection == connection and device.online:
+                    self._route(self.broker.publish(device.peer, topic, payload, qos, retain, self.clock.now_s))
+            case ev.Trained():
+                self._trained(event)
+            case ev.Evaluated():
+                self._evaluated(event)
+            case ev.Drain(node, connection):
+                device = self.devices[node]
+                if device.connection == connection:
+                    device.draining = False
+                    self._drain(device)
+            case ev.Boot(node):
+                self._boot(self.devices[node])
+            case ev.Off(node):
+                self._switch_off(self.devices[node])
+            case ev.Join(node):
+                self._connect(self.devices[node])
+            case ev.Drop(node):
+                self._disconnect(self.devices[node])
+            case ev.Heal():
+                kept, self._kept = self._kept, []
+                for sender, delivery in kept:
+                    self._send_down(sender, delivery)
+
+    # --- devices come and go ----------------------------------------------------------------------
+
+    def _boot(self, device: Device) -> None:
+        if device.running:
+            return
+        core = device.boot(np.random.default_rng(int(self.rng.integers(2**63))))
+        device.on_since_s = self.clock.now_s
+        self._came_or_went(device, 1)
+        disk = device.disk
+        self._do(device, core.start(list(disk.records.values()), dict(disk.consents), self.clock.moment()))
+        self._connect(device)
+
+    def _switch_off(self, device: Device) -> None:
+        if not device.running:
+            return
+        self._disconnect(device)
+        device.running = False
+        self._came_or_went(device, -1)
+        device.on_s += self.clock.now_s - device.on_since_s
+        device.tick_s = math.inf
+        if device.ticket:
+            self.work.forget(device.ticket)
+            device.ticket = 0
+        device.core = None
+
+    def _came_or_went(self, device: Device, by: int) -> None:
+        self.num_members += by if device.settings.role == "member" else 0
+        self.changed.append(device.index)
+
+    def _connect(self, device: Device) -> None:
+        """As the service does: a clean session with a will, subscriptions again, then the core's presence."""
+        if device.online or not device.running:
+            return
+        assert device.core is not None
+        now_s, wall_ms = self.clock.now_s, self.clock.moment().wall_ms
+        device.connection += 1
+        device.online = True
+        device.draining = False
+        device.sealer.begin_session(wall_ms)
+        topic, payload = device.sealer.seal_will(wall_ms)
+        will = Will(topic.below_root(), Letter(payload), 1, True)
+        self._route(self.broker.connect(device.peer, will=will, now_s=now_s).deliveries)
+        for filter_, qos in device.filters.items():
+            self._route(self.broker.subscribe(device.peer, filter_, qos, now_s))
+        device.outbox.connected()
+        self._do(device, device.core.connected(device.sealer.session, self.clock.moment()))
+
+    def _disconnect(self, device: Device) -> None:
+        if not device.online:
+            return
+        device.online = False
+        device.connection += 1
+        self._route(self.broker.drop(device.peer, self.clock.now_s))
+
+    # --- messages ---------------------------------------------------------------------------------
+
+    def _drain(self, device: Device) -> None:
+        """Send what is due, as fast as the link takes it."""
+        now_s = self.clock.now_s
+        while device.online and not device.draining:
+            waiting = device.outbox.next_due(now_s)
+            if waiting is None:
+                return
+            device.outbox.sent(waiting)
+            left_s = device.link.send(len(waiting.payload), now_s)
+            if left_s <= now_s:
+                self._route(
+                    self.broker.publish(device.peer, waiting.topic, waiting.payload, waiting.qos, waiting.retain, now_s)
+                )
+                continue
+            self.clock.at(
+                left_s,
+                ev.Left(device.index, device.connection, waiting.topic, waiting.payload, waiting.qos, waiting.retain),
+            )
+            device.draining = True
+            self.clock.at(left_s, ev.Drain(device.index, device.connection))
+
+    def _route(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self._send_down(self._by_peer.get(delivery.publisher, -1), delivery)
+
+    def _send_down(self, sender: int, delivery: Delivery) -> None:
+        receiver = self._by_peer.get(delivery.client)
+        if receiver is None:
+            return
+        device, now_s = self.devices[receiver], self.clock.now_s
+        if not device.online:
+            return
+        is_record = self._is_record(delivery)
+        if sender not in (receiver, -1) and self.network.is_cut(sender, receiver, now_s):
+            if is_record:
+                self._kept.append((sender, delivery))
+            self._acknowledge(delivery)
+            return
+        if not is_record and self.network.loses():
+            self._acknowledge(delivery)
+            return
+        latency_s = self.network.latency_s(sender, receiver)
+        arrives_s = device.link.receive(len(delivery.payload), now_s, latency_s)
+        self.clock.at(arrives_s, ev.Arrive(receiver, device.connection, delivery))
+
+    @staticmethod
+    def _is_record(delivery: Delivery) -> bool:
+        leaf = delivery.topic.rsplit("/", 1)[-1]
+        return leaf in ("announcement", "state", "manifest", "review", "server") and delivery.topic.startswith("peer/")
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        if delivery.packet_id:
+            self._route(self.broker.acknowledge(delivery.client, delivery.packet_id, self.clock.now_s))
+
+    def _arrive(self, device: Device, connection: int, delivery: Delivery) -> None:
+        if device.connection != connection or not device.online:
+            return
+        self._acknowledge(delivery)
+        device.link.arrived(len(delivery.payload))
+        self.num_delivered += 1
+        self._hear(device, delivery)
+
+    def _hear(self, device: Device, delivery: Delivery) -> None:
+        """Take what arrived. Anything that is wrong with it is counted, and changes nothing."""
+        assert device.core is not None
+        now, payload = self.clock.moment(), delivery.payload
+        try:
+            topic = parse_below_root(delivery.topic)
+            held = device.core.records.get(topic)
+            if held is not None and held.envelope == payload:
+                device.core.heard_again(topic)
+                return
+            device.quotas.charge(writer_of(topic), len(payload), now.monotonic_s)
+            received = self._open(payload, delivery)
+            self._do(device, device.core.receive(received, now))
+        except WireError as error:
+            device.rejected[error.reason] += 1
+
+    def _open(self, payload: bytes, delivery: Delivery) -> Received:
+        opened = payload.opened if isinstance(payload, Letter) else None
+        if opened is None:
+            try:
+                opened = open_envelope(payload, parse_below_root(delivery.topic), check=self._check)
+            except WireError as error:
+                opened = error
+            if isinstance(payload, Letter):
+                payload.opened = opened
+        if isinstance(opened, WireError):
+            raise opened
+        return replace(opened, retained=True) if delivery.retained else opened
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def _do(self, device: Device, effects: Iterable[fx.Effect]) -> None:
+        """Do what a core asked for, and wind its timer."""
+        for effect in effects:
+            self._perform(device, effect)
+        assert device.core is not None
+        due_s = device.core.deadline_s()
+        if due_s != device.tick_s:
+            device.tick_s = due_s
+            device.tick_stamp += 1
+            if due_s < math.inf:
+                self.clock.at(due_s, ev.Tick(device.index, device.tick_stamp))
+
+    def _perform(self, device: Device, effect: fx.Effect) -> None:
+        assert device.core is not None
+        now_s = self.clock.now_s
+        match effect:
+            case fx.Publish():
+                self._publish(device, effect)
+            case fx.Relay(received=received):
+                topic = received.topic.below_root()
+                deadline_s = now_s + MESSAGE_DEADLINE_S
+                device.outbox.enqueue(topic, received.envelope, deadline_s=deadline_s, retain=True)
+                self._drain(device)
+            case fx.Subscribe(filter=filter_, qos=qos):
+                device.filters[filter_] = qos
+                if device.online:
+                    self._route(self.broker.subscribe(device.peer, filter_, qos, now_s))
+            case fx.Unsubscribe(filter=filter_):
+                device.filters.pop(filter_, None)
+                if device.online:
+                    self.broker.unsubscribe(device.peer, filter_, now_s)
+            case fx.Train():
+                self._train(device, effect)
+            case fx.Evaluate():
+                self.changed.append(device.index)
+                if ticket := self.observer.round_began(self, device, effect):
+                    answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
+                    self.clock.at(now_s + EVALUATION_S, answer)
+            case fx.LoadTask(task=task, weights_digest=digest):
+                disk = device.disk
+                loaded = device.core.loaded(task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment())
+                self._do(device, loaded)
+            case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
+                if digest in device.disk.blobs:
+                    blob = Blob(task=task, digest=digest, content=device.disk.blobs[digest])
+                    self._publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
+            case fx.SaveModel(task=task, vectors=vectors, counters=counters):
+                device.disk.models[task] = fx.SavedModel(vectors=vectors, counters=counters)
+            case fx.SaveBlob(digest=digest, content=content):
+                device.disk.blobs[digest] = content
+            case fx.SaveRecord(received=received):
+                device.disk.records[received.topic.below_root()] = received
+            case fx.ForgetRecord(received=received):
+                device.disk.records.pop(received.topic.below_root(), None)
+            case fx.SaveConsent(task=task, joined=joined):
+                device.disk.consents[task] = joined
+            case fx.Notify(text=text, level=level) if level != "debug":
+                device.log.append(text)
+
+    def _publish(self, device: Device, effect: fx.Publish) -> None:
+        assert device.core is not None
+        payload = Letter(device.sealer.seal(effect, self.clock.moment().wall_ms))
+        topic = effect.topic.below_root()
+        if effect.retain:
+            device.outbox.keep(topic, payload)
+            if isinstance(effect.body, TaskPublication | Review):
+                opened = open_envelope(payload, effect.topic, check=self._check)
+                self._do(device, device.core.receive(opened, self.clock.moment()))
+        else:
+            assert not isinstance(effect.body, RECORDS)
+            deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
+            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos)
+        self._drain(device)
+
+    # --- training ---------------------------------------------------------------------------------
+
+    def _train(self, device: Device, effect: fx.Train) -> None:
+        device.ticket = self.work.train(device.seat, effect)
+        took_s = effect.num_steps * device.step_s
+        if device.exponential:
+            assert device.core is not None
+            took_s = float(device.core.rng.exponential(took_s))
+        self.clock.at(
+            self.clock.now_s + took_s,
+            ev.Trained(device.index, device.ticket, effect.task, effect.num_steps, took_s),
+        )
+
+    def _trained(self, event: ev.Trained) -> None:
+        device = self.devices[event.node]
+        if device.ticket != event.ticket or device.core is None:
+            return  # it was switched off meanwhile
+        device.ticket = 0
+        device.training_s += event.took_s
+        result = self.work.trained(event.ticket)
+        assert result is not None
+        if isinstance(result, TaskError):
+            done = fx.Trained(task=event.task, error=str(result))
+        else:
+            done = fx.Trained(
+                task=event.task,
+                parameters=result.parameters,
+                buffers=result.buffers,
+                num_steps=event.num_steps,
+                num_samples=result.num_samples,
+                dataset_size=self.work.dataset_size(device.seat),
+                loss=result.loss,
+                seconds=event.took_s,
+            )
+        effects = device.core.trained(done, self.clock.moment())
+        self.observer.round_ended(self, device, event.task)
+        self._do(device, effects)
+
+    def _evaluated(self, event: ev.Evaluated) -> None:
+        device = self.devices[event.node]
+        found = self.work.evaluated(event.ticket)
+        if found is None or device.core is None:
+            return
+        done = fx.Evaluated(
+            task=event.task,
+            round=event.round,
+            loss=found.loss,
+            metric=found.metric,
+            num_evaluated=found.num_samples,
+        )
+        self._do(device, device.core.evaluated(done, self.clock.moment()))
+
+    def version_of(self, peer: str, task: str) -> int:
+        """A peer's own updates so far; 0 if it takes no part."""
+        index = self._by_peer.get(peer)
+        learner = self.devices[index].learner(task) if index is not None else None
+        return learner.model.version if learner is not None else 0
+
+    def learners(self, task: str) -> list[tuple[Device, Learning]]:
+        """Everybody who takes part in a task now."""
+        found = ((device, device.learner(task)) for device in self.devices)
+        return [(device, learner) for device, learner in found if learner is not None]
