@@ -45,6 +45,7 @@ LARGEST_COUNT = 2**53  # what every language holds exactly in a double
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 _TASK_ID = re.compile(r"[0-9a-f]{64}")
 _WORD = re.compile(r"[a-z0-9_-]{1,64}")
+_CONSTANT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a strategy
 
 
 def task_id(manifest_bytes: bytes) -> str:
@@ -210,7 +211,8 @@ def _constants(wire: Sequence[pb.NamedNumber], where: str) -> dict[str, float]:
     names = [constant.name for constant in wire]
     if len(names) > MAX_CONSTANTS or names != sorted(set(names)):
         raise WireError("bad-manifest", f"{where} must be sorted, unique and at most {MAX_CONSTANTS}")
-    return {_word(constant.name, "a merge constant"): _finite(constant.value, constant.name) for constant in wire}
+    # Papers name their constants by letters of both cases.
+    return {_word(each.name, "a merge constant", _CONSTANT): _finite(each.value, each.name) for each in wire}
 
 
 def _merging(wire: pb.MergePlan) -> MergePlan:
@@ -239,8 +241,8 @@ def _id(text: str, what: str) -> str:
     return text
 
 
-def _word(text: str, what: str) -> str:
-    if not _WORD.fullmatch(text):
+def _word(text: str, what: str, form: re.Pattern[str] = _WORD) -> str:
+    if not form.fullmatch(text):
         raise WireError("bad-manifest", f"{what} is {text[:70]!r}; a name is 1 to {MAX_WORD} of a-z, 0-9, '-', '_'")
     return text
 

@@ -165,5 +165,6 @@ class Merging:
         for each in contributions:
             for peer, version in each.items():
                 if version > held.get(peer, -1):
+                    held.pop(peer, None)  # so that it stands last: see `UpdateWriter`
                     held[peer] = version
         held.pop(self.peer, None)

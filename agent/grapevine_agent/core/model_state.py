@@ -34,7 +34,7 @@ class ModelState:
     window: int = 0
     processed: int = 0  # own samples processed: what epochs are counted by
     base: Vector | None = None  # θ at the start of the open window, or before the last training (see `Learning`)
-    versions: dict[str, int] = field(default_factory=dict)  # N_j^i: newest version of each source mixed in
+    versions: dict[str, int] = field(default_factory=dict)  # N_j^i: newest version of each source mixed in, latest last
 
     @classmethod
     def initial(cls, parameters: Vector, buffers: Vector) -> ModelState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from grapevine_agent.core.intake import base_digest
 from grapevine_agent.core.model_state import ModelState
@@ -41,9 +42,7 @@ class UpdateWriter:
                 self._sent_bases[receiver] = digest
         else:
             full = model.parameters
-        newest = dict(model.versions)
-        if len(newest) > MAX_CONTRIBUTIONS:
-            newest = dict(sorted(newest.items(), key=lambda item: -item[1])[:MAX_CONTRIBUTIONS])
+        newest = dict(islice(reversed(model.versions.items()), MAX_CONTRIBUTIONS))  # what changed last stands last
         return ModelUpdate(
             task=self.task,
             window=model.window,

@@ -16,6 +16,7 @@ from grapevine_lab.simulator import checkpoint
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_trainer
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_proto.errors import TaskError
 
 LOOK_EVERY_EVENTS = 20  # at the wall clock
 LOOK_EVERY_S = 0.25  # up from the work
@@ -128,6 +129,21 @@ def _go_on(
         if stop:
             raise KeyboardInterrupt
     sitting.wall_s += time.monotonic() - began_s
+    if not sitting.run.measurements.samples:
+        raise TaskError(f"no node took part: {_why_nobody(sitting.run)}")
+
+
+def _why_nobody(run: Run) -> str:
+    """What the first node that is there says of the task."""
+    for device in run.world.devices:
+        if device.core is None or device.settings.role != "member":
+            continue
+        entry = device.core.book.entries.get(run.task)
+        if entry is None:
+            reasons = ", ".join(sorted(device.rejected)) or "nothing was heard of it"
+            return f"the task's records did not arrive ({reasons})"
+        return "; ".join(device.core.why_not(entry, run.world.clock.moment())) or "there was no time for a round"
+    return "all of them were away"
 
 
 def _is_over(sitting: Sitting, rounds: int) -> bool:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from tests.swarm.digits import built_digits
 
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.constants import check_constants
+from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import MergePlan
+from grapevine_proto.manifest_codec import decode_manifest, encode_manifest
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -19,6 +26,15 @@ def test_defaults_and_both_ends_of_every_range_are_valid(name: str) -> None:
     assert all(constant.low <= constant.default <= constant.high for constant in strategy.constants.values())
     check_constants(name, {key: constant.low for key, constant in strategy.constants.items()})
     check_constants(name, {key: constant.high for key, constant in strategy.constants.items()})
+
+
+@pytest.mark.parametrize("table", [STRATEGIES, SERVER_STRATEGIES])
+def test_every_constant_can_be_published(table: Mapping[str, Any]) -> None:
+    for name, entry in table.items():
+        constants = entry.with_defaults({})
+        plan = MergePlan(strategy=name, constants=constants, server_strategy=name, server_constants=constants)
+        manifest = replace(built_digits().draft, merging=plan)
+        assert decode_manifest(encode_manifest(manifest)).merging == plan
 
 
 def test_a_constant_that_is_not_given_has_its_default() -> None:
