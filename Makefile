@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto proto/grapevine_proto/manifest.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check proto bench clean
+.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -42,6 +42,11 @@ proto: setup ## generate the protobuf code again
 
 bench: setup ## measure speed and memory (needs Mosquitto)
 	$(BIN)/python -m grapevine_lab.bench
+
+bench-simulator: setup ## measure the simulator, beside Flower's and gossipy (installs them apart)
+	$(BIN)/python -m grapevine_lab.bench --only training_throughput --only evaluation_throughput
+	$(BIN)/python -m grapevine_lab.bench_simulator
+	$(BIN)/python -m grapevine_lab.bench_simulator.growth
 
 clean: ## remove what was set up
 	rm -rf $(VENV) demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.swarm.simulations import LEARNING, PROTOCOL, outcome_of, prepared_of, written
+from tests.swarm.simulations import LEARNING, PROTOCOL, outcome_of, prepared_of, scenario_of, written
 
 from grapevine_lab.simulator.run import run_seed
 from grapevine_proto.errors import ConfigError, GrapevineError
@@ -174,6 +174,11 @@ IMPOSSIBLE = [
 def test_what_is_impossible_is_said_before_anything_runs(tmp_path: Path, change: str, named: str) -> None:
     with pytest.raises(GrapevineError, match=named):
         prepared_of(tmp_path, LEARNING, change)
+
+
+def test_another_kind_takes_the_other_keys_of_its_table_away(tmp_path: Path) -> None:
+    scenario = scenario_of(tmp_path, LEARNING, "partition.kind=iid", "topology.kind=ring")
+    assert (scenario.partition.kind, scenario.topology.kind) == ("iid", "ring")
 
 
 def test_the_command_says_what_went_wrong_and_leaves_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
 
-from grapevine_lab.bench import merging, service, strategies, updates
+from grapevine_lab.bench import merging, service, strategies, training_throughput, updates
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
 from grapevine_proto.errors import GrapevineError
 
@@ -22,6 +22,11 @@ BENCHMARKS = (
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
+    Benchmark(
+        names=(training_throughput.NAME, training_throughput.EVALUATION),
+        run=training_throughput.run,
+        missing=training_throughput.missing,
+    ),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
 

@@ -1,13 +1,15 @@
 """`training_throughput`, `evaluation_throughput`: the simulator's trainer against a plain PyTorch loop.
 
 Conventions. The plain loop is what one writes without a simulator: an eager module and an optimiser of
-`torch.optim` for each node, trained one after the other, with as many threads as PyTorch takes by itself.
-It evaluates in batches of the size in which the trainer does, without gradients. Ours is `make_trainer`
-with its defaults, models handed over as vectors and back. Both take as many steps of as many samples,
-each node from samples of its own in an order that is drawn as it goes.
+`torch.optim` for each node, trained one after the other. It evaluates in batches of the size in which the
+trainer does, without gradients. Ours is `make_trainer` with its defaults, models handed over as vectors and
+back. Both take as many steps of as many samples, each node from samples of its own in an order that is
+drawn as it goes.
 
-Both take turns, so whatever else this machine does disturbs both alike; a ratio is of a pair of turns.
-Samples are random numbers: nothing here depends on what is learnt.
+The plain loop runs with as many threads as PyTorch takes by itself, and again with one: on small models, or
+when something else runs, many threads wait for each other. A ratio is to the faster of the two. All take
+turns, and a ratio is of one turn of each, so whatever else this machine does disturbs all of them. Samples
+are random numbers: nothing here depends on what is learnt.
 """
 
 from __future__ import annotations
@@ -155,18 +157,37 @@ def _compared(
     target: Target | None,
 ) -> list[Figure]:
     """How much of `amount` each does in a second, in turns."""
-    own, other = [], []
+    many = f"plain loop, {_num_threads()} threads"
+    ways = {"trainer": ours, many: plain, "plain loop, 1 thread": lambda: _with_one_thread(plain)}
+    rates: dict[str, list[float]] = {way: [] for way in ways}
     for repetition in range(num_repetitions + 1):  # the first warms up
-        seconds = _seconds(plain), _seconds(ours)
-        if repetition:
-            other.append(amount / seconds[0])
-            own.append(amount / seconds[1])
-    ratios = [a / b for a, b in zip(own, other, strict=True)]
+        for way, work in ways.items():
+            seconds = _seconds(work)
+            if repetition:
+                rates[way].append(amount / seconds)
+    own, *others = rates.values()
+    ratios = [rate / max(plains) for rate, *plains in zip(own, *others, strict=True)]
     return [
         figure(name, f"{what} / plain loop", ratios, target=target),
-        figure(name, f"{what}: trainer", own, unit=unit),
-        figure(name, f"{what}: plain loop", other, unit=unit),
+        *(figure(name, f"{what}: {way}", found, unit=unit) for way, found in rates.items()),
     ]
+
+
+def _num_threads() -> int:
+    import torch  # noqa: PLC0415
+
+    return int(torch.get_num_threads())
+
+
+def _with_one_thread(work: Callable[[], object]) -> None:
+    import torch  # noqa: PLC0415
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        work()
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def _train(trainer: CrowdTrainer, case: Case, model: tuple[Vector, Vector]) -> None:

@@ -125,11 +125,18 @@ def load(path: Path, prepared: Prepared, seed: int) -> Sitting | None:
 def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
     """What a checkpoint must agree in with the run that goes on from it."""
     scenario = prepared.scenario
-    # How long it runs and what is noted may change; everything else decides what happens.
+    # How long it runs and who trains may change; everything else decides what happens. What is measured does, too:
+    # a node tells its metrics when its released model was evaluated.
     fixed = [
         encode_manifest(sitting.run.manifest).hex(),
-        *(repr(part) for part in (scenario.mode, scenario.data, scenario.partition, scenario.nodes)),
-        *(repr(part) for part in (scenario.topology, scenario.network, scenario.availability, scenario.server)),
+        *(
+            repr(part)
+            for part in (scenario.mode, scenario.data, scenario.partition, replace(scenario.nodes, workers=0))
+        ),
+        *(
+            repr(part)
+            for part in (scenario.topology, scenario.network, scenario.availability, scenario.server, scenario.measure)
+        ),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
     return {"grapevine": version("grapevine"), "seed": sitting.seed, "scenario": digest}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -67,27 +68,28 @@ def _check_installed() -> None:
 def _simulate(
     path: Path, quick: bool, changes: list[str], num_seeds: int, folder: Path, *, resume: bool, as_json: bool
 ) -> int:
-    from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - other commands start without all this
-    from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
-    from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
-    from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
-    from grapevine_lab.simulator.summary import as_json as summary_as_json  # noqa: PLC0415
-    from grapevine_lab.simulator.summary import print_summary  # noqa: PLC0415
-
-    scenario = read_scenario(path, quick=quick, changes=changes)
-    prepared = prepare(scenario)
     received: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _frame: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
+        from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - others start without all this
+        from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
+        from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
+        from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
+        from grapevine_lab.simulator.summary import as_json as summary_as_json  # noqa: PLC0415
+        from grapevine_lab.simulator.summary import print_summary  # noqa: PLC0415
+
+        scenario = read_scenario(path, quick=quick, changes=changes)
+        prepared = prepare(scenario)
         with Progress(scenario.name) as progress:
             summary, notes = run_all(
                 prepared, num_seeds, folder, progress, resume=resume, stopping=lambda: bool(received)
             )
     except KeyboardInterrupt:
-        tell(f"stopped; go on with: grapevine simulate {path} --out {folder} --resume (and the same options)")
+        again = [argument for argument in sys.argv[1:] if argument != "--resume"]
+        tell(f"stopped; go on with: grapevine {shlex.join([*again, '--resume'])}")
         return SIGNAL_EXIT + (received[0] if received else signal.SIGINT)
     finally:
         for number, handler in handlers.items():

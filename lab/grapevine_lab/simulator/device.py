@@ -52,7 +52,6 @@ class Device:
     step_s: float = 0.01  # that an optimiser step takes here
     exponential: bool = False  # whether training takes an exponential time of that mean
     power: Power = Power()
-    quota: bool = True
     disk: Disk = field(default_factory=Disk)
     running: bool = False  # the process
     online: bool = False  # its connection

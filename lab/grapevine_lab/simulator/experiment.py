@@ -143,6 +143,8 @@ def begin(prepared: Prepared, seed: int) -> Run:
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
     step_s = _step_times(prepared, manifest, _rng(seed, "speeds"))
+    limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
+    away = absences(scenario.availability, nodes.num, _rng(seed, "availability"), limit_s)
     for node, key in enumerate(members):
         near = {members[other].peer_id for other in graph.neighbors(node)}
         near |= {server.peer_id} if server is not None else set()
@@ -157,11 +159,9 @@ def begin(prepared: Prepared, seed: int) -> Run:
             power=_power(prepared.profile),
         )
         device.disk.blobs.update(blobs)
-        world.add(device, start_s=_start_s(scenario, manifest, node, seed))
+        _switch_on(world, device, scenario, _start_s(scenario, manifest, node, seed), away[node])
     if server is not None:
         _add_server(world, scenario, settings, server, manifest, blobs)
-    limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
-    _plan_absences(world, scenario, limit_s, _rng(seed, "availability"))
     world.plan_cuts()
     samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
     return Run(
@@ -346,12 +346,18 @@ def _add_server(
             world.clock.at(from_s + shift_s, Boot(index))
 
 
-def _plan_absences(world: World, scenario: Scenario, limit_s: float, rng: np.random.Generator) -> None:
-    away, back = (Off, Boot) if scenario.availability.away == "power" else (Drop, Join)
-    for node, spans in enumerate(absences(scenario.availability, scenario.nodes.num, rng, limit_s)):
-        for from_s, until_s in spans:
-            world.clock.at(from_s, away(node))
-            world.clock.at(until_s, back(node))
+def _switch_on(
+    world: World, device: Device, scenario: Scenario, start_s: float, away: list[tuple[float, float]]
+) -> None:
+    """Let a device start, unless it is away just then, and go and come back at its times."""
+    spans = [(max(from_s, start_s), until_s) for from_s, until_s in away if until_s > start_s]
+    is_off = scenario.availability.away == "power"
+    if spans and is_off and spans[0][0] == start_s:
+        start_s = spans.pop(0)[1]
+    world.add(device, start_s=start_s)
+    for from_s, until_s in spans:
+        world.clock.at(from_s, Off(device.index) if is_off else Drop(device.index))
+        world.clock.at(until_s, Boot(device.index) if is_off else Join(device.index))
 
 
 def _samples(prepared: Prepared, manifest: TaskManifest, seed: int) -> list[Samples]:

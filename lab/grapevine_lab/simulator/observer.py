@@ -30,7 +30,7 @@ class MeasurePlan:
     every_rounds: int = 1
     models: tuple[ModelKind, ...] = ("working", "merged", "released")
     num_nodes: int = 0
-    test_samples: int = 0  # of the common test set, the first so many; 0: all
+    test_samples: int = 0  # of the common test set, drawn once and the same for everybody; 0: all
 
 
 @dataclass(kw_only=True)

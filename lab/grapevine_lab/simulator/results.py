@@ -8,6 +8,7 @@ scenario.json                what was run                     seed-K/       a fi
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -121,7 +122,7 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
 
 def _claim(folder: Path, prepared: Prepared, *, resume: bool) -> None:
     """Make the folder ours: it is empty, or holds this very scenario's results and they are to be gone on with."""
-    told = json.loads(json.dumps(dataclasses.asdict(prepared.scenario), default=str))
+    told = _fixed(prepared)
     path = folder / "scenario.json"
     if folder.exists() and any(folder.iterdir()):
         if not path.exists():
@@ -136,6 +137,22 @@ def _claim(folder: Path, prepared: Prepared, *, resume: bool) -> None:
             )
     folder.mkdir(parents=True, exist_ok=True)
     _write_json(path, told)
+
+
+def _fixed(prepared: Prepared) -> dict[str, Any]:
+    """What a folder's results depend on; where the files lie and how many processes train make no difference."""
+    scenario = prepared.scenario
+    told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(scenario), default=str))
+    for key in ("folder", "source"):
+        told.pop(key)
+    told["nodes"].pop("workers")
+    if scenario.data.is_own_file:
+        told["data"]["sha256"] = hashlib.sha256(Path(scenario.data.name).read_bytes()).hexdigest()
+        told["data"].pop("name")
+    if scenario.task.path is not None:
+        told["task"]["path"] = scenario.task.path.name
+    told["initial_weights"] = prepared.built.draft.initial_weights.digest
+    return told
 
 
 def _clear(folder: Path) -> None:

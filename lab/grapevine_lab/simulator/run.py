@@ -16,6 +16,7 @@ from grapevine_lab.simulator import checkpoint
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_trainer
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.world import World
 from grapevine_proto.errors import TaskError
 
 LOOK_EVERY_EVENTS = 20  # at the wall clock
@@ -45,6 +46,7 @@ class Outcome:
     num_events: int = 0
     num_delivered: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
+    server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     reached_limit: bool = False
 
 
@@ -187,6 +189,12 @@ def _rounds_done(run: Run) -> int:
     return max(0, min((learner.model.round - 1 if learner is not None else 0 for learner in learners), default=0))
 
 
+def _server_traffic(world: World) -> dict[str, int]:
+    names = ("messages_sent", "bytes_sent", "messages_received", "bytes_received")
+    links = [device.link for device in world.devices if device.settings.role == "server"]
+    return {name: sum(getattr(link, name) for link in links) for name in names} if links else {}
+
+
 def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
     run, world = sitting.run, sitting.run.world
     rejected: dict[str, int] = {}
@@ -204,5 +212,6 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         num_events=sitting.num_events,
         num_delivered=world.num_delivered,
         rejected=rejected,
+        server=_server_traffic(world),
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,
     )

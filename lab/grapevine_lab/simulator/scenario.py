@@ -40,6 +40,7 @@ _SECTIONS = (
     "scenario", "task", "data", "partition", "nodes", "topology", "network", "availability", "server", "measure",
     "quick",
 )  # fmt: skip
+_CHOICES = ("topology.kind", "partition.kind", "availability.kind", "data.name")  # that decide which keys there are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +129,7 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
     return _read(Table(content, source=source), path.resolve().parent, source)
 
 
-def _set(content: dict[str, object], key: str, value: object, where: str) -> None:
+def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
     """Put a value at a dotted key, making tables on the way."""
     *tables, last = key.split(".")
     if key in _SECTIONS and isinstance(value, dict):
@@ -136,8 +137,10 @@ def _set(content: dict[str, object], key: str, value: object, where: str) -> Non
         return
     if not tables or tables[0] not in _SECTIONS:
         near = difflib.get_close_matches(tables[0] if tables else last, _SECTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"tables: {', '.join(_SECTIONS)}"
-        raise ConfigError(f"{where}: {key!r} names no table of a scenario; {hint} (write table.key, as in nodes.num)")
+        hint = f"did you mean {near[0]!r}?" if near else f"tables are {', '.join(_SECTIONS)}"
+        raise ConfigError(f"{where}: {key!r} names no table of a scenario; {hint}; write table.key, as in nodes.num")
+    if key in _CHOICES and content.get(tables[0]) and content[tables[0]].get(last) != value:
+        content[tables[0]] = {}  # the other keys belong to what was chosen before
     at: Any = content
     for table in tables:
         at = at.setdefault(table, {})
