@@ -1,0 +1,91 @@
+"""Who takes part in the real run: a folder, a key and a configuration file for each process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from grapevine_agent.control import SOCKET_FILE
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.identity import load_identity
+from grapevine_agent.training.sources import Samples
+from grapevine_lab.fidelity.shares import write_share
+from grapevine_proto.manifest import DataContract
+
+THREADS = 1  # of each trainer: all of them share this machine's few cores
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One process: its configuration file, and the socket that it answers on."""
+
+    name: str
+    peer_id: str
+    config: Path
+
+    @property
+    def socket(self) -> Path:
+        """Where its service listens for commands."""
+        return self.config.parent / "state" / SOCKET_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """Everybody. `agents` are the scenario's nodes, in their order."""
+
+    agents: tuple[Person, ...]
+    engineer: Person
+    reviewers: tuple[Person, ...]
+
+    @property
+    def all(self) -> tuple[Person, ...]:
+        """Those who publish and review first: they are to be there when the agents come."""
+        return (self.engineer, *self.reviewers, *self.agents)
+
+
+def make_people(
+    folder: Path,
+    *,
+    url: str,
+    root: str,
+    settings: CoreSettings,
+    shares: Sequence[Samples],
+    contract: DataContract,
+) -> People:
+    """Make keys, data files and configurations below `folder`: an agent for each share.
+
+    `settings` are those of a simulated node: what can be configured is configured alike.
+    """
+
+    def person(name: str, consent: str, trusted: Sequence[str] = (), share: Samples | None = None) -> Person:
+        place = folder / name
+        peer_id = load_identity(place / "state").peer_id
+        tables: list[tuple[str, Mapping[str, object]]] = [
+            (
+                "[agent]",
+                {"name": name, "state_dir": "state", "profile": settings.limits.profile, "consent": consent},
+            ),
+            ("[mqtt]", {"brokers": [url], "root": root, "heartbeat_s": settings.heartbeat_s}),
+            ("[review]", {"approvals": settings.review.approvals, "trusted": list(trusted)}),
+            ("[limits]", {"threads": THREADS}),
+        ]
+        if share is not None:
+            write_share(place / "share.npz", share, contract)
+            tables.append(("[[data]]", {"kind": contract.kind, "path": "share.npz"}))
+        config = place / "agent.toml"
+        # JSON's strings, numbers and lists are TOML's as well.
+        lines = [
+            line for title, keys in tables for line in ("", title, *(f"{k} = {json.dumps(keys[k])}" for k in keys))
+        ]
+        config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+        return Person(name=name, peer_id=peer_id, config=config)
+
+    reviewers = tuple(person(f"reviewer-{k}", "never") for k in range(settings.review.approvals))
+    trusted = [reviewer.peer_id for reviewer in reviewers]
+    return People(
+        agents=tuple(person(f"agent-{k}", "auto", trusted, share) for k, share in enumerate(shares)),
+        engineer=person("engineer", "never"),
+        reviewers=reviewers,
+    )
