@@ -7,7 +7,7 @@ come in as arguments. `LocalTrainer` keeps them for one device, the simulator fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -56,7 +56,7 @@ class LocalSteps:
         self._leaves = [leaf.requires_grad_() for leaf in _views(self._flat, self.layout.parameters)]
 
     def train(
-        self, parameters: Vector, buffers: Vector, x: Tensor, y: Tensor, batches: Tensor, memory: Memory
+        self, parameters: Vector, buffers: Vector, x: Tensor, y: Tensor, batches: Iterable[Tensor], memory: Memory
     ) -> TrainingResult:
         """Take an optimiser step for each batch.
 
@@ -65,7 +65,7 @@ class LocalSteps:
             buffers: float32 [b], not modified.
             x: Samples [n, …].
             y: Their targets [n, …].
-            batches: int64 [steps, batch], numbers of samples.
+            batches: One or more; each int64 [batch], numbers of samples.
             memory: The optimiser's; changed.
 
         Raises:
@@ -77,21 +77,22 @@ class LocalSteps:
         current = _views(torch.from_numpy(buffers.astype(np.float32)), self.layout.buffers)
         optimiser = new_optimiser(self.plan.optimiser, memory)
         total = torch.zeros(())
+        num_steps = num_samples = 0
         for batch in batches:
             output, current = self._run("train", x[batch], self._leaves, current)
             loss = self._loss(output, y[batch])
             gradients = torch.autograd.grad(loss, self._leaves, allow_unused=True, materialize_grads=True)
             optimiser.step(self._flat, torch.cat([gradient.reshape(-1) for gradient in gradients]))
             total += loss.detach()
+            num_steps += 1
+            num_samples += len(batch)
         trained = self._flat.numpy().copy()
         trained_buffers = _joined(current)
-        mean_loss = float(total) / len(batches)
+        mean_loss = float(total) / num_steps
         if not (math.isfinite(mean_loss) and np.isfinite(trained).all() and np.isfinite(trained_buffers).all()):
             memory.num_steps = 0
             raise diverged(mean_loss)
-        return TrainingResult(
-            parameters=trained, buffers=trained_buffers, loss=mean_loss, num_samples=batches.shape[0] * batches.shape[1]
-        )
+        return TrainingResult(parameters=trained, buffers=trained_buffers, loss=mean_loss, num_samples=num_samples)
 
     def scores(self, parameters: Vector, buffers: Vector, x: Tensor, y: Tensor) -> list[Score]:
         """How a model (float32 [p] and [b]) does on each batch of `EVALUATION_BATCH` samples.

@@ -69,7 +69,7 @@ class LocalTrainer:
             TaskError: When training diverges; the optimiser starts afresh then.
         """
         self._steps.check_sizes(parameters, buffers)
-        batches = torch.from_numpy(self._order.take(num_steps))
+        batches = (torch.from_numpy(self._order.next_batch()) for _ in range(num_steps))
         with lent_randomness(self._dropout_state):
             return self._steps.train(parameters, buffers, self._x, self._y, batches, self._memory)
 

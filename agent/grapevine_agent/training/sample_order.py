@@ -27,15 +27,12 @@ class SampleOrder:
         self._order = np.empty(0, np.int64)
         self._start = 0
 
-    def take(self, num_batches: int) -> NDArray[np.int64]:
-        """The next batches: numbers of samples, int64 [num_batches, batch_size]."""
-        batches = np.empty((num_batches, self.batch_size), np.int64)
-        for batch in batches:
-            if self._start + self.batch_size > len(self._order):
-                self._order, self._start = self._rng.permutation(self._num_samples), 0
-            batch[:] = self._order[self._start : self._start + self.batch_size]
-            self._start += self.batch_size
-        return batches
+    def next_batch(self) -> NDArray[np.int64]:
+        """Numbers of samples, int64 [batch_size]; not to be changed."""
+        if self._start + self.batch_size > len(self._order):
+            self._order, self._start = self._rng.permutation(self._num_samples), 0
+        self._start += self.batch_size
+        return self._order[self._start - self.batch_size : self._start]
 
     def state(self) -> dict[str, Any]:
         """All that the batches to come depend on, as plain values."""

@@ -34,6 +34,8 @@ from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.layout import ModelLayout
 
 _PIECE = 8 * EVALUATION_BATCH  # samples of an evaluation's job: workers share even one model's evaluation
+_SHARED = 4  # jobs, or a multiple of that, when there are models enough: 1, 2 or 4 workers get as many each
+_A_FEW = 8  # models, for which a job of their own is worth its while
 
 
 @dataclass
@@ -87,7 +89,7 @@ class Crowd:
                 groups.setdefault((request.num_steps, self._nodes[request.node].order.batch_size), []).append(k)
         errands: list[Errand] = []
         for (num_steps, batch_size), members in sorted(groups.items(), key=lambda group: -group[0][0] * group[0][1]):
-            for part in _evenly(members, self._at_once):
+            for part in _parts(members, self._at_once):
                 named = {k: requests[k] for k in part}
                 errands.append(_Training(self, named, results, num_samples=num_steps * batch_size))
         self._crew.run(errands)
@@ -103,7 +105,7 @@ class Crowd:
         errands: list[_Evaluation] = []
         for test, members in tests.items():
             num_samples = len(self._commons.x_test[test])
-            for part in _evenly(members, self._at_once):
+            for part in _parts(members, self._at_once):
                 for start in range(0, num_samples, _PIECE):
                     job = EvaluateJob(
                         test=test, num_models=len(part), start=start, end=min(start + _PIECE, num_samples)
@@ -263,9 +265,14 @@ def distinct_tests(x_test: Sequence[Any], y_test: Sequence[Any]) -> tuple[list[i
     return of_nodes, owners
 
 
-def _evenly(members: list[int], at_most: int) -> list[list[int]]:
-    """Parts of at most so many, as equal as can be."""
-    num_parts = -(-len(members) // at_most)
+def _parts(members: list[int], at_most: int) -> list[list[int]]:
+    """Jobs of at most so many models, as equal as can be, and as many jobs as some workers can share evenly.
+
+    How they are cut does not depend on how many workers there are.
+    """
+    num_parts = max(-(-len(members) // at_most), min(_SHARED, len(members) // _A_FEW))
+    if num_parts > _SHARED:
+        num_parts = min(-(-num_parts // _SHARED) * _SHARED, len(members))
     bounds = [len(members) * k // num_parts for k in range(num_parts + 1)]
     return [members[low:high] for low, high in pairwise(bounds)]
 

@@ -8,8 +8,7 @@ once over all of their parameters. Each row is computed by itself, from its own 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -22,11 +21,12 @@ from grapevine_agent.training.optimisers import BETA1, BETA2, EPS
 from grapevine_agent.training.scores import Score
 from grapevine_lab.simulator.training.jobs import Commons, Evaluated, EvaluateJob, Models, Outcome, Trained, TrainJob
 from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
+from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import Optimiser
 from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.layout import Entry, ModelLayout
 
-_GATHERED_BYTES = 8 * 2**20  # of samples that are brought into the order of training at a time
+_GATHERED_BYTES = 2 * 2**20  # of samples that are brought into the order of training at a time
 
 Rows = Callable[[Tensor, Tensor], Tensor]
 
@@ -63,9 +63,22 @@ class StackedEngine:
     def train(self, job: TrainJob, models: Models) -> Trained:
         """Train the models in place; where there is a problem, what is left there means nothing."""
         rows = torch.from_numpy(models)
+        self._train.generators = [_generator(state) for state in job.dropout if state]
+        try:
+            total = self._take_steps(job, rows)
+        except TaskError as error:  # an operator's: of the same batch, it would fail for each of them alone
+            return Trained(
+                outcomes=tuple(
+                    Outcome(loss=math.nan, num_steps=0, dropout=state, problem=str(error)) for state in job.dropout
+                )
+            )
+        return Trained(outcomes=self._outcomes(job, rows, total))
+
+    def _take_steps(self, job: TrainJob, rows: Tensor) -> Tensor:
+        """Train in place; the sum of each model's losses."""
         leaves = [leaf.requires_grad_() for leaf in _views(rows[:, : self._split], self._layout.parameters)]
         buffers = _views(rows[:, self._split :], self._layout.buffers)
-        gradients = torch.empty(len(models), self._split)
+        gradients = torch.empty(len(rows), self._split)
         into = _views(gradients, self._layout.parameters)
         optimiser = _RowOptimiser(
             self._commons.plan.optimiser,
@@ -74,8 +87,7 @@ class StackedEngine:
             moments=[torch.from_numpy(self._commons.moments[node]) for node in job.nodes],
             num_steps=job.num_steps,
         )
-        self._train.generators = [_generator(state) for state in job.dropout if state]
-        total = torch.zeros(len(models))
+        total = torch.zeros(len(rows))
         for x, y in self._batches(job):
             output, buffers = self._train.run("train", (x,), leaves, buffers)
             losses = self._loss(output, y)
@@ -85,8 +97,8 @@ class StackedEngine:
             optimiser.step()
             total += losses.detach()
         for entry, buffer in zip(self._layout.buffers, buffers, strict=True):
-            rows[:, self._split :][:, entry.span] = buffer.reshape(len(models), -1)
-        return Trained(outcomes=self._outcomes(job, rows, total))
+            rows[:, self._split :][:, entry.span] = buffer.reshape(len(rows), -1)
+        return total
 
     def evaluate(self, job: EvaluateJob, models: Models) -> Evaluated:
         """Evaluate the models."""
@@ -106,7 +118,7 @@ class StackedEngine:
                     own.append(Score(loss=loss, metric=metric, num_samples=len(part)))
         return Evaluated(scores=tuple(map(tuple, scores)))
 
-    def _batches(self, job: TrainJob) -> Any:
+    def _batches(self, job: TrainJob) -> Iterator[tuple[Tensor, Tensor]]:
         """Each step's samples and targets: [models, batch, …]."""
         num_steps = job.batches.shape[1]
         x, y = ([as_tensor(arrays[node]) for node in job.nodes] for arrays in (self._commons.x, self._commons.y))
@@ -120,11 +132,13 @@ class StackedEngine:
 
     def _outcomes(self, job: TrainJob, rows: Tensor, total: Tensor) -> tuple[Outcome, ...]:
         num_steps = job.batches.shape[1]
-        finite = torch.isfinite(rows).all(1).tolist()
+        finite = torch.isfinite(rows.sum(1))
+        if not finite.all():  # or only a sum was too large
+            finite = torch.isfinite(rows).all(1)
         generators = iter(self._train.generators)
         outcomes = []
         for k, loss in enumerate((total / num_steps).tolist()):
-            fine = finite[k] and math.isfinite(loss)
+            fine = bool(finite[k]) and math.isfinite(loss)
             state = next(generators).get_state().numpy().tobytes() if job.dropout[k] else b""
             outcomes.append(
                 Outcome(

@@ -77,6 +77,8 @@ class StackedInterpreter(Interpreter):
                 return self._dropout
             case Op.LINEAR if (1, None) in where and (bias is None or (2, None) in where):
                 return _linear if (0, None) in where else _linear_of_same
+            case Op.BATCH_NORM_TRAIN if _all_stacked(node.arguments[:5], where):
+                return _batch_norm_train
         return _mapped(kernel, where)
 
     def _dropout(self, x: Tensor, p: float) -> Tensor:
@@ -100,6 +102,10 @@ def _stacked_places(arguments: Sequence[Argument], stacked: list[bool]) -> Place
                 (position, k) for k, item in enumerate(argument) if isinstance(item, Ref) and stacked[item.value]
             ]
     return places
+
+
+def _all_stacked(arguments: Sequence[Argument], where: Places) -> bool:
+    return all(argument is None or (position, None) in where for position, argument in enumerate(arguments))
 
 
 def _mapped(kernel: Callable[..., Any], where: Places) -> Callable[..., Any]:
@@ -130,6 +136,36 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _linear_of_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """The same x [batch, …, in] for all rows."""
     return _linear(x.expand(len(weight), *x.shape), weight, bias)
+
+
+def _batch_norm_train(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of x [n, batch, channels, …], the others [n, channels].
+
+    Mapped, it would be one batch norm of all rows' channels, whose last bits depend on how many there are.
+    """
+    num_values = x[0].numel() // x.shape[2]
+    if num_values < 2:
+        raise ValueError("Expected more than 1 value per channel when training")  # PyTorch's words
+    others = (1, *range(3, x.dim()))
+    shape = (len(x), 1, x.shape[2], *[1] * (x.dim() - 3))
+    found_mean = x.mean(others, keepdim=True)
+    centred = x - found_mean
+    found_variance = centred.square().mean(others, keepdim=True)
+    scale = torch.rsqrt(found_variance + eps)
+    result = centred * (scale if weight is None else scale * weight.view(shape))
+    if bias is not None:
+        result = result + bias.view(shape)
+    with torch.no_grad():
+        unbiased = found_variance.view_as(variance) * (num_values / (num_values - 1))
+        return result, mean.lerp(found_mean.view_as(mean), momentum), variance.lerp(unbiased, momentum)
 
 
 class _Linear(torch.autograd.Function):
