@@ -1,0 +1,86 @@
+"""Fig. 4: traffic, counted. Nobody trains, since what is sent does not depend on what is learned.
+
+Gossip sends base and change to every neighbour after each epoch, the base once a window; FedAvg's
+members send their model to the server after each epoch, and get its model back. Both are real agents,
+and every byte on every link is counted, once where it is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from grapevine_lab.scenarios import find_scenario
+from grapevine_lab.simulator.experiment import prepare
+from grapevine_lab.simulator.run import run_seed
+from grapevine_lab.simulator.scenario import read_scenario
+
+ROUNDS = 40
+CONSTANT_DEGREE = 3.2
+MODEL_BYTES = 4 * 55_338
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Models' worth of bytes that a node sends in a round (1 = 221 kB), and messages."""
+
+    num_nodes: int
+    neighbours: float
+    models: float
+    messages: float
+
+
+def gossip(num_nodes: int, mean_degree: float) -> Traffic:
+    """Delta Sum among nodes with so many neighbours on average."""
+    return _count(
+        num_nodes,
+        [f"topology.mean_degree={mean_degree}", "topology.max_degree=100"],
+    )
+
+
+def federated(num_nodes: int, sync_rounds: int = 1) -> Traffic:
+    """FedAvg: what members send up, and what they are sent, every round; or every so many rounds."""
+    interval_s = 10.0
+    return _count(
+        num_nodes,
+        [
+            "topology={ kind = 'complete' }",
+            "task.merging.strategy=follow-server",
+            "task.merging.server_strategy=fedavg",
+            "task.merging.constants={}",
+            "task.merging.window_rounds=1",
+            "task.merging.gossip_share_with_server=0",
+            "server.present=[[0, inf]]",
+            f"server.heartbeat_s={interval_s * sync_rounds}",
+        ],
+        received=True,
+    )
+
+
+def _count(num_nodes: int, changes: list[str], *, received: bool = False) -> Traffic:
+    prepared = prepare(
+        read_scenario(
+            find_scenario("delta-sum"),
+            changes=[
+                f"scenario.rounds={ROUNDS}",
+                "nodes.trainer=none",
+                f"nodes.num={num_nodes}",
+                "task.epochs_per_round=0",
+                "task.training.num_rounds=0",
+                *changes,
+            ],
+        )
+    )
+    samples = run_seed(prepared, 0).measurements.samples
+    rounds, half = samples.column("round"), ROUNDS // 2
+
+    def rate(name: str) -> float:
+        """Of a node in a round, over the second half: by then everybody is there."""
+        values = samples.column(name)
+        return float(np.mean(values[rounds == ROUNDS]) - np.mean(values[rounds == half])) / (ROUNDS - half)
+
+    sent = rate("bytes_sent") + (rate("bytes_received") if received else 0.0)
+    messages = rate("messages_sent") + (rate("messages_received") if received else 0.0)
+    neighbours = float(np.mean(samples.column("num_neighbours")[rounds == ROUNDS]))
+    return Traffic(num_nodes, neighbours, sent / MODEL_BYTES, messages)

@@ -1,0 +1,1 @@
+"""Mitra and Ulukus, "Scale-Robust Timely Asynchronous Decentralized Learning": its figures and theorems, measured."""
