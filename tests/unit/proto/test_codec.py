@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.proto.samples import BUFFERS, EVERY_BODY, KEY, ME, OTHER, TASK, VECTOR, message
 
+from grapevine_proto import bodies, wire_pb2
 from grapevine_proto import messages as m
-from grapevine_proto import wire_pb2
 from grapevine_proto.codec import open_envelope, seal
 from grapevine_proto.errors import WireError
 from grapevine_proto.signing import SigningKey, signed_bytes
@@ -120,6 +120,18 @@ def raw(topic: Topic, wire: wire_pb2.Message, key: SigningKey = KEY) -> bytes:
 def update(**changes: object) -> wire_pb2.Message:
     body: dict[str, object] = {"task": TASK, "full": VECTOR.tobytes(), "buffers": BUFFERS.tobytes()} | changes
     return wire_pb2.Message(version=1, sender=ME, session=1, sequence=1, update=wire_pb2.ModelUpdate(**body))  # type: ignore[arg-type]
+
+
+def test_contributors_as_version_0_1_sends_them_are_understood() -> None:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    one_by_one = [field(1, peer.encode()) + bytes([2 << 3, version]) for peer, version in ((ME, 4), (OTHER, 7))]
+    wire = wire_pb2.ModelUpdate.FromString(b"".join(field(12, each) for each in one_by_one))
+    wire.task, wire.full = TASK, VECTOR.tobytes()
+    read = bodies.read(wire_pb2.Message(update=wire))
+    assert isinstance(read, m.ModelUpdate)
+    assert read.contributions == {ME: 4, OTHER: 7}
 
 
 @pytest.mark.parametrize(
