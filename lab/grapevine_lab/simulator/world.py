@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
@@ -29,10 +28,11 @@ from grapevine_lab.simulator.broker_sessions import Delivery, Will
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.keys import no_check
+from grapevine_lab.simulator.letters import Letter, opened
 from grapevine_lab.simulator.network import Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.work import Work
-from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import RECORDS, Blob, Review, TaskPublication
 from grapevine_proto.signing import check_signature
@@ -40,12 +40,6 @@ from grapevine_proto.topics import parse_below_root, writer_of
 
 MAX_QUEUED_MESSAGES = 10_000  # for one client, as in the Mosquitto that we start
 EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
-
-
-class Letter(bytes):
-    """A payload that remembers what it was decoded to. There is one object of it, however many it reaches."""
-
-    opened: Received | WireError | None = None
 
 
 class World:
@@ -268,23 +262,10 @@ class World:
                 device.core.heard_again(topic)
                 return
             device.quotas.charge(writer_of(topic), len(payload), now.monotonic_s)
-            received = self._open(payload, delivery)
+            received = opened(payload, delivery.topic, self._check, retained=delivery.retained)
             self._do(device, device.core.receive(received, now))
         except WireError as error:
             device.rejected[error.reason] += 1
-
-    def _open(self, payload: bytes, delivery: Delivery) -> Received:
-        opened = payload.opened if isinstance(payload, Letter) else None
-        if opened is None:
-            try:
-                opened = open_envelope(payload, parse_below_root(delivery.topic), check=self._check)
-            except WireError as error:
-                opened = error
-            if isinstance(payload, Letter):
-                payload.opened = opened
-        if isinstance(opened, WireError):
-            raise opened
-        return replace(opened, retained=True) if delivery.retained else opened
 
     # --- effects ----------------------------------------------------------------------------------
 
