@@ -190,7 +190,8 @@ def _download_mnist(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         datasets.MNIST(str(folder), train=True, download=True)
     except (OSError, RuntimeError) as error:
+        told = " ".join(str(error).split())  # torchvision tells each attempt on a line of its own
         raise ConfigError(
-            f"data set 'mnist': cannot be downloaded to {folder} ({error}); get the four IDX files yourself "
+            f"data set 'mnist': cannot be downloaded to {folder} ({told}); get the four IDX files yourself "
             f"and put them into {folder / 'MNIST' / 'raw'}"
         ) from None
