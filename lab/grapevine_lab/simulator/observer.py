@@ -25,12 +25,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasurePlan:
-    """What is measured: every so many rounds, which models, of the first so many nodes (0: of all)."""
+    """What is measured: every so many rounds, which models, of the first so many nodes (0: of all).
+
+    `rounds`, where there are any, are the only ones, whatever `every_rounds` says.
+    """
 
     every_rounds: int = 1
     models: tuple[ModelKind, ...] = ("working", "merged", "released")
     num_nodes: int = 0
     test_samples: int = 0  # of the common test set, drawn once and the same for everybody; 0: all
+    rounds: tuple[int, ...] = ()
+
+    def wants(self, round_: int) -> bool:
+        """Whether this round is measured."""
+        return round_ in self.rounds if self.rounds else round_ % self.every_rounds == 0
 
 
 @dataclass(kw_only=True)
@@ -48,7 +56,7 @@ class Observer:
         learner = device.learner(asked.task)
         assert learner is not None
         done = asked.round - 1  # rounds that are behind it
-        if done % self.plan.every_rounds:
+        if not self.plan.wants(done):
             return 0
         self._sample(world, device, learner)
         if self.work.trainer is None or not self._is_measured(device):
@@ -64,7 +72,7 @@ class Observer:
     def round_ended(self, world: World, device: Device, task: str) -> None:
         """A training step has been added to a node's model."""
         learner = device.learner(task)
-        if learner is None or learner.model.round % self.plan.every_rounds or not self._is_measured(device):
+        if learner is None or not self.plan.wants(learner.model.round) or not self._is_measured(device):
             return
         if "working" in self.plan.models:
             self._look(world, device, "working", learner.model.round, learner.model.parameters, learner.model.buffers)

@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from grapevine_agent.core import effects as fx
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_lab.simulator.measurements import Measurements, Reading
@@ -117,9 +119,11 @@ class Work:
             found = [Evaluation(loss=0.0, metric=0.0, num_samples=0)] * len(looks)
         else:
             began_s = time.perf_counter()
-            found = self.trainer.evaluate(
-                [EvaluationRequest(node=x.seat, parameters=x.parameters, buffers=x.buffers) for x in looks]
+            distinct, places = _distinct(looks)
+            scores = self.trainer.evaluate(
+                [EvaluationRequest(node=x.seat, parameters=x.parameters, buffers=x.buffers) for x in distinct]
             )
+            found = [scores[place] for place in places]
             self.wall_s += time.perf_counter() - began_s
         for look, evaluation in zip(looks, found, strict=True):
             if look.ticket:
@@ -137,3 +141,25 @@ class Work:
                         num_evaluated=evaluation.num_samples,
                     )
                 )
+
+
+def _distinct(looks: list[Look]) -> tuple[list[Look], list[int]]:
+    """The looks whose models differ, and for each look the place of its model among those.
+
+    A round that merged nothing begins with the very model that the last one ended with.
+    """
+    distinct: list[Look] = []
+    places: list[int] = []
+    by_seat: dict[int, list[int]] = {}
+    for look in looks:
+        same = by_seat.setdefault(look.seat, [])
+        for place in same:
+            other = distinct[place]
+            if np.array_equal(other.parameters, look.parameters) and np.array_equal(other.buffers, look.buffers):
+                break
+        else:
+            place = len(distinct)
+            distinct.append(look)
+            same.append(place)
+        places.append(place)
+    return distinct, places

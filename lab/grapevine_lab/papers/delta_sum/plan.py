@@ -28,8 +28,16 @@ class Size:
     rounds: int  # that are trained
     merging_rounds: int  # after them
     window: int
-    every_rounds: int
     test_samples: int  # 0: all
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """The rounds that are measured: closely at the start and after the training, and around each integration."""
+        half = max(1, self.window // 2)
+        last = self.rounds + self.merging_rounds
+        early = [k for k in (0, 1, 2, 5) if k < half]
+        late = range(self.rounds, last + 1, max(1, self.merging_rounds // 7))
+        return tuple(sorted({*early, *range(half, self.rounds + 1, half), *late, last}))
 
 
 SIZES = {
@@ -40,7 +48,6 @@ SIZES = {
         rounds=200,
         merging_rounds=35,
         window=20,
-        every_rounds=5,
         test_samples=0,
     ),
     # A quarter of the data and of the rounds.
@@ -50,7 +57,6 @@ SIZES = {
         rounds=60,
         merging_rounds=15,
         window=10,
-        every_rounds=5,
         test_samples=2_000,
     ),
     "quick": Size(
@@ -59,7 +65,6 @@ SIZES = {
         rounds=12,
         merging_rounds=4,
         window=4,
-        every_rounds=2,
         test_samples=500,
     ),
 }
@@ -111,7 +116,7 @@ class Setting:
             f"partition.samples_per_node={size.num_samples // n}",
             f"nodes.num={n}",
             f"topology.mean_degree={degree}",
-            f"measure.every_rounds={size.every_rounds}",
+            f"measure.rounds={list(size.measured)}",
             f"measure.test_samples={size.test_samples}",
         ]
 
