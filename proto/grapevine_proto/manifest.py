@@ -20,11 +20,24 @@ class FeatureSpec:
     name: str
     dtype: str  # "float32" or "int64"
     shape: tuple[int, ...]
+    columns: tuple[str, ...] = ()  # of [k] or []: what each number is called where data has columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelineStep:
+    """One step between an owner's samples and the model, out of a closed set, chosen by name."""
+
+    name: str
+    arguments: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataContract:
-    """What a device's data must look like before it can train the task."""
+    """What a device's data must look like before it can train the task, and how the model gets it.
+
+    `features` and `target` are what an owner offers, before the pipeline. A step may make the target out
+    of the features; then `target` says what it makes, and a source needs none.
+    """
 
     kind: str  # e.g. "digits-8x8": names what the samples are, and owners label their sources with it
     features: FeatureSpec
@@ -33,29 +46,44 @@ class DataContract:
     minimum_samples: int = 1
     scale: float = 1.0  # features are multiplied by it (1/16 brings 0…16 to 0…1) …
     offset: float = 0.0  # … after this was subtracted
+    classes: tuple[str, ...] = ()  # what the classes are called, in their order; none, or num_classes of them
+    max_age_s: float = 0.0  # the newest sample may be so old; 0: any age
+    pipeline: tuple[PipelineStep, ...] = ()  # in order, after scale and offset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimiser:
     """How local steps change the parameters. A closed set, chosen by name."""
 
-    name: str = "sgd"  # "sgd" | "adam"
+    name: str = "sgd"  # "sgd" | "adam" | "adamw"
     learning_rate: float = 0.1
     momentum: float = 0.0  # sgd only
     weight_decay: float = 0.0
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How the learning rate changes with the optimiser steps in a model (its age)."""
+
+    name: str = "constant"
+    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """How a member trains between merges."""
+    """How a member trains between merges. Loss, metric, optimiser and schedule are out of closed sets."""
 
-    loss: str = "cross-entropy"  # "cross-entropy" | "mse"
-    metric: str = "accuracy"  # "accuracy" | "mse"
-    optimiser: Optimiser = Optimiser()
+    loss: str = "cross-entropy"
+    metric: str = "accuracy"
+    optimiser: Optimiser = field(default_factory=Optimiser)
     batch_size: int = 32
     steps_per_round: int = 10
     round_interval_s: float = 1.0  # a round starts at most this often: devices have other work to do
     num_rounds: int = 0  # local rounds; then members only merge (Delta Sum's convergence rounds). 0: no end
+    loss_constants: Mapping[str, float] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Schedule)
+    max_gradient_norm: float = 0.0  # a longer gradient is shortened to it; 0: never
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ from grapevine_proto.manifest import (
     FeatureSpec,
     MergePlan,
     Optimiser,
+    PipelineStep,
     Requirements,
+    Schedule,
     TaskManifest,
     TrainingPlan,
     WeightsRef,
@@ -40,6 +42,10 @@ MAX_DESCRIPTION = 4000
 MAX_WORD = 64  # names out of closed sets
 MAX_SERVERS = 64
 MAX_CONSTANTS = 32
+MAX_STEPS = 32  # of a pipeline
+MAX_VALUES = 4096  # of a pipeline step's argument: one for each column or channel
+MAX_CLASSES = 4096  # that have names
+MAX_COLUMNS = 4096
 LARGEST_COUNT = 2**53  # what every language holds exactly in a double
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
@@ -59,7 +65,6 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
     Raises ValueError or TypeError when a field does not fit its wire type.
     """
     merging = manifest.merging
-    training = manifest.training
     wire = pb.TaskManifest(
         name=manifest.name,
         description=manifest.description,
@@ -73,20 +78,7 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
             digest=bytes.fromhex(manifest.initial_weights.digest), num_bytes=manifest.initial_weights.num_bytes
         ),
         data=_data_to_wire(manifest.data),
-        training=pb.TrainingPlan(
-            loss=training.loss,
-            metric=training.metric,
-            optimiser=pb.Optimiser(
-                name=training.optimiser.name,
-                learning_rate=training.optimiser.learning_rate,
-                momentum=training.optimiser.momentum,
-                weight_decay=training.optimiser.weight_decay,
-            ),
-            batch_size=training.batch_size,
-            steps_per_round=training.steps_per_round,
-            round_interval_s=training.round_interval_s,
-            num_rounds=training.num_rounds,
-        ),
+        training=_training_to_wire(manifest.training),
         merging=pb.MergePlan(
             strategy=merging.strategy,
             constants=_named(merging.constants),
@@ -116,11 +108,47 @@ def _data_to_wire(data: DataContract) -> pb.DataContract:
         minimum_samples=data.minimum_samples,
         scale=data.scale,
         offset=data.offset,
+        classes=data.classes,
+        max_age_s=data.max_age_s,
+        pipeline=[
+            pb.PipelineStep(
+                name=step.name,
+                arguments=[pb.NamedNumbers(name=n, values=step.arguments[n]) for n in sorted(step.arguments)],
+            )
+            for step in data.pipeline
+        ],
     )
 
 
 def _feature_to_wire(feature: FeatureSpec) -> pb.FeatureSpec:
-    return pb.FeatureSpec(name=feature.name, dtype=dtype_to_wire(feature.dtype), shape=feature.shape)
+    return pb.FeatureSpec(
+        name=feature.name, dtype=dtype_to_wire(feature.dtype), shape=feature.shape, columns=feature.columns
+    )
+
+
+def _training_to_wire(training: TrainingPlan) -> pb.TrainingPlan:
+    optimiser, schedule = training.optimiser, training.schedule
+    return pb.TrainingPlan(
+        loss=training.loss,
+        metric=training.metric,
+        optimiser=pb.Optimiser(
+            name=optimiser.name,
+            learning_rate=optimiser.learning_rate,
+            momentum=optimiser.momentum,
+            weight_decay=optimiser.weight_decay,
+            constants=_named(optimiser.constants),
+        ),
+        batch_size=training.batch_size,
+        steps_per_round=training.steps_per_round,
+        round_interval_s=training.round_interval_s,
+        num_rounds=training.num_rounds,
+        loss_constants=_named(training.loss_constants),
+        # The default is left out: a manifest without one keeps the bytes that it always had.
+        schedule=None
+        if schedule == Schedule()
+        else pb.Schedule(name=schedule.name, constants=_named(schedule.constants)),
+        max_gradient_norm=training.max_gradient_norm,
+    )
 
 
 def decode_manifest(encoded: bytes) -> TaskManifest:
@@ -173,7 +201,31 @@ def _data(wire: pb.DataContract) -> DataContract:
         minimum_samples=_count(wire.minimum_samples, "data.minimum_samples"),
         scale=_finite(wire.scale, "data.scale"),
         offset=_finite(wire.offset, "data.offset"),
+        classes=_lines(wire.classes, "data.classes", MAX_CLASSES),
+        max_age_s=_not_negative(wire.max_age_s, "data.max_age_s"),
+        pipeline=_pipeline(wire.pipeline),
     )
+
+
+def _pipeline(wire: Sequence[pb.PipelineStep]) -> tuple[PipelineStep, ...]:
+    if len(wire) > MAX_STEPS:
+        raise WireError("bad-manifest", f"data.pipeline has {len(wire)} steps; at most {MAX_STEPS}")
+    return tuple(
+        PipelineStep(name=_word(step.name, "a pipeline step"), arguments=_arguments(step.arguments)) for step in wire
+    )
+
+
+def _arguments(wire: Sequence[pb.NamedNumbers]) -> dict[str, tuple[float, ...]]:
+    names = [argument.name for argument in wire]
+    if len(names) > MAX_CONSTANTS or names != sorted(set(names)):
+        raise WireError("bad-manifest", f"a pipeline step's arguments must be sorted, unique, at most {MAX_CONSTANTS}")
+    arguments = {}
+    for argument in wire:
+        if len(argument.values) > MAX_VALUES:
+            raise WireError("bad-manifest", f"a pipeline step's argument has over {MAX_VALUES} values")
+        name = _word(argument.name, "a pipeline step's argument")
+        arguments[name] = tuple(_finite(value, name) for value in argument.values)
+    return arguments
 
 
 def _feature(wire: pb.FeatureSpec, what: str) -> FeatureSpec:
@@ -181,6 +233,7 @@ def _feature(wire: pb.FeatureSpec, what: str) -> FeatureSpec:
         name=_line(wire.name, f"{what}.name", MAX_NAME),
         dtype=dtype_from_wire(wire.dtype),
         shape=shape_from_wire(wire.shape),
+        columns=_lines(wire.columns, f"{what}.columns", MAX_COLUMNS),
     )
 
 
@@ -195,11 +248,22 @@ def _training(wire: pb.TrainingPlan) -> TrainingPlan:
             learning_rate=_not_negative(wire.optimiser.learning_rate, "learning_rate"),
             momentum=_not_negative(wire.optimiser.momentum, "momentum"),
             weight_decay=_not_negative(wire.optimiser.weight_decay, "weight_decay"),
+            constants=_constants(wire.optimiser.constants, "training.optimiser.constants"),
         ),
         batch_size=_count(wire.batch_size, "training.batch_size", least=1),
         steps_per_round=_count(wire.steps_per_round, "training.steps_per_round", least=1),
         round_interval_s=_not_negative(wire.round_interval_s, "training.round_interval_s"),
         num_rounds=_count(wire.num_rounds, "training.num_rounds"),
+        loss_constants=_constants(wire.loss_constants, "training.loss_constants"),
+        schedule=_schedule(wire.schedule) if wire.HasField("schedule") else Schedule(),
+        max_gradient_norm=_not_negative(wire.max_gradient_norm, "training.max_gradient_norm"),
+    )
+
+
+def _schedule(wire: pb.Schedule) -> Schedule:
+    return Schedule(
+        name=_word(wire.name, "training.schedule.name"),
+        constants=_constants(wire.constants, "training.schedule.constants"),
     )
 
 
@@ -212,7 +276,7 @@ def _constants(wire: Sequence[pb.NamedNumber], where: str) -> dict[str, float]:
     if len(names) > MAX_CONSTANTS or names != sorted(set(names)):
         raise WireError("bad-manifest", f"{where} must be sorted, unique and at most {MAX_CONSTANTS}")
     # Papers name their constants by letters of both cases.
-    return {_word(each.name, "a merge constant", _CONSTANT): _finite(each.value, each.name) for each in wire}
+    return {_word(each.name, "a constant", _CONSTANT): _finite(each.value, each.name) for each in wire}
 
 
 def _merging(wire: pb.MergePlan) -> MergePlan:
@@ -251,6 +315,12 @@ def _line(text: str, what: str, longest: int) -> str:
     if not text or "\n" in text:
         raise WireError("bad-manifest", f"{what} must be one line, and not empty")
     return _text(text, what, longest)
+
+
+def _lines(texts: Sequence[str], what: str, most: int) -> tuple[str, ...]:
+    if len(texts) > most or len(set(texts)) != len(texts):
+        raise WireError("bad-manifest", f"{what} has {len(texts)} names; at most {most}, each once")
+    return tuple(_line(text, what, MAX_NAME) for text in texts)
 
 
 def _text(text: str, what: str, longest: int) -> str:

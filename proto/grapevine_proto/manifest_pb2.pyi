@@ -48,7 +48,7 @@ class WeightsRef(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ...) -> None: ...
 
 class DataContract(_message.Message):
-    __slots__ = ("kind", "features", "target", "num_classes", "minimum_samples", "scale", "offset")
+    __slots__ = ("kind", "features", "target", "num_classes", "minimum_samples", "scale", "offset", "classes", "max_age_s", "pipeline")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +56,9 @@ class DataContract(_message.Message):
     MINIMUM_SAMPLES_FIELD_NUMBER: _ClassVar[int]
     SCALE_FIELD_NUMBER: _ClassVar[int]
     OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    MAX_AGE_S_FIELD_NUMBER: _ClassVar[int]
+    PIPELINE_FIELD_NUMBER: _ClassVar[int]
     kind: str
     features: FeatureSpec
     target: FeatureSpec
@@ -63,32 +66,63 @@ class DataContract(_message.Message):
     minimum_samples: int
     scale: float
     offset: float
-    def __init__(self, kind: _Optional[str] = ..., features: _Optional[_Union[FeatureSpec, _Mapping]] = ..., target: _Optional[_Union[FeatureSpec, _Mapping]] = ..., num_classes: _Optional[int] = ..., minimum_samples: _Optional[int] = ..., scale: _Optional[float] = ..., offset: _Optional[float] = ...) -> None: ...
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    max_age_s: float
+    pipeline: _containers.RepeatedCompositeFieldContainer[PipelineStep]
+    def __init__(self, kind: _Optional[str] = ..., features: _Optional[_Union[FeatureSpec, _Mapping]] = ..., target: _Optional[_Union[FeatureSpec, _Mapping]] = ..., num_classes: _Optional[int] = ..., minimum_samples: _Optional[int] = ..., scale: _Optional[float] = ..., offset: _Optional[float] = ..., classes: _Optional[_Iterable[str]] = ..., max_age_s: _Optional[float] = ..., pipeline: _Optional[_Iterable[_Union[PipelineStep, _Mapping]]] = ...) -> None: ...
+
+class PipelineStep(_message.Message):
+    __slots__ = ("name", "arguments")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ARGUMENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    arguments: _containers.RepeatedCompositeFieldContainer[NamedNumbers]
+    def __init__(self, name: _Optional[str] = ..., arguments: _Optional[_Iterable[_Union[NamedNumbers, _Mapping]]] = ...) -> None: ...
+
+class NamedNumbers(_message.Message):
+    __slots__ = ("name", "values")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, name: _Optional[str] = ..., values: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class FeatureSpec(_message.Message):
-    __slots__ = ("name", "dtype", "shape")
+    __slots__ = ("name", "dtype", "shape", "columns")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     name: str
     dtype: _program_pb2.DType
     shape: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[_program_pb2.DType, str]] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., dtype: _Optional[_Union[_program_pb2.DType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., columns: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Optimiser(_message.Message):
-    __slots__ = ("name", "learning_rate", "momentum", "weight_decay")
+    __slots__ = ("name", "learning_rate", "momentum", "weight_decay", "constants")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
     MOMENTUM_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    CONSTANTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     learning_rate: float
     momentum: float
     weight_decay: float
-    def __init__(self, name: _Optional[str] = ..., learning_rate: _Optional[float] = ..., momentum: _Optional[float] = ..., weight_decay: _Optional[float] = ...) -> None: ...
+    constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
+    def __init__(self, name: _Optional[str] = ..., learning_rate: _Optional[float] = ..., momentum: _Optional[float] = ..., weight_decay: _Optional[float] = ..., constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ...) -> None: ...
+
+class Schedule(_message.Message):
+    __slots__ = ("name", "constants")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
+    def __init__(self, name: _Optional[str] = ..., constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("loss", "metric", "optimiser", "batch_size", "steps_per_round", "round_interval_s", "num_rounds")
+    __slots__ = ("loss", "metric", "optimiser", "batch_size", "steps_per_round", "round_interval_s", "num_rounds", "loss_constants", "schedule", "max_gradient_norm")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     OPTIMISER_FIELD_NUMBER: _ClassVar[int]
@@ -96,6 +130,9 @@ class TrainingPlan(_message.Message):
     STEPS_PER_ROUND_FIELD_NUMBER: _ClassVar[int]
     ROUND_INTERVAL_S_FIELD_NUMBER: _ClassVar[int]
     NUM_ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    SCHEDULE_FIELD_NUMBER: _ClassVar[int]
+    MAX_GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
     loss: str
     metric: str
     optimiser: Optimiser
@@ -103,7 +140,10 @@ class TrainingPlan(_message.Message):
     steps_per_round: int
     round_interval_s: float
     num_rounds: int
-    def __init__(self, loss: _Optional[str] = ..., metric: _Optional[str] = ..., optimiser: _Optional[_Union[Optimiser, _Mapping]] = ..., batch_size: _Optional[int] = ..., steps_per_round: _Optional[int] = ..., round_interval_s: _Optional[float] = ..., num_rounds: _Optional[int] = ...) -> None: ...
+    loss_constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
+    schedule: Schedule
+    max_gradient_norm: float
+    def __init__(self, loss: _Optional[str] = ..., metric: _Optional[str] = ..., optimiser: _Optional[_Union[Optimiser, _Mapping]] = ..., batch_size: _Optional[int] = ..., steps_per_round: _Optional[int] = ..., round_interval_s: _Optional[float] = ..., num_rounds: _Optional[int] = ..., loss_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., max_gradient_norm: _Optional[float] = ...) -> None: ...
 
 class MergePlan(_message.Message):
     __slots__ = ("strategy", "constants", "update_form", "send_rate", "sends_per_round", "gossip_share_with_server", "server_trust_cap", "clip", "ema", "window_rounds", "server_strategy", "server_constants")
