@@ -91,11 +91,16 @@ def drops(found: list[Found]) -> Table:
     return table
 
 
+def _denser(num_nodes: int, fewest: int) -> int:
+    """Neighbours where ever more nodes share one place: in proportion, even so that a regular graph exists."""
+    return round(traffic.CONSTANT_DEGREE * num_nodes / fewest / 2) * 2
+
+
 def count_traffic(out: Path, *, quick: bool) -> Table:
     """Fig. 4's table and plot."""
     sizes = (6, 12) if quick else (10, 25, 50, 100)
     constant = [traffic.gossip(n, traffic.CONSTANT_DEGREE) for n in sizes]
-    growing = [traffic.gossip(n, traffic.CONSTANT_DEGREE * n / sizes[0]) for n in sizes if n <= 50]
+    growing = [traffic.gossip(n, _denser(n, sizes[0])) for n in sizes if n <= 50]
     federated = [traffic.federated(n) for n in sizes]
     seldom = [traffic.federated(n, sync_rounds=20) for n in sizes]
     table = Table(

@@ -29,6 +29,12 @@ class Size:
     merging_rounds: int  # after them
     window: int
     test_samples: int  # 0: all
+    changes: tuple[str, ...] = ()  # to the scenario, beside those
+
+    @property
+    def ramp(self) -> float:
+        """B: the paper's 1000 belongs to its 200 epochs, over which λ grows from A to A + 0.2."""
+        return 5.0 * self.rounds
 
     @property
     def measured(self) -> tuple[int, ...]:
@@ -59,13 +65,21 @@ SIZES = {
         window=10,
         test_samples=2_000,
     ),
+    # Half a minute, without a download: scikit-learn's digits and a small network.
     "quick": Size(
-        nodes=(4, 12),
-        num_samples=3_840,
-        rounds=12,
-        merging_rounds=4,
-        window=4,
-        test_samples=500,
+        nodes=(4, 24),
+        num_samples=1_200,
+        rounds=40,
+        merging_rounds=16,
+        window=8,
+        test_samples=0,
+        changes=(
+            "task.name=digits",
+            "data={ name = 'digits' }",
+            "task.training.optimiser={ name = 'adam', learning_rate = 0.002 }",
+            "task.training.batch_size=16",
+            "nodes.workers=1",
+        ),
     ),
 }
 DEGREES = {10: 3.2, 18: 3.2, 25: 3.2, 35: 3.6, 50: 4.2}  # mean degrees: the paper's, and between them our own
@@ -103,10 +117,11 @@ class Setting:
         a, c = self.factors
         if self.strategy.startswith("delta-sum"):
             bounded = int(self.strategy == "delta-sum-bounded")
-            strategy, constants = "delta-sum", f"{{ A = {a}, B = 1000, C = {c}, bounded = {bounded} }}"
+            strategy, constants = "delta-sum", f"{{ A = {a}, B = {size.ramp:g}, C = {c}, bounded = {bounded} }}"
         else:
             strategy, constants = self.strategy, "{}"
         return [
+            *size.changes,
             f"scenario.rounds={size.rounds + size.merging_rounds}",
             f"scenario.seed={self.seed}",
             f"task.training.num_rounds={size.rounds}",
