@@ -143,3 +143,13 @@ def test_latencies_between_sites_are_those_of_the_matrix(tmp_path: Path, monkeyp
     near, far = network.sites.index(network.sites[0], 1), network.sites.index(1 - network.sites[0])
     assert network.latency_s(0, near) == pytest.approx(0.005)
     assert network.latency_s(0, far) == pytest.approx(0.2)
+
+
+def test_the_bound_that_agents_report_goes_by_the_updates_that_they_make(tmp_path: Path) -> None:
+    def reported(*changes: str) -> float:
+        samples = outcome_of(tmp_path, PROTOCOL, "nodes.training_time=fixed", *changes).measurements.samples
+        last = samples.column("round") == samples.column("round").max()
+        return float(np.median(samples.column("staleness_bound")[last]))
+
+    interval_s = 0.5  # of the task; ten steps of 0.2 s take four times as long
+    assert reported("nodes.step_s=0.2") == pytest.approx(reported("nodes.step_s=0.001") * interval_s / 2.0, rel=0.15)

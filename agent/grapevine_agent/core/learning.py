@@ -70,9 +70,11 @@ class Learning:
     _next_round_s: float = 0.0
     _next_save_s: float = 0.0
     _failures: int = 0
+    _first_version: int = 0  # what the model came with
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
+        self._first_version = self.model.version
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
         self.merging = Merging(
@@ -333,10 +335,18 @@ class Learning:
         return self.model.mean_staleness(known)
 
     def staleness_bound(self, now: Moment) -> float:
-        """Lemma 1's bound on the staleness at present rates, in versions."""
+        """Lemma 1's bound on the staleness at present rates, in versions.
+
+        Others are taken to be as fast as we are: where training outlasts the round interval, our own updates so far
+        say how many there are in a second.
+        """
+        update_rate = 1.0 / self.manifest.training.round_interval_s
+        made, elapsed_s = self.model.version - self._first_version, now.monotonic_s - self.started.monotonic_s
+        if made > 0 and elapsed_s > 0:
+            update_rate = min(update_rate, made / elapsed_s)
         return staleness_bound(
             num_members=1 + len(self.targets(now)),
-            update_rate=1.0 / self.manifest.training.round_interval_s,
+            update_rate=update_rate,
             send_rate=self.send_rate(now),
         )
 
