@@ -47,7 +47,7 @@ SETTLE_S = 20.0  # records are relayed, if any, 8 s after a connect
 NUM_WINDOWS = 3
 WINDOW_S = 30.0
 DEADLINE_S = 60.0
-START_S = 0.2
+ASK_EVERY_S = 0.05
 
 # What a service in Python cannot do without: how much of its memory is theirs, how much is ours.
 _LIBRARIES = "asyncio, ssl, sqlite3, numpy, numpy.random, paho.mqtt.client, google.protobuf.message"
@@ -69,7 +69,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
     """Measure both; about three minutes."""
     with tempfile.TemporaryDirectory(prefix="grapevine-bench-") as folder, start_broker("mosquitto") as broker:
         say("building the task")
-        built = _build_task(Path(folder) / "task")
+        built = build_digits(Path(folder) / "task")
         return asyncio.run(_measure(Path(folder), broker.url, built, say))
 
 
@@ -77,15 +77,15 @@ async def _measure(folder: Path, url: str, built: BuiltTask, say: Callable[[str]
     libraries = [_rss_of_libraries() for _ in range(NUM_WINDOWS)]
     heartbeat_s = MqttConfig().heartbeat_s
     async with crowd_on(url, ROOT, built, num_peers=NUM_PEERS, heartbeat_s=heartbeat_s) as crowd:
-        config = _write_config(folder, url, crowd)
-        with _service(config, folder / "log") as process:
+        config = write_config(folder, url, crowd)
+        with running_service(config, folder / "log") as process:
             socket = folder / "state" / SOCKET_FILE
-            await _until(process, socket, lambda status: _knows(status, crowd.task), "knows every peer and the task")
+            await wait_until(process, socket, lambda status: knows(status, crowd.task), "knows every peer and the task")
             say(f"the service knows {NUM_PEERS} peers and a task; it is idle for {NUM_WINDOWS} × {WINDOW_S:g} s")
             await asyncio.sleep(SETTLE_S)
             idle = await _watch(process)
             await asyncio.to_thread(call, socket, "consent", {"task": crowd.task, "joined": True})
-            await _until(process, socket, lambda status: _learns(status, crowd.task), "learns and merges")
+            await wait_until(process, socket, lambda status: _learns(status, crowd.task), "learns and merges")
             say(f"the service has joined; it learns for {NUM_WINDOWS} × {WINDOW_S:g} s")
             learning = await _watch(process)
             status = await asyncio.to_thread(call, socket, "status")
@@ -127,13 +127,14 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def _until(process: psutil.Process, socket: Path, done: Callable[[dict[str, Any]], bool], what: str) -> None:
+async def wait_until(process: psutil.Process, socket: Path, done: Callable[[dict[str, Any]], bool], what: str) -> None:
+    """Ask the service until its status is as wished. Raises GrapevineError when it ends, or after a minute."""
     deadline_s = time.monotonic() + DEADLINE_S
     status: dict[str, Any] = {}
     while not done(status):
         _expect(process.status() != psutil.STATUS_ZOMBIE, f"the service {what}; it has ended")
         _expect(time.monotonic() < deadline_s, f"the service {what}; after {DEADLINE_S:g} s it said {status}")
-        await asyncio.sleep(START_S)
+        await asyncio.sleep(ASK_EVERY_S)
         with contextlib.suppress(NoServiceError, NoAnswerError):  # it is starting
             status = await asyncio.to_thread(call, socket, "status")
 
@@ -147,24 +148,26 @@ def _knows_peers(status: dict[str, Any]) -> bool:
     return bool(status) and status["connected"] and status["peers"]["alive"] >= NUM_PEERS * 0.95
 
 
-def _knows(status: dict[str, Any], task: str) -> bool:
-    line = _task(status, task)
+def knows(status: dict[str, Any], task: str) -> bool:
+    """Whether the service knows the crowd, and the task as approved and not joined."""
+    line = task_line(status, task)
     return _knows_peers(status) and line.get("standing") == "approved" and not line["joined"]
 
 
 def _learns(status: dict[str, Any], task: str) -> bool:
-    line = _task(status, task)
+    line = task_line(status, task)
     return bool(line) and bool(line["joined"]) and line["age"] > 0 and line["merges"] > 0 and line["sent"] > 0
 
 
-def _task(status: dict[str, Any], task: str) -> dict[str, Any]:
+def task_line(status: dict[str, Any], task: str) -> dict[str, Any]:
+    """What a status says of a task; empty if nothing."""
     return next((line for line in status.get("tasks", []) if line["id"] == task), {})
 
 
 # --- the service ----------------------------------------------------------------------------------
 
 
-def _write_config(folder: Path, url: str, crowd: Crowd) -> Path:
+def write_config(folder: Path, url: str, crowd: Crowd) -> Path:
     """Defaults, but for what makes this service find its broker, its state, its data and its reviewers."""
     (share,) = write_shares(folder, 1, seed=0)
     sections = [
@@ -179,7 +182,8 @@ def _write_config(folder: Path, url: str, crowd: Crowd) -> Path:
 
 
 @contextmanager
-def _service(config: Path, log: Path) -> Iterator[psutil.Process]:
+def running_service(config: Path, log: Path) -> Iterator[psutil.Process]:
+    """`grapevine agent run`, until the block ends."""
     leash = [sys.executable, "-m", "grapevine_broker.leash", str(os.getpid())]
     command = [*leash, sys.executable, "-m", "grapevine_agent", "agent", "run", "--config", str(config)]
     with log.open("wb") as output, subprocess.Popen(command, stderr=output, env=_environment()) as process:
@@ -197,7 +201,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("GRAPEVINE_")}
 
 
-def _build_task(folder: Path) -> BuiltTask:
+def build_digits(folder: Path) -> BuiltTask:
+    """The catalogue's digits, built."""
     from grapevine_lab.demo.tasks import copy_task  # noqa: PLC0415 - only now is it needed
 
     copy_task(folder)

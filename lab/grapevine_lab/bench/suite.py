@@ -13,12 +13,13 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
 
-from grapevine_lab.bench import merging, service, strategies, training_throughput, updates
+from grapevine_lab.bench import joining, merging, service, strategies, training_throughput, updates
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
 from grapevine_proto.errors import GrapevineError
 
 BENCHMARKS = (
     Benchmark(names=(service.MEMORY, service.IDLE_CPU), run=service.run, missing=service.missing),
+    Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),

@@ -16,7 +16,7 @@ from grapevine_lab.simulator.experiment import prepare
 from grapevine_lab.simulator.run import run_seed
 from grapevine_lab.simulator.scenario import read_scenario
 
-ROUNDS = 40
+ROUNDS = 40  # the second half of which is counted
 CONSTANT_DEGREE = 4  # the paper's topologies have 3.3, 3.2 and 4.2 neighbours a node
 MODEL_BYTES = 4 * 55_338
 
@@ -42,7 +42,7 @@ def federated(num_nodes: int, sync_rounds: int = 1) -> Traffic:
     return _count(
         num_nodes,
         [
-            "topology={ kind = 'complete' }",
+            "topology={ kind = 'ring' }",  # whom nobody talks to while there is a server
             "task.merging.strategy=follow-server",
             "task.merging.server_strategy=fedavg",
             "task.merging.constants={}",
@@ -52,15 +52,17 @@ def federated(num_nodes: int, sync_rounds: int = 1) -> Traffic:
             f"server.heartbeat_s={interval_s * sync_rounds}",
         ],
         received=True,
+        # Members gossip until they have heard the server twice.
+        rounds=max(ROUNDS, 8 * sync_rounds),
     )
 
 
-def _count(num_nodes: int, changes: list[str], *, received: bool = False) -> Traffic:
+def _count(num_nodes: int, changes: list[str], *, received: bool = False, rounds: int = ROUNDS) -> Traffic:
     prepared = prepare(
         read_scenario(
             find_scenario("delta-sum"),
             changes=[
-                f"scenario.rounds={ROUNDS}",
+                f"scenario.rounds={rounds}",
                 "nodes.trainer=none",
                 f"nodes.num={num_nodes}",
                 "task.epochs_per_round=0",
@@ -70,14 +72,14 @@ def _count(num_nodes: int, changes: list[str], *, received: bool = False) -> Tra
         )
     )
     samples = run_seed(prepared, 0).measurements.samples
-    rounds, half = samples.column("round"), ROUNDS // 2
+    column, half = samples.column("round"), rounds // 2
 
     def rate(name: str) -> float:
         """Of a node in a round, over the second half: by then everybody is there."""
         values = samples.column(name)
-        return float(np.mean(values[rounds == ROUNDS]) - np.mean(values[rounds == half])) / (ROUNDS - half)
+        return float(np.mean(values[column == rounds]) - np.mean(values[column == half])) / (rounds - half)
 
     sent = rate("bytes_sent") + (rate("bytes_received") if received else 0.0)
     messages = rate("messages_sent") + (rate("messages_received") if received else 0.0)
-    neighbours = float(np.mean(samples.column("num_neighbours")[rounds == ROUNDS]))
+    neighbours = float(np.mean(samples.column("num_neighbours")[column == rounds]))
     return Traffic(num_nodes, neighbours, sent / MODEL_BYTES, messages)
