@@ -38,6 +38,14 @@ class Operator(IntEnum):
     STACK = 19
     PAD = 20
     TO_FLOAT32 = 21
+    TO_INT64 = 22
+    DETACH = 23
+    FULL = 24
+    CUMSUM = 25
+    REFLECT = 26
+    REPLICATE = 27
+    PIXEL_SHUFFLE = 28
+    REPEAT = 29
 
     # element by element
     ADD = 30
@@ -58,6 +66,18 @@ class Operator(IntEnum):
     RECIPROCAL = 45
     SIN = 46
     COS = 47
+    FLOOR = 48
+    SIGN = 49
+    ERF = 50
+    WHERE = 51
+    EQUAL = 52
+    NOT_EQUAL = 53
+    GREATER = 54
+    GREATER_EQUAL = 55
+    LESS = 56
+    LESS_EQUAL = 57
+    LOGICAL_NOT = 58
+    LOGICAL_AND = 59
 
     # layers
     LINEAR = 60
@@ -72,6 +92,14 @@ class Operator(IntEnum):
     LAYER_NORM = 69
     GROUP_NORM = 70
     DROPOUT = 71
+    CONV_TRANSPOSE1D = 72
+    CONV_TRANSPOSE2D = 73
+    EMBEDDING = 74
+    LSTM = 75
+    GRU = 76
+    RNN = 77
+    ATTENTION = 78
+    ADAPTIVE_MAX_POOL2D = 79
 
     # activations
     RELU = 80
@@ -88,11 +116,35 @@ class Operator(IntEnum):
     MISH = 91
     SOFTMAX = 92
     LOG_SOFTMAX = 93
+    PRELU = 94
+    LOG_SIGMOID = 95
+    GLU = 96
 
     # reductions
     SUM = 100
     MEAN = 101
     AMAX = 102
+    AMIN = 103
+    PROD = 104
+    VARIANCE = 105
+    DEVIATION = 106
+    NORM = 107
+    LOGSUMEXP = 108
+    ARGMAX = 109
+    MAX = 110
+    MIN = 111
+
+    # more layers
+    CONV3D = 120
+    MAX_POOL3D = 121
+    UPSAMPLE_NEAREST2D = 122
+    UPSAMPLE_BILINEAR2D = 123
+    LSTM_CELL = 124
+    GRU_CELL = 125
+
+    # randomness
+    NORMAL = 130
+    BERNOULLI = 131
 
 
 @dataclass(frozen=True)

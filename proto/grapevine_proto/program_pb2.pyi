@@ -33,6 +33,14 @@ class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATOR_STACK: _ClassVar[Operator]
     OPERATOR_PAD: _ClassVar[Operator]
     OPERATOR_TO_FLOAT32: _ClassVar[Operator]
+    OPERATOR_TO_INT64: _ClassVar[Operator]
+    OPERATOR_DETACH: _ClassVar[Operator]
+    OPERATOR_FULL: _ClassVar[Operator]
+    OPERATOR_CUMSUM: _ClassVar[Operator]
+    OPERATOR_REFLECT: _ClassVar[Operator]
+    OPERATOR_REPLICATE: _ClassVar[Operator]
+    OPERATOR_PIXEL_SHUFFLE: _ClassVar[Operator]
+    OPERATOR_REPEAT: _ClassVar[Operator]
     OPERATOR_ADD: _ClassVar[Operator]
     OPERATOR_SUB: _ClassVar[Operator]
     OPERATOR_MUL: _ClassVar[Operator]
@@ -51,6 +59,18 @@ class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATOR_RECIPROCAL: _ClassVar[Operator]
     OPERATOR_SIN: _ClassVar[Operator]
     OPERATOR_COS: _ClassVar[Operator]
+    OPERATOR_FLOOR: _ClassVar[Operator]
+    OPERATOR_SIGN: _ClassVar[Operator]
+    OPERATOR_ERF: _ClassVar[Operator]
+    OPERATOR_WHERE: _ClassVar[Operator]
+    OPERATOR_EQUAL: _ClassVar[Operator]
+    OPERATOR_NOT_EQUAL: _ClassVar[Operator]
+    OPERATOR_GREATER: _ClassVar[Operator]
+    OPERATOR_GREATER_EQUAL: _ClassVar[Operator]
+    OPERATOR_LESS: _ClassVar[Operator]
+    OPERATOR_LESS_EQUAL: _ClassVar[Operator]
+    OPERATOR_LOGICAL_NOT: _ClassVar[Operator]
+    OPERATOR_LOGICAL_AND: _ClassVar[Operator]
     OPERATOR_LINEAR: _ClassVar[Operator]
     OPERATOR_MATMUL: _ClassVar[Operator]
     OPERATOR_CONV1D: _ClassVar[Operator]
@@ -63,6 +83,14 @@ class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATOR_LAYER_NORM: _ClassVar[Operator]
     OPERATOR_GROUP_NORM: _ClassVar[Operator]
     OPERATOR_DROPOUT: _ClassVar[Operator]
+    OPERATOR_CONV_TRANSPOSE1D: _ClassVar[Operator]
+    OPERATOR_CONV_TRANSPOSE2D: _ClassVar[Operator]
+    OPERATOR_EMBEDDING: _ClassVar[Operator]
+    OPERATOR_LSTM: _ClassVar[Operator]
+    OPERATOR_GRU: _ClassVar[Operator]
+    OPERATOR_RNN: _ClassVar[Operator]
+    OPERATOR_ATTENTION: _ClassVar[Operator]
+    OPERATOR_ADAPTIVE_MAX_POOL2D: _ClassVar[Operator]
     OPERATOR_RELU: _ClassVar[Operator]
     OPERATOR_LEAKY_RELU: _ClassVar[Operator]
     OPERATOR_ELU: _ClassVar[Operator]
@@ -77,9 +105,29 @@ class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATOR_MISH: _ClassVar[Operator]
     OPERATOR_SOFTMAX: _ClassVar[Operator]
     OPERATOR_LOG_SOFTMAX: _ClassVar[Operator]
+    OPERATOR_PRELU: _ClassVar[Operator]
+    OPERATOR_LOG_SIGMOID: _ClassVar[Operator]
+    OPERATOR_GLU: _ClassVar[Operator]
     OPERATOR_SUM: _ClassVar[Operator]
     OPERATOR_MEAN: _ClassVar[Operator]
     OPERATOR_AMAX: _ClassVar[Operator]
+    OPERATOR_AMIN: _ClassVar[Operator]
+    OPERATOR_PROD: _ClassVar[Operator]
+    OPERATOR_VARIANCE: _ClassVar[Operator]
+    OPERATOR_DEVIATION: _ClassVar[Operator]
+    OPERATOR_NORM: _ClassVar[Operator]
+    OPERATOR_LOGSUMEXP: _ClassVar[Operator]
+    OPERATOR_ARGMAX: _ClassVar[Operator]
+    OPERATOR_MAX: _ClassVar[Operator]
+    OPERATOR_MIN: _ClassVar[Operator]
+    OPERATOR_CONV3D: _ClassVar[Operator]
+    OPERATOR_MAX_POOL3D: _ClassVar[Operator]
+    OPERATOR_UPSAMPLE_NEAREST2D: _ClassVar[Operator]
+    OPERATOR_UPSAMPLE_BILINEAR2D: _ClassVar[Operator]
+    OPERATOR_LSTM_CELL: _ClassVar[Operator]
+    OPERATOR_GRU_CELL: _ClassVar[Operator]
+    OPERATOR_NORMAL: _ClassVar[Operator]
+    OPERATOR_BERNOULLI: _ClassVar[Operator]
 DTYPE_UNSPECIFIED: DType
 DTYPE_FLOAT32: DType
 DTYPE_INT64: DType
@@ -101,6 +149,14 @@ OPERATOR_CONCATENATE: Operator
 OPERATOR_STACK: Operator
 OPERATOR_PAD: Operator
 OPERATOR_TO_FLOAT32: Operator
+OPERATOR_TO_INT64: Operator
+OPERATOR_DETACH: Operator
+OPERATOR_FULL: Operator
+OPERATOR_CUMSUM: Operator
+OPERATOR_REFLECT: Operator
+OPERATOR_REPLICATE: Operator
+OPERATOR_PIXEL_SHUFFLE: Operator
+OPERATOR_REPEAT: Operator
 OPERATOR_ADD: Operator
 OPERATOR_SUB: Operator
 OPERATOR_MUL: Operator
@@ -119,6 +175,18 @@ OPERATOR_RSQRT: Operator
 OPERATOR_RECIPROCAL: Operator
 OPERATOR_SIN: Operator
 OPERATOR_COS: Operator
+OPERATOR_FLOOR: Operator
+OPERATOR_SIGN: Operator
+OPERATOR_ERF: Operator
+OPERATOR_WHERE: Operator
+OPERATOR_EQUAL: Operator
+OPERATOR_NOT_EQUAL: Operator
+OPERATOR_GREATER: Operator
+OPERATOR_GREATER_EQUAL: Operator
+OPERATOR_LESS: Operator
+OPERATOR_LESS_EQUAL: Operator
+OPERATOR_LOGICAL_NOT: Operator
+OPERATOR_LOGICAL_AND: Operator
 OPERATOR_LINEAR: Operator
 OPERATOR_MATMUL: Operator
 OPERATOR_CONV1D: Operator
@@ -131,6 +199,14 @@ OPERATOR_BATCH_NORM_EVAL: Operator
 OPERATOR_LAYER_NORM: Operator
 OPERATOR_GROUP_NORM: Operator
 OPERATOR_DROPOUT: Operator
+OPERATOR_CONV_TRANSPOSE1D: Operator
+OPERATOR_CONV_TRANSPOSE2D: Operator
+OPERATOR_EMBEDDING: Operator
+OPERATOR_LSTM: Operator
+OPERATOR_GRU: Operator
+OPERATOR_RNN: Operator
+OPERATOR_ATTENTION: Operator
+OPERATOR_ADAPTIVE_MAX_POOL2D: Operator
 OPERATOR_RELU: Operator
 OPERATOR_LEAKY_RELU: Operator
 OPERATOR_ELU: Operator
@@ -145,9 +221,29 @@ OPERATOR_SOFTPLUS: Operator
 OPERATOR_MISH: Operator
 OPERATOR_SOFTMAX: Operator
 OPERATOR_LOG_SOFTMAX: Operator
+OPERATOR_PRELU: Operator
+OPERATOR_LOG_SIGMOID: Operator
+OPERATOR_GLU: Operator
 OPERATOR_SUM: Operator
 OPERATOR_MEAN: Operator
 OPERATOR_AMAX: Operator
+OPERATOR_AMIN: Operator
+OPERATOR_PROD: Operator
+OPERATOR_VARIANCE: Operator
+OPERATOR_DEVIATION: Operator
+OPERATOR_NORM: Operator
+OPERATOR_LOGSUMEXP: Operator
+OPERATOR_ARGMAX: Operator
+OPERATOR_MAX: Operator
+OPERATOR_MIN: Operator
+OPERATOR_CONV3D: Operator
+OPERATOR_MAX_POOL3D: Operator
+OPERATOR_UPSAMPLE_NEAREST2D: Operator
+OPERATOR_UPSAMPLE_BILINEAR2D: Operator
+OPERATOR_LSTM_CELL: Operator
+OPERATOR_GRU_CELL: Operator
+OPERATOR_NORMAL: Operator
+OPERATOR_BERNOULLI: Operator
 
 class Program(_message.Message):
     __slots__ = ("opset", "inputs", "parameters", "buffers", "constants", "train", "eval")

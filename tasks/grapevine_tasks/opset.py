@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from grapevine_proto.program import Operator as Op
+from grapevine_tasks import more_shape_rules as more
 from grapevine_tasks import shape_rules as shapes
 from grapevine_tasks.shape_rules import Types
 from grapevine_tasks.sizes import ONE, Size, TensorType
@@ -102,6 +103,15 @@ def _read(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
     return _elements(arguments[0])
 
 
+def _each_read(cost: int) -> Cost:
+    """So many operations for each element of the first argument."""
+
+    def cost_of(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+        return Size.constant(cost) * _elements(arguments[0])
+
+    return cost_of
+
+
 def _linear(arguments: tuple[Any, ...], results: Types) -> Size:
     weight: TensorType = arguments[1]
     return Size.constant(2) * _elements(results[0]) * weight.shape[1]
@@ -130,6 +140,63 @@ def _columns(arguments: tuple[Any, ...], results: Types) -> Size:
 
 def _pooling(arguments: tuple[Any, ...], results: Types) -> Size:
     return Size.constant(math.prod(arguments[1])) * _elements(results[0])
+
+
+def _recurrent(gates: int) -> Cost:
+    """Two matrix products a gate, step and layer. All weights but biases take part in each step."""
+
+    def cost_of(arguments: tuple[Any, ...], results: Types) -> Size:
+        x, weights = arguments[0], next(each for each in arguments if isinstance(each, tuple))
+        steps = math.prod(x.shape[:2], start=ONE)
+        matrices = [weight.num_elements for weight in weights if len(weight.shape) == 2]
+        return Size.constant(2) * steps * sum(matrices, start=Size(())) + Size.constant(8 * gates) * _elements(
+            results[0]
+        )
+
+    return cost_of
+
+
+def _gates(gates: int) -> Cost:
+    """What a recurrent layer keeps of each step, beside its result, for the gradients."""
+
+    def workspace_of(arguments: tuple[Any, ...], results: Types) -> Size:
+        layers = next(each for each in arguments if type(each) is int)
+        return Size.constant((gates + 2) * layers) * _elements(results[0])
+
+    return workspace_of
+
+
+def _cell(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    matrices = [each for each in arguments if isinstance(each, TensorType) and len(each.shape) == 2][-2:]
+    x: TensorType = arguments[0]
+    return Size.constant(2) * x.shape[0] * (matrices[0].num_elements + matrices[1].num_elements)
+
+
+def _scores(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    """How many pairs of a query and a key there are."""
+    query: TensorType = arguments[0]
+    key: TensorType = arguments[1]
+    return math.prod(query.shape[:-1], start=ONE) * key.shape[-2]
+
+
+def _attention(arguments: tuple[Any, ...], results: Types) -> Size:
+    query: TensorType = arguments[0]
+    value: TensorType = arguments[2]
+    pairs = _scores(arguments, results)
+    return Size.constant(2) * pairs * (query.shape[-1] + value.shape[-1]) + Size.constant(5) * pairs
+
+
+def _two_scores(arguments: tuple[Any, ...], results: Types) -> Size:
+    return Size.constant(2) * _scores(arguments, results)
+
+
+def _transposed(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    return Size.constant(2) * _elements(arguments[0]) * _weights_per_output(arguments[1])
+
+
+def _transposed_columns(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    x: TensorType = arguments[0]
+    return math.prod(x.shape[2:], start=x.shape[0]) * _weights_per_output(arguments[1]) * Size.constant(arguments[-2])
 
 
 # --- arguments that recur -------------------------------------------------------------------------
@@ -190,6 +257,38 @@ def _convolve(dimensions: int) -> Rule:
     )
 
 
+def _transpose_convolve(dimensions: int) -> Rule:
+    return Rule(
+        slots=(
+            X,
+            _tensor("weight"),
+            BIAS,
+            *_strides(dimensions)[:2],
+            _integers("output_padding", 0, 128, dimensions),
+            Slot("groups", Kind.INTEGER, 1, 65536),
+            _integers("dilation", 1, 64, dimensions),
+        ),
+        shape=more.transposed_convolution,
+        flops=_transposed,
+        workspace=_transposed_columns,
+    )
+
+
+_LAYERS = (
+    Slot("biases", Kind.FLAG),
+    Slot("layers", Kind.INTEGER, 1, 16),
+    _real("dropout", 0, 1),
+    Slot("train", Kind.FLAG),
+    Slot("bidirectional", Kind.FLAG),
+    Slot("batch_first", Kind.FLAG),
+)
+_WEIGHTS = Slot("weights", Kind.TENSORS)
+_CELL = (_tensor("input_weight"), _tensor("hidden_weight"), _maybe("input_bias"), _maybe("hidden_bias"))
+_COMPARISON = Rule(slots=BINARY, shape=more.compare, flops=_each(1))
+_SPREAD = Rule(slots=(X, DIMS, _real("correction", 0, 1024), KEEP), shape=more.spread, flops=_each_read(4))
+_EXTREME = Rule(slots=(X, DIM, KEEP), shape=more.extreme, flops=_read, num_results=2)
+_UPSAMPLED = _integers("output", 1, 65536, 2)
+
 _REDUCTION = Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=_read)
 _ARITHMETIC = Rule(slots=BINARY, shape=shapes.binary, flops=_each(1))
 _BETWEEN_TENSORS = Rule(slots=TWO_TENSORS, shape=shapes.binary, flops=_each(1))
@@ -226,6 +325,14 @@ RULES: dict[Op, Rule] = {
     Op.STACK: Rule(slots=(Slot("tensors", Kind.TENSORS), DIM), shape=shapes.stack),
     Op.PAD: Rule(slots=(X, _integers("amounts", 0, 1024), _real("value")), shape=shapes.pad),
     Op.TO_FLOAT32: Rule(slots=(X,), shape=shapes.to_float32),
+    Op.TO_INT64: Rule(slots=(X,), shape=more.to_int64),
+    Op.DETACH: Rule(slots=(X,), shape=more.same),
+    Op.FULL: Rule(slots=(Slot("shape", Kind.SIZES), _real("value")), shape=more.full),
+    Op.CUMSUM: Rule(slots=(X, DIM), shape=shapes.along, flops=_each(1)),
+    Op.REFLECT: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.reflect),
+    Op.REPLICATE: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.replicate),
+    Op.PIXEL_SHUFFLE: Rule(slots=(X, Slot("factor", Kind.INTEGER, 1, 64)), shape=more.pixel_shuffle),
+    Op.REPEAT: Rule(slots=(X, _integers("times", 1, 65536)), shape=more.repeat),
     # Element by element.
     Op.ADD: _ARITHMETIC,
     Op.SUB: _ARITHMETIC,
@@ -247,6 +354,22 @@ RULES: dict[Op, Rule] = {
     Op.RECIPROCAL: _unary(),
     Op.SIN: _unary(4),
     Op.COS: _unary(4),
+    Op.FLOOR: _unary(),
+    Op.SIGN: _unary(),
+    Op.ERF: _unary(6),
+    Op.WHERE: Rule(
+        slots=(_tensor("condition"), Slot("a", Kind.OPERAND), Slot("b", Kind.OPERAND)),
+        shape=more.where,
+        flops=_each(1),
+    ),
+    Op.EQUAL: _COMPARISON,
+    Op.NOT_EQUAL: _COMPARISON,
+    Op.GREATER: _COMPARISON,
+    Op.GREATER_EQUAL: _COMPARISON,
+    Op.LESS: _COMPARISON,
+    Op.LESS_EQUAL: _COMPARISON,
+    Op.LOGICAL_NOT: Rule(slots=(X,), shape=more.logical_not, flops=_each(1)),
+    Op.LOGICAL_AND: Rule(slots=TWO_TENSORS, shape=more.logical_and, flops=_each(1)),
     # Layers.
     Op.LINEAR: Rule(slots=(X, _tensor("weight"), BIAS), shape=shapes.linear, flops=_linear),
     Op.MATMUL: Rule(slots=TWO_TENSORS, shape=shapes.matmul, flops=_matmul),
@@ -280,6 +403,49 @@ RULES: dict[Op, Rule] = {
         slots=(X, Slot("groups", Kind.INTEGER, 1, 65536), WEIGHT, BIAS, EPS), shape=shapes.group_norm, flops=_each(8)
     ),
     Op.DROPOUT: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=_each(4), workspace=_each(1)),
+    Op.CONV_TRANSPOSE1D: _transpose_convolve(1),
+    Op.CONV_TRANSPOSE2D: _transpose_convolve(2),
+    Op.EMBEDDING: Rule(
+        slots=(_tensor("weight"), _tensor("indices"), Slot("padding", Kind.INTEGER, -1, 2**31)), shape=more.embedding
+    ),
+    Op.LSTM: Rule(
+        slots=(X, _tensor("hidden"), _tensor("cell"), _WEIGHTS, *_LAYERS),
+        shape=more.lstm,
+        flops=_recurrent(4),
+        workspace=_gates(4),
+        num_results=3,
+    ),
+    Op.GRU: Rule(
+        slots=(X, _tensor("hidden"), _WEIGHTS, *_LAYERS),
+        shape=more.gru,
+        flops=_recurrent(3),
+        workspace=_gates(3),
+        num_results=2,
+    ),
+    Op.RNN: Rule(
+        slots=(X, _tensor("hidden"), _WEIGHTS, *_LAYERS, Slot("relu", Kind.FLAG)),
+        shape=more.rnn,
+        flops=_recurrent(1),
+        workspace=_gates(1),
+        num_results=2,
+    ),
+    Op.ATTENTION: Rule(
+        slots=(
+            _tensor("query"),
+            _tensor("key"),
+            _tensor("value"),
+            _maybe("mask"),
+            _real("dropout", 0, 1),
+            Slot("causal", Kind.FLAG),
+            _real("scale", 0, NUMBER, optional=True),
+        ),
+        shape=more.attention,
+        flops=_attention,
+        workspace=_two_scores,
+    ),
+    Op.ADAPTIVE_MAX_POOL2D: Rule(
+        slots=(X, _integers("output", 1, 1024, 2)), shape=shapes.adaptive_pool, flops=_read, workspace=_each(2)
+    ),
     # Activations.
     Op.RELU: _unary(),
     Op.LEAKY_RELU: _unary(2, _real("slope")),
@@ -295,8 +461,48 @@ RULES: dict[Op, Rule] = {
     Op.MISH: _unary(12),
     Op.SOFTMAX: _SOFTMAX,
     Op.LOG_SOFTMAX: _SOFTMAX,
+    Op.PRELU: Rule(slots=(X, _tensor("slope")), shape=more.prelu, flops=_each(2)),
+    Op.LOG_SIGMOID: _unary(8),
+    Op.GLU: Rule(slots=(X, DIM), shape=more.glu, flops=_each(6)),
     # Reductions.
     Op.SUM: _REDUCTION,
     Op.MEAN: _REDUCTION,
     Op.AMAX: _REDUCTION,
+    Op.AMIN: _REDUCTION,
+    Op.PROD: Rule(slots=(X, DIM, KEEP), shape=more.reduce_one, flops=_read),
+    Op.VARIANCE: _SPREAD,
+    Op.DEVIATION: _SPREAD,
+    Op.NORM: Rule(slots=(X, _real("p", 0.5, 16), DIMS, KEEP), shape=more.norm, flops=_each_read(4)),
+    Op.LOGSUMEXP: Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=_each_read(6)),
+    Op.ARGMAX: Rule(slots=(X, DIM, KEEP), shape=more.argmax, flops=_read),
+    Op.MAX: _EXTREME,
+    Op.MIN: _EXTREME,
+    # More layers.
+    Op.CONV3D: _convolve(3),
+    Op.MAX_POOL3D: Rule(
+        slots=(X, *_window(3), _integers("dilation", 1, 64, 3), CEIL),
+        shape=shapes.max_pool,
+        flops=_pooling,
+        workspace=_each(2),
+    ),
+    Op.UPSAMPLE_NEAREST2D: Rule(slots=(X, _UPSAMPLED), shape=more.upsample, flops=_each(1)),
+    Op.UPSAMPLE_BILINEAR2D: Rule(
+        slots=(X, _UPSAMPLED, Slot("corners", Kind.FLAG)), shape=more.upsample_bilinear, flops=_each(8)
+    ),
+    Op.LSTM_CELL: Rule(
+        slots=(X, _tensor("hidden"), _tensor("cell"), *_CELL),
+        shape=more.lstm_cell,
+        flops=_cell,
+        workspace=lambda arguments, results: Size.constant(6) * _elements(results[0]),  # noqa: ARG005
+        num_results=2,
+    ),
+    Op.GRU_CELL: Rule(
+        slots=(X, _tensor("hidden"), *_CELL),
+        shape=more.gru_cell,
+        flops=_cell,
+        workspace=_each(6),
+    ),
+    # Randomness.
+    Op.NORMAL: Rule(slots=(X,), shape=shapes.elementwise, flops=_each(8)),
+    Op.BERNOULLI: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=_each(4)),
 }

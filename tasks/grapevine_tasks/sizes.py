@@ -17,7 +17,7 @@ from grapevine_proto.errors import TaskError
 
 LARGEST_COEFFICIENT = 2**48  # far beyond every limit on bytes, far below the end of int64
 LARGEST_DEGREE = 8
-BYTES_PER_ELEMENT = {"float32": 4, "int64": 8}
+BYTES_PER_ELEMENT = {"float32": 4, "int64": 8, "bool": 1}  # bool: of comparisons, within a graph only
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ Shape: TypeAlias = tuple[Size, ...]
 
 @dataclass(frozen=True)
 class TensorType:
-    """A tensor's dtype ("float32" or "int64") and shape."""
+    """A tensor's dtype ("float32", "int64" or, between nodes, "bool") and shape."""
 
     dtype: str
     shape: Shape

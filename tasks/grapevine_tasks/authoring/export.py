@@ -16,16 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim, ExportedProgram, export
+from torch.export import Dim, ExportedProgram, default_decompositions, export
 from torch.export.graph_signature import InputKind, OutputKind
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorSpec
-from grapevine_tasks.authoring.graph_builder import GraphBuilder
+from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
+from grapevine_tasks.authoring.places import place_in_traceback
+from grapevine_tasks.checks import ProgramLimits
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import check_finite, encode_weights
 
 LARGEST_BATCH = 65536
+_DECOMPOSITIONS = 3  # what an operator decomposes into may need the same once more
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
@@ -79,16 +82,39 @@ def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own deprecations, which the engineer cannot mend
             exported: ExportedProgram = export(module, (example,), dynamic_shapes=shapes, strict=False)
-            functional: ExportedProgram = exported.run_decompositions({})
-            return functional
+            return _decomposed(exported.run_decompositions({}))
     except Exception as error:  # whatever the engineer's own forward() raises
         reason = str(error).strip().split("\n")[0][:300]
+        where = place_in_traceback(error)
         raise TaskError(
-            f"torch.export cannot capture the model: {type(error).__name__}: {reason}. The model must take any batch "
-            "size and must not branch on the values of tensors."
+            f"{where}torch.export cannot capture the model: {type(error).__name__}: {reason}. {_way_out(error)}"
         ) from error
     finally:
         noisy.setLevel(level)
+
+
+def _decomposed(functional: ExportedProgram) -> ExportedProgram:
+    """The same graph, with operators that the opset lacks written with simpler ones where PyTorch knows how."""
+    for _ in range(_DECOMPOSITIONS):
+        unknown = {node.target for node in functional.graph.nodes if node.op == "call_function" and not is_known(node)}
+        known_how = default_decompositions() if unknown else {}
+        table = {target: known_how[target] for target in unknown if target in known_how}
+        if not table:
+            break
+        functional = functional.run_decompositions(table)
+    return functional
+
+
+def _way_out(error: Exception) -> str:
+    """What an engineer can do about a model that cannot be captured."""
+    text = f"{type(error).__name__} {error}"
+    if any(
+        word in text for word in ("GuardOnDataDependent", "data-dependent", "Could not guard", "DynamicControlFlow")
+    ):
+        return "Do not branch on the values of tensors: choose between two with torch.where."
+    if any(word in text for word in ("batch", "specialized", "Constraints violated", "divisible")):
+        return "The model must take any batch size: write x.shape[0] or -1 where it has a number for the batch."
+    return "The model must take any batch size and must not branch on the values of tensors."
 
 
 @dataclass
@@ -102,10 +128,17 @@ class _State:
 
     @classmethod
     def of(cls, module: nn.Module, train: ExportedProgram) -> _State:
-        parameters: dict[str, Tensor] = dict(module.named_parameters())
+        named_parameters: dict[str, Tensor] = dict(module.named_parameters())
+        parameters = {name: tensor for name, tensor in named_parameters.items() if tensor.requires_grad}
+        # What does not train is a constant: it goes into the manifest itself, so there is not much room.
+        frozen = {name: tensor for name, tensor in named_parameters.items() if not tensor.requires_grad}
+        if (num_bytes := sum(4 * tensor.numel() for tensor in frozen.values())) > ProgramLimits().constant_bytes:
+            raise TaskError(
+                f"the frozen parameters ({', '.join(list(frozen)[:3])} …) take {num_bytes:,} bytes; a task has room "
+                f"for {ProgramLimits().constant_bytes:,}: train them too, or apply that part of the model to the data "
+                "beforehand"
+            )
         for name, tensor in parameters.items():
-            if not tensor.requires_grad:
-                raise TaskError(f"the parameter {name!r} is frozen; make it a buffer, which becomes a constant")
             if tensor.dtype != torch.float32:
                 raise TaskError(f"the parameter {name!r} is {tensor.dtype}; use float32")
         by_identity = {id(tensor): name for name, tensor in parameters.items()}
@@ -115,8 +148,9 @@ class _State:
         buffers = {n: t for n, t in named.items() if n in changed and t.dtype == torch.float32}
         # Integer buffers that training changes only count batches: their updates are dropped, and
         # reading one is an error because it is neither here nor there.
-        others = {n: t for n, t in named.items() if n not in changed}
-        return cls(parameters, buffers, others, {name: by_identity[id(tensor)] for name, tensor in tied})
+        others = {n: t for n, t in named.items() if n not in changed} | frozen
+        canonical = {name: by_identity[id(tensor)] for name, tensor in tied if id(tensor) in by_identity}
+        return cls(parameters, buffers, others, canonical)
 
 
 class _Constants:
@@ -142,7 +176,7 @@ class _Constants:
 
 def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> GraphBuilder:
     """Read one exported graph: name its inputs, keep the nodes that its outputs need."""
-    builder = GraphBuilder(exported.graph)
+    builder = GraphBuilder(exported.graph, constants.number)
     parameters, buffers = list(state.parameters), list(state.buffers)
     used = builder.used_inputs(_wanted_outputs(exported, buffers))
     for spec in exported.graph_signature.input_specs:
@@ -150,7 +184,7 @@ def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> G
         target = spec.target or ""
         if spec.kind is InputKind.USER_INPUT:
             builder.give(name, 0)
-        elif spec.kind is InputKind.PARAMETER:
+        elif spec.kind is InputKind.PARAMETER and target in state.canonical:
             builder.give(name, 1 + parameters.index(state.canonical[target]))
         elif target in state.buffers:
             builder.give(name, 1 + len(parameters) + buffers.index(target))

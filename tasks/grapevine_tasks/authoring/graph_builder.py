@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, BufferUpdate, Graph, Node, Operator, Ref
+from grapevine_tasks.authoring.places import place_of
 from grapevine_tasks.authoring.translations import (
+    LIKE,
+    PADS,
+    SPLITS,
     TRANSLATIONS,
     TRANSPARENT,
     Translation,
+    aten,
     is_conversion,
     named_arguments,
     unsupported,
 )
 from grapevine_tasks.opset import RULES, Kind
+
+_MOST_FOLDED = 65_536  # elements of a tensor that is computed while building
+_CONVERSIONS = {torch.float32: Operator.TO_FLOAT32, torch.int64: Operator.TO_INT64}
 
 
 class GraphBuilder:
@@ -28,7 +37,8 @@ class GraphBuilder:
     results is known only when both graphs have been read; `finish` moves results into place.
     """
 
-    def __init__(self, graph: fx.Graph) -> None:
+    def __init__(self, graph: fx.Graph, constant: Callable[[str, Tensor], int] | None = None) -> None:
+        self._constant = constant  # keeps a tensor that never changes, and says which value it is
         self._nodes = {node.name: node for node in graph.nodes}
         self._order = [node for node in graph.nodes if node.op == "call_function"]
         self._values: dict[str, int] = {}
@@ -57,11 +67,45 @@ class GraphBuilder:
     def translate(self) -> None:
         """Translate all live nodes. Raises TaskError naming every operator that the opset lacks."""
         live = [node for node in self._order if node.name in self._live]
-        unknown = [str(node.target) for node in live if not _is_known(node)]
+        folded = self._fold(live)
+        unknown = [node for node in live if node.name not in folded and not is_known(node)]
         if unknown:
-            raise unsupported(unknown)
+            raise unsupported([str(node.target) for node in unknown], place_of(unknown[0]))
         for node in live:
-            self._translate(node)
+            if node.name in folded:
+                continue
+            try:
+                self._translate(node)
+            except TaskError as error:
+                raise TaskError(f"{place_of(node)}{error}") from error
+
+    def _fold(self, live: list[fx.Node]) -> set[str]:
+        """Compute what depends on nothing (positions, masks), and keep the results that others read as constants."""
+        computed: dict[str, Tensor] = {}
+        for node in live:
+            value = node.meta.get("val")
+            sources = node.all_input_nodes
+            if (
+                isinstance(value, Tensor)
+                and all(isinstance(side, int) for side in value.shape)
+                and value.numel() <= _MOST_FOLDED
+                and all(source.name in computed for source in sources)
+                and torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
+                and node.target is not operator.getitem
+            ):
+                arguments = fx.node.map_arg((node.args, dict(node.kwargs)), lambda source: computed[source.name])
+                computed[node.name] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+        if self._constant is None:
+            return set()
+        for name, tensor in computed.items():
+            readers = [user for user in self._nodes[name].users if user.name in self._live]
+            if name == self._output or any(reader.name not in computed for reader in readers):
+                kept = tensor.to(torch.int64) if tensor.dtype == torch.bool else tensor
+                number = self._constant(f"{name} {tuple(tensor.shape)}", kept.contiguous())
+                self._values[name] = number
+                if tensor.dtype == torch.bool:
+                    self._values[name] = self._add(Operator.NOT_EQUAL, (Ref(number), 0), 1)
+        return set(computed)
 
     def finish(self, first_result: int) -> Graph:
         """The graph, with its results numbered from `first_result`."""
@@ -97,11 +141,17 @@ class GraphBuilder:
             self._values[node.name] = results[index]
         elif node.target in TRANSPARENT:
             self._values[node.name] = self._value(node.args[0])
+        elif node.target in SPLITS:
+            self._split(node)
+        elif node.target in LIKE:
+            self._like(node)
         elif is_conversion(node):
             self._convert(node)
         else:
             translation = TRANSLATIONS[node.target]
             named = named_arguments(node)
+            if node.target is aten.pad.default:
+                translation = PADS.get(named["mode"], translation)
             for name, expected in translation.must.items():
                 if named.get(name, expected) != expected:
                     raise TaskError(f"{node.target} with {name}={named[name]} is not in opset 1; use {name}={expected}")
@@ -131,10 +181,50 @@ class GraphBuilder:
         assert isinstance(source, fx.Node)
         if source.meta["val"].dtype == target:
             self._values[node.name] = self._value(source)
-        elif target == torch.float32:
-            self._values[node.name] = self._add(Operator.TO_FLOAT32, (Ref(self._value(source)),), 1)
+        elif target in _CONVERSIONS:
+            self._values[node.name] = self._add(_CONVERSIONS[target], (Ref(self._value(source)),), 1)
+        elif target == torch.bool:
+            self._values[node.name] = self._add(Operator.NOT_EQUAL, (Ref(self._value(source)), 0), 1)
         else:
-            raise TaskError(f"the model converts a tensor to {target}; opset 1 converts to float32 only")
+            raise TaskError(f"the model converts a tensor to {target}; operator set 1 has float32 and int64")
+
+    def _split(self, node: fx.Node) -> None:
+        """A tensor in pieces: each piece that is read becomes a slice of its own."""
+        named = named_arguments(node)
+        source, dim = named["self"], named.get("dim", 0)
+        pieces = node.meta["val"]
+        start = 0
+        self._several[node.name] = {}
+        read = {user.args[1] for user in node.users if user.name in self._live}
+        for index, piece in enumerate(pieces):
+            length = piece.shape[dim] if node.target is not aten.unbind.int else 1
+            if not isinstance(length, int):
+                raise TaskError("the model splits a tensor along the batch, which operator set 1 cannot")
+            if index in read:
+                if node.target is aten.unbind.int:
+                    made = self._add(Operator.SELECT, (Ref(self._value(source)), dim, index), 1)
+                else:
+                    arguments: tuple[Argument, ...] = (Ref(self._value(source)), dim, start, start + length, 1)
+                    made = self._add(Operator.SLICE, arguments, 1)
+                self._several[node.name][index] = made
+            start += length
+
+    def _like(self, node: fx.Node) -> None:
+        """A tensor of one number, as large as another: its sizes are asked for where they depend on the batch."""
+        source, dtype = node.args[0], node.meta["val"].dtype
+        assert isinstance(source, fx.Node)
+        if dtype != torch.float32:
+            raise TaskError(f"{node.target} makes {dtype}; operator set 1 makes float32: write dtype=torch.float32")
+        named = named_arguments(node)
+        value = LIKE[node.target]
+        sizes: list[Ref | int] = []
+        for dim, side in enumerate(source.meta["val"].shape):
+            if isinstance(side, int):
+                sizes.append(side)
+            else:
+                sizes.append(Ref(self._add(Operator.SIZE, (Ref(self._value(source)), dim), 1)))
+        filled = float(named["fill_value"] if value is None else value)
+        self._values[node.name] = self._add(Operator.FULL, (tuple(sizes), filled), 1)
 
     def _argument(self, argument: Any, kind: Kind) -> Argument:
         match argument:
@@ -155,9 +245,12 @@ class GraphBuilder:
         return self._values[node.name]
 
 
-def _is_known(node: fx.Node) -> bool:
+def is_known(node: fx.Node) -> bool:
+    """Whether there is a way to write a node in opset 1."""
     return (
-        node.target in TRANSLATIONS
+        node.target in SPLITS
+        or node.target in LIKE
+        or node.target in TRANSLATIONS
         or node.target in TRANSPARENT
         or node.target is operator.getitem
         or is_conversion(node)

@@ -85,6 +85,10 @@ def _pooling(named: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
+def _instance_norm(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"groups": int(named["input"].meta["val"].shape[1]), "eps": float(named["eps"])}
+
+
 def _output_size(named: dict[str, Any]) -> dict[str, Any]:
     _repeated(named, 2, "output_size")
     return named
@@ -123,11 +127,6 @@ def _celu(named: dict[str, Any]) -> dict[str, Any]:
     return named | {"alpha": alpha, "one": 1.0, "inverse": 1.0 / alpha}
 
 
-def _pad_value(named: dict[str, Any]) -> dict[str, Any]:
-    named["value"] = float(named["value"] or 0)
-    return named
-
-
 def _floats(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def convert(named: dict[str, Any]) -> dict[str, Any]:
         for name in names:
@@ -143,6 +142,101 @@ def _gelu(named: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
+def _pooling_of(dimensions: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def convert(named: dict[str, Any]) -> dict[str, Any]:
+        _repeated(named, dimensions, "kernel_size")
+        named["stride"] = list(named["stride"]) or list(named["kernel_size"])
+        _repeated(named, dimensions, "stride", "padding", "dilation")
+        return named
+
+    return convert
+
+
+def _transposed(dimensions: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def convert(named: dict[str, Any]) -> dict[str, Any]:
+        _repeated(named, dimensions, "stride", "padding", "output_padding", "dilation")
+        return named
+
+    return convert
+
+
+def _pad(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"value": float(named["value"] or 0)}
+
+
+def _filled(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    return lambda named: named | {"value": value}
+
+
+def _number(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"value": float(named["fill_value"])}
+
+
+def _mask(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"value": float(named["value"]) if isinstance(named["value"], int | float) else named["value"]}
+
+
+def _clamp_low(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"min": float(named["min"]), "max": None}
+
+
+def _clamp_high(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"max": float(named["max"]), "min": None}
+
+
+def _recurrent(named: dict[str, Any]) -> dict[str, Any]:
+    states = named["hx"] if isinstance(named["hx"], list | tuple) else [named["hx"]]
+    per_direction = 4 if named["has_biases"] else 2
+    directions = 2 if named["bidirectional"] else 1
+    if len(named["params"]) != per_direction * directions * named["num_layers"]:
+        raise TaskError("an LSTM with proj_size is not in operator set 1: follow it with a linear layer")
+    return named | {
+        "hidden": states[0],
+        "cell": states[-1],
+        "dropout": float(named["dropout"]),
+        "tanh": False,
+        "relu": True,
+    }
+
+
+def _lstm_cell(named: dict[str, Any]) -> dict[str, Any]:
+    return named | {"hidden": named["hx"][0], "cell": named["hx"][1]}
+
+
+def _attention(named: dict[str, Any]) -> dict[str, Any]:
+    scale = named["scale"]
+    return named | {"dropout_p": float(named["dropout_p"]), "scale": None if scale is None else float(scale)}
+
+
+def _correction(named: dict[str, Any]) -> dict[str, Any]:
+    named = _all_dims(named)
+    if "unbiased" in named:
+        named["correction"] = 1 if named["unbiased"] else 0
+    return named | {"correction": float(1 if named["correction"] is None else named["correction"])}
+
+
+def _vector_norm(named: dict[str, Any]) -> dict[str, Any]:
+    return _all_dims(named) | {"ord": float(named["ord"])}
+
+
+def _resized(named: dict[str, Any]) -> dict[str, Any]:
+    """Upsampling by a factor, as the size that it leads to."""
+    if named.get("output_size") is None:
+        sides = named["input"].meta["val"].shape[2:]
+        named["output_size"] = [
+            int(int(side) * factor) for side, factor in zip(sides, named["scale_factors"], strict=True)
+        ]
+    return named
+
+
+def _along_last(named: dict[str, Any]) -> dict[str, Any]:
+    if named["dim"] is None:
+        raise TaskError("argmax over all elements is not in operator set 1: name a dim")
+    return named
+
+
+_LAYERS = "has_biases num_layers dropout train bidirectional batch_first"
+_CELL = "w_ih w_hh b_ih b_hh"
 _BATCH_NORM = "input weight bias running_mean running_var momentum eps"
 _CONV = "input weight bias stride padding dilation groups"
 
@@ -167,8 +261,24 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.select.int: _of(Op.SELECT, "self dim index"),
     aten.cat.default: _of(Op.CONCATENATE, "tensors dim"),
     aten.stack.default: _of(Op.STACK, "tensors dim"),
-    aten.pad.default: _of(Op.PAD, "self pad value", convert=_pad_value, mode="constant"),
     aten.constant_pad_nd.default: _of(Op.PAD, "self pad value", convert=_floats("value")),
+    aten.pad.default: Translation(Op.PAD, ("self", "pad", "value"), {"mode": "constant"}, _pad),  # else see PADS
+    aten.reflection_pad1d.default: _of(Op.REFLECT, "self padding"),
+    aten.reflection_pad2d.default: _of(Op.REFLECT, "self padding"),
+    aten.replication_pad1d.default: _of(Op.REPLICATE, "self padding"),
+    aten.replication_pad2d.default: _of(Op.REPLICATE, "self padding"),
+    aten.detach.default: _of(Op.DETACH, "self"),
+    aten.zeros.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
+    aten.ones.default: _of(Op.FULL, "size value", convert=_filled(1.0)),
+    aten.empty.memory_format: _of(Op.FULL, "size value", convert=_filled(0.0)),
+    aten.full.default: _of(Op.FULL, "size value", convert=_number),
+    aten.new_zeros.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
+    aten.new_ones.default: _of(Op.FULL, "size value", convert=_filled(1.0)),
+    aten.new_empty.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
+    aten.new_full.default: _of(Op.FULL, "size value", convert=_number),
+    aten.cumsum.default: _of(Op.CUMSUM, "self dim", dtype=None),
+    aten.repeat.default: _of(Op.REPEAT, "self repeats"),
+    aten.pixel_shuffle.default: _of(Op.PIXEL_SHUFFLE, "self upscale_factor"),
     # Element by element.
     aten.add.Tensor: _of(Op.ADD, "self other", alpha=1),
     aten.add.Scalar: _of(Op.ADD, "self other", alpha=1),
@@ -193,6 +303,32 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.reciprocal.default: _of(Op.RECIPROCAL, "self"),
     aten.sin.default: _of(Op.SIN, "self"),
     aten.cos.default: _of(Op.COS, "self"),
+    aten.floor.default: _of(Op.FLOOR, "self"),
+    aten.sign.default: _of(Op.SIGN, "self"),
+    aten.erf.default: _of(Op.ERF, "self"),
+    aten.clamp_min.default: _of(Op.CLAMP, "self min max", convert=_clamp_low),
+    aten.clamp_max.default: _of(Op.CLAMP, "self min max", convert=_clamp_high),
+    aten.where.self: _of(Op.WHERE, "condition self other"),
+    aten.where.ScalarSelf: _of(Op.WHERE, "condition self other"),
+    aten.where.ScalarOther: _of(Op.WHERE, "condition self other"),
+    aten.masked_fill.Scalar: _of(Op.WHERE, "mask value self", convert=_mask),
+    aten.masked_fill.Tensor: _of(Op.WHERE, "mask value self", convert=_mask),
+    aten.eq.Tensor: _of(Op.EQUAL, "self other"),
+    aten.eq.Scalar: _of(Op.EQUAL, "self other"),
+    aten.ne.Tensor: _of(Op.NOT_EQUAL, "self other"),
+    aten.ne.Scalar: _of(Op.NOT_EQUAL, "self other"),
+    aten.gt.Tensor: _of(Op.GREATER, "self other"),
+    aten.gt.Scalar: _of(Op.GREATER, "self other"),
+    aten.ge.Tensor: _of(Op.GREATER_EQUAL, "self other"),
+    aten.ge.Scalar: _of(Op.GREATER_EQUAL, "self other"),
+    aten.lt.Tensor: _of(Op.LESS, "self other"),
+    aten.lt.Scalar: _of(Op.LESS, "self other"),
+    aten.le.Tensor: _of(Op.LESS_EQUAL, "self other"),
+    aten.le.Scalar: _of(Op.LESS_EQUAL, "self other"),
+    aten.logical_not.default: _of(Op.LOGICAL_NOT, "self"),
+    aten.bitwise_not.default: _of(Op.LOGICAL_NOT, "self"),
+    aten.logical_and.default: _of(Op.LOGICAL_AND, "self other"),
+    aten.bitwise_and.Tensor: _of(Op.LOGICAL_AND, "self other"),
     # Layers.
     aten.linear.default: _of(Op.LINEAR, "input weight bias"),
     aten.matmul.default: _of(Op.MATMUL, "self other"),
@@ -203,6 +339,12 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.conv2d.default: _of(Op.CONV2D, _CONV, convert=_convolution(2)),
     aten.conv2d.padding: _of(Op.CONV2D, _CONV, convert=_convolution(2)),
     aten.max_pool2d.default: _of(Op.MAX_POOL2D, "self kernel_size stride padding dilation ceil_mode", convert=_pooling),
+    aten.max_pool2d_with_indices.default: Translation(
+        Op.MAX_POOL2D,
+        ("self", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
+        convert=_pooling,
+        results={0: 0},
+    ),
     aten.avg_pool2d.default: _of(
         Op.AVG_POOL2D,
         "self kernel_size stride padding ceil_mode count_include_pad",
@@ -220,7 +362,56 @@ TRANSLATIONS: dict[Any, Translation] = {
     ),
     aten.layer_norm.default: _of(Op.LAYER_NORM, "input normalized_shape weight bias eps"),
     aten.group_norm.default: _of(Op.GROUP_NORM, "input num_groups weight bias eps", convert=_floats("eps")),
+    # Each channel of each sample for itself is a group of its own.
+    aten.instance_norm.default: Translation(
+        Op.GROUP_NORM,
+        ("input", "groups", "weight", "bias", "eps"),
+        {"running_mean": None, "running_var": None, "use_input_stats": True},
+        _instance_norm,
+    ),
     aten.native_dropout.default: Translation(Op.DROPOUT, ("input", "p"), {"train": True}, _floats("p"), {0: 0}),
+    aten.conv3d.default: _of(Op.CONV3D, _CONV, convert=_convolution(3)),
+    aten.conv3d.padding: _of(Op.CONV3D, _CONV, convert=_convolution(3)),
+    aten.conv_transpose1d.default: _of(
+        Op.CONV_TRANSPOSE1D, "input weight bias stride padding output_padding groups dilation", convert=_transposed(1)
+    ),
+    aten.conv_transpose2d.input: _of(
+        Op.CONV_TRANSPOSE2D, "input weight bias stride padding output_padding groups dilation", convert=_transposed(2)
+    ),
+    aten.max_pool3d.default: _of(
+        Op.MAX_POOL3D, "self kernel_size stride padding dilation ceil_mode", convert=_pooling_of(3)
+    ),
+    aten.adaptive_max_pool2d.default: Translation(
+        Op.ADAPTIVE_MAX_POOL2D, ("self", "output_size"), convert=_output_size, results={0: 0}
+    ),
+    aten.embedding.default: _of(Op.EMBEDDING, "weight indices padding_idx", scale_grad_by_freq=False, sparse=False),
+    aten.lstm.input: Translation(
+        Op.LSTM,
+        ("input", "hidden", "cell", "params", *_LAYERS.split()),
+        convert=_recurrent,
+        results={0: 0, 1: 1, 2: 2},
+    ),
+    aten.gru.input: Translation(
+        Op.GRU, ("input", "hidden", "params", *_LAYERS.split()), convert=_recurrent, results={0: 0, 1: 1}
+    ),
+    aten.rnn_tanh.input: Translation(
+        Op.RNN, ("input", "hidden", "params", *_LAYERS.split(), "tanh"), convert=_recurrent, results={0: 0, 1: 1}
+    ),
+    aten.rnn_relu.input: Translation(
+        Op.RNN, ("input", "hidden", "params", *_LAYERS.split(), "relu"), convert=_recurrent, results={0: 0, 1: 1}
+    ),
+    aten.lstm_cell.default: Translation(
+        Op.LSTM_CELL, ("input", "hidden", "cell", *_CELL.split()), convert=_lstm_cell, results={0: 0, 1: 1}
+    ),
+    aten.gru_cell.default: _of(Op.GRU_CELL, f"input hx {_CELL}"),
+    aten.scaled_dot_product_attention.default: _of(
+        Op.ATTENTION,
+        "query key value attn_mask dropout_p is_causal scale",
+        convert=_attention,
+        enable_gqa=False,
+    ),
+    aten.upsample_nearest2d.vec: _of(Op.UPSAMPLE_NEAREST2D, "input output_size", convert=_resized),
+    aten.upsample_bilinear2d.vec: _of(Op.UPSAMPLE_BILINEAR2D, "input output_size align_corners", convert=_resized),
     # Activations.
     aten.relu.default: _of(Op.RELU, "self"),
     aten.leaky_relu.default: _of(Op.LEAKY_RELU, "self negative_slope", convert=_floats("negative_slope")),
@@ -241,13 +432,33 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten._softmax.default: _of(Op.SOFTMAX, "self dim", half_to_float=False),
     aten.log_softmax.int: _of(Op.LOG_SOFTMAX, "self dim", dtype=None),
     aten._log_softmax.default: _of(Op.LOG_SOFTMAX, "self dim", half_to_float=False),
+    aten.prelu.default: _of(Op.PRELU, "self weight"),
+    aten.log_sigmoid.default: _of(Op.LOG_SIGMOID, "self"),
+    aten.glu.default: _of(Op.GLU, "self dim"),
+    # Randomness.
+    aten.randn_like.default: _of(Op.NORMAL, "self", dtype=None),
+    aten.bernoulli.p: _of(Op.BERNOULLI, "self p", generator=None),
     # Reductions.
     aten.sum.dim_IntList: _of(Op.SUM, "self dim keepdim", convert=_all_dims, dtype=None),
     aten.sum.default: _of(Op.SUM, "self dim keepdim", convert=_all_dims, dtype=None),
     aten.mean.dim: _of(Op.MEAN, "self dim keepdim", convert=_all_dims, dtype=None),
     aten.mean.default: _of(Op.MEAN, "self dim keepdim", convert=_all_dims, dtype=None),
     aten.amax.default: _of(Op.AMAX, "self dim keepdim", convert=_all_dims),
+    aten.amin.default: _of(Op.AMIN, "self dim keepdim", convert=_all_dims),
+    aten.prod.dim_int: _of(Op.PROD, "self dim keepdim", dtype=None),
+    aten.var.dim: _of(Op.VARIANCE, "self dim correction keepdim", convert=_correction),
+    aten.var.correction: _of(Op.VARIANCE, "self dim correction keepdim", convert=_correction),
+    aten.std.dim: _of(Op.DEVIATION, "self dim correction keepdim", convert=_correction),
+    aten.std.correction: _of(Op.DEVIATION, "self dim correction keepdim", convert=_correction),
+    aten.linalg_vector_norm.default: _of(Op.NORM, "self ord dim keepdim", convert=_vector_norm, dtype=None),
+    aten.logsumexp.default: _of(Op.LOGSUMEXP, "self dim keepdim", convert=_all_dims),
+    aten.argmax.default: _of(Op.ARGMAX, "self dim keepdim", convert=_along_last),
+    aten.max.dim: Translation(Op.MAX, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
+    aten.min.dim: Translation(Op.MIN, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
 }
+
+# What `aten.pad` is in its other modes.
+PADS: dict[Any, Translation] = {"reflect": _of(Op.REFLECT, "self pad"), "replicate": _of(Op.REPLICATE, "self pad")}
 
 # Copies and marks of memory: in a graph without in-place operators they are the value itself.
 TRANSPARENT: frozenset[Any] = frozenset(
@@ -257,8 +468,16 @@ TRANSPARENT: frozenset[Any] = frozenset(
         aten.contiguous.default,
         aten.lift_fresh_copy.default,
         aten.lift_fresh.default,
+        aten.empty_like.default,  # only its shape is ever used
     }
 )
+# A tensor in several pieces, and one as large as another, filled with a number (None: with `fill_value`).
+SPLITS: frozenset[Any] = frozenset({aten.split.Tensor, aten.split_with_sizes.default, aten.unbind.int})
+LIKE: dict[Any, float | None] = {
+    aten.zeros_like.default: 0.0,
+    aten.ones_like.default: 1.0,
+    aten.full_like.default: None,
+}
 
 
 def is_conversion(node: fx.Node) -> bool:
@@ -282,9 +501,9 @@ def named_arguments(node: fx.Node) -> dict[str, Any]:
     return named
 
 
-def unsupported(targets: Sequence[str]) -> TaskError:
-    """The error for operators that opset 1 does not have."""
+def unsupported(targets: Sequence[str], place: str = "") -> TaskError:
+    """The error for operators that opset 1 does not have; `place` is where the first of them stands."""
     return TaskError(
-        f"the model uses operators that opset 1 does not have: {', '.join(sorted(set(targets)))}. "
+        f"{place}the model uses operators that opset 1 does not have: {', '.join(sorted(set(targets)))}. "
         "Write the layer with others, or ask for them to be added."
     )

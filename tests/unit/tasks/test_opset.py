@@ -6,6 +6,7 @@ import re
 from importlib import resources
 
 from grapevine_proto.program import Operator
+from grapevine_tasks.authoring.graph_builder import _CONVERSIONS
 from grapevine_tasks.authoring.translations import TRANSLATIONS
 from grapevine_tasks.interpreter.kernels import KERNELS
 from grapevine_tasks.opset import RULES
@@ -14,7 +15,7 @@ from grapevine_tasks.opset import RULES
 def test_every_operator_has_a_rule_a_kernel_and_a_translation() -> None:
     assert set(RULES) == set(Operator)
     assert set(KERNELS) == set(Operator)
-    assert {translation.operator for translation in TRANSLATIONS.values()} | {Operator.TO_FLOAT32} == set(Operator)
+    assert {translation.operator for translation in TRANSLATIONS.values()} | {*_CONVERSIONS.values()} == set(Operator)
 
 
 def test_the_signatures_in_the_proto_file_are_those_of_the_rules() -> None:
