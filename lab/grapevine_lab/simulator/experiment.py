@@ -96,7 +96,7 @@ def _build(scenario: Scenario, dataset: Dataset | None) -> BuiltTask:
         training, merging = dict(choice.training), dict(choice.merging)
         if scenario.mode == "rounds":
             merging.setdefault("send_rate", "every-round")
-        changes = {"training": training, "merging": merging}
+        changes = {"data": choice.data, "training": training, "merging": merging}
         if choice.epochs_per_round and dataset is not None:
             plan = read_task_file(folder / "task.toml", changes).training
             shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(scenario.seed, "partition"))

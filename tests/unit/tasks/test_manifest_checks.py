@@ -60,7 +60,7 @@ WRONG = [
     ({"merging": MergePlan(window_rounds=0)}, "window_rounds is 0"),
     ({"training": TrainingPlan(loss="cross_entropy")}, "did you mean 'cross-entropy'"),
     ({"training": TrainingPlan(metric="acuracy")}, "did you mean 'accuracy'"),
-    ({"training": TrainingPlan(optimiser=Optimiser(name="adamw"))}, "did you mean 'adam'"),
+    ({"training": TrainingPlan(optimiser=Optimiser(name="adamm"))}, "did you mean 'adam"),
     ({"training": TrainingPlan(optimiser=Optimiser(learning_rate=0.0))}, "learning_rate is 0.0"),
     ({"training": TrainingPlan(optimiser=Optimiser(name="adam", momentum=0.9))}, "belongs to sgd"),
     ({"training": TrainingPlan(batch_size=10**6)}, "batch_size"),
