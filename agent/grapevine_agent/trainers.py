@@ -77,7 +77,7 @@ class Trainers:
             if not trainer.is_running:
                 await trainer.start()
             if isinstance(asked, fx.Train):
-                result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s)
+                result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
                 return fx.Trained(
                     task=asked.task,
                     parameters=result.parameters,

@@ -184,7 +184,11 @@ class Learning:
         effects: list[Effect] = []
         if trains:
             self.training = Train(
-                task=self.task, parameters=model.parameters, buffers=model.buffers, num_steps=plan.steps_per_round
+                task=self.task,
+                parameters=model.parameters,
+                buffers=model.buffers,
+                num_steps=plan.steps_per_round,
+                age=model.age,
             )
             effects.append(self.training)
         elif self._sends_every_round:

@@ -7,7 +7,7 @@ come in as arguments. `LocalTrainer` keeps them for one device, the simulator fo
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 — its usual name
 
+from grapevine_agent.training.losses import mean_loss, mean_metric, shortened
 from grapevine_agent.training.optimisers import Memory, new_optimiser
 from grapevine_agent.training.results import TrainingResult
+from grapevine_agent.training.schedules import learning_rate
 from grapevine_agent.training.scores import Score
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TrainingPlan
@@ -27,14 +28,6 @@ from grapevine_proto.program import Program
 from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.interpreter import Interpreter
 from grapevine_tasks.layout import Entry, ModelLayout
-
-
-def _accuracy(output: Tensor, target: Tensor) -> Tensor:
-    return (output.argmax(1) == target).float().mean()
-
-
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cross-entropy": F.cross_entropy, "mse": F.mse_loss}
-METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"accuracy": _accuracy, "mse": F.mse_loss}
 
 
 class LocalSteps:
@@ -50,13 +43,22 @@ class LocalSteps:
         self.plan = plan
         self.layout = ModelLayout.of(program)
         self._interpreter = interpreter or Interpreter(program)
-        self._loss, self._metric = LOSSES[plan.loss], METRICS[plan.metric]
+        self._loss, self._metric = mean_loss(plan), mean_metric(plan)
+        self._rate = learning_rate(plan)
         # One flat parameter for the optimiser; the tensors that the program reads are views of it.
         self._flat = torch.zeros(self.layout.num_parameters)
         self._leaves = [leaf.requires_grad_() for leaf in _views(self._flat, self.layout.parameters)]
 
     def train(
-        self, parameters: Vector, buffers: Vector, x: Tensor, y: Tensor, batches: Iterable[Tensor], memory: Memory
+        self,
+        parameters: Vector,
+        buffers: Vector,
+        x: Tensor,
+        y: Tensor,
+        batches: Iterable[Tensor],
+        memory: Memory,
+        *,
+        age: int = 0,
     ) -> TrainingResult:
         """Take an optimiser step for each batch.
 
@@ -67,6 +69,7 @@ class LocalSteps:
             y: Their targets [n, …].
             batches: One or more; each int64 [batch], numbers of samples.
             memory: The optimiser's; changed.
+            age: Optimiser steps that are in the model: the learning rate may depend on it.
 
         Raises:
             TaskError: When training diverges, and then the optimiser starts afresh; or when the model
@@ -82,17 +85,19 @@ class LocalSteps:
             output, current = self._run("train", x[batch], self._leaves, current)
             loss = self._loss(output, y[batch])
             gradients = torch.autograd.grad(loss, self._leaves, allow_unused=True, materialize_grads=True)
-            optimiser.step(self._flat, torch.cat([gradient.reshape(-1) for gradient in gradients]))
+            gradient = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            shortened(gradient, self.plan.max_gradient_norm)
+            optimiser.step(self._flat, gradient, self._rate(age + num_steps))
             total += loss.detach()
             num_steps += 1
             num_samples += len(batch)
         trained = self._flat.numpy().copy()
         trained_buffers = _joined(current)
-        mean_loss = float(total) / num_steps
-        if not (math.isfinite(mean_loss) and np.isfinite(trained).all() and np.isfinite(trained_buffers).all()):
+        loss_of_steps = float(total) / num_steps
+        if not (math.isfinite(loss_of_steps) and np.isfinite(trained).all() and np.isfinite(trained_buffers).all()):
             memory.num_steps = 0
-            raise diverged(mean_loss)
-        return TrainingResult(parameters=trained, buffers=trained_buffers, loss=mean_loss, num_samples=num_samples)
+            raise diverged(loss_of_steps)
+        return TrainingResult(parameters=trained, buffers=trained_buffers, loss=loss_of_steps, num_samples=num_samples)
 
     def scores(self, parameters: Vector, buffers: Vector, x: Tensor, y: Tensor) -> list[Score]:
         """How a model (float32 [p] and [b]) does on each batch of `EVALUATION_BATCH` samples.

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from grapevine_agent.training.local_steps import LocalSteps, as_tensor, dropout_state, lent_randomness
+from grapevine_agent.training.losses import finished
 from grapevine_agent.training.optimisers import Memory
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.sample_order import SampleOrder
@@ -57,13 +58,14 @@ class LocalTrainer:
         """|D|: how many samples there are to train on."""
         return len(self._x)
 
-    def train(self, parameters: Vector, buffers: Vector, num_steps: int) -> TrainingResult:
+    def train(self, parameters: Vector, buffers: Vector, num_steps: int, *, age: int = 0) -> TrainingResult:
         """Take `num_steps` optimiser steps from this model.
 
         Args:
             parameters: float32 [p], not modified.
             buffers: float32 [b], not modified.
             num_steps: 1 or more.
+            age: Optimiser steps that are in the model: a schedule makes the learning rate of them.
 
         Raises:
             TaskError: When training diverges; the optimiser starts afresh then.
@@ -71,11 +73,12 @@ class LocalTrainer:
         self._steps.check_sizes(parameters, buffers)
         batches = (torch.from_numpy(self._order.next_batch()) for _ in range(num_steps))
         with lent_randomness(self._dropout_state):
-            return self._steps.train(parameters, buffers, self._x, self._y, batches, self._memory)
+            return self._steps.train(parameters, buffers, self._x, self._y, batches, self._memory, age=age)
 
     def evaluate(self, parameters: Vector, buffers: Vector) -> Evaluation:
         """Loss and metric of a model (float32 [p] and [b]) on the test samples."""
-        return mean_score(self._steps.scores(parameters, buffers, self._x_test, self._y_test))
+        scores = self._steps.scores(parameters, buffers, self._x_test, self._y_test)
+        return finished(self._steps.plan, mean_score(scores))
 
     def state(self) -> dict[str, Any]:
         """All that training to come depends on beside the samples, as plain numbers, bytes and arrays."""

@@ -37,10 +37,11 @@ class Setup:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """Take `num_steps` steps from the model in the slot."""
+    """Take `num_steps` steps from the model in the slot, which has `age` optimiser steps in it."""
 
     number: int
     num_steps: int
+    age: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ are refused: loading one would run what its author put there.
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
+from grapevine_tasks.pipelines import prepare_learning
 
 HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
 _HELD_OUT_SEED = 0x7E57  # the same split after every start: what was tested on is never trained on
@@ -105,12 +105,9 @@ def load_samples(contract: DataContract, source: DataSource) -> Samples:
         test, train = np.split(order, [len(order) // HELD_OUT])
         arrays = {name: arrays[name][train] for name in "xy"} | {f"{n}_test": arrays[n][test] for n in "xy"}
     where = f"{source.name}: {source.path.name}"
-    return Samples(
-        x=prepare_features(arrays["x"], contract, where),
-        y=prepare_targets(arrays["y"], contract, where),
-        x_test=prepare_features(arrays["x_test"], contract, where),
-        y_test=prepare_targets(arrays["y_test"], contract, where),
-    )
+    trained = prepare_learning(arrays["x"], arrays["y"], contract, where)
+    tested = prepare_learning(arrays["x_test"], arrays["y_test"], contract, where, trained.learnt)
+    return Samples(x=trained.x, y=trained.y, x_test=tested.x, y_test=tested.y)
 
 
 # --- matching -------------------------------------------------------------------------------------
@@ -170,38 +167,3 @@ def _read_headers(path: Path, mtime_ns: int, size: int) -> Mapping[str, _Header]
                 shape, _, dtype = read(file)
             headers[name] = _Header(dtype, tuple(shape))
     return headers
-
-
-# --- preparing ------------------------------------------------------------------------------------
-
-
-def prepare_features(array: NDArray[np.generic], contract: DataContract, where: str) -> NDArray[np.generic]:
-    """Features [n, …] scaled as the contract says. Raises TaskError, naming `where` they came from, if not finite."""
-    if contract.features.dtype == "int64":
-        return array.astype(np.int64)
-    with np.errstate(over="ignore"):  # what overflows float32 is found below
-        shifted = array.astype(np.float32) - np.float32(contract.offset)
-        prepared = (shifted * np.float32(contract.scale)).astype(np.float32)
-    _check_finite(prepared, where)
-    return prepared
-
-
-def prepare_targets(array: NDArray[np.generic], contract: DataContract, where: str) -> NDArray[np.generic]:
-    """Targets [n, …] of the contract's dtype. Raises TaskError if there are classes that the task does not have."""
-    with np.errstate(over="ignore"):
-        prepared = array.astype(contract.target.dtype)
-    if contract.num_classes:
-        if prepared.size and not 0 <= int(prepared.min()) <= int(prepared.max()) < contract.num_classes:
-            raise TaskError(
-                f"{where}: classes from {prepared.min()} to {prepared.max()}; "
-                f"the task has 0 to {contract.num_classes - 1}"
-            )
-    elif contract.target.dtype == "float32":
-        _check_finite(prepared, where)
-    return prepared
-
-
-def _check_finite(array: NDArray[np.generic], where: str) -> None:
-    total = float(np.abs(array.astype(np.float32)).sum(dtype=np.float64))
-    if not math.isfinite(total):
-        raise TaskError(f"{where} holds numbers that are not finite; leave those samples out")

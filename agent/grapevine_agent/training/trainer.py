@@ -124,14 +124,16 @@ class Trainer:
             self.num_samples, self.num_test = ready.num_samples, ready.num_test
             logger.info("trainer of %s started: %d samples", self._manifest.name, self.num_samples)
 
-    async def train(self, parameters: Vector, buffers: Vector, num_steps: int, timeout_s: float) -> TrainingResult:
-        """Take local steps from a model (float32 [p] and [b], not modified).
+    async def train(
+        self, parameters: Vector, buffers: Vector, num_steps: int, timeout_s: float, *, age: int = 0
+    ) -> TrainingResult:
+        """Take local steps from a model (float32 [p] and [b], not modified) that has `age` optimiser steps in it.
 
         Raises TaskError when training diverged, took too long, or the process died; see `is_running`.
         """
         async with self._lock:
             number, memory = self._place(parameters, buffers)
-            answer = await self._ask(TrainRequest(number=number, num_steps=num_steps), timeout_s)
+            answer = await self._ask(TrainRequest(number=number, num_steps=num_steps, age=age), timeout_s)
             assert isinstance(answer, Trained)
             trained, trained_buffers = memory.read(number)
         return TrainingResult(

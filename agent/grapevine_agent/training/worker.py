@@ -141,7 +141,7 @@ def _serve(request: Request | Answer, trainer: LocalTrainer, memory: SharedVecto
     try:
         match request:
             case TrainRequest():
-                result = trainer.train(*memory.read(number), request.num_steps)
+                result = trainer.train(*memory.read(number), request.num_steps, age=request.age)
                 memory.write(number, result.parameters, result.buffers)
                 return Trained(number=number, loss=result.loss, num_samples=result.num_samples)
             case EvaluateRequest():

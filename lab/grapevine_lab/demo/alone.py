@@ -55,7 +55,8 @@ class Loner:
 
     def _train(self) -> None:
         model = self._model
-        result = self._trainer.train(model.parameters, model.buffers, self._plan.steps_per_round)
+        result = self._trainer.train(model.parameters, model.buffers, self._plan.steps_per_round, age=model.age)
+        model.age += self._plan.steps_per_round
         model.add_training(
             start=model.parameters,
             end=result.parameters,

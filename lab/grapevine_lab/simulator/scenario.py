@@ -1,7 +1,8 @@
 """A scenario file: everything that a run depends on, read strictly.
 
     [scenario]      name, mode, rounds or duration_s, seed, targets
-    [task]          name of a catalogue task or path of a task's folder; [task.training], [task.merging] over its own
+    [task]          name of a catalogue task or path of a task's folder; [task.data], [task.training] and
+                    [task.merging] over its own
     [data]          a data set            [partition]     how it is shared out
     [nodes]         how many, what they are like, who trains
     [topology]      who can hear whom     [network]       latencies, bandwidths, loss; [[network.cut]]
@@ -50,6 +51,7 @@ class TaskChoice:
     name: str = "digits"
     path: Path | None = None  # instead of the name: a folder with task.toml and model.py
     epochs_per_round: float = 0.0  # instead of steps_per_round: passes over the average node's samples; 0: as it says
+    data: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     merging: Mapping[str, Any] = field(default_factory=dict)
 
@@ -209,6 +211,7 @@ def _read_task(table: Table, folder: Path) -> TaskChoice:
         name=name,
         path=(folder / Path(path).expanduser()) if path else None,
         epochs_per_round=table.number("epochs_per_round", 0.0, low=0.0, high=1e6),
+        data=table.mapping("data"),
         training=table.mapping("training"),
         merging=table.mapping("merging"),
     )

@@ -64,7 +64,11 @@ class Work:
         """Note a request; the ticket of its answer."""
         ticket = self.ticket()
         self._training[ticket] = TrainingRequest(
-            node=seat, parameters=asked.parameters, buffers=asked.buffers, num_steps=asked.num_steps
+            node=seat,
+            parameters=asked.parameters,
+            buffers=asked.buffers,
+            num_steps=asked.num_steps,
+            age=asked.age,
         )
         return ticket
 

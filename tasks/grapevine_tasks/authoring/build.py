@@ -4,7 +4,7 @@ The folder holds `task.toml` and `model.py`. The latter is the engineer's own co
 own machine, and is imported as such; what leaves the machine is the program made from it.
 
     def build() -> nn.Module: ...
-    def example() -> Tensor: ...     # optional: a batch, by default zeros of data.features
+    def example() -> Tensor: ...     # optional: a batch, by default zeros of what the pipeline gives
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from grapevine_tasks.authoring.export import build_program
 from grapevine_tasks.authoring.task_file import TASK_FILE, read_task_file
 from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, write_built
 from grapevine_tasks.checks import check_manifest
+from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.weights import reference_to
 
 MS_PER_DAY = 24 * 3600 * 1000
@@ -110,4 +111,5 @@ def _engineers_error(path: Path, error: Exception) -> TaskError:
 
 
 def _zeros(data: DataContract) -> Tensor:
-    return torch.zeros((3, *data.features.shape), dtype=_DTYPES[data.features.dtype])
+    features, _ = model_specs(data)
+    return torch.zeros((3, *features.shape), dtype=_DTYPES[features.dtype])

@@ -1,20 +1,33 @@
 """`task.toml`: what an engineer writes about a task, read strictly.
 
-Sections: [task], [data] with [data.features] and [data.target], [training] with
-[training.optimiser], [merging] with [merging.constants], [requirements]. Only [task] and [data]
-must be there; everything else has the defaults of `grapevine_proto.manifest`.
+Sections: [task], [data] with [data.features], [data.target] and [[data.pipeline]], [training] with
+[training.optimiser], [training.schedule] and [training.loss_constants], [merging] with
+[merging.constants], [requirements]. Only [task] and [data] must be there; everything else has the
+defaults of `grapevine_proto.manifest`. What else optimisers, schedules and steps of the pipeline take is
+written beside their names. [data.target] may be left out when a step of the pipeline makes the target.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract, FeatureSpec, MergePlan, Optimiser, Requirements, TrainingPlan
+from grapevine_proto.manifest import (
+    DataContract,
+    FeatureSpec,
+    MergePlan,
+    Optimiser,
+    PipelineStep,
+    Requirements,
+    Schedule,
+    TrainingPlan,
+)
+from grapevine_tasks.closed_sets import LOSSES, OPTIMISERS, SCHEDULES, Named
+from grapevine_tasks.pipelines import STEPS, derives_target, model_specs
 from grapevine_tasks.suggestions import did_you_mean
 
 TASK_FILE = "task.toml"
@@ -28,7 +41,7 @@ _TASK = {
     "lifetime_days": float,
     "seed": int,
 }
-_FEATURE = {"name": str, "dtype": str, "shape": list}
+_FEATURE = {"name": str, "dtype": str, "shape": list, "columns": list}
 _DATA = {
     "kind": str,
     "features": dict,
@@ -37,6 +50,9 @@ _DATA = {
     "minimum_samples": int,
     "scale": float,
     "offset": float,
+    "classes": list,
+    "max_age_s": float,
+    "pipeline": list,
 }
 _OPTIMISER = {"name": str, "learning_rate": float, "momentum": float, "weight_decay": float}
 _TRAINING = {
@@ -47,6 +63,9 @@ _TRAINING = {
     "steps_per_round": int,
     "round_interval_s": float,
     "num_rounds": int,
+    "loss_constants": dict,
+    "schedule": dict,
+    "max_gradient_norm": float,
 }
 _MERGING = {
     "strategy": str,
@@ -63,6 +82,10 @@ _MERGING = {
     "ema": float,
 }
 _REQUIREMENTS = {"memory_mb": int, "cores": int}
+_SCHEDULE = {"name": str}
+# By what chooses: the constants beside it that belong to the one chosen, and what all of a table's kind have.
+_CONSTANTS = {"strategy": "constants", "server_strategy": "server_constants", "loss": "loss_constants"}
+_CHOSEN = {"optimiser": _OPTIMISER.keys() - {"momentum"}, "schedule": _SCHEDULE.keys()}
 _SECTIONS = {"task": dict, "data": dict, "training": dict, "merging": dict, "requirements": dict}
 
 
@@ -100,9 +123,6 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
     sections = _table(content, path.name, _SECTIONS, need=("task", "data"))
     task = _table(sections["task"], "[task]", _TASK, need=("name",))
     task["servers"] = tuple(_strings(task.get("servers", []), "task.servers"))
-    training = _table(sections.get("training", {}), "[training]", _TRAINING)
-    if "optimiser" in training:
-        training["optimiser"] = Optimiser(**_table(training["optimiser"], "[training.optimiser]", _OPTIMISER))
     merging = _table(sections.get("merging", {}), "[merging]", _MERGING)
     for key in ("constants", "server_constants"):
         if key in merging:
@@ -111,39 +131,121 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
     return TaskFile(
         **task,
         data=_data(sections["data"]),
-        training=TrainingPlan(**training),
+        training=_training(sections.get("training", {})),
         merging=MergePlan(**merging),
         requirements=Requirements(**_table(sections.get("requirements", {}), "[requirements]", _REQUIREMENTS)),
     )
 
 
 def _overlaid(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` over `content`, table by table; constants belong to their strategy, and go when it does."""
+    """`changes` over `content`, table by table; constants belong to what has a name, and go when that does."""
     result = dict(content)
     for key, value in changes.items():
         held = result.get(key)
-        if isinstance(held, dict) and isinstance(value, Mapping) and key not in ("constants", "server_constants"):
-            if "strategy" in value:
-                held = {name: entry for name, entry in held.items() if name != "constants"}
-            if "server_strategy" in value:
-                held = {name: entry for name, entry in held.items() if name != "server_constants"}
+        if isinstance(held, dict) and isinstance(value, Mapping) and key not in _CONSTANTS.values():
+            gone = {constants for name, constants in _CONSTANTS.items() if name in value}
+            held = {name: entry for name, entry in held.items() if name not in gone}
+            if key in _CHOSEN and value.get("name", held.get("name")) != held.get("name"):
+                held = {name: entry for name, entry in held.items() if name in _CHOSEN[key]}
             result[key] = _overlaid(held, value)
         else:
             result[key] = value
     return result
 
 
+def _training(section: Mapping[str, Any]) -> TrainingPlan:
+    training = _table(section, "[training]", _TRAINING)
+    loss = training.get("loss", TrainingPlan.loss)
+    if "loss_constants" in training:
+        if loss not in LOSSES:
+            raise TaskError(f"[training]: loss is {loss!r}; {did_you_mean(loss, LOSSES)}")
+        known = dict.fromkeys(LOSSES[loss].constants, float)
+        training["loss_constants"] = _table(training["loss_constants"], "[training.loss_constants]", known)
+    if "optimiser" in training:
+        optimiser, constants = _named(training["optimiser"], "[training.optimiser]", OPTIMISERS, _OPTIMISER)
+        training["optimiser"] = Optimiser(**optimiser, constants=constants)
+    if "schedule" in training:
+        schedule, constants = _named(training["schedule"], "[training.schedule]", SCHEDULES, _SCHEDULE, need=("name",))
+        training["schedule"] = Schedule(**schedule, constants=constants)
+    return TrainingPlan(**training)
+
+
+def _named(
+    table: Mapping[str, Any],
+    where: str,
+    closed_set: Mapping[str, Named],
+    known: Mapping[str, type],
+    need: tuple[str, ...] = (),
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """The keys that all of a closed set have, and the constants of the one that is named."""
+    name = table.get("name", next(iter(closed_set)))
+    if not isinstance(name, str) or (name not in closed_set and "name" in table):
+        remedy = did_you_mean(name, closed_set) if isinstance(name, str) else "write a string"
+        raise TaskError(f"{where}: name is {name!r}; {remedy}")
+    constants = closed_set[name].constants
+    read = _table(table, where, {**known, **dict.fromkeys(constants, float)}, need)
+    return ({key: read[key] for key in read if key in known}, {key: read[key] for key in read if key in constants})
+
+
 def _data(section: Mapping[str, Any]) -> DataContract:
-    data = _table(section, "[data]", _DATA, need=("kind", "features", "target"))
-    for part in ("features", "target"):
-        feature = _table(data[part], f"[data.{part}]", _FEATURE, need=("name", "dtype", "shape"))
-        shape = feature["shape"]
-        if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in shape):
-            raise TaskError(f"data.{part}.shape is {shape}; write positive whole numbers, as in [8, 8], or [] for one")
-        if feature["dtype"] not in ("float32", "int64"):
-            raise TaskError(f"data.{part}.dtype is {feature['dtype']!r}; use 'float32' or 'int64'")
-        data[part] = FeatureSpec(name=feature["name"], dtype=feature["dtype"], shape=tuple(shape))
-    return DataContract(**data)
+    data = _table(section, "[data]", _DATA, need=("kind", "features"))
+    data["features"] = _feature(data["features"], "data.features")
+    data["classes"] = tuple(_strings(data.get("classes", []), "data.classes"))
+    if "classes" in section and "num_classes" not in section:
+        data["num_classes"] = len(data["classes"])
+    steps = enumerate(data.get("pipeline", []), 1)
+    data["pipeline"] = tuple(_step(step, number, data["features"]) for number, step in steps)
+    if "target" in data:
+        return DataContract(**{**data, "target": _feature(data["target"], "data.target")})
+    contract = DataContract(**data, target=data["features"])
+    if not derives_target(contract):
+        raise TaskError("[data] lacks 'target': write it, or a step of the pipeline that makes it, such as forecast")
+    return replace(contract, target=replace(model_specs(contract)[1], name="target", columns=()))
+
+
+def _feature(table: Mapping[str, Any], where: str) -> FeatureSpec:
+    feature = _table(table, f"[{where}]", _FEATURE, need=("name", "dtype", "shape"))
+    shape = feature["shape"]
+    if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in shape):
+        raise TaskError(f"{where}.shape is {shape}; write positive whole numbers, as in [8, 8], or [] for one")
+    if feature["dtype"] not in ("float32", "int64"):
+        raise TaskError(f"{where}.dtype is {feature['dtype']!r}; use 'float32' or 'int64'")
+    columns = tuple(_strings(feature.get("columns", []), f"{where}.columns"))
+    return FeatureSpec(name=feature["name"], dtype=feature["dtype"], shape=tuple(shape), columns=columns)
+
+
+def _step(table: Any, number: int, features: FeatureSpec) -> PipelineStep:
+    """One [[data.pipeline]]: its name, and numbers or lists of them; columns may be called by their names."""
+    where = f"[[data.pipeline]], step {number}"
+    if not isinstance(table, dict) or not isinstance(table.get("name"), str):
+        raise TaskError(f'{where} is {table!r}; write a table with a name, such as name = "flatten"')
+    name = table["name"]
+    if name not in STEPS:
+        raise TaskError(f"{where}: name is {name!r}; {did_you_mean(name, STEPS)}")
+    arguments = {}
+    for key, value in table.items():
+        if key == "name":
+            continue
+        if key not in STEPS[name].arguments:
+            known = STEPS[name].arguments
+            raise TaskError(f"{where} ({name}) has no key {key!r}; {did_you_mean(key, (*known, 'name'))}")
+        numbers = value if isinstance(value, list) else [value]
+        if key == "columns":
+            numbers = [_place(each, features, where) for each in numbers]
+        if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
+            raise TaskError(f"{where} ({name}): {key} is {value!r}; write a number or a list of numbers")
+        arguments[key] = tuple(map(float, numbers))
+    return PipelineStep(name=name, arguments=arguments)
+
+
+def _place(column: Any, features: FeatureSpec, where: str) -> Any:
+    """A column's number, from 0, if it was called by its name."""
+    if not isinstance(column, str):
+        return column
+    if column not in features.columns:
+        remedy = did_you_mean(column, features.columns) if features.columns else "data.features.columns has no names"
+        raise TaskError(f"{where}: there is no column {column!r}; {remedy}")
+    return features.columns.index(column)
 
 
 def _table(

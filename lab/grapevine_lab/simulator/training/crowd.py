@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from grapevine_agent.training.local_steps import dropout_state
+from grapevine_agent.training.losses import finished
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.sample_order import SampleOrder
 from grapevine_agent.training.scores import Score, mean_score
@@ -116,7 +117,7 @@ class Crowd:
         for errand in errands:  # in the order of the samples, so that sums are what they are in one piece
             for k, found in zip(errand.requests, errand.scores, strict=True):
                 scores[k] += found
-        return [mean_score(own) for own in scores]
+        return [finished(self._commons.plan, mean_score(own)) for own in scores]
 
     def num_samples(self, node: int) -> int:
         """|D| of a node."""
@@ -167,6 +168,7 @@ class Crowd:
             nodes=tuple(request.node for request in requests),
             batches=np.array(batches, np.int32),
             num_steps=tuple(node.num_steps for node in nodes),
+            ages=tuple(request.age for request in requests),
             dropout=tuple(node.dropout for node in nodes),
         )
 

@@ -68,7 +68,9 @@ def fails_stacked(commons: Commons) -> str:
     try:
         engine = StackedEngine(replace(commons, x=[x, x], y=[y, y], x_test=[x], y_test=[y], moments=moments))
         engine.evaluate(EvaluateJob(test=0, num_models=2, start=0, end=1), models)
-        engine.train(TrainJob(nodes=(0, 1), batches=batches, num_steps=(0, 0), dropout=(state, state)), models)
+        engine.train(
+            TrainJob(nodes=(0, 1), batches=batches, num_steps=(0, 0), ages=(0, 0), dropout=(state, state)), models
+        )
     except (TaskError, RuntimeError, ValueError, IndexError, TypeError) as error:
         return str(error)
     return ""

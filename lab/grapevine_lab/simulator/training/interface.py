@@ -19,6 +19,7 @@ class TrainingRequest:
     parameters: Vector
     buffers: Vector
     num_steps: int
+    age: int = 0  # optimiser steps in the model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,7 @@ class TrainJob:
     nodes: tuple[int, ...]
     batches: NDArray[np.int32]  # [n, steps, batch]: numbers of the node's samples
     num_steps: tuple[int, ...]  # that each node's optimiser has taken before
+    ages: tuple[int, ...]  # optimiser steps in each model
     dropout: tuple[bytes, ...]  # each node's state of PyTorch's generator; empty where nothing is dropped out
 
 

@@ -25,7 +25,8 @@ class PlainEngine:
     def train(self, job: TrainJob, models: Models) -> Trained:
         """Train the models in place; where there is a problem, what is left there means nothing."""
         outcomes = []
-        for k, (node, num_steps, dropout) in enumerate(zip(job.nodes, job.num_steps, job.dropout, strict=True)):
+        each = zip(job.nodes, job.num_steps, job.ages, job.dropout, strict=True)
+        for k, (node, num_steps, age, dropout) in enumerate(each):
             memory = Memory(torch.from_numpy(self._commons.moments[node]), num_steps)
             state = torch.from_numpy(np.frombuffer(dropout, np.uint8).copy())
             x, y = as_tensor(self._commons.x[node]), as_tensor(self._commons.y[node])
@@ -33,7 +34,7 @@ class PlainEngine:
             loss, problem = float("nan"), ""
             with lent_randomness(state) if dropout else nullcontext():
                 try:
-                    result = self._steps.train(*self._halves(models, k), x, y, batches, memory)
+                    result = self._steps.train(*self._halves(models, k), x, y, batches, memory, age=age)
                 except TaskError as error:
                     problem = str(error)
                 else:

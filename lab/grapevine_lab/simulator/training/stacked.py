@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 — its usual name
 
 from grapevine_agent.training.local_steps import as_tensor, diverged
-from grapevine_agent.training.optimisers import BETA1, BETA2, EPS
+from grapevine_agent.training.losses import EACH_METRIC, Compare, each_loss, shortened
+from grapevine_agent.training.optimisers import ADAMS, optimiser_constants
+from grapevine_agent.training.schedules import learning_rate
 from grapevine_agent.training.scores import Score
 from grapevine_lab.simulator.training.jobs import Commons, Evaluated, EvaluateJob, Models, Outcome, Trained, TrainJob
 from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
@@ -28,25 +29,12 @@ from grapevine_tasks.layout import Entry, ModelLayout
 
 _GATHERED_BYTES = 2 * 2**20  # of samples that are brought into the order of training at a time
 
-Rows = Callable[[Tensor, Tensor], Tensor]
+Rows = Callable[[Tensor, Tensor], Tensor]  # output and target [models, batch, …] → [models]
 
 
-def _cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    each = F.cross_entropy(output.flatten(0, 1), target.flatten(0, 1), reduction="none")
-    return each.view(len(output), -1).mean(1)
-
-
-def _mean_square(output: Tensor, target: Tensor) -> Tensor:
-    return F.mse_loss(output, target, reduction="none").flatten(1).mean(1)
-
-
-def _accuracy(output: Tensor, target: Tensor) -> Tensor:
-    return (output.argmax(2) == target).float().flatten(1).mean(1)
-
-
-# Output [models, batch, …] and target [models, batch, …] → [models].
-LOSSES: dict[str, Rows] = {"cross-entropy": _cross_entropy, "mse": _mean_square}
-METRICS: dict[str, Rows] = {"accuracy": _accuracy, "mse": _mean_square}
+def _by_rows(each: Compare) -> Rows:
+    """Of what compares samples: the means of each model's."""
+    return lambda output, target: each(output.flatten(0, 1), target.flatten(0, 1)).view(len(output), -1).mean(1)
 
 
 class StackedEngine:
@@ -58,7 +46,9 @@ class StackedEngine:
         self._split = self._layout.num_parameters
         self._train = StackedInterpreter(commons.program, stacked_inputs=True)
         self._evaluate = StackedInterpreter(commons.program, stacked_inputs=False)
-        self._loss, self._metric = LOSSES[commons.plan.loss], METRICS[commons.plan.metric]
+        self._loss = _by_rows(each_loss(commons.plan))
+        self._metric = _by_rows(EACH_METRIC[commons.plan.metric])
+        self._rate = learning_rate(commons.plan)
 
     def train(self, job: TrainJob, models: Models) -> Trained:
         """Train the models in place; where there is a problem, what is left there means nothing."""
@@ -88,13 +78,14 @@ class StackedEngine:
             num_steps=job.num_steps,
         )
         total = torch.zeros(len(rows))
-        for x, y in self._batches(job):
+        for step, (x, y) in enumerate(self._batches(job)):
             output, buffers = self._train.run("train", (x,), leaves, buffers)
             losses = self._loss(output, y)
             found = torch.autograd.grad(losses.sum(), leaves, allow_unused=True, materialize_grads=True)
             for view, gradient in zip(into, found, strict=True):
                 view.copy_(gradient)
-            optimiser.step()
+            shortened(gradients, self._commons.plan.max_gradient_norm)
+            optimiser.step([self._rate(age + step) for age in job.ages])
             total += losses.detach()
         for entry, buffer in zip(self._layout.buffers, buffers, strict=True):
             rows[:, self._split :][:, entry.span] = buffer.reshape(len(rows), -1)
@@ -152,7 +143,7 @@ class StackedEngine:
 
 
 class _RowOptimiser:
-    """SGD or Adam on many vectors of parameters, each with its own moments and number of steps.
+    """SGD, Adam or AdamW on many vectors of parameters, each with its own moments and number of steps.
 
     The moments of a vector that has taken no step yet are cleared first: then there is no first step to tell
     from others.
@@ -168,6 +159,7 @@ class _RowOptimiser:
         num_steps: Sequence[int],
     ) -> None:
         self._plan = plan
+        self._constants = optimiser_constants(plan)
         self._parameters = parameters
         self._gradients = gradients
         for row, number in zip(moments, num_steps, strict=True):
@@ -176,35 +168,46 @@ class _RowOptimiser:
         self._first, self._second = ([row[k] for row in moments if k < len(row)] for k in range(2))
         self._num_steps = [torch.tensor(float(number)) for number in num_steps]
 
-    def step(self) -> None:
-        """Change the parameters by the gradients."""
-        if self._plan.name != "adam":
+    def step(self, rates: Sequence[float]) -> None:
+        """Change the parameters by the gradients, each at its learning rate; those of equal ones in one go."""
+        if self._plan.name in ADAMS:
+            torch._foreach_add_(self._num_steps, 1)
+        for rate in dict.fromkeys(rates):
+            rows = range(len(rates)) if len(set(rates)) == 1 else [k for k, own in enumerate(rates) if own == rate]
+            self._step_of(rows, rate)
+
+    def _step_of(self, rows: Sequence[int], rate: float) -> None:
+        def of(tensors: list[Tensor]) -> list[Tensor]:
+            return [tensors[k] for k in rows] if tensors else []
+
+        parameters, gradients, first = of(self._parameters), of(self._gradients), of(self._first)
+        if self._plan.name not in ADAMS:
             torch._fused_sgd_(
-                self._parameters,
-                self._gradients,
-                self._first,
+                parameters,
+                gradients,
+                first,
                 weight_decay=self._plan.weight_decay,
                 momentum=self._plan.momentum,
-                lr=self._plan.learning_rate,
+                lr=rate,
                 dampening=0.0,
-                nesterov=False,
+                nesterov=bool(self._constants["nesterov"]),
                 maximize=False,
                 is_first_step=False,
             )
             return
-        torch._foreach_add_(self._num_steps, 1)
-        torch._fused_adam_(
-            self._parameters,
-            self._gradients,
-            self._first,
-            self._second,
+        fused = torch._fused_adam_ if self._plan.name == "adam" else torch._fused_adamw_
+        fused(
+            parameters,
+            gradients,
+            first,
+            of(self._second),
             [],
-            self._num_steps,
-            lr=self._plan.learning_rate,
-            beta1=BETA1,
-            beta2=BETA2,
+            of(self._num_steps),
+            lr=rate,
+            beta1=self._constants["beta1"],
+            beta2=self._constants["beta2"],
             weight_decay=self._plan.weight_decay,
-            eps=EPS,
+            eps=self._constants["eps"],
             amsgrad=False,
             maximize=False,
         )

@@ -114,7 +114,7 @@ def some_rounds(trainer: CrowdTrainer, model: Model, num_nodes: int, first_round
     for k in range(first_round, first_round + 3):
         chosen = {node: models[node] for node in range(num_nodes) if (node + k) % 3}
         requests = [
-            TrainingRequest(node=node, parameters=parameters, buffers=buffers, num_steps=3 + node % 2)
+            TrainingRequest(node=node, parameters=parameters, buffers=buffers, num_steps=3 + node % 2, age=k + node)
             for node, (parameters, buffers) in chosen.items()
         ]
         for request, result in zip(requests, map(fine, trainer.train(requests)), strict=True):
@@ -129,6 +129,6 @@ def the_same_on_devices(trainers: list[LocalTrainer], model: Model) -> dict[int,
     for k in range(3):
         for node, trainer in enumerate(trainers):
             if (node + k) % 3:
-                result = trainer.train(*models[node], 3 + node % 2)
+                result = trainer.train(*models[node], 3 + node % 2, age=k + node)
                 models[node] = (result.parameters, result.buffers)
     return models

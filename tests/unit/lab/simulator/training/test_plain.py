@@ -21,10 +21,17 @@ from tests.unit.lab.simulator.training.crowds import (
 
 from grapevine_lab.simulator.training import TrainingRequest, make_trainer
 from grapevine_proto.errors import GrapevineError, TaskError
-from grapevine_proto.manifest import Optimiser, TrainingPlan
+from grapevine_proto.manifest import Optimiser, Schedule, TrainingPlan
 
 ADAM = TrainingPlan(optimiser=Optimiser(name="adam", learning_rate=0.01), batch_size=8)
 MOMENTUM = TrainingPlan(optimiser=Optimiser(learning_rate=0.05, momentum=0.9, weight_decay=0.01), batch_size=8)
+SCHEDULED = TrainingPlan(
+    optimiser=Optimiser(name="adamw", learning_rate=0.05, weight_decay=0.01),
+    schedule=Schedule(name="cosine", constants={"steps": 12.0}),
+    loss_constants={"label_smoothing": 0.1},
+    max_gradient_norm=1.0,
+    batch_size=8,
+)
 NUM_NODES = 5
 
 
@@ -34,7 +41,7 @@ def _with_one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("plan", [ADAM, MOMENTUM])
+@pytest.mark.parametrize("plan", [ADAM, MOMENTUM, SCHEDULED])
 @pytest.mark.parametrize("name", ["cnn", "dropping"])
 def test_a_node_is_trained_and_evaluated_as_its_device_would(name: str, plan: TrainingPlan) -> None:
     given, samples = net(name), crowd(net(name).shape, NUM_NODES)

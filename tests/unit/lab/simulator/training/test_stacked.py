@@ -28,7 +28,7 @@ from grapevine_lab.simulator.training.choose import make_crowd
 from grapevine_lab.simulator.training.engines import models_at_once
 from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
 from grapevine_proto.errors import ConfigError, TaskError
-from grapevine_proto.manifest import Optimiser, TrainingPlan
+from grapevine_proto.manifest import Optimiser, Schedule, TrainingPlan
 from grapevine_tasks.interpreter import Interpreter
 from grapevine_tasks.layout import ModelLayout
 
@@ -38,6 +38,19 @@ PLANS = [
     TrainingPlan(optimiser=Optimiser(name="adam", learning_rate=0.01, weight_decay=0.1), batch_size=8),
     TrainingPlan(optimiser=Optimiser(learning_rate=0.05, momentum=0.9), batch_size=8),
     TrainingPlan(optimiser=Optimiser(learning_rate=0.05, weight_decay=0.1), batch_size=8),
+    TrainingPlan(
+        optimiser=Optimiser(learning_rate=0.05, momentum=0.9, constants={"nesterov": 1.0}),
+        loss_constants={"label_smoothing": 0.1},
+        max_gradient_norm=0.5,
+        batch_size=8,
+    ),
+    TrainingPlan(
+        optimiser=Optimiser(
+            name="adamw", learning_rate=0.01, weight_decay=0.1, constants={"beta1": 0.8, "beta2": 0.99, "eps": 1e-6}
+        ),
+        schedule=Schedule(name="step", constants={"every": 2.0, "factor": 0.5}),
+        batch_size=8,
+    ),
 ]
 NUM_NODES = 10
 

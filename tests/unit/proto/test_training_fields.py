@@ -1,0 +1,117 @@
+"""Pipelines, class names, freshness, schedules and constants of a manifest on the wire."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.proto.test_program_codec import MANIFEST
+
+from grapevine_proto.errors import WireError
+from grapevine_proto.manifest import FeatureSpec, Optimiser, PipelineStep, Schedule, TaskManifest, TrainingPlan
+from grapevine_proto.manifest_codec import decode_manifest, encode_manifest
+
+STEP = PipelineStep(name="resize", arguments={"width": (28.0,), "height": (28.0, -0.5)})
+FULL = replace(
+    MANIFEST,
+    data=replace(
+        MANIFEST.data,
+        features=FeatureSpec(name="row", dtype="float32", shape=(2,), columns=("temperature", "Luftdruck hPa")),
+        classes=("none", "some", "many"),
+        max_age_s=3600.5,
+        pipeline=(STEP, PipelineStep(name="flatten")),
+    ),
+    training=TrainingPlan(
+        optimiser=Optimiser(name="adamw", constants={"beta1": 0.8, "eps": 1e-6}),
+        loss_constants={"label_smoothing": 0.1},
+        schedule=Schedule(name="cosine", constants={"steps": 100.0}),
+        max_gradient_norm=2.5,
+    ),
+)
+
+words = st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True)
+names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=80).filter(str.isprintable)
+reals = st.floats(allow_nan=False, allow_infinity=False)
+positive = st.floats(0, 1e300)
+constants = st.dictionaries(words, reals, max_size=4)
+steps = st.builds(
+    PipelineStep, name=words, arguments=st.dictionaries(words, st.lists(reals, max_size=3).map(tuple), max_size=3)
+)
+plans = st.builds(
+    TrainingPlan,
+    optimiser=st.builds(Optimiser, constants=constants),
+    loss_constants=constants,
+    schedule=st.builds(Schedule, name=words, constants=constants),
+    max_gradient_norm=positive,
+)
+
+
+def _changed(**data: Any) -> TaskManifest:
+    return replace(FULL, data=replace(FULL.data, **data))
+
+
+@given(st.lists(steps, max_size=4).map(tuple), st.lists(names, unique=True, max_size=4).map(tuple), positive, plans)
+def test_whatever_can_be_written_comes_back_as_it_was(
+    pipeline: tuple[PipelineStep, ...], classes: tuple[str, ...], max_age_s: float, training: TrainingPlan
+) -> None:
+    changed = replace(_changed(pipeline=pipeline, classes=classes, max_age_s=max_age_s), training=training)
+    assert decode_manifest(encode_manifest(changed)) == changed
+
+
+def test_what_has_no_order_has_one_on_the_wire() -> None:
+    other = PipelineStep(name="resize", arguments={"height": (28.0, -0.5), "width": (28.0,)})
+    assert encode_manifest(_changed(pipeline=(other, FULL.data.pipeline[1]))) == encode_manifest(FULL)
+
+
+def test_a_manifest_cut_anywhere_is_a_wire_error_or_a_manifest() -> None:
+    encoded = encode_manifest(FULL)
+    for length in range(len(encoded)):
+        try:
+            decoded = decode_manifest(encoded[:length])
+        except WireError:
+            continue
+        assert math.isfinite(decoded.data.max_age_s)
+
+
+@given(st.data())
+def test_flipped_bytes_are_a_wire_error_or_finite_numbers(data: st.DataObject) -> None:
+    encoded = bytearray(encode_manifest(FULL))
+    for _ in range(data.draw(st.integers(1, 4))):
+        encoded[data.draw(st.integers(0, len(encoded) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        decoded = decode_manifest(bytes(encoded))
+    except WireError:
+        return
+    numbers = [number for step in decoded.data.pipeline for values in step.arguments.values() for number in values]
+    assert all(map(math.isfinite, [*numbers, *decoded.training.loss_constants.values()]))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        _changed(max_age_s=-1.0),
+        _changed(max_age_s=math.nan),
+        _changed(classes=("one", "one")),
+        _changed(classes=("two\nlines",)),
+        _changed(classes=("\x1b[2J",)),
+        _changed(classes=tuple(map(str, range(4097)))),
+        _changed(pipeline=(STEP,) * 33),
+        _changed(pipeline=(PipelineStep(name="../up"),)),
+        _changed(pipeline=(PipelineStep(name="clip", arguments={"low": (math.inf,)}),)),
+        _changed(pipeline=(PipelineStep(name="clip", arguments={"a b": (1.0,)}),)),
+        _changed(pipeline=(PipelineStep(name="normalise", arguments={"mean": (0.0,) * 4097}),)),
+        _changed(features=replace(FULL.data.features, columns=("a", "a"))),
+        replace(FULL, training=TrainingPlan(loss_constants={"beta": math.nan})),
+        replace(FULL, training=TrainingPlan(schedule=Schedule(name="Cosine"))),
+        replace(FULL, training=TrainingPlan(schedule=Schedule(constants={"steps": math.inf}))),
+        replace(FULL, training=TrainingPlan(max_gradient_norm=-1.0)),
+        replace(FULL, training=TrainingPlan(optimiser=Optimiser(constants={f"c{k}": 0.0 for k in range(33)}))),
+    ],
+)
+def test_what_no_task_may_say_is_refused(changed: TaskManifest) -> None:
+    with pytest.raises(WireError, match="bad-manifest"):
+        decode_manifest(encode_manifest(changed))
