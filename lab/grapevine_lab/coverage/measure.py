@@ -92,7 +92,7 @@ class _BothWays:
         output, gradients = self._interpreted(x)
         largest = max(float(each.abs().max()) for each in wanted)
         apart = max(float((a - b).abs().max()) for a, b in zip(gradients, wanted, strict=True)) / largest
-        outputs = float((output - expected).abs().max())
+        outputs = float((output - expected).detach().abs().max())
         with torch.no_grad():
             evaluated = self._interpreter.run("eval", (x,), self._parameters, self._buffers)[0]
             outputs = max(outputs, float((evaluated - self._module.eval()(x)).abs().max()))

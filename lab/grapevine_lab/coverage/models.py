@@ -72,7 +72,6 @@ MODELS: dict[str, NamedModel] = {
     "Mixture of experts by einsum": NamedModel(build=own.Mixture, shape=(20,)),
     "Frozen features": NamedModel(build=own.Transferred, shape=(32,)),
     "torchvision ResNet-18": _photos(_torchvision("resnet18")),
-    "torchvision VGG-11": _photos(_torchvision("vgg11")),
     "torchvision DenseNet-121": _photos(_torchvision("densenet121")),
     "torchvision SqueezeNet 1.1": _photos(_torchvision("squeezenet1_1")),
     "torchvision ShuffleNet v2 x0.5": _photos(_torchvision("shufflenet_v2_x0_5")),

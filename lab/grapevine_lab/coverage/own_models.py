@@ -283,7 +283,7 @@ class VariationalAutoencoder(nn.Module):
 
 
 class SuperResolution(nn.Module):
-    """Shi et al. 2016, sub-pixel convolution beside bicubic's cheaper sisters: [batch, 1, 16, 16] → [batch, 1, 32, 32]."""
+    """Shi et al. 2016, sub-pixel convolution: [batch, 1, 16, 16] → [batch, 1, 32, 32]."""
 
     def __init__(self) -> None:
         super().__init__()
