@@ -45,8 +45,8 @@ def _small_vit() -> nn.Module:
     return model
 
 
-def _photos(build: Callable[[], nn.Module]) -> NamedModel:
-    return NamedModel(build=build, shape=(3, 64, 64), batch=16)
+def _photos(build: Callable[[], nn.Module], batch: int = 16) -> NamedModel:
+    return NamedModel(build=build, shape=(3, 64, 64), batch=batch)
 
 
 DIGITS, TEXT = (1, 28, 28), (32,)
@@ -81,6 +81,6 @@ MODELS: dict[str, NamedModel] = {
     "torchvision MobileNet v3 small": _photos(_torchvision("mobilenet_v3_small")),
     "torchvision EfficientNet b0": _photos(_torchvision("efficientnet_b0")),
     "torchvision ConvNeXt tiny": _photos(_torchvision("convnext_tiny")),
-    "torchvision Swin v2 tiny": _photos(_torchvision("swin_v2_t")),
+    "torchvision Swin v2 tiny": _photos(_torchvision("swin_v2_t"), batch=4),
     "torchvision ViT, small": _photos(_small_vit),
 }

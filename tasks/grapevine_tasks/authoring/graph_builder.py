@@ -158,8 +158,8 @@ class GraphBuilder:
             self._split(node)
         elif node.target in LIKE:
             self._like(node)
-        elif node.target is aten.slice_scatter.default:
-            self._written(node)
+        elif node.target in _WRITES:
+            _WRITES[node.target](self, node)
         elif is_conversion(node):
             self._convert(node)
         else:
@@ -238,6 +238,17 @@ class GraphBuilder:
             parts.append(Ref(self._add(Operator.SLICE, (Ref(self._value(x)), dim, end, length, 1), 1)))
         self._values[node.name] = self._add(Operator.CONCATENATE, (tuple(parts), dim), 1)
 
+    def _copied(self, node: fx.Node) -> None:
+        """`x[...] = y` puts y in the place of x, and as large as x."""
+        x, y = node.args[:2]
+        assert isinstance(x, fx.Node)
+        assert isinstance(y, fx.Node)
+        if x.meta["val"].dtype != y.meta["val"].dtype:
+            raise TaskError(f"{y.meta['val'].dtype} is written into {x.meta['val'].dtype}: convert it before")
+        value = Ref(self._value(y))
+        same = tuple(x.meta["val"].shape) == tuple(y.meta["val"].shape)
+        self._values[node.name] = value.value if same else self._add(Operator.EXPAND, (value, self._sizes(x)), 1)
+
     def _like(self, node: fx.Node) -> None:
         """A tensor of one number, as large as another: its sizes are asked for where they depend on the batch."""
         source, dtype = node.args[0], node.meta["val"].dtype
@@ -246,14 +257,15 @@ class GraphBuilder:
             raise TaskError(f"{node.target} makes {dtype}; operator set 1 makes float32: write dtype=torch.float32")
         named = named_arguments(node)
         value = LIKE[node.target]
-        sizes: list[Ref | int] = []
-        for dim, side in enumerate(source.meta["val"].shape):
-            if isinstance(side, int):
-                sizes.append(side)
-            else:
-                sizes.append(Ref(self._add(Operator.SIZE, (Ref(self._value(source)), dim), 1)))
         filled = float(named["fill_value"] if value is None else value)
-        self._values[node.name] = self._add(Operator.FULL, (tuple(sizes), filled), 1)
+        self._values[node.name] = self._add(Operator.FULL, (self._sizes(source), filled), 1)
+
+    def _sizes(self, source: fx.Node) -> tuple[Ref | int, ...]:
+        """How large a tensor is, along each dimension."""
+        return tuple(
+            side if isinstance(side, int) else Ref(self._add(Operator.SIZE, (Ref(self._value(source)), dim), 1))
+            for dim, side in enumerate(source.meta["val"].shape)
+        )
 
     def _argument(self, argument: Any, kind: Kind) -> Argument:
         match argument:
@@ -274,6 +286,13 @@ class GraphBuilder:
         if node.name not in self._values:
             raise TaskError(f"the model uses {node.name!r} in a way that opset 1 does not have")
         return self._values[node.name]
+
+
+# What is left of writing into a part of a tensor.
+_WRITES: dict[Any, Callable[[GraphBuilder, fx.Node], None]] = {
+    aten.slice_scatter.default: GraphBuilder._written,
+    aten.copy.default: GraphBuilder._copied,
+}
 
 
 def _called(node: fx.Node, computed: dict[str, Tensor]) -> Tensor:
@@ -299,6 +318,13 @@ def is_known(node: fx.Node) -> bool:
         or node.target in TRANSLATIONS
         or node.target in TRANSPARENT
         or node.target is operator.getitem
-        or node.target is aten.slice_scatter.default
+        or node.target in _WRITES
         or is_conversion(node)
     )
+
+
+def targets_of(op: Operator) -> list[str]:
+    """The names of PyTorch's operators that become this one."""
+    targets = [target for target, translation in TRANSLATIONS.items() if translation.operator is op]
+    named = {str(target) if hasattr(target, "_schema") else target.__name__ for target in targets}
+    return sorted(named | ({"aten._to_copy.default"} if op in _CONVERSIONS.values() else set()))

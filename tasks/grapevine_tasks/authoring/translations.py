@@ -238,6 +238,11 @@ def _along_last(named: dict[str, Any]) -> dict[str, Any]:
 def _index(named: dict[str, Any]) -> dict[str, Any]:
     """`x[:, indices]`: one tensor of indices, of one dimension."""
     given = [(dim, index) for dim, index in enumerate(named["indices"]) if index is not None]
+    if any(index.meta["val"].dtype == torch.bool for _, index in given):
+        raise TaskError(
+            "a mask between square brackets leaves a number of rows that depends on values: "
+            "multiply by the mask, or choose with torch.where"
+        )
     dim, index = given[0]
     if len(given) != 1 or _rank(index) != 1 or index.meta["val"].dtype != torch.int64:
         raise TaskError(
