@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.training.sources import DataSource, Samples, load_samples, prepare_features
+from grapevine_agent.data import DataSource, Samples, load_samples
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import DataContract
+from grapevine_tasks.pipelines import scaled
 
 _ARRAYS = ("x", "y", "x_test", "y_test")
 
@@ -44,7 +45,7 @@ def unprepared(features: NDArray[Any], contract: DataContract) -> NDArray[Any]:
         return features
     raw = features.astype(np.float64) / np.float64(np.float32(contract.scale)) + np.float64(np.float32(contract.offset))
     whole = np.rint(raw).astype(np.float32)
-    if np.array_equal(prepare_features(whole, contract, "share"), features):
+    if np.array_equal(scaled(whole, contract, "share"), features):
         return whole
     return raw.astype(np.float32)
 

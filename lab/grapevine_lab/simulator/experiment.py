@@ -16,9 +16,9 @@ import numpy as np
 
 from grapevine_agent.config import Limits
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
+from grapevine_agent.data import Samples
 from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.training.sources import Samples, prepare_features, prepare_targets
 from grapevine_lab.simulator.availability import absences
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, data_folder, dataset_facts, load_dataset
@@ -41,6 +41,8 @@ from grapevine_proto.messages import Message, Review, TaskPublication
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.built import BuiltTask, finish_manifest
 from grapevine_tasks.catalogue import catalogue_task
+from grapevine_tasks.pipelines import Prepared as PreparedSamples
+from grapevine_tasks.pipelines import prepare_learning
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -369,19 +371,18 @@ def _samples(prepared: Prepared, manifest: TaskManifest, seed: int) -> list[Samp
     if limit and limit < len(dataset.y_test):
         common = np.sort(np.random.default_rng(_TEST_SEED).permutation(len(dataset.y_test))[:limit])
     where = f"data set {dataset.name!r}"
-    x_test = prepare_features(dataset.x_test[common], contract, where)
-    y_test = prepare_targets(dataset.y_test[common], contract, where)
+    tested_in_common: PreparedSamples | None = None
     shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(seed, "partition"))
-    prepared_samples = []
+    samples = []
     for share in shares:
         raw = raw_samples(dataset, share)
-        own = share.test is not None or share.label_map is not None
-        prepared_samples.append(
-            Samples(
-                x=prepare_features(raw.x, contract, where),
-                y=prepare_targets(raw.y, contract, where),
-                x_test=prepare_features(raw.x_test, contract, where) if own else x_test,
-                y_test=prepare_targets(raw.y_test, contract, where) if own else y_test,
-            )
-        )
-    return prepared_samples
+        trained = prepare_learning(raw.x, raw.y, contract, where)
+        if share.test is not None or share.label_map is not None:
+            tested = prepare_learning(raw.x_test, raw.y_test, contract, where, trained.learnt)
+        else:
+            if tested_in_common is None or trained.learnt:  # what steps measured is each share's own
+                x_test, y_test = dataset.x_test[common], dataset.y_test[common]
+                tested_in_common = prepare_learning(x_test, y_test, contract, where, trained.learnt)
+            tested = tested_in_common
+        samples.append(Samples(x=trained.x, y=trained.y, x_test=tested.x, y_test=tested.y))
+    return samples

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.training.sources import DataSource, load_samples, match_source
+from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, TaskManifest
 

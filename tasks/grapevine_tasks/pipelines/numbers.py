@@ -1,0 +1,195 @@
+"""Steps that compute on numbers, wherever they stand: normalise, standardise, clip, log1p, one-hot, flatten."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from grapevine_proto.errors import TaskError
+from grapevine_tasks.pipelines.steps import Argument, Arguments, Array, Form, Step, need_float, shown, spec, whole
+
+_LARGE = 1e9
+_LEAST_DEVIATION = 1e-6  # of a column: one that never changes is only moved to 0
+_AT_ONCE = 2**22  # numbers that statistics are taken of at a time, in float64
+
+
+def _normalise_form(form: Form, arguments: Arguments) -> Form:
+    need_float("normalise", form.features)
+    for key in ("mean", "std"):
+        if len(arguments[key]) not in (1, form.num_channels):
+            raise TaskError(
+                f"the step normalise: {key} has {len(arguments[key])} numbers, and {shown(form.features)} has "
+                f"{form.num_channels} columns or channels: write 1 or as many (of images, put channels-first before)"
+            )
+    return form
+
+
+def _normalise(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
+    mean, std = (_along_channels(arguments[key], form) for key in ("mean", "std"))
+    return (x - mean) / std, y
+
+
+def _along_channels(numbers: tuple[float, ...], form: Form) -> Array:
+    """Float32 that broadcasts with [n, …] along the columns or channels."""
+    axis, rank = form.channel_axis, len(form.features.shape)
+    array = np.array(numbers, np.float32)
+    if len(numbers) == 1 or axis is None:
+        return array.reshape(())
+    return array.reshape([-1 if k == axis else 1 for k in range(rank)])
+
+
+def _standardise_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001 — one signature for all steps
+    need_float("standardise", form.features)
+    return form
+
+
+def _learn_statistics(x: Array, form: Form) -> Arguments:
+    """Mean and standard deviation of each column or channel, missing numbers left out."""
+    axis = form.channel_axis
+    channels = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis + 1, 0)
+    means, deviations = [], []
+    for channel in channels:
+        mean, std = _statistics(channel.reshape(-1))
+        means.append(mean)
+        deviations.append(std)
+    return {"mean": tuple(means), "std": tuple(deviations)}
+
+
+def _statistics(numbers: Array) -> tuple[float, float]:
+    present = numbers[~np.isnan(numbers)]
+    if not len(present):
+        return 0.0, 1.0
+    pieces = [present[start : start + _AT_ONCE] for start in range(0, len(present), _AT_ONCE)]
+    mean = sum(float(piece.sum(dtype=np.float64)) for piece in pieces) / len(present)
+    square = sum(float(np.square(piece.astype(np.float64) - mean).sum()) for piece in pieces) / len(present)
+    std = math.sqrt(square)
+    return mean, std if std > _LEAST_DEVIATION * max(1.0, abs(mean)) else 1.0
+
+
+def _clip_form(form: Form, arguments: Arguments) -> Form:
+    need_float("clip", form.features)
+    low, high = arguments["low"][0], arguments["high"][0]
+    if low >= high:
+        raise TaskError(f"the step clip: low is {low:g} and high is {high:g}; write a low below high")
+    return form
+
+
+def _clip(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    return np.clip(x, np.float32(arguments["low"][0]), np.float32(arguments["high"][0])), y
+
+
+def _log1p_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+    need_float("log1p", form.features)
+    return form
+
+
+def _log1p(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    if (x <= -1).any():
+        raise TaskError("the step log1p has no value at or below -1: put clip before it, or change data.offset")
+    return np.log1p(x), y
+
+
+def _flatten_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+    features = spec(form.features, (math.prod(form.features.shape),))
+    return replace(form, features=features, is_windowed=False)
+
+
+def _flatten(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    return x.reshape(len(x), math.prod(form.features.shape)), y
+
+
+def _flatten_target_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+    if form.target is None or form.num_classes:
+        raise TaskError("the step flatten-target needs a target that is no class: put it after forecast or reconstruct")
+    return replace(form, target=spec(form.target, (math.prod(form.target.shape),)))
+
+
+def _flatten_target(
+    x: Array,
+    y: Array | None,
+    form: Form,
+    arguments: Arguments,  # noqa: ARG001
+) -> tuple[Array, Array | None]:
+    assert form.target is not None and y is not None  # noqa: PT018 — both by _flatten_target_form
+    return x, y.reshape(len(y), math.prod(form.target.shape))
+
+
+def _one_hot_form(form: Form, arguments: Arguments) -> Form:
+    if form.features.dtype != "int64":
+        raise TaskError(f"the step one-hot takes int64 features, not {shown(form.features)}: leave it out")
+    shape = (*form.features.shape, whole(arguments, "classes"))
+    return replace(form, features=spec(form.features, shape, "float32"))
+
+
+def _one_hot(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    return _hot(x, whole(arguments, "classes"), "one-hot"), y
+
+
+def _one_hot_target_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+    if form.target is None or form.target.dtype != "int64" or not form.num_classes:
+        raise TaskError("the step one-hot-target takes a target of classes: set data.num_classes, or leave it out")
+    target = spec(form.target, (*form.target.shape, form.num_classes), "float32")
+    return replace(form, target=target, num_classes=0)
+
+
+def _one_hot_target(
+    x: Array,
+    y: Array | None,
+    form: Form,
+    arguments: Arguments,  # noqa: ARG001
+) -> tuple[Array, Array | None]:
+    assert y is not None
+    return x, _hot(y, form.num_classes, "one-hot-target")
+
+
+def _hot(numbers: Array, num_classes: int, name: str) -> Array:
+    """[n, …] whole numbers to [n, …, classes] of 0 and 1. Raises TaskError for numbers that are no class."""
+    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < num_classes:
+        found = f"there are numbers from {numbers.min()} to {numbers.max()}"
+        raise TaskError(f"the step {name} is for 0 to {num_classes - 1}, and {found}")
+    hot = np.zeros((numbers.size, num_classes), np.float32)
+    hot[np.arange(numbers.size), numbers.reshape(-1)] = 1
+    return hot.reshape(*numbers.shape, num_classes)
+
+
+NUMBER_STEPS = {
+    "normalise": Step(
+        summary="(x − mean) / std, with one number for all or one for each column or channel",
+        arguments={
+            "mean": Argument(low=-_LARGE, high=_LARGE, is_list=True),
+            "std": Argument(low=1 / _LARGE, high=_LARGE, is_list=True),
+        },
+        form=_normalise_form,
+        apply=_normalise,
+    ),
+    "standardise": Step(
+        summary="(x − mean) / std of each column or channel, measured on the device's own training samples",
+        form=_standardise_form,
+        apply=_normalise,
+        learn=_learn_statistics,
+    ),
+    "clip": Step(
+        summary="numbers below `low` become `low`, above `high` become `high`",
+        arguments={"low": Argument(low=-_LARGE, high=_LARGE), "high": Argument(low=-_LARGE, high=_LARGE)},
+        form=_clip_form,
+        apply=_clip,
+    ),
+    "log1p": Step(summary="log(1 + x); numbers must be above −1", form=_log1p_form, apply=_log1p),
+    "flatten": Step(summary="features of any shape to one row of numbers", form=_flatten_form, apply=_flatten),
+    "flatten-target": Step(
+        summary="a target of any shape to one row of numbers", form=_flatten_target_form, apply=_flatten_target
+    ),
+    "one-hot": Step(
+        summary="each whole number of the features to `classes` numbers, of which one is 1",
+        arguments={"classes": Argument(low=2, high=65536, is_whole=True)},
+        form=_one_hot_form,
+        apply=_one_hot,
+    ),
+    "one-hot-target": Step(
+        summary="the target's class to `data.num_classes` numbers, of which one is 1",
+        form=_one_hot_target_form,
+        apply=_one_hot_target,
+    ),
+}

@@ -1,0 +1,139 @@
+"""Steps on rows in order of time (window, forecast, difference), and the target that is the features (reconstruct)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from grapevine_proto.errors import TaskError
+from grapevine_tasks.pipelines.steps import Argument, Arguments, Array, Form, Step, need_float, shown, spec, whole
+
+_LENGTH = Argument(low=1, high=65536, is_whole=True)
+_STRIDE = Argument(low=1, high=65536, is_whole=True, default=(1.0,))
+_ALL = (-1.0,)  # columns
+
+
+def _need_rows(name: str, form: Form) -> None:
+    if form.is_windowed:
+        raise TaskError(f"the step {name} takes the rows of a series, which were cut before it: put it first")
+    if len(form.features.shape) > 1:
+        raise TaskError(f"the step {name} takes rows [k] or single numbers [], not {shown(form.features)}")
+
+
+def _need_no_target(name: str, form: Form) -> None:
+    if form.derived:
+        raise TaskError(f"the step {name} makes the target, and a step before it did: leave one of them out")
+    if form.num_classes:
+        raise TaskError(f"the step {name} makes the target, which is no class then: set data.num_classes to 0")
+
+
+def _window_form(form: Form, arguments: Arguments) -> Form:
+    _need_rows("window", form)
+    shape = (whole(arguments, "length"), *form.features.shape)
+    return replace(form, features=spec(form.features, shape), is_windowed=True)
+
+
+def _window(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    length, stride = whole(arguments, "length"), whole(arguments, "stride")
+    return _windows(x, length, stride), None if y is None else y[length - 1 :: stride]
+
+
+def _windows(rows: Array, length: int, stride: int) -> Array:
+    """[n, …] to [m, length, …], copied."""
+    views = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::stride]
+    return np.ascontiguousarray(np.moveaxis(views, -1, 1))
+
+
+def _forecast_form(form: Form, arguments: Arguments) -> Form:
+    need_float("forecast", form.features)
+    _need_rows("forecast", form)
+    _need_no_target("forecast", form)
+    rows = form.features.shape
+    columns = _columns(form, arguments)
+    shape = (whole(arguments, "horizon"), *((len(columns),) if rows else ()))
+    target = spec(form.target or form.features, shape, "float32")
+    features = spec(form.features, (whole(arguments, "length"), *rows))
+    return replace(form, features=features, target=target, derived=True, is_windowed=True)
+
+
+def _columns(form: Form, arguments: Arguments) -> list[int]:
+    """Which columns are predicted. Raises TaskError when there are no such ones."""
+    columns = [int(number) for number in arguments["columns"]]
+    if tuple(arguments["columns"]) == _ALL:
+        return list(range(form.num_channels))
+    if not columns or min(columns) < 0 or max(columns) >= form.num_channels or len(set(columns)) < len(columns):
+        raise TaskError(
+            f"the step forecast: columns is {columns}; write numbers from 0 to {form.num_channels - 1}, each once, "
+            "or leave it out to predict all"
+        )
+    return columns
+
+
+def _forecast(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    length, horizon, stride = (whole(arguments, key) for key in ("length", "horizon", "stride"))
+    predicted = x[:, _columns(form, arguments)] if form.features.shape else x
+    num_windows = max(0, (len(x) - length - horizon) // stride + 1)
+    return (
+        _windows(x[: len(x) - horizon], length, stride)[:num_windows],
+        _windows(predicted[length:], horizon, stride)[:num_windows],
+    )
+
+
+def _difference_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001 — one signature for all steps
+    need_float("difference", form.features)
+    _need_rows("difference", form)
+    return form
+
+
+def _difference(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    return np.diff(x, axis=0), None if y is None else y[1:]
+
+
+def _reconstruct_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+    need_float("reconstruct", form.features)
+    _need_no_target("reconstruct", form)
+    target = spec(form.target or form.features, form.features.shape, "float32")
+    return replace(form, target=replace(target, columns=()), derived=True)
+
+
+def _reconstruct(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
+    return x, x
+
+
+SERIES_STEPS = {
+    "window": Step(
+        summary="rows of a series to windows of `length` rows, `stride` rows apart; the target is that of the last row",
+        arguments={"length": _LENGTH, "stride": _STRIDE},
+        form=_window_form,
+        apply=_window,
+        rows=lambda arguments: (whole(arguments, "length"), whole(arguments, "stride")),
+    ),
+    "forecast": Step(
+        summary="rows of a series to windows of `length` rows, `stride` rows apart; the target is the `horizon` rows "
+        "that follow, of all columns or those numbered in `columns`, from 0",
+        arguments={
+            "length": _LENGTH,
+            "horizon": Argument(low=1, high=65536, is_whole=True, default=(1.0,)),
+            "stride": _STRIDE,
+            "columns": Argument(low=-1, high=65535, is_whole=True, is_list=True, default=_ALL),
+        },
+        form=_forecast_form,
+        apply=_forecast,
+        rows=lambda arguments: (
+            whole(arguments, "length") + whole(arguments, "horizon"),
+            whole(arguments, "stride"),
+        ),
+    ),
+    "difference": Step(
+        summary="each row of a series less the row before it",
+        form=_difference_form,
+        apply=_difference,
+        rows=lambda arguments: (2, 1),  # noqa: ARG005
+    ),
+    "reconstruct": Step(
+        summary="the target is the features, as they are here (autoencoders)",
+        form=_reconstruct_form,
+        apply=_reconstruct,
+    ),
+}

@@ -1,0 +1,119 @@
+"""What a step of a pipeline is: its arguments and their bounds, its rule of shapes, its function of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import FeatureSpec
+from grapevine_tasks.suggestions import did_you_mean
+
+MAX_ELEMENTS = 2**22  # of one sample, features or target, after any step: 16 MiB
+MAX_NUMBERS = 4096  # of one argument: one for each column or channel
+
+Array: TypeAlias = NDArray[Any]
+Arguments: TypeAlias = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """What samples are between two steps."""
+
+    features: FeatureSpec
+    target: FeatureSpec | None  # None: no step has made it yet
+    num_classes: int = 0
+    derived: bool = False  # a step made the target
+    is_windowed: bool = False  # features are [rows, …] of a series
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Where in a sample's shape the columns or channels are: of [k], [rows, k] and [c, h, w]."""
+        rank = len(self.features.shape)
+        if self.is_windowed:
+            return rank - 1 if rank > 1 else None
+        return 0 if rank in (1, 3) else None
+
+    @property
+    def num_channels(self) -> int:
+        """How many columns or channels there are; 1 where there is no such axis."""
+        axis = self.channel_axis
+        return 1 if axis is None else self.features.shape[axis]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Argument:
+    """What an argument may be. Without a default it must be given."""
+
+    low: float
+    high: float
+    is_whole: bool = False
+    default: tuple[float, ...] | None = None
+    is_list: bool = False  # else exactly one number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of the closed set."""
+
+    summary: str  # for people: what it does
+    form: Callable[[Form, Arguments], Form]  # raises TaskError where it cannot take such samples
+    apply: Callable[[Array, Array | None, Form, Arguments], tuple[Array, Array | None]]  # n samples; not modified
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
+    learn: Callable[[Array, Form], Arguments] | None = None  # arguments out of a device's own training samples
+    rows: Callable[[Arguments], tuple[int, int]] | None = (
+        None  # of a series: rows to a sample, rows from one to the next
+    )
+
+
+def read_arguments(name: str, step: Step, given: Arguments) -> Arguments:
+    """A step's arguments, complete. Raises TaskError naming the argument, its value and what to write."""
+    for key in given:
+        if key not in step.arguments:
+            remedy = did_you_mean(key, step.arguments) if step.arguments else "it takes none: remove it"
+            raise TaskError(f"the step {name} has no argument {key!r}; {remedy}")
+    read = {}
+    for key, argument in step.arguments.items():
+        numbers = given.get(key, argument.default)
+        if numbers is None:
+            raise TaskError(f"the step {name} lacks {key!r}: write it ({_wanted(argument)})")
+        if (len(numbers) != 1 and not argument.is_list) or len(numbers) > MAX_NUMBERS:
+            raise TaskError(f"the step {name}: {key} has {len(numbers)} numbers; write {_wanted(argument)}")
+        for number in numbers:
+            fits = math.isfinite(number) and argument.low <= number <= argument.high
+            if not fits or (argument.is_whole and number != int(number)):
+                raise TaskError(f"the step {name}: {key} is {number:g}; write {_wanted(argument)}")
+        read[key] = tuple(numbers)
+    return read
+
+
+def _wanted(argument: Argument) -> str:
+    kind = "whole number" if argument.is_whole else "number"
+    what = f"{kind}s, each" if argument.is_list else f"one {kind}"
+    return f"{what} from {argument.low:g} to {argument.high:g}"
+
+
+def whole(arguments: Arguments, name: str) -> int:
+    """An argument that is one whole number."""
+    return int(arguments[name][0])
+
+
+def spec(old: FeatureSpec, shape: tuple[int, ...], dtype: str | None = None) -> FeatureSpec:
+    """The type of a tensor that a step changed; columns keep their names while they are where they were."""
+    columns = old.columns if shape == old.shape else ()
+    return FeatureSpec(name=old.name, dtype=dtype or old.dtype, shape=shape, columns=columns)
+
+
+def need_float(name: str, features: FeatureSpec) -> None:
+    """Raise TaskError when a step that computes is given whole numbers."""
+    if features.dtype != "float32":
+        raise TaskError(f"the step {name} takes float32, not {shown(features)}: put one-hot before it, or leave it out")
+
+
+def shown(feature: FeatureSpec) -> str:
+    """A tensor's type, as people write it."""
+    return f"{feature.dtype}{list(feature.shape)}"
