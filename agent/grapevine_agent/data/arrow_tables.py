@@ -18,9 +18,10 @@ def numpy_dtype(kind: Any) -> np.dtype[Any]:
     if pa.types.is_null(kind):
         return np.dtype(np.float64)
     try:
-        return np.dtype(kind.to_pandas_dtype())
+        found: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
     except (NotImplementedError, TypeError):
         return np.dtype(object)
+    return found
 
 
 def to_numpy(column: Any) -> NDArray[Any]:

@@ -26,12 +26,18 @@ REMEDY: Final = "pip install 'grapevine[data]'"
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """What is in a source, from its headers. Raises TaskError when it cannot be told."""
-    return _format(source).describe(source, contract)
+    try:
+        return _format(source).describe(source, contract)
+    except OSError as error:  # it went away meanwhile
+        raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """A source's arrays. Raises TaskError when they cannot be read."""
-    return _format(source).load(source, contract)
+    try:
+        return _format(source).load(source, contract)
+    except OSError as error:
+        raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
 
 
 def _format(source: DataSource) -> Format:

@@ -105,7 +105,7 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
     classes = tuple(sorted(label for (label,) in labels if label is not None))
     is_named = bool(classes) and not all(map(_is_number, classes))
     dtypes: dict[str, Any] = {name: np.dtype(np.float64) for name in names}
-    dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract) for name in chosen.target}
+    dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract, classes) for name in chosen.target}
     described = tables.describe_table(
         source,
         contract,
@@ -179,13 +179,16 @@ def _chosen(source: DataSource, contract: DataContract | None) -> tables.Chosen:
     return tables.choose(source, contract, [*known.values(), *source.target])
 
 
-def _label_dtype(contract: DataContract | None) -> np.dtype[Any]:
-    return np.dtype(contract.target.dtype if contract is not None else np.float64)
+def _label_dtype(contract: DataContract | None, labels: Iterable[str | None]) -> np.dtype[Any]:
+    """Of labels that are numbers: as the task wants them, else whole ones where they are."""
+    if contract is not None:
+        return np.dtype(contract.target.dtype)
+    return np.dtype(np.int64 if all(float(label or 0).is_integer() for label in labels) else np.float64)
 
 
 def _label_column(source: DataSource, labels: list[str | None], contract: DataContract | None) -> NDArray[Any]:
     if all(label is not None and _is_number(label) for label in labels):
-        return np.array([float(label or 0) for label in labels]).astype(_label_dtype(contract))
+        return np.array([float(label or 0) for label in labels]).astype(_label_dtype(contract, labels))
     if None in labels:
         raise source.error("some rows have no target: they were recorded before `target` was set; rename the source")
     return np.array(labels, object)

@@ -84,12 +84,12 @@ def describe_table(
         if dtypes[name].kind not in "buif":
             raise source.error(f"the column {name!r} holds {_words(dtypes[name])}, and features are numbers")
     x_dtype = np.result_type(*(dtypes[name] for name in chosen.features))
-    arrays = {"x": Header(x_dtype, _shape(num_rows, chosen.features, contract and contract.features))}
+    arrays = {"x": Header(x_dtype, _shape(num_rows, chosen.features, _features(contract)))}
     if chosen.target:
         y_dtype = np.result_type(*(dtypes[name] for name in chosen.target))
         if y_dtype.kind == "U" and contract is not None and len(chosen.target) == 1:
             y_dtype = np.dtype(np.int64)  # once names are numbers
-        arrays["y"] = Header(y_dtype, _shape(num_rows, chosen.target, contract and contract.target))
+        arrays["y"] = Header(y_dtype, _shape(num_rows, chosen.target, _target(contract)))
     num_bytes = sum(8 * num_rows for _ in chosen.all)
     return Description(
         arrays=arrays, columns=tuple(columns), classes=tuple(classes), newest_s=newest_s, num_bytes=num_bytes
@@ -100,8 +100,9 @@ def to_samples(
     source: DataSource, contract: DataContract | None, chosen: Chosen, table: Mapping[str, NDArray[Any]]
 ) -> RawSamples:
     """Columns [n] of `chosen.all` as arrays, in order of time where there is a time."""
-    x = _stacked([_number(source, name, table[name]) for name in chosen.features], contract and contract.features)
-    y, classes = None, ()
+    x = _stacked([_number(source, name, table[name]) for name in chosen.features], _features(contract))
+    y: NDArray[Any] | None = None
+    classes: tuple[str, ...] = ()
     if chosen.target:
         parts = []
         for name in chosen.target:
@@ -109,7 +110,7 @@ def to_samples(
             if part.dtype.kind in "UO":
                 part, classes = _named(source, contract, name, part)
             parts.append(part)
-        y = _stacked(parts, contract and contract.target)
+        y = _stacked(parts, _target(contract))
     if chosen.time:
         order = np.argsort(seconds(source, table[chosen.time]), kind="stable")
         x, y = x[order], None if y is None else y[order]
@@ -177,6 +178,14 @@ def _stacked(parts: list[NDArray[Any]], spec: FeatureSpec | None) -> NDArray[Any
 def _shape(num_rows: int, names: tuple[str, ...], spec: FeatureSpec | None) -> tuple[int, ...]:
     is_single = len(names) == 1 and (spec is None or spec.shape == ())
     return (num_rows,) if is_single else (num_rows, len(names))
+
+
+def _features(contract: DataContract | None) -> FeatureSpec | None:
+    return None if contract is None else contract.features
+
+
+def _target(contract: DataContract | None) -> FeatureSpec | None:
+    return None if contract is None else contract.target
 
 
 def _words(dtype: np.dtype[Any]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.csv
@@ -53,7 +54,7 @@ def _csv(folder: Path, *, humidity: Callable[[int], str] = str, room: Callable[[
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """The same table in each of the formats."""
 
-    def made(**changes: object) -> DataSource:
+    def made(**changes: Any) -> DataSource:
         path = _csv(tmp_path)
         query = ""
         table = pyarrow.csv.read_csv(path)
