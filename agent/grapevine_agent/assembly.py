@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from grapevine_agent import clock
 from grapevine_agent.config import Config, check_files
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy, Role
+from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.identity import Identity, load_identity
 from grapevine_agent.merge.plan import check_merge_plan
@@ -19,10 +21,10 @@ from grapevine_agent.net.events import Will
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.recording import Recording
 from grapevine_agent.service import AgentService
 from grapevine_agent.store import Store
 from grapevine_agent.trainers import Trainers
-from grapevine_agent.training.sources import DataSource, match_source
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, TaskManifest
@@ -46,7 +48,7 @@ def assembled(
     profile = with_limits(load_profile(config.agent.profile), config.limits)
     with Store.open(config.agent.state_dir) as store:
         identity = load_identity(config.agent.state_dir)
-        sources = tuple(DataSource(kind=s.kind, path=s.path, name=s.name) for s in config.data)
+        sources = configured_sources(config, profile)
         trains = role == "member" and not guest and not _why_no_training(profile)
         service = AgentService(
             settings=replace(
@@ -60,8 +62,21 @@ def assembled(
             root=config.mqtt.root,
             trainers=Trainers(sources, _trainer_limits(profile)) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
+            recording=_recording(config, sources) if role == "member" and not guest else None,
         )
         yield service
+
+
+def configured_sources(config: Config, profile: FirmwareProfile) -> tuple[DataSource, ...]:
+    """The owner's sources; what has no limit of its own may take a quarter of the memory that training may take."""
+    default = profile.memory_mb * MIB // 4
+    return tuple(replace(source, max_bytes=source.max_bytes or default) for source in config.data)
+
+
+def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | None:
+    if not any(source.recording for source in sources):
+        return None
+    return Recording(config.agent.state_dir, sources)
 
 
 def _settings(
@@ -70,7 +85,7 @@ def _settings(
     program_limits = ProgramLimits(num_parameters=profile.max_parameters, memory_bytes=profile.memory_mb * MIB)
 
     def match_data(contract: DataContract) -> str:
-        match = match_source(contract, sources)
+        match = match_source(contract, sources, now_s=clock.now().wall_ms / 1000)
         return "" if match else str(match)
 
     def check_task(manifest: TaskManifest) -> str:

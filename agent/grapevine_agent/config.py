@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from grapevine_agent.config_data import read_sources
+from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
@@ -96,15 +98,6 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """`[[data]]`: one source of samples on this device."""
-
-    kind: str
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReviewConfig:
     """`[review]`: when a task counts as approved here."""
 
@@ -138,7 +131,7 @@ class Config:
 
     agent: AgentConfig
     mqtt: MqttConfig = MqttConfig()
-    data: tuple[DataConfig, ...] = ()
+    data: tuple[DataSource, ...] = ()
     review: ReviewConfig = ReviewConfig()
     trust: TrustConfig = TrustConfig()
     limits: Limits = Limits()
@@ -161,10 +154,11 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     }
     data = root.tables("data")
     root.finish()
+    agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     config = Config(
-        agent=_read_agent(tables["agent"], base, environ),
-        mqtt=_read_mqtt(tables["mqtt"], base, environ),
-        data=_read_data(data, base, environ),
+        agent=agent,
+        mqtt=mqtt,
+        data=read_sources(data, lambda text: _path(text, base, environ), agent.state_dir / RECORDINGS_FILE, mqtt.root),
         review=_read_review(tables["review"]),
         trust=_read_trust(tables["trust"]),
         limits=_read_limits(tables["limits"]),
@@ -196,7 +190,11 @@ def default_state_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
 
 def check_files(config: Config) -> None:
     """Raise `ConfigError` for the first file that the configuration names and that cannot be read."""
-    named: list[tuple[str, Path]] = [(f"data[{i}].path", source.path) for i, source in enumerate(config.data, start=1)]
+    named: list[tuple[str, Path]] = [
+        (f"data[{i}].path", source.path)
+        for i, source in enumerate(config.data, start=1)
+        if source.recording is None and not source.download  # else it may not be there yet
+    ]
     mqtt = config.mqtt
     files = {
         "password_file": mqtt.password_file,
@@ -277,20 +275,6 @@ def _read_brokers(table: Table) -> tuple[str, ...]:
             schemes = ", ".join(f"{scheme}://" for scheme in BROKER_PORTS)
             raise table.error("brokers", f"{broker!r} is no broker URL; write mqtt://host:1883 (known: {schemes})")
     return brokers
-
-
-def _read_data(tables: list[Table], base: Path, environ: Mapping[str, str]) -> tuple[DataConfig, ...]:
-    sources: list[DataConfig] = []
-    for table in tables:
-        text = table.text("path", hint='"digits.npz"')
-        if not text.endswith(".npz"):
-            raise table.error("path", "must be an .npz file; numpy.savez(path, x=…, y=…) writes one")
-        kind = table.text("kind", pattern=r"[a-z0-9-]{1,64}", hint='"digits-8x8"')
-        name = table.text("name", Path(text).stem, max_length=64)
-        if any(other.name == name for other in sources):
-            raise table.error("name", f"{name!r} names two sources; give each [[data]] a name of its own")
-        sources.append(DataConfig(kind=kind, path=_path(text, base, environ), name=name))
-    return tuple(sources)
 
 
 def _read_review(table: Table) -> ReviewConfig:

@@ -43,11 +43,24 @@ EXAMPLE_CONFIG = """\
 #max_packet_bytes = 1000000
 #heartbeat_s = 5.0
 
-# What this device can train on. The kind is matched against what tasks ask for; the file never leaves the device.
+# What this device can train on. The kind is matched against what tasks ask for; samples never leave the device.
+# Files (.npz, .csv, .parquet), folders of images, SQLite queries and live topics: see docs/data-sources.md.
+# `grapevine data check` shows what is in them.
 #[[data]]
 #kind = "digits-8x8"
 #path = "digits.npz"
 #name = "digits"
+
+# Sensors on this broker, recorded while the agent runs. [data.columns] comes last: it says where a message has what.
+#[[data]]
+#kind = "climate-2"
+#source = "mqtt"
+#topic = "zigbee2mqtt/+"
+#every_s = 60
+#keep_days = 30
+#[data.columns]
+#temperature = "$.temperature"
+#humidity = "$.humidity"
 
 [review]
 # A task runs here once so many of the reviewers that you trust approved it, and none of them rejected it.

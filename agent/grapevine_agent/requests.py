@@ -43,6 +43,7 @@ class Requests:
             "review": self.review,
             "consent": self.consent,
             "reviews": self.reviews,
+            "manifest": self.manifest,
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -74,6 +75,7 @@ class Requests:
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "recorded": service.recording.counts() if service.recording is not None else {},
             "tasks": [self._task(entry) for entry in core.book.entries.values()],
         }
 
@@ -117,6 +119,11 @@ class Requests:
             }
             for entry in core.book.entries.values()
         ]
+
+    def manifest(self, task: str) -> dict[str, Any]:
+        """A task's manifest, as the hexadecimal digits of its bytes."""
+        entry = self._find(task)
+        return {"task": entry.id, "name": entry.manifest.name, "manifest": encode_manifest(entry.manifest).hex()}
 
     # --- saying -----------------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@
                                                                               └▶ store (disk)
 
 One event loop, one TaskGroup, five tasks: the connection, what arrives from it, what goes out, the
-core's timers, and the owner's commands. Whatever a peer sends ends in `_hear`, where a `WireError`
-becomes a count.
+core's timers, and the owner's commands; a sixth records sensors where the owner named their topics.
+Whatever a peer sends ends in `_hear`, where a `WireError` becomes a count.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
+from grapevine_agent.recording import Recording
 from grapevine_agent.saving import Saver
 from grapevine_agent.sealer import Sealer
 from grapevine_agent.store import Store
@@ -58,6 +59,7 @@ class AgentService:
         root: Topic root.
         trainers: Runs local training; None for a service that does not train.
         max_bytes: Larger payloads are not looked at.
+        recording: Records live topics; None where the owner named none.
     """
 
     def __init__(
@@ -70,8 +72,10 @@ class AgentService:
         root: str,
         trainers: Trainers | None,
         max_bytes: int,
+        recording: Recording | None = None,
     ) -> None:
         self.root = root
+        self.recording = recording
         self.store = store
         self.identity = identity
         self.trainers = trainers
@@ -104,12 +108,16 @@ class AgentService:
                 group.create_task(self._write(), name="outgoing"),
                 group.create_task(self._keep_time(), name="timers"),
             ]
+            if self.recording is not None:
+                tasks.append(group.create_task(self.recording.run(self.transport), name="recording"))
             await self._stop.wait()
             await self._leave()
             for task in tasks:
                 task.cancel()
         if self.trainers is not None:
             await self.trainers.stop_all()
+        if self.recording is not None:
+            await self.recording.finish()
         await self._saver.finish()
 
     def stop(self) -> None:
@@ -162,7 +170,10 @@ class AgentService:
         async for event in self.transport.events():
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
-                    self._hear(topic, payload, retained=retained)
+                    if self.recording is not None and self.recording.takes(topic):
+                        self.recording.hear(topic, payload, retained=retained)
+                    else:
+                        self._hear(topic, payload, retained=retained)
                 case Connected(url=url, version=version, refused=refused):
                     self.broker_trouble, self.broker_version = "", version
                     logger.info("connected to %s, MQTT %s", url, version)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.training.sources import DataSource, match_source
+from grapevine_agent.data import DataSource, match_source
+from grapevine_agent.data.formats import describe
+from grapevine_agent.data.matching import check_fit
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -28,6 +30,10 @@ SHORTEST_TIMEOUT_S = 120.0  # … but a slow board gets its time
 @dataclass
 class _Running:
     trainer: Trainer
+    source: DataSource
+    num_samples: int = 0  # in the source when the trainer process loaded it
+    newest_s: float | None = None
+    loaded_s: float = 0.0  # on the monotonic clock
     queue: asyncio.Queue[tuple[Asked, Done]] = field(default_factory=asyncio.Queue)
     work: asyncio.Task[None] | None = None
 
@@ -61,7 +67,7 @@ class Trainers:
         manifest = self._manifests[task]
         source = match_source(manifest.data, self._sources).source
         assert source is not None  # a task without data is not joined
-        running = _Running(Trainer(manifest, source, self._limits))
+        running = _Running(Trainer(manifest, source, self._limits), source)
         self._running[task] = running
         running.work = asyncio.create_task(self._work(running, manifest), name=f"trainer of {manifest.name}")
 
@@ -69,7 +75,31 @@ class Trainers:
         timeout_s = max(SHORTEST_TIMEOUT_S, TIMEOUT_FACTOR * manifest.training.round_interval_s)
         while True:
             asked, done = await running.queue.get()
+            if isinstance(asked, fx.Train):
+                await self._refresh(running, manifest)
             done(await self._answer(running.trainer, asked, timeout_s))
+
+    async def _refresh(self, running: _Running, manifest: TaskManifest) -> None:
+        """End a trainer whose source has changed since it was loaded: the next request starts one with what is new."""
+        now_s = time.monotonic()
+        if running.trainer.is_running and now_s - running.loaded_s < running.source.reload_s:
+            return
+        try:
+            description = await asyncio.to_thread(describe, running.source, manifest.data)
+            num_samples, _ = check_fit(manifest.data, running.source, description)
+        except TaskError as error:
+            if running.trainer.is_running:
+                running.loaded_s = now_s
+                logger.info("%s goes on with the samples that it has: %s", manifest.name, error)
+            return
+        found = (num_samples, description.newest_s)
+        if running.trainer.is_running and found != (running.num_samples, running.newest_s):
+            logger.info(
+                "%s: %s now has %d samples; the trainer starts anew", manifest.name, running.source.name, found[0]
+            )
+            await running.trainer.stop()
+        running.num_samples, running.newest_s = found
+        running.loaded_s = now_s
 
     async def _answer(self, trainer: Trainer, asked: Asked, timeout_s: float) -> fx.Trained | fx.Evaluated:
         started_s = time.monotonic()

@@ -27,9 +27,7 @@ class Setup:
     """Which task to train, on what, and within which limits."""
 
     manifest: str  # base64 of the manifest's bytes
-    source_name: str
-    source_kind: str
-    source_path: str
+    source: str  # the data source, as JSON
     seed: int
     num_threads: int
     memory_mb: int  # of the whole process; 0: no limit

@@ -14,6 +14,7 @@ import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from dataclasses import dataclass
 
+from grapevine_agent.data import DataSource
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,
@@ -29,7 +30,6 @@ from grapevine_agent.training.requests import (
 )
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
@@ -112,9 +112,7 @@ class Trainer:
             self._running = await self._spawn(self._memory)
             setup = Setup(
                 manifest=base64.b64encode(encode_manifest(self._manifest)).decode(),
-                source_name=self._source.name,
-                source_kind=self._source.kind,
-                source_path=str(self._source.path.absolute()),
+                source=self._source.to_json(),
                 seed=self._seed,
                 num_threads=self._limits.num_threads,
                 memory_mb=self._limits.memory_mb,

@@ -22,6 +22,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grapevine_agent.data import DataSource, load_samples
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,
@@ -36,7 +37,6 @@ from grapevine_agent.training.requests import (
     to_line,
 )
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource, load_samples
 from grapevine_proto.errors import GrapevineError, TaskError
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_tasks.layout import ModelLayout
@@ -99,8 +99,7 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
 def _prepare(setup: Setup, memory_fd: int) -> tuple[LocalTrainer, SharedVectors, Ready]:
     """Load the samples, then PyTorch, then bound the memory that may still be taken."""
     manifest = decode_manifest(base64.b64decode(setup.manifest))
-    source = DataSource(name=setup.source_name, kind=setup.source_kind, path=Path(setup.source_path))
-    samples = load_samples(manifest.data, source)
+    samples = load_samples(manifest.data, DataSource.from_json(setup.source))
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
 
     layout = ModelLayout.of(manifest.program)

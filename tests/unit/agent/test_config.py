@@ -91,7 +91,7 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path, environ: dict[str
         ("agent = 3", ["agent = 3", "write [agent]"]),
         ("[data]\nkind = 'x'", ["data", "write [[data]]"]),
         ("[[data]]\nkind = 'x'", ["data[1].path is missing", "digits.npz"]),
-        ("[[data]]\nkind = 'x'\npath = 'x.csv'", ["data[1].path = 'x.csv'", ".npz"]),
+        ("[[data]]\nkind = 'x'\npath = 'x.txt'", ["data[1].path = 'x.txt'", ".npz"]),
         ("[[data]]\nkind = 'x'\npath = 'x.npz'\nlabel = 1", ["data[1].label", "unknown key"]),
         ("[[data]]\nkind='x'\npath='a.npz'\n[[data]]\nkind='y'\npath='b/a.npz'", ["data[2].name", "two sources"]),
         ("[mqtt]\nkeepalive_s = 'soon'", ["mqtt.keepalive_s = 'soon'", "from 5 to 65535"]),

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grapevine_agent.data import DataSource
 from grapevine_agent.training.requests import TrainRequest, from_line, to_line
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -195,7 +195,7 @@ def test_a_trainer_does_not_outlive_a_killed_service(
         import asyncio
         from pathlib import Path
         import numpy as np
-        from grapevine_agent.training.sources import DataSource
+        from grapevine_agent.data import DataSource
         from grapevine_agent.training.trainer import Trainer, TrainerLimits
         from grapevine_proto.manifest_codec import decode_manifest
 

@@ -10,17 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.training.sources import DataSource, load_samples, match_source
+from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract, FeatureSpec, TaskManifest
+from grapevine_proto.manifest import DataContract, FeatureSpec
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(20, 4)), rng.integers(0, 3, 20)
-
-
-@pytest.fixture
-def contract(manifest: TaskManifest) -> DataContract:
-    return manifest.data
 
 
 def _save(path: Path, **arrays: Any) -> DataSource:
