@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
+from grapevine_agent.data import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.losses import EACH, EACH_METRIC, each_loss, mean_loss, mean_metric
-from grapevine_agent.training.sources import Samples
 from grapevine_proto.manifest import Optimiser, Schedule, TrainingPlan
 from grapevine_tasks.authoring.export import build_program
 from grapevine_tasks.closed_sets import LOSSES, METRICS
