@@ -11,7 +11,7 @@ from grapevine_tasks.checks import MemoryEstimate
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.sizes import BYTES_PER_ELEMENT
 
-TRAINER_MB: Final = 230  # of a trainer process that has loaded PyTorch and nothing else
+TRAINER_MB: Final = 240  # of a trainer process that has loaded PyTorch and run its first layers
 _MIB = 2**20
 
 
