@@ -8,14 +8,19 @@ are refused: loading one would run what its author put there.
 
 from __future__ import annotations
 
+import lzma
 import math
+import stat
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from grapevine_proto.errors import TaskError
@@ -23,6 +28,20 @@ from grapevine_proto.manifest import DataContract, FeatureSpec
 
 HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
 _HELD_OUT_SEED = 0x7E57  # the same split after every start: what was tested on is never trained on
+# What `zipfile` and numpy let out when a file is not what it says: damaged, encrypted, packed in ways unknown.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    ValueError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 _TARGET_KINDS = {"float32": "buif", "int64": "bui"}  # numpy's dtype kinds that convert without surprise
 
 
@@ -68,6 +87,11 @@ class _Header:
     dtype: np.dtype[np.generic]
     shape: tuple[int, ...]
 
+    @property
+    def num_bytes(self) -> int:
+        """What the array takes in memory."""
+        return self.dtype.itemsize * math.prod(self.shape)
+
 
 def match_source(contract: DataContract, sources: Sequence[DataSource]) -> SourceMatch:
     """The first source that fits the contract. Raises nothing: what does not fit is explained."""
@@ -95,10 +119,16 @@ def load_samples(contract: DataContract, source: DataSource) -> Samples:
     or classes outside `num_classes`.
     """
     _fits(contract, source)
+    num_bytes, free = sum(h.num_bytes for h in _headers(source).values()), psutil.virtual_memory().available
+    if num_bytes > free:
+        raise TaskError(
+            f"{source.name}: {source.path.name} holds {num_bytes:,} bytes of samples, but only {free:,} bytes of "
+            "memory are free: take fewer samples"
+        )
     try:
         with np.load(source.path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("x", "y", "x_test", "y_test") if name in archive}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise TaskError(f"{source.name}: cannot read {source.path}: {error}") from error
     if "x_test" not in arrays:
         order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(arrays["x"]))
@@ -149,11 +179,13 @@ def _count(header: _Header, spec: FeatureSpec, where: str) -> int:
 def _headers(source: DataSource) -> Mapping[str, _Header]:
     """The dtypes and shapes of the arrays that matter. Raises TaskError when the file cannot be read."""
     try:
-        stat = source.path.stat()
-        return _read_headers(source.path, stat.st_mtime_ns, stat.st_size)
+        found = source.path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is a folder or a device")
+        return _read_headers(source.path, found.st_mtime_ns, found.st_size)
     except OSError as error:
         raise TaskError(f"{source.name}: cannot read {source.path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+    except _UNREADABLE as error:
         raise TaskError(f"{source.name}: {source.path} is not an npz file: {error}") from error
 
 
@@ -168,7 +200,11 @@ def _read_headers(path: Path, mtime_ns: int, size: int) -> Mapping[str, _Header]
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(file)
-            headers[name] = _Header(dtype, tuple(shape))
+                header = _Header(dtype, tuple(shape))
+                # Whoever packs a small file can write any shape into it: what the array claims must be what is packed.
+                if not dtype.hasobject and archive.getinfo(f"{name}.npy").file_size != file.tell() + header.num_bytes:
+                    raise ValueError(f"{name} does not hold the {header.num_bytes} bytes that its shape asks for")
+            headers[name] = header
     return headers
 
 

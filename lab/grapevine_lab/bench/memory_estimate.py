@@ -133,7 +133,7 @@ def _resnet18(width: int) -> nn.Module:
 
 
 def _residual(before: int, after: int, stride: int) -> nn.Module:
-    """x → f(x) + g(x), where g is the identity as long as the shapes allow that."""
+    """X → f(x) + g(x), where g is the identity as long as the shapes allow that."""
     from torch import nn  # noqa: PLC0415
 
     class Residual(nn.Module):

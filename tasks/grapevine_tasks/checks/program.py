@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
@@ -23,6 +25,7 @@ from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
 MIB = 2**20
+LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +165,8 @@ def _check_constant(index: int, constant: Constant) -> None:
         raise TaskError(
             f"constant {index} of shape {constant.shape} has {len(constant.content)} bytes, expected {expected}"
         )
+    if constant.dtype == "float32" and not np.isfinite(np.frombuffer(constant.content, "<f4")).all():
+        raise TaskError(f"constant {index} holds numbers that are not finite; write −1e9 for −infinity in a mask")
 
 
 def _check_updates(program: Program, walk: _Walk) -> None:
@@ -202,7 +207,8 @@ class _Walk:
             workspace = 4 * rule.workspace(arguments, results).at(self.limits.largest_batch)
             self._weigh(*results, workspace=workspace)
         except TaskError as error:
-            raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {error}") from error
+            reason = str(error)[:LONGEST_REASON]  # it may quote a list that a stranger made as long as a program
+            raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {reason}") from error
         self.cost += flops
         self.values.extend(results)
         self.rows.append(
