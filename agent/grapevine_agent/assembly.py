@@ -32,6 +32,9 @@ from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memor
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
+# says is held against the memory itself, and the trainer process cannot grow beyond it.
+BOUND_SLACK = 2
 
 
 @contextmanager
@@ -68,7 +71,9 @@ def assembled(
 def _settings(
     config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
 ) -> CoreSettings:
-    program_limits = ProgramLimits(num_parameters=profile.max_parameters, memory_bytes=profile.memory_mb * MIB)
+    program_limits = ProgramLimits(
+        num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
+    )
 
     def match_data(contract: DataContract) -> str:
         match = match_source(contract, sources)

@@ -236,7 +236,7 @@ def _main(folder: Path, case: Case) -> None:
     shape = NETWORKS[case.network].shape
     plan = TrainingPlan(optimiser=case.optimiser, batch_size=case.batch_size, steps_per_round=2)
     program = decode_program((folder / "large").read_bytes())
-    report = check_program(program, replace(_LIMITS, largest_batch=max(case.batch_size, EVALUATION_BATCH)))
+    report = check_program(program, replace(_LIMITS, largest_batch=case.batch_size))
     estimate = estimate_memory(program, report, plan)
     small = decode_program((folder / "small").read_bytes())
     _train(small, TrainingPlan(optimiser=case.optimiser, batch_size=4, steps_per_round=2), _samples(shape, 8))
