@@ -28,7 +28,7 @@ def cases(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     for seed in range(NUM_BYTES):
         yield f"bytes of a manifest, seed {seed}", lambda seed=seed: judged(_changed(manifest, random.Random(seed)))
     for seed in range(NUM_GRAPHS):
-        yield f"a random graph, seed {seed}", lambda seed=seed: judged(_with_graph(random.Random(seed)))
+        yield f"a random graph, seed {seed}", lambda seed=seed: judged(_with(random_program(random.Random(seed))))
     weights = encode_weights(
         LAYOUT, np.zeros(LAYOUT.num_parameters, np.float32), np.zeros(LAYOUT.num_buffers, np.float32)
     )
@@ -42,6 +42,10 @@ def cases(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     samples = path.read_bytes()
     for seed in range(NUM_SOURCES):
         yield f"bytes of samples, seed {seed}", lambda seed=seed: _load(path, _changed(samples, random.Random(seed)))
+
+
+def _with(program: Program) -> bytes:
+    return encode_manifest(honest_manifest(program))
 
 
 def _load(path: Path, content: bytes) -> object:
@@ -70,8 +74,8 @@ def _changed(content: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def _with_graph(rng: random.Random) -> bytes:
-    """The honest manifest with a graph of any operators, whose arguments mostly are of the right kind."""
+def random_program(rng: random.Random) -> Program:
+    """The honest program with a graph of any operators, whose arguments mostly are of the right kind."""
     nodes: list[Node] = []
     number = FIRST
     for _ in range(rng.randint(1, 8)):
@@ -85,8 +89,7 @@ def _with_graph(rng: random.Random) -> bytes:
     if rng.random() < 0.5:  # so that more than a few graphs are sound to their end
         nodes.append(Node(operator=Operator.LINEAR, arguments=(Ref(0), Ref(1), Ref(2))))
     graph = graph_of(*nodes)
-    program: Program = replace(honest_program(), train=graph, eval=graph)
-    return encode_manifest(honest_manifest(program))
+    return replace(honest_program(), train=graph, eval=graph)
 
 
 def _argument(slot: Slot, number: int, rng: random.Random) -> Argument:
