@@ -52,12 +52,11 @@ def _odd_rate(optimiser: Optimiser) -> str:
 
 
 def _unread_parameters(program: Program) -> list[str]:
-    read = set()
+    read: set[int] = {program.train.output}
     for node in program.train.nodes:
         for argument in node.arguments:
             items = argument if isinstance(argument, tuple) else (argument,)
             read.update(item.value for item in items if isinstance(item, Ref))
-    read.add(program.train.output)
     return [p.name for i, p in enumerate(program.parameters, program.first_parameter) if i not in read]
 
 

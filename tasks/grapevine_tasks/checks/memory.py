@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 SHARED_SLOTS = 2  # of the memory that a trainer shares with its service
+OLD_GRADIENTS = 1  # vectors of the step before that live until the next step replaces them
 MOST_MOMENTS = 2  # that any optimiser remembers: vectors of the parameters' size
 
 
@@ -62,7 +63,7 @@ def estimate_memory(program: Program, report: CheckReport, plan: TrainingPlan) -
     num_moments = _num_moments(plan)
     training = _Pass(program, program.train, report.train_values, plan.batch_size, learns=True).peak
     evaluation = _Pass(program, program.eval, report.eval_values, EVALUATION_BATCH, learns=False).peak
-    old = p if plan.steps_per_round > 1 else 0
+    old = OLD_GRADIENTS * p if plan.steps_per_round > 1 else 0
     update = 2 * p + (p if num_moments > 1 else 0)  # gradients, joined; Adam's deviation
     in_backward = training + old >= update
     model, moments = _model_bytes(p, b), num_moments * p
@@ -91,7 +92,7 @@ def bound_memory(
     b = 4 * sum(math.prod(spec.shape) for spec in program.buffers)
     training = _Pass(program, program.train, train_values, batch, learns=True, trusting=False).peak
     evaluation = _Pass(program, program.eval, eval_values, evaluation_batch, learns=False, trusting=False).peak
-    return _model_bytes(p, b) + MOST_MOMENTS * p + max(p + training, 3 * p, p + b + evaluation)
+    return _model_bytes(p, b) + MOST_MOMENTS * p + max(OLD_GRADIENTS * p + training, 3 * p, p + b + evaluation)
 
 
 def _model_bytes(p: int, b: int) -> int:

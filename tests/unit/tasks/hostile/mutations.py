@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 from tests.unit.tasks.hostile.attack import FIRST, graph_of, honest_manifest, honest_program, judged
+from tests.unit.tasks.hostile.sources import loaded
 from tests.unit.tasks.hostile.weights import LAYOUT
 
-from grapevine_agent.training.sources import DataSource, load_samples
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_proto.program import Argument, Node, Operator, Program, Ref
 from grapevine_tasks.opset import RULES, Kind, Slot
@@ -50,7 +50,7 @@ def _with(program: Program) -> bytes:
 
 def _load(path: Path, content: bytes) -> object:
     path.write_bytes(content)
-    return load_samples(honest_manifest().data, DataSource(name="points", kind="points", path=path))
+    return loaded(path)
 
 
 def _changed(content: bytes, rng: random.Random) -> bytes:

@@ -21,11 +21,16 @@ X = np.zeros((NUM, FEATURES), np.float32)
 Y = np.zeros(NUM, np.int64)
 
 
+def loaded(path: Path) -> object:
+    """The samples of a file, as a trainer process loads them."""
+    return load_samples(honest_manifest().data, DataSource(name="points", kind="points", path=path))
+
+
 def _file(name: str, target: str, write: Callable[[Path], object], reason: str) -> Attack:
     def attempt(folder: Path) -> object:
         path = folder / "samples.npz"
         write(path)
-        return load_samples(honest_manifest().data, DataSource(name="points", kind="points", path=path))
+        return loaded(path)
 
     return Attack(name=name, target=target, attempt=attempt, reason=reason)
 
@@ -102,11 +107,10 @@ def _cut_anywhere(folder: Path) -> object:
     path = folder / "samples.npz"
     np.savez_compressed(path, x=X, y=Y)
     whole = path.read_bytes()
-    contract = honest_manifest().data
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         try:
-            load_samples(contract, DataSource(name="points", kind="points", path=path))
+            loaded(path)
         except TaskError:
             continue
         raise AssertionError(f"a file cut after {end} of {len(whole)} bytes was taken")
