@@ -12,9 +12,10 @@ from pathlib import Path
 
 from grapevine_agent import clock
 from grapevine_agent.config import Config, check_files
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy, Role
+from grapevine_agent.core.fitting import memory_reason
+from grapevine_agent.core.settings import CoreSettings, ReviewPolicy, Role
 from grapevine_agent.data import DataSource, match_source
-from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.firmware import FirmwareProfile, device_limits, load_profile, with_limits
 from grapevine_agent.identity import Identity, load_identity
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.net.events import Will
@@ -28,11 +29,14 @@ from grapevine_agent.trainers import Trainers
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, TaskManifest
-from grapevine_tasks.checks import ProgramLimits, check_manifest
+from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
 
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
+# says is held against the memory itself, and the trainer process cannot grow beyond it.
+BOUND_SLACK = 2
 
 
 @contextmanager
@@ -82,7 +86,9 @@ def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | N
 def _settings(
     config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
 ) -> CoreSettings:
-    program_limits = ProgramLimits(num_parameters=profile.max_parameters, memory_bytes=profile.memory_mb * MIB)
+    program_limits = ProgramLimits(
+        num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
+    )
 
     def match_data(contract: DataContract) -> str:
         match = match_source(contract, sources, now_s=clock.now().wall_ms / 1000)
@@ -90,10 +96,11 @@ def _settings(
 
     def check_task(manifest: TaskManifest) -> str:
         try:
-            check_manifest(manifest, check_merging=check_merge_plan, limits=program_limits)
+            checked = check_manifest(manifest, check_merging=check_merge_plan, limits=program_limits)
         except TaskError as error:
             return str(error)
-        return ""
+        memory = estimate_memory(manifest.program, checked, manifest.training)
+        return memory_reason(manifest, memory, profile.memory_mb)
 
     return CoreSettings(
         peer=identity.peer_id,
@@ -104,16 +111,7 @@ def _settings(
             trusted=frozenset(config.review.trusted),
             publishers=frozenset(config.trust.publishers),
         ),
-        limits=DeviceLimits(
-            profile=profile.name,
-            cores=profile.cores,
-            memory_mb=profile.memory_mb,
-            max_parameters=profile.max_parameters,
-            max_batch=profile.max_batch,
-            cannot_train=_why_no_training(profile),
-            watts_idle=profile.power.idle_w,
-            watts_training=profile.power.training_w,
-        ),
+        limits=device_limits(profile, cannot_train=_why_no_training(profile)),
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({source.kind for source in sources})),

@@ -18,18 +18,14 @@ from grapevine_agent.core.aggregator import Aggregator
 from grapevine_agent.core.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.task_book import TaskEntry
-from grapevine_agent.merge import STRATEGIES
+from grapevine_agent.costs import ENVELOPE_BYTES, update_bytes
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_agent.service import AgentService
 from grapevine_proto.errors import GrapevineError, TaskError
-from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_tasks.built import finish_manifest, load_built
-from grapevine_tasks.layout import ModelLayout
 
 REVIEW_VALID_DAYS = 7.0
-ENVELOPE_BYTES = 6_000  # topic, signature, header and up to 64 contributions
 
 
 class Requests:
@@ -135,7 +131,7 @@ class Requests:
         manifest = replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
         check_merge_plan(manifest.merging)  # what was built may be older than we are
         weights, content = built.weights, encode_manifest(manifest)
-        largest = max(len(weights), len(content), _update_bytes(manifest)) + ENVELOPE_BYTES
+        largest = max(len(weights), len(content), update_bytes(manifest)) + ENVELOPE_BYTES
         if largest > (limit := service.transport.max_packet_bytes):
             raise TaskError(
                 f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
@@ -176,14 +172,6 @@ class Requests:
             raise TaskError(f"no task {prefix!r} is known here ({len(entries)} are): see `grapevine review list`")
         names = ", ".join(f"{entry.id[:12]} ({entry.manifest.name})" for entry in found)
         raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
-
-
-def _update_bytes(manifest: TaskManifest) -> int:
-    """The size of a member's update, without what is around it: base and delta are two models."""
-    layout, plan = ModelLayout.of(manifest.program), manifest.merging
-    needs_base = STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
-    num_models = 2 if needs_base or plan.update_form == "delta" else 1
-    return 4 * (num_models * layout.num_parameters + layout.num_buffers)
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

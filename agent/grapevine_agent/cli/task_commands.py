@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from grapevine_agent.cli import check_commands
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, tell
 from grapevine_agent.merge.plan import check_merge_plan
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     """Attach these commands."""
     task = typer.Typer(help="Build and publish learning tasks.", no_args_is_help=True)
     app.add_typer(task, name="task")
+    check_commands.register(task)
 
     @task.command()
     def build(folder: Folder, as_json: JsonOption = False) -> None:

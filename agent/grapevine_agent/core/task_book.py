@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from grapevine_agent.core.fitting import reasons_not_to_fit
 from grapevine_agent.core.settings import Consent, CoreSettings, ReviewPolicy
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
@@ -17,7 +18,6 @@ from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import Review, TaskPublication
 from grapevine_proto.topics import TaskTopic
-from grapevine_tasks.layout import ModelLayout
 
 Standing: TypeAlias = Literal["approved", "waiting", "rejected", "expired", "retracted", "unwanted"]
 
@@ -116,7 +116,7 @@ class TaskBook:
 
 def reasons_not_to_join(entry: TaskEntry, judgement: Judgement, settings: CoreSettings) -> list[str]:
     """Why this agent does not train the task; empty if it does. Pure: it explains itself to the owner."""
-    manifest, limits = entry.manifest, settings.limits
+    manifest = entry.manifest
     reasons = [] if judgement.standing == "approved" else [judgement.why]
     if entry.ended:
         reasons.append(entry.ended)
@@ -128,17 +128,7 @@ def reasons_not_to_join(entry: TaskEntry, judgement: Judgement, settings: CoreSe
         return reasons
     if (consent := _consent(entry.consent, settings.consent)) != "":
         reasons.append(consent)
-    if limits.cannot_train:
-        reasons.append(limits.cannot_train)
-    num_parameters = ModelLayout.of(manifest.program).num_parameters
-    if num_parameters > limits.max_parameters:
-        reasons.append(f"needs {num_parameters:,} parameters, profile allows {limits.max_parameters:,}")
-    if manifest.training.batch_size > limits.max_batch:
-        reasons.append(f"needs batches of {manifest.training.batch_size}, profile allows {limits.max_batch}")
-    if manifest.requirements.memory_mb > limits.memory_mb:
-        reasons.append(f"needs {manifest.requirements.memory_mb} MB, profile allows {limits.memory_mb}")
-    if manifest.requirements.cores > limits.cores:
-        reasons.append(f"needs {manifest.requirements.cores} cores, this device has {limits.cores}")
+    reasons += reasons_not_to_fit(manifest, settings.limits)
     found = (settings.match_data(manifest.data), settings.check_task(manifest))
     return [*reasons, *(reason for reason in found if reason)]
 

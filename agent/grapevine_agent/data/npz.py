@@ -7,8 +7,12 @@ says is no array.
 
 from __future__ import annotations
 
+import lzma
 import math
+import stat
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,23 +23,39 @@ from grapevine_agent.data.source import DataSource, Description, Header, RawSamp
 from grapevine_proto.manifest import DataContract
 
 ARRAYS = ("x", "y", "x_test", "y_test")
+# What `zipfile` and numpy let out when a file is not what it says: damaged, encrypted, packed in ways unknown.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    tokenize.TokenError,
+    ValueError,
+    EOFError,
+    KeyError,
+    SyntaxError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+)
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:  # noqa: ARG001 — the same for all
     """Shapes and dtypes, from the headers of the arrays."""
     try:
-        stat = source.path.stat()
-        headers = _read_headers(source.path, stat.st_mtime_ns, stat.st_size)
+        found = source.path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is a folder or a device")
+        headers = _read_headers(source.path, found.st_mtime_ns, found.st_size)
     except OSError as error:
         raise source.error(f"cannot read {source.path}: {error.strerror}") from error
-    except (zipfile.BadZipFile, ValueError, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         raise source.error(f"{source.path} is not an npz file: {error}") from error
     if "x" not in headers:
         raise source.error(f"{source.path.name} has no array 'x'; save it with np.savez")
     if ("x_test" in headers) != ("y_test" in headers) and "y" in headers:
         raise source.error(f"x_test and y_test belong together; {source.path.name} has one of them")
     num_bytes = sum(math.prod(header.shape) * header.dtype.itemsize for header in headers.values())
-    return Description(arrays=headers, newest_s=stat.st_mtime, num_bytes=num_bytes)
+    return Description(arrays=headers, newest_s=found.st_mtime, num_bytes=num_bytes)
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:  # noqa: ARG001 — the same for all
@@ -43,7 +63,7 @@ def load(source: DataSource, contract: DataContract | None) -> RawSamples:  # no
     try:
         with np.load(source.path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ARRAYS if name in archive}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError, RuntimeError, NotImplementedError) as error:
+    except (OSError, *_UNREADABLE) as error:
         raise source.error(f"cannot read {source.path}: {error}") from error
     return RawSamples(**arrays)
 
