@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorS
 from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
 from grapevine_tasks.authoring.places import place_in_traceback
 from grapevine_tasks.checks import ProgramLimits
+from grapevine_tasks.checks.arguments import LARGEST_OPERAND
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import check_finite, encode_weights
 
@@ -165,6 +167,8 @@ class _Constants:
         """The value's number of a tensor that never changes."""
         if name not in self._numbers:
             kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
+            if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
+                kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
             if kept.dtype not in _DTYPES:
                 raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
             array = np.ascontiguousarray(kept.cpu().numpy())

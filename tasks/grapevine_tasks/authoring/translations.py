@@ -16,6 +16,7 @@ from torch import fx
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator as Op
+from grapevine_tasks.checks.arguments import LARGEST_OPERAND
 
 aten = torch.ops.aten
 Named = Mapping[str, Any]
@@ -173,7 +174,9 @@ def _number(named: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mask(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"value": float(named["value"]) if isinstance(named["value"], int | float) else named["value"]}
+    if isinstance(named["value"], int | float):
+        named["value"] = min(max(float(named["value"]), -LARGEST_OPERAND), LARGEST_OPERAND)  # −∞ for a softmax
+    return named
 
 
 def _clamp_low(named: dict[str, Any]) -> dict[str, Any]:

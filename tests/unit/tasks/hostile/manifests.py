@@ -231,7 +231,7 @@ NUMBERS = (
         "features of 2^256 numbers",
         "memory",
         lambda wire: wire.data.features.shape.extend([2**32 - 1] * 7),
-        "make them the same",
+        "or fewer",
     ),
     _spoilt(
         "a constant of a strategy that is not a number",
