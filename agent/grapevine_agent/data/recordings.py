@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
-from grapevine_agent.data.source import DataSource, Description, RawSamples
+from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
 from grapevine_agent.store.durable import move_aside
 from grapevine_proto.errors import StoreError
 from grapevine_proto.manifest import DataContract
@@ -96,10 +97,20 @@ class Recordings:
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
-    """How many rows there are, and of when the newest is: two look-ups in an index."""
+    """How many rows there are, and of when the newest is; counted anew when something was written."""
+    stamps = []
+    for path in (source.path, source.path.with_name(source.path.name + "-wal")):
+        stat = path.stat() if path.exists() else None
+        stamps.append((stat.st_mtime_ns, stat.st_size) if stat else (0, 0))
+    return _describe(source, ContractKey(contract), tuple(stamps))
+
+
+@lru_cache(maxsize=64)
+def _describe(source: DataSource, key: ContractKey, stamps: tuple[tuple[int, int], ...]) -> Description:  # noqa: ARG001
+    contract = key.contract
     chosen = _chosen(source, contract)
-    counted = _read(source, "SELECT COUNT(*), MAX(slot), COUNT(DISTINCT topic) FROM rows WHERE source = ?")
-    num_rows, newest_s, num_topics = counted[0]
+    counted = _read(source, "SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ?")
+    num_rows, newest_s = counted[0]
     names = [*dict(source.columns).values(), *source.target]
     labels = _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?") if chosen.target else []
     classes = tuple(sorted(label for (label,) in labels if label is not None))
@@ -122,7 +133,7 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
         classes=described.classes,
         newest_s=described.newest_s,
         num_bytes=described.num_bytes,
-        facts={"topics": num_topics, "rows": num_rows},
+        facts={"rows": num_rows},
     )
 
 
@@ -203,7 +214,7 @@ def _is_number(text: str) -> bool:
 def _read(source: DataSource, query: str) -> list[tuple[Any, ...]]:
     """Rows of a query on this source's recordings; as if empty before the agent has ever recorded."""
     if not source.path.exists():
-        return [(0, None, 0)] if "COUNT" in query else []
+        return [(0, None)] if "COUNT" in query else []
     try:
         uri = f"file:{quote(str(source.path.absolute()))}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:

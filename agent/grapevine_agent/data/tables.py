@@ -57,8 +57,6 @@ def choose(source: DataSource, contract: DataContract | None, columns: Sequence[
         features = tuple(found.values())
     else:
         features = tuple(name for name in columns if name not in (*target, source.time))
-    if contract is not None and target and target == contract.target.columns and contract.features.columns == target:
-        target = ()
     chosen = Chosen(features=features, target=target, time=source.time)
     for name in chosen.all:
         if name not in columns:
