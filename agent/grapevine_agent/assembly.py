@@ -11,7 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from grapevine_agent.config import Config, check_files
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy, Role
+from grapevine_agent.config_review import policy_of
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, Role
 from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.identity import Identity, load_identity
 from grapevine_agent.merge.plan import check_merge_plan
@@ -60,6 +61,7 @@ def assembled(
             root=config.mqtt.root,
             trainers=Trainers(sources, _trainer_limits(profile)) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
+            config=config,
         )
         yield service
 
@@ -84,11 +86,9 @@ def _settings(
         peer=identity.peer_id,
         name=config.agent.name,
         consent=config.agent.consent,
-        review=ReviewPolicy(
-            approvals=config.review.approvals,
-            trusted=frozenset(config.review.trusted),
-            publishers=frozenset(config.trust.publishers),
-        ),
+        consent_rules=config.consent,
+        review=policy_of(config.review, config.trust, identity.peer_id),
+        renew_reviews=config.review.renew,
         limits=DeviceLimits(
             profile=profile.name,
             cores=profile.cores,

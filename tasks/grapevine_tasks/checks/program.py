@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 from grapevine_proto.errors import TaskError
@@ -70,6 +71,24 @@ class CheckReport:
     train: tuple[NodeReport, ...] = field(repr=False)
     eval: tuple[NodeReport, ...] = field(repr=False)
     output_type: TensorType = field(repr=False)
+    train_values: tuple[ValueType, ...] = field(repr=False)  # the types of all values, by number
+    eval_values: tuple[ValueType, ...] = field(repr=False)
+    train_cost: Cost = field(repr=False)
+    eval_cost: Cost = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations of a forward pass: a polynomial of the batch, of numbers of any size."""
+
+    coefficients: tuple[int, ...] = ()
+
+    def at(self, batch: int) -> int:
+        """How many at this batch."""
+        return sum(c * batch**k for k, c in enumerate(self.coefficients))
+
+    def __add__(self, size: Size) -> Cost:
+        return Cost(tuple(a + b for a, b in zip_longest(self.coefficients, size.coefficients, fillvalue=0)))
 
 
 def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
@@ -95,7 +114,8 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     # Parameters, gradients and the optimiser's two moments; every intermediate with its gradient.
     memory = 4 * num_parameters * 5 + 4 * num_buffers * 2 + 2 * train.bytes + train.workspace
     _bound(memory, limits.memory_bytes, "bytes of memory for a training step")
-    _bound(3 * train.flops, limits.train_flops, "floating-point operations in a training step")
+    train_flops = 3 * train.cost.at(limits.largest_batch)
+    _bound(train_flops, limits.train_flops, "floating-point operations in a training step")
     return CheckReport(
         largest_batch=limits.largest_batch,
         num_parameters=num_parameters,
@@ -103,13 +123,17 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         num_nodes=num_nodes,
         operators=Counter(node.operator.name for node in program.train.nodes),
         output=str(train.output),
-        flops_per_sample=evaluation.flops_of_one,
-        train_flops=3 * train.flops,
+        flops_per_sample=evaluation.cost.at(1),
+        train_flops=train_flops,
         largest_intermediate_bytes=max(train.largest, evaluation.largest),
         memory_bytes=memory,
         train=tuple(train.rows),
         eval=tuple(evaluation.rows),
         output_type=train.output,
+        train_values=tuple(train.values),
+        eval_values=tuple(evaluation.values),
+        train_cost=train.cost,
+        eval_cost=evaluation.cost,
     )
 
 
@@ -160,7 +184,8 @@ class _Walk:
         self.limits = limits
         self.values = list(given)
         self.rows: list[NodeReport] = []
-        self.bytes = self.workspace = self.largest = self.flops = self.flops_of_one = 0
+        self.bytes = self.workspace = self.largest = 0
+        self.cost = Cost()
         for value in given:
             if isinstance(value, TensorType):
                 self._weigh(value)
@@ -178,9 +203,7 @@ class _Walk:
             self._weigh(*results, workspace=workspace)
         except TaskError as error:
             raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {error}") from error
-        at_largest = flops.at(self.limits.largest_batch)
-        self.flops += at_largest
-        self.flops_of_one += flops.at(1)
+        self.cost += flops
         self.values.extend(results)
         self.rows.append(
             NodeReport(
@@ -188,7 +211,7 @@ class _Walk:
                 operator=node.operator.name,
                 arguments=", ".join(map(_shown, node.arguments)),
                 types=results,
-                flops=at_largest,
+                flops=flops.at(self.limits.largest_batch),
             )
         )
 
