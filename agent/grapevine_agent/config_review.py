@@ -71,7 +71,7 @@ def joined_trust(review: Table, trust: Table, state_dir: Path) -> tuple[ReviewCo
 
 def read_review(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> ReviewConfig:
     """`[review]`, with the reviewers among `peers`. Raises `ConfigError`."""
-    reviewers = [each for each in peers if each.standing == "reviewer"]
+    reviewers = [each for each in peers if each.relation == "reviewer"]
     written = table.texts("trusted", pattern=PEER_ID, hint=PEER_HINT)
     roles = _read_roles(table)
     for each in reviewers:
@@ -95,9 +95,9 @@ def read_review(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> ReviewConf
 def read_trust(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> TrustConfig:
     """`[trust]`, with what `peers` are trusted as. Raises `ConfigError`."""
 
-    def joined(key: str, standing: str) -> tuple[str, ...]:
+    def joined(key: str, relation: str) -> tuple[str, ...]:
         written = table.texts(key, pattern=PEER_ID, hint=PEER_HINT)
-        return tuple(dict.fromkeys((*written, *(each.peer for each in peers if each.standing == standing))))
+        return tuple(dict.fromkeys((*written, *(each.peer for each in peers if each.relation == relation))))
 
     config = TrustConfig(
         publishers=joined("publishers", "publisher"),

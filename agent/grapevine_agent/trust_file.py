@@ -23,8 +23,8 @@ PEER_HINT: Final = '"aaaaaaaaaaaaaaaaaaaa" (20 characters of a-z and 2-7, as `gr
 ROLE: Final = r"[a-z][a-z0-9_-]{0,31}"
 ROLE_HINT: Final = '"security" (a-z, 0-9, - and _)'
 
-Standing: TypeAlias = Literal["reviewer", "publisher", "server", "denied"]
-STANDINGS: Final[tuple[Standing, ...]] = get_args(Standing)
+Relation: TypeAlias = Literal["reviewer", "publisher", "server", "denied"]
+RELATIONS: Final[tuple[Relation, ...]] = get_args(Relation)
 
 _HEAD = """\
 # Written by `grapevine trust`; the lists in the configuration are joined with it.
@@ -36,7 +36,7 @@ class TrustedPeer:
     """One peer and what it is trusted as; `denied`: its tasks never run here. `name` is the owner's for it."""
 
     peer: str
-    standing: Standing = "reviewer"
+    relation: Relation = "reviewer"
     roles: tuple[str, ...] = ()
     name: str = ""
 
@@ -59,10 +59,10 @@ def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
     """Replace the file, in one go. Raises `StoreError`."""
     make_state_dir(state_dir)
     blocks = [
-        f"\n[[peer]]\nid = {_quoted(each.peer)}\nas = {_quoted(each.standing)}\n"
+        f"\n[[peer]]\nid = {_quoted(each.peer)}\nas = {_quoted(each.relation)}\n"
         + (f"roles = [{', '.join(map(_quoted, each.roles))}]\n" if each.roles else "")
         + (f"name = {_quoted(each.name)}\n" if each.name else "")
-        for each in sorted(peers, key=lambda each: (each.standing, each.peer))
+        for each in sorted(peers, key=lambda each: (each.relation, each.peer))
     ]
     content = "".join((_HEAD, *blocks)).encode()
     replace_durably(state_dir / TRUST_FILE, lambda temporary: _write(temporary, content))
@@ -70,28 +70,28 @@ def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
 
 def trusting(peers: tuple[TrustedPeer, ...], new: TrustedPeer) -> tuple[TrustedPeer, ...]:
     """The peers with `new` among them, in place of what it was there as the same; roles add up."""
-    old = next((each for each in peers if (each.peer, each.standing) == (new.peer, new.standing)), None)
+    old = next((each for each in peers if (each.peer, each.relation) == (new.peer, new.relation)), None)
     if old is not None:
         roles = tuple(dict.fromkeys((*old.roles, *new.roles)))
-        new = TrustedPeer(peer=new.peer, standing=new.standing, roles=roles, name=new.name or old.name)
+        new = TrustedPeer(peer=new.peer, relation=new.relation, roles=roles, name=new.name or old.name)
     return (*(each for each in peers if each is not old), new)
 
 
-def checked_peer(peer: str, standing: str, roles: Iterable[str], name: str) -> TrustedPeer:
+def checked_peer(peer: str, relation: str, roles: Iterable[str], name: str) -> TrustedPeer:
     """An entry from the command line. Raises `ConfigError` that says what to write."""
-    entries = {"id": peer, "as": standing, "roles": list(roles), "name": name}
+    entries = {"id": peer, "as": relation, "roles": list(roles), "name": name}
     table = Table(entries, source="grapevine trust add")
     return _read_peer(table)
 
 
 def _read_peer(table: Table) -> TrustedPeer:
-    standing = cast(Standing, table.text("as", "reviewer", choices=STANDINGS))
+    relation = cast(Relation, table.text("as", "reviewer", choices=RELATIONS))
     roles = table.texts("roles", pattern=ROLE, hint=ROLE_HINT)
-    if roles and standing != "reviewer":
-        raise table.error("roles", f"only reviewers have roles, and this peer is trusted as {standing}")
+    if roles and relation != "reviewer":
+        raise table.error("roles", f"only reviewers have roles, and this peer is trusted as {relation}")
     return TrustedPeer(
         peer=table.text("id", pattern=PEER_ID, hint=PEER_HINT),
-        standing=standing,
+        relation=relation,
         roles=roles,
         name=table.text("name", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"Ada"', max_length=64),
     )

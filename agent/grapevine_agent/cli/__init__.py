@@ -18,6 +18,7 @@ from grapevine_agent.cli import (
     owner_commands,
     review_commands,
     task_commands,
+    trust_commands,
 )
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
@@ -36,7 +37,15 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         epilog="Start with [bold]grapevine demo[/], or with [bold]grapevine init[/] on a device.",
     )
-    for commands in (agent_commands, owner_commands, task_commands, review_commands, merge_commands, broker_commands):
+    for commands in (
+        agent_commands,
+        owner_commands,
+        task_commands,
+        review_commands,
+        trust_commands,
+        merge_commands,
+        broker_commands,
+    ):
         commands.register(app)
     for extension in sorted(entry_points(group="grapevine.commands"), key=lambda point: point.name):
         try:
