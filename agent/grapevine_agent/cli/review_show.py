@@ -62,8 +62,8 @@ def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
     report, costs, error = _checked(manifest)
     console.print(f"[bold]{shown(manifest.name)}[/]  {found['task']}")
     console.print(f"{shown(found['standing'])}: {shown(found['why'])}")
-    if manifest.description:
-        console.print(shown(manifest.description, 4000))
+    for line in manifest.description.splitlines():
+        console.print(shown(line, 4000))
     console.print(_fields(_facts(manifest)))
     console.print("\n[bold]data[/]: what an owner's samples must be", _fields(_contract(manifest)), sep="\n")
     console.print("\n[bold]training and merging[/]", _fields(_plans(manifest)), sep="\n")
