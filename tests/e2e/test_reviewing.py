@@ -43,7 +43,7 @@ def test_a_revoked_approval_stops_training_in_all_agents_until_somebody_else_is_
 
 def test_a_task_is_laid_open_exported_and_verified_without_a_broker(broker: SharedBroker, tmp_path: Path) -> None:
     with household(tmp_path, broker.url, broker.root) as home:
-        hostile = home.built_task("hostile", ('description = """', 'description = """\\u202e[red]x[/nope] '))
+        hostile = home.built_task("hostile", ('description = """', 'description = """[red]x[/nope] '))
         town = village(home, num_learners=1, folder=hostile)
         wait_for(lambda: all(reviewer.task(town.task) for reviewer in town.reviewers))
         for reviewer in town.reviewers:

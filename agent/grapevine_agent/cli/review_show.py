@@ -99,7 +99,7 @@ def _facts(manifest: TaskManifest) -> dict[str, str]:
 
 def _contract(manifest: TaskManifest) -> dict[str, str]:
     data = manifest.data
-    steps = [f"{step.name}({_constants(step.arguments)})" for step in data.pipeline]
+    steps = [f"{_called(step.name, step.arguments)}" for step in data.pipeline]
     return {
         "kind": data.kind,
         "features": _feature(data.features),
@@ -123,17 +123,21 @@ def _plans(manifest: TaskManifest) -> dict[str, str]:
     fields = asdict(optimiser) | {"constants": None, "name": None}
     numbers = {key: value for key, value in fields.items() if value} | dict(optimiser.constants)
     return {
-        "loss": f"{training.loss}({_constants(training.loss_constants)}), measured as {training.metric}",
-        "optimiser": f"{optimiser.name}({_constants(numbers)})",
-        "schedule": f"{schedule.name}({_constants(schedule.constants)})",
+        "loss": f"{_called(training.loss, training.loss_constants)}, measured as {training.metric}",
+        "optimiser": f"{_called(optimiser.name, numbers)}",
+        "schedule": f"{_called(schedule.name, schedule.constants)}",
         "gradient": f"shortened to {training.max_gradient_norm:g}" if training.max_gradient_norm else "as it is",
         "a round": f"{training.steps_per_round} steps of {training.batch_size} samples, every "
         f"{training.round_interval_s:g} s at most" + (f", {training.num_rounds} rounds" if training.num_rounds else ""),
-        "merging": f"{merging.strategy}({_constants(merging.constants)})",
-        "at a server": f"{merging.server_strategy}({_constants(merging.server_constants)})",
+        "merging": f"{_called(merging.strategy, merging.constants)}",
+        "at a server": f"{_called(merging.server_strategy, merging.server_constants)}",
         "sending": f"{merging.update_form}, {merging.send_rate} × {merging.sends_per_round:g} a round",
         "bounds": f"clip {merging.clip:g}, server trust {merging.server_trust_cap:g}, average {merging.ema:g}",
     }
+
+
+def _called(name: str, constants: Mapping[str, Any]) -> str:
+    return f"{name}({_constants(constants)})" if constants else name
 
 
 def _constants(constants: Mapping[str, Any]) -> str:
