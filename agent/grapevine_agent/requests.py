@@ -41,7 +41,8 @@ class Requests:
             "status": self.status,
             "publish": self.publish,
             "consent": self.consent,
-        } | ReviewRequests(service, self._find).methods()
+            **ReviewRequests(service, self._find).methods(),
+        }
 
     async def answer(self, request: dict[str, Any]) -> Any:
         """The result of one request. Raises `GrapevineError` with what is wrong with it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from grapevine_agent import clock
@@ -139,10 +140,14 @@ class ReviewRequests:
         service.config = config
         service.perform(
             service.core.set_trust(
-                review=policy_of(config.review, config.trust, service.identity.peer_id),
-                consent_rules=config.consent,
-                trusted_servers=frozenset(config.trust.servers),
-                now=clock.now(),
+                replace(
+                    service.core.settings,
+                    review=policy_of(config.review, config.trust, service.identity.peer_id),
+                    consent=config.agent.consent,
+                    consent_rules=config.consent,
+                    trusted_servers=frozenset(config.trust.servers),
+                ),
+                clock.now(),
             )
         )
         return answer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from grapevine_agent.core.judging import Judgement
 from grapevine_agent.core.members import Members
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.renewals import WITHDRAWAL_MS, due_renewals
-from grapevine_agent.core.settings import ConsentRule, CoreSettings, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.task_book import TaskBook, TaskEntry
 from grapevine_agent.core.task_life import TaskLife
 from grapevine_proto import messages as m
@@ -364,20 +364,11 @@ class AgentCore:
         topic = TaskTopic(self.settings.peer, review.task, "review")
         return fx.Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)
 
-    def set_trust(
-        self,
-        *,
-        review: ReviewPolicy,
-        consent_rules: tuple[ConsentRule, ...],
-        trusted_servers: frozenset[str],
-        now: Moment,
-    ) -> list[Effect]:
-        """The owner changed whose word counts: every task is judged again, at once."""
-        self.settings = replace(
-            self.settings, review=review, consent_rules=consent_rules, trusted_servers=trusted_servers
-        )
-        self.records.trusted = review.reviewers
-        return [*self.tasks.set_settings(self.settings), *self._judge_all(now)]
+    def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
+        """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
+        self.settings = settings
+        self.records.trusted = settings.review.reviewers
+        return [*self.tasks.set_settings(settings), *self._judge_all(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
         """The owner joins or leaves a task."""
