@@ -48,7 +48,7 @@ _OF_X = Footprint(keeps="x")
 _OF_RESULT = Footprint(keeps="result")
 _PRODUCT = Footprint(keeps="factors")
 # oneDNN computes in a layout of its own: it reorders what comes in and what goes out.
-_CONVOLUTION = Footprint(keeps="factors", workspace=1.0, backward_workspace=1.0)
+_CONVOLUTION = Footprint(keeps="factors", workspace=0.5, backward_workspace=1.0)
 
 FOOTPRINTS: Mapping[Op, Footprint] = {
     **dict.fromkeys((Op.RESHAPE, Op.PERMUTE, Op.TRANSPOSE, Op.UNSQUEEZE, Op.SQUEEZE), _VIEW),

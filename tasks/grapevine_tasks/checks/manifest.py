@@ -18,7 +18,6 @@ METRICS = ("accuracy", "mse")
 OPTIMISERS = ("sgd", "adam")
 UPDATE_FORMS = ("full", "delta")
 SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
-EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 
 _KIND = re.compile(r"[a-z0-9-]{1,64}")
 
@@ -32,8 +31,7 @@ def check_manifest(
         manifest: As decoded, or as an engineer is about to publish it.
         check_merging: Raises TaskError for strategies and constants that the agent's merge tables do not
             have: the tasks know nothing of them.
-        limits: What the device is ready to run; its `largest_batch` is replaced by the larger of
-            the task's batch and the evaluation's.
+        limits: What the device is ready to run; its `largest_batch` is replaced by the task's.
 
     Raises:
         TaskError: With the field, its value and what to write instead.
@@ -48,8 +46,8 @@ def check_manifest(
         raise TaskError("the task expires before it was created: set expires_at_ms later, or to 0 for never")
     _range("requirements.memory_mb", manifest.requirements.memory_mb, 0, 2**20)
     _range("requirements.cores", manifest.requirements.cores, 0, 1024)
-    largest_batch = max(manifest.training.batch_size, EVALUATION_BATCH)
-    report = check_program(manifest.program, replace(limits or ProgramLimits(), largest_batch=largest_batch))
+    limits = replace(limits or ProgramLimits(), largest_batch=manifest.training.batch_size)
+    report = check_program(manifest.program, limits)
     _check_fit(manifest, report.output_type)
     payload = 4 * (report.num_parameters + report.num_buffers)
     header = 4096 + 400 * (len(manifest.program.parameters) + len(manifest.program.buffers))

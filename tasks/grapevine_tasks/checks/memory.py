@@ -1,8 +1,8 @@
-"""How much memory training and evaluating a checked program takes, estimated without running it.
+"""How much memory training and evaluating a checked program takes, found out without running it.
 
-The limit that `check_program` holds a program against is an upper bound: everything at once, twice.
-This is what people and matching need instead, a figure close to what a trainer's resident memory
-grows by. It follows the trainer step by step (`grapevine_agent.training.local_steps`):
+Two figures come from one walk. The *estimate* is for people and for matching: close to what a trainer's
+resident memory grows by. The *bound* is what `check_program` holds against a device's limit: no program
+takes more, whatever it says. Both follow the trainer (`grapevine_agent.training.local_steps`):
 
 * **Copies of the model.** The flat parameter vector, the request's copy, two slots of memory shared
   with the service, the optimiser's moments; then gradients tensor by tensor, the gradients of the
@@ -14,22 +14,29 @@ grows by. It follows the trainer step by step (`grapevine_agent.training.local_s
 
 The largest sum along the way is the peak. Memory that PyTorch itself takes, and the samples, come on
 top: they are there before the first step.
+
+The bound takes the same walk and trusts no detail of a kernel: every view may be a copy as well, every
+operator may keep all that it reads and makes, every gradient is new memory, every optimiser is Adam.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from grapevine_proto.manifest import TrainingPlan
-from grapevine_proto.program import Graph, Node, Program, Ref
+from grapevine_proto.program import Graph, Node, Operator, Program, Ref
 from grapevine_tasks.checks.footprints import FOOTPRINTS, UNKNOWN, Footprint
-from grapevine_tasks.checks.manifest import EVALUATION_BATCH
-from grapevine_tasks.checks.program import CheckReport
 from grapevine_tasks.sizes import TensorType, ValueType
 
-MOMENTS = {"sgd": 0, "adam": 2, "adamw": 2}  # vectors that an optimiser remembers; one not listed: 2
+if TYPE_CHECKING:
+    from grapevine_tasks.checks.program import CheckReport
+
+EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 SHARED_SLOTS = 2  # of the memory that a trainer shares with its service
+MOST_MOMENTS = 2  # that any optimiser remembers: vectors of the parameters' size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +59,15 @@ class MemoryEstimate:
 def estimate_memory(program: Program, report: CheckReport, plan: TrainingPlan) -> MemoryEstimate:
     """The memory that a trainer takes for this program and plan. `report` is the program's own."""
     p, b = 4 * report.num_parameters, 4 * report.num_buffers
-    moments = _num_moments(plan) * p
-    model = 2 * p + b + SHARED_SLOTS * (p + b)
-    old = p if plan.steps_per_round > 1 else 0
-    backward_peak = _Pass(program, program.train, report.train_values, plan.batch_size, learns=True).peak
-    update_peak = 2 * p + (p if _num_moments(plan) > 1 else 0)  # gradients, joined; Adam's deviation
+    num_moments = _num_moments(plan)
+    training = _Pass(program, program.train, report.train_values, plan.batch_size, learns=True).peak
     evaluation = _Pass(program, program.eval, report.eval_values, EVALUATION_BATCH, learns=False).peak
-    in_backward = backward_peak + old >= update_peak
-    activations = backward_peak - p if in_backward else 0
-    gradients = old + p if in_backward else update_peak
+    old = p if plan.steps_per_round > 1 else 0
+    update = 2 * p + (p if num_moments > 1 else 0)  # gradients, joined; Adam's deviation
+    in_backward = training + old >= update
+    model, moments = _model_bytes(p, b), num_moments * p
+    activations = training - p if in_backward else 0
+    gradients = old + p if in_backward else update
     return MemoryEstimate(
         model_bytes=model,
         optimiser_bytes=moments,
@@ -71,10 +78,34 @@ def estimate_memory(program: Program, report: CheckReport, plan: TrainingPlan) -
     )
 
 
+def bound_memory(
+    program: Program,
+    train_values: Sequence[ValueType],
+    eval_values: Sequence[ValueType],
+    *,
+    batch: int,
+    evaluation_batch: int,
+) -> int:
+    """Bytes that a trainer never takes more than, beside its kernels' workspaces. See the module's docstring."""
+    p = 4 * sum(math.prod(spec.shape) for spec in program.parameters)
+    b = 4 * sum(math.prod(spec.shape) for spec in program.buffers)
+    training = _Pass(program, program.train, train_values, batch, learns=True, trusting=False).peak
+    evaluation = _Pass(program, program.eval, eval_values, evaluation_batch, learns=False, trusting=False).peak
+    return _model_bytes(p, b) + MOST_MOMENTS * p + max(p + training, 3 * p, p + b + evaluation)
+
+
+def _model_bytes(p: int, b: int) -> int:
+    """The flat vector, a request's copy of the model, and the slots."""
+    return 2 * p + b + SHARED_SLOTS * (p + b)
+
+
 def _num_moments(plan: TrainingPlan) -> int:
     if plan.optimiser.name == "sgd":
         return 1 if plan.optimiser.momentum else 0
-    return MOMENTS.get(plan.optimiser.name, 2)
+    return MOST_MOMENTS
+
+
+_IN_ORDER = (Operator.RESHAPE, Operator.UNSQUEEZE, Operator.SQUEEZE)  # views that leave the elements in their order
 
 
 class _Ledger:
@@ -112,14 +143,25 @@ class _Ledger:
 
 
 class _Pass:
-    """A forward pass, and the backward pass after it if the model learns: its `peak` in bytes."""
+    """A forward pass, and the backward pass after it if the model learns: its `peak` in bytes.
+
+    Unless it is `trusting`, kernels may take as much as they can; see the module's docstring.
+    """
 
     def __init__(
-        self, program: Program, graph: Graph, values: Sequence[ValueType], batch: int, *, learns: bool
+        self,
+        program: Program,
+        graph: Graph,
+        values: Sequence[ValueType],
+        batch: int,
+        *,
+        learns: bool,
+        trusting: bool = True,
     ) -> None:
         self._program, self._graph, self._values, self._batch = program, graph, values, batch
+        self._trusting = trusting
         self._ledger = _Ledger()
-        self._where: dict[int, int] = {}  # value: its piece
+        self._where: dict[int, tuple[int, ...]] = {}  # value: its pieces
         self._scattered: set[int] = set()  # values whose elements are not in order
         self._learns = set(range(program.first_parameter, program.first_buffer)) if learns else set()
         self._kept: list[list[int]] = []  # for each node, the pieces that its backward pass needs
@@ -127,6 +169,14 @@ class _Pass:
         if learns:
             self._backward()
         self.peak = self._ledger.peak
+
+    def _footprint(self, node: Node) -> Footprint:
+        known = FOOTPRINTS.get(node.operator, UNKNOWN)
+        return known if self._trusting else replace(known, keeps=UNKNOWN.keeps, gradient=UNKNOWN.gradient)
+
+    def _release(self, pieces: Iterable[int]) -> None:
+        for piece in pieces:
+            self._ledger.release(piece)
 
     def _bytes(self, value: int) -> int:
         kind = self._values[value]
@@ -140,7 +190,7 @@ class _Pass:
         program, ledger = self._program, self._ledger
         first = program.first_result
         for value in range(first):  # the model's own tensors are counted elsewhere
-            self._where[value] = ledger.take(self._bytes(value) if value < program.first_parameter else 0)
+            self._where[value] = (ledger.take(self._bytes(value) if value < program.first_parameter else 0),)
         last_read = {value: n for n, node in enumerate(self._graph.nodes) for value in _references(node)}
         wanted = {self._graph.output, *(update.value for update in self._graph.updates)}
         dying: dict[int, list[int]] = {}
@@ -153,31 +203,32 @@ class _Pass:
             self._run(node, results)
             number += node.num_results
             for value in dying.get(n, ()):
-                ledger.release(self._where[value])
+                self._release(self._where[value])
         output = self._bytes(self._graph.output)
         for value in range(number):
             if value not in wanted and (value < first or value not in last_read):
-                ledger.release(self._where[value])
+                self._release(self._where[value])
         ledger.take(output)  # what the loss keeps: logarithms of probabilities, or a difference
 
     def _run(self, node: Node, results: range) -> None:
         tensors, ledger = self._tensors(node), self._ledger
-        footprint = FOOTPRINTS.get(node.operator, UNKNOWN)
-        is_view = footprint.is_view and not (node.operator.name == "RESHAPE" and tensors[0] in self._scattered)
-        copies = self._copies(node, tensors)
-        if is_view:
-            self._where[results[0]] = ledger.hold(self._where[tensors[0]])
-            if node.operator.name not in ("RESHAPE", "UNSQUEEZE", "SQUEEZE") or tensors[0] in self._scattered:
+        footprint = self._footprint(node)
+        if footprint.is_view and not (node.operator is Operator.RESHAPE and tensors[0] in self._scattered):
+            own = () if self._trusting else (ledger.take(self._bytes(results[0])),)
+            self._where[results[0]] = (*map(ledger.hold, self._where[tensors[0]]), *own)
+            if node.operator not in _IN_ORDER or tensors[0] in self._scattered:
                 self._scattered.add(results[0])
         else:
             for result in results:
-                self._where[result] = ledger.take(self._bytes(result))
+                self._where[result] = (ledger.take(self._bytes(result)),)
         ledger.brush(int(footprint.workspace * self._in_and_out(tensors, results)))
+        copies = self._copies(node, tensors)
         kept: list[int] = []
         learning = [value for value in tensors if value in self._learns]
         if learning:
             self._learns.add(results[0])
-            kept = [ledger.hold(self._where[value]) for value in _keeps(footprint, tensors, learning, results[0])]
+            keeps = _keeps(footprint, tensors, learning, results[0])
+            kept = [ledger.hold(piece) for value in keeps for piece in self._where[value]]
             kept += [ledger.take(num_bytes) for num_bytes in copies]
             if footprint.mask_bytes:
                 kept.append(ledger.take(footprint.mask_bytes * self._bytes(results[0]) // 4))
@@ -187,10 +238,13 @@ class _Pass:
 
     def _copies(self, node: Node, tensors: list[int]) -> list[int]:
         """What a product of many matrices copies before it multiplies: factors that are not in order."""
-        if node.operator.name != "MATMUL":
+        if node.operator is not Operator.MATMUL:
             return []
-        many = [v for v in tensors if v in self._scattered and len(_shape(self._values[v])) > 2]
-        return [self._bytes(value) for value in many]
+        return [
+            self._bytes(value)
+            for value in tensors
+            if not self._trusting or (value in self._scattered and len(_shape(self._values[value])) > 2)
+        ]
 
     def _in_and_out(self, tensors: Sequence[int], results: range) -> int:
         return self._bytes(tensors[0]) + self._bytes(results[0]) if tensors else 0
@@ -205,12 +259,11 @@ class _Pass:
             if own is not None and number in self._learns:
                 self._back_through(node, number, own, gradients)
                 ledger.release(own)
-            for piece in kept:
-                ledger.release(piece)
+            self._release(kept)
 
     def _back_through(self, node: Node, result: int, own: int, gradients: dict[int, int]) -> None:
         ledger = self._ledger
-        footprint = FOOTPRINTS.get(node.operator, UNKNOWN)
+        footprint = self._footprint(node)
         tensors = self._tensors(node)
         ledger.brush(int(footprint.backward_workspace * self._in_and_out(tensors, range(result, result + 1))))
         for value in tensors:
