@@ -12,8 +12,9 @@ from pathlib import Path
 
 from grapevine_agent import clock
 from grapevine_agent.config import Config, check_files
+from grapevine_agent.config_review import policy_of
 from grapevine_agent.core.fitting import memory_reason
-from grapevine_agent.core.settings import CoreSettings, ReviewPolicy, Role
+from grapevine_agent.core.settings import CoreSettings, Role
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.firmware import FirmwareProfile, device_limits, load_profile, with_limits
 from grapevine_agent.identity import Identity, load_identity
@@ -67,6 +68,7 @@ def assembled(
             trainers=Trainers(sources, _trainer_limits(profile)) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
             recording=_recording(config, sources) if role == "member" and not guest else None,
+            config=config,
         )
         yield service
 
@@ -106,11 +108,9 @@ def _settings(
         peer=identity.peer_id,
         name=config.agent.name,
         consent=config.agent.consent,
-        review=ReviewPolicy(
-            approvals=config.review.approvals,
-            trusted=frozenset(config.review.trusted),
-            publishers=frozenset(config.trust.publishers),
-        ),
+        consent_rules=config.consent,
+        review=policy_of(config.review, config.trust, identity.peer_id),
+        renew_reviews=config.review.renew,
         limits=device_limits(profile, cannot_train=_why_no_training(profile)),
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),

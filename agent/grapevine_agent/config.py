@@ -5,9 +5,9 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]` has no
-override. Secrets come from files or from `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are
-never shown.
+`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`,
+`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+`GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
 from __future__ import annotations
@@ -23,6 +23,13 @@ from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from grapevine_agent.config_data import read_sources
+from grapevine_agent.config_review import (
+    ReviewConfig,
+    TrustConfig,
+    joined_trust,
+    read_consent_rules,
+)
+from grapevine_agent.core.settings import Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_proto.errors import ConfigError
@@ -30,7 +37,6 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)
 
-Consent: TypeAlias = Literal["auto", "ask", "never"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
@@ -40,8 +46,6 @@ PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of
 
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
 _SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
-_PEER_ID = r"[a-z2-7]{20}"
-_PEER_HINT = '"aaaaaaaaaaaaaaaaaaaa" (20 characters of a-z and 2-7, as `grapevine status` shows)'
 # Variables that mean something but are no settings of a table.
 _OTHER_VARIABLES = {"GRAPEVINE_CONFIG", PASSWORD_VARIABLE}
 
@@ -98,21 +102,6 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewConfig:
-    """`[review]`: when a task counts as approved here."""
-
-    approvals: int = 2
-    trusted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustConfig:
-    """`[trust]`: whose tasks may run (empty: anybody's) and which servers the owner trusts."""
-
-    publishers: tuple[str, ...] = ()
-    servers: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """`[limits]`: what the owner sets instead of the firmware profile; None keeps the profile's value."""
@@ -132,8 +121,9 @@ class Config:
     agent: AgentConfig
     mqtt: MqttConfig = MqttConfig()
     data: tuple[DataSource, ...] = ()
-    review: ReviewConfig = ReviewConfig()
-    trust: TrustConfig = TrustConfig()
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
     path: Path | None = None
 
@@ -152,19 +142,21 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
         for name in ("agent", "mqtt", "review", "trust", "limits")
     }
-    data = root.tables("data")
+    data, rules = root.tables("data"), root.tables("consent")
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
+    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
     config = Config(
         agent=agent,
         mqtt=mqtt,
         data=read_sources(data, lambda text: _path(text, base, environ), agent.state_dir / RECORDINGS_FILE, mqtt.root),
-        review=_read_review(tables["review"]),
-        trust=_read_trust(tables["trust"]),
+        review=review,
+        trust=trust,
+        consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
         path=found,
     )
-    for table in (*tables.values(), *data):
+    for table in (*tables.values(), *data, *rules):
         table.finish()
     _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
@@ -275,25 +267,6 @@ def _read_brokers(table: Table) -> tuple[str, ...]:
             schemes = ", ".join(f"{scheme}://" for scheme in BROKER_PORTS)
             raise table.error("brokers", f"{broker!r} is no broker URL; write mqtt://host:1883 (known: {schemes})")
     return brokers
-
-
-def _read_review(table: Table) -> ReviewConfig:
-    approvals = table.integer("approvals", ReviewConfig.approvals, low=0, high=100)
-    trusted = table.texts("trusted", pattern=_PEER_ID, hint=_PEER_HINT)
-    if 0 < len(trusted) < approvals:
-        raise table.error(
-            "trusted",
-            f"{len(trusted)} trusted reviewers can never give {approvals} approvals; "
-            f"trust more of them, or write approvals = {len(trusted)}",
-        )
-    return ReviewConfig(approvals=approvals, trusted=trusted)
-
-
-def _read_trust(table: Table) -> TrustConfig:
-    return TrustConfig(
-        publishers=table.texts("publishers", pattern=_PEER_ID, hint=_PEER_HINT),
-        servers=table.texts("servers", pattern=_PEER_ID, hint=_PEER_HINT),
-    )
 
 
 def _read_limits(table: Table) -> Limits:

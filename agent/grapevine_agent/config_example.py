@@ -64,15 +64,42 @@ EXAMPLE_CONFIG = """\
 
 [review]
 # A task runs here once so many of the reviewers that you trust approved it, and none of them rejected it.
+# `grapevine trust add` adds reviewers, publishers and servers without touching this file.
 #approvals = 2
-# Peer ids (see `grapevine status` on the reviewer's machine).
+# Peer ids (see `grapevine id` on the reviewer's machine).
 #trusted = ["aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb"]
+# Whose single rejection stops a task: any "trusted" reviewer's, only that of "roles", or "none".
+#veto = "trusted"
+# An approval counts for so long after it was signed, whatever it says.
+#max_valid_days = 7.0
+# On a reviewer's machine: sign own verdicts again before they run out, while the agent runs.
+#renew = false
+
+# Reviewers by what they are good at, and how many of each kind must have approved.
+#[review.roles]
+#security = ["aaaaaaaaaaaaaaaaaaaa"]
+#[review.need]
+#security = 1
 
 [trust]
 # Whose tasks may run here. Empty: anybody's, once reviewed.
 #publishers = []
+# Whose tasks never run here.
+#deny_publishers = []
 # Servers that you trust beside those that a task names.
 #servers = []
+
+# Other numbers of approvals for some publishers; "own" is this device, 0 asks for no reviews at all.
+#[trust.approvals]
+#own = 1
+
+# Consent for some tasks; the first rule that fits answers instead of consent in [agent]. A name is its publisher's to
+# choose: rules with "auto" name a publisher as well.
+#[[consent]]
+#publisher = "aaaaaaaaaaaaaaaaaaaa"
+#kind = "digits-8x8"
+#name = "Handwritten*"
+#answer = "auto"
 
 [limits]
 # Set these to give less, or more, than the firmware profile does.

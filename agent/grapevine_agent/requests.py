@@ -20,12 +20,11 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.task_book import TaskEntry
 from grapevine_agent.costs import ENVELOPE_BYTES, update_bytes
 from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.review_requests import ReviewRequests
 from grapevine_agent.service import AgentService
 from grapevine_proto.errors import GrapevineError, TaskError
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_tasks.built import finish_manifest, load_built
-
-REVIEW_VALID_DAYS = 7.0
 
 
 class Requests:
@@ -36,10 +35,9 @@ class Requests:
         self._methods: dict[str, Callable[..., Any]] = {
             "status": self.status,
             "publish": self.publish,
-            "review": self.review,
             "consent": self.consent,
-            "reviews": self.reviews,
             "manifest": self.manifest,
+            **ReviewRequests(service, self._find).methods(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -88,6 +86,8 @@ class Requests:
             "joined": taking_part is not None,
             "why": "" if taking_part else "; ".join(core.why_not(entry, now)) or "waits for its initial weights",
             "judgement": judgement.why,
+            "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
+            "decided_by": core.book.decide(entry, core.settings).by,
             "strategy": manifest.merging.strategy,
         }
         match taking_part:
@@ -96,25 +96,6 @@ class Requests:
             case Aggregator() as aggregator:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
         return line
-
-    def reviews(self) -> list[dict[str, Any]]:
-        """Every task that is known, with what reviewers say of it."""
-        core, now = self._service.core, clock.now()
-        return [
-            {
-                "task": entry.id,
-                "name": entry.manifest.name,
-                "description": entry.manifest.description,
-                "publisher": entry.manifest.publisher,
-                "standing": core.judgement(entry, now).standing,
-                "why": core.judgement(entry, now).why,
-                "reviews": [
-                    {"reviewer": reviewer, "approved": review.approved, "reason": review.reason}
-                    for reviewer, review in core.book.reviews.get(entry.id, {}).items()
-                ],
-            }
-            for entry in core.book.entries.values()
-        ]
 
     def manifest(self, task: str) -> dict[str, Any]:
         """A task's manifest, as the hexadecimal digits of its bytes."""
@@ -140,22 +121,6 @@ class Requests:
         task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
         service.perform(effects)
         return {"task": task, "name": manifest.name, "manifest_bytes": len(content), "weights_bytes": len(weights)}
-
-    def review(self, task: str, approved: bool, reason: str = "", days: float = REVIEW_VALID_DAYS) -> dict[str, Any]:
-        """Sign and announce a verdict on a task (or on the one whose id begins so)."""
-        entry = self._find(task)
-        valid_until_ms = clock.now().wall_ms + int(days * 86_400_000)
-        own = entry.manifest.publisher == self._service.identity.peer_id
-        self._service.perform(
-            self._service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
-        )
-        return {
-            "task": entry.id,
-            "name": entry.manifest.name,
-            "approved": approved,
-            "valid_until_ms": valid_until_ms,
-            "note": "an author's own review does not count anywhere" if own else "",
-        }
 
     def consent(self, task: str, joined: bool) -> dict[str, Any]:
         """The owner joins or leaves a task."""

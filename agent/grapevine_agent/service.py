@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from grapevine_agent import clock
+from grapevine_agent.config import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings
@@ -28,6 +29,7 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
+from grapevine_agent.printable import printable
 from grapevine_agent.recording import Recording
 from grapevine_agent.saving import Saver
 from grapevine_agent.sealer import Sealer
@@ -60,6 +62,7 @@ class AgentService:
         trainers: Runs local training; None for a service that does not train.
         max_bytes: Larger payloads are not looked at.
         recording: Records live topics; None where the owner named none.
+        config: What the owner wrote, for requests that need it.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class AgentService:
         root: str,
         trainers: Trainers | None,
         max_bytes: int,
+        config: Config,
         recording: Recording | None = None,
     ) -> None:
+        self.config = config
         self.root = root
         self.recording = recording
         self.store = store
@@ -141,7 +146,9 @@ class AgentService:
             if own and not expired and isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review"):
                 self.outbox.keep(topics.build(self.root, topic), stored.envelope)
         consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        self.perform(self.core.start(records, consents, now))
+        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
+        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        self.perform(self.core.start(records, consents, now, sequences))
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
@@ -243,7 +250,8 @@ class AgentService:
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
         else:
             deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos)
+            task = getattr(effect.body, "task", "")
+            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
         self._outgoing.set()
 
     # --- time -------------------------------------------------------------------------------------
@@ -285,12 +293,14 @@ class AgentService:
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
+            case fx.DropUnsent(task=task):
+                self.outbox.drop_task(task)
             case fx.LoadTask(task=task, weights_digest=digest):
                 self._in_background(self._load(task, digest))
             case fx.SendBlob():
                 self._in_background(self._send_blob(effect))
             case fx.Notify(text=text, level=level):
-                logger.log(_LEVELS[level], "%s", text)
+                logger.log(_LEVELS[level], "%s", printable(text))
             case _:
                 self._saver.save(effect)
 

@@ -182,15 +182,23 @@ def _read_publication(wire: pb.TaskPublication) -> m.TaskPublication:
 
 
 def _write_review(body: m.Review) -> pb.Review:
-    return pb.Review(task=body.task, approved=body.approved, reason=body.reason, valid_until_ms=body.valid_until_ms)
+    return pb.Review(
+        task=body.task,
+        approved=body.approved and not body.withdrawn,
+        reason=body.reason,
+        valid_until_ms=body.valid_until_ms,
+        withdrawn=body.withdrawn,
+    )
 
 
 def _read_review(wire: pb.Review) -> m.Review:
     return m.Review(
         task=_id(wire.task, "task"),
-        approved=wire.approved,
+        # Who says both has withdrawn: to refuse the record would keep the approval before it alive.
+        approved=wire.approved and not wire.withdrawn,
         reason=_text(wire.reason, "reason"),
         valid_until_ms=_count(wire.valid_until_ms, "valid_until_ms"),
+        withdrawn=wire.withdrawn,
     )
 
 

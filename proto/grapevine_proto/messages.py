@@ -55,12 +55,13 @@ class TaskPublication:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A reviewer's verdict on a manifest."""
+    """A reviewer's verdict on a manifest, or that there is none any more (`withdrawn`, never with `approved`)."""
 
     task: str
     approved: bool
     reason: str = ""
     valid_until_ms: int = 0
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,16 +101,18 @@ class Retraction(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Review(_message.Message):
-    __slots__ = ("task", "approved", "reason", "valid_until_ms")
+    __slots__ = ("task", "approved", "reason", "valid_until_ms", "withdrawn")
     TASK_FIELD_NUMBER: _ClassVar[int]
     APPROVED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     VALID_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     task: str
     approved: bool
     reason: str
     valid_until_ms: int
-    def __init__(self, task: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., valid_until_ms: _Optional[int] = ...) -> None: ...
+    withdrawn: bool
+    def __init__(self, task: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., valid_until_ms: _Optional[int] = ..., withdrawn: _Optional[bool] = ...) -> None: ...
 
 class ServerAdvert(_message.Message):
     __slots__ = ("task", "online", "model_version", "contributors", "heartbeat_s")

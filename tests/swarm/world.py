@@ -192,6 +192,7 @@ class World:
             session=node.session,
             sequence=node.sequence,
             body=effect.body,
+            created_at_ms=self.moment().wall_ms,
             expires_at_ms=effect.expires_at_ms,
             receiver_session=effect.receiver_session,
         )

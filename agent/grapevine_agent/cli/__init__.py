@@ -19,6 +19,7 @@ from grapevine_agent.cli import (
     owner_commands,
     review_commands,
     task_commands,
+    trust_commands,
 )
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
@@ -42,6 +43,7 @@ def build_app() -> typer.Typer:
         owner_commands,
         task_commands,
         review_commands,
+        trust_commands,
         merge_commands,
         broker_commands,
         data_commands,

@@ -59,7 +59,7 @@ async def _as_guest(
             await _wait(service.ready.is_set, running, CONNECT_S)
             if not service.ready.is_set():
                 raise BrokerError(f"{service.broker_trouble or 'no broker answers'}: nothing was sent")
-            if method == "reviews":
+            if method in ("reviews", "records", "revoke"):
                 await asyncio.sleep(RETAINED_S)
             result = await _answer_when_known(Requests(service), method, params)
             await _wait(lambda: len(service.outbox) == 0, running, FLUSH_S)

@@ -102,6 +102,13 @@ class StopTrainer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DropUnsent:
+    """The task is over for this agent: what waits to be sent of it is not sent any more. Records are."""
+
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """Take `num_steps` local steps from a snapshot, then tell `AgentCore.trained`."""
 
@@ -166,6 +173,7 @@ Effect: TypeAlias = (
     | SendBlob
     | StartTrainer
     | StopTrainer
+    | DropUnsent
     | Train
     | Evaluate
     | SaveModel

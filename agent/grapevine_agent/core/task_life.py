@@ -6,11 +6,15 @@ judged well ─▶ joining: LoadTask
                  └─ neither: BlobRequest to the publisher and ──┴─▶ Learning (members)
                     then to members, in turn, until one answers      or Aggregator (servers)
 judged badly, left, failed ─▶ saved, trainer stopped
+
+What ends a task ends it at once: the step that the trainer is at work on is thrown away, and what
+waits to be sent is not sent. The model that is saved is the one before that step.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,12 +23,14 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.aggregator import Aggregator
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.judging import Judgement
 from grapevine_agent.core.learning import Learning
 from grapevine_agent.core.members import Members
 from grapevine_agent.core.model_state import ModelState
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.server_link import ServerLink
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.core.task_book import Judgement, TaskBook, TaskEntry, reasons_not_to_join
+from grapevine_agent.core.task_book import TaskBook, TaskEntry, reasons_not_to_join
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.records import RecordBook
@@ -55,6 +61,7 @@ class TaskLife:
     rng: np.random.Generator
     learning: dict[str, Learning] = field(default_factory=dict)
     aggregating: dict[str, Aggregator] = field(default_factory=dict)
+    next_change_ms: float = math.inf  # when time alone may change a judgement, at the earliest (wall clock)
     _joining: dict[str, _Joining] = field(default_factory=dict)
 
     def judgement(self, entry: TaskEntry, now: Moment) -> Judgement:
@@ -63,7 +70,10 @@ class TaskLife:
 
     def why_not(self, entry: TaskEntry, now: Moment) -> list[str]:
         """Why the task is not joined; empty if it is, or is about to be."""
-        return reasons_not_to_join(entry, self.judgement(entry, now), self.settings)
+        return self._reasons(entry, self.judgement(entry, now))
+
+    def _reasons(self, entry: TaskEntry, judgement: Judgement) -> list[str]:
+        return reasons_not_to_join(entry, judgement, self.book.decide(entry, self.settings), self.settings)
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that this agent takes part in, sorted."""
@@ -73,11 +83,15 @@ class TaskLife:
 
     def judge_all(self, now: Moment) -> list[Effect]:
         """Look at every task again."""
+        self.next_change_ms = math.inf
         return [effect for entry in list(self.book.entries.values()) for effect in self.judge(entry, now)]
 
     def judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         """Join a task, or end it, if what is known of it asks for that."""
-        reasons = self.why_not(entry, now)
+        judgement = self.judgement(entry, now)
+        if judgement.changes_at_ms:
+            self.next_change_ms = min(self.next_change_ms, judgement.changes_at_ms)
+        reasons = self._reasons(entry, judgement)
         taking_part = entry.id in self._joining or entry.id in self.learning or entry.id in self.aggregating
         if taking_part == (not reasons):
             return []
@@ -85,7 +99,7 @@ class TaskLife:
             return self._end(entry, "", now)
         self._joining[entry.id] = _Joining()
         return [
-            fx.Notify(text=f"{entry.manifest.name}: joining ({self.judgement(entry, now).why})"),
+            fx.Notify(text=f"{entry.manifest.name}: joining ({judgement.why})"),
             fx.LoadTask(task=entry.id, weights_digest=entry.manifest.initial_weights.digest),
         ]
 
@@ -99,7 +113,26 @@ class TaskLife:
         if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
             effects += [aggregator.save(), aggregator.advert(online=False)]
         why = "; ".join(self.why_not(entry, now))
-        return [*effects, fx.Notify(text=f"{entry.manifest.name}: stopped: {why}")]
+        return [
+            *effects,
+            fx.DropUnsent(task=entry.id),
+            fx.Notify(text=f"{entry.manifest.name}: stopped: {why}", level="warning"),
+        ]
+
+    def set_settings(self, settings: CoreSettings) -> list[Effect]:
+        """The owner changed whom to trust: servers are heard, or heard no more, from now on."""
+        before, self.settings = self.settings.trusted_servers, settings
+        effects: list[Effect] = []
+        for task, learner in self.learning.items():
+            named = {*learner.manifest.servers, settings.peer}
+            learner.settings = settings
+            for server in sorted(settings.trusted_servers - before - named):
+                learner.servers.setdefault(server, ServerLink(server))
+                effects.append(fx.Subscribe(filter=_model_filter(server, task)))
+            for server in sorted(before - settings.trusted_servers - named):
+                learner.servers.pop(server, None)
+                effects.append(fx.Unsubscribe(filter=_model_filter(server, task)))
+        return effects
 
     # --- weights ----------------------------------------------------------------------------------
 

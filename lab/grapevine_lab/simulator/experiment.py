@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 APPROVALS = 2
+REVIEWED_FOR_DAYS = 100_000.0  # no simulation runs out of its reviews
 FIRST_HEARTBEAT_S = 10.0
 ROUNDS_LIMIT = 10  # a run of R rounds is over after the time of so many times R, for all that are away
 SERVER_PHASE = 0.75  # of a round, after which a server that is there from the start publishes in round-based runs
@@ -218,7 +219,7 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
     """The task's records as the broker holds them from the start: the manifest, and its reviews. Its id."""
     encoded = encode_manifest(manifest)
     task = task_id(encoded)
-    far_ms = EPOCH_MS + 10**13
+    far_ms = EPOCH_MS + int(REVIEWED_FOR_DAYS * 86_400_000)
     records: list[tuple[PeerKey, TaskTopic, TaskPublication | Review]] = [
         (engineer, TaskTopic(engineer.peer_id, task, "manifest"), TaskPublication(manifest=encoded))
     ]
@@ -236,7 +237,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     interval_s = manifest.training.round_interval_s
     return CoreSettings(
         peer="",
-        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers),
+        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers, max_valid_days=REVIEWED_FOR_DAYS),
         limits=DeviceLimits(
             profile=profile.name,
             cores=max(profile.cores, manifest.requirements.cores),

@@ -307,6 +307,8 @@ class World:
                 if ticket := self.observer.round_began(self, device, effect):
                     answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
                     self.clock.at(now_s + EVALUATION_S, answer)
+            case fx.DropUnsent(task=task):
+                device.outbox.drop_task(task)
             case fx.LoadTask(task=task, weights_digest=digest):
                 disk = device.disk
                 loaded = device.core.loaded(task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment())
@@ -340,7 +342,8 @@ class World:
         else:
             assert not isinstance(effect.body, RECORDS)
             deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
-            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos)
+            task = getattr(effect.body, "task", "")
+            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
         self._drain(device)
 
     # --- training ---------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path, environ: dict[str
     [
         ("[mqtt]\nbroker = ['mqtt://a']", ["mqtt.broker", "unknown key", "did you mean 'brokers'?"]),
         ("[mqqt]\n", ["mqqt", "unknown table", "did you mean 'mqtt'?"]),
-        ("[trust]\nzzz = 1", ["trust.zzz", "known here: publishers, servers"]),
+        ("[trust]\nzzz = 1", ["trust.zzz", "known here: approvals, deny_publishers, publishers, servers"]),
         ("[agent]\nconsent = 'asc'", ["agent.consent = 'asc'", "did you mean 'ask'?"]),
         ("[agent]\nname = 3", ["agent.name = 3", 'write name = "3"']),
         ("agent = 3", ["agent = 3", "write [agent]"]),

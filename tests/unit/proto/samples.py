@@ -36,6 +36,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (TaskTopic(ME, MANIFEST_ID, "manifest"), m.TaskPublication(manifest=MANIFEST)),
     (TaskTopic(ME, TASK, "manifest"), m.TaskPublication(retracted=True, reason="a better one is out")),
     (TaskTopic(ME, TASK, "review"), m.Review(task=TASK, approved=False, reason="leaks", valid_until_ms=99)),
+    (TaskTopic(ME, TASK, "review"), m.Review(task=TASK, approved=False, withdrawn=True)),
     (
         TaskTopic(ME, TASK, "server"),
         m.ServerAdvert(task=TASK, online=True, model_version=3, contributors=(OTHER,), heartbeat_s=1.5),
