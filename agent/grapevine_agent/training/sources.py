@@ -202,8 +202,9 @@ def _read_headers(path: Path, mtime_ns: int, size: int) -> Mapping[str, _Header]
                 shape, _, dtype = read(file)
                 header = _Header(dtype, tuple(shape))
                 # Whoever packs a small file can write any shape into it: what the array claims must be what is packed.
-                if not dtype.hasobject and archive.getinfo(f"{name}.npy").file_size != file.tell() + header.num_bytes:
-                    raise ValueError(f"{name} does not hold the {header.num_bytes} bytes that its shape asks for")
+                packed = archive.getinfo(f"{name}.npy").file_size - file.tell()
+                if not dtype.hasobject and packed != header.num_bytes:
+                    raise ValueError(f"{name} says that it is {list(shape)} of {dtype}, and takes {packed:,} bytes")
             headers[name] = header
     return headers
 
