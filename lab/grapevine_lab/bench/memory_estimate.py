@@ -9,7 +9,7 @@ the measurement: no sampling can miss a peak.
 
 The estimate is of what is *in use*. glibc keeps freed memory for later, and how much depends on the order of
 sizes; an aligned block, as PyTorch asks for, often does not fit where one of its size was. So the process is
-told to map every block of 128 kB and more by itself (`MALLOC_MMAP_THRESHOLD_`), which gives it back to the
+told to map every block of 1 MB and more by itself (`MALLOC_MMAP_THRESHOLD_`), which gives it back to the
 kernel as it is freed: resident is then what is in use. A trainer does not run so, because steps would take
 up to twice as long; the second figure of each case says how much more glibc holds by its own settings.
 """
@@ -55,7 +55,7 @@ TARGET = Target(limit=0.25, at_most=True)
 GB_NEEDED = 4.0
 _ANY = 2**62
 _LIMITS = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
-_PROMPT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+_PROMPT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 SGD = Optimiser(learning_rate=0.01)
 MOMENTUM = Optimiser(learning_rate=0.01, momentum=0.9)
 ADAM = Optimiser(name="adam", learning_rate=1e-3)

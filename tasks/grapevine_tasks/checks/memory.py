@@ -172,7 +172,7 @@ class _Pass:
         self.peak = self._ledger.peak
 
     def _footprint(self, node: Node) -> Footprint:
-        known = FOOTPRINTS.get(node.operator, UNKNOWN)
+        known = FOOTPRINTS.get(node.operator.name, UNKNOWN)
         return known if self._trusting else replace(known, keeps=UNKNOWN.keeps, gradient=UNKNOWN.gradient)
 
     def _release(self, pieces: Iterable[int]) -> None:
@@ -227,7 +227,7 @@ class _Pass:
         kept: list[int] = []
         learning = [value for value in tensors if value in self._learns]
         if learning:
-            self._learns.add(results[0])
+            self._learns.update(results)
             keeps = _keeps(footprint, tensors, learning, results[0])
             kept = [ledger.hold(piece) for value in keeps for piece in self._where[value]]
             kept += [ledger.take(num_bytes) for num_bytes in copies]
@@ -256,10 +256,11 @@ class _Pass:
         number = len(self._values)
         for node, kept in zip(reversed(graph.nodes), reversed(self._kept), strict=True):
             number -= node.num_results
-            own = gradients.pop(number, None)
-            if own is not None and number in self._learns:
-                self._back_through(node, number, own, gradients)
-                ledger.release(own)
+            results = range(number, number + node.num_results)
+            own = [gradients.pop(result) for result in results if result in gradients]
+            if own and number in self._learns:
+                self._back_through(node, number, own[0], gradients)
+            self._release(own)
             self._release(kept)
 
     def _back_through(self, node: Node, result: int, own: int, gradients: dict[int, int]) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
-from click.testing import Result
 from tests.unit.tasks.hostile.attack import FIRST, graph_of, honest_manifest, honest_program, node
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from grapevine_agent.cli import check_commands
 from grapevine_agent.core.fitting import TRAINER_MB, memory_reason, reasons_not_to_fit, trainer_mb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from tests.unit.tasks.hostile.attack import (
     BIAS,
@@ -315,6 +316,11 @@ SIZES = (
     ),
 )
 
+
+def _with_constant(content: bytes) -> Program:
+    return replace(honest_program(), constants=(Constant(dtype="float32", shape=(1,), content=content),))
+
+
 NUMBERS = (
     _nodes("an operand that is not a number", "NaN in the model", "an argument is nan", node(Op.ADD, X, float("nan"))),
     _nodes("an operand that is infinite", "NaN in the model", "an argument is inf", node(Op.ADD, X, float("inf"))),
@@ -333,9 +339,7 @@ NUMBERS = (
         _attack(
             f"a constant that is {what}",
             "NaN in the model",
-            lambda content=content: replace(
-                honest_program(), constants=(Constant(dtype="float32", shape=(1,), content=content),)
-            ),
+            partial(_with_constant, content),
             "not finite",
         )
         for what, content in (("NaN", b"\x00\x00\xc0\x7f"), ("infinite", b"\x00\x00\x80\xff"))

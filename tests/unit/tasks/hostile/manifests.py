@@ -223,7 +223,7 @@ NUMBERS = (
     _spoilt(
         "a task that expired before it was made",
         "the clock",
-        lambda wire: (setattr(wire, "created_at_ms", 5), setattr(wire, "expires_at_ms", 4)),
+        lambda wire: wire.MergeFrom(type(wire)(created_at_ms=5, expires_at_ms=4)),
         "expires before",
     ),
     _set("a task that is made after 2^53", "the clock", "created_at_ms", 2**60, "created_at_ms is"),
@@ -231,7 +231,7 @@ NUMBERS = (
         "features of 2^256 numbers",
         "memory",
         lambda wire: wire.data.features.shape.extend([2**32 - 1] * 7),
-        "or fewer",
+        "make them the same|numbers or fewer",
     ),
     _spoilt(
         "a constant of a strategy that is not a number",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +26,21 @@ _REALS = (0.0, -0.0, 1.0, -1.0, 0.5, 1e-12, 1e-300, 1e6, 1e30, 1e300, 16.0)
 def cases(folder: Path) -> Iterator[tuple[str, Callable[[], object]]]:
     """Name and attempt of each case; the same every time."""
     manifest = encode_manifest(honest_manifest())
-    for seed in range(NUM_BYTES):
-        yield f"bytes of a manifest, seed {seed}", lambda seed=seed: judged(_changed(manifest, random.Random(seed)))
-    for seed in range(NUM_GRAPHS):
-        yield f"a random graph, seed {seed}", lambda seed=seed: judged(_with(random_program(random.Random(seed))))
     weights = encode_weights(
         LAYOUT, np.zeros(LAYOUT.num_parameters, np.float32), np.zeros(LAYOUT.num_buffers, np.float32)
     )
-    for seed in range(NUM_WEIGHTS):
-        yield (
-            f"bytes of weights, seed {seed}",
-            lambda seed=seed: decode_weights(LAYOUT, _changed(weights, random.Random(seed))),
-        )
     path = folder / "samples.npz"
     np.savez_compressed(path, x=np.zeros((9, 4), np.float32), y=np.zeros(9, np.int64))
     samples = path.read_bytes()
-    for seed in range(NUM_SOURCES):
-        yield f"bytes of samples, seed {seed}", lambda seed=seed: _load(path, _changed(samples, random.Random(seed)))
+    kinds: tuple[tuple[str, int, Callable[[random.Random], object]], ...] = (
+        ("bytes of a manifest", NUM_BYTES, lambda rng: judged(_changed(manifest, rng))),
+        ("a random graph", NUM_GRAPHS, lambda rng: judged(_with(random_program(rng)))),
+        ("bytes of weights", NUM_WEIGHTS, lambda rng: decode_weights(LAYOUT, _changed(weights, rng))),
+        ("bytes of samples", NUM_SOURCES, lambda rng: _load(path, _changed(samples, rng))),
+    )
+    for what, num_seeds, attempt in kinds:
+        for seed in range(num_seeds):
+            yield f"{what}, seed {seed}", partial(attempt, random.Random(seed))
 
 
 def _with(program: Program) -> bytes:

@@ -13,6 +13,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def main() -> None:
     attacks = {}
     for attack_id, attack in CORPUS.items():
         with tempfile.TemporaryDirectory() as name:
-            attacks[attack_id] = _outcome(lambda attack=attack, name=name: attack.attempt(Path(name)))
+            attacks[attack_id] = _outcome(partial(attack.attempt, Path(name)))
     mutations: dict[str, Any] = {"refused": 0, "taken": 0, "crashed": [], "longest_s": 0.0}
     with tempfile.TemporaryDirectory() as name:
         for case, attempt in cases(Path(name)):

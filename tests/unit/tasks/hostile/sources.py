@@ -8,7 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from tests.unit.tasks.hostile.attack import FEATURES, Attack, honest_manifest
@@ -36,7 +36,7 @@ def _file(name: str, target: str, write: Callable[[Path], object], reason: str) 
 
 
 def _arrays(**arrays: np.ndarray[Any, Any]) -> Callable[[Path], object]:
-    return lambda path: np.savez_compressed(path, **arrays)
+    return lambda path: np.savez_compressed(path, **cast("dict[str, Any]", arrays))
 
 
 def _array_header(shape: tuple[int, ...], descr: object = "<f4") -> bytes:
@@ -156,7 +156,7 @@ SOURCES = (
         "128 GB, and the directory says less",
         "memory",
         _patched(_zip(x=BOMB, y=_array_header((2**33,), "<i8")), _claims(1000)),
-        "Bad CRC|does not hold",
+        "Bad CRC|says that it is",
     ),
     _file(
         "4 GB more than the array has",
@@ -189,7 +189,7 @@ SOURCES = (
         "less than no samples",
         "a negative size",
         _zip(x=_array_header((-5, FEATURES)), y=HONEST_Y),
-        "negative|samples|does not hold",
+        "negative|samples|says that it is",
     ),
     _file(
         "a header of brackets in brackets",
@@ -224,12 +224,17 @@ SOURCES = (
         _patched(_zip(x=_plain(X), y=_plain(np.arange(NUM) % 3)), _damaged),
         "not an npz file|cannot read",
     ),
-    _file("samples outside the folder", "other files", _zip(**{"../x": _plain(X), "y": HONEST_Y}), "no array 'x'"),
+    _file(
+        "samples outside the folder",
+        "other files",
+        _zip(**cast("dict[str, Any]", {"../x": _plain(X), "y": HONEST_Y})),
+        "no array 'x'",
+    ),
     _file("one array too few", "an exception", _arrays(x=X), "no array 'y'"),
     _file("half a test set", "an exception", _arrays(x=X, y=Y, x_test=X), "belong together"),
     _file("samples without their targets", "targets of others", _arrays(x=X, y=Y[:5]), "5 in y"),
     _file("samples of another shape", "memory out of bounds", _arrays(x=X[:, :2], y=Y), "the shape"),
-    _file("one number for all samples", "an exception", _arrays(x=np.float32(1), y=Y), "the shape"),
+    _file("one number for all samples", "an exception", _arrays(x=np.array(1, np.float32), y=Y), "the shape"),
     _file("text for numbers", "an exception", _arrays(x=np.full((NUM, FEATURES), "a"), y=Y), "holds <U1"),
     _file("numbers that are not finite", "NaN in the model", _arrays(x=np.full_like(X, np.nan), y=Y), "not finite"),
     _file("numbers beyond float32", "NaN in the model", _arrays(x=np.full(X.shape, 1e300), y=Y), "not finite"),
