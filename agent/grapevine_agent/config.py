@@ -5,9 +5,9 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]` has no
-override. Secrets come from files or from `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are
-never shown.
+`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]` and
+`[[trainer]]` have no override. Secrets come from files or from `GRAPEVINE_MQTT_PASSWORD`, never from the TOML
+file, and are never shown.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from grapevine_agent.config_trainers import TrainerConfig, read_trainers
 from grapevine_agent.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
+Sandbox: TypeAlias = Literal["strict", "off"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
@@ -130,6 +132,8 @@ class Limits:
     max_parameters: int | None = None
     chunk_window: int | None = None
     can_train: bool | None = None
+    cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
+    sandbox: Sandbox = "strict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,7 @@ class Config:
     agent: AgentConfig
     mqtt: MqttConfig = MqttConfig()
     data: tuple[DataConfig, ...] = ()
+    trainers: tuple[TrainerConfig, ...] = ()
     review: ReviewConfig = ReviewConfig()
     trust: TrustConfig = TrustConfig()
     limits: Limits = Limits()
@@ -159,18 +164,19 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
         for name in ("agent", "mqtt", "review", "trust", "limits")
     }
-    data = root.tables("data")
+    data, trainers = root.tables("data"), root.tables("trainer")
     root.finish()
     config = Config(
         agent=_read_agent(tables["agent"], base, environ),
         mqtt=_read_mqtt(tables["mqtt"], base, environ),
         data=_read_data(data, base, environ),
+        trainers=read_trainers(trainers),
         review=_read_review(tables["review"]),
         trust=_read_trust(tables["trust"]),
         limits=_read_limits(tables["limits"]),
         path=found,
     )
-    for table in (*tables.values(), *data):
+    for table in (*tables.values(), *data, *trainers):
         table.finish()
     _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
@@ -323,6 +329,8 @@ def _read_limits(table: Table) -> Limits:
         max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),
         chunk_window=window,
         can_train=table.optional_boolean("can_train"),
+        cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
+        sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
     )
 
 

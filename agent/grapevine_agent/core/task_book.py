@@ -139,7 +139,7 @@ def reasons_not_to_join(entry: TaskEntry, judgement: Judgement, settings: CoreSe
         reasons.append(f"needs {manifest.requirements.memory_mb} MB, profile allows {limits.memory_mb}")
     if manifest.requirements.cores > limits.cores:
         reasons.append(f"needs {manifest.requirements.cores} cores, this device has {limits.cores}")
-    found = (settings.match_data(manifest.data), settings.check_task(manifest))
+    found = (settings.match_data(entry.id, manifest), settings.check_task(manifest))
     return [*reasons, *(reason for reason in found if reason)]
 
 

@@ -56,7 +56,7 @@ def give_up_files() -> int:
 
 
 def ruleset(version: int) -> bytes:
-    """struct landlock_ruleset_attr that handles all that a version of Landlock can: 8, 16 or 24 bytes."""
+    """All that a version of Landlock can handle, as a landlock_ruleset_attr: 8, 16 or 24 bytes."""
     files = (1 << _NUM_FILE_RIGHTS.get(version, max(_NUM_FILE_RIGHTS.values()))) - 1
     words = [files]
     if version >= _ABI_WITH_NETWORK:

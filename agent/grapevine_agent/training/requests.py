@@ -118,7 +118,7 @@ def from_line(line: bytes) -> Request | Answer:
         facts = json.loads(line)
         message = _KINDS[facts.pop("kind")](**facts)
         _check_types(message)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise TaskError(f"the trainer and the service do not understand each other: {line[:80]!r}") from error
     return message
 
@@ -129,3 +129,5 @@ def _check_types(message: Request | Answer) -> None:
         expected = _TYPES.get(str(field.type))
         if expected and (not isinstance(value, expected) or (isinstance(value, bool) and field.type != "bool")):
             raise TypeError(field.name)
+        if field.type == "float":
+            float(value)  # JSON's whole numbers have no end

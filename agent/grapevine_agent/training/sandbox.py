@@ -18,15 +18,14 @@ import os
 import resource
 import signal
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
+from grapevine_agent.config import Sandbox
 from grapevine_agent.training.landlock import give_up_files, landlock_version
 from grapevine_agent.training.seccomp import allow_only_computing
 from grapevine_proto.errors import TaskError
 
 logger = logging.getLogger(__name__)
-
-Sandbox: TypeAlias = Literal["strict", "off"]
 
 NUM_DESCRIPTORS: Final = 64  # not 0: poll(2) refuses more descriptors than may be open
 OFF: Final = 'limits.sandbox = "off": limits of memory and time only'

@@ -160,6 +160,9 @@ def _serve(request: Request | Answer, trainer: LocalTrainer, memory: SharedVecto
                 return Failed(number=number, reason=f"unexpected {type(request).__name__}")
     except (TaskError, MemoryError, RuntimeError) as error:
         return Failed(number=number, reason=_reason(error, setup), fatal=_is_out_of_memory(error))
+    except Exception as error:  # whatever a kernel makes of a stranger's program; among it what the sandbox refused
+        logger.exception("request %d failed", number)
+        return Failed(number=number, reason=_reason(error, setup), fatal=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
