@@ -59,13 +59,13 @@ def _exchange(connection: HTTPConnection, method: str, path: str, body: bytes | 
         connection.sock.settimeout(None)  # whoever waits for us closes the socket
         headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
         connection.request(method, path, body, {**headers, "Connection": "close"})
-        response = connection.getresponse()
-        declared = response.length or 0
-        content = b"" if declared > most_bytes else response.read(most_bytes + 1)
+        with connection.getresponse() as response:
+            declared = response.length or 0
+            content = b"" if declared > most_bytes else response.read(most_bytes + 1)
         if max(declared, len(content)) > most_bytes:
             raise ValueError(f"the answer is larger than {most_bytes} bytes")
-        if response.length:
-            raise ValueError(f"the answer ends {response.length} bytes early")
+        if declared > len(content):
+            raise ValueError(f"the answer ends {declared - len(content)} bytes early")
         return Reply(status=response.status, body=content)
     finally:
         connection.close()
