@@ -71,7 +71,9 @@ def main(arguments: list[str]) -> int:
         assert isinstance(setup, Setup)
         try:
             trainer, memory, ready = _prepare(setup, memory_fd, with_landlock=with_landlock)
-        except (GrapevineError, MemoryError, RuntimeError) as error:
+        except Exception as error:  # what it is, the service is told in any case
+            if not isinstance(error, GrapevineError):
+                logger.exception("not ready to train")
             control.sendall(to_line(Failed(number=0, reason=_reason(error, setup), fatal=True)))
             return 1
         requests: queue.SimpleQueue[Request | Answer] = queue.SimpleQueue()

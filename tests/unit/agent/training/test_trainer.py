@@ -257,6 +257,19 @@ async def test_a_trainer_that_uses_more_cpu_than_allowed_is_killed_and_says_so(
     assert not trainer.is_running
 
 
+async def test_a_source_with_test_samples_of_its_own_trains_in_the_sandbox(
+    manifest: TaskManifest, source: DataSource, model: Model
+) -> None:
+    """Nothing random is drawn before the sandbox is closed: what that needs must be there already."""
+    samples = dict(np.load(source.path))
+    np.savez(source.path, **samples, x_test=samples["x"][:10], y_test=samples["y"][:10])
+    trainer = Trainer(manifest, source, TrainerLimits(memory_mb=600))
+    await trainer.start()
+    assert (await trainer.train(*model, 3, TIMEOUT_S)).num_samples == 48
+    assert (await trainer.evaluate(*model)).num_samples == 10
+    await trainer.stop()
+
+
 def test_a_trainer_works_in_a_hardened_unit(manifest: TaskManifest, source: DataSource, tmp_path: Path) -> None:
     """No executable memory, no namespaces: oneDNN is switched off, and training goes on."""
     (tmp_path / "manifest").write_bytes(encode_manifest(manifest))
