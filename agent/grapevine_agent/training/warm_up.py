@@ -31,7 +31,7 @@ def warm_up() -> None:
     try:
         _convolve()
     except RuntimeError:
-        torch.backends.mkldnn.set_flags(False)
+        torch.backends.mkldnn.set_flags(False)  # type: ignore[no-untyped-call]
         logger.info("oneDNN is off, as memory may not be made executable here: convolutions take up to 4 times as long")
         _convolve()
     _train()
