@@ -163,7 +163,8 @@ def main() -> None:
         thread.start()
     try:
         protection = sandbox.close_sandbox("strict", with_landlock=with_landlock)
-    except TaskError:
+    except TaskError as error:
+        os.write(1, str(error).encode())
         return
     found = {}
     for name, attempt in tried.items():
