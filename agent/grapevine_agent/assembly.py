@@ -13,6 +13,7 @@ from pathlib import Path
 from grapevine_agent import clock
 from grapevine_agent.config import Config, check_files
 from grapevine_agent.config_review import policy_of
+from grapevine_agent.config_trainers import choose_trainer
 from grapevine_agent.core.fitting import memory_reason
 from grapevine_agent.core.settings import CoreSettings, Role
 from grapevine_agent.data import DataSource, match_source
@@ -29,7 +30,7 @@ from grapevine_agent.store import Store
 from grapevine_agent.trainers import Trainers
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract, TaskManifest
+from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
 
 logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def assembled(
     with Store.open(config.agent.state_dir) as store:
         identity = load_identity(config.agent.state_dir)
         sources = configured_sources(config, profile)
-        trains = role == "member" and not guest and not _why_no_training(profile)
+        trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
             settings=replace(
                 _settings(config, profile, identity, sources),
@@ -65,7 +66,7 @@ def assembled(
             store=store,
             transport=_transport(config, identity, guest=guest),
             root=config.mqtt.root,
-            trainers=Trainers(sources, _trainer_limits(profile)) if trains else None,
+            trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
             recording=_recording(config, sources) if role == "member" and not guest else None,
             config=config,
@@ -92,9 +93,11 @@ def _settings(
         num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
     )
 
-    def match_data(contract: DataContract) -> str:
-        match = match_source(contract, sources, now_s=clock.now().wall_ms / 1000)
-        return "" if match else str(match)
+    def match_data(task: str, manifest: TaskManifest) -> str:
+        if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
+            return ""  # it is the trainer's to say, when it is asked
+        match = match_source(manifest.data, sources, now_s=clock.now().wall_ms / 1000)
+        return _why_no_processes() if match else str(match)
 
     def check_task(manifest: TaskManifest) -> str:
         try:
@@ -111,27 +114,37 @@ def _settings(
         consent_rules=config.consent,
         review=policy_of(config.review, config.trust, identity.peer_id),
         renew_reviews=config.review.renew,
-        limits=device_limits(profile, cannot_train=_why_no_training(profile)),
+        limits=device_limits(profile, cannot_train=_why_no_training(profile, config)),
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
-        data_kinds=tuple(sorted({source.kind for source in sources})),
+        data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
         check_task=check_task,
     )
 
 
-def _why_no_training(profile: FirmwareProfile) -> str:
-    """Why this device trains nothing, in words for its owner; empty if it can."""
+def _why_no_training(profile: FirmwareProfile, config: Config) -> str:
+    """Why this device trains nothing at all, in words for its owner; empty if it can train something."""
     if not profile.can_train:
         return f"profile {profile.name!r} does not train"
+    return "" if config.trainers else _why_no_processes()
+
+
+def _why_no_processes() -> str:
+    """Why this device has no trainer processes of our own; empty if it has."""
     if importlib.util.find_spec("torch") is None:
         return "training needs PyTorch, which is not installed here: pip install 'grapevine[train]'"
     return ""
 
 
-def _trainer_limits(profile: FirmwareProfile) -> TrainerLimits:
-    return TrainerLimits(memory_mb=profile.memory_mb, num_threads=profile.threads)
+def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
+    return TrainerLimits(
+        memory_mb=profile.memory_mb,
+        num_threads=profile.threads,
+        cpu_s=config.limits.cpu_s,
+        sandbox=config.limits.sandbox,
+    )
 
 
 def _transport(config: Config, identity: Identity, *, guest: bool) -> Callable[[Callable[[], Will | None]], Transport]:

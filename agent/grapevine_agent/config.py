@@ -5,7 +5,7 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`,
+`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
 `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
@@ -29,6 +29,7 @@ from grapevine_agent.config_review import (
     joined_trust,
     read_consent_rules,
 )
+from grapevine_agent.config_trainers import TrainerConfig, read_trainers
 from grapevine_agent.core.settings import Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
@@ -38,6 +39,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
+Sandbox: TypeAlias = Literal["strict", "off"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
@@ -112,6 +114,8 @@ class Limits:
     max_parameters: int | None = None
     chunk_window: int | None = None
     can_train: bool | None = None
+    cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
+    sandbox: Sandbox = "strict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +125,7 @@ class Config:
     agent: AgentConfig
     mqtt: MqttConfig = MqttConfig()
     data: tuple[DataSource, ...] = ()
+    trainers: tuple[TrainerConfig, ...] = ()
     review: ReviewConfig = field(default_factory=ReviewConfig)
     trust: TrustConfig = field(default_factory=TrustConfig)
     consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
@@ -142,7 +147,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
         for name in ("agent", "mqtt", "review", "trust", "limits")
     }
-    data, rules = root.tables("data"), root.tables("consent")
+    data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
@@ -150,13 +155,14 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         agent=agent,
         mqtt=mqtt,
         data=read_sources(data, lambda text: _path(text, base, environ), agent.state_dir / RECORDINGS_FILE, mqtt.root),
+        trainers=read_trainers(trainers),
         review=review,
         trust=trust,
         consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
         path=found,
     )
-    for table in (*tables.values(), *data, *rules):
+    for table in (*tables.values(), *data, *trainers, *rules):
         table.finish()
     _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
@@ -280,6 +286,8 @@ def _read_limits(table: Table) -> Limits:
         max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),
         chunk_window=window,
         can_train=table.optional_boolean("can_train"),
+        cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
+        sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
     )
 
 

@@ -62,6 +62,11 @@ EXAMPLE_CONFIG = """\
 #temperature = "$.temperature"
 #humidity = "$.humidity"
 
+# A trainer of your own for a task or a kind of data: docs/trainers.md.
+#[[trainer]]
+#kind = "digits-8x8"
+#url = "unix:///run/my-trainer.sock"
+
 [review]
 # A task runs here once so many of the reviewers that you trust approved it, and none of them rejected it.
 # `grapevine trust add` adds reviewers, publishers and servers without touching this file.
@@ -109,4 +114,8 @@ EXAMPLE_CONFIG = """\
 #max_parameters = 5000000
 #chunk_window = 4
 #can_train = true
+# CPU time of one request to a trainer, all its threads together; 0: as long as the request may take.
+#cpu_s = 0
+# "off" trains without system call filter and Landlock, for kernels that have neither.
+#sandbox = "strict"
 """

@@ -70,6 +70,7 @@ class Requests:
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
             "recorded": service.recording.counts() if service.recording is not None else {},
+            "trainers": service.trainers.status() if service.trainers is not None else [],
             "tasks": [self._task(entry) for entry in core.book.entries.values()],
         }
 

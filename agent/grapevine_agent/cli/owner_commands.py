@@ -88,8 +88,17 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _trainer_line(trainer: dict[str, Any]) -> str:
+    state = shown(trainer["protection"]) if trainer["running"] else "not running"
+    failures = (
+        f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
+    )
+    return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
 
 
 def _task_table(tasks: list[dict[str, Any]]) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from grapevine_proto.manifest import DataContract, TaskManifest
+from grapevine_proto.manifest import TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
 Role: TypeAlias = Literal["member", "server", "observer"]
@@ -66,8 +66,8 @@ class DeviceLimits:
     watts_training: float = 0.0
 
 
-def _matches_nothing(contract: DataContract) -> str:
-    return f"no data source of kind {contract.kind!r} is configured"
+def _matches_nothing(_task: str, manifest: TaskManifest) -> str:
+    return f"no data source of kind {manifest.data.kind!r} is configured"
 
 
 def _finds_nothing(_manifest: TaskManifest) -> str:
@@ -96,5 +96,5 @@ class CoreSettings:
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0
-    match_data: Callable[[DataContract], str] = _matches_nothing
+    match_data: Callable[[str, TaskManifest], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[TaskManifest], str] = _finds_nothing

@@ -130,5 +130,5 @@ def reasons_not_to_join(entry: TaskEntry, judgement: Judgement, consent: Decisio
     if not consent.joins:
         reasons.append(consent.by)
     reasons += reasons_not_to_fit(manifest, settings.limits)
-    found = (settings.match_data(manifest.data), settings.check_task(manifest))
+    found = (settings.match_data(entry.id, manifest), settings.check_task(manifest))
     return [*reasons, *(reason for reason in found if reason)]
