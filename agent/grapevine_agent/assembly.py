@@ -84,6 +84,7 @@ def _settings(
         peer=identity.peer_id,
         name=config.agent.name,
         consent=config.agent.consent,
+        give_models=config.agent.give_models,
         review=ReviewPolicy(
             approvals=config.review.approvals,
             trusted=frozenset(config.review.trusted),

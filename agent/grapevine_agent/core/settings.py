@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from grapevine_proto.manifest import DataContract, TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 Role: TypeAlias = Literal["member", "server", "observer"]
 
 
@@ -53,6 +54,7 @@ class CoreSettings:
     consent: Consent = "auto"
     review: ReviewPolicy = ReviewPolicy()
     limits: DeviceLimits = DeviceLimits()
+    give_models: GiveModels = "members"  # who is given a released model that it asks for; members: and the publisher
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
     data_kinds: tuple[str, ...] = ()
