@@ -11,7 +11,7 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from grapevine_agent import clock
 from grapevine_agent.core.lineage import descendants
@@ -31,10 +31,7 @@ ENVELOPE_BYTES = 6_000  # topic, signature, header and up to 64 contributions
 ASK_AGAIN_S = 3.0
 
 
-class Find(Protocol):
-    """Finds a task by its id, the beginning of it, or its name."""
-
-    def __call__(self, task: str) -> TaskEntry: ...  # noqa: D102
+Find: TypeAlias = Callable[[str], TaskEntry]  # by its id, the beginning of it, or its name
 
 
 class TaskRequests:

@@ -26,7 +26,7 @@ print(json.dumps(model(torch.rand(5, 8, 8)).tolist()))
 """
 
 
-def eager(folder: Path, weights: Path) -> np.ndarray:  # type: ignore[type-arg]
+def eager(weights: Path) -> np.ndarray:
     """What the engineer's own module says with these weights."""
     import torch
     from safetensors.torch import load_file as load_tensors
@@ -107,7 +107,7 @@ def _pull(engineer: Member, learner: Member, task: str, folder: Path) -> None:
         timeout=60,
     )
     assert plain.returncode == 0, plain.stderr
-    np.testing.assert_allclose(np.asarray(json.loads(plain.stdout)), eager(folder, weights), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(json.loads(plain.stdout)), eager(weights), rtol=1e-5, atol=1e-5)
 
 
 def test_an_engineer_without_an_agent_does_the_same_from_python(broker: SharedBroker, tmp_path: Path) -> None:

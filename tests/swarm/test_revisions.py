@@ -14,7 +14,7 @@ from tests.swarm.world import EPOCH_MS, Node
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.core.settings import GiveModels
 from grapevine_proto.manifest import TaskManifest, WeightsRef
-from grapevine_proto.messages import ReleasedModel
+from grapevine_proto.messages import ReleasedModel, Vector
 from grapevine_proto.topics import InboxTopic
 
 
@@ -121,8 +121,8 @@ def test_a_new_version_with_other_parameters_begins_from_its_initial_weights() -
     )
     age = group.members[0].core.tasks.learning[group.task].model.age
     for member in group.members:
-        member.trainer.train = lambda p, b, n: (p, b, 0.0, n)  # type: ignore[method-assign]
-        member.trainer.evaluate = lambda _p, _b: (0.0, 0.0, 1)  # type: ignore[method-assign]
+        member.trainer.train = lambda p, b, n: (p, b, 0.0, n)  # type: ignore[method-assign, assignment]
+        member.trainer.evaluate = lambda _p, _b: (0.0, 0.0, 1)  # type: ignore[method-assign, assignment]
     for reviewer in group.reviewers:
         group.world.approve(reviewer, child)
     group.world.run(3)
@@ -200,7 +200,7 @@ def test_a_model_that_nobody_asked_for_or_that_does_not_fit_is_dropped() -> None
     group.world.run(5)
     member = group.members[0]
 
-    def send(full: np.ndarray) -> None:  # type: ignore[type-arg]
+    def send(full: Vector) -> None:
         group.world.perform(
             member,
             [
