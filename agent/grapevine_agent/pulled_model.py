@@ -23,6 +23,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest, task_id
 from grapevine_proto.messages import Vector
+from grapevine_tasks.checks import check_program
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import check_finite
 
@@ -48,9 +49,9 @@ class PulledModel:
         return cls(manifest=manifest, parameters=parameters, buffers=buffers, facts=_facts(manifest, answer))
 
     def tensors(self) -> dict[str, Vector]:
-        """The tensors by the names that they have in the engineer's module."""
+        """The tensors, copied, by the names that they have in the engineer's module."""
         named = ModelLayout.of(self.manifest.program).split(self.parameters, self.buffers)
-        return {name: np.ascontiguousarray(tensor) for name, tensor in named.items()}
+        return {name: np.array(tensor) for name, tensor in named.items()}
 
     def save(self, path: Path) -> None:
         """Write `path` (safetensors), and its facts beside it as .json. Raises `StoreError`."""
@@ -66,6 +67,7 @@ class PulledModel:
             from grapevine_tasks.authoring.standalone import standalone_bytes  # noqa: PLC0415 - it needs torch
         except ImportError as error:
             raise TaskError(f"a .pt2 needs PyTorch ({error}): pip install 'grapevine[train]'") from None
+        check_program(self.manifest.program)  # it is run now, if only once
         content = standalone_bytes(self.manifest.program, self.parameters, self.buffers)
         replace_durably(path, lambda temporary: _write(temporary, content))
 

@@ -85,7 +85,7 @@ class ModelRequests:
                     version=model.version,
                     full=model.released,
                     buffers=model.released_buffers,
-                    contributions={**model.versions, self.settings.peer: model.version},
+                    contributions={**model.versions, **({self.settings.peer: model.version} if model.version else {})},
                     strategy=learner.manifest.merging.strategy,
                     num_evaluated=evaluation.num_evaluated if evaluation else 0,
                     loss=evaluation.loss if evaluation else 0.0,
