@@ -23,7 +23,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest, task_id
 from grapevine_proto.messages import Vector
-from grapevine_tasks.checks import check_program
+from grapevine_tasks.checks import ProgramLimits, check_program
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import check_finite
 
@@ -67,7 +67,7 @@ class PulledModel:
             from grapevine_tasks.authoring.standalone import standalone_bytes  # noqa: PLC0415 - it needs torch
         except ImportError as error:
             raise TaskError(f"a .pt2 needs PyTorch ({error}): pip install 'grapevine[train]'") from None
-        check_program(self.manifest.program)  # it is run now, if only once
+        check_program(self.manifest.program, ProgramLimits())  # it is run now, if only once
         content = standalone_bytes(self.manifest.program, self.parameters, self.buffers)
         replace_durably(path, lambda temporary: _write(temporary, content))
 
