@@ -112,6 +112,7 @@ def _settings(
         name=config.agent.name,
         consent=config.agent.consent,
         consent_rules=config.consent,
+        give_models=config.agent.give_models,
         review=policy_of(config.review, config.trust, identity.peer_id),
         renew_reviews=config.review.renew,
         limits=device_limits(profile, cannot_train=_why_no_training(profile, config)),

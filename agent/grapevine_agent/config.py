@@ -38,6 +38,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)
 
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
 
@@ -60,6 +61,7 @@ class AgentConfig:
     state_dir: Path
     profile: str = "generic"  # the name of a firmware profile, or the path of one
     consent: Consent = "ask"
+    give_models: GiveModels = "members"  # who is given a released model that it asks for
     log_level: str = "info"
 
 
@@ -220,6 +222,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         ),
         profile=profile,
         consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
+        give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
     )
 

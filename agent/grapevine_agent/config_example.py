@@ -20,6 +20,9 @@ EXAMPLE_CONFIG = """\
 #profile = "generic"
 # Approved tasks that fit this device's data: join them ("auto"), wait for your word ("ask"), or "never".
 #consent = "ask"
+# Who is given the model that this device has learned: a task's publisher and its "members" (who gossip it
+# anyway), "anyone" or "nobody".
+#give_models = "members"
 # debug, info, warning or error
 #log_level = "info"
 

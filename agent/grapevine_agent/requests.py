@@ -5,10 +5,10 @@ Answers are plain JSON values. Commands print them, `--json` passes them on as t
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
@@ -18,13 +18,11 @@ from grapevine_agent.core.aggregator import Aggregator
 from grapevine_agent.core.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.task_book import TaskEntry
-from grapevine_agent.costs import ENVELOPE_BYTES, update_bytes
-from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.review_requests import ReviewRequests
 from grapevine_agent.service import AgentService
+from grapevine_agent.task_requests import TaskRequests
 from grapevine_proto.errors import GrapevineError, TaskError
 from grapevine_proto.manifest_codec import encode_manifest
-from grapevine_tasks.built import finish_manifest, load_built
 
 
 class Requests:
@@ -34,10 +32,10 @@ class Requests:
         self._service = service
         self._methods: dict[str, Callable[..., Any]] = {
             "status": self.status,
-            "publish": self.publish,
             "consent": self.consent,
             "manifest": self.manifest,
             **ReviewRequests(service, self._find).methods(),
+            **TaskRequests(service, self._find).methods(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -46,7 +44,8 @@ class Requests:
         if method not in self._methods:
             raise GrapevineError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
         try:
-            return self._methods[method](**params)
+            result = self._methods[method](**params)
+            return await result if inspect.isawaitable(result) else result
         except TypeError as error:
             raise GrapevineError(f"{method}: {error}") from None
 
@@ -105,24 +104,6 @@ class Requests:
 
     # --- saying -----------------------------------------------------------------------------------
 
-    def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
-        """Sign and announce a built task; `servers` are authorised beside those that its file names."""
-        service, now = self._service, clock.now()
-        built = load_built(Path(folder))
-        manifest = finish_manifest(built.draft, publisher=service.identity.peer_id, now_ms=now.wall_ms)
-        manifest = replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
-        check_merge_plan(manifest.merging)  # what was built may be older than we are
-        weights, content = built.weights, encode_manifest(manifest)
-        largest = max(len(weights), len(content), update_bytes(manifest)) + ENVELOPE_BYTES
-        if largest > (limit := service.transport.max_packet_bytes):
-            raise TaskError(
-                f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
-                "raise mqtt.max_packet_bytes on every member and on the broker, or make the model smaller"
-            )
-        task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
-        service.perform(effects)
-        return {"task": task, "name": manifest.name, "manifest_bytes": len(content), "weights_bytes": len(weights)}
-
     def consent(self, task: str, joined: bool) -> dict[str, Any]:
         """The owner joins or leaves a task."""
         entry = self._find(task)
@@ -135,9 +116,19 @@ class Requests:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise TaskError(f"no task {prefix!r} is known here ({len(entries)} are): see `grapevine review list`")
+            raise TaskError(f"no task {prefix!r} is known here; {_near(prefix, entries.values())}")
         names = ", ".join(f"{entry.id[:12]} ({entry.manifest.name})" for entry in found)
         raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
+
+
+def _near(wanted: str, entries: Iterable[TaskEntry]) -> str:
+    """How to go on after a task that is not known."""
+    names = {entry.manifest.name: entry.id[:12] for entry in entries}
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r} ({names[near[0]]})?"
+    known = ", ".join(f"{name} ({short})" for name, short in sorted(names.items())[:5])
+    return f"known are {known}: see `grapevine review list`" if known else "no task has been heard of yet"
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

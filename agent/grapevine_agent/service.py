@@ -35,10 +35,11 @@ from grapevine_agent.saving import Saver
 from grapevine_agent.sealer import Sealer
 from grapevine_agent.store import Store
 from grapevine_agent.trainers import Trainers
+from grapevine_agent.watching import Watching
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import BrokerError, GrapevineError, WireError
-from grapevine_proto.messages import Blob, Review, TaskPublication
+from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import TaskTopic
 
@@ -91,6 +92,7 @@ class AgentService:
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.transport = transport(self._make_will)
         self.outbox = Outbox()
+        self.watching = Watching()
         self._sealer = Sealer(identity, store)
         self._saver = Saver(store)
         self._quota = SenderQuota()
@@ -259,6 +261,8 @@ class AgentService:
     async def _keep_time(self) -> None:
         while True:
             self.perform(self.core.tick(clock.now()))
+            for task in self.watching.forgotten(clock.now().monotonic_s):
+                self.perform(self.core.unwatch(task))
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -295,14 +299,26 @@ class AgentService:
                     self.trainers.take(effect, self._training_done)
             case fx.DropUnsent(task=task):
                 self.outbox.drop_task(task)
-            case fx.LoadTask(task=task, weights_digest=digest):
-                self._in_background(self._load(task, digest))
+            case fx.LoadTask():
+                self._in_background(self._load(effect))
+            case fx.Delivered():
+                self._deliver(effect)
             case fx.SendBlob():
                 self._in_background(self._send_blob(effect))
             case fx.Notify(text=text, level=level):
                 logger.log(_LEVELS[level], "%s", printable(text))
+            case fx.SaveMetrics(metrics=metrics):
+                self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us
+                self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _deliver(self, delivered: fx.Delivered) -> None:
+        match delivered.body:
+            case Metrics() as metrics:
+                self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
+            case ReleasedModel() as released:
+                self.watching.arrived(delivered.sender, released)
 
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
         now = clock.now()
@@ -317,10 +333,13 @@ class AgentService:
     async def _unsubscribe(self, name: str) -> None:
         await self.transport.unsubscribe(name)
 
-    async def _load(self, task: str, digest: str) -> None:
-        saved = await self._saver.load_model(task)
-        weights = await asyncio.to_thread(self.store.get_blob, digest)
-        self.perform(self.core.loaded(task, saved, weights, clock.now()))
+    async def _load(self, wanted: fx.LoadTask) -> None:
+        saved = await self._saver.load_model(wanted.task)
+        inherited = None
+        for donor in wanted.donors if saved is None else ():
+            inherited = inherited or await self._saver.load_model(donor)
+        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
 
     async def _send_blob(self, asked: fx.SendBlob) -> None:
         content = await asyncio.to_thread(self.store.get_blob, asked.digest)

@@ -95,9 +95,7 @@ def _describe(status: dict[str, Any]) -> str:
 
 def _trainer_line(trainer: dict[str, Any]) -> str:
     state = shown(trainer["protection"]) if trainer["running"] else "not running"
-    failures = (
-        f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
-    )
+    failures = f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
     return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
 
 

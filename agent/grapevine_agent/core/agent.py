@@ -18,6 +18,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.judging import Judgement
 from grapevine_agent.core.members import Members
+from grapevine_agent.core.model_requests import ModelRequests
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.renewals import WITHDRAWAL_MS, due_renewals
 from grapevine_agent.core.settings import CoreSettings
@@ -50,6 +51,7 @@ class AgentCore:
     _sessions: list[int] = field(default_factory=list)
     _announced: m.PeerAnnouncement | None = None
     _started: bool = False
+    _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _heartbeat_at_s: float = 0.0
     _judge_at_s: float = 0.0
     _relay_at_s: float | None = None
@@ -63,6 +65,7 @@ class AgentCore:
         self.tasks = TaskLife(
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
         )
+        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks)
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -227,6 +230,12 @@ class AgentCore:
                 ]
             case m.Blob() as blob:
                 return [*self.tasks.take_blob(blob, now), *self._announce(now)]
+            case m.ModelRequest() as request:
+                return self.models.answer(sender, received.message.session, request, now)
+            case m.ReleasedModel() as released:
+                return self.models.take(sender, released, now)
+            case m.Metrics(task=task) as metrics if task in self._watched:
+                return [fx.Delivered(sender=sender, body=metrics)]
         return []
 
     def erased(self, topic: Topic, now: Moment) -> list[Effect]:
@@ -322,9 +331,16 @@ class AgentCore:
         """Why the task is not joined; empty if it is, or is about to be."""
         return self.tasks.why_not(entry, now)
 
-    def loaded(self, task: str, saved: fx.SavedModel | None, weights: bytes | None, now: Moment) -> list[Effect]:
-        """What the store holds of a joined task; both may be None."""
-        return [*self.tasks.loaded(task, saved, weights, now), *self._announce(now)]
+    def loaded(
+        self,
+        task: str,
+        saved: fx.SavedModel | None,
+        weights: bytes | None,
+        now: Moment,
+        inherited: fx.SavedModel | None = None,
+    ) -> list[Effect]:
+        """What the store holds of a joined task, or of an earlier version of it; each may be None."""
+        return [*self.tasks.loaded(task, saved, weights, now, inherited), *self._announce(now)]
 
     def _judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         if not self._started:
@@ -375,6 +391,28 @@ class AgentCore:
         self.book.set_consent(task, joined)
         entry = self.book.entries.get(task)
         return [fx.SaveConsent(task=task, joined=joined), *(self._judge(entry, now) if entry else [])]
+
+    def retract(self, task: str, reason: str) -> list[Effect]:
+        """Take a task of our own back, for good."""
+        return [
+            fx.Publish(
+                topic=TaskTopic(self.settings.peer, task, "manifest"),
+                body=m.TaskPublication(retracted=True, reason=reason),
+                retain=True,
+            )
+        ]
+
+    def watch(self, task: str) -> list[Effect]:
+        """Listen to the metrics of a task's members, until `unwatch`."""
+        if task in self._watched:
+            return []
+        self._watched.add(task)
+        return [fx.Subscribe(filter=topics.of_task(task, "metrics"), qos=0)]
+
+    def unwatch(self, task: str) -> list[Effect]:
+        """The owner has seen enough of a task."""
+        self._watched.discard(task)
+        return [fx.Unsubscribe(filter=topics.of_task(task, "metrics"))]
 
     def _announce(self, now: Moment) -> list[Effect]:
         announcement = m.PeerAnnouncement(

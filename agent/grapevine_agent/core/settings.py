@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from grapevine_proto.manifest import TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 Role: TypeAlias = Literal["member", "server", "observer"]
 Veto: TypeAlias = Literal["trusted", "roles", "none"]
 
@@ -86,6 +87,7 @@ class CoreSettings:
     review: ReviewPolicy = ReviewPolicy()
     renew_reviews: bool = False  # this peer's own verdicts are signed again before they run out
     limits: DeviceLimits = DeviceLimits()
+    give_models: GiveModels = "members"  # who is given a released model that it asks for; members: and the publisher
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
     data_kinds: tuple[str, ...] = ()

@@ -309,9 +309,12 @@ class World:
                     self.clock.at(now_s + EVALUATION_S, answer)
             case fx.DropUnsent(task=task):
                 device.outbox.drop_task(task)
-            case fx.LoadTask(task=task, weights_digest=digest):
+            case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
                 disk = device.disk
-                loaded = device.core.loaded(task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment())
+                inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
+                loaded = device.core.loaded(
+                    task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment(), inherited
+                )
                 self._do(device, loaded)
             case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
                 if digest in device.disk.blobs:
