@@ -106,7 +106,6 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-@dataclass(frozen=True, kw_only=True)
 class Limits:
     """`[limits]`: what the owner sets instead of the firmware profile; None keeps the profile's value."""
 
