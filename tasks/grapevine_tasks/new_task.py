@@ -35,8 +35,12 @@ What the model does, for whom, and what it learns from. Reviewers and owners rea
 kind = "NAME-samples"
 # 0: the target is not a class but a number, or several.
 num_classes = 3
+# What the classes are called, in their order; then num_classes may be left out.
+#classes = ["first", "second", "third"]
 # A device with fewer samples does not join.
 #minimum_samples = 1
+# The newest sample may be so old, in seconds; 0: any age.
+#max_age_s = 0.0
 # A feature reaches the model as (x - offset) * scale.
 #scale = 1.0
 #offset = 0.0
@@ -46,17 +50,24 @@ num_classes = 3
 name = "measurements"
 dtype = "float32"
 shape = [4]
+# What each number of a row is called, where owners have tables or sensors.
+#columns = ["a", "b", "c", "d"]
 
 [data.target]
 name = "class"
 dtype = "int64"
 shape = []
 
+# Steps between an owner's samples and the model, in order: docs/training.md lists them all.
+#[[data.pipeline]]
+#name = "standardise"
+
 [training]
-# cross-entropy or mse
+# docs/training.md lists losses, metrics, optimisers and schedules, with their constants.
 loss = "cross-entropy"
-# accuracy or mse
 metric = "accuracy"
+# A longer gradient is shortened to it; 0: never.
+#max_gradient_norm = 0.0
 #batch_size = 32
 # Optimiser steps between two merges.
 #steps_per_round = 10
@@ -66,12 +77,17 @@ metric = "accuracy"
 #num_rounds = 0
 
 [training.optimiser]
-# sgd or adam
+# sgd, adam or adamw
 name = "sgd"
 learning_rate = 0.1
 # sgd only
 #momentum = 0.0
 #weight_decay = 0.0
+
+# How the learning rate follows the model's age, such as: down along a cosine of so many steps.
+#[training.schedule]
+#name = "cosine"
+#steps = 10000
 
 [merging]
 # How members merge; docs/strategies.md lists them all, with their constants.

@@ -82,7 +82,8 @@ class TaskLife:
         reasons = self._own_reasons(entry, judgement)
         if newer := self._replacement(entry, now):
             return [*reasons, f"replaced by its version {newer.manifest.version} ({newer.id[:12]})"]
-        earlier = lineage.ancestors(entry, self.book.entries) if reasons else ()
+        undecided = bool(reasons) and judgement.standing in ("waiting", "approved")
+        earlier = lineage.ancestors(entry, self.book.entries) if undecided else ()
         if any(each.id in self.learning for each in earlier):
             reasons.append("a new version of a task that is trained here: it needs approval and consent of its own")
         return reasons
