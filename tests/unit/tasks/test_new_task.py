@@ -36,9 +36,8 @@ def test_every_setting_that_is_commented_out_shows_its_default_or_a_valid_value(
     plain = read_task_file(folder / "task.toml")
     # What has no default to show is shown by an example.
     assert (full.training.schedule.name, len(full.data.pipeline), len(full.data.classes)) == ("cosine", 1, 3)
-    example = {"classes": (), "pipeline": (), "features": plain.data.features}
     assert replace(full.training, schedule=plain.training.schedule) == plain.training
-    assert replace(full.data, **example) == plain.data
+    assert replace(full.data, classes=(), pipeline=(), features=plain.data.features) == plain.data
     assert full.requirements == plain.requirements
     assert full.merging.strategy == plain.merging.strategy
 
