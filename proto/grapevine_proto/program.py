@@ -146,6 +146,14 @@ class Operator(IntEnum):
     NORMAL = 130
     BERNOULLI = 131
 
+    # what came later
+    INDEX_SELECT = 140
+    GATHER = 141
+    FLIP = 142
+    LOGICAL_OR = 143
+    LOG1P = 144
+    EXPM1 = 145
+
 
 @dataclass(frozen=True)
 class Ref:

@@ -128,6 +128,12 @@ class Operator(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATOR_GRU_CELL: _ClassVar[Operator]
     OPERATOR_NORMAL: _ClassVar[Operator]
     OPERATOR_BERNOULLI: _ClassVar[Operator]
+    OPERATOR_INDEX_SELECT: _ClassVar[Operator]
+    OPERATOR_GATHER: _ClassVar[Operator]
+    OPERATOR_FLIP: _ClassVar[Operator]
+    OPERATOR_LOGICAL_OR: _ClassVar[Operator]
+    OPERATOR_LOG1P: _ClassVar[Operator]
+    OPERATOR_EXPM1: _ClassVar[Operator]
 DTYPE_UNSPECIFIED: DType
 DTYPE_FLOAT32: DType
 DTYPE_INT64: DType
@@ -244,6 +250,12 @@ OPERATOR_LSTM_CELL: Operator
 OPERATOR_GRU_CELL: Operator
 OPERATOR_NORMAL: Operator
 OPERATOR_BERNOULLI: Operator
+OPERATOR_INDEX_SELECT: Operator
+OPERATOR_GATHER: Operator
+OPERATOR_FLIP: Operator
+OPERATOR_LOGICAL_OR: Operator
+OPERATOR_LOG1P: Operator
+OPERATOR_EXPM1: Operator
 
 class Program(_message.Message):
     __slots__ = ("opset", "inputs", "parameters", "buffers", "constants", "train", "eval")

@@ -15,6 +15,7 @@ from grapevine_tasks.shape_rules import (
     Types,
     broadcast,
     dim_of,
+    dims_of,
     elementwise,
     need,
     need_float32,
@@ -69,9 +70,34 @@ def logical_not(x: TensorType) -> Types:
     return (x,)
 
 
-def logical_and(a: TensorType, b: TensorType) -> Types:
+def logical_both(a: TensorType, b: TensorType) -> Types:
     need(a.dtype == b.dtype == "bool", f"takes the results of comparisons, not {a} and {b}")
     return tensor(broadcast(a.shape, b.shape), "bool")
+
+
+# --- looking up -----------------------------------------------------------------------------------
+
+
+def index_select(x: TensorType, dim: int, indices: TensorType) -> Types:
+    at = dim_of(dim, len(x.shape))
+    need(indices.dtype == "int64" and len(indices.shape) == 1, f"the indices are {indices}, not int64 of one dimension")
+    need(x.dtype != "bool", f"looks up numbers, not {x}")
+    return tensor((*x.shape[:at], indices.shape[0], *x.shape[at + 1 :]), x.dtype)
+
+
+def gather(x: TensorType, dim: int, indices: TensorType) -> Types:
+    at = dim_of(dim, len(x.shape))
+    need(indices.dtype == "int64", f"the indices are {indices}, not int64")
+    need(x.dtype != "bool", f"looks up numbers, not {x}")
+    need(len(indices.shape) == len(x.shape), f"the indices {indices} do not have the dimensions of {x}")
+    others = (*x.shape[:at], *x.shape[at + 1 :])
+    same_shape((*indices.shape[:at], *indices.shape[at + 1 :]), others, f"all but dimension {dim} of the indices")
+    return tensor(indices.shape, x.dtype)
+
+
+def flip(x: TensorType, dims: Sequence[int]) -> Types:
+    dims_of(dims, len(x.shape))
+    return (x,)
 
 
 # --- padding and resampling -----------------------------------------------------------------------

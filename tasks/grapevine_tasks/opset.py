@@ -52,7 +52,7 @@ class Slot:
 
 
 def _plain(bound: float) -> str:
-    return str(int(bound)) if float(bound).is_integer() else f"{bound:g}"
+    return str(int(bound)) if float(bound).is_integer() and abs(bound) < 2**53 else f"{bound:g}"
 
 
 Cost: TypeAlias = Callable[[tuple[Any, ...], Types], Size]
@@ -237,6 +237,7 @@ TWO_SIZES = (Slot("a", Kind.SIZE), Slot("b", Kind.SIZE))
 KEEP = Slot("keep", Kind.FLAG)
 CEIL = Slot("ceil", Kind.FLAG)
 STATISTICS = (_tensor("mean"), _tensor("variance"))
+LARGEST_OPERAND = 1e30  # well inside float32; in a mask it stands for infinity
 NUMBER = 1e6  # constants of activations are small; a bound keeps them finite in float32
 
 
@@ -327,7 +328,9 @@ RULES: dict[Op, Rule] = {
     Op.TO_FLOAT32: Rule(slots=(X,), shape=shapes.to_float32),
     Op.TO_INT64: Rule(slots=(X,), shape=more.to_int64),
     Op.DETACH: Rule(slots=(X,), shape=more.same),
-    Op.FULL: Rule(slots=(Slot("shape", Kind.SIZES), _real("value")), shape=more.full),
+    Op.FULL: Rule(
+        slots=(Slot("shape", Kind.SIZES), _real("value", -LARGEST_OPERAND, LARGEST_OPERAND)), shape=more.full
+    ),
     Op.CUMSUM: Rule(slots=(X, DIM), shape=shapes.along, flops=_each(1)),
     Op.REFLECT: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.reflect),
     Op.REPLICATE: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.replicate),
@@ -369,7 +372,7 @@ RULES: dict[Op, Rule] = {
     Op.LESS: _COMPARISON,
     Op.LESS_EQUAL: _COMPARISON,
     Op.LOGICAL_NOT: Rule(slots=(X,), shape=more.logical_not, flops=_each(1)),
-    Op.LOGICAL_AND: Rule(slots=TWO_TENSORS, shape=more.logical_and, flops=_each(1)),
+    Op.LOGICAL_AND: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=_each(1)),
     # Layers.
     Op.LINEAR: Rule(slots=(X, _tensor("weight"), BIAS), shape=shapes.linear, flops=_linear),
     Op.MATMUL: Rule(slots=TWO_TENSORS, shape=shapes.matmul, flops=_matmul),
@@ -505,4 +508,11 @@ RULES: dict[Op, Rule] = {
     # Randomness.
     Op.NORMAL: Rule(slots=(X,), shape=shapes.elementwise, flops=_each(8)),
     Op.BERNOULLI: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=_each(4)),
+    # What came later.
+    Op.INDEX_SELECT: Rule(slots=(X, DIM, _tensor("indices")), shape=more.index_select),
+    Op.GATHER: Rule(slots=(X, DIM, _tensor("indices")), shape=more.gather),
+    Op.FLIP: Rule(slots=(X, DIMS), shape=more.flip),
+    Op.LOGICAL_OR: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=_each(1)),
+    Op.LOG1P: _unary(4),
+    Op.EXPM1: _unary(4),
 }

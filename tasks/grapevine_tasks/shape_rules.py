@@ -44,7 +44,7 @@ def dim_of(dim: int, rank: int) -> int:
     return dim % rank
 
 
-def _dims(dims: Sequence[int], rank: int) -> tuple[int, ...]:
+def dims_of(dims: Sequence[int], rank: int) -> tuple[int, ...]:
     counted = tuple(dim_of(d, rank) for d in dims)
     need(len(set(counted)) == len(counted), f"dims {list(dims)} name a dimension twice")
     return counted
@@ -113,7 +113,7 @@ def reshape(x: TensorType, shape: Sequence[Size | None]) -> Types:
 
 
 def permute(x: TensorType, dims: Sequence[int]) -> Types:
-    order = _dims(dims, len(x.shape))
+    order = dims_of(dims, len(x.shape))
     need(len(order) == len(x.shape), f"dims {list(dims)} do not name every dimension of {x}")
     return tensor((x.shape[d] for d in order), x.dtype)
 
@@ -131,7 +131,7 @@ def unsqueeze(x: TensorType, dim: int) -> Types:
 
 
 def squeeze(x: TensorType, dims: Sequence[int]) -> Types:
-    gone = _dims(dims, len(x.shape))
+    gone = dims_of(dims, len(x.shape))
     for d in gone:
         need(x.shape[d] == ONE, f"dimension {d} of {x} is not 1 and cannot be squeezed")
     return tensor((s for d, s in enumerate(x.shape) if d not in gone), x.dtype)
@@ -228,7 +228,7 @@ def along(x: TensorType, dim: int) -> Types:
 
 def reduce(x: TensorType, dims: Sequence[int], keep: bool) -> Types:
     need_float32(x)
-    gone = _dims(dims, len(x.shape))
+    gone = dims_of(dims, len(x.shape))
     need(bool(gone), "names no dims to reduce")
     return tensor(ONE if d in gone else s for d, s in enumerate(x.shape) if keep or d not in gone)
 

@@ -30,7 +30,8 @@ def encode_weights(layout: ModelLayout, parameters: NDArray[np.float32], buffers
     Raises TaskError when a vector's length is not the layout's.
     """
     named = layout.split(parameters, buffers)
-    return safetensors.numpy.save({name: np.ascontiguousarray(tensor) for name, tensor in named.items()})
+    # order="C" and not ascontiguousarray, which gives a tensor without dimensions one.
+    return safetensors.numpy.save({name: np.asarray(tensor, order="C") for name, tensor in named.items()})
 
 
 def decode_weights(layout: ModelLayout, content: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

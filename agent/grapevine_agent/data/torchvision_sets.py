@@ -1,9 +1,9 @@
-"""torchvision's data sets, also where its compiled operators do not fit the PyTorch that is installed.
+"""torchvision's data sets and models, also where its compiled operators do not fit the PyTorch that is installed.
 
 torchvision's wheels are built against one build of PyTorch each. Beside another one (a wheel for CUDA
 beside PyTorch for the CPU, say) its library does not load, which it tolerates, and then its import
-fails because two operators of that library were never defined. Data sets and transforms use neither,
-so a definition without an implementation is enough for them.
+fails because two operators of that library were never defined. Data sets, transforms and
+classifiers use neither, so a definition without an implementation is enough for them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ _definitions: list[object] = []  # they last as long as the object that made the
 
 def torchvision_datasets() -> ModuleType:
     """The module `torchvision.datasets`. Raises `ConfigError` if torchvision is not installed or does not load."""
+    return _loaded("torchvision.datasets")
+
+
+def torchvision_models() -> ModuleType:
+    """The module `torchvision.models`, under the same conditions."""
+    return _loaded("torchvision.models")
+
+
+def _loaded(name: str) -> ModuleType:
     try:
-        return _import()
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         lacking = (error.name or "torchvision").partition(".")[0]
         raise ConfigError(f"{lacking} is not installed: pip install torch torchvision") from None
@@ -29,11 +38,7 @@ def torchvision_datasets() -> ModuleType:
         if "torchvision::" not in str(error):
             raise ConfigError(f"torchvision does not load ({error}); install the one that fits your torch") from None
     _define_operators()
-    return _import()
-
-
-def _import() -> ModuleType:
-    return importlib.import_module("torchvision.datasets")
+    return importlib.import_module(name)
 
 
 def _define_operators() -> None:

@@ -14,7 +14,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, default_decompositions, export
@@ -156,26 +155,25 @@ class _State:
 
 
 class _Constants:
-    """The constants of both graphs, each once."""
+    """The constants of both graphs, each once: the graphs may have the same name for different ones."""
 
     def __init__(self, state: _State) -> None:
         self._state = state
-        self._numbers: dict[str, int] = {}
         self.kept: list[Constant] = []
 
     def number(self, name: str, tensor: Tensor) -> int:
         """The value's number of a tensor that never changes."""
-        if name not in self._numbers:
-            kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
-            if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
-                kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
-            if kept.dtype not in _DTYPES:
-                raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
-            array = np.ascontiguousarray(kept.cpu().numpy())
-            self._numbers[name] = len(self.kept)
-            little = array.astype(array.dtype.newbyteorder("<"))
-            self.kept.append(Constant(dtype=_DTYPES[kept.dtype], shape=tuple(kept.shape), content=little.tobytes()))
-        return 1 + len(self._state.parameters) + len(self._state.buffers) + self._numbers[name]
+        kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
+        if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
+            kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
+        if kept.dtype not in _DTYPES:
+            raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
+        array = kept.cpu().numpy()
+        content = array.astype(array.dtype.newbyteorder("<")).tobytes()
+        constant = Constant(dtype=_DTYPES[kept.dtype], shape=tuple(kept.shape), content=content)
+        if constant not in self.kept:
+            self.kept.append(constant)
+        return 1 + len(self._state.parameters) + len(self._state.buffers) + self.kept.index(constant)
 
 
 def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> GraphBuilder:
@@ -193,7 +191,7 @@ def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> G
         elif target in state.buffers:
             builder.give(name, 1 + len(parameters) + buffers.index(target))
         elif name in used:
-            builder.give(name, constants.number(target, _constant_tensor(exported, state, target)))
+            builder.know(name, target, _constant_tensor(exported, state, target))
     builder.translate()
     return builder
 

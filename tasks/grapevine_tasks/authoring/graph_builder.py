@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -13,8 +14,8 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, BufferUpdate, Graph, Node, Operator, Ref
 from grapevine_tasks.authoring.places import place_of
 from grapevine_tasks.authoring.translations import (
+    FILLED,
     LIKE,
-    PADS,
     SPLITS,
     TRANSLATIONS,
     TRANSPARENT,
@@ -22,9 +23,10 @@ from grapevine_tasks.authoring.translations import (
     aten,
     is_conversion,
     named_arguments,
+    translation_of,
     unsupported,
 )
-from grapevine_tasks.opset import RULES, Kind
+from grapevine_tasks.opset import LARGEST_OPERAND, RULES, Kind
 
 _MOST_FOLDED = 65_536  # elements of a tensor that is computed while building
 _CONVERSIONS = {torch.float32: Operator.TO_FLOAT32, torch.int64: Operator.TO_INT64}
@@ -42,6 +44,7 @@ class GraphBuilder:
         self._nodes = {node.name: node for node in graph.nodes}
         self._order = [node for node in graph.nodes if node.op == "call_function"]
         self._values: dict[str, int] = {}
+        self._known: dict[str, tuple[str, Tensor]] = {}  # inputs that never change, with their own names
         self._several: dict[str, dict[int, int]] = {}  # by node, ATen's result to our value
         self._built: list[Node] = []
         self._num_results = 0
@@ -64,6 +67,10 @@ class GraphBuilder:
         """Say which value an input of the graph is."""
         self._values[name] = value
 
+    def know(self, name: str, own_name: str, tensor: Tensor) -> None:
+        """Say what an input of the graph always is. It becomes a constant if something is not computed from it here."""
+        self._known[name] = (own_name, tensor)
+
     def translate(self) -> None:
         """Translate all live nodes. Raises TaskError naming every operator that the opset lacks."""
         live = [node for node in self._order if node.name in self._live]
@@ -81,7 +88,7 @@ class GraphBuilder:
 
     def _fold(self, live: list[fx.Node]) -> set[str]:
         """Compute what depends on nothing (positions, masks), and keep the results that others read as constants."""
-        computed: dict[str, Tensor] = {}
+        computed: dict[str, Tensor] = {name: tensor.detach() for name, (_, tensor) in self._known.items()}
         for node in live:
             value = node.meta.get("val")
             sources = node.all_input_nodes
@@ -89,23 +96,29 @@ class GraphBuilder:
                 isinstance(value, Tensor)
                 and all(isinstance(side, int) for side in value.shape)
                 and value.numel() <= _MOST_FOLDED
-                and all(source.name in computed for source in sources)
+                and (node.target in FILLED or all(source.name in computed for source in sources))
                 and torch.Tag.nondeterministic_seeded not in getattr(node.target, "tags", ())
                 and node.target is not operator.getitem
             ):
-                arguments = fx.node.map_arg((node.args, dict(node.kwargs)), lambda source: computed[source.name])
-                computed[node.name] = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+                computed[node.name] = _filled(node) if node.target in FILLED else _called(node, computed)
         if self._constant is None:
             return set()
         for name, tensor in computed.items():
             readers = [user for user in self._nodes[name].users if user.name in self._live]
             if name == self._output or any(reader.name not in computed for reader in readers):
-                kept = tensor.to(torch.int64) if tensor.dtype == torch.bool else tensor
-                number = self._constant(f"{name} {tuple(tensor.shape)}", kept.contiguous())
-                self._values[name] = number
-                if tensor.dtype == torch.bool:
-                    self._values[name] = self._add(Operator.NOT_EQUAL, (Ref(number), 0), 1)
+                self._values[name] = self._kept(name, tensor)
         return set(computed)
+
+    def _kept(self, name: str, tensor: Tensor) -> int:
+        """The value of what was computed: an operator if it is one number everywhere, else a constant."""
+        assert self._constant is not None
+        if name not in self._known and tensor.dtype == torch.float32 and tensor.numel() > 1:
+            number = float(tensor.flatten()[0])
+            if abs(number) <= LARGEST_OPERAND and bool((tensor == number).all()):
+                return self._add(Operator.FULL, (tuple(tensor.shape), number), 1)
+        kept = tensor.to(torch.int64) if tensor.dtype == torch.bool else tensor
+        constant = self._constant(self._known[name][0] if name in self._known else name, kept.contiguous())
+        return self._add(Operator.NOT_EQUAL, (Ref(constant), 0), 1) if tensor.dtype == torch.bool else constant
 
     def finish(self, first_result: int) -> Graph:
         """The graph, with its results numbered from `first_result`."""
@@ -145,13 +158,13 @@ class GraphBuilder:
             self._split(node)
         elif node.target in LIKE:
             self._like(node)
+        elif node.target in _WRITES:
+            _WRITES[node.target](self, node)
         elif is_conversion(node):
             self._convert(node)
         else:
-            translation = TRANSLATIONS[node.target]
             named = named_arguments(node)
-            if node.target is aten.pad.default:
-                translation = PADS.get(named["mode"], translation)
+            translation = translation_of(node.target, named)
             for name, expected in translation.must.items():
                 if named.get(name, expected) != expected:
                     raise TaskError(f"{node.target} with {name}={named[name]} is not in opset 1; use {name}={expected}")
@@ -209,6 +222,33 @@ class GraphBuilder:
                 self._several[node.name][index] = made
             start += length
 
+    def _written(self, node: fx.Node) -> None:
+        """`x[a:b] = y`: what stands before, y, and what stands behind."""
+        named = named_arguments(node)
+        x, dim = named["self"], named["dim"]
+        length = x.meta["val"].shape[dim]
+        start, end = named["start"] or 0, length if named["end"] is None else named["end"]
+        if not all(isinstance(each, int) for each in (length, start, end)) or named["step"] != 1:
+            raise TaskError("writing into a tensor along its batch, or with a step, is not in operator set 1")
+        start, end, _ = slice(start, end).indices(length)
+        parts = [Ref(self._value(named["src"]))]
+        if start > 0:
+            parts.insert(0, Ref(self._add(Operator.SLICE, (Ref(self._value(x)), dim, 0, start, 1), 1)))
+        if end < length:
+            parts.append(Ref(self._add(Operator.SLICE, (Ref(self._value(x)), dim, end, length, 1), 1)))
+        self._values[node.name] = self._add(Operator.CONCATENATE, (tuple(parts), dim), 1)
+
+    def _copied(self, node: fx.Node) -> None:
+        """`x[...] = y` puts y in the place of x, and as large as x."""
+        x, y = node.args[:2]
+        assert isinstance(x, fx.Node)
+        assert isinstance(y, fx.Node)
+        if x.meta["val"].dtype != y.meta["val"].dtype:
+            raise TaskError(f"{y.meta['val'].dtype} is written into {x.meta['val'].dtype}: convert it before")
+        value = Ref(self._value(y))
+        same = tuple(x.meta["val"].shape) == tuple(y.meta["val"].shape)
+        self._values[node.name] = value.value if same else self._add(Operator.EXPAND, (value, self._sizes(x)), 1)
+
     def _like(self, node: fx.Node) -> None:
         """A tensor of one number, as large as another: its sizes are asked for where they depend on the batch."""
         source, dtype = node.args[0], node.meta["val"].dtype
@@ -217,14 +257,15 @@ class GraphBuilder:
             raise TaskError(f"{node.target} makes {dtype}; operator set 1 makes float32: write dtype=torch.float32")
         named = named_arguments(node)
         value = LIKE[node.target]
-        sizes: list[Ref | int] = []
-        for dim, side in enumerate(source.meta["val"].shape):
-            if isinstance(side, int):
-                sizes.append(side)
-            else:
-                sizes.append(Ref(self._add(Operator.SIZE, (Ref(self._value(source)), dim), 1)))
         filled = float(named["fill_value"] if value is None else value)
-        self._values[node.name] = self._add(Operator.FULL, (tuple(sizes), filled), 1)
+        self._values[node.name] = self._add(Operator.FULL, (self._sizes(source), filled), 1)
+
+    def _sizes(self, source: fx.Node) -> tuple[Ref | int, ...]:
+        """How large a tensor is, along each dimension."""
+        return tuple(
+            side if isinstance(side, int) else Ref(self._add(Operator.SIZE, (Ref(self._value(source)), dim), 1))
+            for dim, side in enumerate(source.meta["val"].shape)
+        )
 
     def _argument(self, argument: Any, kind: Kind) -> Argument:
         match argument:
@@ -234,6 +275,8 @@ class GraphBuilder:
                 return tuple(Ref(self._value(item)) if isinstance(item, fx.Node) else int(item) for item in argument)
             case int() if kind is Kind.REAL:
                 return float(argument)
+            case float() if math.isinf(argument):  # what masks are filled with; numbers on the wire are finite
+                return math.copysign(LARGEST_OPERAND, argument)
             case None | bool() | int() | float():
                 return argument
             case _:
@@ -245,6 +288,28 @@ class GraphBuilder:
         return self._values[node.name]
 
 
+# What is left of writing into a part of a tensor.
+_WRITES: dict[Any, Callable[[GraphBuilder, fx.Node], None]] = {
+    aten.slice_scatter.default: GraphBuilder._written,
+    aten.copy.default: GraphBuilder._copied,
+}
+
+
+def _called(node: fx.Node, computed: dict[str, Tensor]) -> Tensor:
+    arguments = fx.node.map_arg((node.args, dict(node.kwargs)), lambda source: computed[source.name])
+    result: Tensor = node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+    return result
+
+
+def _filled(node: fx.Node) -> Tensor:
+    """One number everywhere, as large as its place in the graph says."""
+    value = node.meta["val"]
+    number = FILLED[node.target]
+    return torch.full(
+        tuple(value.shape), named_arguments(node)["fill_value"] if number is None else number, dtype=value.dtype
+    )
+
+
 def is_known(node: fx.Node) -> bool:
     """Whether there is a way to write a node in opset 1."""
     return (
@@ -253,5 +318,13 @@ def is_known(node: fx.Node) -> bool:
         or node.target in TRANSLATIONS
         or node.target in TRANSPARENT
         or node.target is operator.getitem
+        or node.target in _WRITES
         or is_conversion(node)
     )
+
+
+def targets_of(op: Operator) -> list[str]:
+    """The names of PyTorch's operators that become this one."""
+    targets = [target for target, translation in TRANSLATIONS.items() if translation.operator is op]
+    named = {str(target) if hasattr(target, "_schema") else target.__name__ for target in targets}
+    return sorted(named | ({"aten._to_copy.default"} if op in _CONVERSIONS.values() else set()))

@@ -238,6 +238,23 @@ def _along_last(named: dict[str, Any]) -> dict[str, Any]:
     return named
 
 
+def _index(named: dict[str, Any]) -> dict[str, Any]:
+    """`x[:, indices]`: one tensor of indices, of one dimension."""
+    given = [(dim, index) for dim, index in enumerate(named["indices"]) if index is not None]
+    if any(index.meta["val"].dtype == torch.bool for _, index in given):
+        raise TaskError(
+            "a mask between square brackets leaves a number of rows that depends on values: "
+            "multiply by the mask, or choose with torch.where"
+        )
+    dim, index = given[0]
+    if len(given) != 1 or _rank(index) != 1 or index.meta["val"].dtype != torch.int64:
+        raise TaskError(
+            "indexing with several tensors, or with one of several dimensions, is not in operator set 1: "
+            "use one of one dimension, torch.gather or nn.functional.embedding"
+        )
+    return named | {"dim": dim, "index": index}
+
+
 _LAYERS = "has_biases num_layers dropout train bidirectional batch_first"
 _CELL = "w_ih w_hh b_ih b_hh"
 _BATCH_NORM = "input weight bias running_mean running_var momentum eps"
@@ -265,7 +282,9 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.cat.default: _of(Op.CONCATENATE, "tensors dim"),
     aten.stack.default: _of(Op.STACK, "tensors dim"),
     aten.constant_pad_nd.default: _of(Op.PAD, "self pad value", convert=_floats("value")),
-    aten.pad.default: Translation(Op.PAD, ("self", "pad", "value"), {"mode": "constant"}, _pad),  # else see PADS
+    aten.pad.default: Translation(
+        Op.PAD, ("self", "pad", "value"), {"mode": "constant"}, _pad
+    ),  # else see translation_of
     aten.reflection_pad1d.default: _of(Op.REFLECT, "self padding"),
     aten.reflection_pad2d.default: _of(Op.REFLECT, "self padding"),
     aten.replication_pad1d.default: _of(Op.REPLICATE, "self padding"),
@@ -458,10 +477,31 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.argmax.default: _of(Op.ARGMAX, "self dim keepdim", convert=_along_last),
     aten.max.dim: Translation(Op.MAX, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
     aten.min.dim: Translation(Op.MIN, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
+    # What came later.
+    aten.index_select.default: _of(Op.INDEX_SELECT, "self dim index"),
+    aten.index.Tensor: _of(Op.INDEX_SELECT, "self dim index", convert=_index),
+    aten.gather.default: _of(Op.GATHER, "self dim index", sparse_grad=False),
+    aten.flip.default: _of(Op.FLIP, "self dims"),
+    aten.logical_or.default: _of(Op.LOGICAL_OR, "self other"),
+    aten.bitwise_or.Tensor: _of(Op.LOGICAL_OR, "self other"),
+    aten.log1p.default: _of(Op.LOG1P, "self"),
+    aten.expm1.default: _of(Op.EXPM1, "self"),
+    aten.clamp.Tensor: _of(Op.MAXIMUM, "self min", max=None),  # else see translation_of
 }
 
-# What `aten.pad` is in its other modes.
-PADS: dict[Any, Translation] = {"reflect": _of(Op.REFLECT, "self pad"), "replicate": _of(Op.REPLICATE, "self pad")}
+# What `aten.pad` is in its other modes, and `aten.clamp` with a tensor for its upper bound alone.
+_PADS: dict[Any, Translation] = {"reflect": _of(Op.REFLECT, "self pad"), "replicate": _of(Op.REPLICATE, "self pad")}
+_CLAMP_ABOVE = _of(Op.MINIMUM, "self max")
+
+
+def translation_of(target: Any, named: Named) -> Translation:
+    """The entry for a call; for a few operators its arguments decide."""
+    if target is aten.pad.default:
+        return _PADS.get(named["mode"], TRANSLATIONS[target])
+    if target is aten.clamp.Tensor and named["min"] is None:
+        return _CLAMP_ABOVE
+    return TRANSLATIONS[target]
+
 
 # Copies and marks of memory: in a graph without in-place operators they are the value itself.
 TRANSPARENT: frozenset[Any] = frozenset(
@@ -480,6 +520,12 @@ LIKE: dict[Any, float | None] = {
     aten.zeros_like.default: 0.0,
     aten.ones_like.default: 1.0,
     aten.full_like.default: None,
+}
+# What only takes its dtype and device from its argument, or also its size.
+FILLED: dict[Any, float | None] = LIKE | {
+    aten.new_zeros.default: 0.0,
+    aten.new_ones.default: 1.0,
+    aten.new_full.default: None,
 }
 
 

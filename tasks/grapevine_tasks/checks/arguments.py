@@ -8,10 +8,8 @@ from typing import Any
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, Ref
-from grapevine_tasks.opset import Kind, Slot
+from grapevine_tasks.opset import LARGEST_OPERAND, Kind, Slot
 from grapevine_tasks.sizes import Size, TensorType, ValueType
-
-LARGEST_OPERAND = 1e30  # well inside float32
 
 
 def resolve(slot: Slot, argument: Argument, values: Sequence[ValueType]) -> Any:

@@ -218,4 +218,11 @@ KERNELS: dict[Op, Callable[..., Any]] = {
     # Randomness.
     Op.NORMAL: torch.randn_like,
     Op.BERNOULLI: lambda x, p: torch.bernoulli(x.detach(), p),  # only the shape of x counts
+    # What came later.
+    Op.INDEX_SELECT: torch.index_select,
+    Op.GATHER: torch.gather,
+    Op.FLIP: torch.flip,
+    Op.LOGICAL_OR: torch.logical_or,
+    Op.LOG1P: torch.log1p,
+    Op.EXPM1: torch.expm1,
 }

@@ -158,6 +158,42 @@ class Volumes(nn.Module):
         return output
 
 
+class LookedUp(nn.Module):
+    """Rows by number, the other way round, what is picked from each sample, and masks of infinity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.scale = nn.Linear(8, 6), nn.Parameter(torch.tensor(2.0))
+        self.register_buffer("order", torch.tensor([5, 3, 0, 1, 2, 4, 3, 3]))
+        self.register_buffer("allowed", torch.eye(8) > 0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)[:, self.order].flip(1) * self.scale
+        y = y.index_select(2, torch.arange(5, -1, -1)).roll(1, 2)
+        scores = (y @ y.mT).masked_fill(~self.allowed, -torch.inf).masked_fill(y[:, :1, :1] > 100, -torch.inf)
+        y = torch.softmax(scores, 2) @ y
+        y = y + torch.log1p(y.abs()) + torch.expm1(-y.abs()) + ((y > 1) | (y < -1)).float()
+        y = torch.clamp(y, min=self.scale - 3) + torch.clamp(y, max=self.scale)
+        written = y.clone()
+        written[:, 2:4] = y[:, :2] * 2
+        written[:, :, 0] = 0.5
+        best = written.argmax(1, keepdim=True)
+        return written.gather(1, best).squeeze(1) + torch.full((x.shape[0], 6), 0.25)
+
+
+class Different(nn.Module):
+    """Training and evaluation compute other constants, in nodes of the same names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = torch.arange(4, dtype=torch.float32) * (2.0 if self.training else 3.0)
+        output: Tensor = self.fc(x.flatten(1)) * steps
+        return output
+
+
 MORE_MODELS: dict[str, Callable[[], nn.Module]] = {
     "recurrent layers": Recurrent,
     "recurrent cells": Cells,
@@ -168,4 +204,6 @@ MORE_MODELS: dict[str, Callable[[], nn.Module]] = {
     "spreads": Spreads,
     "noise": Noise,
     "volumes": Volumes,
+    "what is looked up": LookedUp,
+    "two modes": Different,
 }

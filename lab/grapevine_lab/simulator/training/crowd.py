@@ -30,9 +30,9 @@ from grapevine_lab.simulator.training.jobs import (
 from grapevine_lab.simulator.training.sharing import identity
 from grapevine_proto.errors import GrapevineError, TaskError
 from grapevine_proto.messages import Vector
-from grapevine_proto.program import Operator
 from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.randomness import random_operators
 
 _PIECE = 8 * EVALUATION_BATCH  # samples of an evaluation's job: workers share even one model's evaluation
 _SHARED = 4  # jobs, or a multiple of that, when there are models enough: 1, 2 or 4 workers get as many each
@@ -75,7 +75,7 @@ class Crowd:
         self._nodes = [
             _Node(own, SampleOrder(len(x), batch_size, seed=own)) for own, x in zip(seeds, commons.x, strict=True)
         ]
-        self._drops_out = any(node.operator is Operator.DROPOUT for node in commons.program.train.nodes)
+        self._drops_out = bool(random_operators(commons.program.train))
 
     def train(self, requests: Sequence[TrainingRequest]) -> list[TrainingResult | TaskError]:
         """See `CrowdTrainer`. Raises ValueError when a node is asked twice, or for no steps."""

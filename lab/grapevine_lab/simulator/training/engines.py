@@ -14,6 +14,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator, Program
 from grapevine_tasks.checks import EVALUATION_BATCH, ProgramLimits, check_program
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.randomness import random_operators
 
 # A core's second-level cache holds the parameters of a job, their gradients and their moments.
 _PARAMETER_BYTES = 1_600_000
@@ -52,6 +53,8 @@ def why_not_stacked(commons: Commons) -> str:
     operators = {node.operator for node in (*program.train.nodes, *program.eval.nodes)}
     if convolutions := sorted(operator.name for operator in operators & _CONVOLUTIONS):
         return f"it has {', '.join(convolutions)}, which take longer for many models at once than one by one"
+    if drawn := sorted(op.name for op in random_operators(program.train) - {Operator.DROPOUT}):
+        return f"it has {', '.join(drawn)}, which cannot draw for each model from a generator of its own"
     if models_at_once(program) == 1:
         return "one model alone fills a core's cache"
     return fails_stacked(commons)

@@ -1,0 +1,1 @@
+"""What the operator set covers: named models, built into programs and trained beside eager PyTorch."""

@@ -1,0 +1,83 @@
+"""docs/coverage.md: what was measured, as a page."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+
+import torch
+
+from grapevine_lab.bench.figures import quartiles
+from grapevine_lab.coverage.measure import Coverage
+from grapevine_proto.program import Operator
+
+_HEAD = """# What the operator set covers
+
+A task's model may be any module that `torch.export` captures, with the {num_operators} operators of
+[operator set 1](operators.md). Each model below was built, sent through the wire codec, checked as a device checks
+it, and trained for a step beside eager PyTorch: same weights, samples and seed. Written by
+`python -m grapevine_lab.coverage` with PyTorch {torch} on {machine}, one thread.
+
+- *nodes, operators*: of the training graph, and how many different ones it has.
+- *program*: encoded, in bytes; a manifest carries it. Parameters travel apart.
+- *differences*: the largest of any gradient's element over the largest gradient, and the largest of any element of the
+  outputs in training and in evaluation. 0 is equality to the bit. Across machines and versions of PyTorch no more is
+  promised than PyTorch does.
+- *speed*: eager PyTorch's time of a training step (forward, loss, backward) over the interpreter's, both in one process
+  in turn; the median of the pairs, its quartiles in brackets, and how many pairs. 1 is as fast as eager.
+
+| model | nodes | operators | program | parameters | gradients differ | outputs differ | batch | speed |
+| --- | --: | --: | --: | --: | --: | --: | --: | --- |
+"""
+_REFUSED = """
+## What is refused
+
+Building names the line of `model.py` and a way out.
+
+| model | error |
+| --- | --- |
+"""
+
+
+def page(covered: Mapping[str, Coverage], refused: Mapping[str, str]) -> str:
+    """The whole page. Models are rows, in the order given."""
+    head = _HEAD.format(num_operators=len(Operator), torch=torch.__version__, machine=_machine())
+    rows = "".join(_row(name, found) for name, found in covered.items())
+    return head + rows + _REFUSED + "".join(f"| {name} | {_quoted(error)} |\n" for name, error in refused.items())
+
+
+def _row(name: str, found: Coverage) -> str:
+    cells = (
+        name,
+        f"{found.num_nodes}",
+        f"{found.num_operators}",
+        f"{found.program_bytes:,}",
+        f"{found.num_parameters:,}",
+        _difference(found.gradient_difference),
+        _difference(found.output_difference),
+        f"{found.batch}",
+        _speed(found.pairs),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _difference(number: float) -> str:
+    return f"{number:.0e}" if number else "0"
+
+
+def _speed(pairs: tuple[float, ...]) -> str:
+    if not pairs:
+        return "–"
+    low, middle, high = quartiles(pairs)
+    return f"{middle:.2f} ({low:.2f} … {high:.2f}), {len(pairs)} pairs"
+
+
+def _quoted(error: str) -> str:
+    """An error in a cell; lines of this package's own files stand for the engineer's."""
+    plain = re.sub(r"refused\.py, line \d+", "model.py, line …", error)
+    return plain.replace("|", r"\|").replace("\n", " ")
+
+
+def _machine() -> str:
+    return f"{platform.system()} {platform.machine()}"
