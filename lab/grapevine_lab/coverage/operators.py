@@ -20,8 +20,8 @@ _HEAD = """# The operators of operator set {opset}
 nothing else. This page is written by `python -m grapevine_lab.coverage.operators`.
 
 Arguments: `tensor` an earlier value (`?`: it may be left out), `operand` an earlier value or a number, `tensors` a list
-of values, `size` a whole number or an earlier size, `sizes` a list of them (−1: what is left), `integer`, `real`, `flag`
-numbers that are written out, `integer[n]` a list of n of them, `a..b` their bounds.
+of values, `size` a whole number or an earlier size, `sizes` a list of them (−1: what is left), `integer`, `real`,
+`flag` numbers that are written out, `integer[n]` a list of n of them, `a..b` their bounds.
 
 The last column has the operators of `torch.export` that become this one. What PyTorch itself writes with simpler
 operators (`nn.MultiheadAttention`, `einsum`, `interpolate`, …) needs no entry, and neither does what depends on nothing

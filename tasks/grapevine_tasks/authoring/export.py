@@ -24,8 +24,8 @@ from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorS
 from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
 from grapevine_tasks.authoring.places import place_in_traceback
 from grapevine_tasks.checks import ProgramLimits
-from grapevine_tasks.checks.arguments import LARGEST_OPERAND
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.opset import LARGEST_OPERAND
 from grapevine_tasks.weights import check_finite, encode_weights
 
 LARGEST_BATCH = 65536
