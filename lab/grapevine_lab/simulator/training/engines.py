@@ -53,8 +53,6 @@ def why_not_stacked(commons: Commons) -> str:
     operators = {node.operator for node in (*program.train.nodes, *program.eval.nodes)}
     if convolutions := sorted(operator.name for operator in operators & _CONVOLUTIONS):
         return f"it has {', '.join(convolutions)}, which take longer for many models at once than one by one"
-    if drawn := sorted(op.name for op in random_operators(program.train) - {Operator.DROPOUT}):
-        return f"it has {', '.join(drawn)}, which cannot draw for each model from a generator of its own"
     if models_at_once(program) == 1:
         return "one model alone fills a core's cache"
     return fails_stacked(commons)
@@ -62,6 +60,8 @@ def why_not_stacked(commons: Commons) -> str:
 
 def fails_stacked(commons: Commons) -> str:
     """What fails when a step of two models of this program is tried; empty if nothing does."""
+    if drawn := sorted(op.name for op in random_operators(commons.program.train) - {Operator.DROPOUT}):
+        return f"it has {', '.join(drawn)}, which cannot draw for each model from a generator of its own"
     layout = ModelLayout.of(commons.program)
     x, y = commons.x[0][:1], commons.y[0][:1]
     moments = np.zeros((2, commons.moments.shape[1], layout.num_parameters), np.float32)
@@ -71,9 +71,9 @@ def fails_stacked(commons: Commons) -> str:
     try:
         engine = StackedEngine(replace(commons, x=[x, x], y=[y, y], x_test=[x], y_test=[y], moments=moments))
         engine.evaluate(EvaluateJob(test=0, num_models=2, start=0, end=1), models)
-        engine.train(
+        trained = engine.train(
             TrainJob(nodes=(0, 1), batches=batches, num_steps=(0, 0), ages=(0, 0), dropout=(state, state)), models
         )
     except (TaskError, RuntimeError, ValueError, IndexError, TypeError) as error:
         return str(error)
-    return ""
+    return next((outcome.problem for outcome in trained.outcomes if outcome.num_steps == 0), "")

@@ -38,6 +38,19 @@ class Net:
     shape: tuple[int, ...]
 
 
+class Noisy(nn.Module):
+    """Draws otherwise than by dropout of its own: noise, and dropout between recurrent layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.out = nn.GRU(4, 8, num_layers=2, dropout=0.4, batch_first=True), nn.Linear(8, NUM_CLASSES)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        read = self.gru(x.reshape(-1, 3, 4))[0][:, -1]
+        output: torch.Tensor = self.out(read + 0.1 * torch.randn_like(read) if self.training else read)
+        return output
+
+
 @cache
 def net(name: str) -> Net:
     torch.manual_seed(0)
@@ -48,6 +61,8 @@ def net(name: str) -> Net:
             layers: list[nn.Module] = [nn.Linear(12, 16, bias=False), nn.BatchNorm1d(16), nn.Tanh(), nn.Dropout(0.3)]
             layers += [nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, NUM_CLASSES)]
             return net_of(nn.Sequential(*layers), (12,))
+        case "noisy":
+            return net_of(Noisy(), (12,))
         case _:
             layers = [nn.Conv2d(1, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)]
             layers += [nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(3, stride=1)]

@@ -42,7 +42,7 @@ def _with_one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("plan", [ADAM, MOMENTUM, SCHEDULED])
-@pytest.mark.parametrize("name", ["cnn", "dropping"])
+@pytest.mark.parametrize("name", ["cnn", "dropping", "noisy"])
 def test_a_node_is_trained_and_evaluated_as_its_device_would(name: str, plan: TrainingPlan) -> None:
     given, samples = net(name), crowd(net(name).shape, NUM_NODES)
     trainer = make_trainer(given.program, plan, samples, seed=SEED, num_workers=1, how="plain")

@@ -192,6 +192,13 @@ def test_the_program_decides_whether_nodes_are_stacked() -> None:
     assert made.how == "plain"
 
 
+def test_what_draws_otherwise_than_by_dropout_is_trained_one_by_one() -> None:
+    samples = crowd((12,), 2)
+    assert make_crowd(net("noisy").program, ADAM, samples, seed=SEED, num_workers=1, how="auto").how == "plain"
+    with pytest.raises(ConfigError, match=r"GRU, NORMAL, which cannot draw.*trainer = \"plain\""):
+        make_crowd(net("noisy").program, ADAM, samples, seed=SEED, num_workers=1, how="stacked")
+
+
 def test_what_cannot_be_trained_at_all_is_told() -> None:
     with pytest.raises(ConfigError, match='"stacked" or "plain"'):
         make_crowd(net("mlp").program, ADAM, crowd((12,), 2), seed=SEED, num_workers=1, how="staked")
