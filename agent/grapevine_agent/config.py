@@ -5,9 +5,9 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]` has no
-override. Secrets come from files or from `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are
-never shown.
+`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
+`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+`GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
 from __future__ import annotations
@@ -22,14 +22,25 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
+from grapevine_agent.config_data import read_sources
+from grapevine_agent.config_review import (
+    ReviewConfig,
+    TrustConfig,
+    joined_trust,
+    read_consent_rules,
+)
+from grapevine_agent.config_trainers import TrainerConfig, read_trainers
+from grapevine_agent.core.settings import Consent, ConsentRule
+from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)
 
-Consent: TypeAlias = Literal["auto", "ask", "never"]
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
+Sandbox: TypeAlias = Literal["strict", "off"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
@@ -38,8 +49,6 @@ PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of
 
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
 _SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
-_PEER_ID = r"[a-z2-7]{20}"
-_PEER_HINT = '"aaaaaaaaaaaaaaaaaaaa" (20 characters of a-z and 2-7, as `grapevine status` shows)'
 # Variables that mean something but are no settings of a table.
 _OTHER_VARIABLES = {"GRAPEVINE_CONFIG", PASSWORD_VARIABLE}
 
@@ -52,6 +61,7 @@ class AgentConfig:
     state_dir: Path
     profile: str = "generic"  # the name of a firmware profile, or the path of one
     consent: Consent = "ask"
+    give_models: GiveModels = "members"  # who is given a released model that it asks for
     log_level: str = "info"
 
 
@@ -96,31 +106,6 @@ class MqttConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """`[[data]]`: one source of samples on this device."""
-
-    kind: str
-    path: Path
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewConfig:
-    """`[review]`: when a task counts as approved here."""
-
-    approvals: int = 2
-    trusted: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrustConfig:
-    """`[trust]`: whose tasks may run (empty: anybody's) and which servers the owner trusts."""
-
-    publishers: tuple[str, ...] = ()
-    servers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Limits:
     """`[limits]`: what the owner sets instead of the firmware profile; None keeps the profile's value."""
 
@@ -130,6 +115,8 @@ class Limits:
     max_parameters: int | None = None
     chunk_window: int | None = None
     can_train: bool | None = None
+    cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
+    sandbox: Sandbox = "strict"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +125,11 @@ class Config:
 
     agent: AgentConfig
     mqtt: MqttConfig = MqttConfig()
-    data: tuple[DataConfig, ...] = ()
-    review: ReviewConfig = ReviewConfig()
-    trust: TrustConfig = TrustConfig()
+    data: tuple[DataSource, ...] = ()
+    trainers: tuple[TrainerConfig, ...] = ()
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
     path: Path | None = None
 
@@ -159,18 +148,22 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
         for name in ("agent", "mqtt", "review", "trust", "limits")
     }
-    data = root.tables("data")
+    data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
+    agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
+    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
     config = Config(
-        agent=_read_agent(tables["agent"], base, environ),
-        mqtt=_read_mqtt(tables["mqtt"], base, environ),
-        data=_read_data(data, base, environ),
-        review=_read_review(tables["review"]),
-        trust=_read_trust(tables["trust"]),
+        agent=agent,
+        mqtt=mqtt,
+        data=read_sources(data, lambda text: _path(text, base, environ), agent.state_dir / RECORDINGS_FILE, mqtt.root),
+        trainers=read_trainers(trainers),
+        review=review,
+        trust=trust,
+        consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
         path=found,
     )
-    for table in (*tables.values(), *data):
+    for table in (*tables.values(), *data, *trainers, *rules):
         table.finish()
     _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
@@ -196,7 +189,11 @@ def default_state_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
 
 def check_files(config: Config) -> None:
     """Raise `ConfigError` for the first file that the configuration names and that cannot be read."""
-    named: list[tuple[str, Path]] = [(f"data[{i}].path", source.path) for i, source in enumerate(config.data, start=1)]
+    named: list[tuple[str, Path]] = [
+        (f"data[{i}].path", source.path)
+        for i, source in enumerate(config.data, start=1)
+        if source.recording is None and not source.download  # else it may not be there yet
+    ]
     mqtt = config.mqtt
     files = {
         "password_file": mqtt.password_file,
@@ -224,6 +221,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         ),
         profile=profile,
         consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
+        give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
     )
 
@@ -279,39 +277,6 @@ def _read_brokers(table: Table) -> tuple[str, ...]:
     return brokers
 
 
-def _read_data(tables: list[Table], base: Path, environ: Mapping[str, str]) -> tuple[DataConfig, ...]:
-    sources: list[DataConfig] = []
-    for table in tables:
-        text = table.text("path", hint='"digits.npz"')
-        if not text.endswith(".npz"):
-            raise table.error("path", "must be an .npz file; numpy.savez(path, x=…, y=…) writes one")
-        kind = table.text("kind", pattern=r"[a-z0-9-]{1,64}", hint='"digits-8x8"')
-        name = table.text("name", Path(text).stem, max_length=64)
-        if any(other.name == name for other in sources):
-            raise table.error("name", f"{name!r} names two sources; give each [[data]] a name of its own")
-        sources.append(DataConfig(kind=kind, path=_path(text, base, environ), name=name))
-    return tuple(sources)
-
-
-def _read_review(table: Table) -> ReviewConfig:
-    approvals = table.integer("approvals", ReviewConfig.approvals, low=0, high=100)
-    trusted = table.texts("trusted", pattern=_PEER_ID, hint=_PEER_HINT)
-    if 0 < len(trusted) < approvals:
-        raise table.error(
-            "trusted",
-            f"{len(trusted)} trusted reviewers can never give {approvals} approvals; "
-            f"trust more of them, or write approvals = {len(trusted)}",
-        )
-    return ReviewConfig(approvals=approvals, trusted=trusted)
-
-
-def _read_trust(table: Table) -> TrustConfig:
-    return TrustConfig(
-        publishers=table.texts("publishers", pattern=_PEER_ID, hint=_PEER_HINT),
-        servers=table.texts("servers", pattern=_PEER_ID, hint=_PEER_HINT),
-    )
-
-
 def _read_limits(table: Table) -> Limits:
     window = table.optional_integer("chunk_window", low=1, high=4)
     if window not in (None, 1, 4):
@@ -323,6 +288,8 @@ def _read_limits(table: Table) -> Limits:
         max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),
         chunk_window=window,
         can_train=table.optional_boolean("can_train"),
+        cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
+        sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
     )
 
 

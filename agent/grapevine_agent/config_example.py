@@ -20,6 +20,9 @@ EXAMPLE_CONFIG = """\
 #profile = "generic"
 # Approved tasks that fit this device's data: join them ("auto"), wait for your word ("ask"), or "never".
 #consent = "ask"
+# Who is given the model that this device has learned: a task's publisher and its "members" (who gossip it
+# anyway), "anyone" or "nobody".
+#give_models = "members"
 # debug, info, warning or error
 #log_level = "info"
 
@@ -43,23 +46,68 @@ EXAMPLE_CONFIG = """\
 #max_packet_bytes = 1000000
 #heartbeat_s = 5.0
 
-# What this device can train on. The kind is matched against what tasks ask for; the file never leaves the device.
+# What this device can train on. The kind is matched against what tasks ask for; samples never leave the device.
+# Files (.npz, .csv, .parquet), folders of images, SQLite queries and live topics: see docs/data-sources.md.
+# `grapevine data check` shows what is in them.
 #[[data]]
 #kind = "digits-8x8"
 #path = "digits.npz"
 #name = "digits"
 
+# Sensors on this broker, recorded while the agent runs. [data.columns] comes last: it says where a message has what.
+#[[data]]
+#kind = "climate-2"
+#source = "mqtt"
+#topic = "zigbee2mqtt/+"
+#every_s = 60
+#keep_days = 30
+#[data.columns]
+#temperature = "$.temperature"
+#humidity = "$.humidity"
+
+# A trainer of your own for a task or a kind of data: docs/trainers.md.
+#[[trainer]]
+#kind = "digits-8x8"
+#url = "unix:///run/my-trainer.sock"
+
 [review]
 # A task runs here once so many of the reviewers that you trust approved it, and none of them rejected it.
+# `grapevine trust add` adds reviewers, publishers and servers without touching this file.
 #approvals = 2
-# Peer ids (see `grapevine status` on the reviewer's machine).
+# Peer ids (see `grapevine id` on the reviewer's machine).
 #trusted = ["aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb"]
+# Whose single rejection stops a task: any "trusted" reviewer's, only that of "roles", or "none".
+#veto = "trusted"
+# An approval counts for so long after it was signed, whatever it says.
+#max_valid_days = 7.0
+# On a reviewer's machine: sign own verdicts again before they run out, while the agent runs.
+#renew = false
+
+# Reviewers by what they are good at, and how many of each kind must have approved.
+#[review.roles]
+#security = ["aaaaaaaaaaaaaaaaaaaa"]
+#[review.need]
+#security = 1
 
 [trust]
 # Whose tasks may run here. Empty: anybody's, once reviewed.
 #publishers = []
+# Whose tasks never run here.
+#deny_publishers = []
 # Servers that you trust beside those that a task names.
 #servers = []
+
+# Other numbers of approvals for some publishers; "own" is this device, 0 asks for no reviews at all.
+#[trust.approvals]
+#own = 1
+
+# Consent for some tasks; the first rule that fits answers instead of consent in [agent]. A name is its publisher's to
+# choose: rules with "auto" name a publisher as well.
+#[[consent]]
+#publisher = "aaaaaaaaaaaaaaaaaaaa"
+#kind = "digits-8x8"
+#name = "Handwritten*"
+#answer = "auto"
 
 [limits]
 # Set these to give less, or more, than the firmware profile does.
@@ -69,4 +117,8 @@ EXAMPLE_CONFIG = """\
 #max_parameters = 5000000
 #chunk_window = 4
 #can_train = true
+# CPU time of one request to a trainer, all its threads together; 0: as long as the request may take.
+#cpu_s = 0
+# "off" trains without system call filter and Landlock, for kernels that have neither.
+#sandbox = "strict"
 """

@@ -18,6 +18,7 @@ from typing import Final
 import psutil
 
 from grapevine_agent.config import Limits
+from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.toml_reader import Table, read_toml, suggestion
 from grapevine_proto.errors import ConfigError
 
@@ -70,6 +71,8 @@ class FirmwareProfile:
     can_train: bool
     power: PowerDraw
     boards: tuple[str, ...] = ()
+    gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
+    gflops_source: str = ""
 
 
 def load_profile(name_or_path: str | Path, machine: Machine | None = None) -> FirmwareProfile:
@@ -150,6 +153,20 @@ def with_limits(profile: FirmwareProfile, limits: Limits) -> FirmwareProfile:
     return limited
 
 
+def device_limits(profile: FirmwareProfile, *, cannot_train: str = "") -> DeviceLimits:
+    """What the core is told of a device; `cannot_train` says why it trains nothing, if so."""
+    return DeviceLimits(
+        profile=profile.name,
+        cores=profile.cores,
+        memory_mb=profile.memory_mb,
+        max_parameters=profile.max_parameters,
+        max_batch=profile.max_batch,
+        cannot_train=cannot_train,
+        watts_idle=profile.power.idle_w,
+        watts_training=profile.power.training_w,
+    )
+
+
 def _profile_folders() -> list[Traversable]:
     """Where profiles ship: the checkout first, because an editable install leaves stale copies behind."""
     checkout = Path(__file__).resolve().parents[2] / "firmware_profiles"
@@ -172,6 +189,8 @@ def _read_profile(path: Path) -> FirmwareProfile:
         max_parameters=table.integer("max_parameters", 0, low=0, high=1 << 40),
         chunk_window=table.integer("chunk_window", 4, low=1, high=4),
         can_train=table.boolean("can_train", True),
+        gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
+        gflops_source=table.text("gflops_source", ""),
         power=PowerDraw(
             idle_w=power.number("idle_w", 0.0, low=0.0, high=10_000.0),
             training_w=power.number("training_w", 0.0, low=0.0, high=10_000.0),
@@ -187,6 +206,8 @@ def _read_profile(path: Path) -> FirmwareProfile:
         raise table.error("threads", f"is more than cores = {profile.cores}; write threads = {profile.cores} or less")
     if profile.can_train and 0 < profile.memory_mb < LEAST_TRAINING_MB:
         raise table.error("memory_mb", f"training needs {LEAST_TRAINING_MB} MB; raise it, or write can_train = false")
+    if profile.gflops and not profile.gflops_source:
+        raise table.error("gflops_source", "say who measured gflops, or that it is assumed, and how")
     draw = profile.power
     if (draw.idle_w or draw.training_w or draw.radio_w) and not draw.source:
         raise power.error("source", "say who measured these watts, and how")

@@ -5,10 +5,10 @@ Answers are plain JSON values. Commands print them, `--json` passes them on as t
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import os
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import psutil
@@ -18,18 +18,11 @@ from grapevine_agent.core.aggregator import Aggregator
 from grapevine_agent.core.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.task_book import TaskEntry
-from grapevine_agent.merge import STRATEGIES
-from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_agent.review_requests import ReviewRequests
 from grapevine_agent.service import AgentService
+from grapevine_agent.task_requests import TaskRequests
 from grapevine_proto.errors import GrapevineError, TaskError
-from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
-from grapevine_tasks.built import finish_manifest, load_built
-from grapevine_tasks.layout import ModelLayout
-
-REVIEW_VALID_DAYS = 7.0
-ENVELOPE_BYTES = 6_000  # topic, signature, header and up to 64 contributions
 
 
 class Requests:
@@ -39,10 +32,10 @@ class Requests:
         self._service = service
         self._methods: dict[str, Callable[..., Any]] = {
             "status": self.status,
-            "publish": self.publish,
-            "review": self.review,
             "consent": self.consent,
-            "reviews": self.reviews,
+            "manifest": self.manifest,
+            **ReviewRequests(service, self._find).methods(),
+            **TaskRequests(service, self._find).methods(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -51,7 +44,8 @@ class Requests:
         if method not in self._methods:
             raise GrapevineError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
         try:
-            return self._methods[method](**params)
+            result = self._methods[method](**params)
+            return await result if inspect.isawaitable(result) else result
         except TypeError as error:
             raise GrapevineError(f"{method}: {error}") from None
 
@@ -74,6 +68,8 @@ class Requests:
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "recorded": service.recording.counts() if service.recording is not None else {},
+            "trainers": service.trainers.status() if service.trainers is not None else [],
             "tasks": [self._task(entry) for entry in core.book.entries.values()],
         }
 
@@ -90,6 +86,8 @@ class Requests:
             "joined": taking_part is not None,
             "why": "" if taking_part else "; ".join(core.why_not(entry, now)) or "waits for its initial weights",
             "judgement": judgement.why,
+            "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
+            "decided_by": core.book.decide(entry, core.settings).by,
             "strategy": manifest.merging.strategy,
         }
         match taking_part:
@@ -99,60 +97,12 @@ class Requests:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
         return line
 
-    def reviews(self) -> list[dict[str, Any]]:
-        """Every task that is known, with what reviewers say of it."""
-        core, now = self._service.core, clock.now()
-        return [
-            {
-                "task": entry.id,
-                "name": entry.manifest.name,
-                "description": entry.manifest.description,
-                "publisher": entry.manifest.publisher,
-                "standing": core.judgement(entry, now).standing,
-                "why": core.judgement(entry, now).why,
-                "reviews": [
-                    {"reviewer": reviewer, "approved": review.approved, "reason": review.reason}
-                    for reviewer, review in core.book.reviews.get(entry.id, {}).items()
-                ],
-            }
-            for entry in core.book.entries.values()
-        ]
+    def manifest(self, task: str) -> dict[str, Any]:
+        """A task's manifest, as the hexadecimal digits of its bytes."""
+        entry = self._find(task)
+        return {"task": entry.id, "name": entry.manifest.name, "manifest": encode_manifest(entry.manifest).hex()}
 
     # --- saying -----------------------------------------------------------------------------------
-
-    def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
-        """Sign and announce a built task; `servers` are authorised beside those that its file names."""
-        service, now = self._service, clock.now()
-        built = load_built(Path(folder))
-        manifest = finish_manifest(built.draft, publisher=service.identity.peer_id, now_ms=now.wall_ms)
-        manifest = replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
-        check_merge_plan(manifest.merging)  # what was built may be older than we are
-        weights, content = built.weights, encode_manifest(manifest)
-        largest = max(len(weights), len(content), _update_bytes(manifest)) + ENVELOPE_BYTES
-        if largest > (limit := service.transport.max_packet_bytes):
-            raise TaskError(
-                f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
-                "raise mqtt.max_packet_bytes on every member and on the broker, or make the model smaller"
-            )
-        task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
-        service.perform(effects)
-        return {"task": task, "name": manifest.name, "manifest_bytes": len(content), "weights_bytes": len(weights)}
-
-    def review(self, task: str, approved: bool, reason: str = "", days: float = REVIEW_VALID_DAYS) -> dict[str, Any]:
-        """Sign and announce a verdict on a task (or on the one whose id begins so)."""
-        entry = self._find(task)
-        valid_until_ms = clock.now().wall_ms + int(days * 86_400_000)
-        own = entry.manifest.publisher == self._service.identity.peer_id
-        self._service.perform(
-            self._service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
-        )
-        return {
-            "task": entry.id,
-            "name": entry.manifest.name,
-            "approved": approved,
-            "valid_until_ms": valid_until_ms,
-            "note": "an author's own review does not count anywhere" if own else "",
-        }
 
     def consent(self, task: str, joined: bool) -> dict[str, Any]:
         """The owner joins or leaves a task."""
@@ -166,17 +116,19 @@ class Requests:
         if len(found) == 1:
             return found[0]
         if not found:
-            raise TaskError(f"no task {prefix!r} is known here ({len(entries)} are): see `grapevine review list`")
+            raise TaskError(f"no task {prefix!r} is known here; {_near(prefix, entries.values())}")
         names = ", ".join(f"{entry.id[:12]} ({entry.manifest.name})" for entry in found)
         raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
 
 
-def _update_bytes(manifest: TaskManifest) -> int:
-    """The size of a member's update, without what is around it: base and delta are two models."""
-    layout, plan = ModelLayout.of(manifest.program), manifest.merging
-    needs_base = STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
-    num_models = 2 if needs_base or plan.update_form == "delta" else 1
-    return 4 * (num_models * layout.num_parameters + layout.num_buffers)
+def _near(wanted: str, entries: Iterable[TaskEntry]) -> str:
+    """How to go on after a task that is not known."""
+    names = {entry.manifest.name: entry.id[:12] for entry in entries}
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r} ({names[near[0]]})?"
+    known = ", ".join(f"{name} ({short})" for name, short in sorted(names.items())[:5])
+    return f"known are {known}: see `grapevine review list`" if known else "no task has been heard of yet"
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

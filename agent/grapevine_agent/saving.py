@@ -46,7 +46,7 @@ class Saver:
                     )
                 )
             case fx.ForgetRecord(received=received):
-                store.delete_record(_name(received.topic))
+                store.forget_record(_name(received.topic), received.message.sequence)
             case fx.SaveBlob(content=content):
                 store.put_blob(content)
             case fx.SaveModel(task=task):

@@ -5,8 +5,8 @@
                                                                               └▶ store (disk)
 
 One event loop, one TaskGroup, five tasks: the connection, what arrives from it, what goes out, the
-core's timers, and the owner's commands. Whatever a peer sends ends in `_hear`, where a `WireError`
-becomes a count.
+core's timers, and the owner's commands; a sixth records sensors where the owner named their topics.
+Whatever a peer sends ends in `_hear`, where a `WireError` becomes a count.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from grapevine_agent import clock
+from grapevine_agent.config import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings
@@ -28,14 +29,17 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
+from grapevine_agent.printable import printable
+from grapevine_agent.recording import Recording
 from grapevine_agent.saving import Saver
 from grapevine_agent.sealer import Sealer
 from grapevine_agent.store import Store
 from grapevine_agent.trainers import Trainers
+from grapevine_agent.watching import Watching
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import BrokerError, GrapevineError, WireError
-from grapevine_proto.messages import Blob, Review, TaskPublication
+from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import TaskTopic
 
@@ -58,6 +62,8 @@ class AgentService:
         root: Topic root.
         trainers: Runs local training; None for a service that does not train.
         max_bytes: Larger payloads are not looked at.
+        recording: Records live topics; None where the owner named none.
+        config: What the owner wrote, for requests that need it.
     """
 
     def __init__(
@@ -70,8 +76,12 @@ class AgentService:
         root: str,
         trainers: Trainers | None,
         max_bytes: int,
+        config: Config,
+        recording: Recording | None = None,
     ) -> None:
+        self.config = config
         self.root = root
+        self.recording = recording
         self.store = store
         self.identity = identity
         self.trainers = trainers
@@ -82,6 +92,7 @@ class AgentService:
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.transport = transport(self._make_will)
         self.outbox = Outbox()
+        self.watching = Watching()
         self._sealer = Sealer(identity, store)
         self._saver = Saver(store)
         self._quota = SenderQuota()
@@ -104,12 +115,16 @@ class AgentService:
                 group.create_task(self._write(), name="outgoing"),
                 group.create_task(self._keep_time(), name="timers"),
             ]
+            if self.recording is not None:
+                tasks.append(group.create_task(self.recording.run(self.transport), name="recording"))
             await self._stop.wait()
             await self._leave()
             for task in tasks:
                 task.cancel()
         if self.trainers is not None:
             await self.trainers.stop_all()
+        if self.recording is not None:
+            await self.recording.finish()
         await self._saver.finish()
 
     def stop(self) -> None:
@@ -133,7 +148,9 @@ class AgentService:
             if own and not expired and isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review"):
                 self.outbox.keep(topics.build(self.root, topic), stored.envelope)
         consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        self.perform(self.core.start(records, consents, now))
+        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
+        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        self.perform(self.core.start(records, consents, now, sequences))
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
@@ -162,7 +179,10 @@ class AgentService:
         async for event in self.transport.events():
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
-                    self._hear(topic, payload, retained=retained)
+                    if self.recording is not None and self.recording.takes(topic):
+                        self.recording.hear(topic, payload, retained=retained)
+                    else:
+                        self._hear(topic, payload, retained=retained)
                 case Connected(url=url, version=version, refused=refused):
                     self.broker_trouble, self.broker_version = "", version
                     logger.info("connected to %s, MQTT %s", url, version)
@@ -232,7 +252,8 @@ class AgentService:
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
         else:
             deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos)
+            task = getattr(effect.body, "task", "")
+            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
         self._outgoing.set()
 
     # --- time -------------------------------------------------------------------------------------
@@ -240,6 +261,8 @@ class AgentService:
     async def _keep_time(self) -> None:
         while True:
             self.perform(self.core.tick(clock.now()))
+            for task in self.watching.forgotten(clock.now().monotonic_s):
+                self.perform(self.core.unwatch(task))
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -274,14 +297,28 @@ class AgentService:
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
-            case fx.LoadTask(task=task, weights_digest=digest):
-                self._in_background(self._load(task, digest))
+            case fx.DropUnsent(task=task):
+                self.outbox.drop_task(task)
+            case fx.LoadTask():
+                self._in_background(self._load(effect))
+            case fx.Delivered():
+                self._deliver(effect)
             case fx.SendBlob():
                 self._in_background(self._send_blob(effect))
             case fx.Notify(text=text, level=level):
-                logger.log(_LEVELS[level], "%s", text)
+                logger.log(_LEVELS[level], "%s", printable(text))
+            case fx.SaveMetrics(metrics=metrics):
+                self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us
+                self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _deliver(self, delivered: fx.Delivered) -> None:
+        match delivered.body:
+            case Metrics() as metrics:
+                self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
+            case ReleasedModel() as released:
+                self.watching.arrived(delivered.sender, released)
 
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
         now = clock.now()
@@ -296,10 +333,13 @@ class AgentService:
     async def _unsubscribe(self, name: str) -> None:
         await self.transport.unsubscribe(name)
 
-    async def _load(self, task: str, digest: str) -> None:
-        saved = await self._saver.load_model(task)
-        weights = await asyncio.to_thread(self.store.get_blob, digest)
-        self.perform(self.core.loaded(task, saved, weights, clock.now()))
+    async def _load(self, wanted: fx.LoadTask) -> None:
+        saved = await self._saver.load_model(wanted.task)
+        inherited = None
+        for donor in wanted.donors if saved is None else ():
+            inherited = inherited or await self._saver.load_model(donor)
+        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
 
     async def _send_blob(self, asked: fx.SendBlob) -> None:
         content = await asyncio.to_thread(self.store.get_blob, asked.digest)

@@ -59,7 +59,7 @@ class Table:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._entries = entries
-        self._source = source
+        self.source = source
         self._name = name
         self._prefix = prefix
         self._environ = environ or {}
@@ -70,7 +70,7 @@ class Table:
         variable = self._variable(key)
         if variable in self._environ:
             return ConfigError(f"environment: {variable} = {self._environ[variable]!r}: {remedy}")
-        where = f"{self._source}: {self._path(key)}"
+        where = f"{self.source}: {self.path(key)}"
         if key in self._entries:
             return ConfigError(f"{where} = {_shown(self._entries[key])}: {remedy}")
         return ConfigError(f"{where} is missing: {remedy}")
@@ -165,7 +165,7 @@ class Table:
     def table(self, key: str, *, prefix: str = "") -> Table:
         """The table `[key]`, empty if it is not there; `prefix` opens it to the environment."""
         value = self.mapping(key)
-        return Table(value, source=self._source, name=self._path(key), prefix=prefix, environ=self._environ)
+        return Table(value, source=self.source, name=self.path(key), prefix=prefix, environ=self._environ)
 
     def anything(self, key: str) -> object:
         """Whatever TOML has under `key`, None where nothing is written: for what has a shape of its own."""
@@ -177,7 +177,7 @@ class Table:
         if value is None:
             return {}
         if not isinstance(value, dict):
-            raise self.error(key, f"must be a table; write [{self._path(key)}] on a line of its own")
+            raise self.error(key, f"must be a table; write [{self.path(key)}] on a line of its own")
         return value
 
     def tables(self, key: str) -> list[Table]:
@@ -186,9 +186,9 @@ class Table:
         if value is None:
             return []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise self.error(key, f"must be a list of tables; write [[{self._path(key)}]] above each")
-        path = self._path(key)
-        return [Table(item, source=self._source, name=f"{path}[{i}]") for i, item in enumerate(value, start=1)]
+            raise self.error(key, f"must be a list of tables; write [[{self.path(key)}]] above each")
+        path = self.path(key)
+        return [Table(item, source=self.source, name=f"{path}[{i}]") for i, item in enumerate(value, start=1)]
 
     def variables(self) -> set[str]:
         """The environment variables that this table has listened to."""
@@ -198,14 +198,14 @@ class Table:
         """Refuse `key` with a reason of its own, for what people write and should not."""
         if key in self._entries:
             # The value stays out of the message: this is where passwords turn up.
-            raise ConfigError(f"{self._source}: {self._path(key)}: {remedy}")
+            raise ConfigError(f"{self.source}: {self.path(key)}: {remedy}")
 
     def finish(self) -> None:
         """Raise `ConfigError` if the table holds a key that nobody asked for."""
         for key in self._entries:
             if key not in self._asked:
                 kind = "unknown table" if isinstance(self._entries[key], dict) else "unknown key"
-                raise ConfigError(f"{self._source}: {self._path(key)}: {kind}; {suggestion(key, self._asked)}")
+                raise ConfigError(f"{self.source}: {self.path(key)}: {kind}; {suggestion(key, self._asked)}")
 
     def _look(self, key: str) -> object:
         self._asked.add(key)
@@ -214,7 +214,8 @@ class Table:
     def _variable(self, key: str) -> str:
         return f"{self._prefix}{key.upper()}" if self._prefix else ""
 
-    def _path(self, key: str) -> str:
+    def path(self, key: str) -> str:
+        """How `key` of this table is written in full, such as `review.need`."""
         return f"{self._name}.{key}" if self._name else key
 
 

@@ -8,25 +8,17 @@ is short.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import Any
 
 from grapevine_proto import messages as m
+from grapevine_proto import reading
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.errors import WireError
-from grapevine_proto.topics import InboxTopic, TaskTopic, Topic, is_id
+from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 
-MAX_CLAIM = 2**53  # beyond it a float64 no longer counts by ones, and no honest counter gets there
-MAX_TEXT = 500  # characters of a name or a reason
-MAX_LIST = 1_000  # tasks, contributors, brokers
 SERVER_STATES = ("unknown", "reachable", "suspect", "lost")
-
-Item = TypeVar("Item")
-Converted = TypeVar("Converted")
 
 
 def serialise(body: m.Body) -> tuple[int, bytes]:
@@ -67,78 +59,6 @@ def belongs_on(body: m.Body, topic: Topic) -> bool:
     return False
 
 
-# --- reading with suspicion -----------------------------------------------------------------------
-
-
-def _count(value: int, what: str) -> int:
-    if not 0 <= value <= MAX_CLAIM:
-        raise WireError("out-of-range", f"{what} = {value}, at most 2**53 is believed")
-    return value
-
-
-def _real(value: float, what: str, low: float = -math.inf) -> float:
-    if math.isnan(value) or value < low:
-        raise WireError("out-of-range", f"{what} = {value}")
-    return value
-
-
-def _text(value: str, what: str) -> str:
-    if len(value) > MAX_TEXT:
-        raise WireError("out-of-range", f"{what} has {len(value)} characters, at most {MAX_TEXT}")
-    return value
-
-
-def _id(value: str, what: str) -> str:
-    if not is_id(value):
-        raise WireError("malformed", f"{what} {value[:64]!r} is not an id")
-    return value
-
-
-def _digest(value: str) -> str:
-    if len(value) != 64 or any(c not in "0123456789abcdef" for c in value):
-        raise WireError("malformed", f"{value[:64]!r} is not a SHA-256 in lower-case hex")
-    return value
-
-
-def _all(items: Iterable[Item], convert: Callable[[Item], Converted], what: str) -> tuple[Converted, ...]:
-    sized = list(items)
-    if len(sized) > MAX_LIST:
-        raise WireError("out-of-range", f"{len(sized)} {what}, at most {MAX_LIST}")
-    return tuple(convert(item) for item in sized)
-
-
-def _vector(content: bytes, what: str) -> m.Vector:
-    """A read-only float32 view of the bytes: models are not copied on the way in."""
-    if len(content) % 4:
-        raise WireError("malformed", f"{what} has {len(content)} bytes: no whole number of float32")
-    return np.frombuffer(content, dtype="<f4")
-
-
-def _optional_vector(content: bytes, what: str) -> m.Vector | None:
-    return _vector(content, what) if content else None
-
-
-def _bytes_of(vector: m.Vector | None) -> bytes:
-    return b"" if vector is None else np.ascontiguousarray(vector, dtype="<f4").tobytes()
-
-
-def _contributions(wire: pb.Contributions) -> dict[str, int]:
-    peers, versions = list(wire.peers), list(wire.versions)
-    if len(peers) != len(versions):
-        raise WireError("malformed", f"{len(peers)} contributors with {len(versions)} versions")
-    if len(peers) > MAX_LIST:
-        raise WireError("out-of-range", f"{len(peers)} contributors, at most {MAX_LIST}")
-    if not all(map(is_id, peers)):
-        raise WireError("malformed", "a contributor is no peer id")
-    if max(versions, default=0) > MAX_CLAIM:
-        raise WireError("out-of-range", f"version {max(versions)}")
-    return dict(zip(peers, versions, strict=True))
-
-
-def _wire_contributions(contributions: Mapping[str, int]) -> pb.Contributions:
-    return pb.Contributions(peers=contributions.keys(), versions=contributions.values())
-
-
 # --- records --------------------------------------------------------------------------------------
 
 
@@ -156,13 +76,13 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
 
 def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
     return m.PeerAnnouncement(
-        name=_text(wire.name, "name"),
-        profile=_text(wire.profile, "profile"),
+        name=reading.text(wire.name, "name"),
+        profile=reading.text(wire.profile, "profile"),
         cores=wire.cores,
         memory_mb=wire.memory_mb,
-        data_kinds=_all(wire.data_kinds, lambda kind: _text(kind, "data kind"), "data kinds"),
-        tasks=_all(wire.tasks, lambda task: _id(task, "task"), "tasks"),
-        brokers=_all(wire.brokers, lambda url: _text(url, "broker"), "brokers"),
+        data_kinds=reading.each_of(wire.data_kinds, lambda kind: reading.text(kind, "data kind"), "data kinds"),
+        tasks=reading.each_of(wire.tasks, lambda task: reading.identifier(task, "task"), "tasks"),
+        brokers=reading.each_of(wire.brokers, lambda url: reading.text(url, "broker"), "brokers"),
     )
 
 
@@ -177,20 +97,28 @@ def _read_publication(wire: pb.TaskPublication) -> m.TaskPublication:
         case "manifest":
             return m.TaskPublication(manifest=wire.manifest)
         case "retraction":
-            return m.TaskPublication(retracted=True, reason=_text(wire.retraction.reason, "reason"))
+            return m.TaskPublication(retracted=True, reason=reading.text(wire.retraction.reason, "reason"))
     raise WireError("malformed", "a publication without a manifest or a retraction")
 
 
 def _write_review(body: m.Review) -> pb.Review:
-    return pb.Review(task=body.task, approved=body.approved, reason=body.reason, valid_until_ms=body.valid_until_ms)
+    return pb.Review(
+        task=body.task,
+        approved=body.approved and not body.withdrawn,
+        reason=body.reason,
+        valid_until_ms=body.valid_until_ms,
+        withdrawn=body.withdrawn,
+    )
 
 
 def _read_review(wire: pb.Review) -> m.Review:
     return m.Review(
-        task=_id(wire.task, "task"),
-        approved=wire.approved,
-        reason=_text(wire.reason, "reason"),
-        valid_until_ms=_count(wire.valid_until_ms, "valid_until_ms"),
+        task=reading.identifier(wire.task, "task"),
+        # Who says both has withdrawn: to refuse the record would keep the approval before it alive.
+        approved=wire.approved and not wire.withdrawn,
+        reason=reading.text(wire.reason, "reason"),
+        valid_until_ms=reading.count(wire.valid_until_ms, "valid_until_ms"),
+        withdrawn=wire.withdrawn,
     )
 
 
@@ -205,14 +133,16 @@ def _write_advert(body: m.ServerAdvert) -> pb.ServerAdvert:
 
 
 def _read_advert(wire: pb.ServerAdvert) -> m.ServerAdvert:
-    heartbeat_s = _real(wire.heartbeat_s, "heartbeat_s", 0.0)
+    heartbeat_s = reading.real(wire.heartbeat_s, "heartbeat_s", 0.0)
     if heartbeat_s > 86_400:
         raise WireError("out-of-range", f"heartbeat_s = {heartbeat_s}, at most a day")
     return m.ServerAdvert(
-        task=_id(wire.task, "task"),
+        task=reading.identifier(wire.task, "task"),
         online=wire.online,
-        model_version=_count(wire.model_version, "model_version"),
-        contributors=_all(wire.contributors, lambda peer: _id(peer, "contributor"), "contributors"),
+        model_version=reading.count(wire.model_version, "model_version"),
+        contributors=reading.each_of(
+            wire.contributors, lambda peer: reading.identifier(peer, "contributor"), "contributors"
+        ),
         heartbeat_s=heartbeat_s,
     )
 
@@ -226,10 +156,12 @@ def _write_heartbeat(body: m.Heartbeat) -> pb.Heartbeat:
 
 def _read_heartbeat(wire: pb.Heartbeat) -> m.Heartbeat:
     return m.Heartbeat(
-        progress=_all(
+        progress=reading.each_of(
             wire.progress,
             lambda p: m.TaskProgress(
-                task=_id(p.task, "task"), version=_count(p.version, "version"), age=_count(p.age, "age")
+                task=reading.identifier(p.task, "task"),
+                version=reading.count(p.version, "version"),
+                age=reading.count(p.age, "age"),
             ),
             "tasks",
         )
@@ -244,19 +176,19 @@ def _write_update(body: m.ModelUpdate) -> pb.ModelUpdate:
         age=body.age,
         experience=body.experience,
         samples=body.samples,
-        full=_bytes_of(body.full),
-        base=_bytes_of(body.base),
-        delta=_bytes_of(body.delta),
+        full=reading.bytes_of(body.full),
+        base=reading.bytes_of(body.base),
+        delta=reading.bytes_of(body.delta),
         base_digest=body.base_digest,
         server_version=body.server_version,
-        buffers=_bytes_of(body.buffers),
-        contributions=_wire_contributions(body.contributions),
+        buffers=reading.bytes_of(body.buffers),
+        contributions=reading.wire_contributions(body.contributions),
     )
 
 
 def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
-    full, delta = _optional_vector(wire.full, "full"), _optional_vector(wire.delta, "delta")
-    base = _optional_vector(wire.base, "base")
+    full, delta = reading.optional_vector(wire.full, "full"), reading.optional_vector(wire.delta, "delta")
+    base = reading.optional_vector(wire.base, "base")
     if (full is None) == (delta is None):
         raise WireError("malformed", "an update carries either the full model or a delta")
     if delta is not None and base is None and len(wire.base_digest) != 32:
@@ -264,19 +196,19 @@ def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
     if full is not None and (base is not None or wire.base_digest):
         raise WireError("malformed", "a full model does not come with a base")
     return m.ModelUpdate(
-        task=_id(wire.task, "task"),
-        window=_count(wire.window, "window"),
-        version=_count(wire.version, "version"),
-        age=_count(wire.age, "age"),
-        experience=_count(wire.experience, "experience"),
-        samples=_count(wire.samples, "samples"),
+        task=reading.identifier(wire.task, "task"),
+        window=reading.count(wire.window, "window"),
+        version=reading.count(wire.version, "version"),
+        age=reading.count(wire.age, "age"),
+        experience=reading.count(wire.experience, "experience"),
+        samples=reading.count(wire.samples, "samples"),
         full=full,
         base=base,
         delta=delta,
         base_digest=wire.base_digest,
-        server_version=_count(wire.server_version, "server_version"),
-        buffers=_vector(wire.buffers, "buffers"),
-        contributions=_contributions(wire.contributions),
+        server_version=reading.count(wire.server_version, "server_version"),
+        buffers=reading.vector(wire.buffers, "buffers"),
+        contributions=reading.contributions(wire.contributions),
     )
 
 
@@ -285,9 +217,9 @@ def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
         task=body.task,
         model_version=body.model_version,
         age=body.age,
-        full=_bytes_of(body.full),
-        buffers=_bytes_of(body.buffers),
-        contributions=_wire_contributions(body.contributions),
+        full=reading.bytes_of(body.full),
+        buffers=reading.bytes_of(body.buffers),
+        contributions=reading.wire_contributions(body.contributions),
         members=body.members,
         cluster=body.cluster,
     )
@@ -295,13 +227,13 @@ def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
 
 def _read_server_model(wire: pb.ServerModel) -> m.ServerModel:
     return m.ServerModel(
-        task=_id(wire.task, "task"),
-        model_version=_count(wire.model_version, "model_version"),
-        age=_count(wire.age, "age"),
-        full=_vector(wire.full, "full"),
-        buffers=_vector(wire.buffers, "buffers"),
-        contributions=_contributions(wire.contributions),
-        members=_all(wire.members, lambda peer: _id(peer, "member"), "members"),
+        task=reading.identifier(wire.task, "task"),
+        model_version=reading.count(wire.model_version, "model_version"),
+        age=reading.count(wire.age, "age"),
+        full=reading.vector(wire.full, "full"),
+        buffers=reading.vector(wire.buffers, "buffers"),
+        contributions=reading.contributions(wire.contributions),
+        members=reading.each_of(wire.members, lambda peer: reading.identifier(peer, "member"), "members"),
         cluster=wire.cluster,
     )
 
@@ -326,17 +258,63 @@ def _read_metrics(wire: pb.Metrics) -> m.Metrics:
     if wire.server not in SERVER_STATES:
         raise WireError("malformed", f"server is {wire.server[:40]!r}, not one of {', '.join(SERVER_STATES)}")
     return m.Metrics(
-        task=_id(wire.task, "task"),
-        round=_count(wire.round, "round"),
-        age=_count(wire.age, "age"),
-        loss=_real(wire.loss, "loss"),
-        metric=_real(wire.metric, "metric"),
-        num_evaluated=_count(wire.num_evaluated, "num_evaluated"),
-        staleness=_real(wire.staleness, "staleness", 0.0),
-        energy_j=_real(wire.energy_j, "energy_j", 0.0),
+        task=reading.identifier(wire.task, "task"),
+        round=reading.count(wire.round, "round"),
+        age=reading.count(wire.age, "age"),
+        loss=reading.real(wire.loss, "loss"),
+        metric=reading.real(wire.metric, "metric"),
+        num_evaluated=reading.count(wire.num_evaluated, "num_evaluated"),
+        staleness=reading.real(wire.staleness, "staleness", 0.0),
+        energy_j=reading.real(wire.energy_j, "energy_j", 0.0),
         server=wire.server,
         num_peers=wire.num_peers,
-        shares=_all(wire.shares, lambda s: m.Share(peer=_id(s.peer, "peer"), share=_real(s.share, "share")), "shares"),
+        shares=reading.each_of(
+            wire.shares,
+            lambda s: m.Share(peer=reading.identifier(s.peer, "peer"), share=reading.real(s.share, "share")),
+            "shares",
+        ),
+    )
+
+
+def _write_released(body: m.ReleasedModel) -> pb.ReleasedModel:
+    return pb.ReleasedModel(
+        task=body.task,
+        age=body.age,
+        round=body.round,
+        version=body.version,
+        full=reading.bytes_of(body.full),
+        buffers=reading.bytes_of(body.buffers),
+        contributions=reading.wire_contributions(body.contributions),
+        strategy=body.strategy,
+        num_evaluated=body.num_evaluated,
+        loss=body.loss,
+        metric=body.metric,
+        server=body.server,
+        cluster=body.cluster,
+        members=body.members,
+        refusal=body.refusal,
+    )
+
+
+def _read_released(wire: pb.ReleasedModel) -> m.ReleasedModel:
+    if wire.refusal and (wire.full or wire.buffers):
+        raise WireError("malformed", "a refusal does not come with a model")
+    return m.ReleasedModel(
+        task=reading.identifier(wire.task, "task"),
+        age=reading.count(wire.age, "age"),
+        round=reading.count(wire.round, "round"),
+        version=reading.count(wire.version, "version"),
+        full=reading.vector(wire.full, "full"),
+        buffers=reading.vector(wire.buffers, "buffers"),
+        contributions=reading.contributions(wire.contributions),
+        strategy=reading.text(wire.strategy, "strategy"),
+        num_evaluated=reading.count(wire.num_evaluated, "num_evaluated"),
+        loss=reading.real(wire.loss, "loss"),
+        metric=reading.real(wire.metric, "metric"),
+        server=wire.server,
+        cluster=wire.cluster,
+        members=reading.each_of(wire.members, lambda peer: reading.identifier(peer, "member"), "members"),
+        refusal=reading.text(wire.refusal, "refusal"),
     )
 
 
@@ -375,15 +353,25 @@ _CONVERSIONS = (
         "blob_request",
         "inbox",
         lambda body: pb.BlobRequest(task=body.task, digest=body.digest),
-        lambda wire: m.BlobRequest(task=_id(wire.task, "task"), digest=_digest(wire.digest)),
+        lambda wire: m.BlobRequest(task=reading.identifier(wire.task, "task"), digest=reading.digest(wire.digest)),
     ),
     _Conversion(
         m.Blob,
         "blob",
         "inbox",
         lambda body: pb.Blob(task=body.task, digest=body.digest, content=body.content),
-        lambda wire: m.Blob(task=_id(wire.task, "task"), digest=_digest(wire.digest), content=wire.content),
+        lambda wire: m.Blob(
+            task=reading.identifier(wire.task, "task"), digest=reading.digest(wire.digest), content=wire.content
+        ),
     ),
+    _Conversion(
+        m.ModelRequest,
+        "model_request",
+        "inbox",
+        lambda body: pb.ModelRequest(task=body.task, cluster=body.cluster),
+        lambda wire: m.ModelRequest(task=reading.identifier(wire.task, "task"), cluster=wire.cluster),
+    ),
+    _Conversion(m.ReleasedModel, "released_model", "inbox", _write_released, _read_released),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}
 _BY_FIELD = {conversion.field: conversion for conversion in _CONVERSIONS}

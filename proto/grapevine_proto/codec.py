@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from grapevine_proto import bodies, topics, wire_pb2
-from grapevine_proto.bodies import MAX_CLAIM
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import RECORDS, Message
+from grapevine_proto.reading import MAX_CLAIM
 from grapevine_proto.signing import Check, Signer, check_signature, peer_id_of
 from grapevine_proto.topics import Topic
 

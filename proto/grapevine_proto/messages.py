@@ -55,12 +55,13 @@ class TaskPublication:
 
 @dataclass(frozen=True, kw_only=True)
 class Review:
-    """A reviewer's verdict on a manifest."""
+    """A reviewer's verdict on a manifest, or that there is none any more (`withdrawn`, never with `approved`)."""
 
     task: str
     approved: bool
     reason: str = ""
     valid_until_ms: int = 0
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,8 +174,40 @@ class Blob:
     content: bytes
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """Please send me the model of this task that you would use yourself."""
+
+    task: str
+    cluster: int = 0  # of a server that holds clusters
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedModel:
+    """The model that a member evaluates and uses, or that a server has aggregated; or why it is not given.
+
+    `full` is float32 [p], `buffers` float32 [b]. `num_evaluated` 0 means that nobody has evaluated it yet.
+    """
+
+    task: str
+    age: int = 0
+    round: int = 0
+    version: int = 0
+    full: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    contributions: Mapping[str, int] = field(default_factory=dict)
+    strategy: str = ""
+    num_evaluated: int = 0
+    loss: float = 0.0
+    metric: float = 0.0
+    server: bool = False
+    cluster: int = 0
+    members: tuple[str, ...] = ()
+    refusal: str = ""
+
+
 Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert
-Passing: TypeAlias = Heartbeat | ModelUpdate | ServerModel | Metrics | BlobRequest | Blob
+Passing: TypeAlias = Heartbeat | ModelUpdate | ServerModel | Metrics | BlobRequest | Blob | ModelRequest | ReleasedModel
 Body: TypeAlias = Record | Passing
 
 RECORDS = (PeerAnnouncement, PeerState, TaskPublication, Review, ServerAdvert)

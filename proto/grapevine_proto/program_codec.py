@@ -31,12 +31,15 @@ from grapevine_proto.program import (
 
 MAX_PROGRAM_BYTES = 500 * 1024
 MAX_NODES = 8192  # in one graph
-MAX_TENSORS = 4096  # parameters, and buffers
+MAX_TENSORS = 4096  # parameters, buffers, constants
 MAX_ARGUMENTS = 16
+MAX_ITEMS = 1024  # of one list
 MAX_DIMENSIONS = 8
 MAX_NAME = 200
 
-_TENSOR_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+# Words with dots between them. Nothing here makes a file of a name, but others may: so no name is a path or a device.
+_TENSOR_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_DEVICE = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]", re.IGNORECASE)
 _DTYPES = {"float32": pb.DTYPE_FLOAT32, "int64": pb.DTYPE_INT64}
 _DTYPE_NAMES = {int(number): name for name, number in _DTYPES.items()}
 _OPERATORS = {int(operator): operator for operator in Operator}
@@ -134,7 +137,12 @@ def program_from_wire(wire: pb.Program) -> Program:
         raise WireError("unknown-opset", f"a program of opset {wire.opset}; this version knows opset {OPSET}")
     if not wire.HasField("train") or not wire.HasField("eval"):
         raise WireError("bad-program", "a graph is missing; both train and eval are needed")
-    for tensors, what in ((wire.inputs, "inputs"), (wire.parameters, "parameters"), (wire.buffers, "buffers")):
+    for tensors, what in (
+        (wire.inputs, "inputs"),
+        (wire.parameters, "parameters"),
+        (wire.buffers, "buffers"),
+        (wire.constants, "constants"),
+    ):
         if len(tensors) > MAX_TENSORS:
             raise WireError("bad-program", f"{len(tensors)} {what}; at most {MAX_TENSORS}")
     program = Program(
@@ -163,8 +171,9 @@ def _tensor(wire: pb.TensorSpec) -> TensorSpec:
 
 
 def _tensor_name(name: str) -> str:
-    if len(name) > MAX_NAME or not _TENSOR_NAME.fullmatch(name):
-        raise WireError("bad-program", f"a tensor is called {name[:40]!r}; use letters, digits, '_', '.' and '-'")
+    if len(name) > MAX_NAME or not _TENSOR_NAME.fullmatch(name) or _DEVICE.fullmatch(name):
+        wanted = "words of letters, digits, '_' and '-' with dots between"
+        raise WireError("bad-program", f"a tensor is called {name[:40]!r}; use {wanted}")
     return name
 
 
@@ -212,6 +221,8 @@ def _argument_from_wire(wire: pb.Argument) -> Argument:
         case "flag":
             return wire.flag
         case "list":
+            if len(wire.list.items) > MAX_ITEMS:
+                raise WireError("bad-program", f"a list of {len(wire.list.items)} items; at most {MAX_ITEMS}")
             return tuple(_item_from_wire(item) for item in wire.list.items)
         case "nothing":
             return None

@@ -3,14 +3,16 @@
 Rules, per topic (which names its author, see `topics`):
 
 - The highest sequence wins. The same bytes again are *known* and ignored in silence; a lower
-  sequence is *stale*.
+  sequence is *stale*. That holds after the newest has run out as well: of manifests and reviews the
+  sequence is remembered, or a broker could bring an older verdict back to life.
 - Freshness is `expires_at_ms` alone.
 - A tombstone beats the manifest that it retracts, whatever arrives later.
 - Presence is ordered by session first: a will is signed when its session begins and is published by
   the broker hours later, with a sequence older than the "online" that it revokes. Within a session
   offline is therefore the last word; a newer session revokes it.
 - The book is bounded, and so is one author's part of it. A full book turns newcomers away; it never
-  forgets what it holds for a stranger's sake.
+  forgets what it holds for a stranger's sake. Authors whom the owner trusts (`trusted`) are always
+  let in: strangers who fill the book must not keep a rejection out.
 """
 
 from __future__ import annotations
@@ -19,13 +21,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import PeerState, TaskPublication
 from grapevine_proto.topics import TaskTopic, Topic
 
 MAX_TASK_RECORDS_PER_AUTHOR = 3 * 32  # 32 tasks, each with a manifest, a review and a server advert
+TRUSTED_QUOTA_FACTOR = 10  # a reviewer has an opinion on many tasks
 DEFAULT_CAPACITY = 20_000
+LASTING_LEAVES = ("manifest", "review")  # statements whose order must survive their expiry
 
 
 @dataclass
@@ -33,6 +38,8 @@ class RecordBook:
     """Newest record of every (author, topic). See the module's docstring for its rules."""
 
     capacity: int = DEFAULT_CAPACITY
+    trusted: frozenset[str] = frozenset()
+    _sequences: dict[Topic, int] = field(default_factory=dict)  # the newest of records that ran out
     _records: dict[Topic, Received] = field(default_factory=dict)
     _num_task_records: Counter[str] = field(default_factory=Counter)
 
@@ -49,6 +56,8 @@ class RecordBook:
                 return False
             _check_newer(held, received)
         else:
+            if received.message.sequence <= self._sequences.get(received.topic, -1):
+                raise WireError("stale", f"a newer one than {received.message.sequence} on it has run out")
             self._check_quota(received)
             if isinstance(received.topic, TaskTopic):
                 self._num_task_records[received.message.sender] += 1
@@ -57,10 +66,12 @@ class RecordBook:
 
     def _check_quota(self, received: Received) -> None:
         author = received.message.sender
-        if len(self._records) >= self.capacity:
+        is_trusted = author in self.trusted
+        if len(self._records) >= self.capacity and not is_trusted:
             raise WireError("over-quota", f"{self.capacity} records are held already")
-        if isinstance(received.topic, TaskTopic) and self._num_task_records[author] >= MAX_TASK_RECORDS_PER_AUTHOR:
-            raise WireError("over-quota", f"{author} has {MAX_TASK_RECORDS_PER_AUTHOR} task records already")
+        quota = MAX_TASK_RECORDS_PER_AUTHOR * (TRUSTED_QUOTA_FACTOR if is_trusted else 1)
+        if isinstance(received.topic, TaskTopic) and self._num_task_records[author] >= quota:
+            raise WireError("over-quota", f"{author} has {quota} task records already")
 
     def get(self, topic: Topic) -> Received | None:
         """The newest record on `topic`."""
@@ -73,7 +84,20 @@ class RecordBook:
             del self._records[received.topic]
             if isinstance(received.topic, TaskTopic):
                 self._num_task_records[received.message.sender] -= 1
+            self.remember(received.topic, received.message.sequence)
         return gone
+
+    def remember(self, topic: Topic, sequence: int) -> bool:
+        """Nothing on `topic` up to this sequence is news any more. Whether that was noted: room is for the trusted."""
+        if not isinstance(topic, TaskTopic) or topic.leaf not in LASTING_LEAVES:
+            return False
+        if topic not in self._sequences and len(self._sequences) >= self.capacity:
+            stranger = next((each for each in self._sequences if topics.writer_of(each) not in self.trusted), None)
+            if topic.peer not in self.trusted or stranger is None:
+                return False
+            del self._sequences[stranger]
+        self._sequences[topic] = max(sequence, self._sequences.get(topic, 0))
+        return True
 
     def __iter__(self) -> Iterator[Received]:
         return iter(self._records.values())

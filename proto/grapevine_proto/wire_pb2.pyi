@@ -21,7 +21,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class Message(_message.Message):
     METRICS_FIELD_NUMBER: _ClassVar[int]
     BLOB_REQUEST_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    MODEL_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_MODEL_FIELD_NUMBER: _ClassVar[int]
     version: int
     sender: str
     session: int
@@ -60,7 +62,9 @@ class Message(_message.Message):
     metrics: Metrics
     blob_request: BlobRequest
     blob: Blob
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+    model_request: ModelRequest
+    released_model: ReleasedModel
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
     __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers")
@@ -101,16 +105,18 @@ class Retraction(_message.Message):
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
 
 class Review(_message.Message):
-    __slots__ = ("task", "approved", "reason", "valid_until_ms")
+    __slots__ = ("task", "approved", "reason", "valid_until_ms", "withdrawn")
     TASK_FIELD_NUMBER: _ClassVar[int]
     APPROVED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     VALID_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWN_FIELD_NUMBER: _ClassVar[int]
     task: str
     approved: bool
     reason: str
     valid_until_ms: int
-    def __init__(self, task: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., valid_until_ms: _Optional[int] = ...) -> None: ...
+    withdrawn: bool
+    def __init__(self, task: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., valid_until_ms: _Optional[int] = ..., withdrawn: _Optional[bool] = ...) -> None: ...
 
 class ServerAdvert(_message.Message):
     __slots__ = ("task", "online", "model_version", "contributors", "heartbeat_s")
@@ -251,3 +257,45 @@ class Blob(_message.Message):
     digest: str
     content: bytes
     def __init__(self, task: _Optional[str] = ..., digest: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class ModelRequest(_message.Message):
+    __slots__ = ("task", "cluster")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    cluster: int
+    def __init__(self, task: _Optional[str] = ..., cluster: _Optional[int] = ...) -> None: ...
+
+class ReleasedModel(_message.Message):
+    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    NUM_EVALUATED_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    SERVER_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    age: int
+    round: int
+    version: int
+    full: bytes
+    buffers: bytes
+    contributions: Contributions
+    strategy: str
+    num_evaluated: int
+    loss: float
+    metric: float
+    server: bool
+    cluster: int
+    members: _containers.RepeatedScalarFieldContainer[str]
+    refusal: str
+    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ...) -> None: ...

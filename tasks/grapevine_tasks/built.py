@@ -33,12 +33,23 @@ class BuiltTask:
     weights: bytes = field(repr=False)  # safetensors
 
 
-def write_built(built: BuiltTask, sources: Path, into: Path) -> None:
-    """Write a built task, whose sources are in `sources`, to the folder `into`."""
+def write_built(built: BuiltTask, sources: Path, into: Path, *, fingerprint: str = "") -> None:
+    """Write a built task, whose sources are in `sources`, to the folder `into`.
+
+    `fingerprint` is that of the sources when they were read; by default it is taken now. It is written last
+    and removed first: a folder whose writing was cut short counts as not built.
+    """
     into.mkdir(parents=True, exist_ok=True)
-    (into / DRAFT_FILE).write_bytes(encode_manifest(built.draft))
-    (into / WEIGHTS_FILE).write_bytes(built.weights)
-    (into / FINGERPRINT_FILE).write_text(_fingerprint(sources) + "\n")
+    (into / FINGERPRINT_FILE).unlink(missing_ok=True)
+    _replace(into / DRAFT_FILE, encode_manifest(built.draft))
+    _replace(into / WEIGHTS_FILE, built.weights)
+    _replace(into / FINGERPRINT_FILE, (fingerprint or fingerprint_of(sources)).encode() + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def load_built(folder: Path) -> BuiltTask:
@@ -57,7 +68,7 @@ def load_built(folder: Path) -> BuiltTask:
         ) from error
     except WireError as error:
         raise TaskError(f"{build / DRAFT_FILE} is damaged ({error}): run `grapevine task build {folder}`") from error
-    if build != folder and fingerprint != _fingerprint(folder):
+    if build != folder and fingerprint != fingerprint_of(folder):
         raise TaskError(f"{folder} was changed after it was built: run `grapevine task build {folder}`")
     load_initial(ModelLayout.of(draft.program), weights, draft.initial_weights)
     return BuiltTask(draft=draft, weights=weights)
@@ -69,7 +80,8 @@ def finish_manifest(draft: TaskManifest, *, publisher: str, now_ms: int) -> Task
     return replace(draft, publisher=publisher, created_at_ms=now_ms, expires_at_ms=expires_at_ms)
 
 
-def _fingerprint(sources: Path) -> str:
+def fingerprint_of(sources: Path) -> str:
+    """SHA-256 over the sources of a task, in hex: what was built is out of date when it changes."""
     digest = hashlib.sha256()
     for name in _SOURCES:
         content = (sources / name).read_bytes() if (sources / name).exists() else b""

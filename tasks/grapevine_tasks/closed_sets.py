@@ -45,6 +45,7 @@ class Metric:
 
     summary: str
     losses: tuple[str, ...]
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,11 @@ METRICS: Mapping[str, Metric] = {
     "binary-accuracy": Metric(
         summary="share of numbers on the right side of ½ after the sigmoid", losses=("binary-cross-entropy",)
     ),
-    "mse": Metric(summary="mean of squared errors", losses=_OF_NUMBERS),
-    "mae": Metric(summary="mean of absolute errors", losses=_OF_NUMBERS),
-    "rmse": Metric(summary="root of the mean of squared errors over all test samples", losses=_OF_NUMBERS),
+    "mse": Metric(summary="mean of squared errors", losses=_OF_NUMBERS, higher_is_better=False),
+    "mae": Metric(summary="mean of absolute errors", losses=_OF_NUMBERS, higher_is_better=False),
+    "rmse": Metric(
+        summary="root of the mean of squared errors over all test samples", losses=_OF_NUMBERS, higher_is_better=False
+    ),
 }
 
 _ADAM = {

@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
 
 from grapevine_proto.program import Operator as Op
 from grapevine_tasks import more_shape_rules as more
+from grapevine_tasks import operator_costs as costs
 from grapevine_tasks import shape_rules as shapes
 from grapevine_tasks.shape_rules import Types
-from grapevine_tasks.sizes import ONE, Size, TensorType
+from grapevine_tasks.sizes import Size
 
 
 class Kind(StrEnum):
@@ -55,13 +55,6 @@ def _plain(bound: float) -> str:
     return str(int(bound)) if float(bound).is_integer() and abs(bound) < 2**53 else f"{bound:g}"
 
 
-Cost: TypeAlias = Callable[[tuple[Any, ...], Types], Size]
-
-
-def _no_cost(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    return Size(())
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """All that is known of an operator without running it.
@@ -73,130 +66,13 @@ class Rule:
 
     slots: tuple[Slot, ...]
     shape: Callable[..., Types]
-    flops: Cost = _no_cost
-    workspace: Cost = field(default=_no_cost)
+    flops: costs.Cost = costs.no_cost
+    workspace: costs.Cost = field(default=costs.no_cost)
     num_results: int = 1
 
     def signature(self) -> str:
         """The operator's line in `program.proto`."""
         return f"({', '.join(map(str, self.slots))}) -> {self.num_results}"
-
-
-# --- costs ----------------------------------------------------------------------------------------
-
-
-def _elements(value: object) -> Size:
-    return value.num_elements if isinstance(value, TensorType) else ONE
-
-
-def _each(cost: int) -> Cost:
-    """So many operations for each element of the first result."""
-
-    def cost_of(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-        return Size.constant(cost) * _elements(results[0])
-
-    return cost_of
-
-
-def _read(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    """One operation for each element of the first argument."""
-    return _elements(arguments[0])
-
-
-def _each_read(cost: int) -> Cost:
-    """So many operations for each element of the first argument."""
-
-    def cost_of(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-        return Size.constant(cost) * _elements(arguments[0])
-
-    return cost_of
-
-
-def _linear(arguments: tuple[Any, ...], results: Types) -> Size:
-    weight: TensorType = arguments[1]
-    return Size.constant(2) * _elements(results[0]) * weight.shape[1]
-
-
-def _matmul(arguments: tuple[Any, ...], results: Types) -> Size:
-    left: TensorType = arguments[0]
-    return Size.constant(2) * _elements(results[0]) * left.shape[-1]
-
-
-def _weights_per_output(weight: TensorType) -> Size:
-    return math.prod(weight.shape[1:], start=ONE)
-
-
-def _convolution(arguments: tuple[Any, ...], results: Types) -> Size:
-    return Size.constant(2) * _elements(results[0]) * _weights_per_output(arguments[1])
-
-
-def _columns(arguments: tuple[Any, ...], results: Types) -> Size:
-    """The unfolded input: one column of a kernel's size for every position of every sample."""
-    result = results[0]
-    assert isinstance(result, TensorType)
-    positions = math.prod(result.shape[2:], start=result.shape[0])
-    return positions * _weights_per_output(arguments[1]) * Size.constant(arguments[6])
-
-
-def _pooling(arguments: tuple[Any, ...], results: Types) -> Size:
-    return Size.constant(math.prod(arguments[1])) * _elements(results[0])
-
-
-def _recurrent(gates: int) -> Cost:
-    """Two matrix products a gate, step and layer. All weights but biases take part in each step."""
-
-    def cost_of(arguments: tuple[Any, ...], results: Types) -> Size:
-        x, weights = arguments[0], next(each for each in arguments if isinstance(each, tuple))
-        steps = math.prod(x.shape[:2], start=ONE)
-        matrices = [weight.num_elements for weight in weights if len(weight.shape) == 2]
-        return Size.constant(2) * steps * sum(matrices, start=Size(())) + Size.constant(8 * gates) * _elements(
-            results[0]
-        )
-
-    return cost_of
-
-
-def _gates(gates: int) -> Cost:
-    """What a recurrent layer keeps of each step, beside its result, for the gradients."""
-
-    def workspace_of(arguments: tuple[Any, ...], results: Types) -> Size:
-        layers = next(each for each in arguments if type(each) is int)
-        return Size.constant((gates + 2) * layers) * _elements(results[0])
-
-    return workspace_of
-
-
-def _cell(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    matrices = [each for each in arguments if isinstance(each, TensorType) and len(each.shape) == 2][-2:]
-    x: TensorType = arguments[0]
-    return Size.constant(2) * x.shape[0] * (matrices[0].num_elements + matrices[1].num_elements)
-
-
-def _scores(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    """How many pairs of a query and a key there are."""
-    query: TensorType = arguments[0]
-    key: TensorType = arguments[1]
-    return math.prod(query.shape[:-1], start=ONE) * key.shape[-2]
-
-
-def _attention(arguments: tuple[Any, ...], results: Types) -> Size:
-    query: TensorType = arguments[0]
-    value: TensorType = arguments[2]
-    pairs = _scores(arguments, results)
-    return Size.constant(2) * pairs * (query.shape[-1] + value.shape[-1]) + Size.constant(5) * pairs
-
-
-def _two_scores(arguments: tuple[Any, ...], results: Types) -> Size:
-    return Size.constant(2) * _scores(arguments, results)
-
-
-def _transposed(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    return Size.constant(2) * _elements(arguments[0]) * _weights_per_output(arguments[1])
-
-
-def _transposed_columns(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
-    x: TensorType = arguments[0]
-    return math.prod(x.shape[2:], start=x.shape[0]) * _weights_per_output(arguments[1]) * Size.constant(arguments[-2])
 
 
 # --- arguments that recur -------------------------------------------------------------------------
@@ -246,15 +122,15 @@ def _real(name: str, low: float = -NUMBER, high: float = NUMBER, optional: bool 
 
 
 def _unary(cost: int = 1, *more: Slot) -> Rule:
-    return Rule(slots=(X, *more), shape=shapes.elementwise, flops=_each(cost))
+    return Rule(slots=(X, *more), shape=shapes.elementwise, flops=costs.each(cost))
 
 
 def _convolve(dimensions: int) -> Rule:
     return Rule(
         slots=(X, _tensor("weight"), BIAS, *_strides(dimensions)),
         shape=shapes.convolution,
-        flops=_convolution,
-        workspace=_columns,
+        flops=costs.convolution,
+        workspace=costs.columns,
     )
 
 
@@ -270,8 +146,8 @@ def _transpose_convolve(dimensions: int) -> Rule:
             _integers("dilation", 1, 64, dimensions),
         ),
         shape=more.transposed_convolution,
-        flops=_transposed,
-        workspace=_transposed_columns,
+        flops=costs.transposed,
+        workspace=costs.transposed_columns,
     )
 
 
@@ -285,15 +161,15 @@ _LAYERS = (
 )
 _WEIGHTS = Slot("weights", Kind.TENSORS)
 _CELL = (_tensor("input_weight"), _tensor("hidden_weight"), _maybe("input_bias"), _maybe("hidden_bias"))
-_COMPARISON = Rule(slots=BINARY, shape=more.compare, flops=_each(1))
-_SPREAD = Rule(slots=(X, DIMS, _real("correction", 0, 1024), KEEP), shape=more.spread, flops=_each_read(4))
-_EXTREME = Rule(slots=(X, DIM, KEEP), shape=more.extreme, flops=_read, num_results=2)
+_COMPARISON = Rule(slots=BINARY, shape=more.compare, flops=costs.each(1))
+_SPREAD = Rule(slots=(X, DIMS, _real("correction", 0, 1024), KEEP), shape=more.spread, flops=costs.each_read(4))
+_EXTREME = Rule(slots=(X, DIM, KEEP), shape=more.extreme, flops=costs.read, num_results=2)
 _UPSAMPLED = _integers("output", 1, 65536, 2)
 
-_REDUCTION = Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=_read)
-_ARITHMETIC = Rule(slots=BINARY, shape=shapes.binary, flops=_each(1))
-_BETWEEN_TENSORS = Rule(slots=TWO_TENSORS, shape=shapes.binary, flops=_each(1))
-_SOFTMAX = Rule(slots=(X, DIM), shape=shapes.along, flops=_each(5))
+_REDUCTION = Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=costs.read)
+_ARITHMETIC = Rule(slots=BINARY, shape=shapes.binary, flops=costs.each(1))
+_BETWEEN_TENSORS = Rule(slots=TWO_TENSORS, shape=shapes.binary, flops=costs.each(1))
+_SOFTMAX = Rule(slots=(X, DIM), shape=shapes.along, flops=costs.each(5))
 
 RULES: dict[Op, Rule] = {
     # Sizes.
@@ -331,7 +207,7 @@ RULES: dict[Op, Rule] = {
     Op.FULL: Rule(
         slots=(Slot("shape", Kind.SIZES), _real("value", -LARGEST_OPERAND, LARGEST_OPERAND)), shape=more.full
     ),
-    Op.CUMSUM: Rule(slots=(X, DIM), shape=shapes.along, flops=_each(1)),
+    Op.CUMSUM: Rule(slots=(X, DIM), shape=shapes.along, flops=costs.each(1)),
     Op.REFLECT: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.reflect),
     Op.REPLICATE: Rule(slots=(X, _integers("amounts", 0, 1024)), shape=more.replicate),
     Op.PIXEL_SHUFFLE: Rule(slots=(X, Slot("factor", Kind.INTEGER, 1, 64)), shape=more.pixel_shuffle),
@@ -346,7 +222,7 @@ RULES: dict[Op, Rule] = {
     Op.MINIMUM: _BETWEEN_TENSORS,
     Op.POW: _unary(8, _real("exponent", -16, 16)),
     Op.CLAMP: Rule(
-        slots=(X, _real("low", optional=True), _real("high", optional=True)), shape=shapes.clamp, flops=_each(2)
+        slots=(X, _real("low", optional=True), _real("high", optional=True)), shape=shapes.clamp, flops=costs.each(2)
     ),
     Op.NEG: _unary(),
     Op.ABS: _unary(),
@@ -363,7 +239,7 @@ RULES: dict[Op, Rule] = {
     Op.WHERE: Rule(
         slots=(_tensor("condition"), Slot("a", Kind.OPERAND), Slot("b", Kind.OPERAND)),
         shape=more.where,
-        flops=_each(1),
+        flops=costs.each(1),
     ),
     Op.EQUAL: _COMPARISON,
     Op.NOT_EQUAL: _COMPARISON,
@@ -371,41 +247,47 @@ RULES: dict[Op, Rule] = {
     Op.GREATER_EQUAL: _COMPARISON,
     Op.LESS: _COMPARISON,
     Op.LESS_EQUAL: _COMPARISON,
-    Op.LOGICAL_NOT: Rule(slots=(X,), shape=more.logical_not, flops=_each(1)),
-    Op.LOGICAL_AND: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=_each(1)),
+    Op.LOGICAL_NOT: Rule(slots=(X,), shape=more.logical_not, flops=costs.each(1)),
+    Op.LOGICAL_AND: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=costs.each(1)),
     # Layers.
-    Op.LINEAR: Rule(slots=(X, _tensor("weight"), BIAS), shape=shapes.linear, flops=_linear),
-    Op.MATMUL: Rule(slots=TWO_TENSORS, shape=shapes.matmul, flops=_matmul),
+    Op.LINEAR: Rule(slots=(X, _tensor("weight"), BIAS), shape=shapes.linear, flops=costs.linear),
+    Op.MATMUL: Rule(slots=TWO_TENSORS, shape=shapes.matmul, flops=costs.matmul),
     Op.CONV1D: _convolve(1),
     Op.CONV2D: _convolve(2),
     Op.MAX_POOL2D: Rule(
         slots=(X, *_window(2), _integers("dilation", 1, 64, 2), CEIL),
         shape=shapes.max_pool,
-        flops=_pooling,
-        workspace=_each(2),  # the places of the maxima, as int64
+        flops=costs.pooling,
+        workspace=costs.each(2),  # the places of the maxima, as int64
     ),
     Op.AVG_POOL2D: Rule(
-        slots=(X, *_window(2), CEIL, Slot("count_padding", Kind.FLAG)), shape=shapes.avg_pool, flops=_pooling
+        slots=(X, *_window(2), CEIL, Slot("count_padding", Kind.FLAG)), shape=shapes.avg_pool, flops=costs.pooling
     ),
     Op.ADAPTIVE_AVG_POOL2D: Rule(
         slots=(X, _integers("output", 1, 1024, 2)),
         shape=shapes.adaptive_pool,
-        flops=lambda arguments, results: _read(arguments, results) + Size.constant(4) * _elements(results[0]),
+        flops=lambda arguments, results: costs.read(arguments, results) + Size.constant(4) * costs.elements(results[0]),
     ),
     Op.BATCH_NORM_TRAIN: Rule(
         slots=(X, WEIGHT, BIAS, *STATISTICS, _real("momentum", 0, 1), EPS),
         shape=shapes.batch_norm_train,
-        flops=_each(8),
+        flops=costs.each(8),
         num_results=3,
     ),
-    Op.BATCH_NORM_EVAL: Rule(slots=(X, WEIGHT, BIAS, *STATISTICS, EPS), shape=shapes.batch_norm_eval, flops=_each(2)),
+    Op.BATCH_NORM_EVAL: Rule(
+        slots=(X, WEIGHT, BIAS, *STATISTICS, EPS), shape=shapes.batch_norm_eval, flops=costs.each(2)
+    ),
     Op.LAYER_NORM: Rule(
-        slots=(X, _integers("shape", 1, 2**24), WEIGHT, BIAS, EPS), shape=shapes.layer_norm, flops=_each(8)
+        slots=(X, _integers("shape", 1, 2**24), WEIGHT, BIAS, EPS), shape=shapes.layer_norm, flops=costs.each(8)
     ),
     Op.GROUP_NORM: Rule(
-        slots=(X, Slot("groups", Kind.INTEGER, 1, 65536), WEIGHT, BIAS, EPS), shape=shapes.group_norm, flops=_each(8)
+        slots=(X, Slot("groups", Kind.INTEGER, 1, 65536), WEIGHT, BIAS, EPS),
+        shape=shapes.group_norm,
+        flops=costs.each(8),
     ),
-    Op.DROPOUT: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=_each(4), workspace=_each(1)),
+    Op.DROPOUT: Rule(
+        slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=costs.each(4), workspace=costs.each(1)
+    ),
     Op.CONV_TRANSPOSE1D: _transpose_convolve(1),
     Op.CONV_TRANSPOSE2D: _transpose_convolve(2),
     Op.EMBEDDING: Rule(
@@ -414,22 +296,22 @@ RULES: dict[Op, Rule] = {
     Op.LSTM: Rule(
         slots=(X, _tensor("hidden"), _tensor("cell"), _WEIGHTS, *_LAYERS),
         shape=more.lstm,
-        flops=_recurrent(4),
-        workspace=_gates(4),
+        flops=costs.recurrent(4),
+        workspace=costs.gates(4),
         num_results=3,
     ),
     Op.GRU: Rule(
         slots=(X, _tensor("hidden"), _WEIGHTS, *_LAYERS),
         shape=more.gru,
-        flops=_recurrent(3),
-        workspace=_gates(3),
+        flops=costs.recurrent(3),
+        workspace=costs.gates(3),
         num_results=2,
     ),
     Op.RNN: Rule(
         slots=(X, _tensor("hidden"), _WEIGHTS, *_LAYERS, Slot("relu", Kind.FLAG)),
         shape=more.rnn,
-        flops=_recurrent(1),
-        workspace=_gates(1),
+        flops=costs.recurrent(1),
+        workspace=costs.gates(1),
         num_results=2,
     ),
     Op.ATTENTION: Rule(
@@ -443,11 +325,14 @@ RULES: dict[Op, Rule] = {
             _real("scale", 0, NUMBER, optional=True),
         ),
         shape=more.attention,
-        flops=_attention,
-        workspace=_two_scores,
+        flops=costs.attention,
+        workspace=costs.two_scores,
     ),
     Op.ADAPTIVE_MAX_POOL2D: Rule(
-        slots=(X, _integers("output", 1, 1024, 2)), shape=shapes.adaptive_pool, flops=_read, workspace=_each(2)
+        slots=(X, _integers("output", 1, 1024, 2)),
+        shape=shapes.adaptive_pool,
+        flops=costs.read,
+        workspace=costs.each(2),
     ),
     # Activations.
     Op.RELU: _unary(),
@@ -464,20 +349,20 @@ RULES: dict[Op, Rule] = {
     Op.MISH: _unary(12),
     Op.SOFTMAX: _SOFTMAX,
     Op.LOG_SOFTMAX: _SOFTMAX,
-    Op.PRELU: Rule(slots=(X, _tensor("slope")), shape=more.prelu, flops=_each(2)),
+    Op.PRELU: Rule(slots=(X, _tensor("slope")), shape=more.prelu, flops=costs.each(2)),
     Op.LOG_SIGMOID: _unary(8),
-    Op.GLU: Rule(slots=(X, DIM), shape=more.glu, flops=_each(6)),
+    Op.GLU: Rule(slots=(X, DIM), shape=more.glu, flops=costs.each(6)),
     # Reductions.
     Op.SUM: _REDUCTION,
     Op.MEAN: _REDUCTION,
     Op.AMAX: _REDUCTION,
     Op.AMIN: _REDUCTION,
-    Op.PROD: Rule(slots=(X, DIM, KEEP), shape=more.reduce_one, flops=_read),
+    Op.PROD: Rule(slots=(X, DIM, KEEP), shape=more.reduce_one, flops=costs.read),
     Op.VARIANCE: _SPREAD,
     Op.DEVIATION: _SPREAD,
-    Op.NORM: Rule(slots=(X, _real("p", 0.5, 16), DIMS, KEEP), shape=more.norm, flops=_each_read(4)),
-    Op.LOGSUMEXP: Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=_each_read(6)),
-    Op.ARGMAX: Rule(slots=(X, DIM, KEEP), shape=more.argmax, flops=_read),
+    Op.NORM: Rule(slots=(X, _real("p", 0.5, 16), DIMS, KEEP), shape=more.norm, flops=costs.each_read(4)),
+    Op.LOGSUMEXP: Rule(slots=(X, DIMS, KEEP), shape=shapes.reduce, flops=costs.each_read(6)),
+    Op.ARGMAX: Rule(slots=(X, DIM, KEEP), shape=more.argmax, flops=costs.read),
     Op.MAX: _EXTREME,
     Op.MIN: _EXTREME,
     # More layers.
@@ -485,34 +370,34 @@ RULES: dict[Op, Rule] = {
     Op.MAX_POOL3D: Rule(
         slots=(X, *_window(3), _integers("dilation", 1, 64, 3), CEIL),
         shape=shapes.max_pool,
-        flops=_pooling,
-        workspace=_each(2),
+        flops=costs.pooling,
+        workspace=costs.each(2),
     ),
-    Op.UPSAMPLE_NEAREST2D: Rule(slots=(X, _UPSAMPLED), shape=more.upsample, flops=_each(1)),
+    Op.UPSAMPLE_NEAREST2D: Rule(slots=(X, _UPSAMPLED), shape=more.upsample, flops=costs.each(1)),
     Op.UPSAMPLE_BILINEAR2D: Rule(
-        slots=(X, _UPSAMPLED, Slot("corners", Kind.FLAG)), shape=more.upsample_bilinear, flops=_each(8)
+        slots=(X, _UPSAMPLED, Slot("corners", Kind.FLAG)), shape=more.upsample_bilinear, flops=costs.each(8)
     ),
     Op.LSTM_CELL: Rule(
         slots=(X, _tensor("hidden"), _tensor("cell"), *_CELL),
         shape=more.lstm_cell,
-        flops=_cell,
-        workspace=lambda arguments, results: Size.constant(6) * _elements(results[0]),  # noqa: ARG005
+        flops=costs.cell,
+        workspace=lambda arguments, results: Size.constant(6) * costs.elements(results[0]),  # noqa: ARG005
         num_results=2,
     ),
     Op.GRU_CELL: Rule(
         slots=(X, _tensor("hidden"), *_CELL),
         shape=more.gru_cell,
-        flops=_cell,
-        workspace=_each(6),
+        flops=costs.cell,
+        workspace=costs.each(6),
     ),
     # Randomness.
-    Op.NORMAL: Rule(slots=(X,), shape=shapes.elementwise, flops=_each(8)),
-    Op.BERNOULLI: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=_each(4)),
+    Op.NORMAL: Rule(slots=(X,), shape=shapes.elementwise, flops=costs.each(8)),
+    Op.BERNOULLI: Rule(slots=(X, _real("p", 0, 1)), shape=shapes.elementwise, flops=costs.each(4)),
     # What came later.
     Op.INDEX_SELECT: Rule(slots=(X, DIM, _tensor("indices")), shape=more.index_select),
     Op.GATHER: Rule(slots=(X, DIM, _tensor("indices")), shape=more.gather),
     Op.FLIP: Rule(slots=(X, DIMS), shape=more.flip),
-    Op.LOGICAL_OR: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=_each(1)),
+    Op.LOGICAL_OR: Rule(slots=TWO_TENSORS, shape=more.logical_both, flops=costs.each(1)),
     Op.LOG1P: _unary(4),
     Op.EXPM1: _unary(4),
 }

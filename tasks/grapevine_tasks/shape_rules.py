@@ -69,7 +69,8 @@ def broadcast(a: Shape, b: Shape) -> Shape:
     rank = max(len(a), len(b))
     result = []
     for x, y in zip((ONE,) * (rank - len(a)) + a, (ONE,) * (rank - len(b)) + b, strict=True):
-        need(x in (y, ONE) or y == ONE, f"[{_join(a)}] and [{_join(b)}] do not broadcast for every batch size")
+        if not (x in (y, ONE) or y == ONE):
+            raise TaskError(f"[{_join(a)}] and [{_join(b)}] do not broadcast for every batch size")
         result.append(y if x == ONE else x)
     return tuple(result)
 
@@ -169,10 +170,10 @@ def concatenate(tensors: Sequence[TensorType], dim: int) -> Types:
     at = dim_of(dim, len(first.shape))
     total = Size.constant(0)
     for x in tensors:
-        need(x.dtype == first.dtype and len(x.shape) == len(first.shape), f"{x} and {first} cannot be concatenated")
-        same_shape(
-            (*x.shape[:at], *x.shape[at + 1 :]), (*first.shape[:at], *first.shape[at + 1 :]), "a concatenated tensor"
-        )
+        if x != first:
+            need(x.dtype == first.dtype and len(x.shape) == len(first.shape), f"{x} and {first} cannot be concatenated")
+            rest = (*first.shape[:at], *first.shape[at + 1 :])
+            same_shape((*x.shape[:at], *x.shape[at + 1 :]), rest, "a concatenated tensor")
         total = total + x.shape[at]
     return tensor((*first.shape[:at], total, *first.shape[at + 1 :]), first.dtype)
 
@@ -181,7 +182,8 @@ def stack(tensors: Sequence[TensorType], dim: int) -> Types:
     first = tensors[0]
     at = dim_of(dim, len(first.shape) + 1)
     for x in tensors:
-        need(x == first, f"{x} and {first} cannot be stacked")
+        if x != first:
+            raise TaskError(f"{x} and {first} cannot be stacked")
     return tensor((*first.shape[:at], Size.constant(len(tensors)), *first.shape[at:]), first.dtype)
 
 

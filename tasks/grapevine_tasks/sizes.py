@@ -64,6 +64,10 @@ class Size:
     def __mul__(self, other: Size) -> Size:
         if not self.coefficients or not other.coefficients:
             return Size(())
+        if self.coefficients == (1,):
+            return other
+        if other.coefficients == (1,):
+            return self
         product = [0] * (len(self.coefficients) + len(other.coefficients) - 1)
         for i, a in enumerate(self.coefficients):
             for j, b in enumerate(other.coefficients):
@@ -90,6 +94,9 @@ class Size:
         return Size.of(c // by for c in self.coefficients[power:])
 
     def __str__(self) -> str:
+        # Rules write their complaints before they know whether they need them: most sizes are plain numbers.
+        if len(self.coefficients) < 2:
+            return str(self.coefficients[0]) if self.coefficients else "0"
         terms = []
         for power, coefficient in enumerate(self.coefficients):
             if coefficient:

@@ -139,7 +139,12 @@ def test_a_reviewer_without_a_running_agent_connects_for_the_command(broker: Sha
             return [review for task in listed for review in task["reviews"]]
 
         found = wait_for(verdicts)
-        assert found == [{"reviewer": away.peer, "approved": False, "reason": "too curious"}]
+        assert [(each["reviewer"], each["approved"], each["reason"]) for each in found] == [
+            (away.peer, False, "too curious")
+        ]
+        assert found[0]["ignored"] == "not a reviewer whom you trust"
+        assert "took the rejection of digits" in away.ask("review", "revoke", town.task).stdout
+        wait_for(lambda: verdicts()[0]["withdrawn"], why="it is taken back")
 
 
 def test_an_engineer_without_a_running_agent_stays_until_a_member_has_the_weights(

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from tests.swarm.world import Trained, Trainer
 
+from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
-from grapevine_agent.training.sources import Samples
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Vector
 from grapevine_tasks.authoring.build import build_task

@@ -42,7 +42,7 @@ def crowd(*, num_members: int = 5, seed: int = 0, num_rounds: int = 0, **merging
         review=ReviewPolicy(approvals=2, trusted=frozenset(key.peer_id for key in reviewer_keys)),
         limits=DeviceLimits(memory_mb=1000),
         heartbeat_s=1.0,
-        match_data=lambda _contract: "",
+        match_data=lambda _task, _manifest: "",
     )
     engineer = world.add(replace(settings, peer=engineer_key.peer_id, consent="never"), engineer_key)
     reviewers = [world.add(replace(settings, peer=key.peer_id, consent="never"), key) for key in reviewer_keys]

@@ -58,6 +58,7 @@ class Node:
     dropped: list[str] = field(default_factory=list)  # reasons
     accuracies: list[tuple[float, float]] = field(default_factory=list)  # of the released model, over time
     log: list[str] = field(default_factory=list)
+    delivered: list[fx.Delivered] = field(default_factory=list)
 
     @property
     def peer(self) -> str:
@@ -171,9 +172,12 @@ class World:
                 self.at(self.now_s + node.train_s, lambda: self._train(node, effect))
             case fx.Evaluate():
                 self.at(self.now_s, lambda: self._evaluate(node, effect))
-            case fx.LoadTask(task=task, weights_digest=digest):
+            case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
+                inherited = next((node.saved[donor] for donor in donors if donor in node.saved), None)
                 loaded = (node.saved.get(task), node.blobs.get(digest))
-                self.perform(node, node.core.loaded(task, *loaded, self.moment()))
+                self.perform(node, node.core.loaded(task, *loaded, self.moment(), inherited))
+            case fx.Delivered():
+                node.delivered.append(effect)
             case fx.SaveModel(task=task, vectors=vectors, counters=counters):
                 node.saved[task] = fx.SavedModel(vectors=vectors, counters=counters)
             case fx.SaveBlob(digest=digest, content=content):
@@ -192,6 +196,7 @@ class World:
             session=node.session,
             sequence=node.sequence,
             body=effect.body,
+            created_at_ms=self.moment().wall_ms,
             expires_at_ms=effect.expires_at_ms,
             receiver_session=effect.receiver_session,
         )

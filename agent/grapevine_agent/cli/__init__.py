@@ -14,10 +14,12 @@ import typer
 from grapevine_agent.cli import (
     agent_commands,
     broker_commands,
+    data_commands,
     merge_commands,
     owner_commands,
     review_commands,
     task_commands,
+    trust_commands,
 )
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
@@ -36,7 +38,16 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         epilog="Start with [bold]grapevine demo[/], or with [bold]grapevine init[/] on a device.",
     )
-    for commands in (agent_commands, owner_commands, task_commands, review_commands, merge_commands, broker_commands):
+    for commands in (
+        agent_commands,
+        owner_commands,
+        task_commands,
+        review_commands,
+        trust_commands,
+        merge_commands,
+        broker_commands,
+        data_commands,
+    ):
         commands.register(app)
     for extension in sorted(entry_points(group="grapevine.commands"), key=lambda point: point.name):
         try:

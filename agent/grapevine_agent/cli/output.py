@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from grapevine_agent.config import Config, load_config
+from grapevine_agent.printable import printable
 
-console = Console(highlight=False, soft_wrap=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
+errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file.", show_default=False, dir_okay=False)
@@ -29,15 +31,22 @@ def answer(result: Any, *, as_json: bool, text: str) -> None:
         console.print(text)
 
 
+def shown(text: str, most: int = 500) -> str:
+    """A stranger's text as Rich markup that shows it: one line, nothing that a terminal or Rich would obey."""
+    # A backslash at the end would escape whatever markup comes next.
+    text = printable(text).replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}")
+    return escape(text if len(text) <= most else text[: most - 1] + "…")
+
+
 def complain(text: str) -> None:
     """Say what went wrong."""
     errors.print("[bold red]error:[/] ", end="")
-    errors.print(text, markup=False)
+    errors.print(printable(text, lines=True), markup=False, emoji=False)
 
 
 def tell(text: str) -> None:
     """Say what is going on, without being part of the result."""
-    errors.print(text, markup=False)
+    errors.print(printable(text, lines=True), markup=False, emoji=False)
 
 
 def configuration(path: Path | None) -> Config:

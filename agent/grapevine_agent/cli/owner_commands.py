@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.assembly import state_socket
 from grapevine_agent.cli.asking import ask
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
 from grapevine_agent.config_example import EXAMPLE_CONFIG
 from grapevine_agent.firmware import guess_profile
 from grapevine_agent.identity import load_identity
@@ -48,15 +47,19 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def join(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Consent to a task: train it as soon as it is approved and fits this device."""
+        """Consent to a task: train it as soon as it is approved and fits this device.
+
+        A new version of the task is another task and needs a word of its own, unless a consent rule says `auto`.
+        """
         result = ask(configuration(config), "consent", {"task": task, "joined": True})
-        answer(result, as_json=as_json, text=f"{escape(result['name'])}: {escape(result['why']) or 'joined'}")
+        text = f"{shown(result['name'])}: {shown(result['why']) or 'joined'}; this word is for this version alone"
+        answer(result, as_json=as_json, text=text)
 
     @app.command()
     def leave(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Leave a task and do not come back. Its model stays on disk."""
         result = ask(configuration(config), "consent", {"task": task, "joined": False})
-        answer(result, as_json=as_json, text=f"left {escape(result['name'])}")
+        answer(result, as_json=as_json, text=f"left {shown(result['name'])}")
 
     @app.command("id")
     def show_id(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -78,22 +81,29 @@ def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
         where = f"connected to {status['broker']} (MQTT {status['mqtt_version']})"
     else:
-        where = f"[yellow]not connected[/]: {escape(status['trouble']) or 'still trying'}; goes on trying"
+        where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
     return (
-        f"{status['role']} [bold]{status['peer']}[/] ({escape(status['name'])}), profile {status['profile']}, "
+        f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {status['profile']}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
 
 
+def _trainer_line(trainer: dict[str, Any]) -> str:
+    state = shown(trainer["protection"]) if trainer["running"] else "not running"
+    failures = f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
+    return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
+
+
 def _task_table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table("task", "id", "standing", "here")
+    table = Table("task", "id", "standing", "here", "decided by")
     for task in tasks:
         if not task["joined"]:
-            here = escape(task["why"])
+            here = shown(task["why"])
         elif "model_version" in task:
             here = f"serving, model {task['model_version']}"
         else:
@@ -102,5 +112,5 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
                 f"round {task['round']}, {metric}{task['peers']} peers, server {task['server']}, "
                 f"staleness {task['staleness']:.1f}"
             )
-        table.add_row(escape(task["name"]), task["id"][:12], task["standing"], here)
+        table.add_row(shown(task["name"], 60), task["id"][:12], task["standing"], here, shown(task["decided_by"]))
     return table

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask_or_connect
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
 from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_agent.core.judging import date_of
+from grapevine_proto.errors import StoreError
 
-DaysOption = Annotated[float, typer.Option(help="How long the verdict holds, in days.", min=0.01, max=366)]
+MOST_DAYS = 366
+DaysOption = Annotated[float, typer.Option(help="How long the verdict holds, in days.", min=0.01, max=MOST_DAYS)]
+GraphOption = Annotated[str, typer.Option("--graph", help="Which graph to show: train or eval.")]
 
 
 def register(app: typer.Typer) -> None:
     """Attach these commands."""
     review = typer.Typer(help="Judge learning tasks.", no_args_is_help=True)
     app.add_typer(review, name="review")
+    _register_looking(review)
+    _register_saying(review)
+    _register_auditing(review)
 
+
+def _register_looking(review: typer.Typer) -> None:
     @review.command("list")
-    def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    def show_all(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List the tasks that are known here, and what was said of them."""
         tasks = ask_or_connect(configuration(config), "reviews", {})
         answer(tasks, as_json=as_json, text=f"{len(tasks)} tasks")
@@ -29,18 +39,41 @@ def register(app: typer.Typer) -> None:
             console.print(_table(tasks))
 
     @review.command()
+    def show(
+        task: TaskArgument,
+        graph: GraphOption = "train",
+        every_node: Annotated[bool, typer.Option("--all", help="Show every node of a long graph.")] = False,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Show all that can be known of a task without running it: manifest, model, data, costs, reviews."""
+        from grapevine_agent.cli.review_show import print_task, task_as_json  # noqa: PLC0415 - checks take a while
+
+        found = ask_or_connect(configuration(config), "records", {"task": task})
+        if as_json:
+            answer(task_as_json(found), as_json=True, text="")
+        else:
+            print_task(found, graph=graph, every_node=every_node)
+
+
+def _register_saying(review: typer.Typer) -> None:
+    @review.command()
     def approve(
-        task: TaskArgument, days: DaysOption = 7.0, config: ConfigOption = None, as_json: JsonOption = False
+        task: TaskArgument,
+        reason: Annotated[str, typer.Option(help="What was looked at; everybody will see it.")] = "",
+        days: DaysOption = 7.0,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
     ) -> None:
         """Sign an approval of a task."""
-        params = {"task": task, "approved": True, "days": days}
+        params = {"task": task, "approved": True, "reason": reason, "days": days}
         _report(ask_or_connect(configuration(config), "review", params), as_json=as_json)
 
     @review.command()
     def reject(
         task: TaskArgument,
         reason: Annotated[str, typer.Option(help="Why; everybody will see it.")],
-        days: DaysOption = 7.0,
+        days: DaysOption = MOST_DAYS,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
@@ -48,25 +81,109 @@ def register(app: typer.Typer) -> None:
         params = {"task": task, "approved": False, "reason": reason, "days": days}
         _report(ask_or_connect(configuration(config), "review", params), as_json=as_json)
 
+    @review.command()
+    def revoke(
+        task: TaskArgument,
+        reason: Annotated[str, typer.Option(help="Why; everybody will see it.")] = "",
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Take this peer's own verdict back, without putting another in its place."""
+        result = ask_or_connect(configuration(config), "revoke", {"task": task, "reason": reason})
+        text = f"took the {result['revoked']} of [bold]{shown(result['name'])}[/] ({result['task'][:12]}) back"
+        answer(result, as_json=as_json, text=text)
+
+
+def _register_auditing(review: typer.Typer) -> None:
+    @review.command()
+    def export(
+        task: TaskArgument,
+        folder: Annotated[Path, typer.Argument(help="Where the records go; made if need be.", file_okay=False)],
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Write a task's manifest and reviews as files, each the exact bytes that its author signed."""
+        from grapevine_agent.verifying import file_name  # noqa: PLC0415
+
+        found = ask_or_connect(configuration(config), "records", {"task": task})
+        paths = {folder / file_name(topic): base64.b64decode(text) for topic, text in found["records"].items()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for path, content in paths.items():
+                path.write_bytes(content)
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be written ({error.strerror}); name another folder") from None
+        answer(
+            {"task": found["task"], "files": [str(path) for path in paths]},
+            as_json=as_json,
+            text=f"wrote {len(paths)} records of [bold]{shown(found['name'])}[/] to {shown(str(folder))}\n"
+            f"next, on any machine with a configuration: grapevine review verify {shown(str(folder))}",
+        )
+
+    @review.command()
+    def verify(
+        files: Annotated[list[Path], typer.Argument(help="Exported records, or folders of them.", exists=True)],
+        at: Annotated[
+            str, typer.Option(help="Judge as of this time (UTC), e.g. 2026-03-01 or 2026-03-01T12:00; default: now.")
+        ] = "",
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Verify exported records by the configuration's policy, without a broker. Exit code 1: not approved."""
+        from grapevine_agent.verifying import time_of, verified  # noqa: PLC0415
+
+        results = verified(files, configuration(config), time_of(at))
+        text = "\n".join(_verified_lines(each) for each in results)
+        answer(results, as_json=as_json, text=text)
+        if not results or any(each["standing"] != "approved" for each in results):
+            raise typer.Exit(1)
+
+
+def _verified_lines(result: dict[str, Any]) -> str:
+    lines = [f"[bold]{shown(result['name'])}[/] ({result['task'][:12]}): {result['standing']}: {shown(result['why'])}"]
+    lines += [
+        f"  {_mark(each)} {each['reviewer']} {shown(each['ignored'] or each['reason'])}".rstrip()
+        for each in result["reviews"]
+    ]
+    lines += [f"  [red]refused[/] {shown(each['file'])}: {shown(each['why'])}" for each in result["refused"]]
+    return "\n".join(lines)
+
 
 def _report(result: dict[str, Any], *, as_json: bool) -> None:
     verdict = "approved" if result["approved"] else "rejected"
+    until = f"it holds until {date_of(result['valid_until_ms'])}"
+    if result["renewed"]:
+        until += ", and this agent renews it while it runs"
+    elif result["approved"]:
+        until += (
+            "; owners count it for 7 days at most unless they say otherwise: approve again before that, or set "
+            "[review] renew = true where an agent runs"
+        )
     note = f"\n[yellow]note:[/] {result['note']}" if result["note"] else ""
-    answer(result, as_json=as_json, text=f"{verdict} [bold]{escape(result['name'])}[/] ({result['task'][:12]}){note}")
+    text = f"{verdict} [bold]{shown(result['name'])}[/] ({result['task'][:12]})\n{shown(until)}{note}"
+    answer(result, as_json=as_json, text=text)
+
+
+def _mark(review: dict[str, Any]) -> str:
+    if review["withdrawn"]:
+        return "–"
+    return "✓" if review["approved"] else "✗"
 
 
 def _table(tasks: list[dict[str, Any]]) -> Table:
     table = Table("task", "id", "publisher", "standing here", "reviews")
     for task in tasks:
-        reviews = "\n".join(
-            f"{'✓' if review['approved'] else '✗'} {review['reviewer']} {escape(review['reason'])}"
-            for review in task["reviews"]
-        )
+        lines = []
+        for review in task["reviews"]:
+            line = (
+                f"{_mark(review)} {shown(review['name']) or review['reviewer']} {shown(review['reason'], 80)}".rstrip()
+            )
+            lines.append(line if review["counts"] else f"[dim]{line}[/]")
         table.add_row(
-            escape(task["name"]),
+            shown(task["name"], 60),
             task["task"][:12],
             task["publisher"],
-            f"{task['standing']}: {escape(task['why'])}",
-            reviews,
+            f"{task['standing']}: {shown(task['why'])}",
+            "\n".join(lines),
         )
     return table

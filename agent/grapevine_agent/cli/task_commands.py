@@ -2,89 +2,122 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.markup import escape
 
-from grapevine_agent.cli.asking import ask_or_connect
+from grapevine_agent import api
+from grapevine_agent.cli import check_commands, task_new, task_pull, task_watch
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, tell
-from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.service import AgentService
-from grapevine_proto.errors import TaskError
+from grapevine_agent.cli.owner_commands import TaskArgument
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
+ServerOption = Annotated[
+    list[str] | None, typer.Option(help="A peer that may act as a server of this task; may be repeated.")
+]
+WaitOption = Annotated[
+    bool, typer.Option(help="Without a running agent: stay until a member has fetched the initial weights.")
+]
+BuildOption = Annotated[bool, typer.Option("--build", help="Build the folder first.")]
 
 
 def register(app: typer.Typer) -> None:
     """Attach these commands."""
-    task = typer.Typer(help="Build and publish learning tasks.", no_args_is_help=True)
+    task = typer.Typer(help="Make, publish and follow learning tasks.", no_args_is_help=True)
     app.add_typer(task, name="task")
-
-    @task.command()
-    def build(folder: Folder, as_json: JsonOption = False) -> None:
-        """Turn the model into a code-free program, check it, and write both into FOLDER/build."""
-        try:
-            from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - it needs torch
-        except ImportError as error:
-            raise TaskError(f"building needs PyTorch ({error}): pip install 'grapevine[train]'") from None
-        built = build_task(folder, check_merging=check_merge_plan)
-        draft = built.draft
-        result = {
-            "name": draft.name,
-            "folder": str(folder),
-            "nodes": len(draft.program.train.nodes),
-            "weights_bytes": len(built.weights),
-        }
-        answer(
-            result,
-            as_json=as_json,
-            text=f"built [bold]{draft.name}[/]: {result['nodes']} nodes, {result['weights_bytes']} bytes of weights\n"
-            f"next: grapevine task publish {folder}",
-        )
-
-    @task.command()
-    def publish(
-        folder: Folder,
-        server: Annotated[
-            list[str] | None, typer.Option(help="A peer that may act as a server of this task; may be repeated.")
-        ] = None,
-        wait: Annotated[
-            bool, typer.Option(help="Without a running agent: stay until a member has fetched the initial weights.")
-        ] = True,
-        config: ConfigOption = None,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Sign a built task and announce it on the overlay."""
-        loaded = configuration(config)
-        result = ask_or_connect(
-            loaded,
-            "publish",
-            {"folder": str(folder.absolute()), "servers": server or []},
-            linger=_UntilAMemberHasIt() if wait else None,
-        )
-        answer(
-            result,
-            as_json=as_json,
-            text=f"published [bold]{result['name']}[/] as {result['task']}\n"
-            f"next: reviewers run  grapevine review approve {result['task'][:12]}",
-        )
+    task_new.register(task)
+    task.command()(build)
+    check_commands.register(task)
+    task.command()(publish)
+    task.command()(revise)
+    task.command()(retract)
+    task_watch.register(task)
+    task_pull.register(task)
 
 
-class _UntilAMemberHasIt:
-    """Says whether the command may go: somebody else can hand out the initial weights now."""
+def build(folder: Folder, as_json: JsonOption = False) -> None:
+    """Turn the model into a code-free program, check it, and write both into FOLDER/build."""
+    built = api.build(folder).task
+    draft = built.draft
+    result = {
+        "name": draft.name,
+        "folder": str(folder),
+        "nodes": len(draft.program.train.nodes),
+        "weights_bytes": len(built.weights),
+    }
+    answer(
+        result,
+        as_json=as_json,
+        text=f"built [bold]{escape(draft.name)}[/]: {result['nodes']} nodes, {result['weights_bytes']} bytes of "
+        f"weights\nnext: grapevine task publish {escape(str(folder))}",
+    )
 
-    def __init__(self) -> None:
-        self._told = False
 
-    def __call__(self, service: AgentService, published: dict[str, Any]) -> bool:
-        if service.core.members.of_task(published["task"], time.monotonic()):
-            return True
-        if not self._told:
-            self._told = True
-            tell(
-                f"{published['name']} is announced as {published['task']}; waiting until a first member has fetched "
-                "its initial weights from here (--no-wait to leave at once; an agent on this machine would serve them)"
-            )
-        return False
+def publish(
+    folder: Folder,
+    server: ServerOption = None,
+    wait: WaitOption = True,
+    build_first: BuildOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a built task and announce it on the overlay."""
+    if build_first:
+        api.build(folder)
+    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+        published = grapevine.publish(folder, servers=server or [], wait=wait)
+    answer(
+        published.answer,
+        as_json=as_json,
+        text=f"published [bold]{escape(published.name)}[/] as {published.id}\n"
+        f"next: reviewers run  grapevine review approve {published.id[:12]}",
+    )
+
+
+def revise(
+    folder: Folder,
+    parent: Annotated[str, typer.Option(help="The version before: its id, the beginning of it, or its name.")],
+    reason: Annotated[str, typer.Option(help="What is new; it is added to the description.")] = "",
+    server: ServerOption = None,
+    fork: Annotated[bool, typer.Option("--fork", help="Even though the parent has a newer version already.")] = False,
+    wait: WaitOption = True,
+    build_first: BuildOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a built task as the next version of one of yours; members that approve it bring their model along."""
+    if build_first:
+        api.build(folder)
+    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+        revised = grapevine.revise(folder, parent=parent, reason=reason, servers=server or [], fork=fork, wait=wait)
+    keeps = (
+        "members that move keep their model and its age"
+        if revised.answer["keeps_model"]
+        else "its parameters differ: members that move begin from the new initial weights"
+    )
+    answer(
+        revised.answer,
+        as_json=as_json,
+        text=f"published [bold]{escape(revised.name)}[/] version {revised.answer['version']} as {revised.id}\n"
+        f"{keeps}; members stay with version {revised.answer['version'] - 1} until this one is approved\n"
+        f"next: reviewers run  grapevine review approve {revised.id[:12]}",
+    )
+
+
+def retract(
+    task: TaskArgument,
+    reason: Annotated[str, typer.Option(help="Why; everybody will see it.")] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a task of yours back, for good: whoever hears of it stops training it."""
+    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+        result = grapevine.retract(task, reason=reason)
+    answer(
+        result,
+        as_json=as_json,
+        text=f"retracted [bold]{escape(result['name'])}[/] ({result['task'][:12]}); "
+        "its members stop as they hear of it",
+    )

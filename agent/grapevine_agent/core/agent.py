@@ -1,23 +1,28 @@
 """The agent's core: one `match` over what was said, one tick, and what the owner says.
 
 The shell calls `receive`, `tick`, `trained`, `evaluated`, `loaded`, `connected`, and the owner's
-`publish_task`, `review`, `set_consent`; each returns effects, in order. What a task goes through
-stands in `task_life`, how one is learned in `learning`.
+`publish_task`, `review`, `revoke`, `set_consent`, `set_trust`; each returns effects, in order. What a
+task goes through stands in `task_life`, how one is learned in `learning`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.judging import Judgement
 from grapevine_agent.core.members import Members
+from grapevine_agent.core.model_requests import ModelRequests
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.renewals import WITHDRAWAL_MS, due_renewals
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.core.task_book import Judgement, TaskBook, TaskEntry
+from grapevine_agent.core.task_book import TaskBook, TaskEntry
 from grapevine_agent.core.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto import topics
@@ -46,30 +51,47 @@ class AgentCore:
     _sessions: list[int] = field(default_factory=list)
     _announced: m.PeerAnnouncement | None = None
     _started: bool = False
+    _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _heartbeat_at_s: float = 0.0
     _judge_at_s: float = 0.0
     _relay_at_s: float | None = None
+    _renew_at_ms: float = math.inf
+    _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
     _heard_since_connect: set[Topic] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.members = Members(self.settings.heartbeat_s, self.rng)
+        self.records.trusted = self.settings.review.reviewers
         self.tasks = TaskLife(
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
         )
+        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks)
 
     # --- starting ---------------------------------------------------------------------------------
 
-    def start(self, records: list[Received], consents: dict[str, bool], now: Moment) -> list[Effect]:
-        """Begin, with what was kept of an earlier life."""
+    def start(
+        self,
+        records: list[Received],
+        consents: dict[str, bool],
+        now: Moment,
+        sequences: Mapping[Topic, int] | None = None,
+    ) -> list[Effect]:
+        """Begin, with what was kept of an earlier life; `sequences` are the newest of records that ran out."""
+        for topic, sequence in (sequences or {}).items():
+            self.records.remember(topic, sequence)
+        effects: list[Effect] = []
         for task, joined in consents.items():
             self.book.set_consent(task, joined)
         for received in records:
             try:
                 if self.records.accept(received, now.wall_ms):
                     self._read_record(received, now)
-            except WireError:
-                continue  # it ran out while we were away
+            except WireError as error:
+                if error.reason == "expired":  # while we were away
+                    self.records.remember(received.topic, received.message.sequence)
+                    effects.append(fx.ForgetRecord(received=received))
         self._started = True
+        self._ticked = now
         subscriptions = [
             *self._presence(),
             topics.every_task("manifest"),
@@ -77,7 +99,7 @@ class AgentCore:
             topics.every_task("server"),
             topics.inbox_of(self.settings.peer),
         ]
-        return [*(fx.Subscribe(filter=each) for each in subscriptions), *self._judge_all(now)]
+        return [*effects, *(fx.Subscribe(filter=each) for each in subscriptions), *self._judge_all(now)]
 
     def _presence(self) -> list[str]:
         """The filters that tell who is there: everybody, or the neighbours that the owner named."""
@@ -159,7 +181,9 @@ class AgentCore:
                 entry = self.book.shelve(received, publication)
                 return self._judge(entry, now) if entry else []
             case m.Review() as review:
-                self.book.weigh(sender, review)
+                self.book.weigh(received, review)
+                if sender == self.settings.peer:
+                    self._renew_at_ms = 0  # look when
                 entry = self.book.entries.get(review.task)
                 return self._judge(entry, now) if entry else []
             case m.ServerAdvert(task=task) as advert:
@@ -206,6 +230,12 @@ class AgentCore:
                 ]
             case m.Blob() as blob:
                 return [*self.tasks.take_blob(blob, now), *self._announce(now)]
+            case m.ModelRequest() as request:
+                return self.models.answer(sender, received.message.session, request, now)
+            case m.ReleasedModel() as released:
+                return self.models.take(sender, released, now)
+            case m.Metrics(task=task) as metrics if task in self._watched:
+                return [fx.Delivered(sender=sender, body=metrics)]
         return []
 
     def erased(self, topic: Topic, now: Moment) -> list[Effect]:
@@ -220,11 +250,11 @@ class AgentCore:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
-        effects = self.members.tick(now.monotonic_s)
-        if now.monotonic_s >= self._judge_at_s:
-            self._judge_at_s = now.monotonic_s + JUDGE_EVERY_S
-            effects += [fx.ForgetRecord(received=gone) for gone in self.records.expire(now.wall_ms)]
-            effects += self._judge_all(now)
+        self._ticked = now
+        effects = [*self.members.tick(now.monotonic_s), *self._judge_due(now)]
+        if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
+            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
+            effects += [self._say(review, review.valid_until_ms) for review in due]
         if self._sessions and now.monotonic_s >= self._heartbeat_at_s:
             self._heartbeat_at_s = now.monotonic_s + self.settings.heartbeat_s
             effects.append(self._heartbeat())
@@ -237,13 +267,29 @@ class AgentCore:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        times = [self._judge_at_s]
+        times = [self._judge_at_s, self._monotonic_s(self.tasks.next_change_ms)]
+        if self.settings.renew_reviews:
+            times.append(self._monotonic_s(self._renew_at_ms))
         if self._sessions:
             times.append(self._heartbeat_at_s)
         if self._relay_at_s is not None:
             times.append(self._relay_at_s)
         times += self.tasks.deadlines_s()
         return min(times)
+
+    def _monotonic_s(self, wall_ms: float) -> float:
+        return self._ticked.monotonic_s + max(0.0, wall_ms - self._ticked.wall_ms) / 1000
+
+    def _judge_due(self, now: Moment) -> list[Effect]:
+        """Judge everything again when a verdict or a task has run out; now and then in any case."""
+        if now.monotonic_s < self._judge_at_s and now.wall_ms < self.tasks.next_change_ms:
+            return []
+        self._judge_at_s = now.monotonic_s + JUDGE_EVERY_S
+        gone = self.records.expire(now.wall_ms)
+        for received in gone:
+            if received.message.sender not in self.records.trusted:  # those of the trusted are shown, as run out
+                self.book.drop(received)
+        return [*(fx.ForgetRecord(received=each) for each in gone), *self._judge_all(now)]
 
     def _heartbeat(self) -> Effect:
         progress = tuple(
@@ -266,8 +312,9 @@ class AgentCore:
 
     def trained(self, result: fx.Trained, now: Moment) -> list[Effect]:
         """A training step finished."""
+        ended = self._judge_due(now)  # a step that ends after its task is thrown away
         learner = self.tasks.learning.get(result.task)
-        return learner.trained(result, now) if learner else []
+        return [*ended, *(learner.trained(result, now) if learner else ())]
 
     def evaluated(self, evaluation: fx.Evaluated, now: Moment) -> list[Effect]:
         """An evaluation finished."""
@@ -284,9 +331,16 @@ class AgentCore:
         """Why the task is not joined; empty if it is, or is about to be."""
         return self.tasks.why_not(entry, now)
 
-    def loaded(self, task: str, saved: fx.SavedModel | None, weights: bytes | None, now: Moment) -> list[Effect]:
-        """What the store holds of a joined task; both may be None."""
-        return [*self.tasks.loaded(task, saved, weights, now), *self._announce(now)]
+    def loaded(
+        self,
+        task: str,
+        saved: fx.SavedModel | None,
+        weights: bytes | None,
+        now: Moment,
+        inherited: fx.SavedModel | None = None,
+    ) -> list[Effect]:
+        """What the store holds of a joined task, or of an earlier version of it; each may be None."""
+        return [*self.tasks.loaded(task, saved, weights, now, inherited), *self._announce(now)]
 
     def _judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         if not self._started:
@@ -314,20 +368,51 @@ class AgentCore:
 
     def review(self, task: str, *, approved: bool, reason: str, valid_until_ms: int) -> list[Effect]:
         """Publish a verdict of our own."""
-        return [
-            fx.Publish(
-                topic=TaskTopic(self.settings.peer, task, "review"),
-                body=m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms),
-                retain=True,
-                expires_at_ms=valid_until_ms,
-            )
-        ]
+        verdict = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
+        return [self._say(verdict, valid_until_ms)]
+
+    def revoke(self, task: str, *, reason: str, now: Moment) -> list[Effect]:
+        """Take our own verdict back: from now on we say nothing of the task."""
+        withdrawal = m.Review(task=task, approved=False, reason=reason, withdrawn=True)
+        return [self._say(withdrawal, now.wall_ms + WITHDRAWAL_MS)]
+
+    def _say(self, review: m.Review, expires_at_ms: int) -> Effect:
+        topic = TaskTopic(self.settings.peer, review.task, "review")
+        return fx.Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)
+
+    def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
+        """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
+        self.settings = settings
+        self.records.trusted = settings.review.reviewers
+        return [*self.tasks.set_settings(settings), *self._judge_all(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
         """The owner joins or leaves a task."""
         self.book.set_consent(task, joined)
         entry = self.book.entries.get(task)
         return [fx.SaveConsent(task=task, joined=joined), *(self._judge(entry, now) if entry else [])]
+
+    def retract(self, task: str, reason: str) -> list[Effect]:
+        """Take a task of our own back, for good."""
+        return [
+            fx.Publish(
+                topic=TaskTopic(self.settings.peer, task, "manifest"),
+                body=m.TaskPublication(retracted=True, reason=reason),
+                retain=True,
+            )
+        ]
+
+    def watch(self, task: str) -> list[Effect]:
+        """Listen to the metrics of a task's members, until `unwatch`."""
+        if task in self._watched:
+            return []
+        self._watched.add(task)
+        return [fx.Subscribe(filter=topics.of_task(task, "metrics"), qos=0)]
+
+    def unwatch(self, task: str) -> list[Effect]:
+        """The owner has seen enough of a task."""
+        self._watched.discard(task)
+        return [fx.Unsubscribe(filter=topics.of_task(task, "metrics"))]
 
     def _announce(self, now: Moment) -> list[Effect]:
         announcement = m.PeerAnnouncement(

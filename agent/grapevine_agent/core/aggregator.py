@@ -30,7 +30,7 @@ from grapevine_agent.merge.server.interface import (
     ServerUpdate,
 )
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
+from grapevine_proto.messages import ModelUpdate, ReleasedModel, ServerAdvert, ServerModel
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -51,16 +51,17 @@ class Aggregator:
     started: Moment
     rng: np.random.Generator
     saved: SavedModel | None = None
+    steps_before: int = 0  # see `Claims`
     model_version: int = 0
     num_merged: int = 0
-    _contributors: dict[int, tuple[str, ...]] = field(default_factory=dict)  # of each cluster's newest model
+    _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
     _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
     _next_s: float = 0.0
     _next_save_s: float = 0.0
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
-        self.claims = Claims(manifest=self.manifest, started=self.started)
+        self.claims = Claims(manifest=self.manifest, started=self.started, steps_before=self.steps_before)
         self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS)
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)
@@ -143,7 +144,7 @@ class Aggregator:
     @property
     def contributors(self) -> tuple[str, ...]:
         """The members whose updates are in the newest model, or in any cluster's."""
-        return tuple(sorted({peer for peers in self._contributors.values() for peer in peers}))
+        return tuple(sorted({peer for each in self._clusters.values() for peer in each.contributors}))
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
@@ -152,7 +153,7 @@ class Aggregator:
     def _publish(self, models: list[ClusterModel]) -> list[Effect]:
         model = self.model
         for each in models:
-            self._contributors[each.cluster] = each.contributors
+            self._clusters[each.cluster] = each
             model.age = max(model.age, each.age)
             if each.cluster == 0:
                 model.parameters, model.buffers = each.parameters, each.buffers
@@ -160,7 +161,7 @@ class Aggregator:
         model.release(self.manifest.merging.ema)
         self.model_version += 1
         model.version = self.model_version
-        clusters = f", {len(self._contributors)} clusters" if len(self._contributors) > 1 else ""
+        clusters = f", {len(self._clusters)} clusters" if len(self._clusters) > 1 else ""
         return [
             *(
                 Publish(
@@ -184,6 +185,28 @@ class Aggregator:
                 level="debug",
             ),
         ]
+
+    def released(self, cluster: int) -> ReleasedModel:
+        """The model of a cluster (0: the only one, or everybody's), or a refusal that names those that there are."""
+        held = self._clusters.get(cluster)
+        if held is None and cluster:
+            names = ", ".join(map(str, sorted(self._clusters))) or "0"
+            return ReleasedModel(task=self.task, refusal=f"this server holds no cluster {cluster}, but {names}")
+        alone = cluster == 0 and len(self._clusters) <= 1
+        contributors = held.contributors if held else ()
+        return ReleasedModel(
+            task=self.task,
+            age=self.model.age if held is None else held.age,
+            round=self.model.round,
+            version=self.model_version,
+            full=self.model.released if alone or held is None else held.parameters,
+            buffers=self.model.released_buffers if alone or held is None else held.buffers,
+            contributions={peer: self._versions.get(peer, 0) for peer in contributors},
+            strategy=self.manifest.merging.server_strategy,
+            server=True,
+            cluster=cluster,
+            members=held.members if held else (),
+        )
 
     def advert(self, *, online: bool) -> Publish:
         """The record that says whether the server is there, and whose updates its model holds."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Body, Metrics, Vector
+from grapevine_proto.messages import Body, Metrics, ReleasedModel, Vector
 from grapevine_proto.topics import Topic
 
 
@@ -66,6 +66,7 @@ class LoadTask:
 
     task: str
     weights_digest: str
+    donors: tuple[str, ...] = ()  # earlier versions of the task, nearest first: a saved model of one may be the start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,13 @@ class StartTrainer:
 @dataclass(frozen=True, kw_only=True)
 class StopTrainer:
     """The task is over for this agent: its trainer may go."""
+
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropUnsent:
+    """The task is over for this agent: what waits to be sent of it is not sent any more. Records are."""
 
     task: str
 
@@ -154,6 +162,14 @@ class Notify:
     level: Literal["debug", "info", "warning"] = "info"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """Somebody said what a command of the owner waits for: a model that was asked for, or watched metrics."""
+
+    sender: str
+    body: Metrics | ReleasedModel
+
+
 Effect: TypeAlias = (
     Publish
     | Relay
@@ -166,12 +182,14 @@ Effect: TypeAlias = (
     | SendBlob
     | StartTrainer
     | StopTrainer
+    | DropUnsent
     | Train
     | Evaluate
     | SaveModel
     | SaveConsent
     | SaveMetrics
     | Notify
+    | Delivered
 )
 
 

@@ -35,6 +35,7 @@ class Claims:
 
     manifest: TaskManifest
     started: Moment
+    steps_before: int = 0  # that a model may bring along from earlier versions of the task
     ages: OrderedDict[str, int] = field(default_factory=OrderedDict)
     experiences: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
@@ -47,7 +48,7 @@ class Claims:
         since_published_s = (now.wall_ms - self.manifest.created_at_ms) / 1000
         since_joined_s = now.monotonic_s - self.started.monotonic_s
         elapsed_s = max(since_published_s, since_joined_s, 0.0)
-        return int(plan.steps_per_round * (1 + PACE_SLACK * elapsed_s / plan.round_interval_s))
+        return self.steps_before + int(plan.steps_per_round * (1 + PACE_SLACK * elapsed_s / plan.round_interval_s))
 
     def believed_age(self, sender: str, age: int, now: Moment) -> int:
         """`age`, capped. See the module's docstring."""

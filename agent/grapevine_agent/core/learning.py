@@ -60,6 +60,7 @@ class Learning:
     model: ModelState
     started: Moment
     rng: np.random.Generator
+    steps_before: int = 0  # see `Claims`
     servers: dict[str, ServerLink] = field(default_factory=dict)
     training: Train | None = None  # the snapshot that the trainer is at work on
     failure: str = ""  # why the task was given up
@@ -86,6 +87,7 @@ class Learning:
             servers=self.servers,
             started=self.started,
             rng=self.rng,
+            steps_before=self.steps_before,
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
         )

@@ -48,6 +48,7 @@ class Merging:
     servers: Mapping[str, ServerLink]
     started: Moment
     rng: np.random.Generator
+    steps_before: int = 0
     max_share: float = 0.5
     max_pending: int = 64
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
@@ -59,7 +60,7 @@ class Merging:
     def __post_init__(self) -> None:
         plan = self.manifest.merging
         self.strategy = STRATEGIES[plan.strategy]
-        self.claims = Claims(manifest=self.manifest, started=self.started)
+        self.claims = Claims(manifest=self.manifest, started=self.started, steps_before=self.steps_before)
         sums_deltas = self.strategy.needs_base
         self.intake = Intake(
             layout=self.layout, keep_windows=sums_deltas, capacity=self.max_pending if sums_deltas else 8

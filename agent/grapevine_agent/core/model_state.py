@@ -41,6 +41,22 @@ class ModelState:
         """The task's initial weights, untrained."""
         return cls(parameters=parameters, buffers=buffers, released=parameters, released_buffers=buffers)
 
+    def for_new_version(self) -> ModelState:
+        """This model as the start of the task's next version.
+
+        Age and experience are facts of the model and stay. Versions and rounds number what was done in one
+        task, and begin again; so do the epochs.
+        """
+        return ModelState(
+            parameters=self.parameters,
+            buffers=self.buffers,
+            released=self.released,
+            released_buffers=self.released_buffers,
+            age=self.age,
+            experience=self.experience,
+            samples=self.samples,
+        )
+
     @classmethod
     def restored(cls, saved: SavedModel, layout: ModelLayout) -> ModelState | None:
         """What `to_save` gave, or None where it does not fit the task."""

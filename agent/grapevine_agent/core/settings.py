@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from grapevine_proto.manifest import DataContract, TaskManifest
+from grapevine_proto.manifest import TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 Role: TypeAlias = Literal["member", "server", "observer"]
+Veto: TypeAlias = Literal["trusted", "roles", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewPolicy:
-    """When a task counts as approved: `approvals` trusted keys say yes and no trusted key says no."""
+    """When a task counts as approved: enough trusted keys say yes, in the roles that are asked for, and none says no.
+
+    `roles` name reviewers by what they are good at; whoever has a role is trusted.
+    """
 
     approvals: int = 2
     trusted: frozenset[str] = frozenset()
+    roles: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    need: Mapping[str, int] = field(default_factory=dict)  # role: approvals by reviewers who have it
+    veto: Veto = "trusted"  # whose single rejection stops a task: anybody's trusted, some roles', nobody's
+    veto_roles: frozenset[str] = frozenset()  # with "roles": which; empty: all of them
+    rejections: int = 2  # with "roles" and "none": so many trusted rejections stop it all the same
+    max_valid_days: float = 7.0  # an approval counts for so long after its date, whatever it says
     publishers: frozenset[str] = frozenset()  # empty: anybody may publish
+    deny_publishers: frozenset[str] = frozenset()
+    approvals_of: Mapping[str, int] = field(default_factory=dict)  # publisher: instead of `approvals`; 0: no reviews
+
+    @property
+    def reviewers(self) -> frozenset[str]:
+        """Everybody whose verdicts count."""
+        return self.trusted.union(*self.roles.values())
+
+    def roles_of(self, reviewer: str) -> tuple[str, ...]:
+        """The roles of a reviewer, sorted."""
+        return tuple(sorted(role for role, reviewers in self.roles.items() if reviewer in reviewers))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsentRule:
+    """What the owner answers for tasks of this kind of data, name (a shell pattern) and publisher; "": any."""
+
+    answer: Consent
+    kind: str = ""
+    name: str = ""
+    publisher: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +67,8 @@ class DeviceLimits:
     watts_training: float = 0.0
 
 
-def _matches_nothing(contract: DataContract) -> str:
-    return f"no data source of kind {contract.kind!r} is configured"
+def _matches_nothing(_task: str, manifest: TaskManifest) -> str:
+    return f"no data source of kind {manifest.data.kind!r} is configured"
 
 
 def _finds_nothing(_manifest: TaskManifest) -> str:
@@ -51,8 +83,11 @@ class CoreSettings:
     name: str = ""
     role: Role = "member"
     consent: Consent = "auto"
+    consent_rules: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `consent`
     review: ReviewPolicy = ReviewPolicy()
+    renew_reviews: bool = False  # this peer's own verdicts are signed again before they run out
     limits: DeviceLimits = DeviceLimits()
+    give_models: GiveModels = "members"  # who is given a released model that it asks for; members: and the publisher
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
     data_kinds: tuple[str, ...] = ()
@@ -63,5 +98,5 @@ class CoreSettings:
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0
-    match_data: Callable[[DataContract], str] = _matches_nothing
+    match_data: Callable[[str, TaskManifest], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[TaskManifest], str] = _finds_nothing

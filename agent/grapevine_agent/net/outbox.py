@@ -26,6 +26,7 @@ class Waiting:
     qos: int = 1
     retain: bool = False
     deadline_s: float = math.inf
+    task: str = ""  # the task that a message belongs to
 
 
 class Outbox:
@@ -60,13 +61,22 @@ class Outbox:
         self._records.pop(topic, None)
         self._due.pop(topic, None)
 
-    def enqueue(self, topic: str, payload: bytes, *, deadline_s: float, qos: int = 1, retain: bool = False) -> None:
-        """Publish a message once, unless `deadline_s` (monotonic) passes before."""
-        self._messages.append(Waiting(topic=topic, payload=payload, qos=qos, retain=retain, deadline_s=deadline_s))
+    def enqueue(
+        self, topic: str, payload: bytes, *, deadline_s: float, qos: int = 1, retain: bool = False, task: str = ""
+    ) -> None:
+        """Publish a message once, unless `deadline_s` (monotonic) passes before, or its task is dropped."""
+        self._messages.append(
+            Waiting(topic=topic, payload=payload, qos=qos, retain=retain, deadline_s=deadline_s, task=task)
+        )
         self._num_bytes += len(payload)
         while len(self._messages) > self._max_messages or self._num_bytes > self._max_bytes:
             self._drop_first()
             self.num_dropped += 1
+
+    def drop_task(self, task: str) -> None:
+        """Publish no more messages of a task. Records stay."""
+        self._messages = deque(each for each in self._messages if each.task != task)
+        self._num_bytes = sum(len(each.payload) for each in self._messages)
 
     def connected(self) -> None:
         """Make every record due again."""

@@ -25,6 +25,7 @@ from grapevine_proto.messages import Metrics, Share
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+MAX_SEQUENCES_READ = 100_000
 METRICS_KEPT = 5_000  # lines per task: some 80 bytes each in the file
 _PRUNE_EVERY = 256  # additions between two prunings of the metrics
 _LARGEST_INTEGER = (1 << 63) - 1  # of a column
@@ -107,6 +108,28 @@ class Database:
         """Forget the record on a topic, if there is one."""
         with self._write("record") as connection:
             connection.execute("DELETE FROM records WHERE topic = ?", (topic,))
+
+    def forget_record(self, topic: str, sequence: int) -> None:
+        """Forget a record that ran out, and keep its sequence: nothing older on its topic is news again.
+
+        It stands among our own sequences: those are of topics below our own id, this is of another peer's.
+        """
+        with self._write("record") as connection:
+            connection.execute("DELETE FROM records WHERE topic = ?", (topic,))
+            connection.execute(
+                "INSERT INTO sequences VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET "
+                "sequence = max(sequences.sequence, excluded.sequence)",
+                (topic, min(sequence, _LARGEST_INTEGER)),
+            )
+
+    def newest_sequences(self) -> dict[str, int]:
+        """The newest sequence of every manifest and review that we know to have run out, by topic below the root."""
+        rows = self._read(
+            "SELECT topic, sequence FROM sequences WHERE topic LIKE 'peer/%/task/%/review' "
+            "OR topic LIKE 'peer/%/task/%/manifest' ORDER BY sequence DESC LIMIT ?",
+            (MAX_SEQUENCES_READ,),
+        )
+        return dict(rows)
 
     def delete_expired_records(self, now_ms: int) -> int:
         """Forget the records that have expired, and return how many."""

@@ -80,6 +80,14 @@ class Store:
         """The sequence of our next record on `topic`: max(last + 1, now_ms), on disk before it is returned."""
         return self._database.next_sequence(topic, now_ms)
 
+    def forget_record(self, topic: str, sequence: int) -> None:
+        """Forget a record that ran out, and keep its sequence: nothing older on its topic is news again."""
+        self._database.forget_record(topic, sequence)
+
+    def newest_sequences(self) -> dict[str, int]:
+        """The newest sequence of every manifest and review that ran out, by topic below the root."""
+        return self._database.newest_sequences()
+
     def next_session(self, now_ms: int) -> int:
         """A session number larger than all that came before: one for each start of the service."""
         return self._database.next_session(now_ms)

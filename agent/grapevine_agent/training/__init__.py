@@ -1,1 +1,1 @@
-"""Local training: data sources, the trainer process and what runs inside it. Only the latter imports torch."""
+"""Local training: the trainer process and what runs inside it. Only the latter imports torch."""

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from grapevine_agent.data import Samples
 from grapevine_agent.training.local_steps import LocalSteps, as_tensor, dropout_state, lent_randomness
 from grapevine_agent.training.losses import finished
 from grapevine_agent.training.optimisers import Memory
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.sample_order import SampleOrder
 from grapevine_agent.training.scores import mean_score
-from grapevine_agent.training.sources import Samples
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TrainingPlan
 from grapevine_proto.messages import Vector

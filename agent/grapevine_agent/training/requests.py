@@ -16,7 +16,7 @@ trainer ends.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
 from grapevine_proto.errors import TaskError
@@ -27,12 +27,11 @@ class Setup:
     """Which task to train, on what, and within which limits."""
 
     manifest: str  # base64 of the manifest's bytes
-    source_name: str
-    source_kind: str
-    source_path: str
+    source: str  # the data source, as JSON
     seed: int
     num_threads: int
     memory_mb: int  # of the whole process; 0: no limit
+    sandbox: str = "strict"  # or "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,11 @@ class EvaluateRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """Samples are loaded."""
+    """Samples are loaded, and the sandbox is closed."""
 
     num_samples: int
     num_test: int
+    protection: str = ""  # what holds the process from now on, for people
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,7 @@ _KINDS: dict[str, type[Request | Answer]] = {
     "failed": Failed,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
+_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
 
 
 def to_line(message: Request | Answer) -> bytes:
@@ -108,9 +109,24 @@ def to_line(message: Request | Answer) -> bytes:
 
 
 def from_line(line: bytes) -> Request | Answer:
-    """The message in a line. Raises TaskError when it is none: the two sides are not of one version."""
+    """The message in a line.
+
+    Raises TaskError when it is none: the two sides are not of one version, or the trainer is not itself any more.
+    """
     try:
-        fields = json.loads(line)
-        return _KINDS[fields.pop("kind")](**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        facts = json.loads(line)
+        message = _KINDS[facts.pop("kind")](**facts)
+        _check_types(message)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise TaskError(f"the trainer and the service do not understand each other: {line[:80]!r}") from error
+    return message
+
+
+def _check_types(message: Request | Answer) -> None:
+    for field in fields(message):
+        value = getattr(message, field.name)
+        expected = _TYPES.get(str(field.type))
+        if expected and (not isinstance(value, expected) or (isinstance(value, bool) and field.type != "bool")):
+            raise TypeError(field.name)
+        if field.type == "float":
+            float(value)  # JSON's whole numbers have no end

@@ -20,11 +20,11 @@ def _constant(age: int, constants: Constants) -> float:  # noqa: ARG001 — one 
 
 
 def _step(age: int, constants: Constants) -> float:
-    return constants["factor"] ** float(age // int(constants["every"]))
+    return math.pow(constants["factor"], age // int(constants["every"]))
 
 
 def _exponential(age: int, constants: Constants) -> float:
-    return constants["factor"] ** (age / constants["every"])
+    return math.pow(constants["factor"], age / constants["every"])
 
 
 def _cosine(age: int, constants: Constants) -> float:

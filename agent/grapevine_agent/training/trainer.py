@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import logging
-import os
+import math
 import secrets
-import signal
-import socket
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
+import numpy as np
+
+from grapevine_agent.config import Sandbox
+from grapevine_agent.data import DataSource
+from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,
@@ -24,12 +25,9 @@ from grapevine_agent.training.requests import (
     Setup,
     Trained,
     TrainRequest,
-    from_line,
-    to_line,
 )
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
@@ -39,7 +37,8 @@ from grapevine_tasks.layout import ModelLayout
 logger = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0  # PyTorch is read from an SD card
-_WORKER = "grapevine_agent.training.worker"
+_MOST_SAMPLES = 2**53
+_Expected = TypeVar("_Expected", Ready, Trained, Evaluated)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,37 @@ class TrainerLimits:
     memory_mb: int = 0  # resident, PyTorch included; 0: no limit
     num_threads: int = 1
     nice: int = 10
+    cpu_s: float = 0.0  # of a request, in all threads together; 0: `num_threads` for as long as it may take
+    sandbox: Sandbox = "strict"
 
 
-@dataclass
-class _Running:
-    """A process that is there, and how to talk to it."""
+class AnyTrainer(Protocol):
+    """Trains and evaluates models of one task on this device's samples, wherever that happens.
 
-    process: Process
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    log: asyncio.Task[None]
+    All methods raise TaskError for what went wrong; then the model is as it was, and the next request
+    may do better.
+    """
+
+    num_samples: int  # to train on; known once started
+    protection: str  # what holds it, for people; known once started
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it can be asked; else `start` it."""
+
+    async def start(self) -> None:
+        """Get ready; nothing to do if it runs."""
+
+    async def train(
+        self, parameters: Vector, buffers: Vector, num_steps: int, timeout_s: float, *, age: int = 0
+    ) -> TrainingResult:
+        """Take local steps from a model (float32 [p] and [b], not modified) that has `age` optimiser steps in it."""
+
+    async def evaluate(self, parameters: Vector, buffers: Vector, timeout_s: float) -> Evaluation:
+        """Evaluate a model (float32 [p] and [b]) on the test samples."""
+
+    async def stop(self) -> None:
+        """End it; a request in progress fails."""
 
 
 class Trainer:
@@ -66,6 +86,7 @@ class Trainer:
 
     Requests are answered one at a time, in order. A process that overruns its time, dies or is
     abandoned by a cancelled caller is killed and costs that request; `start` may be called again.
+    What it answers is checked, as it may not be itself any more.
 
     Args:
         manifest: Checked; its data contract matches `source`.
@@ -83,21 +104,22 @@ class Trainer:
         self._seed = secrets.randbits(31) if seed is None else seed
         self._layout = ModelLayout.of(manifest.program)
         self._lock = asyncio.Lock()
-        self._running: _Running | None = None
+        self._running: TrainerProcess | None = None
         self._memory: SharedVectors | None = None
         self._number = 0
         self.num_samples = 0  # to train on; known once started
         self.num_test = 0
+        self.protection = ""
 
     @property
     def is_running(self) -> bool:
         """Whether there is a process that can be asked."""
-        return self._running is not None and self._running.process.returncode is None
+        return self._running is not None and self._running.is_alive
 
     @property
     def pid(self) -> int | None:
         """The process, if it runs."""
-        return self._running.process.pid if self._running is not None and self.is_running else None
+        return self._running.pid if self._running is not None and self.is_running else None
 
     async def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Start the process and wait until its samples are loaded; nothing to do if it runs.
@@ -109,20 +131,21 @@ class Trainer:
                 return
             await self._end()
             self._memory = SharedVectors.create(self._layout.num_parameters, self._layout.num_buffers)
-            self._running = await self._spawn(self._memory)
+            self._running = await TrainerProcess.start(
+                self._memory.fd, num_threads=self._limits.num_threads, nice=self._limits.nice
+            )
             setup = Setup(
                 manifest=base64.b64encode(encode_manifest(self._manifest)).decode(),
-                source_name=self._source.name,
-                source_kind=self._source.kind,
-                source_path=str(self._source.path.absolute()),
+                source=self._source.to_json(),
                 seed=self._seed,
                 num_threads=self._limits.num_threads,
                 memory_mb=self._limits.memory_mb,
+                sandbox=self._limits.sandbox,
             )
-            ready = await self._ask(setup, timeout_s)
-            assert isinstance(ready, Ready)
+            ready = await self._ask(setup, Ready, timeout_s)
             self.num_samples, self.num_test = ready.num_samples, ready.num_test
-            logger.info("trainer of %s started: %d samples", self._manifest.name, self.num_samples)
+            self.protection = plain(ready.protection)
+            logger.info("trainer of %s started: %d samples; %s", self._manifest.name, self.num_samples, self.protection)
 
     async def train(
         self, parameters: Vector, buffers: Vector, num_steps: int, timeout_s: float, *, age: int = 0
@@ -133,58 +156,32 @@ class Trainer:
         """
         async with self._lock:
             number, memory = self._place(parameters, buffers)
-            answer = await self._ask(TrainRequest(number=number, num_steps=num_steps, age=age), timeout_s)
-            assert isinstance(answer, Trained)
+            request = TrainRequest(number=number, num_steps=num_steps, age=age)
+            answer = await self._ask(request, Trained, timeout_s)
             trained, trained_buffers = memory.read(number)
-        return TrainingResult(
+        result = TrainingResult(
             parameters=trained, buffers=trained_buffers, loss=answer.loss, num_samples=answer.num_samples
         )
+        check_result(result, most_samples=num_steps * self._manifest.training.batch_size)
+        return result
 
     async def evaluate(self, parameters: Vector, buffers: Vector, timeout_s: float = 60.0) -> Evaluation:
         """Evaluate a model (float32 [p] and [b]) on the test samples. Raises TaskError like `train`."""
         async with self._lock:
             number, _ = self._place(parameters, buffers)
-            answer = await self._ask(EvaluateRequest(number=number), timeout_s)
-            assert isinstance(answer, Evaluated)
+            answer = await self._ask(EvaluateRequest(number=number), Evaluated, timeout_s)
+        if not 0 <= answer.num_samples <= self.num_test:
+            raise TaskError(f"the trainer evaluated {answer.num_samples} of {self.num_test} test samples")
         return Evaluation(loss=answer.loss, metric=answer.metric, num_samples=answer.num_samples)
 
     async def stop(self) -> None:
         """End the process, if it runs, and free what it used. A request in progress fails."""
-        if self._running is not None and self._running.process.returncode is None:
-            self._running.process.kill()  # it has nothing to save, and the lock may be held until it is gone
+        if self._running is not None:
+            self._running.kill()  # the lock may be held until it is gone
         async with self._lock:
             await self._end()
 
     # --- one process --------------------------------------------------------------------------------
-
-    async def _spawn(self, memory: SharedVectors) -> _Running:
-        ours, theirs = socket.socketpair()
-        threads = str(self._limits.num_threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-        fds = (theirs.fileno(), memory.fd)
-        arguments = map(str, (*fds, os.getpid(), self._limits.nice))
-        try:
-            # -P: nothing that lies in the working directory is imported.
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", _WORKER, *arguments),
-                stdin=DEVNULL,
-                stdout=PIPE,
-                stderr=STDOUT,
-                pass_fds=fds,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the service, which then ends the trainer
-            )
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
-        except OSError as error:
-            ours.close()
-            raise TaskError(f"cannot start a trainer process: {error}") from error
-        except asyncio.CancelledError:
-            ours.close()  # which ends the process, if there is one
-            raise
-        finally:
-            theirs.close()
-        log = asyncio.create_task(_log(process), name=f"log of trainer {process.pid}")
-        return _Running(process, reader, writer, log)
 
     def _place(self, parameters: Vector, buffers: Vector) -> tuple[int, SharedVectors]:
         """Put a model where the next request finds it."""
@@ -195,20 +192,17 @@ class Trainer:
         self._memory.write(self._number, parameters, buffers)
         return self._number, self._memory
 
-    async def _ask(self, request: Request, timeout_s: float) -> Answer:
+    async def _ask(self, request: Request, expected: type[_Expected], timeout_s: float) -> _Expected:
         """Send a request and wait for its answer. Only after a refusal does the process live on."""
-        assert self._running is not None
         running = self._running
-        line = b""
+        assert running is not None
         try:
             async with asyncio.timeout(timeout_s):
-                with contextlib.suppress(ConnectionError):  # it died: its exit status says more
-                    running.writer.write(to_line(request))
-                    await running.writer.drain()
-                    line = await running.reader.readline()
-                if not line:
-                    raise TaskError(f"the trainer died: {_cause(await running.process.wait())}")
-            answer = from_line(line)
+                running.allow_cpu(self._cpu_limit_s(request, timeout_s))
+                answer = await running.ask(request)
+                running.allow_cpu(IDLE_CPU_S)
+            if not isinstance(answer, Failed | expected) or not _belongs(answer, request):
+                raise TaskError(f"the trainer answered {type(request).__name__} with {type(answer).__name__}")
         except TimeoutError as error:
             await self._end()
             raise TaskError(f"the trainer took longer than {timeout_s:g} s and was ended") from error
@@ -218,38 +212,41 @@ class Trainer:
         if isinstance(answer, Failed):
             if answer.fatal:
                 await self._end()
-            raise TaskError(answer.reason)
-        assert not isinstance(answer, Request)
+            raise TaskError(plain(answer.reason))
         return answer
+
+    def _cpu_limit_s(self, request: Request, timeout_s: float) -> float:
+        """The owner's limit is on what a task asks for; that libraries are loaded slowly is not its doing."""
+        whole = timeout_s * self._limits.num_threads
+        return whole if isinstance(request, Setup) else self._limits.cpu_s or whole
 
     async def _end(self) -> None:
         """Kill the process if it lives, and free everything that belonged to it."""
         running, self._running = self._running, None
         memory, self._memory = self._memory, None
         if running is not None:
-            running.writer.close()
-            with contextlib.suppress(ProcessLookupError):
-                running.process.kill()
-            await running.process.wait()
-            await running.log
-            with contextlib.suppress(OSError):
-                await running.writer.wait_closed()
+            await running.end()
         if memory is not None:
             memory.close()
 
 
-async def _log(process: Process) -> None:
-    """What the process prints goes to our log."""
-    assert process.stdout is not None
-    while chunk := await process.stdout.read(8192):
-        for line in chunk.decode(errors="replace").splitlines():
-            logger.info("trainer %d: %s", process.pid, line)
+def check_result(result: TrainingResult, *, most_samples: int) -> None:
+    """Raise TaskError unless a trained model has finite numbers only, and says how many samples it took."""
+    finite = math.isfinite(result.loss) and np.isfinite(result.parameters).all() and np.isfinite(result.buffers).all()
+    if not finite:
+        raise TaskError(f"the trainer gave back numbers that are not finite (loss {result.loss:g})")
+    if not 0 < result.num_samples <= most_samples:
+        raise TaskError(f"the trainer says that it took {result.num_samples} samples; 1 to {most_samples} can be")
 
 
-def _cause(returncode: int) -> str:
-    """Why a process ended, for people."""
-    if returncode == -signal.SIGKILL:
-        return "killed, perhaps by the kernel for lack of memory"
-    if returncode < 0:
-        return f"signal {signal.Signals(-returncode).name}"
-    return f"exit status {returncode}; see the log"
+def _belongs(answer: Answer, request: Request) -> bool:
+    """Whether an answer is to this request, and its numbers can be."""
+    match answer:
+        case Ready(num_samples=num_samples, num_test=num_test):
+            return 0 < num_samples < _MOST_SAMPLES and 0 <= num_test < _MOST_SAMPLES
+        case Trained(number=number) | Evaluated(number=number) | Failed(number=number):
+            return _number_of(request) == number
+
+
+def _number_of(request: Request) -> int:
+    return 0 if isinstance(request, Setup) else request.number

@@ -1,7 +1,8 @@
 """The trainer process: `python -m grapevine_agent.training.worker CONTROL_FD MEMORY_FD PARENT_PID NICE`.
 
 It holds PyTorch so that the service does not have to, and whatever a task's program does to it, the
-service goes on. It ends when the service does: a thread waits for the control socket to close even
+service goes on. It loads the samples and PyTorch, then gives up its rights (`sandbox`), and only then
+looks at the program. It ends when the service does: a thread waits for the control socket to close even
 while training keeps the main thread busy, and the kernel is asked to kill it with its parent.
 """
 
@@ -22,6 +23,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grapevine_agent.data import DataSource, load_samples
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,
@@ -35,8 +37,8 @@ from grapevine_agent.training.requests import (
     from_line,
     to_line,
 )
+from grapevine_agent.training.sandbox import close_sandbox, limit_leftovers, may_use_landlock
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource, load_samples
 from grapevine_proto.errors import GrapevineError, TaskError
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_tasks.layout import ModelLayout
@@ -60,18 +62,22 @@ def main(arguments: list[str]) -> int:
     os.nice(niceness)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    limit_leftovers()
+    with_landlock = may_use_landlock()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     with socket.socket(fileno=control_fd) as control:
         lines = control.makefile("rb")
         setup = from_line(lines.readline() or b"{}")
-        requests: queue.SimpleQueue[Request | Answer] = queue.SimpleQueue()
-        threading.Thread(target=_listen, args=(lines, requests), daemon=True).start()
         assert isinstance(setup, Setup)
         try:
-            trainer, memory, ready = _prepare(setup, memory_fd)
-        except (GrapevineError, MemoryError, RuntimeError) as error:
+            trainer, memory, ready = _prepare(setup, memory_fd, with_landlock=with_landlock)
+        except Exception as error:  # what it is, the service is told in any case
+            if not isinstance(error, GrapevineError):
+                logger.exception("not ready to train")
             control.sendall(to_line(Failed(number=0, reason=_reason(error, setup), fatal=True)))
             return 1
+        requests: queue.SimpleQueue[Request | Answer] = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(lines, requests), daemon=True).start()
         control.sendall(to_line(ready))
         while True:
             answer = _serve(requests.get(), trainer, memory, setup)
@@ -96,18 +102,22 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
     os._exit(0)
 
 
-def _prepare(setup: Setup, memory_fd: int) -> tuple[LocalTrainer, SharedVectors, Ready]:
-    """Load the samples, then PyTorch, then bound the memory that may still be taken."""
+def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[LocalTrainer, SharedVectors, Ready]:
+    """Load the samples, then PyTorch; bound the memory that may still be taken; close the sandbox."""
     manifest = decode_manifest(base64.b64decode(setup.manifest))
-    source = DataSource(name=setup.source_name, kind=setup.source_kind, path=Path(setup.source_path))
-    samples = load_samples(manifest.data, source)
+    samples = load_samples(manifest.data, DataSource.from_json(setup.source))
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
+    from grapevine_agent.training.warm_up import warm_up  # noqa: PLC0415
 
     layout = ModelLayout.of(manifest.program)
-    _limit_memory(setup.memory_mb)
-    trainer = LocalTrainer(manifest.program, manifest.training, samples, seed=setup.seed, num_threads=setup.num_threads)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
-    return trainer, memory, Ready(num_samples=len(samples.x), num_test=len(samples.x_test))
+    warm_up()
+    _limit_memory(setup.memory_mb)
+    protection = close_sandbox("off" if setup.sandbox == "off" else "strict", with_landlock=with_landlock)
+    logger.info("sandbox: %s", protection)
+    trainer = LocalTrainer(manifest.program, manifest.training, samples, seed=setup.seed, num_threads=setup.num_threads)
+    ready = Ready(num_samples=len(samples.x), num_test=len(samples.x_test), protection=protection)
+    return trainer, memory, ready
 
 
 def _limit_memory(memory_mb: int) -> None:
@@ -151,6 +161,9 @@ def _serve(request: Request | Answer, trainer: LocalTrainer, memory: SharedVecto
                 return Failed(number=number, reason=f"unexpected {type(request).__name__}")
     except (TaskError, MemoryError, RuntimeError) as error:
         return Failed(number=number, reason=_reason(error, setup), fatal=_is_out_of_memory(error))
+    except Exception as error:  # whatever a kernel makes of a stranger's program; among it what the sandbox refused
+        logger.exception("request %d failed", number)
+        return Failed(number=number, reason=_reason(error, setup), fatal=True)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
 
-from grapevine_lab.bench import joining, merging, service, strategies, training_throughput, updates
+from grapevine_lab.bench import joining, memory_estimate, merging, service, strategies, training_throughput, updates
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
 from grapevine_proto.errors import GrapevineError
 
@@ -28,6 +28,7 @@ BENCHMARKS = (
         run=training_throughput.run,
         missing=training_throughput.missing,
     ),
+    Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
 

@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from grapevine_agent.data.torchvision_sets import torchvision_models
 from grapevine_lab.coverage import own_models as own
-from grapevine_lab.simulator.torchvision_sets import torchvision_models
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from grapevine_agent.control import SOCKET_FILE
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.data import Samples
 from grapevine_agent.identity import load_identity
-from grapevine_agent.training.sources import Samples
 from grapevine_lab.fidelity.shares import write_share
 from grapevine_proto.manifest import DataContract
 

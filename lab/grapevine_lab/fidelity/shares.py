@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.training.sources import DataSource, Samples, load_samples
+from grapevine_agent.data import DataSource, Samples, load_samples
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import scaled

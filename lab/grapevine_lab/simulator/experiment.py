@@ -16,9 +16,9 @@ import numpy as np
 
 from grapevine_agent.config import Limits
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
+from grapevine_agent.data import Samples
 from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.training.sources import Samples
 from grapevine_lab.simulator.availability import absences
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, data_folder, dataset_facts, load_dataset
@@ -35,7 +35,7 @@ from grapevine_lab.simulator.work import Work
 from grapevine_lab.simulator.world import World
 from grapevine_proto.codec import seal
 from grapevine_proto.errors import ConfigError, TaskError
-from grapevine_proto.manifest import DataContract, TaskManifest
+from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_proto.messages import Message, Review, TaskPublication
 from grapevine_proto.topics import TaskTopic
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     import networkx as nx
 
 APPROVALS = 2
+REVIEWED_FOR_DAYS = 100_000.0  # no simulation runs out of its reviews
 FIRST_HEARTBEAT_S = 10.0
 ROUNDS_LIMIT = 10  # a run of R rounds is over after the time of so many times R, for all that are away
 SERVER_PHASE = 0.75  # of a round, after which a server that is there from the start publishes in round-based runs
@@ -218,7 +219,7 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
     """The task's records as the broker holds them from the start: the manifest, and its reviews. Its id."""
     encoded = encode_manifest(manifest)
     task = task_id(encoded)
-    far_ms = EPOCH_MS + 10**13
+    far_ms = EPOCH_MS + int(REVIEWED_FOR_DAYS * 86_400_000)
     records: list[tuple[PeerKey, TaskTopic, TaskPublication | Review]] = [
         (engineer, TaskTopic(engineer.peer_id, task, "manifest"), TaskPublication(manifest=encoded))
     ]
@@ -236,7 +237,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     interval_s = manifest.training.round_interval_s
     return CoreSettings(
         peer="",
-        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers),
+        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers, max_valid_days=REVIEWED_FOR_DAYS),
         limits=DeviceLimits(
             profile=profile.name,
             cores=max(profile.cores, manifest.requirements.cores),
@@ -254,7 +255,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     )
 
 
-def _matches(_contract: DataContract) -> str:
+def _matches(_task: str, _manifest: TaskManifest) -> str:
     return ""
 
 

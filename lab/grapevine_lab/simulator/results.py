@@ -22,8 +22,7 @@ from grapevine_lab.simulator.run import Outcome, Progressed, run_seed
 from grapevine_lab.simulator.summary import Facts, Summary, as_json, summarise
 from grapevine_lab.simulator.tables import read_tables, write_tables
 from grapevine_proto.errors import ConfigError
-
-HIGHER_IS_BETTER = {"accuracy": True, "mse": False}
+from grapevine_tasks.closed_sets import METRICS
 
 
 def run_all(
@@ -61,7 +60,7 @@ def run_all(
             num_nodes=scenario.nodes.num,
             num_rounds=min(outcome.rounds for outcome in outcomes),
             metric_name=metric,
-            higher_is_better=HIGHER_IS_BETTER[metric],
+            higher_is_better=METRICS[metric].higher_is_better,
             targets=scenario.targets,
             wall_s=sum(outcome.wall_s for outcome in outcomes),
         ),
@@ -72,7 +71,7 @@ def run_all(
         folder / "plots",
         title=scenario.name,
         metric_name=metric,
-        higher_is_better=HIGHER_IS_BETTER[metric],
+        higher_is_better=METRICS[metric].higher_is_better,
     )
     runs = [_told(outcome) for outcome in outcomes]
     _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})

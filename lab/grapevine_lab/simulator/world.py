@@ -307,9 +307,14 @@ class World:
                 if ticket := self.observer.round_began(self, device, effect):
                     answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
                     self.clock.at(now_s + EVALUATION_S, answer)
-            case fx.LoadTask(task=task, weights_digest=digest):
+            case fx.DropUnsent(task=task):
+                device.outbox.drop_task(task)
+            case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
                 disk = device.disk
-                loaded = device.core.loaded(task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment())
+                inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
+                loaded = device.core.loaded(
+                    task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment(), inherited
+                )
                 self._do(device, loaded)
             case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
                 if digest in device.disk.blobs:
@@ -340,7 +345,8 @@ class World:
         else:
             assert not isinstance(effect.body, RECORDS)
             deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
-            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos)
+            task = getattr(effect.body, "task", "")
+            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
         self._drain(device)
 
     # --- training ---------------------------------------------------------------------------------

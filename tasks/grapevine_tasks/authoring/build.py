@@ -24,7 +24,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, MergePlan, TaskManifest
 from grapevine_tasks.authoring.export import build_program
 from grapevine_tasks.authoring.task_file import TASK_FILE, read_task_file
-from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, write_built
+from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, fingerprint_of, write_built
 from grapevine_tasks.checks import check_manifest
 from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.weights import reference_to
@@ -48,6 +48,7 @@ def build_task(
     `check_merging` knows the agent's merge tables. Building twice gives the same weights:
     `build()` runs with PyTorch seeded by `task.seed`. Raises TaskError, and writes nothing then.
     """
+    fingerprint = fingerprint_of(folder)  # what is saved while we build is not what we build
     task_file = read_task_file(folder / TASK_FILE, changes)
     model = _import_model(folder / MODEL_FILE)
     with torch.random.fork_rng(devices=[]):
@@ -74,7 +75,7 @@ def build_task(
     )
     check_manifest(draft, check_merging=check_merging)
     built = BuiltTask(draft=draft, weights=weights)
-    write_built(built, folder, into or folder / "build")
+    write_built(built, folder, into or folder / "build", fingerprint=fingerprint)
     return built
 
 

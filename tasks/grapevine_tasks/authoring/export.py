@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
 from grapevine_tasks.authoring.places import place_in_traceback
 from grapevine_tasks.checks import ProgramLimits
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.opset import LARGEST_OPERAND
 from grapevine_tasks.weights import check_finite, encode_weights
 
 LARGEST_BATCH = 65536
@@ -162,6 +164,8 @@ class _Constants:
     def number(self, name: str, tensor: Tensor) -> int:
         """The value's number of a tensor that never changes."""
         kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
+        if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
+            kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
         if kept.dtype not in _DTYPES:
             raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
         array = kept.cpu().numpy()

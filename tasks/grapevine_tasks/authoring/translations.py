@@ -16,6 +16,7 @@ from torch import fx
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator as Op
+from grapevine_tasks.authoring import conversions
 
 aten = torch.ops.aten
 Named = Mapping[str, Any]
@@ -42,216 +43,6 @@ def _of(
     return Translation(op, tuple(arguments.split()), must, convert)
 
 
-# --- conversions ----------------------------------------------------------------------------------
-
-
-def _repeated(named: dict[str, Any], length: int, *names: str) -> None:
-    """ATen lets one number stand for all dimensions of a window; we write them all out."""
-    for name in names:
-        values = list(named[name])
-        named[name] = values * length if len(values) == 1 else values
-
-
-def _rank(node: Any) -> int:
-    return len(node.meta["val"].shape)
-
-
-def _convolution(dimensions: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def convert(named: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(named["padding"], str):
-            named["padding"] = _padding(named, dimensions)
-        _repeated(named, dimensions, "stride", "padding", "dilation")
-        return named
-
-    return convert
-
-
-def _padding(named: Named, dimensions: int) -> list[int]:
-    """Padding "valid" or "same" as numbers. Raises TaskError when "same" is lopsided."""
-    if named["padding"] == "valid":
-        return [0] * dimensions
-    kernel = named["weight"].meta["val"].shape[2:]
-    dilation = list(named["dilation"]) * (dimensions if len(named["dilation"]) == 1 else 1)
-    totals = [d * (int(k) - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if any(total % 2 for total in totals):
-        raise TaskError('padding="same" with an even kernel pads one side more: use an odd kernel, or nn.ZeroPad2d')
-    return [total // 2 for total in totals]
-
-
-def _pooling(named: dict[str, Any]) -> dict[str, Any]:
-    _repeated(named, 2, "kernel_size")
-    named["stride"] = list(named["stride"]) or list(named["kernel_size"])
-    _repeated(named, 2, *(name for name in ("stride", "padding", "dilation") if name in named))
-    return named
-
-
-def _instance_norm(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"groups": int(named["input"].meta["val"].shape[1]), "eps": float(named["eps"])}
-
-
-def _output_size(named: dict[str, Any]) -> dict[str, Any]:
-    _repeated(named, 2, "output_size")
-    return named
-
-
-def _all_dims(named: dict[str, Any]) -> dict[str, Any]:
-    """No dims given means all of them."""
-    if not named.get("dim"):
-        named["dim"] = list(range(_rank(named["self"])))
-    named.setdefault("keepdim", False)
-    return named
-
-
-def _one_dim(named: dict[str, Any]) -> dict[str, Any]:
-    named["dims"] = [named["dim"]] if isinstance(named["dim"], int) else list(named["dim"])
-    return named
-
-
-def _slice(named: dict[str, Any]) -> dict[str, Any]:
-    named["start"] = 0 if named["start"] is None else named["start"]
-    named["end"] = 2**63 - 1 if named["end"] is None else named["end"]
-    return named
-
-
-def _relu6(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"low": 0.0, "high": 6.0}
-
-
-def _selu(named: dict[str, Any]) -> dict[str, Any]:
-    # The two constants of Klambauer et al. 2017, with PyTorch's digits.
-    return named | {"alpha": 1.6732632423543772848170429916717, "scale": 1.0507009873554804934193349852946, "one": 1.0}
-
-
-def _celu(named: dict[str, Any]) -> dict[str, Any]:
-    alpha = float(named["alpha"])
-    return named | {"alpha": alpha, "one": 1.0, "inverse": 1.0 / alpha}
-
-
-def _floats(*names: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def convert(named: dict[str, Any]) -> dict[str, Any]:
-        for name in names:
-            if isinstance(named[name], int):
-                named[name] = float(named[name])
-        return named
-
-    return convert
-
-
-def _gelu(named: dict[str, Any]) -> dict[str, Any]:
-    named["tanh"] = named["approximate"] == "tanh"
-    return named
-
-
-def _pooling_of(dimensions: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def convert(named: dict[str, Any]) -> dict[str, Any]:
-        _repeated(named, dimensions, "kernel_size")
-        named["stride"] = list(named["stride"]) or list(named["kernel_size"])
-        _repeated(named, dimensions, "stride", "padding", "dilation")
-        return named
-
-    return convert
-
-
-def _transposed(dimensions: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def convert(named: dict[str, Any]) -> dict[str, Any]:
-        _repeated(named, dimensions, "stride", "padding", "output_padding", "dilation")
-        return named
-
-    return convert
-
-
-def _pad(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"value": float(named["value"] or 0)}
-
-
-def _filled(value: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda named: named | {"value": value}
-
-
-def _number(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"value": float(named["fill_value"])}
-
-
-def _mask(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"value": float(named["value"]) if isinstance(named["value"], int | float) else named["value"]}
-
-
-def _clamp_low(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"min": float(named["min"]), "max": None}
-
-
-def _clamp_high(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"max": float(named["max"]), "min": None}
-
-
-def _recurrent(named: dict[str, Any]) -> dict[str, Any]:
-    states = named["hx"] if isinstance(named["hx"], list | tuple) else [named["hx"]]
-    per_direction = 4 if named["has_biases"] else 2
-    directions = 2 if named["bidirectional"] else 1
-    if len(named["params"]) != per_direction * directions * named["num_layers"]:
-        raise TaskError("an LSTM with proj_size is not in operator set 1: follow it with a linear layer")
-    return named | {
-        "hidden": states[0],
-        "cell": states[-1],
-        "dropout": float(named["dropout"]),
-        "tanh": False,
-        "relu": True,
-    }
-
-
-def _lstm_cell(named: dict[str, Any]) -> dict[str, Any]:
-    return named | {"hidden": named["hx"][0], "cell": named["hx"][1]}
-
-
-def _attention(named: dict[str, Any]) -> dict[str, Any]:
-    scale = named["scale"]
-    return named | {"dropout_p": float(named["dropout_p"]), "scale": None if scale is None else float(scale)}
-
-
-def _correction(named: dict[str, Any]) -> dict[str, Any]:
-    named = _all_dims(named)
-    if "unbiased" in named:
-        named["correction"] = 1 if named["unbiased"] else 0
-    return named | {"correction": float(1 if named["correction"] is None else named["correction"])}
-
-
-def _vector_norm(named: dict[str, Any]) -> dict[str, Any]:
-    return _all_dims(named) | {"ord": float(named["ord"])}
-
-
-def _resized(named: dict[str, Any]) -> dict[str, Any]:
-    """Upsampling by a factor, as the size that it leads to."""
-    if named.get("output_size") is None:
-        sides = named["input"].meta["val"].shape[2:]
-        named["output_size"] = [
-            int(int(side) * factor) for side, factor in zip(sides, named["scale_factors"], strict=True)
-        ]
-    return named
-
-
-def _along_last(named: dict[str, Any]) -> dict[str, Any]:
-    if named["dim"] is None:
-        raise TaskError("argmax over all elements is not in operator set 1: name a dim")
-    return named
-
-
-def _index(named: dict[str, Any]) -> dict[str, Any]:
-    """`x[:, indices]`: one tensor of indices, of one dimension."""
-    given = [(dim, index) for dim, index in enumerate(named["indices"]) if index is not None]
-    if any(index.meta["val"].dtype == torch.bool for _, index in given):
-        raise TaskError(
-            "a mask between square brackets leaves a number of rows that depends on values: "
-            "multiply by the mask, or choose with torch.where"
-        )
-    dim, index = given[0]
-    if len(given) != 1 or _rank(index) != 1 or index.meta["val"].dtype != torch.int64:
-        raise TaskError(
-            "indexing with several tensors, or with one of several dimensions, is not in operator set 1: "
-            "use one of one dimension, torch.gather or nn.functional.embedding"
-        )
-    return named | {"dim": dim, "index": index}
-
-
 _LAYERS = "has_biases num_layers dropout train bidirectional batch_first"
 _CELL = "w_ih w_hh b_ih b_hh"
 _BATCH_NORM = "input weight bias running_mean running_var momentum eps"
@@ -271,30 +62,30 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.permute.default: _of(Op.PERMUTE, "self dims"),
     aten.transpose.int: _of(Op.TRANSPOSE, "self dim0 dim1"),
     aten.unsqueeze.default: _of(Op.UNSQUEEZE, "self dim"),
-    aten.squeeze.dim: _of(Op.SQUEEZE, "self dims", convert=_one_dim),
-    aten.squeeze.dims: _of(Op.SQUEEZE, "self dims", convert=_one_dim),
+    aten.squeeze.dim: _of(Op.SQUEEZE, "self dims", convert=conversions.one_dim),
+    aten.squeeze.dims: _of(Op.SQUEEZE, "self dims", convert=conversions.one_dim),
     aten.expand.default: _of(Op.EXPAND, "self size", implicit=False),
-    aten.slice.Tensor: _of(Op.SLICE, "self dim start end step", convert=_slice),
+    aten.slice.Tensor: _of(Op.SLICE, "self dim start end step", convert=conversions.slice_),
     aten.select.int: _of(Op.SELECT, "self dim index"),
     aten.cat.default: _of(Op.CONCATENATE, "tensors dim"),
     aten.stack.default: _of(Op.STACK, "tensors dim"),
-    aten.constant_pad_nd.default: _of(Op.PAD, "self pad value", convert=_floats("value")),
+    aten.constant_pad_nd.default: _of(Op.PAD, "self pad value", convert=conversions.floats("value")),
     aten.pad.default: Translation(
-        Op.PAD, ("self", "pad", "value"), {"mode": "constant"}, _pad
+        Op.PAD, ("self", "pad", "value"), {"mode": "constant"}, conversions.pad
     ),  # else see translation_of
     aten.reflection_pad1d.default: _of(Op.REFLECT, "self padding"),
     aten.reflection_pad2d.default: _of(Op.REFLECT, "self padding"),
     aten.replication_pad1d.default: _of(Op.REPLICATE, "self padding"),
     aten.replication_pad2d.default: _of(Op.REPLICATE, "self padding"),
     aten.detach.default: _of(Op.DETACH, "self"),
-    aten.zeros.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
-    aten.ones.default: _of(Op.FULL, "size value", convert=_filled(1.0)),
-    aten.empty.memory_format: _of(Op.FULL, "size value", convert=_filled(0.0)),
-    aten.full.default: _of(Op.FULL, "size value", convert=_number),
-    aten.new_zeros.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
-    aten.new_ones.default: _of(Op.FULL, "size value", convert=_filled(1.0)),
-    aten.new_empty.default: _of(Op.FULL, "size value", convert=_filled(0.0)),
-    aten.new_full.default: _of(Op.FULL, "size value", convert=_number),
+    aten.zeros.default: _of(Op.FULL, "size value", convert=conversions.filled(0.0)),
+    aten.ones.default: _of(Op.FULL, "size value", convert=conversions.filled(1.0)),
+    aten.empty.memory_format: _of(Op.FULL, "size value", convert=conversions.filled(0.0)),
+    aten.full.default: _of(Op.FULL, "size value", convert=conversions.number),
+    aten.new_zeros.default: _of(Op.FULL, "size value", convert=conversions.filled(0.0)),
+    aten.new_ones.default: _of(Op.FULL, "size value", convert=conversions.filled(1.0)),
+    aten.new_empty.default: _of(Op.FULL, "size value", convert=conversions.filled(0.0)),
+    aten.new_full.default: _of(Op.FULL, "size value", convert=conversions.number),
     aten.cumsum.default: _of(Op.CUMSUM, "self dim", dtype=None),
     aten.repeat.default: _of(Op.REPEAT, "self repeats"),
     aten.pixel_shuffle.default: _of(Op.PIXEL_SHUFFLE, "self upscale_factor"),
@@ -311,8 +102,8 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.rsub.Tensor: _of(Op.RSUB, "self other", alpha=1),
     aten.maximum.default: _of(Op.MAXIMUM, "self other"),
     aten.minimum.default: _of(Op.MINIMUM, "self other"),
-    aten.pow.Tensor_Scalar: _of(Op.POW, "self exponent", convert=_floats("exponent")),
-    aten.clamp.default: _of(Op.CLAMP, "self min max", convert=_floats("min", "max")),
+    aten.pow.Tensor_Scalar: _of(Op.POW, "self exponent", convert=conversions.floats("exponent")),
+    aten.clamp.default: _of(Op.CLAMP, "self min max", convert=conversions.floats("min", "max")),
     aten.neg.default: _of(Op.NEG, "self"),
     aten.abs.default: _of(Op.ABS, "self"),
     aten.exp.default: _of(Op.EXP, "self"),
@@ -325,13 +116,13 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.floor.default: _of(Op.FLOOR, "self"),
     aten.sign.default: _of(Op.SIGN, "self"),
     aten.erf.default: _of(Op.ERF, "self"),
-    aten.clamp_min.default: _of(Op.CLAMP, "self min max", convert=_clamp_low),
-    aten.clamp_max.default: _of(Op.CLAMP, "self min max", convert=_clamp_high),
+    aten.clamp_min.default: _of(Op.CLAMP, "self min max", convert=conversions.clamp_low),
+    aten.clamp_max.default: _of(Op.CLAMP, "self min max", convert=conversions.clamp_high),
     aten.where.self: _of(Op.WHERE, "condition self other"),
     aten.where.ScalarSelf: _of(Op.WHERE, "condition self other"),
     aten.where.ScalarOther: _of(Op.WHERE, "condition self other"),
-    aten.masked_fill.Scalar: _of(Op.WHERE, "mask value self", convert=_mask),
-    aten.masked_fill.Tensor: _of(Op.WHERE, "mask value self", convert=_mask),
+    aten.masked_fill.Scalar: _of(Op.WHERE, "mask value self", convert=conversions.mask),
+    aten.masked_fill.Tensor: _of(Op.WHERE, "mask value self", convert=conversions.mask),
     aten.eq.Tensor: _of(Op.EQUAL, "self other"),
     aten.eq.Scalar: _of(Op.EQUAL, "self other"),
     aten.ne.Tensor: _of(Op.NOT_EQUAL, "self other"),
@@ -353,25 +144,27 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.matmul.default: _of(Op.MATMUL, "self other"),
     aten.mm.default: _of(Op.MATMUL, "self mat2"),
     aten.bmm.default: _of(Op.MATMUL, "self mat2"),
-    aten.conv1d.default: _of(Op.CONV1D, _CONV, convert=_convolution(1)),
-    aten.conv1d.padding: _of(Op.CONV1D, _CONV, convert=_convolution(1)),
-    aten.conv2d.default: _of(Op.CONV2D, _CONV, convert=_convolution(2)),
-    aten.conv2d.padding: _of(Op.CONV2D, _CONV, convert=_convolution(2)),
-    aten.max_pool2d.default: _of(Op.MAX_POOL2D, "self kernel_size stride padding dilation ceil_mode", convert=_pooling),
+    aten.conv1d.default: _of(Op.CONV1D, _CONV, convert=conversions.convolution(1)),
+    aten.conv1d.padding: _of(Op.CONV1D, _CONV, convert=conversions.convolution(1)),
+    aten.conv2d.default: _of(Op.CONV2D, _CONV, convert=conversions.convolution(2)),
+    aten.conv2d.padding: _of(Op.CONV2D, _CONV, convert=conversions.convolution(2)),
+    aten.max_pool2d.default: _of(
+        Op.MAX_POOL2D, "self kernel_size stride padding dilation ceil_mode", convert=conversions.pooling
+    ),
     aten.max_pool2d_with_indices.default: Translation(
         Op.MAX_POOL2D,
         ("self", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-        convert=_pooling,
+        convert=conversions.pooling,
         results={0: 0},
     ),
     aten.avg_pool2d.default: _of(
         Op.AVG_POOL2D,
         "self kernel_size stride padding ceil_mode count_include_pad",
-        convert=_pooling,
+        convert=conversions.pooling,
         divisor_override=None,
     ),
-    aten.adaptive_avg_pool2d.default: _of(Op.ADAPTIVE_AVG_POOL2D, "self output_size", convert=_output_size),
-    aten._adaptive_avg_pool2d.default: _of(Op.ADAPTIVE_AVG_POOL2D, "self output_size", convert=_output_size),
+    aten.adaptive_avg_pool2d.default: _of(Op.ADAPTIVE_AVG_POOL2D, "self output_size", convert=conversions.output_size),
+    aten._adaptive_avg_pool2d.default: _of(Op.ADAPTIVE_AVG_POOL2D, "self output_size", convert=conversions.output_size),
     # Its results: output, saved mean, saved deviation, new mean, new variance.
     aten._native_batch_norm_legit_functional.default: Translation(
         Op.BATCH_NORM_TRAIN, tuple(_BATCH_NORM.split()), {"training": True}, results={0: 0, 3: 1, 4: 2}
@@ -380,72 +173,88 @@ TRANSLATIONS: dict[Any, Translation] = {
         Op.BATCH_NORM_EVAL, ("input", "weight", "bias", "running_mean", "running_var", "eps"), results={0: 0}
     ),
     aten.layer_norm.default: _of(Op.LAYER_NORM, "input normalized_shape weight bias eps"),
-    aten.group_norm.default: _of(Op.GROUP_NORM, "input num_groups weight bias eps", convert=_floats("eps")),
+    aten.group_norm.default: _of(Op.GROUP_NORM, "input num_groups weight bias eps", convert=conversions.floats("eps")),
     # Each channel of each sample for itself is a group of its own.
     aten.instance_norm.default: Translation(
         Op.GROUP_NORM,
         ("input", "groups", "weight", "bias", "eps"),
         {"running_mean": None, "running_var": None, "use_input_stats": True},
-        _instance_norm,
+        conversions.instance_norm,
     ),
-    aten.native_dropout.default: Translation(Op.DROPOUT, ("input", "p"), {"train": True}, _floats("p"), {0: 0}),
-    aten.conv3d.default: _of(Op.CONV3D, _CONV, convert=_convolution(3)),
-    aten.conv3d.padding: _of(Op.CONV3D, _CONV, convert=_convolution(3)),
+    aten.native_dropout.default: Translation(
+        Op.DROPOUT, ("input", "p"), {"train": True}, conversions.floats("p"), {0: 0}
+    ),
+    aten.conv3d.default: _of(Op.CONV3D, _CONV, convert=conversions.convolution(3)),
+    aten.conv3d.padding: _of(Op.CONV3D, _CONV, convert=conversions.convolution(3)),
     aten.conv_transpose1d.default: _of(
-        Op.CONV_TRANSPOSE1D, "input weight bias stride padding output_padding groups dilation", convert=_transposed(1)
+        Op.CONV_TRANSPOSE1D,
+        "input weight bias stride padding output_padding groups dilation",
+        convert=conversions.transposed(1),
     ),
     aten.conv_transpose2d.input: _of(
-        Op.CONV_TRANSPOSE2D, "input weight bias stride padding output_padding groups dilation", convert=_transposed(2)
+        Op.CONV_TRANSPOSE2D,
+        "input weight bias stride padding output_padding groups dilation",
+        convert=conversions.transposed(2),
     ),
     aten.max_pool3d.default: _of(
-        Op.MAX_POOL3D, "self kernel_size stride padding dilation ceil_mode", convert=_pooling_of(3)
+        Op.MAX_POOL3D, "self kernel_size stride padding dilation ceil_mode", convert=conversions.pooling_of(3)
     ),
     aten.adaptive_max_pool2d.default: Translation(
-        Op.ADAPTIVE_MAX_POOL2D, ("self", "output_size"), convert=_output_size, results={0: 0}
+        Op.ADAPTIVE_MAX_POOL2D, ("self", "output_size"), convert=conversions.output_size, results={0: 0}
     ),
     aten.embedding.default: _of(Op.EMBEDDING, "weight indices padding_idx", scale_grad_by_freq=False, sparse=False),
     aten.lstm.input: Translation(
         Op.LSTM,
         ("input", "hidden", "cell", "params", *_LAYERS.split()),
-        convert=_recurrent,
+        convert=conversions.recurrent,
         results={0: 0, 1: 1, 2: 2},
     ),
     aten.gru.input: Translation(
-        Op.GRU, ("input", "hidden", "params", *_LAYERS.split()), convert=_recurrent, results={0: 0, 1: 1}
+        Op.GRU, ("input", "hidden", "params", *_LAYERS.split()), convert=conversions.recurrent, results={0: 0, 1: 1}
     ),
     aten.rnn_tanh.input: Translation(
-        Op.RNN, ("input", "hidden", "params", *_LAYERS.split(), "tanh"), convert=_recurrent, results={0: 0, 1: 1}
+        Op.RNN,
+        ("input", "hidden", "params", *_LAYERS.split(), "tanh"),
+        convert=conversions.recurrent,
+        results={0: 0, 1: 1},
     ),
     aten.rnn_relu.input: Translation(
-        Op.RNN, ("input", "hidden", "params", *_LAYERS.split(), "relu"), convert=_recurrent, results={0: 0, 1: 1}
+        Op.RNN,
+        ("input", "hidden", "params", *_LAYERS.split(), "relu"),
+        convert=conversions.recurrent,
+        results={0: 0, 1: 1},
     ),
     aten.lstm_cell.default: Translation(
-        Op.LSTM_CELL, ("input", "hidden", "cell", *_CELL.split()), convert=_lstm_cell, results={0: 0, 1: 1}
+        Op.LSTM_CELL, ("input", "hidden", "cell", *_CELL.split()), convert=conversions.lstm_cell, results={0: 0, 1: 1}
     ),
     aten.gru_cell.default: _of(Op.GRU_CELL, f"input hx {_CELL}"),
     aten.scaled_dot_product_attention.default: _of(
         Op.ATTENTION,
         "query key value attn_mask dropout_p is_causal scale",
-        convert=_attention,
+        convert=conversions.attention,
         enable_gqa=False,
     ),
-    aten.upsample_nearest2d.vec: _of(Op.UPSAMPLE_NEAREST2D, "input output_size", convert=_resized),
-    aten.upsample_bilinear2d.vec: _of(Op.UPSAMPLE_BILINEAR2D, "input output_size align_corners", convert=_resized),
+    aten.upsample_nearest2d.vec: _of(Op.UPSAMPLE_NEAREST2D, "input output_size", convert=conversions.resized),
+    aten.upsample_bilinear2d.vec: _of(
+        Op.UPSAMPLE_BILINEAR2D, "input output_size align_corners", convert=conversions.resized
+    ),
     # Activations.
     aten.relu.default: _of(Op.RELU, "self"),
-    aten.leaky_relu.default: _of(Op.LEAKY_RELU, "self negative_slope", convert=_floats("negative_slope")),
-    aten.elu.default: _of(Op.ELU, "self alpha scale input_scale", convert=_floats("alpha", "scale", "input_scale")),
-    aten.gelu.default: _of(Op.GELU, "self tanh", convert=_gelu),
+    aten.leaky_relu.default: _of(Op.LEAKY_RELU, "self negative_slope", convert=conversions.floats("negative_slope")),
+    aten.elu.default: _of(
+        Op.ELU, "self alpha scale input_scale", convert=conversions.floats("alpha", "scale", "input_scale")
+    ),
+    aten.gelu.default: _of(Op.GELU, "self tanh", convert=conversions.gelu),
     aten.silu.default: _of(Op.SILU, "self"),
     aten.sigmoid.default: _of(Op.SIGMOID, "self"),
     aten.tanh.default: _of(Op.TANH, "self"),
-    aten.hardtanh.default: _of(Op.HARDTANH, "self min_val max_val", convert=_floats("min_val", "max_val")),
-    aten.relu6.default: _of(Op.HARDTANH, "self low high", convert=_relu6),
-    aten.selu.default: _of(Op.ELU, "self alpha scale one", convert=_selu),
-    aten.celu.default: _of(Op.ELU, "self alpha one inverse", convert=_celu),
+    aten.hardtanh.default: _of(Op.HARDTANH, "self min_val max_val", convert=conversions.floats("min_val", "max_val")),
+    aten.relu6.default: _of(Op.HARDTANH, "self low high", convert=conversions.relu6),
+    aten.selu.default: _of(Op.ELU, "self alpha scale one", convert=conversions.selu),
+    aten.celu.default: _of(Op.ELU, "self alpha one inverse", convert=conversions.celu),
     aten.hardswish.default: _of(Op.HARDSWISH, "self"),
     aten.hardsigmoid.default: _of(Op.HARDSIGMOID, "self"),
-    aten.softplus.default: _of(Op.SOFTPLUS, "self beta threshold", convert=_floats("beta", "threshold")),
+    aten.softplus.default: _of(Op.SOFTPLUS, "self beta threshold", convert=conversions.floats("beta", "threshold")),
     aten.mish.default: _of(Op.MISH, "self"),
     aten.softmax.int: _of(Op.SOFTMAX, "self dim", dtype=None),
     aten._softmax.default: _of(Op.SOFTMAX, "self dim", half_to_float=False),
@@ -458,25 +267,25 @@ TRANSLATIONS: dict[Any, Translation] = {
     aten.randn_like.default: _of(Op.NORMAL, "self", dtype=None),
     aten.bernoulli.p: _of(Op.BERNOULLI, "self p", generator=None),
     # Reductions.
-    aten.sum.dim_IntList: _of(Op.SUM, "self dim keepdim", convert=_all_dims, dtype=None),
-    aten.sum.default: _of(Op.SUM, "self dim keepdim", convert=_all_dims, dtype=None),
-    aten.mean.dim: _of(Op.MEAN, "self dim keepdim", convert=_all_dims, dtype=None),
-    aten.mean.default: _of(Op.MEAN, "self dim keepdim", convert=_all_dims, dtype=None),
-    aten.amax.default: _of(Op.AMAX, "self dim keepdim", convert=_all_dims),
-    aten.amin.default: _of(Op.AMIN, "self dim keepdim", convert=_all_dims),
+    aten.sum.dim_IntList: _of(Op.SUM, "self dim keepdim", convert=conversions.all_dims, dtype=None),
+    aten.sum.default: _of(Op.SUM, "self dim keepdim", convert=conversions.all_dims, dtype=None),
+    aten.mean.dim: _of(Op.MEAN, "self dim keepdim", convert=conversions.all_dims, dtype=None),
+    aten.mean.default: _of(Op.MEAN, "self dim keepdim", convert=conversions.all_dims, dtype=None),
+    aten.amax.default: _of(Op.AMAX, "self dim keepdim", convert=conversions.all_dims),
+    aten.amin.default: _of(Op.AMIN, "self dim keepdim", convert=conversions.all_dims),
     aten.prod.dim_int: _of(Op.PROD, "self dim keepdim", dtype=None),
-    aten.var.dim: _of(Op.VARIANCE, "self dim correction keepdim", convert=_correction),
-    aten.var.correction: _of(Op.VARIANCE, "self dim correction keepdim", convert=_correction),
-    aten.std.dim: _of(Op.DEVIATION, "self dim correction keepdim", convert=_correction),
-    aten.std.correction: _of(Op.DEVIATION, "self dim correction keepdim", convert=_correction),
-    aten.linalg_vector_norm.default: _of(Op.NORM, "self ord dim keepdim", convert=_vector_norm, dtype=None),
-    aten.logsumexp.default: _of(Op.LOGSUMEXP, "self dim keepdim", convert=_all_dims),
-    aten.argmax.default: _of(Op.ARGMAX, "self dim keepdim", convert=_along_last),
+    aten.var.dim: _of(Op.VARIANCE, "self dim correction keepdim", convert=conversions.correction),
+    aten.var.correction: _of(Op.VARIANCE, "self dim correction keepdim", convert=conversions.correction),
+    aten.std.dim: _of(Op.DEVIATION, "self dim correction keepdim", convert=conversions.correction),
+    aten.std.correction: _of(Op.DEVIATION, "self dim correction keepdim", convert=conversions.correction),
+    aten.linalg_vector_norm.default: _of(Op.NORM, "self ord dim keepdim", convert=conversions.vector_norm, dtype=None),
+    aten.logsumexp.default: _of(Op.LOGSUMEXP, "self dim keepdim", convert=conversions.all_dims),
+    aten.argmax.default: _of(Op.ARGMAX, "self dim keepdim", convert=conversions.along_last),
     aten.max.dim: Translation(Op.MAX, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
     aten.min.dim: Translation(Op.MIN, ("self", "dim", "keepdim"), results={0: 0, 1: 1}),
     # What came later.
     aten.index_select.default: _of(Op.INDEX_SELECT, "self dim index"),
-    aten.index.Tensor: _of(Op.INDEX_SELECT, "self dim index", convert=_index),
+    aten.index.Tensor: _of(Op.INDEX_SELECT, "self dim index", convert=conversions.index),
     aten.gather.default: _of(Op.GATHER, "self dim index", sparse_grad=False),
     aten.flip.default: _of(Op.FLIP, "self dims"),
     aten.logical_or.default: _of(Op.LOGICAL_OR, "self other"),

@@ -14,7 +14,6 @@ from grapevine_tasks.checks.training import check_fit, check_training
 
 UPDATE_FORMS = ("full", "delta")
 SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
-EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 
 
 def check_manifest(
@@ -26,8 +25,7 @@ def check_manifest(
         manifest: As decoded, or as an engineer is about to publish it.
         check_merging: Raises TaskError for strategies and constants that the agent's merge tables do not
             have: the tasks know nothing of them.
-        limits: What the device is ready to run; its `largest_batch` is replaced by the larger of
-            the task's batch and the evaluation's.
+        limits: What the device is ready to run; its `largest_batch` is replaced by the task's.
 
     Raises:
         TaskError: With the field, its value and what to write instead.
@@ -42,8 +40,8 @@ def check_manifest(
         raise TaskError("the task expires before it was created: set expires_at_ms later, or to 0 for never")
     in_range("requirements.memory_mb", manifest.requirements.memory_mb, 0, 2**20)
     in_range("requirements.cores", manifest.requirements.cores, 0, 1024)
-    largest_batch = max(manifest.training.batch_size, EVALUATION_BATCH)
-    report = check_program(manifest.program, replace(limits or ProgramLimits(), largest_batch=largest_batch))
+    limits = replace(limits or ProgramLimits(), largest_batch=manifest.training.batch_size)
+    report = check_program(manifest.program, limits)
     check_fit(manifest, report.output_type)
     payload = 4 * (report.num_parameters + report.num_buffers)
     header = 4096 + 400 * (len(manifest.program.parameters) + len(manifest.program.buffers))

@@ -13,27 +13,33 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
+
+import numpy as np
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
+from grapevine_tasks.checks.memory import EVALUATION_BATCH, bound_memory
 from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
 MIB = 2**20
+LONGEST_REASON = 500  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProgramLimits:
-    """What a device is ready to run. Bytes and operations are at the largest batch."""
+    """What a device is ready to run. Bytes and operations are at the largest batch of each graph."""
 
-    largest_batch: int = 256
+    largest_batch: int = EVALUATION_BATCH  # of the train graph
+    evaluation_batch: int = EVALUATION_BATCH  # of the eval graph
     num_nodes: int = 4096  # of both graphs together
     num_parameters: int = 50_000_000
     constant_bytes: int = 256 * 1024
     intermediate_bytes: int = 256 * MIB  # of any one value
-    memory_bytes: int = 2048 * MIB  # of a training step in all
+    memory_bytes: int = 2048 * MIB  # of training and evaluating, bounded from above
     train_flops: int = 10**12  # of one training step
 
 
@@ -45,7 +51,7 @@ class NodeReport:
     operator: str
     arguments: str
     types: tuple[ValueType, ...]  # of its results, for any batch
-    flops: int  # forward, at the largest batch
+    flops: int  # forward, at the largest batch of its graph
 
     @property
     def results(self) -> str:
@@ -55,7 +61,7 @@ class NodeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckReport:
-    """What a checked program is and costs. Estimates are upper bounds at `largest_batch`."""
+    """What a checked program is and costs, with batches of `largest_batch` to train."""
 
     largest_batch: int
     num_parameters: int
@@ -66,10 +72,28 @@ class CheckReport:
     flops_per_sample: int  # to use the model, at a batch of one
     train_flops: int  # of one step: forward, and twice that for the gradients
     largest_intermediate_bytes: int
-    memory_bytes: int  # parameters, gradients, optimiser and every intermediate of a training step
+    memory_bytes: int  # that a trainer never takes more than; `estimate_memory` says what it takes, about
     train: tuple[NodeReport, ...] = field(repr=False)
     eval: tuple[NodeReport, ...] = field(repr=False)
     output_type: TensorType = field(repr=False)
+    train_values: tuple[ValueType, ...] = field(repr=False)  # the types of all values, by number
+    eval_values: tuple[ValueType, ...] = field(repr=False)
+    train_cost: Cost = field(repr=False)
+    eval_cost: Cost = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Floating-point operations of a forward pass: a polynomial of the batch, of numbers of any size."""
+
+    coefficients: tuple[int, ...] = ()
+
+    def at(self, batch: int) -> int:
+        """How many at this batch."""
+        return sum(c * batch**k for k, c in enumerate(self.coefficients))
+
+    def __add__(self, size: Size) -> Cost:
+        return Cost(tuple(a + b for a, b in zip_longest(self.coefficients, size.coefficients, fillvalue=0)))
 
 
 def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
@@ -85,17 +109,23 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
     given = _given(program, limits)
-    train = _Walk("train", program.train, given, limits)
-    evaluation = _Walk("eval", program.eval, given, limits)
+    train = _Walk("train", program.train, given, limits, limits.largest_batch)
+    evaluation = _Walk("eval", program.eval, given, limits, limits.evaluation_batch)
     if train.output != evaluation.output:
         raise TaskError(f"the train graph gives {train.output} but the eval graph {evaluation.output}")
     _check_updates(program, train)
     if program.eval.updates:
         raise TaskError("the eval graph updates buffers; only the train graph may")
-    # Parameters, gradients and the optimiser's two moments; every intermediate with its gradient.
-    memory = 4 * num_parameters * 5 + 4 * num_buffers * 2 + 2 * train.bytes + train.workspace
-    _bound(memory, limits.memory_bytes, "bytes of memory for a training step")
-    _bound(3 * train.flops, limits.train_flops, "floating-point operations in a training step")
+    memory = max(train.workspace, evaluation.workspace) + bound_memory(
+        program,
+        train.values,
+        evaluation.values,
+        batch=limits.largest_batch,
+        evaluation_batch=limits.evaluation_batch,
+    )
+    _bound(memory, limits.memory_bytes, "bytes of memory to train and evaluate")
+    train_flops = 3 * train.cost.at(limits.largest_batch)
+    _bound(train_flops, limits.train_flops, "floating-point operations in a training step")
     return CheckReport(
         largest_batch=limits.largest_batch,
         num_parameters=num_parameters,
@@ -103,13 +133,17 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         num_nodes=num_nodes,
         operators=Counter(node.operator.name for node in program.train.nodes),
         output=str(train.output),
-        flops_per_sample=evaluation.flops_of_one,
-        train_flops=3 * train.flops,
+        flops_per_sample=evaluation.cost.at(1),
+        train_flops=train_flops,
         largest_intermediate_bytes=max(train.largest, evaluation.largest),
         memory_bytes=memory,
         train=tuple(train.rows),
         eval=tuple(evaluation.rows),
         output_type=train.output,
+        train_values=tuple(train.values),
+        eval_values=tuple(evaluation.values),
+        train_cost=train.cost,
+        eval_cost=evaluation.cost,
     )
 
 
@@ -138,6 +172,8 @@ def _check_constant(index: int, constant: Constant) -> None:
         raise TaskError(
             f"constant {index} of shape {constant.shape} has {len(constant.content)} bytes, expected {expected}"
         )
+    if constant.dtype == "float32" and not np.isfinite(np.frombuffer(constant.content, "<f4")).all():
+        raise TaskError(f"constant {index} holds numbers that are not finite; write −1e9 for −infinity in a mask")
 
 
 def _check_updates(program: Program, walk: _Walk) -> None:
@@ -155,12 +191,14 @@ def _check_updates(program: Program, walk: _Walk) -> None:
 class _Walk:
     """One pass over a graph: the types of its values, and what they cost at the largest batch."""
 
-    def __init__(self, name: str, graph: Graph, given: list[ValueType], limits: ProgramLimits) -> None:
+    def __init__(self, name: str, graph: Graph, given: list[ValueType], limits: ProgramLimits, batch: int) -> None:
         self.name = name
         self.limits = limits
+        self.batch = batch
         self.values = list(given)
         self.rows: list[NodeReport] = []
-        self.bytes = self.workspace = self.largest = self.flops = self.flops_of_one = 0
+        self.workspace = self.largest = 0
+        self.cost = Cost()
         for value in given:
             if isinstance(value, TensorType):
                 self._weigh(value)
@@ -174,13 +212,12 @@ class _Walk:
             arguments, results = self._infer(node)
             rule = RULES[node.operator]
             flops = rule.flops(arguments, results)
-            workspace = 4 * rule.workspace(arguments, results).at(self.limits.largest_batch)
+            workspace = 4 * rule.workspace(arguments, results).at(self.batch)
             self._weigh(*results, workspace=workspace)
         except TaskError as error:
-            raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {error}") from error
-        at_largest = flops.at(self.limits.largest_batch)
-        self.flops += at_largest
-        self.flops_of_one += flops.at(1)
+            reason = str(error)[:LONGEST_REASON]  # it may quote a list that a stranger made as long as a program
+            raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {reason}") from error
+        self.cost += flops
         self.values.extend(results)
         self.rows.append(
             NodeReport(
@@ -188,7 +225,7 @@ class _Walk:
                 operator=node.operator.name,
                 arguments=", ".join(map(_shown, node.arguments)),
                 types=results,
-                flops=at_largest,
+                flops=flops.at(self.batch),
             )
         )
 
@@ -206,7 +243,7 @@ class _Walk:
         return arguments, rule.shape(*arguments)
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
-        batch = self.limits.largest_batch
+        batch = self.batch
         self.workspace = max(self.workspace, workspace)
         for result in results:
             weight = result.bytes_at(batch) if isinstance(result, TensorType) else 8
@@ -217,7 +254,6 @@ class _Walk:
                     f"{result} takes {max(weight, workspace):,} bytes at a batch of {batch}; this device allows "
                     f"{self.limits.intermediate_bytes:,} for one value: make the batch or the layer smaller"
                 )
-            self.bytes += weight
             self.largest = max(self.largest, weight)
 
     def _output(self, graph: Graph) -> TensorType:

@@ -91,7 +91,8 @@ def _weights(old: int, new: int) -> Array:
         pixels = np.arange(old)
         covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
         weights = np.clip(covered, 0, None)
-        return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        shares: Array = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        return shares
     centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     left = np.floor(centres).astype(int)
     right = np.minimum(left + 1, old - 1)

@@ -205,7 +205,7 @@ def _misses(array: Array) -> Array:
     """[n]: which samples hold NaN."""
     if array.dtype != np.float32:
         return np.zeros(len(array), bool)
-    return np.isnan(array).reshape(len(array), -1).any(1)
+    return np.asarray(np.isnan(array).reshape(len(array), math.prod(array.shape[1:])).any(1))
 
 
 def _count(num: int, step: Step, arguments: Arguments) -> int:

@@ -69,6 +69,18 @@ def test_the_highest_sequence_of_a_topic_stays(store: Store) -> None:
     assert [stored.sequence for stored in store.records()] == [6, 1]
 
 
+def test_the_sequence_of_a_verdict_outlives_its_record_and_the_process(tmp_path: Path) -> None:
+    topic = "peer/a/task/t/review"
+    with Store.open(tmp_path) as store:
+        store.put_record(record(7, topic=topic))
+        store.forget_record(topic, 7)
+        store.forget_record(topic, 3)
+        store.next_sequence("peer/us/announcement", 9)
+        assert store.records() == []
+    with Store.open(tmp_path) as store:
+        assert store.newest_sequences() == {topic: 7}
+
+
 def test_expired_records_are_forgotten(store: Store) -> None:
     for topic, expires_at_ms in (("a", 0), ("b", 100), ("c", 101)):
         store.put_record(record(topic=topic, expires_at_ms=expires_at_ms))

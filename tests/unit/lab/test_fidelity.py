@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from grapevine_agent.data import Samples
 from grapevine_agent.firmware import load_profile
-from grapevine_agent.training.sources import Samples
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
 from grapevine_lab.fidelity.draw import draw

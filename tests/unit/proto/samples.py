@@ -36,6 +36,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (TaskTopic(ME, MANIFEST_ID, "manifest"), m.TaskPublication(manifest=MANIFEST)),
     (TaskTopic(ME, TASK, "manifest"), m.TaskPublication(retracted=True, reason="a better one is out")),
     (TaskTopic(ME, TASK, "review"), m.Review(task=TASK, approved=False, reason="leaks", valid_until_ms=99)),
+    (TaskTopic(ME, TASK, "review"), m.Review(task=TASK, approved=False, withdrawn=True)),
     (
         TaskTopic(ME, TASK, "server"),
         m.ServerAdvert(task=TASK, online=True, model_version=3, contributors=(OTHER,), heartbeat_s=1.5),
@@ -83,6 +84,27 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     ),
     (InboxTopic(OTHER, ME), m.BlobRequest(task=TASK, digest="a" * 64)),
     (InboxTopic(OTHER, ME), m.Blob(task=TASK, digest="a" * 64, content=b"weights")),
+    (InboxTopic(OTHER, ME), m.ModelRequest(task=TASK, cluster=2)),
+    (
+        InboxTopic(OTHER, ME),
+        m.ReleasedModel(
+            task=TASK,
+            age=70,
+            round=7,
+            version=6,
+            full=VECTOR,
+            buffers=BUFFERS,
+            contributions=CONTRIBUTIONS,
+            strategy="fedavg",
+            num_evaluated=360,
+            loss=0.25,
+            metric=0.9,
+            server=True,
+            cluster=1,
+            members=(OTHER,),
+        ),
+    ),
+    (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, refusal="only members may have it")),
 ]
 
 

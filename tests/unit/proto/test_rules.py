@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.proto.samples import KEY, MANIFEST, MANIFEST_ID, ME, OTHER, TASK, message
 
+from grapevine_proto import bodies, wire_pb2
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import WireError
@@ -153,3 +154,52 @@ def test_bytes_are_counted_beside_messages() -> None:
 def test_the_inbox_topic_names_the_sender_as_writer() -> None:
     topic = InboxTopic(OTHER, ME)
     assert heard(topic, m.BlobRequest(task=TASK, digest="a" * 64)).topic == topic
+
+
+# --- verdicts outlive their expiry ----------------------------------------------------------------
+
+REVIEW = TaskTopic(ME, TASK, "review")
+
+
+def verdict(*, approved: bool, **numbers: int) -> Received:
+    return heard(REVIEW, m.Review(task=TASK, approved=approved), **numbers)
+
+
+def test_an_older_approval_does_not_come_back_when_the_rejection_after_it_has_run_out() -> None:
+    book = RecordBook()
+    approval = verdict(approved=True, sequence=1)
+    assert book.accept(approval, 0)
+    assert book.accept(verdict(approved=False, sequence=2, expires_at_ms=10), 5)
+    assert book.expire(11)
+    with pytest.raises(WireError, match="stale"):
+        book.accept(approval, 12)
+    assert book.accept(verdict(approved=True, sequence=3), 12)
+
+
+def test_a_sequence_that_was_kept_on_disk_counts_in_the_next_life() -> None:
+    book = RecordBook()
+    assert book.remember(REVIEW, 2)
+    with pytest.raises(WireError, match="stale"):
+        book.accept(verdict(approved=True, sequence=2), 0)
+
+
+def test_strangers_who_fill_the_book_keep_no_trusted_reviewer_out() -> None:
+    stranger = SigningKey.generate()
+    topic = PeerTopic(stranger.peer_id, "announcement")
+    body = m.Message(sender=stranger.peer_id, session=1, sequence=1, body=m.PeerAnnouncement())
+    book = RecordBook(capacity=1, trusted=frozenset((ME,)))
+    assert book.accept(open_envelope(seal(body, topic, stranger), topic), 0)
+    assert book.accept(verdict(approved=False, sequence=1, expires_at_ms=10), 0)
+    assert book.remember(TaskTopic(stranger.peer_id, TASK, "review"), 7)
+    assert book.expire(11)
+    with pytest.raises(WireError, match="stale"):
+        book.accept(verdict(approved=True, sequence=1), 12)
+
+
+def test_whoever_does_not_know_that_a_review_can_be_withdrawn_reads_no_approval() -> None:
+    wire = wire_pb2.Review(task=TASK, approved=True, withdrawn=True)
+    read = bodies.read(wire_pb2.Message(review=wire))
+    assert read == m.Review(task=TASK, approved=False, withdrawn=True)
+    _, said = bodies.serialise(m.Review(task=TASK, approved=True, withdrawn=True))
+    old = wire_pb2.Review.FromString(said)
+    assert (old.approved, old.valid_until_ms) == (False, 0)

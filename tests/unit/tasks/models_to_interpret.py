@@ -164,6 +164,8 @@ class LookedUp(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fc, self.scale = nn.Linear(8, 6), nn.Parameter(torch.tensor(2.0))
+        self.order: Tensor
+        self.allowed: Tensor
         self.register_buffer("order", torch.tensor([5, 3, 0, 1, 2, 4, 3, 3]))
         self.register_buffer("allowed", torch.eye(8) > 0)
 

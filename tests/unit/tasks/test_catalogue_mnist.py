@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
-from grapevine_agent.training.sources import DataSource, load_samples, match_source
 from grapevine_tasks.authoring.build import build_task
 from grapevine_tasks.built import BuiltTask
 from grapevine_tasks.catalogue import catalogue_task

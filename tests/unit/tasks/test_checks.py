@@ -116,7 +116,7 @@ def test_repeated_concatenation_is_stopped_by_the_size_of_a_value(program: Progr
 
 
 def test_many_middling_values_are_stopped_by_the_memory_in_all(program: Program) -> None:
-    nodes = [_node(Operator.EXP, Ref(2 + i if i else 0)) for i in range(1000)]
+    nodes = [_node(Operator.LINEAR, Ref(0), Ref(1), Ref(2)), *(_node(Operator.EXP, Ref(3 + i)) for i in range(1000))]
     limits = replace(LIMITS, memory_bytes=100_000)
     with pytest.raises(TaskError, match="bytes of memory"):
         check_program(_with(program, *nodes), limits)

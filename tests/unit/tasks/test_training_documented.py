@@ -69,3 +69,7 @@ def test_an_example_is_read_and_makes_what_the_page_says(
     features, target = model_specs(task.data)
     assert (features.shape, target.shape) == (takes, compared)
     assert f"`{list(takes)}`" in PAGE
+
+
+def test_errors_are_better_when_they_are_lower() -> None:
+    assert {name for name, metric in METRICS.items() if not metric.higher_is_better} == {"mse", "mae", "rmse"}

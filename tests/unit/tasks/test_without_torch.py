@@ -14,7 +14,7 @@ MODULES = (
     "grapevine_tasks.built",
     "grapevine_tasks.catalogue",
     "grapevine_tasks.authoring.task_file",
-    "grapevine_agent.training.sources",
+    "grapevine_agent.data",
     "grapevine_agent.training.trainer",
     "grapevine_agent.training.worker",
 )

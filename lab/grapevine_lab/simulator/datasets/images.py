@@ -183,7 +183,7 @@ def _read_idx(plan: DatasetPlan, raw: Path, stem: str, shape: tuple[int, ...]) -
 
 def _download_mnist(folder: Path) -> None:
     """Let torchvision fetch the four files into `folder/MNIST/raw`, checksums and all."""
-    from grapevine_lab.simulator.torchvision_sets import torchvision_datasets  # noqa: PLC0415 - it imports PyTorch
+    from grapevine_agent.data.torchvision_sets import torchvision_datasets  # noqa: PLC0415 - it imports PyTorch
 
     datasets = torchvision_datasets()
     try:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from grapevine_agent.data import Samples
 from grapevine_agent.training.optimisers import num_moments
-from grapevine_agent.training.sources import Samples
 from grapevine_lab.simulator.training.crews import SLOTS_PER_WORKER, Crew, LocalCrew, WorkerCrew
 from grapevine_lab.simulator.training.crowd import Crowd, distinct_tests
 from grapevine_lab.simulator.training.engines import fails_stacked, models_at_once, new_engine, why_not_stacked

@@ -62,3 +62,16 @@ def test_a_full_outbox_drops_the_oldest_message_and_no_record() -> None:
     outbox.enqueue("inbox", bytes(9), deadline_s=10.0)
     assert outbox.num_dropped == 2
     assert [topic for topic, _ in drain(outbox)] == ["record", "inbox", "inbox"]
+
+
+def test_messages_of_a_task_that_is_over_are_not_sent_and_its_records_are() -> None:
+    outbox = Outbox()
+    outbox.keep("record", b"r")
+    outbox.enqueue("a", b"1", deadline_s=10, task="over")
+    outbox.enqueue("b", b"2", deadline_s=10, task="other")
+    outbox.drop_task("over")
+    sent = []
+    while (waiting := outbox.next_due(0)) is not None:
+        sent.append(waiting.topic)
+        outbox.sent(waiting)
+    assert sent == ["record", "b"]

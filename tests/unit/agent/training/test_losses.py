@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
+from grapevine_agent.data import Samples
+from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.losses import EACH, EACH_METRIC, each_loss, mean_loss, mean_metric
-from grapevine_agent.training.sources import Samples
 from grapevine_proto.manifest import Optimiser, Schedule, TrainingPlan
+from grapevine_tasks.authoring.build import build_task
 from grapevine_tasks.authoring.export import build_program
 from grapevine_tasks.closed_sets import LOSSES, METRICS
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.pipelines import prepare_learning
 from grapevine_tasks.weights import decode_weights
 
 torch.manual_seed(0)
@@ -107,5 +111,63 @@ def test_the_learning_rate_is_that_of_the_models_age() -> None:
         _regression(50, plan),
         _regression(50, TrainingPlan(loss="mse", metric="mae")),
     )
-    moved = [trainer.train(*model, 1, age=age).parameters - model[0] for trainer, age in ((scheduled, 25), (plain, 25))]
+    parameters, buffers = model
+    moved = [trainer.train(parameters, buffers, 1, age=25).parameters - parameters for trainer in (scheduled, plain)]
     np.testing.assert_allclose(moved[0], moved[1] / 4, rtol=1e-4, atol=1e-7)
+
+
+MODEL = """
+from torch import nn
+
+
+def build():
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+"""
+TASK = """
+[task]
+name = "Waves"
+
+[data]
+kind = "waves"
+
+[data.features]
+name = "row"
+dtype = "float32"
+shape = [2]
+columns = ["sine", "cosine"]
+
+[[data.pipeline]]
+name = "standardise"
+
+[[data.pipeline]]
+name = "forecast"
+length = 24
+horizon = 3
+columns = ["sine"]
+
+[[data.pipeline]]
+name = "flatten-target"
+
+[training]
+loss = "huber"
+metric = "rmse"
+optimiser = { name = "adamw", learning_rate = 0.02 }
+schedule = { name = "warm-up-cosine", warm_up = 10, steps = 300 }
+"""
+
+
+def test_a_series_is_forecast_from_a_task_file_on(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "task.toml").write_text(TASK)
+    draft = build_task(tmp_path, check_merging=check_merge_plan).draft
+    program, plan = draft.program, draft.training
+    time = np.arange(500) / 5
+    rows = np.stack([20 + 5 * np.sin(time), 7 * np.cos(time)], axis=1)
+    rows[100, 0] = np.nan
+    trained = prepare_learning(rows[:400], None, draft.data, "waves")
+    tested = prepare_learning(rows[400:], None, draft.data, "waves", trained.learnt)
+    samples = Samples(x=trained.x, y=trained.y, x_test=tested.x, y_test=tested.y)
+    trainer = LocalTrainer(program, plan, samples)
+    layout = ModelLayout.of(program)
+    result = trainer.train(np.zeros(layout.num_parameters, np.float32), np.empty(0, np.float32), 300)
+    assert trainer.evaluate(result.parameters, result.buffers).metric < 0.05

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grapevine_agent.data import DataSource
 from grapevine_agent.training.requests import TrainRequest, from_line, to_line
 from grapevine_agent.training.shared_vectors import SharedVectors
-from grapevine_agent.training.sources import DataSource
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -195,7 +195,7 @@ def test_a_trainer_does_not_outlive_a_killed_service(
         import asyncio
         from pathlib import Path
         import numpy as np
-        from grapevine_agent.training.sources import DataSource
+        from grapevine_agent.data import DataSource
         from grapevine_agent.training.trainer import Trainer, TrainerLimits
         from grapevine_proto.manifest_codec import decode_manifest
 
@@ -243,3 +243,62 @@ def test_a_line_that_is_no_message_is_a_task_error() -> None:
     for line in (b"", b"{}", b"[]", b'{"kind": "rain"}', b'{"kind": "train"}', b"\xff"):
         with pytest.raises(TaskError):
             from_line(line)
+
+
+async def test_a_trainer_that_uses_more_cpu_than_allowed_is_killed_and_says_so(
+    manifest: TaskManifest, source: DataSource, model: Model
+) -> None:
+    trainer = Trainer(manifest, source, TrainerLimits(cpu_s=0.5), seed=1)
+    await trainer.start()
+    assert trainer.protection.startswith("seccomp")
+    assert (await trainer.train(*model, 1, TIMEOUT_S)).num_samples == 16
+    with pytest.raises(TaskError, match=r"the trainer died: killed: used more than 0\.5 s of CPU"):
+        await trainer.train(*model, 10_000_000, TIMEOUT_S)
+    assert not trainer.is_running
+
+
+async def test_a_source_with_test_samples_of_its_own_trains_in_the_sandbox(
+    manifest: TaskManifest, source: DataSource, model: Model
+) -> None:
+    """Nothing random is drawn before the sandbox is closed: what that needs must be there already."""
+    samples = dict(np.load(source.path))
+    np.savez(source.path, **samples, x_test=samples["x"][:10], y_test=samples["y"][:10])
+    trainer = Trainer(manifest, source, TrainerLimits(memory_mb=600))
+    await trainer.start()
+    assert (await trainer.train(*model, 3, TIMEOUT_S)).num_samples == 48
+    assert (await trainer.evaluate(*model)).num_samples == 10
+    await trainer.stop()
+
+
+def test_a_trainer_works_in_a_hardened_unit(manifest: TaskManifest, source: DataSource, tmp_path: Path) -> None:
+    """No executable memory, no namespaces: oneDNN is switched off, and training goes on."""
+    (tmp_path / "manifest").write_bytes(encode_manifest(manifest))
+    script = f"""
+        import asyncio, logging, sys
+        from pathlib import Path
+        import numpy as np
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from escapes import outer_filter
+        from grapevine_agent.data import DataSource
+        from grapevine_agent.training.trainer import Trainer, TrainerLimits
+        from grapevine_proto.manifest_codec import decode_manifest
+
+        async def main():
+            manifest = decode_manifest(Path({str(tmp_path / "manifest")!r}).read_bytes())
+            source = DataSource(name="garden", kind="points", path=Path({str(source.path)!r}))
+            trainer = Trainer(manifest, source, TrainerLimits(num_threads=2))
+            await trainer.start()
+            result = await trainer.train(np.zeros(15, np.float32), np.ones(8, np.float32), 5, 60)
+            print(trainer.protection, result.num_samples)
+            await trainer.stop()
+
+        logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+        outer_filter("filter")
+        asyncio.run(main())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, text=True, timeout=90
+    )
+    assert "oneDNN is off" in done.stdout, done.stderr
+    assert "seccomp" in done.stdout.splitlines()[-1]
+    assert done.stdout.endswith(" 80\n")

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grapevine_agent.data import DataSource, load_samples
 from grapevine_agent.toml_reader import Table
-from grapevine_agent.training.sources import DataSource, load_samples
 from grapevine_lab.simulator.datasets import (
     DATASETS,
     DatasetPlan,
@@ -164,7 +164,7 @@ def test_uncompressed_files_are_read_as_well(tmp_path: Path) -> None:
 @needs_data
 def test_torchvision_downloads_mnist_where_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("PIL")
-    from grapevine_lab.simulator.torchvision_sets import torchvision_datasets
+    from grapevine_agent.data.torchvision_sets import torchvision_datasets
 
     try:
         datasets = torchvision_datasets()

@@ -52,6 +52,7 @@ class Shapes(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.fc, self.scale = nn.Linear(18, 5), nn.Parameter(torch.tensor(2.0))
+        self.order: Tensor
         self.register_buffer("order", torch.tensor([5, 3, 0, 1, 2, 4]))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from grapevine_agent.data import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.results import TrainingResult
-from grapevine_agent.training.sources import Samples
 from grapevine_lab.simulator.training import CrowdTrainer, EvaluationRequest, TrainingRequest
 from grapevine_lab.simulator.training.crowd import node_seed
 from grapevine_proto.errors import TaskError

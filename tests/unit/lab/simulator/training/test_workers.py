@@ -127,7 +127,7 @@ def test_a_trainer_that_is_forgotten_leaves_no_process_and_no_descriptor() -> No
 OWNER = """
     import sys
     import numpy as np
-    from grapevine_agent.training.sources import Samples
+    from grapevine_agent.data import Samples
     from grapevine_lab.simulator.training import TrainingRequest, make_trainer
     from grapevine_proto.manifest import TrainingPlan
     from grapevine_proto.program import Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.training.sources import DataSource, load_samples, match_source
+from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract, FeatureSpec, TaskManifest
+from grapevine_proto.manifest import DataContract, FeatureSpec
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(20, 4)), rng.integers(0, 3, 20)
-
-
-@pytest.fixture
-def contract(manifest: TaskManifest) -> DataContract:
-    return manifest.data
 
 
 def _save(path: Path, **arrays: Any) -> DataSource:
@@ -134,3 +131,21 @@ def test_real_targets_may_be_whole_numbers(tmp_path: Path, contract: DataContrac
     regression = replace(contract, target=FeatureSpec(name="y", dtype="float32", shape=()), num_classes=0)
     samples = load_samples(regression, _save(tmp_path, x=X, y=Y))
     assert samples.y.dtype == np.float32
+
+
+def test_an_archive_that_unpacks_to_more_than_is_allowed_is_refused_unread(
+    tmp_path: Path, contract: DataContract
+) -> None:
+    np.savez_compressed(tmp_path / "points.npz", x=np.zeros((1_000_000, 4)), y=np.zeros(1_000_000, int))
+    source = DataSource(name="bomb", kind="points", path=tmp_path / "points.npz", max_bytes=1_000_000)
+    assert source.path.stat().st_size < 100_000
+    assert "max_bytes" in str(match_source(contract, [source]))
+
+
+def test_a_header_that_does_not_tell_the_size_of_its_array_is_refused(tmp_path: Path, contract: DataContract) -> None:
+    whole = io.BytesIO()
+    np.save(whole, X)
+    with zipfile.ZipFile(tmp_path / "points.npz", "w") as archive:
+        archive.writestr("x.npy", whole.getvalue() + bytes(1_000))
+    source = DataSource(name="bomb", kind="points", path=tmp_path / "points.npz")
+    assert "not an npz file" in str(match_source(contract, [source]))

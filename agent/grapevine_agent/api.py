@@ -1,0 +1,263 @@
+"""Grapevine from Python, for model engineers: the commands of `grapevine task` as methods.
+
+    from grapevine_agent.api import Grapevine
+
+    with Grapevine() as g:
+        task = g.publish(g.build("digits"))
+        for reading in g.watch(task, for_s=60):
+            print(reading["peer"], reading["round"], reading["metric"])
+        model = g.pull(task)
+        model.save(Path("digits.safetensors"))
+
+A `Grapevine` talks to the agent that runs on this machine; without one it connects by itself for as long
+as the `with` block lasts. All errors are `GrapevineError`s. See docs/api.md.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+from grapevine_agent.config import Config, load_config
+from grapevine_agent.line import Line, open_line
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.pulled_model import PulledModel
+from grapevine_proto.errors import TaskError
+from grapevine_tasks.built import BuiltTask
+
+POLL_S = 0.5
+PERSONAL_STRATEGIES = ("chisme", "cos-sim-dfl")  # members keep models of their own: there is no consensus
+CLUSTERED_STRATEGIES = ("cfl", "flic")
+LONGEST_FETCH_S = 30.0
+
+Tell: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A folder that was built, ready to be published."""
+
+    folder: Path
+    task: BuiltTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A task that was announced. `id` names it everywhere."""
+
+    id: str
+    name: str
+    answer: dict[str, Any]
+
+
+Task: TypeAlias = Published | str  # a task's id, the beginning of it, or its name
+
+
+def build(folder: Path | str) -> Built:
+    """Turn a folder's model into a code-free program. Raises TaskError with what is wrong with it."""
+    try:
+        from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - it needs torch
+    except ImportError as error:
+        raise TaskError(f"building needs PyTorch ({error}): pip install 'grapevine[train]'") from None
+    return Built(folder=Path(folder), task=build_task(Path(folder), check_merging=check_merge_plan))
+
+
+class Grapevine:
+    """See the module's docstring.
+
+    Args:
+        config: A configuration, the path of one, or None for the one that the command would find.
+        tell: Given one line of text whenever there is something to wait for.
+    """
+
+    def __init__(self, config: Config | Path | str | None = None, *, tell: Tell = lambda _text: None) -> None:
+        self._config = (
+            config if isinstance(config, Config) else load_config(Path(config) if config else None, os.environ)
+        )
+        self._tell = tell
+        self._open = ExitStack()
+        self._line: Line | None = None
+
+    def __enter__(self) -> Self:
+        self._line = self._open.enter_context(open_line(self._config, tell=self._tell))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._line = None
+        self._open.close()
+
+    @property
+    def line(self) -> Line:
+        """The open line to the service. Raises ValueError outside of a `with` block."""
+        if self._line is None:
+            raise ValueError("a Grapevine is used in a with block: with Grapevine() as g: …")
+        return self._line
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def build(self, folder: Path | str) -> Built:
+        """As the function `build`."""
+        return build(folder)
+
+    def publish(self, task: Built | Path | str, *, servers: Sequence[str] = (), wait: bool = True) -> Published:
+        """Sign and announce a built task.
+
+        With `wait`, and without a running agent, returns when a member has fetched the initial weights.
+        """
+        answer = self.line.ask("publish", folder=_folder(task), servers=list(servers))
+        return self._announced(answer, wait=wait)
+
+    def revise(
+        self,
+        task: Built | Path | str,
+        *,
+        parent: Task,
+        reason: str = "",
+        servers: Sequence[str] = (),
+        fork: bool = False,
+        wait: bool = True,
+    ) -> Published:
+        """Publish a built task as the next version of `parent`; members that approve it move there with their model."""
+        answer = self.line.ask(
+            "revise", folder=_folder(task), parent=_id(parent), servers=list(servers), reason=reason, fork=fork
+        )
+        return self._announced(answer, wait=wait)
+
+    def retract(self, task: Task, *, reason: str = "") -> dict[str, Any]:
+        """Take a task back, for good: its members stop."""
+        answer: dict[str, Any] = self.line.ask("retract", task=_id(task), reason=reason)
+        return answer
+
+    def _announced(self, answer: dict[str, Any], *, wait: bool) -> Published:
+        published = Published(id=answer["task"], name=answer["name"], answer=answer)
+        if wait and self.line.is_guest and not self._members(published):
+            self._tell(
+                f"{published.name} is announced as {published.id}; waiting until a first member has fetched "
+                "its initial weights from here (--no-wait to leave at once; an agent on this machine would serve them)"
+            )
+            while not self._members(published):
+                time.sleep(POLL_S)
+        return published
+
+    def _members(self, published: Published) -> list[str]:
+        about = self.line.ask("task", task=published.id)
+        return [*about["members"], *about["servers"]]
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def about(self, task: Task) -> dict[str, Any]:
+        """What is known of a task, and who takes part in it now."""
+        answer: dict[str, Any] = self.line.ask("task", task=_id(task))
+        return answer
+
+    def watch(self, task: Task, *, for_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """Readings of a task's members as they come: dicts with peer, round, age, loss, metric and more.
+
+        Ends after `for_s` seconds, or when the task is retracted; else when you leave the loop.
+        """
+        for readings, about in self.polled(task, for_s=for_s):
+            yield from readings
+            if about["retracted"]:
+                return
+
+    def polled(
+        self, task: Task, *, for_s: float | None = None
+    ) -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
+        """As `watch`, twice a second: what is new (may be nothing), and what is known of the task."""
+        after, deadline_s = 0, time.monotonic() + (for_s if for_s is not None else float("inf"))
+        while True:
+            answer = self.line.ask("readings", task=_id(task), after=after)
+            after = answer["newest"]
+            yield answer["readings"], answer["about"]
+            if time.monotonic() >= deadline_s:
+                return
+            time.sleep(min(POLL_S, max(0.0, deadline_s - time.monotonic())))
+
+    # --- fetching ---------------------------------------------------------------------------------
+
+    def pull(
+        self, task: Task, *, peer: str = "", server: bool = False, cluster: int | None = None, within_s: float = 30.0
+    ) -> PulledModel:
+        """The released model of a task: of `peer` if given, of a server, else as `choose` says."""
+        about = self.about(task)
+        deadline_s = time.monotonic() + within_s
+        while True:
+            givers = givers_of(about, peer=peer, server=server, cluster=cluster)
+            if givers or time.monotonic() >= deadline_s:
+                break
+            self._tell(f"{about['name']}: nobody who takes part in it is here; waiting up to {within_s:.0f} s")
+            time.sleep(min(3.0, max(POLL_S, deadline_s - time.monotonic())))
+            about = self.about(task)
+        if not givers:
+            who = "server" if server else "member or server"
+            raise TaskError(
+                f"{about['name']} ({about['task'][:12]}, {about['standing']}): no {who} of it is here within "
+                f"{within_s:.0f} s; `grapevine task watch` shows when one comes"
+            )
+        return PulledModel.of(self._fetch(about, givers, cluster or 0, within_s))
+
+    def _fetch(self, about: dict[str, Any], givers: list[str], cluster: int, within_s: float) -> dict[str, Any]:
+        """The first server's model; among members the one with the most contributors, then the highest age."""
+        answers, trouble = [], []
+        for giver in givers:
+            self._tell(f"asking {about['names'].get(giver) or giver} ({giver}) for its model of {about['name']}")
+            try:
+                answers.append(
+                    self.line.ask(
+                        "model",
+                        task=about["task"],
+                        peer=giver,
+                        cluster=cluster,
+                        within_s=min(LONGEST_FETCH_S, max(1.0, within_s / len(givers))),
+                    )
+                )
+            except TaskError as error:
+                trouble.append(str(error))
+            if answers and answers[-1]["server"]:
+                return answers[-1]  # type: ignore[no-any-return]
+        if not answers:
+            raise TaskError("; ".join(trouble))
+        best: dict[str, Any] = max(answers, key=lambda answer: (len(answer["contributions"]), answer["age"]))
+        return best
+
+
+MAX_ASKED = 3  # members whose models are compared
+
+
+def givers_of(about: dict[str, Any], *, peer: str, server: bool, cluster: int | None) -> list[str]:
+    """Whom to ask for a model, in order. Raises TaskError where the engineer must say whose model is meant."""
+    name, own = about["name"], about["own"]
+    if peer:
+        known = {about["names"].get(p) or p: p for p in (*about["members"], *about["servers"], own)}
+        return [known.get(peer, peer)]
+    servers = [*about["servers"], *([own] if about["serves"] else [])]
+    if about["server_strategy"] in CLUSTERED_STRATEGIES and (server or servers) and cluster is None:
+        raise TaskError(
+            f"{name} is merged by {about['server_strategy']}, whose server holds a model for each cluster: "
+            "say which (--cluster 0, 1, …), or whose (--from PEER)"
+        )
+    if server or cluster is not None:
+        return servers
+    if about["strategy"] in PERSONAL_STRATEGIES:
+        members = ", ".join(about["members"]) or "nobody at present"
+        raise TaskError(
+            f"{name} is merged by {about['strategy']}, where each member has a model of its own and none stands for "
+            f"all: say whose (--from PEER). Members: {members}"
+        )
+    return [*servers, *([own] if about["joined"] else []), *about["members"][:MAX_ASKED]]
+
+
+def _folder(task: Built | Path | str) -> str:
+    return str((task.folder if isinstance(task, Built) else Path(task)).absolute())
+
+
+def _id(task: Task) -> str:
+    return task.id if isinstance(task, Published) else task

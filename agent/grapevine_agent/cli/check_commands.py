@@ -1,0 +1,123 @@
+"""`grapevine task check`: what a task costs and where it fits, before anybody else sees it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from grapevine_agent.cli.output import JsonOption, answer, console
+from grapevine_agent.costs import EXAMPLE_MEMBERS, CostReport, ProfileFit, cost_report
+from grapevine_agent.firmware import load_profile
+from grapevine_proto.errors import TaskError, WireError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest_codec import decode_manifest
+from grapevine_tasks.built import load_built
+
+TaskPath = Annotated[
+    Path,
+    typer.Argument(help="A task's folder, its task.toml, or a manifest's file.", exists=True, show_default=False),
+]
+ProfileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        help="Only this firmware profile: its name, or the path of a .toml; may be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def register(task: typer.Typer) -> None:
+    """Attach this command to `grapevine task`."""
+
+    @task.command()
+    def check(path: TaskPath, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+        """Say what a built task costs, and which devices can train it. Fails if none of them can."""
+        profiles = [load_profile(name) for name in profile] if profile else None
+        report = cost_report(_manifest(path), profiles)
+        answer(report.as_json(), as_json=as_json, text=f"[bold]{escape(report.name)}[/]")
+        if not as_json:
+            console.print(costs_table(report), fits_table(report), sep="\n")
+            for warning in report.warnings:
+                console.print(f"[yellow]warning:[/] {escape(warning)}")
+        if not any(fit.fits for fit in report.fits):
+            tried = ", ".join(fit.profile for fit in report.fits)
+            raise TaskError(f"{report.name} fits none of these profiles: {tried}; make the model or its batch smaller")
+
+
+def _manifest(path: Path) -> TaskManifest:
+    if path.is_dir() or path.name == "task.toml":
+        return load_built(path if path.is_dir() else path.parent).draft
+    try:
+        return decode_manifest(path.read_bytes())
+    except OSError as error:
+        raise TaskError(f"cannot read {path}: {error.strerror}") from error
+    except WireError as error:
+        raise TaskError(
+            f"{path} is no manifest ({error}): name a task's folder, its task.toml or a manifest"
+        ) from error
+
+
+def costs_table(report: CostReport) -> Table:
+    """What a task costs anywhere, for people."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    memory = report.memory
+    operators = ", ".join(f"{number} {name}" for name, number in report.operators.items())
+    for row in (
+        ("model", f"{report.num_parameters:,} parameters, {report.num_buffers:,} numbers of state"),
+        ("program", f"{report.num_nodes} nodes: {operators}"),
+        ("to fetch", f"manifest {_bytes(report.manifest_bytes)}, initial weights {_bytes(report.weights_bytes)}"),
+        (
+            "to send",
+            f"{_bytes(report.update_bytes)} an update, about {_bytes(report.round_bytes)} a round "
+            f"among {EXAMPLE_MEMBERS} members",
+        ),
+        ("to compute", f"{_flop(report.flops_per_sample)} a sample, {_flop(report.step_flops)} a training step"),
+        (
+            "memory",
+            f"about {_bytes(memory.training_bytes)} to train with batches of {report.batch_size} (model "
+            f"{_bytes(memory.model_bytes)}, optimiser {_bytes(memory.optimiser_bytes)}, gradients "
+            f"{_bytes(memory.gradient_bytes)}, activations {_bytes(memory.activation_bytes)}), "
+            f"{_bytes(memory.evaluation_bytes)} to evaluate; {report.trainer_mb:,} MB with PyTorch",
+        ),
+        ("one value", f"up to {_bytes(report.largest_value_bytes)}"),
+    ):
+        table.add_row(*row)
+    return table
+
+
+def fits_table(report: CostReport) -> Table:
+    """Which devices a task fits, and why not, for people."""
+    table = Table("profile", "fits", "why not", "memory, MB", "a training step")
+    for fit in report.fits:
+        mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
+        table.add_row(fit.profile, mark, escape("\n".join(fit.reasons)), f"{fit.allowed_mb:,}", _step(fit))
+    return table
+
+
+def _step(fit: ProfileFit) -> str:
+    if fit.step_s is None:
+        return ""
+    if fit.step_s < 0.001:
+        return "under 1 ms"
+    return f"about {fit.step_s:.1f} s" if fit.step_s >= 1 else f"about {1000 * fit.step_s:.0f} ms"
+
+
+def _bytes(number: int) -> str:
+    return _with_prefix(number, 1024, "B")
+
+
+def _flop(number: int) -> str:
+    return _with_prefix(number, 1000, "FLOP")
+
+
+def _with_prefix(number: int, base: int, unit: str) -> str:
+    """Three digits or so: 19.1 kB, 2.4 MFLOP."""
+    power = min(4, int(math.log(number, base))) if number >= base else 0
+    scaled = number / base**power
+    return f"{scaled:.0f} {unit}" if power == 0 else f"{scaled:.3g} {' kMGT'[power]}{unit}"

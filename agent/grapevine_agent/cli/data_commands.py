@@ -1,0 +1,156 @@
+"""`grapevine data`: what this device can learn from, and whether a task would take it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from grapevine_agent import clock
+from grapevine_agent.assembly import configured_sources
+from grapevine_agent.cli.asking import ask_or_connect
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
+from grapevine_agent.config import Config
+from grapevine_agent.data import DataSource, match_source
+from grapevine_agent.data.formats import describe
+from grapevine_agent.data.survey import survey
+from grapevine_agent.firmware import load_profile, with_limits
+from grapevine_proto.errors import ConfigError, TaskError
+from grapevine_proto.manifest import DataContract
+from grapevine_tasks.built import load_built
+from grapevine_tasks.suggestions import did_you_mean
+
+EXIT_FAILED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Attach these commands."""
+    data = typer.Typer(help="Look at the data that this device may learn from.", no_args_is_help=True)
+    app.add_typer(data, name="data")
+
+    @data.command("list")
+    def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+        """List the configured sources, and whether each can be read."""
+        lines = [_line(source) for source in _sources(configuration(config))]
+        answer(lines, as_json=as_json, text=f"{len(lines)} sources" if lines else _NONE)
+        if lines and not as_json:
+            table = Table("source", "kind", "format", "samples", "where", "")
+            for line in lines:
+                samples = "" if line["samples"] is None else f"{line['samples']:,}"
+                where, trouble = escape(line["path"]), escape(line["trouble"])
+                table.add_row(escape(line["name"]), line["kind"], line["source"], samples, where, trouble)
+            console.print(table)
+
+    @data.command()
+    def check(
+        name: Annotated[str | None, typer.Argument(help="Of the source; all of them without it.")] = None,
+        task: Annotated[str | None, typer.Option(help="A task's folder, id or name: does the data fit it?")] = None,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Read the sources as a task would, and show what is in them. Exit code 1: one cannot be used."""
+        loaded = configuration(config)
+        sources = _named(_sources(loaded), name)
+        contract = _contract(loaded, task) if task else None
+        results = [_check(source, contract) for source in sources]
+        answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
+        if not as_json:
+            for result in results:
+                _show(result)
+        if not results or any(result["trouble"] for result in results if contract is None) or _fits_none(results):
+            raise typer.Exit(EXIT_FAILED)
+
+
+_NONE = "no data source is configured: add a [[data]] table to the configuration"
+
+
+def _fits_none(results: list[dict[str, Any]]) -> bool:
+    asked = [result for result in results if result["fits"] is not None]
+    return bool(asked) and not any(result["fits"] for result in asked)
+
+
+def _sources(config: Config) -> tuple[DataSource, ...]:
+    return configured_sources(config, with_limits(load_profile(config.agent.profile), config.limits))
+
+
+def _named(sources: tuple[DataSource, ...], name: str | None) -> tuple[DataSource, ...]:
+    if name is None:
+        return sources
+    found = tuple(source for source in sources if source.name == name)
+    if not found:
+        known = [source.name for source in sources]
+        raise ConfigError(f"no data source is named {name!r}; {did_you_mean(name, known) if known else _NONE}")
+    return found
+
+
+def _contract(config: Config, task: str) -> DataContract:
+    """The data contract of a task's folder, or of a task that the agent has heard of."""
+    if Path(task).is_dir():
+        return load_built(Path(task)).draft.data
+    from grapevine_proto.manifest_codec import decode_manifest  # noqa: PLC0415 - only here
+
+    found = ask_or_connect(config, "manifest", {"task": task})
+    return decode_manifest(bytes.fromhex(found["manifest"])).data
+
+
+def _line(source: DataSource) -> dict[str, Any]:
+    line = {"name": source.name, "kind": source.kind, "source": source.format, "path": _where(source)}
+    try:
+        return {**line, "samples": describe(source, None).arrays["x"].shape[0], "trouble": ""}
+    except TaskError as error:
+        return {**line, "samples": None, "trouble": str(error)}
+
+
+def _where(source: DataSource) -> str:
+    return source.recording.topic if source.recording is not None else str(source.path)
+
+
+def _check(source: DataSource, contract: DataContract | None) -> dict[str, Any]:
+    result: dict[str, Any] = {"name": source.name, "kind": source.kind, "trouble": "", "fits": None, "why": ""}
+    if contract is not None:
+        match = match_source(contract, [source], now_s=clock.now().wall_ms / 1000)
+        result |= {"fits": bool(match), "why": str(match)}
+    try:
+        return survey(source, contract if result["fits"] else None) | result
+    except TaskError as error:
+        return result | {"source": source.format, "path": str(source.path), "trouble": str(error)}
+
+
+def _show(result: dict[str, Any]) -> None:
+    console.print(
+        f"\n[bold]{escape(result['name'])}[/] ({result['kind']}, {result['source']}) {escape(result['path'])}"
+    )
+    if result["fits"] is not None:
+        word = "[green]fits[/]" if result["fits"] else "[red]does not fit[/]"
+        console.print(f"  {word}: {escape(result['why'])}")
+    if result["trouble"]:
+        console.print(f"  [red]{escape(result['trouble'])}[/]")
+        return
+    arrays = ", ".join(f"{name} {each['shape']} {each['dtype']}" for name, each in result["arrays"].items())
+    console.print(f"  {result['samples']:,} samples: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk")
+    if result["newest_s"] is not None:
+        console.print(f"  newest: {datetime.fromtimestamp(result['newest_s'], UTC):%Y-%m-%d %H:%M:%S} UTC")
+    if result["classes"]:
+        told = ", ".join(f"{escape(name)}: {count:,}" for name, count in list(result["classes"].items())[:40])
+        console.print(f"  classes: {told}")
+    if result["columns"]:
+        console.print(_statistics(result["columns"]))
+    for sample in result["preview"]:
+        label = "" if sample["y"] is None else f" → {escape(str(sample['y']))}"
+        if "image" in sample:
+            console.print(f"  sample{label}")
+            console.print(sample["image"], markup=False)
+        else:
+            console.print(f"  {escape(str(sample['x']))}{label}")
+
+
+def _statistics(columns: list[dict[str, Any]]) -> Table:
+    table = Table("column", "min", "mean", "max", "std", "missing", "infinite")
+    for column in columns:
+        numbers = [f"{column[key]:.6g}" if key in column else "" for key in ("min", "mean", "max", "std")]
+        table.add_row(escape(column["name"]), *numbers, str(column["missing"]), str(column["infinite"]))
+    return table

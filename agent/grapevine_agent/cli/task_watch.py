@@ -1,0 +1,185 @@
+"""`grapevine task watch`: how the members of a task are doing, live."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from grapevine_agent.api import Grapevine
+from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, tell
+from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_proto.errors import TaskError
+
+QUIET_S = 15.0  # without a reading, say what is waited for
+MAX_POINTS = 600
+PLOT_WIDTH = 60
+BARS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass
+class Board:
+    """The newest reading of each member, and the members' mean metric over time."""
+
+    about: dict[str, Any] = field(default_factory=dict)
+    newest: dict[str, dict[str, Any]] = field(default_factory=dict)
+    means: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_POINTS))
+
+    def take(self, reading: dict[str, Any]) -> None:
+        """One more reading."""
+        self.newest[reading["peer"]] = reading
+        known = [each["metric"] for each in self.newest.values() if each["metric"] is not None]
+        if known:
+            self.means.append(sum(known) / len(known))
+
+    def has_reached(self, target: tuple[str, float] | None) -> bool:
+        """Whether every member that is heard has come to the target."""
+        if target is None or not self.newest:
+            return False
+        key, value = target
+        if any(each[key] is None for each in self.newest.values()):
+            return False
+        if key == "metric" and self.about["metric_name"] == "mse":
+            return all(each[key] <= value for each in self.newest.values())
+        return all(each[key] >= value for each in self.newest.values())
+
+    def table(self) -> Table:
+        """The members, one a row."""
+        name = self.about.get("metric_name", "metric")
+        table = Table("member", "round", "loss", name, "staleness", "energy", "server", "age", "heard")
+        names, now_ms = self.about.get("names", {}), time.time() * 1000
+        for peer, reading in sorted(self.newest.items()):
+            table.add_row(
+                escape(names.get(peer) or peer),
+                str(reading["round"]),
+                "—" if reading["loss"] is None else f"{reading['loss']:.4f}",
+                "—" if reading["metric"] is None else f"{reading['metric']:.3f}",
+                f"{reading['staleness']:.1f}",
+                f"{reading['energy_j']:.0f} J",
+                reading["server"],
+                str(reading["age"]),
+                f"{max(0.0, now_ms - reading['at_ms']) / 1000:.0f} s ago",
+            )
+        return table
+
+    def view(self, note: str = "") -> Group:
+        """Table, plot and a note."""
+        about = self.about
+        title = (
+            f"[bold]{escape(about['name'])}[/] version {about['version']} ({about['task'][:12]}), {about['standing']}"
+        )
+        parts: list[Any] = [Text.from_markup(title), self.table()]
+        if self.means:
+            parts.append(Text(f"mean {about['metric_name']} {plot(self.means)} {self.means[-1]:.3f}"))
+        return Group(*parts, *([Text(note, style="dim")] if note else []))
+
+
+def plot(values: deque[float], width: int = PLOT_WIDTH) -> str:
+    """Numbers over time as one line of bars from their smallest to their largest; the newest is on the right."""
+    points = list(values)
+    if len(points) > width:
+        edges = [i * len(points) // width for i in range(width + 1)]
+        points = [sum(points[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, high = min(points), max(points)
+    span = high - low
+    return "".join(BARS[int((value - low) / span * (len(BARS) - 1)) if span > 0 else 0] for value in points)
+
+
+def target_of(until: str) -> tuple[str, float] | None:
+    """`--until`: a round ("40", "round=40") or the task's metric ("0.95", "accuracy=0.95"). Raises TaskError."""
+    if not until:
+        return None
+    key, _, number = until.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = float("nan")
+    if value != value or key not in ("", "round", "accuracy", "mse", "metric"):  # noqa: PLR0124 - NaN
+        raise TaskError(f"--until {until!r}: write round=40, or accuracy=0.95 (mse=0.1 is reached from above)")
+    if key == "round" or (not key and value > 1):
+        return "round", value
+    return "metric", value
+
+
+def register(task: typer.Typer) -> None:
+    """Attach the command to `grapevine task`."""
+
+    @task.command()
+    def watch(
+        task: TaskArgument,
+        until: Annotated[str, typer.Option(help="End when every member is there: round=40, or accuracy=0.95.")] = "",
+        for_s: Annotated[float | None, typer.Option("--for", help="End after so many seconds.", min=0)] = None,
+        config: ConfigOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        """Show how the members of a task are doing; one JSON line for each reading with --json, or in a pipe."""
+        target, board = target_of(until), Board()
+        lines = as_json or not console.is_terminal
+        with Grapevine(configuration(config), tell=tell) as grapevine:
+            try:
+                reached = _follow(grapevine, task, board, target, for_s, lines=lines)
+            except KeyboardInterrupt:
+                reached = True  # the owner has seen enough
+            if not lines and board.about:
+                console.print(board.view())
+        if target is not None and not reached:
+            raise TaskError(f"{board.about['name']}: not everybody came to {until} within {for_s} s")
+
+
+def _follow(
+    grapevine: Grapevine,
+    task: str,
+    board: Board,
+    target: tuple[str, float] | None,
+    for_s: float | None,
+    *,
+    lines: bool,
+) -> bool:
+    """Watch until there is a reason to end; whether the target was reached."""
+    heard_s = time.monotonic()
+    with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=not lines) as live:
+        for readings, about in grapevine.polled(task, for_s=for_s):
+            if not board.about and not about["members"]:
+                tell(_waiting(about))
+            board.about = about
+            for reading in readings:
+                board.take(reading)
+                if lines:
+                    sys.stdout.write(json.dumps(reading) + "\n")
+                    sys.stdout.flush()
+            now_s = time.monotonic()
+            if readings:
+                heard_s = now_s
+            quiet = now_s - heard_s > QUIET_S
+            if quiet and lines:
+                tell(_waiting(about))
+                heard_s = now_s
+            if not lines:
+                live.update(board.view(_waiting(about) if quiet or not board.newest else "Ctrl-C ends"))
+            if board.has_reached(target):
+                return True
+            if about["retracted"]:
+                tell(f"{about['name']} was retracted: its members stop")
+                return False
+    return False
+
+
+def _waiting(about: dict[str, Any]) -> str:
+    if about["retracted"]:
+        return f"{about['name']} was retracted"
+    if about["newer"]:
+        return f"{about['name']}: waiting for readings; it has a newer version, {about['newer'][0][:12]}"
+    num = len(about["members"])
+    who = f"of its {num} members" if num else "of a first member (none is here yet)"
+    return f"{about['name']} ({about['standing']} here): waiting for a reading {who}"

@@ -1,0 +1,15 @@
+"""Data sources: what the owner of a device lets tasks train on.
+
+    [[data]] ─▶ DataSource ─describe▶ Description ─match▶ fits, or why not          in the service
+                           ─load▶ RawSamples ─split, pipeline▶ Samples              in the trainer process
+
+Matching looks at headers only, so it costs little to ask for every task that is announced. Each kind of
+source is one module (`formats`); live MQTT topics are recorded into a bounded database while the agent runs
+(`recorder`), which then is a source like any other. Samples never leave the device: peers are told the kinds.
+"""
+
+from grapevine_agent.data.matching import HELD_OUT, SourceMatch, match_source
+from grapevine_agent.data.preparing import Samples, load_samples
+from grapevine_agent.data.source import DataSource, RecordingPlan
+
+__all__ = ["HELD_OUT", "DataSource", "RecordingPlan", "Samples", "SourceMatch", "load_samples", "match_source"]

@@ -1,0 +1,130 @@
+"""Folders of images: one sub-folder for each class, named as the class.
+
+All images of one source have one size; grey ones become [h, w], coloured ones [h, w, 3], or as the task's
+features say ([1, h, w], [3, h, w]). Another size is the business of the task's pipeline, which can resize.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
+from grapevine_proto.manifest import DataContract
+from grapevine_tasks.pipelines import derives_target
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+MAX_IMAGES = 1_000_000
+_GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
+
+
+def describe(source: DataSource, contract: DataContract | None) -> Description:
+    """Counts from the folders' entries, and size and mode from the header of the first image of each class."""
+    names, files = _files(source)
+    shape = _shape(source, contract, next(iter(files.values()))[0])
+    num_images = sum(map(len, files.values()))
+    folders = [source.path, *(source.path / name for name in names)]
+    arrays = {"x": Header(np.dtype(np.uint8), (num_images, *shape))}
+    if contract is None or not derives_target(contract):
+        arrays["y"] = Header(np.dtype(np.int64), (num_images,))
+    return Description(
+        arrays=arrays,
+        classes=tuple(names),
+        newest_s=max(folder.stat().st_mtime for folder in folders),
+        num_bytes=num_images * int(np.prod(shape)),
+        facts={"images": {name: len(files[name]) for name in names}},
+    )
+
+
+def load(source: DataSource, contract: DataContract | None) -> RawSamples:
+    """The images as uint8 [n, …], and the numbers of their classes."""
+    names, files = _files(source)
+    classes = contract.classes if contract is not None and contract.classes else tuple(names)
+    first = next(iter(files.values()))[0]
+    shape = _shape(source, contract, first)
+    x = np.empty((sum(map(len, files.values())), *shape), np.uint8)
+    y = np.empty(len(x), np.int64)
+    row = 0
+    for name in names:
+        for path in files[name]:
+            x[row] = _read(source, path, shape)
+            y[row] = classes.index(name) if name in classes else -1
+            row += 1
+    return RawSamples(x=x, y=y, classes=classes)
+
+
+def _files(source: DataSource) -> tuple[list[str], dict[str, list[Path]]]:
+    """The classes that have images, in alphabetical order, and the images of each."""
+    try:
+        stamp = source.path.stat().st_mtime_ns
+        folders = sorted(entry for entry in source.path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        stamps = tuple((folder, folder.stat().st_mtime_ns) for folder in folders)
+    except OSError as error:
+        raise source.error(
+            f"cannot read {source.path}: {error.strerror}; path is a folder with one for each class"
+        ) from error
+    files = _listed(stamp, stamps)
+    if not files:
+        raise source.error(
+            f"{source.path} has no images: put them into one folder for each class, as in {source.path}/cat/1.png"
+        )
+    if sum(map(len, files.values())) > MAX_IMAGES:
+        raise source.error(f"{source.path} has more than {MAX_IMAGES:,} images; offer fewer")
+    return list(files), files
+
+
+@lru_cache(maxsize=8)
+def _listed(stamp: int, folders: tuple[tuple[Path, int], ...]) -> dict[str, list[Path]]:  # noqa: ARG001 — it dates the entry
+    listed = {}
+    for folder, _ in folders:
+        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        if images:
+            listed[folder.name] = images
+    return listed
+
+
+def _shape(source: DataSource, contract: DataContract | None, path: Path) -> tuple[int, ...]:
+    """What one image becomes: as the task's features stand (channels first or last, or none), of the image's size."""
+    with _opened(source, path) as image:
+        width, height = image.size
+        is_grey = image.mode in _GREY_MODES
+    wanted = contract.features.shape if contract is not None else ()
+    if len(wanted) == 3 and wanted[0] in (1, 3):
+        return (wanted[0], height, width)
+    if len(wanted) == 3 and wanted[2] in (1, 3):
+        return (height, width, wanted[2])
+    if len(wanted) == 2 or is_grey:
+        return (height, width)
+    return (height, width, 3)
+
+
+def _read(source: DataSource, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    is_first = len(shape) == 3 and shape[0] in (1, 3)
+    channels = 1 if len(shape) == 2 else shape[0] if is_first else shape[2]
+    size = shape[1:] if is_first else shape[:2]
+    with _opened(source, path) as image:
+        if image.size != size[::-1]:
+            raise source.error(
+                f"{path} is {image.size[0]} x {image.size[1]} pixels and others are {size[1]} x {size[0]}: "
+                "give all images one size"
+            )
+        try:
+            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise source.error(f"{path} is damaged: {error}; leave it out") from error
+    if len(shape) == 2:
+        return pixels
+    pixels = pixels[:, :, None] if channels == 1 else pixels
+    return np.moveaxis(pixels, -1, 0) if is_first else pixels
+
+
+def _opened(source: DataSource, path: Path) -> Any:
+    try:
+        return Image.open(path)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        raise source.error(f"{path} is no image that can be read: {error}; leave it out") from error

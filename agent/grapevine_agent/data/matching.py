@@ -1,0 +1,145 @@
+"""Which of the owner's sources fits what a task needs, and if none does, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from grapevine_agent.data.formats import describe
+from grapevine_agent.data.source import DataSource, Description, Header
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import DataContract, FeatureSpec
+from grapevine_tasks.pipelines import derives_target, rows_needed
+from grapevine_tasks.pipelines import is_series as takes_series
+
+HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
+MIB = 2**20
+_TARGET_KINDS = {"float32": "buif", "int64": "bui"}  # numpy's dtype kinds that convert without surprise
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceMatch:
+    """The source that fits a contract, or None and, for each source, why not."""
+
+    source: DataSource | None = None
+    num_samples: int = 0  # to train on; of a series in rows
+    num_test: int = 0
+    reasons: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.source is not None
+
+    def __str__(self) -> str:
+        if self.source is not None:
+            return f"{self.source.name}: {self.num_samples} samples, {self.num_test} to test with"
+        return "; ".join(self.reasons)
+
+
+def match_source(contract: DataContract, sources: Sequence[DataSource], *, now_s: float | None = None) -> SourceMatch:
+    """The first source that fits the contract. Raises nothing: what does not fit is explained.
+
+    `now_s` is the Unix time that the age of samples is told from; without it any age will do.
+    """
+    reasons = []
+    for source in sources:
+        if source.kind != contract.kind:
+            continue
+        try:
+            num_samples, num_test = check_fit(contract, source, describe(source, contract), now_s=now_s)
+        except TaskError as error:
+            reasons.append(str(error))
+        else:
+            return SourceMatch(source=source, num_samples=num_samples, num_test=num_test)
+    if not reasons:
+        kinds = ", ".join(sorted({source.kind for source in sources})) or "none"
+        reasons.append(f"no data source of the kind {contract.kind!r} (configured kinds: {kinds})")
+    return SourceMatch(reasons=tuple(reasons))
+
+
+def check_fit(
+    contract: DataContract, source: DataSource, description: Description, *, now_s: float | None = None
+) -> tuple[int, int]:
+    """How many samples there are to train and to test with. Raises TaskError, naming source, value and remedy."""
+    _check_size(source, description)
+    counts = _count_all(contract, source, description)
+    _check_classes(contract, source, description)
+    _check_age(contract, source, description, now_s)
+    if counts["x"] < contract.minimum_samples:
+        raise source.error(f"{counts['x']} samples, the task needs {contract.minimum_samples}")
+    if "x_test" in counts:
+        return counts["x"], counts["x_test"]
+    num_test = counts["x"] // HELD_OUT
+    needed = rows_needed(contract)
+    if takes_series(contract) and num_test < needed:
+        raise source.error(
+            f"{counts['x']} rows of a series, the task needs {needed * HELD_OUT}: windows of {needed}, "
+            "and the last fifth is held out to test with"
+        )
+    return counts["x"] - num_test, num_test
+
+
+def _count_all(contract: DataContract, source: DataSource, description: Description) -> dict[str, int]:
+    """The samples in each array, after each was compared with the contract."""
+    headers = description.arrays
+    derives = derives_target(contract)
+    if not derives and "y" not in headers:
+        raise source.error(f"{source.path.name} has no array 'y'; save it with np.savez")
+    if not derives and ("x_test" in headers) != ("y_test" in headers):
+        raise source.error(f"x_test and y_test belong together; {source.path.name} has one of them")
+    counts = {}
+    for name, header in headers.items():
+        if derives and name.startswith("y"):
+            continue
+        spec = contract.features if name.startswith("x") else contract.target
+        counts[name] = _count(header, spec, f"{source.name}: {name}")
+    for x, y in (("x", "y"), ("x_test", "y_test")):
+        if not derives and counts.get(x) != counts.get(y):
+            raise source.error(f"{counts[x]} samples in {x} but {counts[y]} in {y}")
+    return counts
+
+
+def _count(header: Header, spec: FeatureSpec, where: str) -> int:
+    if header.shape[1:] != spec.shape or not header.shape:
+        wanted = ", ".join(["n", *map(str, spec.shape)])
+        raise TaskError(f"{where} has the shape {list(header.shape)}, the task takes [{wanted}]")
+    if header.dtype.kind not in _TARGET_KINDS[spec.dtype]:
+        raise TaskError(f"{where} holds {header.dtype}, the task takes {spec.dtype}")
+    return header.shape[0]
+
+
+def _check_size(source: DataSource, description: Description) -> None:
+    if 0 < source.max_bytes < description.num_bytes:
+        raise source.error(
+            f"takes {description.num_bytes / MIB:,.0f} MB of memory, and max_bytes allows "
+            f"{source.max_bytes / MIB:,.0f} MB; offer fewer samples, or raise max_bytes of this [[data]]"
+        )
+
+
+def _check_classes(contract: DataContract, source: DataSource, description: Description) -> None:
+    unknown = [name for name in description.classes if name not in contract.classes]
+    if not unknown or derives_target(contract):
+        return
+    told = ", ".join(map(repr, unknown[:5]))
+    if not contract.classes:
+        raise source.error(f"has classes with names ({told}) and the task gives its classes none: offer their numbers")
+    known = ", ".join(map(repr, contract.classes[:20]))
+    raise source.error(f"has the classes {told} that the task does not have; it has {known}: rename or leave them out")
+
+
+def _check_age(contract: DataContract, source: DataSource, description: Description, now_s: float | None) -> None:
+    if not contract.max_age_s or now_s is None:
+        return
+    if description.newest_s is None:
+        raise source.error("no time is known of its samples, and the task wants them fresh: name a column as `time`")
+    age_s = now_s - description.newest_s
+    if age_s > contract.max_age_s:
+        raise source.error(
+            f"the newest sample is {_span(age_s)} old, the task takes {_span(contract.max_age_s)} at most: bring newer"
+        )
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,258 @@
+"""What was recorded of live topics: an SQLite file of rows, bounded in number and age, and a source like any other.
+
+    rows(source, topic, slot, run, numbers, label)
+
+One row for each topic and slot of time (`every_s`), so the file grows with time and not with the rate of
+messages. A *run* is a stretch of slots without a gap, named by its first slot: windows of a series never reach
+across a gap. Write-ahead logging with `synchronous = NORMAL`: a killed process loses nothing that was committed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grapevine_agent.data import tables
+from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
+from grapevine_agent.store.durable import move_aside
+from grapevine_proto.errors import StoreError
+from grapevine_proto.manifest import DataContract
+from grapevine_tasks.pipelines import is_series
+
+logger = logging.getLogger(__name__)
+
+MERGED = ""  # the topic under which merged topics are one series
+_DAY_S = 86_400
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS rows (
+    source TEXT NOT NULL, topic TEXT NOT NULL, slot INTEGER NOT NULL, run INTEGER NOT NULL,
+    numbers TEXT NOT NULL, label TEXT, PRIMARY KEY (source, topic, slot)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_by_age ON rows (source, slot);
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One slot of one topic: the columns' numbers, in the order of the configuration."""
+
+    source: str
+    topic: str
+    slot: int  # Unix time of its beginning, in seconds
+    run: int  # the first slot of its stretch
+    numbers: tuple[float, ...]
+    label: str | None = None
+
+
+class Recordings:
+    """The file, for the one process that writes it; any thread may call. Every method raises `StoreError`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection = _open(path)
+
+    def add(self, rows: Iterable[Row], sources: Iterable[DataSource], now_s: float) -> None:
+        """Write rows in one transaction, and let the oldest go where a source has too many or too old ones."""
+        values = [(r.source, r.topic, r.slot, r.run, json.dumps(r.numbers), r.label) for r in rows]
+        with self._lock:
+            try:
+                with self._connection as connection:
+                    connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", values)
+                    for source in sources:
+                        _trim(connection, source, now_s)
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: cannot write recordings: {error}; is the disk full?") from error
+
+    def latest(self, source: str) -> dict[str, tuple[int, int]]:
+        """The newest slot of each topic of a source, and its run."""
+        with self._lock:
+            try:
+                found = self._connection.execute(
+                    "SELECT topic, MAX(slot), run FROM rows WHERE source = ? GROUP BY topic", (source,)
+                ).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.path}: cannot read recordings: {error}") from error
+        return {topic: (slot, run) for topic, slot, run in found}
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+
+def describe(source: DataSource, contract: DataContract | None) -> Description:
+    """How many rows there are, and of when the newest is; counted anew when something was written."""
+    stamps = []
+    for path in (source.path, source.path.with_name(source.path.name + "-wal")):
+        stat = path.stat() if path.exists() else None
+        stamps.append((stat.st_mtime_ns, stat.st_size) if stat else (0, 0))
+    return _describe(source, ContractKey(contract), tuple(stamps))
+
+
+@lru_cache(maxsize=64)
+def _describe(source: DataSource, key: ContractKey, stamps: tuple[tuple[int, int], ...]) -> Description:  # noqa: ARG001
+    contract = key.contract
+    chosen = _chosen(source, contract)
+    counted = _read(source, "SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ?")
+    num_rows, newest_s = counted[0]
+    names = [*dict(source.columns).values(), *source.target]
+    labels = _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?") if chosen.target else []
+    classes = tuple(sorted(label for (label,) in labels if label is not None))
+    is_named = bool(classes) and not all(map(_is_number, classes))
+    dtypes: dict[str, Any] = {name: np.dtype(np.float64) for name in names}
+    dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract, classes) for name in chosen.target}
+    described = tables.describe_table(
+        source,
+        contract,
+        chosen,
+        columns=names,
+        dtypes=dtypes,
+        num_rows=num_rows,
+        newest_s=None if newest_s is None else float(newest_s),
+        classes=classes if is_named else (),
+    )
+    return Description(
+        arrays=described.arrays,
+        columns=described.columns,
+        classes=described.classes,
+        newest_s=described.newest_s,
+        num_bytes=described.num_bytes,
+        facts={"rows": num_rows},
+    )
+
+
+def load(source: DataSource, contract: DataContract | None) -> RawSamples:
+    """The rows, topic by topic and in order of time; between two runs of a series stands a row of NaN."""
+    chosen = _chosen(source, contract)
+    order = "SELECT topic, run, numbers, label FROM rows WHERE source = ? ORDER BY topic, slot"
+    keep_apart = contract is not None and is_series(contract)
+    numbers: list[Sequence[float]] = []
+    labels: list[str | None] = []
+    lengths: dict[str, int] = {}
+    last: tuple[str, int] | None = None
+    found = list(dict(source.columns).values())
+    for topic, run, text, label in _read(source, order):
+        row = json.loads(text)
+        if len(row) != len(found):
+            continue  # recorded before the owner changed the columns
+        if keep_apart and last is not None and last[0] == topic and last[1] != run:
+            numbers.append([math.nan] * len(found))
+            labels.append(labels[-1])
+            lengths[topic] += 1
+        last = (topic, run)
+        numbers.append(row)
+        labels.append(label)
+        lengths[topic] = lengths.get(topic, 0) + 1
+    table: dict[str, NDArray[Any]] = {}
+    columns = np.array(numbers, np.float64).reshape(len(numbers), len(found))
+    table |= {name: columns[:, k] for k, name in enumerate(found)}
+    for name in chosen.target:
+        if name not in table:
+            table[name] = _label_column(source, labels, contract)
+    raw = tables.to_samples(source, contract, chosen, table)
+    return RawSamples(
+        x=raw.x,
+        y=raw.y,
+        columns=tuple(wanted for wanted, path in source.columns if path in chosen.features),
+        target_columns=raw.target_columns,
+        classes=raw.classes,
+        series=tuple(lengths.values()),
+    )
+
+
+def _chosen(source: DataSource, contract: DataContract | None) -> tables.Chosen:
+    known = dict(source.columns)
+    if contract is not None:
+        for name in contract.features.columns:
+            if name not in known:
+                raise source.error(
+                    f"the task needs a column {name!r} and [data.columns] has {', '.join(known)}: "
+                    f'write {name} = "$.…", where a message has it'
+                )
+        if not contract.features.columns and contract.features.shape not in ((len(known),), ()):
+            raise source.error(f"records {len(known)} columns, the task takes {list(contract.features.shape)}")
+    return tables.choose(source, contract, [*known.values(), *source.target])
+
+
+def _label_dtype(contract: DataContract | None, labels: Iterable[str | None]) -> np.dtype[Any]:
+    """Of labels that are numbers: as the task wants them, else whole ones where they are."""
+    if contract is not None:
+        return np.dtype(contract.target.dtype)
+    return np.dtype(np.int64 if all(float(label or 0).is_integer() for label in labels) else np.float64)
+
+
+def _label_column(source: DataSource, labels: list[str | None], contract: DataContract | None) -> NDArray[Any]:
+    if all(label is not None and _is_number(label) for label in labels):
+        return np.array([float(label or 0) for label in labels]).astype(_label_dtype(contract, labels))
+    if None in labels:
+        raise source.error("some rows have no target: they were recorded before `target` was set; rename the source")
+    return np.array(labels, object)
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
+
+
+def _read(source: DataSource, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on this source's recordings; as if empty before the agent has ever recorded."""
+    if not source.path.exists():
+        return [(0, None)] if "COUNT" in query else []
+    try:
+        uri = f"file:{quote(str(source.path.absolute()))}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            return connection.execute(query, (source.name,)).fetchall()
+    except sqlite3.Error as error:
+        raise source.error(f"cannot read the recordings in {source.path}: {error}") from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open or make the file. A damaged one is moved aside, never deleted."""
+    for attempt in (1, 2):
+        connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+        except sqlite3.OperationalError as error:
+            connection.close()
+            raise StoreError(f"{path}: cannot be opened: {error}") from error
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            if attempt == 2:
+                raise StoreError(f"{path}: cannot be opened: {error}") from error
+            logger.warning("%s is damaged (%s): recording starts afresh, the old file is kept beside it", path, error)
+            move_aside(path, time.time())
+        else:
+            return connection
+    raise AssertionError("the second attempt returns or raises")
+
+
+def _trim(connection: sqlite3.Connection, source: DataSource, now_s: float) -> None:
+    plan = source.recording
+    assert plan is not None
+    oldest = int(now_s - plan.keep_days * _DAY_S)
+    connection.execute("DELETE FROM rows WHERE source = ? AND slot < ?", (source.name, oldest))
+    # The slot of the newest row that is one too many; ties go with it.
+    surplus = connection.execute(
+        "SELECT slot FROM rows WHERE source = ? ORDER BY slot DESC LIMIT 1 OFFSET ?", (source.name, plan.max_rows)
+    ).fetchone()
+    if surplus is not None:
+        connection.execute("DELETE FROM rows WHERE source = ? AND slot <= ?", (source.name, surplus[0]))

@@ -1,0 +1,148 @@
+"""A data source as its owner configured it, what is in it, and its samples.
+
+Three stages, each a frozen record:
+
+    DataSource    what the owner wrote: a kind, a format, where it is           cheap, always there
+    Description   what a look at headers tells: counts, shapes, classes, age    for matching, in the service
+    RawSamples    the arrays, as they are in the source                         in the trainer process
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import DataContract
+
+RECORDINGS_FILE = "recordings.db"  # in the state folder: what was heard on live topics
+RELOAD_S = 600.0  # a task gets what a source gained at most this often: its trainer process starts anew for it
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingPlan:
+    """How live topics become rows: one row for each topic and each slot of `every_s` seconds."""
+
+    topic: str  # an MQTT filter
+    every_s: int = 60
+    resample: str = "last"  # of the readings in a slot: "last" or "mean"
+    hold_s: int = 3600  # a column keeps its last reading for so long: many sensors speak only when something changes
+    keep_days: float = 30.0
+    max_rows: int = 100_000
+    devices: str = "separate"  # each topic is a series of its own, or "merged" into one
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Samples that the owner configured: what they are (`kind`, matched with the task's) and where.
+
+    `columns` says where the task's columns are found: pairs of the task's name and the source's (a column, or
+    a JSON path for topics). Empty: under the names that the task gives them.
+    """
+
+    name: str
+    kind: str
+    path: Path  # a file or folder; for topics the database of recordings
+    format: str = "npz"
+    columns: tuple[tuple[str, str], ...] = ()
+    target: tuple[str, ...] = ()
+    time: str = ""
+    query: str = ""
+    dataset: str = ""
+    download: bool = False
+    recording: RecordingPlan | None = None
+    max_bytes: int = 0  # of the arrays in memory; 0: no limit
+    reload_s: float = RELOAD_S
+
+    def to_json(self) -> str:
+        """As text, for the trainer process."""
+        return json.dumps({**asdict(self), "path": str(self.path.absolute())})
+
+    @staticmethod
+    def from_json(text: str) -> DataSource:
+        """The source that `to_json` wrote. Raises TaskError when it is none."""
+        try:
+            fields: dict[str, Any] = json.loads(text)
+            plan = fields.pop("recording")
+            return DataSource(
+                **fields
+                | {
+                    "path": Path(fields["path"]),
+                    "columns": tuple((wanted, found) for wanted, found in fields["columns"]),
+                    "target": tuple(fields["target"]),
+                    "recording": None if plan is None else RecordingPlan(**plan),
+                }
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TaskError(f"the trainer and the service do not understand each other: {text[:80]!r}") from error
+
+    def error(self, what: str) -> TaskError:
+        """What is wrong with this source, under its name."""
+        return TaskError(f"{self.name}: {what}")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The dtype and shape of one array: [n, …]."""
+
+    dtype: np.dtype[np.generic]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What is in a source, as far as can be told without loading it."""
+
+    arrays: Mapping[str, Header]  # of "x", "y", "x_test", "y_test": those that there are
+    columns: tuple[str, ...] = ()  # that the source has, for tables
+    classes: tuple[str, ...] = ()  # names of the classes, where classes have names
+    newest_s: float | None = None  # Unix time of the newest sample
+    num_bytes: int = 0  # that the arrays will take in memory
+    facts: Mapping[str, Any] = field(default_factory=dict)  # more that an owner wants to see
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RawSamples:
+    """Arrays as they are in the source. Class names have become numbers where a contract named them."""
+
+    x: NDArray[Any]  # [n, …]
+    y: NDArray[Any] | None = None  # [n, …]
+    x_test: NDArray[Any] | None = None
+    y_test: NDArray[Any] | None = None
+    series: tuple[int, ...] = ()  # how many rows belong to each of several series; empty: all to one
+    columns: tuple[str, ...] = ()  # of x [n, k]
+    target_columns: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+class Format(Protocol):
+    """One kind of source: a module with these two functions.
+
+    Both raise TaskError, naming the source, the value and the remedy. Without a contract they tell and load
+    what the configuration names, or else everything that is a number.
+    """
+
+    def describe(self, source: DataSource, contract: DataContract | None) -> Description:
+        """Look at headers; cheap enough to be asked for every task that is announced."""
+
+    def load(self, source: DataSource, contract: DataContract | None) -> RawSamples:
+        """Read the samples."""
+
+
+@dataclass(frozen=True, eq=False)
+class ContractKey:
+    """A contract as the key of a cache: contracts hold mappings, and so have no hash of their own."""
+
+    contract: DataContract | None
+
+    def __hash__(self) -> int:
+        return hash(repr(self.contract))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ContractKey) and self.contract == other.contract

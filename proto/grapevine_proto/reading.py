@@ -1,0 +1,100 @@
+"""Reading what a peer wrote, with suspicion: counts, texts, ids, lists and vectors, each within its bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from grapevine_proto import messages as m
+from grapevine_proto import wire_pb2 as pb
+from grapevine_proto.errors import WireError
+from grapevine_proto.topics import is_id
+
+MAX_CLAIM = 2**53  # beyond it a float64 no longer counts by ones, and no honest counter gets there
+MAX_TEXT = 500  # characters of a name or a reason
+MAX_LIST = 1_000  # tasks, contributors, brokers
+
+Item = TypeVar("Item")
+Converted = TypeVar("Converted")
+
+
+def count(value: int, what: str) -> int:
+    """A whole number that can be a count. Raises `WireError`."""
+    if not 0 <= value <= MAX_CLAIM:
+        raise WireError("out-of-range", f"{what} = {value}, at most 2**53 is believed")
+    return value
+
+
+def real(value: float, what: str, low: float = -math.inf) -> float:
+    """A number, not NaN and not below `low`. Raises `WireError`."""
+    if math.isnan(value) or value < low:
+        raise WireError("out-of-range", f"{what} = {value}")
+    return value
+
+
+def text(value: str, what: str) -> str:
+    """A text of at most `MAX_TEXT` characters. Raises `WireError`."""
+    if len(value) > MAX_TEXT:
+        raise WireError("out-of-range", f"{what} has {len(value)} characters, at most {MAX_TEXT}")
+    return value
+
+
+def identifier(value: str, what: str) -> str:
+    """The id of a peer or a task. Raises `WireError`."""
+    if not is_id(value):
+        raise WireError("malformed", f"{what} {value[:64]!r} is not an id")
+    return value
+
+
+def digest(value: str) -> str:
+    """A SHA-256 in lower-case hex. Raises `WireError`."""
+    if len(value) != 64 or any(c not in "0123456789abcdef" for c in value):
+        raise WireError("malformed", f"{value[:64]!r} is not a SHA-256 in lower-case hex")
+    return value
+
+
+def each_of(items: Iterable[Item], convert: Callable[[Item], Converted], what: str) -> tuple[Converted, ...]:
+    """At most `MAX_LIST` items, converted. Raises `WireError`."""
+    sized = list(items)
+    if len(sized) > MAX_LIST:
+        raise WireError("out-of-range", f"{len(sized)} {what}, at most {MAX_LIST}")
+    return tuple(convert(item) for item in sized)
+
+
+def vector(content: bytes, what: str) -> m.Vector:
+    """A read-only float32 view of the bytes: models are not copied on the way in."""
+    if len(content) % 4:
+        raise WireError("malformed", f"{what} has {len(content)} bytes: no whole number of float32")
+    return np.frombuffer(content, dtype="<f4")
+
+
+def optional_vector(content: bytes, what: str) -> m.Vector | None:
+    """As `vector`; None for no bytes."""
+    return vector(content, what) if content else None
+
+
+def bytes_of(vector: m.Vector | None) -> bytes:
+    """Little-endian float32 bytes; none for None."""
+    return b"" if vector is None else np.ascontiguousarray(vector, dtype="<f4").tobytes()
+
+
+def contributions(wire: pb.Contributions) -> dict[str, int]:
+    """The newest version of each peer. Raises `WireError`."""
+    peers, versions = list(wire.peers), list(wire.versions)
+    if len(peers) != len(versions):
+        raise WireError("malformed", f"{len(peers)} contributors with {len(versions)} versions")
+    if len(peers) > MAX_LIST:
+        raise WireError("out-of-range", f"{len(peers)} contributors, at most {MAX_LIST}")
+    if not all(map(is_id, peers)):
+        raise WireError("malformed", "a contributor is no peer id")
+    if max(versions, default=0) > MAX_CLAIM:
+        raise WireError("out-of-range", f"version {max(versions)}")
+    return dict(zip(peers, versions, strict=True))
+
+
+def wire_contributions(contributions: Mapping[str, int]) -> pb.Contributions:
+    """The inverse of `contributions`."""
+    return pb.Contributions(peers=contributions.keys(), versions=contributions.values())
