@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from grapevine_lab.coverage.models import NamedModel
+from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Program
 from grapevine_proto.program_codec import decode_program, encode_program
 from grapevine_tasks.authoring.export import build_program
@@ -33,6 +34,7 @@ class Coverage:
     gradient_difference: float
     output_difference: float
     batch: int
+    fits: bool  # by the limits that a device has unless its owner sets others
     pairs: tuple[float, ...] = ()  # eager's time of a step over the interpreter's, of each pair
 
     @property
@@ -56,7 +58,7 @@ def cover(model: NamedModel, *, seed: int = 0, seconds: float = 0.0) -> Coverage
     built, weights = build_program(module, model.batch_of(3))
     encoded = encode_program(built)
     program = decode_program(encoded)
-    report = check_program(program, ProgramLimits(largest_batch=model.batch))
+    report = check_program(program, ProgramLimits(largest_batch=model.batch, evaluation_batch=model.batch))
     both = _BothWays(module, program, weights)
     x = model.batch_of(model.batch)
     gradients, outputs = both.differences(x, seed)
@@ -68,8 +70,17 @@ def cover(model: NamedModel, *, seed: int = 0, seconds: float = 0.0) -> Coverage
         gradient_difference=gradients,
         output_difference=outputs,
         batch=model.batch,
+        fits=_fits(program, model.batch),
         pairs=both.time_pairs(x, seconds) if seconds else (),
     )
+
+
+def _fits(program: Program, batch: int) -> bool:
+    try:
+        check_program(program, ProgramLimits(largest_batch=batch))
+    except TaskError:
+        return False
+    return True
 
 
 class _BothWays:

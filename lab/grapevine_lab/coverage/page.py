@@ -11,13 +11,14 @@ import torch
 from grapevine_lab.bench.figures import quartiles
 from grapevine_lab.coverage.measure import Coverage
 from grapevine_proto.program import Operator
+from grapevine_tasks.checks import EVALUATION_BATCH
 
 _HEAD = """# What the operator set covers
 
 A task's model may be any module that `torch.export` captures, with the {num_operators} operators of
-[operator set 1](operators.md). Each model below was built, sent through the wire codec, checked as a device checks
-it, and trained for a step beside eager PyTorch: same weights, samples and seed. Written by
-`python -m grapevine_lab.coverage` with PyTorch {torch} on {machine}, one thread.
+[operator set 1](operators.md). Each model below was built, sent through the wire codec, checked, and trained for a step beside
+eager PyTorch: same weights, samples and seed. Written by `python -m grapevine_lab.coverage` with PyTorch
+{torch} on {machine}, one thread.
 
 - *nodes, operators*: of the training graph, and how many different ones it has.
 - *program*: encoded, in bytes; a manifest carries it. Parameters travel apart.
@@ -26,9 +27,11 @@ it, and trained for a step beside eager PyTorch: same weights, samples and seed.
   promised than PyTorch does.
 - *speed*: eager PyTorch's time of a training step (forward, loss, backward) over the interpreter's, both in one process
   in turn; the median of the pairs, its quartiles in brackets, and how many pairs. 1 is as fast as eager.
+- *fits*: by the limits that a device has unless its owner sets others, with this batch and samples of this size. Models
+  are evaluated with {evaluation_batch} samples at a time, which is what large images are refused for.
 
-| model | nodes | operators | program | parameters | gradients differ | outputs differ | batch | speed |
-| --- | --: | --: | --: | --: | --: | --: | --: | --- |
+| model | nodes | operators | program | parameters | gradients differ | outputs differ | batch | speed | fits |
+| --- | --: | --: | --: | --: | --: | --: | --: | --- | --- |
 """
 _REFUSED = """
 ## What is refused
@@ -42,7 +45,9 @@ Building names the line of `model.py` and a way out.
 
 def page(covered: Mapping[str, Coverage], refused: Mapping[str, str]) -> str:
     """The whole page. Models are rows, in the order given."""
-    head = _HEAD.format(num_operators=len(Operator), torch=torch.__version__, machine=_machine())
+    head = _HEAD.format(
+        num_operators=len(Operator), torch=torch.__version__, machine=_machine(), evaluation_batch=EVALUATION_BATCH
+    )
     rows = "".join(_row(name, found) for name, found in covered.items())
     return head + rows + _REFUSED + "".join(f"| {name} | {_quoted(error)} |\n" for name, error in refused.items())
 
@@ -58,6 +63,7 @@ def _row(name: str, found: Coverage) -> str:
         _difference(found.output_difference),
         f"{found.batch}",
         _speed(found.pairs),
+        "yes" if found.fits else "no",
     )
     return f"| {' | '.join(cells)} |\n"
 

@@ -50,8 +50,9 @@ def test_the_page_says_what_was_found() -> None:
         gradient_difference=2e-8,
         output_difference=0.0,
         batch=32,
+        fits=False,
         pairs=(0.9, 1.0, 1.1),
     )
     text = page({"MLP": found}, {"several outputs": "returns 2 values | return one"})
-    assert "| MLP | 8 | 5 | 364 | 235,146 | 2e-08 | 0 | 32 | 1.00 (0.95 … 1.05), 3 pairs |" in text
+    assert "| MLP | 8 | 5 | 364 | 235,146 | 2e-08 | 0 | 32 | 1.00 (0.95 … 1.05), 3 pairs | no |" in text
     assert r"| several outputs | returns 2 values \| return one |" in text
