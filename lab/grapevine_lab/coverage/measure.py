@@ -56,7 +56,7 @@ def cover(model: NamedModel, *, seed: int = 0, seconds: float = 0.0) -> Coverage
     built, weights = build_program(module, model.batch_of(3))
     encoded = encode_program(built)
     program = decode_program(encoded)
-    report = check_program(program, ProgramLimits(largest_batch=model.batch))
+    report = check_program(program, ProgramLimits(largest_batch=model.batch, evaluation_batch=model.batch))
     both = _BothWays(module, program, weights)
     x = model.batch_of(model.batch)
     gradients, outputs = both.differences(x, seed)

@@ -16,7 +16,8 @@ _HEAD = """# What the operator set covers
 
 A task's model may be any module that `torch.export` captures, with the {num_operators} operators of
 [operator set 1](operators.md). Each model below was built, sent through the wire codec, checked as a device checks
-it, and trained for a step beside eager PyTorch: same weights, samples and seed. Written by
+it (in batches of the size below; devices evaluate in 256, where large images go beyond their limits), and trained for
+a step beside eager PyTorch: same weights, samples and seed. Written by
 `python -m grapevine_lab.coverage` with PyTorch {torch} on {machine}, one thread.
 
 - *nodes, operators*: of the training graph, and how many different ones it has.
