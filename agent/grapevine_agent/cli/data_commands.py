@@ -65,7 +65,7 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(EXIT_FAILED)
 
 
-_NONE = "no data source is configured: add a [[data]] table to the configuration"
+_NONE = escape("no data source is configured: add a [[data]] table to the configuration")
 
 
 def _fits_none(results: list[dict[str, Any]]) -> bool:

@@ -12,6 +12,7 @@ from grapevine_agent import api
 from grapevine_agent.cli import check_commands, task_new, task_pull, task_watch
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_tasks.built import load_built
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
 ServerOption = Annotated[
@@ -64,8 +65,7 @@ def publish(
     as_json: JsonOption = False,
 ) -> None:
     """Sign a built task and announce it on the overlay."""
-    if build_first:
-        api.build(folder)
+    _ready(folder, build_first=build_first)
     with api.Grapevine(configuration(config), tell=tell) as grapevine:
         published = grapevine.publish(folder, servers=server or [], wait=wait)
     answer(
@@ -74,6 +74,13 @@ def publish(
         text=f"published [bold]{escape(published.name)}[/] as {published.id}\n"
         f"next: reviewers run  grapevine review approve {published.id[:12]}",
     )
+
+
+def _ready(folder: Path, *, build_first: bool) -> None:
+    """Build the folder if that is asked for, and see whether it can be published before connecting to anybody."""
+    if build_first:
+        api.build(folder)
+    load_built(folder)
 
 
 def revise(
@@ -88,8 +95,7 @@ def revise(
     as_json: JsonOption = False,
 ) -> None:
     """Publish a built task as the next version of one of yours; members that approve it bring their model along."""
-    if build_first:
-        api.build(folder)
+    _ready(folder, build_first=build_first)
     with api.Grapevine(configuration(config), tell=tell) as grapevine:
         revised = grapevine.revise(folder, parent=parent, reason=reason, servers=server or [], fork=fork, wait=wait)
     keeps = (

@@ -107,7 +107,7 @@ class TaskFile:
 
 
 def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> TaskFile:
-    """Read a `task.toml`. Raises TaskError naming the key and what to write instead.
+    """Read a `task.toml`. Raises TaskError naming the file, the key and what to write instead.
 
     `changes` are tables that are laid over the file's own, key by key, by whoever tries a task out.
     """
@@ -119,8 +119,14 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} is not TOML: {error}") from error
-    content = _overlaid(content, changes or {})
-    sections = _table(content, path.name, _SECTIONS, need=("task", "data"))
+    try:
+        return _read(_overlaid(content, changes or {}))
+    except TaskError as error:
+        raise TaskError(f"{path}: {error}") from error
+
+
+def _read(content: Mapping[str, Any]) -> TaskFile:
+    sections = _table(content, "the file", _SECTIONS, need=("task", "data"))
     task = _table(sections["task"], "[task]", _TASK, need=("name",))
     task["servers"] = tuple(_strings(task.get("servers", []), "task.servers"))
     merging = _table(sections.get("merging", {}), "[merging]", _MERGING)
