@@ -150,6 +150,8 @@ def test_a_model_takes_what_the_pipeline_makes_and_gives_what_it_derives(manifes
 def test_a_class_may_be_made_one_hot_for_a_loss_of_bits(manifest: TaskManifest) -> None:
     data = replace(manifest.data, pipeline=(PipelineStep(name="one-hot-target"),))
     plan = TrainingPlan(loss="binary-cross-entropy", metric="binary-accuracy")
+    with pytest.raises(TaskError, match="binary-cross-entropy"):
+        check_manifest(replace(manifest, training=plan), check_merging=check_merge_plan)
     check_manifest(replace(manifest, data=data, training=plan), check_merging=check_merge_plan)
 
 
