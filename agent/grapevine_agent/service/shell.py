@@ -30,6 +30,7 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock
+from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
@@ -38,8 +39,8 @@ from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
-from grapevine_proto.errors import BrokerError, GrapevineError, WireError
-from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
+from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
+from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import TaskTopic
 
@@ -94,6 +95,7 @@ class AgentService:
         self.outbox = Outbox()
         self.watching = Watching()
         self._sealer = Sealer(identity, store)
+        self._answers = Answers(outbox=self.outbox, store=store, sealer=self._sealer, root=root)
         self._saver = Saver(store)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
@@ -214,6 +216,8 @@ class AgentService:
                 self.core.heard_again(topic)
                 return
             self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
+            if not self.core.is_worth_reading(topic, len(payload), now):
+                return
             received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
             self.perform(self.core.receive(received, now))
         except WireError as error:
@@ -231,17 +235,26 @@ class AgentService:
                 self._outgoing.clear()
                 continue
             try:
-                await self.transport.publish(waiting.topic, waiting.payload, qos=waiting.qos, retain=waiting.retain)
+                payload = waiting.payload if waiting.order is None else await self._answers.payload_of(waiting)
+                if payload is not None:
+                    await self.transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
+            except StoreError as error:
+                logger.warning("not sent: %s", error)
             except BrokerError as error:
                 logger.debug("not published: %s", error)
-                if self.transport.connected_to is not None:
-                    logger.warning("given up: %s", error)  # too large for this broker: it would never go
-                    self.outbox.sent(waiting)
-                continue
+                if self.transport.connected_to is None:
+                    continue
+                logger.warning("given up: %s", error)  # too large for this broker: it would never go
             self.outbox.sent(waiting)
+            if waiting.order is not None:
+                self._answers.sent()
 
     def publish(self, effect: fx.Publish) -> None:
-        """Sign and queue one message or record."""
+        """Sign and queue one message or record; a released model is signed when its turn comes."""
+        if isinstance(effect.body, ReleasedModel):
+            self._answers.queue(effect)
+            self._outgoing.set()
+            return
         wall_ms = clock.now().wall_ms
         payload = self._sealer.seal(effect, wall_ms)
         name = topics.build(self.root, effect.topic)
@@ -283,12 +296,9 @@ class AgentService:
             case fx.Publish():
                 self.publish(effect)
             case fx.Relay(received=received):
-                self.outbox.enqueue(
-                    topics.build(self.root, received.topic),
-                    received.envelope,
-                    deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
-                    retain=True,
-                )
+                deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
+                name = topics.build(self.root, received.topic)
+                self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
                 self._outgoing.set()
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
@@ -304,7 +314,8 @@ class AgentService:
             case fx.Delivered():
                 self._deliver(effect)
             case fx.SendBlob():
-                self._in_background(self._send_blob(effect))
+                self._answers.queue(effect)
+                self._outgoing.set()
             case fx.Notify(text=text, level=level):
                 logger.log(_LEVELS[level], "%s", printable(text))
             case fx.SaveMetrics(metrics=metrics):
@@ -340,12 +351,6 @@ class AgentService:
             inherited = inherited or await self._saver.load_model(donor)
         weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
         self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
-
-    async def _send_blob(self, asked: fx.SendBlob) -> None:
-        content = await asyncio.to_thread(self.store.get_blob, asked.digest)
-        if content is not None:
-            body = Blob(task=asked.task, digest=asked.digest, content=content)
-            self.publish(fx.Publish(topic=asked.topic, body=body, receiver_session=asked.receiver_session))
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         """What fails here fails for one message or one task; the service goes on."""

@@ -44,6 +44,7 @@ from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import load_initial
 
 ASK_WEIGHTS_EVERY_S = 3.0
+WAIT_FOR_WEIGHTS_S = 60.0  # a blob that comes later was not asked for
 
 
 @dataclass
@@ -53,6 +54,7 @@ class _Joining:
     loaded: bool = False
     ask_at_s: float = 0.0
     num_asked: int = 0
+    asked: dict[str, float] = field(default_factory=dict)  # whom, and until when an answer is expected
     inherited: fx.SavedModel | None = None  # of an earlier version that this agent trained once
 
 
@@ -192,24 +194,26 @@ class TaskLife:
 
     def _ask_weights(self, task: str, joining: _Joining, now: Moment) -> Iterator[Effect]:
         entry = self.book.entries[task]
-        members = self.members.of_task(task, now.monotonic_s)
-        holders = [p for p in (entry.manifest.publisher, *members) if self.members.is_alive(p, now.monotonic_s)]
+        asked = (entry.manifest.publisher, *self.members.to_ask(task, now.monotonic_s))
+        holders = [peer for peer in asked if self.members.may_be_there(peer, now.monotonic_s)]
         joining.ask_at_s = now.monotonic_s + ASK_WEIGHTS_EVERY_S
         if not holders:
             return
         holder = holders[joining.num_asked % len(holders)]
         joining.num_asked += 1
+        joining.asked = {peer: until_s for peer, until_s in joining.asked.items() if until_s > now.monotonic_s}
+        joining.asked[holder] = now.monotonic_s + WAIT_FOR_WEIGHTS_S
         yield fx.Publish(
             topic=InboxTopic(holder, self.settings.peer),
             body=m.BlobRequest(task=task, digest=entry.manifest.initial_weights.digest),
             receiver_session=self.members.session_of(holder),
         )
 
-    def take_blob(self, blob: m.Blob, now: Moment) -> list[Effect]:
+    def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
-        entry = self.book.entries.get(blob.task)
-        if entry is None or blob.task not in self._joining:
-            raise WireError("not-asked", f"a blob of {blob.task}")
+        entry, joining = self.book.entries.get(blob.task), self._joining.get(blob.task)
+        if entry is None or joining is None or joining.asked.get(sender, -math.inf) < now.monotonic_s:
+            raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
         wanted = entry.manifest.initial_weights
         if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
             raise WireError("digest", "the bytes are not those that the manifest names")
@@ -270,6 +274,7 @@ class TaskLife:
                 rng=self.rng,
                 saved=saved,
                 steps_before=steps_before,
+                members=self.members,
             )
             return [fx.Notify(text=f"{entry.manifest.name}: serving")]
         learner = self.learning[entry.id] = Learning(
@@ -283,6 +288,7 @@ class TaskLife:
             rng=self.rng,
             steps_before=steps_before,
         )
+        self.members.name(learner.servers)
         effects: list[Effect] = [
             fx.StartTrainer(task=entry.id, manifest=entry.manifest),
             *(fx.Subscribe(filter=_model_filter(server, entry.id)) for server in learner.servers),
