@@ -9,7 +9,8 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_tasks.checks.contract import check_contract
 from grapevine_tasks.checks.fields import in_range, one_of
-from grapevine_tasks.checks.program import CheckReport, ProgramLimits, check_program
+from grapevine_tasks.checks.program import check_program
+from grapevine_tasks.checks.report import CheckReport, ProgramLimits
 from grapevine_tasks.checks.training import check_fit, check_training
 
 UPDATE_FORMS = ("full", "delta")
