@@ -24,10 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-from grapevine_agent.config import Config, load_config
+from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.line import Line, open_line
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.pulled_model import PulledModel
+from grapevine_agent.requests.pulled_model import PulledModel
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.built import BuiltTask
 

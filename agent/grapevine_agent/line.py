@@ -15,11 +15,11 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from grapevine_agent.assembly import assembled, state_socket
-from grapevine_agent.config import Config
+from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.control import NoServiceError, call
-from grapevine_agent.requests import Requests
-from grapevine_agent.service import AgentService
+from grapevine_agent.requests.dispatch import Requests
+from grapevine_agent.service.assembly import assembled, state_socket
+from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import BrokerError, TaskError
 
 CONNECT_S = 30.0

@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn, cast
 
-from grapevine_agent.assembly import assembled, state_socket
-from grapevine_agent.config import Config, load_config
+from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.control import ControlServer
 from grapevine_agent.core.settings import Role
-from grapevine_agent.requests import Requests
+from grapevine_agent.requests.dispatch import Requests
+from grapevine_agent.service.assembly import assembled, state_socket
 from grapevine_proto.errors import GrapevineError
 
 LOG_FORMAT = "%(levelname)s %(message)s"  # journald adds the time

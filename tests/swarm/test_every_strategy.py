@@ -10,7 +10,7 @@ from tests.swarm.digits import built_digits
 from tests.swarm.learning_crowd import crowd
 
 from grapevine_agent.core.effects import Publish
-from grapevine_agent.core.intake import Intake
+from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.messages import Metrics, ModelUpdate

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from grapevine_agent.assembly import state_socket
 from grapevine_agent.cli.output import tell
-from grapevine_agent.config import Config
+from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.control import call
 from grapevine_agent.line import open_line
+from grapevine_agent.service.assembly import state_socket
 
 
 def ask(config: Config, method: str, params: dict[str, Any]) -> Any:

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.output import JsonOption, answer, console
-from grapevine_agent.costs import EXAMPLE_MEMBERS, CostReport, ProfileFit, cost_report
-from grapevine_agent.firmware import load_profile
+from grapevine_agent.config.firmware import load_profile
+from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, ProfileFit, cost_report
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest

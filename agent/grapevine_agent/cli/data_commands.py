@@ -10,15 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from grapevine_agent import clock
-from grapevine_agent.assembly import configured_sources
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
-from grapevine_agent.config import Config
+from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.config.firmware import load_profile, with_limits
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.survey import survey
-from grapevine_agent.firmware import load_profile, with_limits
+from grapevine_agent.service import clock
+from grapevine_agent.service.assembly import configured_sources
 from grapevine_proto.errors import ConfigError, TaskError
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.built import load_built

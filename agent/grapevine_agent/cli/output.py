@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from grapevine_agent.config import Config, load_config
+from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.printable import printable
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from grapevine_agent.assembly import state_socket
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
-from grapevine_agent.config_example import EXAMPLE_CONFIG
-from grapevine_agent.firmware import guess_profile
+from grapevine_agent.config.example import EXAMPLE_CONFIG
+from grapevine_agent.config.firmware import guess_profile
 from grapevine_agent.identity import load_identity
+from grapevine_agent.service.assembly import state_socket
 from grapevine_proto.errors import ConfigError
 
 TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it, or its name.")]

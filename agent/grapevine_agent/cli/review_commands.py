@@ -12,7 +12,7 @@ from rich.table import Table
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
 from grapevine_agent.cli.owner_commands import TaskArgument
-from grapevine_agent.core.judging import date_of
+from grapevine_agent.core.tasks.judging import date_of
 from grapevine_proto.errors import StoreError
 
 MOST_DAYS = 366
@@ -103,7 +103,7 @@ def _register_auditing(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Write a task's manifest and reviews as files, each the exact bytes that its author signed."""
-        from grapevine_agent.verifying import file_name  # noqa: PLC0415
+        from grapevine_agent.requests.verifying import file_name  # noqa: PLC0415
 
         found = ask_or_connect(configuration(config), "records", {"task": task})
         paths = {folder / file_name(topic): base64.b64decode(text) for topic, text in found["records"].items()}
@@ -130,7 +130,7 @@ def _register_auditing(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Verify exported records by the configuration's policy, without a broker. Exit code 1: not approved."""
-        from grapevine_agent.verifying import time_of, verified  # noqa: PLC0415
+        from grapevine_agent.requests.verifying import time_of, verified  # noqa: PLC0415
 
         results = verified(files, configuration(config), time_of(at))
         text = "\n".join(_verified_lines(each) for each in results)

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from grapevine_agent.cli.check_commands import costs_table, fits_table
 from grapevine_agent.cli.output import console, shown
-from grapevine_agent.core.judging import date_of
-from grapevine_agent.costs import CostReport, cost_report
+from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.requests.costs import CostReport, cost_report
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import FeatureSpec, TaskManifest

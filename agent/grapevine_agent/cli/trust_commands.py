@@ -9,9 +9,9 @@ from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
-from grapevine_agent.config import Config
+from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.control import NoServiceError
-from grapevine_agent.trusting import change_trust
+from grapevine_agent.requests.trusting import change_trust
 
 PeerArgument = Annotated[str, typer.Argument(help="A peer id: 20 characters, as `grapevine id` shows there.")]
 AsOption = Annotated[str, typer.Option("--as", help="reviewer, publisher, server or denied.")]

@@ -16,14 +16,14 @@ import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
-from grapevine_agent.core.judging import Judgement
-from grapevine_agent.core.members import Members
-from grapevine_agent.core.model_requests import ModelRequests
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.renewals import WITHDRAWAL_MS, due_renewals
+from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.core.task_book import TaskBook, TaskEntry
-from grapevine_agent.core.task_life import TaskLife
+from grapevine_agent.core.tasks.judging import Judgement
+from grapevine_agent.core.tasks.model_requests import ModelRequests
+from grapevine_agent.core.tasks.renewals import WITHDRAWAL_MS, due_renewals
+from grapevine_agent.core.tasks.task_book import TaskBook, TaskEntry
+from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received

@@ -20,7 +20,7 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from grapevine_agent.config import Sandbox
+from grapevine_agent.config.agent_toml import Sandbox
 from grapevine_agent.training.landlock import give_up_files, landlock_version
 from grapevine_agent.training.seccomp import allow_only_computing
 from grapevine_proto.errors import TaskError

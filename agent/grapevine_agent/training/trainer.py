@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from grapevine_agent.config import Sandbox
+from grapevine_agent.config.agent_toml import Sandbox
 from grapevine_agent.data import DataSource
 from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (

@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from grapevine_agent import clock
 from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.service import clock
 from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope, seal

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from grapevine_agent.config import MqttConfig
+from grapevine_agent.config.agent_toml import MqttConfig
 from grapevine_agent.control import SOCKET_FILE, call
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import Crowd, crowd_on

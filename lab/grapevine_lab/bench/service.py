@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 
-from grapevine_agent.config import MqttConfig
+from grapevine_agent.config.agent_toml import MqttConfig
 from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import Crowd, crowd_on

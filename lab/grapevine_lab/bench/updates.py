@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from grapevine_agent import clock
 from grapevine_agent.core.effects import Publish
-from grapevine_agent.core.intake import Intake
+from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.identity import load_identity
 from grapevine_agent.net import BrokerUrl, Connected, Transport
-from grapevine_agent.sealer import Sealer
+from grapevine_agent.service import clock
+from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.store import Store
 from grapevine_broker import start_broker
 from grapevine_lab.bench.figures import Figure, Target, block_ratios, figure

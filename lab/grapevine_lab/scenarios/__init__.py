@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from grapevine_agent.toml_reader import suggestion
+from grapevine_agent.config.toml_reader import suggestion
 from grapevine_proto.errors import ConfigError
 
 _HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from grapevine_agent.toml_reader import Table
+from grapevine_agent.config.toml_reader import Table
 from grapevine_proto.errors import ConfigError
 
 Kind: TypeAlias = Literal["always", "flaky", "diurnal", "trace"]

@@ -51,7 +51,7 @@ _OURS = (
     "grapevine_agent.core.",
     "grapevine_agent.merge.",
     "grapevine_agent.net.outbox",
-    "grapevine_agent.sealer",
+    "grapevine_agent.service.sealer",
     "grapevine_agent.training.results",
     "grapevine_lab.simulator.",
     "grapevine_proto.",

@@ -9,10 +9,10 @@ import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
-from grapevine_agent.core.learning import Learning
+from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.net.outbox import Outbox
-from grapevine_agent.sealer import Sealer
+from grapevine_agent.service.sealer import Sealer
 from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey
 from grapevine_lab.simulator.network import Link
 from grapevine_proto.codec import Received

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from grapevine_agent.config import Limits
+from grapevine_agent.config.agent_toml import Limits
+from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
 from grapevine_agent.data import Samples
-from grapevine_agent.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.availability import absences
 from grapevine_lab.simulator.clock import EPOCH_MS

@@ -19,7 +19,7 @@ from grapevine_lab.simulator.work import Look, ModelKind, Work
 from grapevine_proto.messages import Vector
 
 if TYPE_CHECKING:
-    from grapevine_agent.core.learning import Learning
+    from grapevine_agent.core.learning.learning import Learning
     from grapevine_lab.simulator.world import World
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from grapevine_agent.toml_reader import Table, suggestion
+from grapevine_agent.config.toml_reader import Table, suggestion
 from grapevine_lab.simulator import deals
 from grapevine_lab.simulator.datasets.dataset import Array, Dataset, DatasetFacts, Indices
 from grapevine_proto.errors import ConfigError

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
-from grapevine_agent.toml_reader import Table, read_toml
+from grapevine_agent.config.toml_reader import Table, read_toml
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
 from grapevine_lab.simulator.datasets import DatasetPlan, read_dataset
 from grapevine_lab.simulator.measurements import MODELS

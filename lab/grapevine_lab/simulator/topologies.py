@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from grapevine_agent.toml_reader import Table, suggestion
+from grapevine_agent.config.toml_reader import Table, suggestion
 from grapevine_lab.simulator import topology_files
 from grapevine_lab.simulator.datasets.dataset import data_folder, missing
 from grapevine_proto.errors import ConfigError

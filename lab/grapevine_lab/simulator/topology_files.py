@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from grapevine_agent.toml_reader import suggestion
+from grapevine_agent.config.toml_reader import suggestion
 from grapevine_proto.errors import ConfigError
 
 if TYPE_CHECKING:

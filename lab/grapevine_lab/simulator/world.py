@@ -1,6 +1,6 @@
 """The shell of a simulation: real cores, a virtual clock, and a broker in memory.
 
-It does for every core what the service does for one (compare `grapevine_agent.service`), in the same
+It does for every core what the service does for one (compare `grapevine_agent.service.shell`), in the same
 order and with the same pieces: sealer, outbox, quota, codec, core. Sockets, threads and disks are
 replaced by events on the clock:
 
@@ -20,8 +20,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.core.learning import Learning
-from grapevine_agent.service import MESSAGE_DEADLINE_S
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.service.shell import MESSAGE_DEADLINE_S
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.broker import MemoryBroker
 from grapevine_lab.simulator.broker_sessions import Delivery, Will

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from grapevine_agent.config import load_config
+from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.identity import load_identity
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_lab.demo.cast import make_cast

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from grapevine_agent.config.firmware import load_profile
 from grapevine_agent.data import Samples
-from grapevine_agent.firmware import load_profile
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
 from grapevine_lab.fidelity.draw import draw
@@ -137,7 +137,7 @@ def test_alone_a_node_can_tell_only_what_it_has_seen() -> None:
 
 
 def test_agents_are_configured_as_the_simulated_nodes_are(tmp_path: Path) -> None:
-    from grapevine_agent.config import load_config
+    from grapevine_agent.config.agent_toml import load_config
 
     run = begin(prepared(), 0)
     settings = run.world.devices[0].settings

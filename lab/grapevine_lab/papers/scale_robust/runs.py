@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
-from grapevine_agent.core.gossip import SEND_RATE_POLICIES, staleness_bound
+from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES, staleness_bound
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import prepare
 from grapevine_lab.simulator.measurements import grouped

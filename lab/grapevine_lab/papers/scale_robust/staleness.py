@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.core.gossip import harmonic
+from grapevine_agent.core.learning.gossip import harmonic
 
 Versions: TypeAlias = NDArray[np.int64]
 Told: TypeAlias = Literal["highest", "random", "latest"]

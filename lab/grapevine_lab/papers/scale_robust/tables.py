@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from grapevine_agent.core.gossip import SEND_RATE_POLICIES
+from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
 from grapevine_lab.papers.report import Table, decimals
 from grapevine_lab.papers.scale_robust.runs import agents_staleness
 from grapevine_lab.papers.scale_robust.staleness import Gossip, Staleness, Told, measure_staleness

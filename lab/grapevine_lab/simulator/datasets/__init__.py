@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from grapevine_agent.toml_reader import Table, suggestion
+from grapevine_agent.config.toml_reader import Table, suggestion
 from grapevine_lab.simulator.datasets import images, own, regression, weather
 from grapevine_lab.simulator.datasets.dataset import Dataset, DatasetFacts, DatasetPlan, data_folder
 from grapevine_proto.errors import ConfigError

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from grapevine_agent.core.effects import Subscribe, Unsubscribe
-from grapevine_agent.core.gossip import SEND_RATE_POLICIES, SendClock, harmonic, send_rate, staleness_bound
-from grapevine_agent.core.members import SAMPLE_ALL_BELOW, Members
-from grapevine_agent.core.model_state import ModelState
-from grapevine_agent.core.server_link import ServerLink
+from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES, SendClock, harmonic, send_rate, staleness_bound
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.overlay.members import SAMPLE_ALL_BELOW, Members
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ServerAdvert, ServerModel
 
 # --- gossip ---------------------------------------------------------------------------------------

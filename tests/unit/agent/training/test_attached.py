@@ -20,9 +20,9 @@ import safetensors.numpy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grapevine_agent.config_trainers import TrainerConfig
+from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.core import effects as fx
-from grapevine_agent.trainers import Trainers
+from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.training.attached import MOST_WORDS, AttachedTrainer
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.errors import TaskError

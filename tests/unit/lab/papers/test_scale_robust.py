@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from grapevine_agent.core.gossip import SEND_RATE_POLICIES
+from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
 from grapevine_lab.papers.report import Table, decimals
 from grapevine_lab.papers.scale_robust import algorithm
 from grapevine_lab.papers.scale_robust.algorithm import Learning

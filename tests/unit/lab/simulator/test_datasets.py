@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from grapevine_agent.config.toml_reader import Table
 from grapevine_agent.data import DataSource, load_samples
-from grapevine_agent.toml_reader import Table
 from grapevine_lab.simulator.datasets import (
     DATASETS,
     DatasetPlan,

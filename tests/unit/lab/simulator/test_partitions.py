@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.toml_reader import Table
+from grapevine_agent.config.toml_reader import Table
 from grapevine_lab.simulator.datasets import Dataset, DatasetPlan, dataset_facts, load_dataset
 from grapevine_lab.simulator.partitions import (
     PARTITION_KINDS,

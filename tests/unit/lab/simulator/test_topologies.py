@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.toml_reader import Table
+from grapevine_agent.config.toml_reader import Table
 from grapevine_lab.simulator.topologies import (
     TOPOLOGY_KINDS,
     TopologyPlan,

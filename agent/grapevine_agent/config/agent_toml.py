@@ -1,0 +1,318 @@
+"""The owner's configuration: one TOML file and the environment, parsed once into frozen dataclasses.
+
+Where it is read from, first found first: the path that was given (`--config`), `$GRAPEVINE_CONFIG`,
+`/etc/grapevine/agent.toml`, `$XDG_CONFIG_HOME/grapevine/agent.toml`. With none of them the defaults
+hold: an empty file works.
+
+Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
+`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
+`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+`GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from grapevine_agent.config.data import read_sources
+from grapevine_agent.config.review import (
+    ReviewConfig,
+    TrustConfig,
+    joined_trust,
+    read_consent_rules,
+)
+from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
+from grapevine_agent.config.trainers import TrainerConfig, read_trainers
+from grapevine_agent.core.settings import Consent, ConsentRule
+from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
+from grapevine_proto.errors import ConfigError
+from grapevine_proto.topics import DEFAULT_ROOT, check_root
+
+logger = logging.getLogger(__name__)
+
+GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
+Sandbox: TypeAlias = Literal["strict", "off"]
+
+SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
+SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
+BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of the variable, not a password
+
+_LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
+_SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
+# Variables that mean something but are no settings of a table.
+_OTHER_VARIABLES = {"GRAPEVINE_CONFIG", PASSWORD_VARIABLE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentConfig:
+    """`[agent]`: this device, and how freely it joins tasks."""
+
+    name: str
+    state_dir: Path
+    profile: str = "generic"  # the name of a firmware profile, or the path of one
+    consent: Consent = "ask"
+    give_models: GiveModels = "members"  # who is given a released model that it asks for
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MqttConfig:
+    """`[mqtt]`: the brokers, and how to talk to them."""
+
+    brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
+    version: MqttVersion = "auto"
+    root: str = DEFAULT_ROOT
+    username: str = ""  # empty: the peer id, where a password or certificate is given
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive_s: int = 30
+    max_packet_bytes: int = 1_000_000
+    heartbeat_s: float = 5.0
+    environment_password: str = field(default="", repr=False)
+
+    def read_password(self) -> str | None:
+        """The password, from the environment or else from `password_file`; None if there is none.
+
+        Read when it is needed, so that commands that only talk to the running service work for
+        users who may not see the secret. Raises `ConfigError` if the file cannot be read.
+        """
+        if self.environment_password:
+            return self.environment_password
+        if self.password_file is None:
+            return None
+        path = self.password_file
+        try:
+            password = path.read_text(encoding="utf-8").strip()
+            mode = path.stat().st_mode
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"mqtt.password_file = {str(path)!r}: cannot be read ({error})") from None
+        if not password:
+            raise ConfigError(f"mqtt.password_file = {str(path)!r}: is empty; write the password into its first line")
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            logger.warning("%s can be read by other users of this machine: chmod 600 %s", path, path)
+        return password
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """`[limits]`: what the owner sets instead of the firmware profile; None keeps the profile's value."""
+
+    memory_mb: int | None = None
+    threads: int | None = None
+    max_batch: int | None = None
+    max_parameters: int | None = None
+    chunk_window: int | None = None
+    can_train: bool | None = None
+    cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
+    sandbox: Sandbox = "strict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that the owner decided. `path` is the file it came from, None for the defaults."""
+
+    agent: AgentConfig
+    mqtt: MqttConfig = MqttConfig()
+    data: tuple[DataSource, ...] = ()
+    trainers: tuple[TrainerConfig, ...] = ()
+    review: ReviewConfig = field(default_factory=ReviewConfig)
+    trust: TrustConfig = field(default_factory=TrustConfig)
+    consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
+    limits: Limits = Limits()
+    path: Path | None = None
+
+
+def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
+    """Find, read and check the configuration (see the module's docstring).
+
+    Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
+    """
+    found = find_config(path, environ)
+    entries = read_toml(found) if found else {}
+    source = str(found) if found else "defaults"
+    base = found.parent.absolute() if found else Path.cwd()
+    root = Table(entries, source=source, environ=environ)
+    tables = {
+        name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
+        for name in ("agent", "mqtt", "review", "trust", "limits")
+    }
+    data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
+    root.finish()
+    agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
+    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
+    config = Config(
+        agent=agent,
+        mqtt=mqtt,
+        data=read_sources(data, lambda text: _path(text, base, environ), agent.state_dir / RECORDINGS_FILE, mqtt.root),
+        trainers=read_trainers(trainers),
+        review=review,
+        trust=trust,
+        consent=read_consent_rules(rules),
+        limits=_read_limits(tables["limits"]),
+        path=found,
+    )
+    for table in (*tables.values(), *data, *trainers, *rules):
+        table.finish()
+    _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
+    return config
+
+
+def find_config(path: Path | None, environ: Mapping[str, str], *, system_config: Path = SYSTEM_CONFIG) -> Path | None:
+    """The configuration file to read, or None if there is none. A file that was *named* need not exist yet."""
+    if path is not None:
+        return path
+    if named := environ.get("GRAPEVINE_CONFIG"):
+        return Path(named)
+    # os.path, because it takes a folder that we may not enter for one that is not there.
+    for candidate in (system_config, _xdg_dir(environ, "XDG_CONFIG_HOME", ".config") / "grapevine" / "agent.toml"):
+        if os.path.lexists(candidate):
+            return candidate
+    return None
+
+
+def default_state_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
+    """Where state lives unless the owner says otherwise: /var/lib for root, else the XDG folder."""
+    return SYSTEM_STATE_DIR if is_root else _xdg_dir(environ, "XDG_STATE_HOME", ".local/state") / "grapevine"
+
+
+def check_files(config: Config) -> None:
+    """Raise `ConfigError` for the first file that the configuration names and that cannot be read."""
+    named: list[tuple[str, Path]] = [
+        (f"data[{i}].path", source.path)
+        for i, source in enumerate(config.data, start=1)
+        if source.recording is None and not source.download  # else it may not be there yet
+    ]
+    mqtt = config.mqtt
+    files = {
+        "password_file": mqtt.password_file,
+        "ca_file": mqtt.ca_file,
+        "cert_file": mqtt.cert_file,
+        "key_file": mqtt.key_file,
+    }
+    named += [(f"mqtt.{key}", path) for key, path in files.items() if path is not None]
+    for key, path in named:
+        if not os.access(path, os.R_OK):
+            why = "cannot be read; check its permissions" if os.path.lexists(path) else "is not there; correct the path"
+            raise ConfigError(f"{config.path or 'environment'}: {key} = {str(path)!r}: {why}")
+
+
+def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentConfig:
+    state_dir = table.text("state_dir", "")
+    profile = table.text("profile", "generic")
+    if profile.endswith(".toml"):
+        profile = str(_path(profile, base, environ))
+    name = table.text("name", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"kitchen"', max_length=64)
+    return AgentConfig(
+        name=name or socket.gethostname()[:64],
+        state_dir=(
+            _path(state_dir, base, environ) if state_dir else default_state_dir(environ, is_root=os.geteuid() == 0)
+        ),
+        profile=profile,
+        consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
+        give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
+        log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
+    )
+
+
+def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConfig:
+    table.reject(
+        "password",
+        "a password does not belong in the configuration; write it into a file (chmod 600) and "
+        f'set password_file = "…", or set {PASSWORD_VARIABLE}',
+    )
+    files = {key: table.text(key, "") for key in ("password_file", "ca_file", "cert_file", "key_file")}
+    for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
+        if files[key] and not files[other]:
+            raise table.error(key, f"needs {other} too: a certificate and its key go together")
+    root = table.text("root", DEFAULT_ROOT)
+    try:
+        check_root(root)
+    except ConfigError as error:
+        raise table.error("root", str(error)) from None
+    return MqttConfig(
+        brokers=_read_brokers(table),
+        version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
+        root=root,
+        username=table.text("username", ""),
+        **{key: _path(text, base, environ) if text else None for key, text in files.items()},
+        keepalive_s=table.integer("keepalive_s", 30, low=5, high=65_535),
+        max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=_SMALLEST_PACKET, high=_LARGEST_PACKET),
+        heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
+        environment_password=environ.get(PASSWORD_VARIABLE, ""),
+    )
+
+
+def _read_brokers(table: Table) -> tuple[str, ...]:
+    brokers = table.texts("brokers", MqttConfig.brokers, hint='"mqtt://localhost:1883"')
+    if not brokers:
+        raise table.error("brokers", 'needs at least one; write brokers = ["mqtt://localhost:1883"]')
+    for i, broker in enumerate(brokers, start=1):
+        if "@" in broker:
+            # Said without the URL, and before anything else is said of the list: this may be a secret.
+            raise ConfigError(
+                f"mqtt.brokers: URL number {i} holds credentials; take them out and set mqtt.username and "
+                f"mqtt.password_file (or {PASSWORD_VARIABLE})"
+            )
+    for broker in brokers:
+        try:
+            url = urlsplit(broker)
+            port_is_zero = url.port == 0
+        except ValueError as error:
+            raise table.error("brokers", f"{broker!r} is no URL ({error}); write mqtt://host:1883") from None
+        if url.scheme not in BROKER_PORTS or not url.hostname or port_is_zero:
+            schemes = ", ".join(f"{scheme}://" for scheme in BROKER_PORTS)
+            raise table.error("brokers", f"{broker!r} is no broker URL; write mqtt://host:1883 (known: {schemes})")
+    return brokers
+
+
+def _read_limits(table: Table) -> Limits:
+    window = table.optional_integer("chunk_window", low=1, high=4)
+    if window not in (None, 1, 4):
+        raise table.error("chunk_window", "must be 1 (slow links) or 4")
+    return Limits(
+        memory_mb=table.optional_integer("memory_mb", low=1, high=1 << 24),
+        threads=table.optional_integer("threads", low=1, high=1024),
+        max_batch=table.optional_integer("max_batch", low=1, high=1 << 20),
+        max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),
+        chunk_window=window,
+        can_train=table.optional_boolean("can_train"),
+        cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
+        sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
+    )
+
+
+def _path(text: str, base: Path, environ: Mapping[str, str]) -> Path:
+    """A path as written: `~` is the home folder, a relative one starts at the configuration's folder."""
+    if text == "~" or text.startswith("~/"):
+        return _home(environ) / text[2:]
+    return base / text
+
+
+def _xdg_dir(environ: Mapping[str, str], variable: str, default: str) -> Path:
+    # The XDG specification has relative paths ignored.
+    named = Path(environ.get(variable, ""))
+    return named if named.is_absolute() else _home(environ) / default
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    return Path(environ["HOME"]) if environ.get("HOME") else Path.home()
+
+
+def _warn_of_unknown_variables(environ: Mapping[str, str], known: set[str]) -> None:
+    """Unknown variables only warn: another program's may begin alike."""
+    known = known | _OTHER_VARIABLES
+    for variable in sorted(environ):
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
+            logger.warning("environment variable %s is no setting; %s", variable, suggestion(variable, known))

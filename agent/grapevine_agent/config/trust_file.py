@@ -1,0 +1,109 @@
+"""Whom the owner trusts beside what the configuration says: `trust.toml` in the state folder.
+
+`grapevine trust` writes it; the lists of `[review]` and `[trust]` are joined with it. It is a file of
+its own because the agent may write in its state folder, where the configuration is often another user's,
+read-only, or made by a tool.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+from grapevine_agent.config.toml_reader import Table, read_toml
+from grapevine_agent.store.durable import make_state_dir, replace_durably
+from grapevine_proto.errors import ConfigError
+
+TRUST_FILE: Final = "trust.toml"
+PEER_ID: Final = r"[a-z2-7]{20}"
+PEER_HINT: Final = '"aaaaaaaaaaaaaaaaaaaa" (20 characters of a-z and 2-7, as `grapevine id` shows)'
+ROLE: Final = r"[a-z][a-z0-9_-]{0,31}"
+ROLE_HINT: Final = '"security" (a-z, 0-9, - and _)'
+
+Relation: TypeAlias = Literal["reviewer", "publisher", "server", "denied"]
+RELATIONS: Final[tuple[Relation, ...]] = get_args(Relation)
+
+_HEAD = """\
+# Written by `grapevine trust`; the lists in the configuration are joined with it.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrustedPeer:
+    """One peer and what it is trusted as; `denied`: its tasks never run here. `name` is the owner's for it."""
+
+    peer: str
+    relation: Relation = "reviewer"
+    roles: tuple[str, ...] = ()
+    name: str = ""
+
+
+def read_trust_file(state_dir: Path) -> tuple[TrustedPeer, ...]:
+    """What `grapevine trust` has written; nothing if there is no file. Raises `ConfigError`."""
+    path = state_dir / TRUST_FILE
+    if not path.exists():
+        return ()
+    root = Table(read_toml(path), source=str(path))
+    tables = root.tables("peer")
+    root.finish()
+    peers = tuple(_read_peer(table) for table in tables)
+    for table in tables:
+        table.finish()
+    return peers
+
+
+def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
+    """Replace the file, in one go. Raises `StoreError`."""
+    make_state_dir(state_dir)
+    blocks = [
+        f"\n[[peer]]\nid = {_quoted(each.peer)}\nas = {_quoted(each.relation)}\n"
+        + (f"roles = [{', '.join(map(_quoted, each.roles))}]\n" if each.roles else "")
+        + (f"name = {_quoted(each.name)}\n" if each.name else "")
+        for each in sorted(peers, key=lambda each: (each.relation, each.peer))
+    ]
+    content = "".join((_HEAD, *blocks)).encode()
+    replace_durably(state_dir / TRUST_FILE, lambda temporary: _write(temporary, content))
+
+
+def trusting(peers: tuple[TrustedPeer, ...], new: TrustedPeer) -> tuple[TrustedPeer, ...]:
+    """The peers with `new` among them, in place of what it was there as the same; roles add up."""
+    old = next((each for each in peers if (each.peer, each.relation) == (new.peer, new.relation)), None)
+    if old is not None:
+        roles = tuple(dict.fromkeys((*old.roles, *new.roles)))
+        new = TrustedPeer(peer=new.peer, relation=new.relation, roles=roles, name=new.name or old.name)
+    return (*(each for each in peers if each is not old), new)
+
+
+def checked_peer(peer: str, relation: str, roles: Iterable[str], name: str) -> TrustedPeer:
+    """An entry from the command line. Raises `ConfigError` that says what to write."""
+    entries = {"id": peer, "as": relation, "roles": list(roles), "name": name}
+    table = Table(entries, source="grapevine trust add")
+    return _read_peer(table)
+
+
+def _read_peer(table: Table) -> TrustedPeer:
+    relation = cast(Relation, table.text("as", "reviewer", choices=RELATIONS))
+    roles = table.texts("roles", pattern=ROLE, hint=ROLE_HINT)
+    if roles and relation != "reviewer":
+        raise table.error("roles", f"only reviewers have roles, and this peer is trusted as {relation}")
+    return TrustedPeer(
+        peer=table.text("id", pattern=PEER_ID, hint=PEER_HINT),
+        relation=relation,
+        roles=roles,
+        name=table.text("name", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"Ada"', max_length=64),
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: what is written here holds no control characters, so JSON's form is one."""
+    try:
+        return json.dumps(text)
+    except ValueError as error:
+        raise ConfigError(f"{text!r} cannot be written into {TRUST_FILE}: {error}") from None

@@ -1,0 +1,1 @@
+"""How one task is learned together: what is taken in, merged, trained, sent and served."""

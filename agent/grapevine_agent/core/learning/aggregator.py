@@ -1,0 +1,240 @@
+"""One task, aggregated by an optional server.
+
+The server gives every update to the task's server strategy as it comes, asynchronously: nobody is
+selected, nobody is waited for, and no round is closed. At each heartbeat it publishes what the
+strategy has made of them, one model, or one a cluster. Nothing that training depends on is kept
+here. Killed at any moment it takes no model with it; started again it goes on from its last saved
+model and from the first updates that it hears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
+from grapevine_agent.core.learning.intake import Claims, Intake
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.merge import Voice
+from grapevine_agent.merge.clip import Clip
+from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_agent.merge.server.interface import (
+    MAX_MEMBERS,
+    ClusterModel,
+    ServerContext,
+    ServerStart,
+    ServerState,
+    ServerUpdate,
+)
+from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.messages import ModelUpdate, ReleasedModel, ServerAdvert, ServerModel
+from grapevine_proto.topics import TaskTopic
+from grapevine_tasks.layout import ModelLayout
+
+FORGET_INTERVALS = 20.0  # an update this many heartbeats old no longer speaks for its sender
+MAX_SAMPLES = 10_000_000  # of a member's data set that are believed
+STATE = "server/"  # where a strategy's own vectors and counters lie in what is saved
+
+
+@dataclass(kw_only=True)
+class Aggregator:
+    """See the module's docstring."""
+
+    task: str
+    manifest: TaskManifest
+    settings: CoreSettings
+    layout: ModelLayout
+    model: ModelState
+    started: Moment
+    rng: np.random.Generator
+    saved: SavedModel | None = None
+    steps_before: int = 0  # see `Claims`
+    model_version: int = 0
+    num_merged: int = 0
+    _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
+    _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
+    _next_s: float = 0.0
+    _next_save_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        plan = self.manifest.merging
+        self.claims = Claims(manifest=self.manifest, started=self.started, steps_before=self.steps_before)
+        self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS)
+        self.clip = Clip(plan.clip)
+        self.model_version = max(self.model_version, self.model.version)
+        entry = SERVER_STRATEGIES[plan.server_strategy]
+        self._sums_deltas = entry.needs_base
+        self._constants = entry.with_defaults(plan.server_constants)
+        self.strategy = entry.make(
+            ServerStart(
+                parameters=self.model.parameters,
+                buffers=self.model.buffers,
+                age=self.model.age,
+                version=self.model_version,
+            )
+        )
+        if self.saved is not None:
+            self.strategy.restore(_own_state(self.saved))
+
+    def _context(self, now: Moment) -> ServerContext:
+        return ServerContext(
+            constants=self._constants,
+            rng=self.rng,
+            now_s=now.monotonic_s,
+            round=self.model.round,
+            version=self.model_version,
+            forget_s=FORGET_INTERVALS * self.settings.server_heartbeat_s,
+        )
+
+    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
+        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
+        taken = self.intake.model_of(sender, update)
+        mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
+        voice = Voice(
+            peer=sender,
+            parameters=taken.parameters,
+            buffers=taken.buffers,
+            base=taken.base,
+            age=self.claims.believed_age(sender, update.age, now),
+            experience=self.claims.believed_experience(sender, update.experience, now),
+            samples=min(update.samples, MAX_SAMPLES),
+        )
+        if self._sums_deltas and taken.base is not None:
+            mine = replace(mine, parameters=taken.base)  # what must be bounded is the change
+        voice = self.clip.apply(mine, voice)
+        self.strategy.accept(
+            ServerUpdate(
+                peer=sender,
+                parameters=voice.parameters,
+                buffers=voice.buffers,
+                base=voice.base,
+                base_version=min(update.server_version, self.model_version),
+                age=voice.age,
+                experience=voice.experience,
+                samples=voice.samples,
+                heard_s=now.monotonic_s,
+            ),
+            self._context(now),
+        )
+        self._versions.pop(sender, None)
+        self._versions[sender] = update.version
+        if len(self._versions) > MAX_MEMBERS:
+            del self._versions[next(iter(self._versions))]
+        self.num_merged += 1
+        return []
+
+    def tick(self, now: Moment) -> list[Effect]:
+        """At each heartbeat: aggregate what is new, publish the models, and say that the server is there."""
+        if now.monotonic_s < self._next_s:
+            return []
+        self._next_s = max(now.monotonic_s, self._next_s) + self.settings.server_heartbeat_s
+        effects: list[Effect] = []
+        if models := self.strategy.aggregate(self._context(now)):
+            effects += self._publish(models)
+        # The advert comes after the model, so that who reads it finds the contributors in both.
+        effects.append(self.advert(online=True))
+        if models and now.monotonic_s >= self._next_save_s:
+            effects.append(self.save())
+            self._next_save_s = now.monotonic_s + self.settings.save_every_s
+        return effects
+
+    @property
+    def contributors(self) -> tuple[str, ...]:
+        """The members whose updates are in the newest model, or in any cluster's."""
+        return tuple(sorted({peer for each in self._clusters.values() for peer in each.contributors}))
+
+    def deadline_s(self) -> float:
+        """When `tick` has something to do next, monotonic."""
+        return self._next_s
+
+    def _publish(self, models: list[ClusterModel]) -> list[Effect]:
+        model = self.model
+        for each in models:
+            self._clusters[each.cluster] = each
+            model.age = max(model.age, each.age)
+            if each.cluster == 0:
+                model.parameters, model.buffers = each.parameters, each.buffers
+        model.round += 1
+        model.release(self.manifest.merging.ema)
+        self.model_version += 1
+        model.version = self.model_version
+        clusters = f", {len(self._clusters)} clusters" if len(self._clusters) > 1 else ""
+        return [
+            *(
+                Publish(
+                    topic=TaskTopic(self.settings.peer, self.task, "model"),
+                    body=ServerModel(
+                        task=self.task,
+                        model_version=self.model_version,
+                        age=each.age,
+                        full=each.parameters,
+                        buffers=each.buffers,
+                        contributions={peer: self._versions.get(peer, 0) for peer in each.contributors},
+                        members=each.members,
+                        cluster=each.cluster,
+                    ),
+                )
+                for each in models
+            ),
+            Notify(
+                text=f"{self.manifest.name}: model {self.model_version} from {len(self.contributors)} members, "
+                f"age {model.age}{clusters}",
+                level="debug",
+            ),
+        ]
+
+    def released(self, cluster: int) -> ReleasedModel:
+        """The model of a cluster (0: the only one, or everybody's), or a refusal that names those that there are."""
+        held = self._clusters.get(cluster)
+        if held is None and cluster:
+            names = ", ".join(map(str, sorted(self._clusters))) or "0"
+            return ReleasedModel(task=self.task, refusal=f"this server holds no cluster {cluster}, but {names}")
+        alone = cluster == 0 and len(self._clusters) <= 1
+        contributors = held.contributors if held else ()
+        return ReleasedModel(
+            task=self.task,
+            age=self.model.age if held is None else held.age,
+            round=self.model.round,
+            version=self.model_version,
+            full=self.model.released if alone or held is None else held.parameters,
+            buffers=self.model.released_buffers if alone or held is None else held.buffers,
+            contributions={peer: self._versions.get(peer, 0) for peer in contributors},
+            strategy=self.manifest.merging.server_strategy,
+            server=True,
+            cluster=cluster,
+            members=held.members if held else (),
+        )
+
+    def advert(self, *, online: bool) -> Publish:
+        """The record that says whether the server is there, and whose updates its model holds."""
+        return Publish(
+            topic=TaskTopic(self.settings.peer, self.task, "server"),
+            body=ServerAdvert(
+                task=self.task,
+                online=online,
+                model_version=self.model_version,
+                contributors=self.contributors,
+                heartbeat_s=self.settings.server_heartbeat_s,
+            ),
+            retain=True,
+        )
+
+    def save(self) -> SaveModel:
+        """The effect that keeps the model, and what the strategy wants kept, across a restart."""
+        vectors, counters = self.model.to_save()
+        own = self.strategy.state()
+        return SaveModel(
+            task=self.task,
+            vectors={**vectors, **{STATE + name: vector for name, vector in own.vectors.items()}},
+            counters={**counters, **{STATE + name: number for name, number in own.counters.items()}},
+        )
+
+
+def _own_state(saved: SavedModel) -> ServerState:
+    return ServerState(
+        vectors={n.removeprefix(STATE): vector for n, vector in saved.vectors.items() if n.startswith(STATE)},
+        counters={n.removeprefix(STATE): number for n, number in saved.counters.items() if n.startswith(STATE)},
+    )

@@ -1,0 +1,376 @@
+"""One task, learned by one member: rounds, merges, gossip and the optional servers.
+
+Two processes run side by side and never wait for each other (Algorithm 1 of the scale-robust paper):
+
+    rounds    merge what was gathered → release → snapshot → train → *add* the change to the model
+    gossip    at the ticks of a Poisson clock, send the model to a member chosen at random
+
+Pairwise strategies merge an update the moment it arrives, gathered ones at the next round (or when
+the trainer keeps them waiting for longer than a round should take). While a server is reachable each
+finished round goes to it, and gossip slows down; nothing else depends on it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grapevine_agent.core.effects import (
+    Effect,
+    Evaluate,
+    Evaluated,
+    Notify,
+    Publish,
+    SaveMetrics,
+    SaveModel,
+    Train,
+    Trained,
+)
+from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, send_rate, staleness_bound
+from grapevine_agent.core.learning.merging import Merging
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.update_writer import UpdateWriter
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_proto.errors import WireError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share, Vector
+from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_tasks.layout import ModelLayout
+
+MAX_SHARES_TOLD = 64
+MAX_TRAINING_FAILURES = 3  # in a row, before the task is given up
+RETRY_TRAINING_S = 5.0
+
+
+@dataclass(kw_only=True)
+class Learning:
+    """See the module's docstring."""
+
+    task: str
+    manifest: TaskManifest
+    settings: CoreSettings
+    members: Members
+    layout: ModelLayout
+    model: ModelState
+    started: Moment
+    rng: np.random.Generator
+    steps_before: int = 0  # see `Claims`
+    servers: dict[str, ServerLink] = field(default_factory=dict)
+    training: Train | None = None  # the snapshot that the trainer is at work on
+    failure: str = ""  # why the task was given up
+    energy_j: float = 0.0
+    loss: float = 0.0
+    evaluation: Evaluated | None = None
+    num_sent: int = 0
+    _next_round_s: float = 0.0
+    _next_save_s: float = 0.0
+    _failures: int = 0
+    _first_version: int = 0  # what the model came with
+
+    def __post_init__(self) -> None:
+        plan = self.manifest.merging
+        self._first_version = self.model.version
+        for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
+            self.servers[peer] = ServerLink(peer)
+        self.merging = Merging(
+            peer=self.settings.peer,
+            manifest=self.manifest,
+            members=self.members,
+            layout=self.layout,
+            model=self.model,
+            servers=self.servers,
+            started=self.started,
+            rng=self.rng,
+            steps_before=self.steps_before,
+            max_share=self.settings.max_share,
+            max_pending=self.settings.max_pending,
+        )
+        needs_base = self.merging.strategy.needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
+        self.writer = UpdateWriter(task=self.task, update_form="delta" if needs_base else plan.update_form)
+        self.clock = SendClock(self.rng)
+
+    # --- what arrives -----------------------------------------------------------------------------
+
+    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
+        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
+        self.merging.accept(sender, update, now)
+        return []
+
+    def accept_server_model(self, sender: str, received: ServerModel, now: Moment) -> list[Effect]:
+        """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
+        link = self._link(sender)
+        self.merging.intake.model(received.full, received.buffers)
+        link.hear_model(received, self.settings.peer)
+        link.hear_life(now.monotonic_s)
+        return []
+
+    def hear_advert(self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool) -> list[Effect]:
+        """Take a server's record. Raises `WireError` if it is not authorised."""
+        link = self._link(sender)
+        before = link.state
+        link.hear_advert(advert, now.monotonic_s, retained=retained)
+        return self._server_changed(link, before)
+
+    def hear_life(self, peer: str, now: Moment) -> list[Effect]:
+        """A heartbeat: it may be a server's."""
+        link = self.servers.get(peer)
+        if link is None:
+            return []
+        before = link.state
+        link.hear_life(now.monotonic_s)
+        return self._server_changed(link, before)
+
+    def hear_peer_gone(self, peer: str) -> list[Effect]:
+        """A peer's will or goodbye: it may have been a server."""
+        link = self.servers.get(peer)
+        if link is None:
+            return []
+        before = link.state
+        link.hear_gone()
+        return self._server_changed(link, before)
+
+    def _link(self, sender: str) -> ServerLink:
+        if sender not in self.servers:
+            raise WireError("unauthorised-server", f"{sender} is no server of {self.manifest.name}")
+        return self.servers[sender]
+
+    # --- rounds -----------------------------------------------------------------------------------
+
+    def tick(self, now: Moment) -> list[Effect]:
+        """Time passed: merge, start a round, gossip, save, whichever is due."""
+        effects: list[Effect] = []
+        for link in self.servers.values():
+            before = link.state
+            link.tick(now.monotonic_s)
+            effects += self._server_changed(link, before)
+        if now.monotonic_s >= self.merging.merge_by_s and self.training is not None:
+            self.merging.merge_gathered(now)
+        if self.training is None and not self.failure and now.monotonic_s >= self._next_round_s:
+            effects += self._start_round(now)
+        if self.clock.next_s == math.inf and not self._sends_every_round:
+            self._arm(now)
+        if self.clock.due(now.monotonic_s):
+            effects += self._gossip(now)
+            self._arm(now)
+        if now.monotonic_s >= self._next_save_s:
+            effects.append(self.save())
+            self._next_save_s = now.monotonic_s + self.settings.save_every_s
+        return effects
+
+    def deadline_s(self) -> float:
+        """When `tick` has something to do next, monotonic."""
+        times = [self.clock.next_s, self._next_save_s]
+        if self.training is not None:
+            times.append(self.merging.merge_by_s)
+        elif not self.failure:
+            times.append(self._next_round_s)
+        return min(times)
+
+    def _start_round(self, now: Moment) -> list[Effect]:
+        model, plan = self.model, self.manifest.training
+        trains = not plan.num_rounds or model.version < plan.num_rounds
+        # When training is over every round is a window of its own: Delta Sum's convergence rounds.
+        if not trains or model.round % self.manifest.merging.window_rounds == 0:
+            self.merging.end_window(now)
+            if not self.merging.strategy.pairwise:
+                self.writer.open_window()
+        model.round += 1
+        model.release(self.manifest.merging.ema)
+        self._next_round_s = max(now.monotonic_s, self._next_round_s) + plan.round_interval_s
+        effects: list[Effect] = []
+        if trains:
+            self.training = Train(
+                task=self.task,
+                parameters=model.parameters,
+                buffers=model.buffers,
+                num_steps=plan.steps_per_round,
+                age=model.age,
+            )
+            effects.append(self.training)
+        elif self._sends_every_round:
+            effects += self._send_round(now)
+        if model.round % self.settings.evaluate_every_rounds == 0:
+            effects.append(
+                Evaluate(task=self.task, round=model.round, parameters=model.released, buffers=model.released_buffers)
+            )
+        return effects
+
+    def trained(self, result: Trained, now: Moment) -> list[Effect]:
+        """A training step finished, or failed: then the model stays as it is."""
+        snapshot, self.training = self.training, None
+        if snapshot is None:
+            return []
+        if result.error or result.parameters is None or result.buffers is None:
+            self._failures += 1
+            self._next_round_s = now.monotonic_s + RETRY_TRAINING_S * self._failures
+            if self._failures >= MAX_TRAINING_FAILURES:
+                self.failure = f"training failed {self._failures} times in a row: {result.error}"
+            return [Notify(text=f"{self.manifest.name}: {self.failure or result.error}", level="warning")]
+        self._failures = 0
+        model = self.model
+        if self.merging.strategy.pairwise:
+            model.base = snapshot.parameters  # the model before its last training: what Chisme's Δ are taken from
+            model.window += 1
+            self.writer.open_window()
+        model.add_training(
+            start=snapshot.parameters,
+            end=result.parameters,
+            start_buffers=snapshot.buffers,
+            end_buffers=result.buffers,
+        )
+        model.buffers = _without_negative_variances(self.layout, model.buffers)
+        model.age += result.num_steps
+        model.experience += result.num_samples
+        model.processed += result.num_samples
+        model.samples = result.dataset_size
+        model.version += 1
+        self.loss = result.loss
+        self.energy_j += result.seconds * self.settings.limits.watts_training
+        return [
+            *(
+                self._send(peer)
+                for peer, link in self.servers.items()
+                if link.state == "reachable" and self.members.session_of(peer)
+            ),
+            *(self._send_round(now) if self._sends_every_round else ()),
+        ]
+
+    def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
+        """An evaluation of the released model came back: report it."""
+        if evaluation.error:
+            return [Notify(text=f"{self.manifest.name}: not evaluated: {evaluation.error}", level="warning")]
+        self.evaluation = evaluation
+        metrics = Metrics(
+            task=self.task,
+            round=evaluation.round,
+            age=self.model.age,
+            loss=evaluation.loss,
+            metric=evaluation.metric,
+            num_evaluated=evaluation.num_evaluated,
+            staleness=self.staleness(now),
+            energy_j=self.energy_j,
+            server=self.server_state(),
+            num_peers=len(self.members.of_task(self.task, now.monotonic_s)),
+            shares=tuple(
+                Share(peer=peer, share=share)
+                for peer, share in sorted(self.merging.shares.items(), key=lambda item: -item[1])[:MAX_SHARES_TOLD]
+            ),
+        )
+        line = (
+            f"{self.manifest.name}: round {metrics.round}, {self.manifest.training.metric} {metrics.metric:.3f}, "
+            f"loss {metrics.loss:.3f}, {metrics.num_peers} peers, server {metrics.server}"
+        )
+        return [
+            Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
+            SaveMetrics(metrics=metrics),
+            Notify(text=line),
+        ]
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def _arm(self, now: Moment) -> None:
+        self.clock.arm(now.monotonic_s, self.send_rate(now))
+
+    def send_rate(self, now: Moment) -> float:
+        """Gossip sends per second, at present."""
+        plan = self.manifest.merging
+        rate = send_rate(
+            policy=plan.send_rate,
+            sends_per_round=plan.sends_per_round,
+            round_interval_s=self.manifest.training.round_interval_s,
+            num_members=1 + len(self.targets(now)),
+        )
+        return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
+
+    def targets(self, now: Moment) -> list[str]:
+        """The members that gossip can reach now, sorted."""
+        return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
+
+    def _gossip(self, now: Moment) -> list[Effect]:
+        target = self.clock.pick(self.targets(now))
+        if target is None or self.model.version == 0:
+            return []
+        return [self._send(target)]
+
+    @property
+    def _sends_every_round(self) -> bool:
+        return self.manifest.merging.send_rate == EVERY_ROUND
+
+    def _send_round(self, now: Moment) -> list[Effect]:
+        """What this round has made, to every neighbour; to some of them while a server is reachable."""
+        targets = self.targets(now)
+        share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
+        if share < 1:
+            chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
+            targets = [targets[i] for i in sorted(chosen)]
+        return [self._send(peer) for peer in targets]
+
+    def _send(self, receiver: str) -> Publish:
+        self.num_sent += 1
+        return Publish(
+            topic=InboxTopic(receiver, self.settings.peer),
+            body=self.writer.write(self.model, receiver, self.merging.server_version),
+            receiver_session=self.members.session_of(receiver),
+        )
+
+    # --- telling ----------------------------------------------------------------------------------
+
+    def save(self) -> SaveModel:
+        """The effect that keeps the model across a restart."""
+        vectors, counters = self.model.to_save()
+        return SaveModel(task=self.task, vectors=vectors, counters=counters)
+
+    def server_state(self) -> str:
+        """The best that can be said of any of the task's servers."""
+        states = {link.state for link in self.servers.values()}
+        return next((state for state in ("reachable", "suspect", "lost") if state in states), "unknown")
+
+    def staleness(self, now: Moment) -> float:
+        """Mean staleness over the live members whose version is known, in versions."""
+        known = {
+            peer: self.members.peers[peer].versions[self.task]
+            for peer in self.targets(now)
+            if self.task in self.members.peers[peer].versions
+        }
+        return self.model.mean_staleness(known)
+
+    def staleness_bound(self, now: Moment) -> float:
+        """Lemma 1's bound on the staleness at present rates, in versions.
+
+        Others are taken to be as fast as we are: where training outlasts the round interval, our own updates so far
+        say how many there are in a second.
+        """
+        update_rate = 1.0 / self.manifest.training.round_interval_s
+        made, elapsed_s = self.model.version - self._first_version, now.monotonic_s - self.started.monotonic_s
+        if made > 0 and elapsed_s > 0:
+            update_rate = min(update_rate, made / elapsed_s)
+        return staleness_bound(
+            num_members=1 + len(self.targets(now)),
+            update_rate=update_rate,
+            send_rate=self.send_rate(now),
+        )
+
+    def _server_changed(self, link: ServerLink, before: str) -> list[Effect]:
+        if link.state == before:
+            return []
+        goes_on = "" if link.state == "reachable" else "; gossip goes on among the members"
+        return [
+            Notify(text=f"{self.manifest.name}: server {link.peer} is {link.state} (was {before}){goes_on}"),
+        ]
+
+
+def _without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:
+    """Adding a change that was found elsewhere can take a running variance below zero: clamp it."""
+    clamped = buffers
+    for entry in layout.buffers:
+        if entry.nonnegative and np.any(clamped[entry.span] < 0):
+            if clamped is buffers:
+                clamped = buffers.copy()
+            np.maximum(clamped[entry.span], 0, out=clamped[entry.span])
+    return clamped

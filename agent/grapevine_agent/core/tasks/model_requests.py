@@ -1,0 +1,121 @@
+"""Released models, asked for and given: what `grapevine task pull` rests on.
+
+    who wants it ── ModelRequest ──▶ a member, or a server, of the task
+                 ◀── ReleasedModel ── its released model, or why it does not give it
+
+Members gossip their working models to whoever announces the task, so a member's released model is no
+secret from other members; beside them the task's publisher may have it. An owner may widen that to
+anybody, or close it (`agent.give_models`). A request costs its receiver a whole message, so each peer
+is answered once in `ANSWER_EVERY_S` for a task.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.intake import Intake
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks.task_life import TaskLife
+from grapevine_proto.errors import WireError
+from grapevine_proto.messages import ModelRequest, ReleasedModel
+from grapevine_proto.topics import InboxTopic
+from grapevine_tasks.layout import ModelLayout
+
+ANSWER_EVERY_S = 2.0
+WAIT_S = 60.0  # an answer that comes later was not asked for
+MAX_REMEMBERED = 256
+
+
+@dataclass(kw_only=True)
+class ModelRequests:
+    """See the module's docstring."""
+
+    settings: CoreSettings
+    members: Members
+    tasks: TaskLife
+    _answered: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
+    _asked: dict[tuple[str, str], float] = field(default_factory=dict)  # peer, task → until when
+
+    # --- giving -----------------------------------------------------------------------------------
+
+    def answer(self, sender: str, session: int, request: ModelRequest, now: Moment) -> list[Effect]:
+        """Answer a verified request. Raises `WireError` if its sender asks too often."""
+        key = (sender, request.task)
+        if now.monotonic_s - self._answered.get(key, -ANSWER_EVERY_S) < ANSWER_EVERY_S:
+            raise WireError("over-quota", f"{sender} asks for the model of {request.task} again")
+        self._answered[key] = now.monotonic_s
+        self._answered.move_to_end(key)
+        if len(self._answered) > MAX_REMEMBERED:
+            self._answered.popitem(last=False)
+        refusal = self._refusal(sender, request.task, now)
+        body = ReleasedModel(task=request.task, refusal=refusal) if refusal else self.own(request.task, request.cluster)
+        return [
+            fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session),
+        ]
+
+    def _refusal(self, sender: str, task: str, now: Moment) -> str:
+        taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
+        if taking_part is None:
+            return "this peer does not take part in the task"
+        if self.settings.give_models == "anyone":
+            return ""
+        if self.settings.give_models == "nobody":
+            return "this peer's owner gives its models to nobody (agent.give_models)"
+        manifest = taking_part.manifest
+        allowed = {manifest.publisher, *manifest.servers, *self.members.of_task(task, now.monotonic_s)}
+        return "" if sender in allowed else "this peer gives its model to the task's publisher and members only"
+
+    def own(self, task: str, cluster: int = 0) -> ReleasedModel:
+        """The model that this agent would give, or a refusal that says why there is none."""
+        taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
+        match taking_part:
+            case Learning() as learner:
+                model, evaluation = learner.model, learner.evaluation
+                return ReleasedModel(
+                    task=task,
+                    age=model.age,
+                    round=model.round,
+                    version=model.version,
+                    full=model.released,
+                    buffers=model.released_buffers,
+                    contributions={**model.versions, **({self.settings.peer: model.version} if model.version else {})},
+                    strategy=learner.manifest.merging.strategy,
+                    num_evaluated=evaluation.num_evaluated if evaluation else 0,
+                    loss=evaluation.loss if evaluation else 0.0,
+                    metric=evaluation.metric if evaluation else 0.0,
+                )
+            case Aggregator() as aggregator:
+                return aggregator.released(cluster)
+        return ReleasedModel(task=task, refusal="this peer does not take part in the task")
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def ask(self, peer: str, task: str, cluster: int, now: Moment) -> list[Effect]:
+        """Ask a peer for its model; the answer comes as a `Delivered` effect."""
+        self._asked = {key: until_s for key, until_s in self._asked.items() if until_s > now.monotonic_s}
+        self._asked[peer, task] = now.monotonic_s + WAIT_S
+        return [
+            fx.Publish(
+                topic=InboxTopic(peer, self.settings.peer),
+                body=ModelRequest(task=task, cluster=cluster),
+                receiver_session=self.members.session_of(peer),
+            )
+        ]
+
+    def take(self, sender: str, released: ReleasedModel, now: Moment) -> list[Effect]:
+        """What was asked for. Raises `WireError` if it was not, or does not fit the task's program."""
+        until_s = self._asked.get((sender, released.task), 0.0)
+        entry = self.tasks.book.entries.get(released.task)
+        if until_s < now.monotonic_s or entry is None:
+            raise WireError("not-asked", f"a released model of {released.task}")
+        if not released.refusal:
+            Intake(layout=ModelLayout.of(entry.manifest.program)).model(released.full, released.buffers)
+        del self._asked[sender, released.task]
+        return [fx.Delivered(sender=sender, body=released)]

@@ -1,0 +1,35 @@
+"""A reviewer's own verdicts, signed again before they run out, where the reviewer has asked for that.
+
+Renewed is what still holds: not what was withdrawn, not what ran out while the agent was away (look
+at the task again then), and nothing of a task that is over.
+"""
+
+from __future__ import annotations
+
+import math
+
+from grapevine_agent.core.tasks.task_book import TaskBook
+from grapevine_proto.messages import Review
+
+DAY_MS = 86_400_000
+RENEW_WITHIN_MS = 3.5 * DAY_MS  # owners believe an approval for a week by default, whatever it says
+WITHDRAWAL_MS = 366 * DAY_MS  # a withdrawal outlives every approval that it takes back
+
+
+def due_renewals(book: TaskBook, peer: str, wall_ms: int) -> tuple[list[Review], float]:
+    """The verdicts of `peer` to be published again now, and when to look again (unix milliseconds, or inf)."""
+    due: list[Review] = []
+    next_ms = math.inf
+    for entry in book.entries.values():
+        own = book.reviews.get(entry.id, {}).get(peer)
+        over = entry.retracted or 0 < entry.manifest.expires_at_ms < wall_ms
+        if own is None or own.withdrawn or over or own.valid_until_ms < wall_ms:
+            continue
+        life_ms = own.valid_until_ms - own.made_at_ms
+        renew_at_ms = own.made_at_ms + min(life_ms / 2, RENEW_WITHIN_MS)
+        if renew_at_ms > wall_ms:
+            next_ms = min(next_ms, renew_at_ms)
+            continue
+        valid_until_ms = wall_ms + life_ms
+        due.append(Review(task=entry.id, approved=own.approved, reason=own.reason, valid_until_ms=valid_until_ms))
+    return due, next_ms

@@ -1,0 +1,328 @@
+"""The life of each task in one agent: joined, supplied with weights, learned or served, ended.
+
+judged well ─▶ joining: LoadTask
+                 ├─ a saved model ──────────────────────────────┐
+                 ├─ initial weights on disk ────────────────────┤
+                 └─ neither: BlobRequest to the publisher and ──┴─▶ Learning (members)
+                    then to members, in turn, until one answers      or Aggregator (servers)
+judged badly, left, failed ─▶ saved, trainer stopped
+
+What ends a task ends it at once: the step that the trainer is at work on is thrown away, and what
+waits to be sent is not sent. The model that is saved is the one before that step.
+
+A new version of a task begins from the model that this agent has trained in an earlier one, if it fits
+(see `lineage`). The earlier version is left as soon as the new one is learned here, and not joined any
+more while the new one could be.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks import lineage
+from grapevine_agent.core.tasks.judging import Judgement
+from grapevine_agent.core.tasks.task_book import TaskBook, TaskEntry, reasons_not_to_join
+from grapevine_proto import messages as m
+from grapevine_proto.errors import TaskError, WireError
+from grapevine_proto.records import RecordBook
+from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.weights import load_initial
+
+ASK_WEIGHTS_EVERY_S = 3.0
+
+
+@dataclass
+class _Joining:
+    """A task that was joined, on its way to its weights."""
+
+    loaded: bool = False
+    ask_at_s: float = 0.0
+    num_asked: int = 0
+    inherited: fx.SavedModel | None = None  # of an earlier version that this agent trained once
+
+
+@dataclass(kw_only=True)
+class TaskLife:
+    """See the module's docstring."""
+
+    settings: CoreSettings
+    members: Members
+    records: RecordBook
+    book: TaskBook
+    rng: np.random.Generator
+    learning: dict[str, Learning] = field(default_factory=dict)
+    aggregating: dict[str, Aggregator] = field(default_factory=dict)
+    next_change_ms: float = math.inf  # when time alone may change a judgement, at the earliest (wall clock)
+    _joining: dict[str, _Joining] = field(default_factory=dict)
+
+    def judgement(self, entry: TaskEntry, now: Moment) -> Judgement:
+        """What this agent makes of a task."""
+        return self.book.judge(entry, self.settings.review, now.wall_ms)
+
+    def why_not(self, entry: TaskEntry, now: Moment) -> list[str]:
+        """Why the task is not joined; empty if it is, or is about to be."""
+        return self._reasons(entry, self.judgement(entry, now), now)
+
+    def _reasons(self, entry: TaskEntry, judgement: Judgement, now: Moment) -> list[str]:
+        reasons = self._own_reasons(entry, judgement)
+        if newer := self._replacement(entry, now):
+            return [*reasons, f"replaced by its version {newer.manifest.version} ({newer.id[:12]})"]
+        undecided = bool(reasons) and judgement.standing in ("waiting", "approved")
+        earlier = lineage.ancestors(entry, self.book.entries) if undecided else ()
+        if any(each.id in self.learning for each in earlier):
+            reasons.append("a new version of a task that is trained here: it needs approval and consent of its own")
+        return reasons
+
+    def _own_reasons(self, entry: TaskEntry, judgement: Judgement) -> list[str]:
+        return reasons_not_to_join(entry, judgement, self.book.decide(entry, self.settings), self.settings)
+
+    def _replacement(self, entry: TaskEntry, now: Moment) -> TaskEntry | None:
+        """The later version that is learned or served here, or would be if this one is not."""
+        for newer in lineage.descendants(entry, self.book.entries):
+            if newer.id in self.learning or newer.id in self.aggregating:
+                return newer
+            if not self._takes_part(entry.id) and not self._own_reasons(newer, self.judgement(newer, now)):
+                return newer
+        return None
+
+    def _takes_part(self, task: str) -> bool:
+        return task in self._joining or task in self.learning or task in self.aggregating
+
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this agent takes part in, sorted."""
+        return tuple(sorted({*self.learning, *self.aggregating}))
+
+    # --- joining and ending -----------------------------------------------------------------------
+
+    def judge_all(self, now: Moment) -> list[Effect]:
+        """Look at every task again."""
+        self.next_change_ms = math.inf
+        return [effect for entry in list(self.book.entries.values()) for effect in self.judge(entry, now)]
+
+    def judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
+        """Join a task, or end it, if what is known of it asks for that."""
+        judgement = self.judgement(entry, now)
+        if judgement.changes_at_ms:
+            self.next_change_ms = min(self.next_change_ms, judgement.changes_at_ms)
+        reasons = self._reasons(entry, judgement, now)
+        taking_part = self._takes_part(entry.id)
+        if taking_part == (not reasons):
+            return []
+        if taking_part:
+            return self._end(entry, "", now)
+        self._joining[entry.id] = _Joining()
+        return [
+            fx.Notify(text=f"{entry.manifest.name}: joining ({judgement.why})"),
+            fx.LoadTask(
+                task=entry.id,
+                weights_digest=entry.manifest.initial_weights.digest,
+                donors=lineage.donors(entry, self.book.entries),
+            ),
+        ]
+
+    def _end(self, entry: TaskEntry, failure: str, now: Moment) -> list[Effect]:
+        entry.ended = failure or entry.ended
+        effects: list[Effect] = []
+        self._joining.pop(entry.id, None)
+        if (learner := self.learning.pop(entry.id, None)) is not None:
+            effects += [learner.save(), fx.StopTrainer(task=entry.id)]
+            effects += [fx.Unsubscribe(filter=_model_filter(server, entry.id)) for server in learner.servers]
+        if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
+            effects += [aggregator.save(), aggregator.advert(online=False)]
+        why = "; ".join(self.why_not(entry, now))
+        return [
+            *effects,
+            fx.DropUnsent(task=entry.id),
+            fx.Notify(text=f"{entry.manifest.name}: stopped: {why}", level="warning"),
+        ]
+
+    def set_settings(self, settings: CoreSettings) -> list[Effect]:
+        """The owner changed whom to trust: servers are heard, or heard no more, from now on."""
+        before, self.settings = self.settings.trusted_servers, settings
+        effects: list[Effect] = []
+        for task, learner in self.learning.items():
+            named = {*learner.manifest.servers, settings.peer}
+            learner.settings = settings
+            for server in sorted(settings.trusted_servers - before - named):
+                learner.servers.setdefault(server, ServerLink(server))
+                effects.append(fx.Subscribe(filter=_model_filter(server, task)))
+            for server in sorted(before - settings.trusted_servers - named):
+                learner.servers.pop(server, None)
+                effects.append(fx.Unsubscribe(filter=_model_filter(server, task)))
+        return effects
+
+    # --- weights ----------------------------------------------------------------------------------
+
+    def loaded(
+        self,
+        task: str,
+        saved: fx.SavedModel | None,
+        weights: bytes | None,
+        now: Moment,
+        inherited: fx.SavedModel | None = None,
+    ) -> list[Effect]:
+        """What the store holds of a joined task, or of an earlier version of it; each may be None."""
+        joining, entry = self._joining.get(task), self.book.entries.get(task)
+        if joining is None or entry is None:
+            return []
+        joining.loaded, joining.inherited = True, inherited
+        layout = ModelLayout.of(entry.manifest.program)
+        model = ModelState.restored(saved, layout) if saved is not None else None
+        if model is not None:
+            return self._begin(entry, layout, model, now, saved)
+        if weights is not None:
+            return self._begin_from(entry, weights, now)
+        joining.ask_at_s = now.monotonic_s
+        return []
+
+    def _ask_weights(self, task: str, joining: _Joining, now: Moment) -> Iterator[Effect]:
+        entry = self.book.entries[task]
+        members = self.members.of_task(task, now.monotonic_s)
+        holders = [p for p in (entry.manifest.publisher, *members) if self.members.is_alive(p, now.monotonic_s)]
+        joining.ask_at_s = now.monotonic_s + ASK_WEIGHTS_EVERY_S
+        if not holders:
+            return
+        holder = holders[joining.num_asked % len(holders)]
+        joining.num_asked += 1
+        yield fx.Publish(
+            topic=InboxTopic(holder, self.settings.peer),
+            body=m.BlobRequest(task=task, digest=entry.manifest.initial_weights.digest),
+            receiver_session=self.members.session_of(holder),
+        )
+
+    def take_blob(self, blob: m.Blob, now: Moment) -> list[Effect]:
+        """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
+        entry = self.book.entries.get(blob.task)
+        if entry is None or blob.task not in self._joining:
+            raise WireError("not-asked", f"a blob of {blob.task}")
+        wanted = entry.manifest.initial_weights
+        if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
+            raise WireError("digest", "the bytes are not those that the manifest names")
+        return [
+            fx.SaveBlob(digest=wanted.digest, content=blob.content),
+            *self._begin_from(entry, blob.content, now),
+        ]
+
+    # --- taking part ------------------------------------------------------------------------------
+
+    def _begin_from(self, entry: TaskEntry, weights: bytes, now: Moment) -> list[Effect]:
+        layout = ModelLayout.of(entry.manifest.program)
+        try:
+            parameters, buffers = load_initial(layout, weights, entry.manifest.initial_weights)
+        except TaskError as error:
+            return self._end(entry, f"its initial weights do not fit its program: {error}", now)
+        model = self._inherited(entry, layout) or ModelState.initial(parameters, buffers)
+        return self._begin(entry, layout, model, now)
+
+    def _inherited(self, entry: TaskEntry, layout: ModelLayout) -> ModelState | None:
+        """The model that this agent has of the nearest earlier version, if it fits: in memory, else as it was saved."""
+        for donor in lineage.donors(entry, self.book.entries):
+            taking_part = self.learning.get(donor) or self.aggregating.get(donor)
+            if taking_part is not None:
+                return taking_part.model.for_new_version()
+        saved = self._joining[entry.id].inherited
+        model = ModelState.restored(saved, layout) if saved is not None else None
+        return model.for_new_version() if model is not None else None
+
+    def _begin(
+        self,
+        entry: TaskEntry,
+        layout: ModelLayout,
+        model: ModelState,
+        now: Moment,
+        saved: fx.SavedModel | None = None,
+    ) -> list[Effect]:
+        del self._joining[entry.id]
+        effects = self._take_part(entry, layout, model, now, saved)
+        for earlier in lineage.ancestors(entry, self.book.entries):
+            if self._takes_part(earlier.id):
+                effects += self._end(earlier, "", now)
+        return effects
+
+    def _take_part(
+        self, entry: TaskEntry, layout: ModelLayout, model: ModelState, now: Moment, saved: fx.SavedModel | None
+    ) -> list[Effect]:
+        continues = bool(lineage.donors(entry, self.book.entries))
+        steps_before = max(lineage.steps_before(entry, self.book.entries), model.age) if continues else 0
+        if self.settings.role == "server":
+            self.aggregating[entry.id] = Aggregator(
+                task=entry.id,
+                manifest=entry.manifest,
+                settings=self.settings,
+                layout=layout,
+                model=model,
+                started=now,
+                rng=self.rng,
+                saved=saved,
+                steps_before=steps_before,
+            )
+            return [fx.Notify(text=f"{entry.manifest.name}: serving")]
+        learner = self.learning[entry.id] = Learning(
+            task=entry.id,
+            manifest=entry.manifest,
+            settings=self.settings,
+            members=self.members,
+            layout=layout,
+            model=model,
+            started=now,
+            rng=self.rng,
+            steps_before=steps_before,
+        )
+        effects: list[Effect] = [
+            fx.StartTrainer(task=entry.id, manifest=entry.manifest),
+            *(fx.Subscribe(filter=_model_filter(server, entry.id)) for server in learner.servers),
+        ]
+        for server in learner.servers:
+            held = self.records.get(TaskTopic(server, entry.id, "server"))
+            if held is not None and isinstance(held.message.body, m.ServerAdvert):
+                effects += learner.hear_advert(server, held.message.body, now, retained=True)
+        return effects
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def tick(self, now: Moment) -> list[Effect]:
+        """Time passed."""
+        effects: list[Effect] = []
+        for task, joining in self._joining.items():
+            if joining.loaded and now.monotonic_s >= joining.ask_at_s:
+                effects += self._ask_weights(task, joining, now)
+        for learner in self.learning.values():
+            effects += learner.tick(now)
+        for aggregator in self.aggregating.values():
+            effects += aggregator.tick(now)
+        for learner in [learner for learner in self.learning.values() if learner.failure]:
+            effects += self._end(self.book.entries[learner.task], learner.failure, now)
+        return effects
+
+    def deadlines_s(self) -> Iterator[float]:
+        """When `tick` has something to do next, for each task, monotonic."""
+        yield from (joining.ask_at_s for joining in self._joining.values() if joining.loaded)
+        yield from (learner.deadline_s() for learner in self.learning.values())
+        yield from (aggregator.deadline_s() for aggregator in self.aggregating.values())
+
+    def goodbye(self) -> list[Effect]:
+        """Save every model, and revoke the adverts."""
+        return [
+            *(learner.save() for learner in self.learning.values()),
+            *(aggregator.save() for aggregator in self.aggregating.values()),
+            *(aggregator.advert(online=False) for aggregator in self.aggregating.values()),
+        ]
+
+
+def _model_filter(server: str, task: str) -> str:
+    return TaskTopic(server, task, "model").below_root()

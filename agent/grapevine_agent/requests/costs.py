@@ -1,0 +1,133 @@
+"""What a task would cost a device, and which devices it fits: found out from its manifest alone.
+
+For engineers before they publish, for reviewers before they approve, and for an agent before it
+joins: all of them see the same figures. Nothing is run; `grapevine_tasks.checks` says how they come about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
+from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
+from grapevine_agent.core.tasks.fitting import memory_reason, reasons_not_to_fit, trainer_mb
+from grapevine_agent.merge import STRATEGIES
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_agent.requests.cost_warnings import warnings_of
+from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest_codec import encode_manifest
+from grapevine_tasks.checks import CheckReport, MemoryEstimate, ProgramLimits, check_manifest, estimate_memory
+from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.sizes import TensorType
+
+ENVELOPE_BYTES: Final = 6_000  # topic, signature, header and up to 64 contributions
+EXAMPLE_MEMBERS: Final = 10  # that the bytes of a round are given for
+# For looking at a task, not for running it: nothing is refused for being large, only for being unsound.
+_ANY = 2**62
+_TO_LOOK_AT: Final = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileFit:
+    """Whether a task can be trained on a device of a profile; `reasons` say why not."""
+
+    profile: str
+    reasons: tuple[str, ...]
+    allowed_mb: int  # of a trainer process
+    step_s: float | None  # a training step, about; None where the profile does not say how fast it is
+
+    @property
+    def fits(self) -> bool:
+        """Whether nothing is in the way."""
+        return not self.reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostReport:
+    """What a task costs: bytes, floating-point operations. Of a step: with the batch that the task names."""
+
+    name: str
+    num_parameters: int
+    num_buffers: int  # numbers, not tensors
+    num_nodes: int  # of both graphs
+    operators: Mapping[str, int]  # of the train graph: how often each occurs, most frequent first
+    manifest_bytes: int
+    weights_bytes: int
+    update_bytes: int  # what a member sends at a time
+    round_bytes: int  # what one of `EXAMPLE_MEMBERS` members sends in a round, without a server
+    flops_per_sample: int  # to use the model
+    step_flops: int  # of a training step
+    largest_value_bytes: int  # of one value, in a training step
+    batch_size: int
+    memory: MemoryEstimate
+    trainer_mb: int  # what a trainer process takes in all, about
+    fits: tuple[ProfileFit, ...]
+    warnings: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        plain = asdict(self)
+        plain["memory"]["peak_bytes"] = self.memory.peak_bytes
+        plain["fits"] = [{**asdict(fit), "reasons": list(fit.reasons), "fits": fit.fits} for fit in self.fits]
+        plain["warnings"] = list(self.warnings)
+        return plain
+
+
+def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | None = None) -> CostReport:
+    """What this task costs, and how it fits these profiles (by default all that ship with Grapevine).
+
+    Raises TaskError when the manifest is unsound; being too large is a reason not to fit, and no error.
+    """
+    checked = check_manifest(manifest, check_merging=check_merge_plan, limits=_TO_LOOK_AT)
+    memory = estimate_memory(manifest.program, checked, manifest.training)
+    batch = manifest.training.batch_size
+    step_flops = 3 * checked.train_cost.at(batch)
+    update = update_bytes(manifest)
+    sends = manifest.merging.sends_per_round * SEND_RATE_POLICIES[manifest.merging.send_rate](EXAMPLE_MEMBERS)
+    chosen = [load_profile(name) for name in profile_names()] if profiles is None else profiles
+    return CostReport(
+        name=manifest.name,
+        num_parameters=checked.num_parameters,
+        num_buffers=checked.num_buffers,
+        num_nodes=checked.num_nodes,
+        operators=dict(sorted(checked.operators.items(), key=lambda item: (-item[1], item[0]))),
+        manifest_bytes=len(encode_manifest(manifest)),
+        weights_bytes=manifest.initial_weights.num_bytes,
+        update_bytes=update,
+        round_bytes=round(sends * (update + ENVELOPE_BYTES)),
+        flops_per_sample=checked.flops_per_sample,
+        step_flops=step_flops,
+        largest_value_bytes=_largest_value(checked, batch),
+        batch_size=batch,
+        memory=memory,
+        trainer_mb=trainer_mb(manifest.data, memory),
+        fits=tuple(_fit(manifest, profile, memory, step_flops) for profile in chosen),
+        warnings=tuple(warnings_of(manifest, update + ENVELOPE_BYTES, trainer_mb(manifest.data, memory))),
+    )
+
+
+def update_bytes(manifest: TaskManifest) -> int:
+    """The size of a member's update, without what is around it: base and delta are two models."""
+    layout, plan = ModelLayout.of(manifest.program), manifest.merging
+    needs_base = STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
+    num_models = 2 if needs_base or plan.update_form == "delta" else 1
+    return 4 * (num_models * layout.num_parameters + layout.num_buffers)
+
+
+def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, step_flops: int) -> ProfileFit:
+    cannot_train = "" if profile.can_train else "does not train"
+    reasons = reasons_not_to_fit(manifest, device_limits(profile, cannot_train=cannot_train))
+    reason = memory_reason(manifest, memory, profile.memory_mb)
+    return ProfileFit(
+        profile=profile.name,
+        reasons=(*reasons, reason) if reason and profile.can_train else tuple(reasons),
+        allowed_mb=profile.memory_mb,
+        step_s=step_flops / (profile.gflops * 1e9) if profile.gflops else None,
+    )
+
+
+def _largest_value(checked: CheckReport, batch: int) -> int:
+    return max(value.bytes_at(batch) for value in checked.train_values if isinstance(value, TensorType))

@@ -1,0 +1,152 @@
+"""What an owner may ask of a running service, and what it answers: the methods behind the Unix socket.
+
+Answers are plain JSON values. Commands print them, `--json` passes them on as they are.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psutil
+
+from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.reviews import ReviewRequests
+from grapevine_agent.requests.tasks import TaskRequests
+from grapevine_agent.service import clock
+from grapevine_agent.service.shell import AgentService
+from grapevine_proto.errors import GrapevineError, TaskError
+from grapevine_proto.manifest_codec import encode_manifest
+
+
+class Requests:
+    """Answers `{"method": …, "params": {…}}` for one service."""
+
+    def __init__(self, service: AgentService) -> None:
+        self._service = service
+        self._methods: dict[str, Callable[..., Any]] = {
+            "status": self.status,
+            "consent": self.consent,
+            "manifest": self.manifest,
+            **ReviewRequests(service, self._find).methods(),
+            **TaskRequests(service, self._find).methods(),
+        }
+
+    async def answer(self, request: dict[str, Any]) -> Any:
+        """The result of one request. Raises `GrapevineError` with what is wrong with it."""
+        method, params = request.get("method"), request.get("params", {})
+        if method not in self._methods:
+            raise GrapevineError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
+        try:
+            result = self._methods[method](**params)
+            return await result if inspect.isawaitable(result) else result
+        except TypeError as error:
+            raise GrapevineError(f"{method}: {error}") from None
+
+    # --- asking -----------------------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """Who this agent is, how it is connected, and what it does with each task it knows."""
+        service, core, now = self._service, self._service.core, clock.now()
+        connected_to = service.transport.connected_to
+        return {
+            "peer": service.identity.peer_id,
+            "name": core.settings.name,
+            "role": core.settings.role,
+            "profile": core.settings.limits.profile,
+            "connected": connected_to is not None,
+            "broker": str(connected_to.without_credentials()) if connected_to else "",
+            "mqtt_version": service.broker_version,
+            "trouble": service.broker_trouble,
+            "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
+            "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
+            "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
+            "rejected": dict(service.rejected),
+            "recorded": service.recording.counts() if service.recording is not None else {},
+            "trainers": service.trainers.status() if service.trainers is not None else [],
+            "tasks": [self._task(entry) for entry in core.book.entries.values()],
+        }
+
+    def _task(self, entry: TaskEntry) -> dict[str, Any]:
+        core, now = self._service.core, clock.now()
+        manifest = entry.manifest
+        taking_part = core.tasks.learning.get(entry.id) or core.tasks.aggregating.get(entry.id)
+        judgement = core.judgement(entry, now)
+        line: dict[str, Any] = {
+            "id": entry.id,
+            "name": manifest.name,
+            "publisher": manifest.publisher,
+            "standing": judgement.standing,
+            "joined": taking_part is not None,
+            "why": "" if taking_part else "; ".join(core.why_not(entry, now)) or "waits for its initial weights",
+            "judgement": judgement.why,
+            "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
+            "decided_by": core.book.decide(entry, core.settings).by,
+            "strategy": manifest.merging.strategy,
+        }
+        match taking_part:
+            case Learning() as learner:
+                line |= _progress(learner, now)
+            case Aggregator() as aggregator:
+                line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
+        return line
+
+    def manifest(self, task: str) -> dict[str, Any]:
+        """A task's manifest, as the hexadecimal digits of its bytes."""
+        entry = self._find(task)
+        return {"task": entry.id, "name": entry.manifest.name, "manifest": encode_manifest(entry.manifest).hex()}
+
+    # --- saying -----------------------------------------------------------------------------------
+
+    def consent(self, task: str, joined: bool) -> dict[str, Any]:
+        """The owner joins or leaves a task."""
+        entry = self._find(task)
+        self._service.perform(self._service.core.set_consent(entry.id, joined, clock.now()))
+        return self._task(entry)
+
+    def _find(self, prefix: str) -> TaskEntry:
+        entries = self._service.core.book.entries
+        found = [entry for id_, entry in entries.items() if id_.startswith(prefix) or entry.manifest.name == prefix]
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            raise TaskError(f"no task {prefix!r} is known here; {_near(prefix, entries.values())}")
+        names = ", ".join(f"{entry.id[:12]} ({entry.manifest.name})" for entry in found)
+        raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
+
+
+def _near(wanted: str, entries: Iterable[TaskEntry]) -> str:
+    """How to go on after a task that is not known."""
+    names = {entry.manifest.name: entry.id[:12] for entry in entries}
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r} ({names[near[0]]})?"
+    known = ", ".join(f"{name} ({short})" for name, short in sorted(names.items())[:5])
+    return f"known are {known}: see `grapevine review list`" if known else "no task has been heard of yet"
+
+
+def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
+    evaluation = learner.evaluation
+    bound = learner.staleness_bound(now)
+    return {
+        "round": learner.model.round,
+        "age": learner.model.age,
+        "experience": learner.model.experience,
+        "loss": learner.loss,
+        "metric": evaluation.metric if evaluation else None,
+        "metric_name": learner.manifest.training.metric,
+        "peers": len(learner.members.of_task(learner.task, now.monotonic_s)),
+        "server": learner.server_state(),
+        "shares": {peer: round(share, 4) for peer, share in learner.merging.shares.items()},
+        "merges": learner.merging.num_merged,
+        "sent": learner.num_sent,
+        "staleness": learner.staleness(now),
+        "staleness_bound": bound if bound != float("inf") else None,
+        "energy_j": learner.energy_j,
+    }

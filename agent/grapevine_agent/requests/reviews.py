@@ -1,0 +1,153 @@
+"""What a reviewer, and an owner who says whom to trust, may ask of a running service.
+
+Part of the methods behind the Unix socket (see `requests`). Answers are plain JSON values.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.config.review import policy_of
+from grapevine_agent.core.tasks.judging import weigh
+from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.trusting import change_trust
+from grapevine_agent.service import clock
+from grapevine_agent.service.shell import AgentService
+from grapevine_proto.errors import TaskError
+from grapevine_proto.topics import TaskTopic
+
+REVIEW_VALID_DAYS = 7.0
+DAY_MS = 86_400_000
+
+
+class ReviewRequests:
+    """The methods `reviews`, `review`, `revoke`, `records` and `trust` of one service."""
+
+    def __init__(self, service: AgentService, find: Callable[[str], TaskEntry]) -> None:
+        self._service = service
+        self._find = find
+
+    def methods(self) -> dict[str, Callable[..., Any]]:
+        """By name, as they are asked for."""
+        return {
+            "reviews": self.reviews,
+            "review": self.review,
+            "revoke": self.revoke,
+            "records": self.records,
+            "trust": self.trust,
+        }
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def reviews(self) -> list[dict[str, Any]]:
+        """Every task that is known, with what reviewers say of it."""
+        return [self._reviewed(entry) for entry in self._service.core.book.entries.values()]
+
+    def records(self, task: str) -> dict[str, Any]:
+        """A task with its verdicts as this agent takes them, and with its records as they were signed."""
+        entry = self._find(task)
+        own = self._service.identity.peer_id
+        held = [
+            received
+            for received in self._service.core.records
+            if isinstance(received.topic, TaskTopic)
+            and received.topic.task == entry.id
+            and received.topic.leaf in ("manifest", "review")
+        ]
+        return self._reviewed(entry) | {
+            "peer": own,
+            "records": {
+                received.topic.below_root(): base64.b64encode(received.envelope).decode()
+                for received in sorted(held, key=lambda received: received.topic.below_root())
+            },
+        }
+
+    def _reviewed(self, entry: TaskEntry) -> dict[str, Any]:
+        core, now = self._service.core, clock.now()
+        policy = core.settings.review
+        names = {each.peer: each.name for each in self._service.config.trust.peers if each.name}
+        judgement = core.judgement(entry, now)
+        return {
+            "task": entry.id,
+            "name": entry.manifest.name,
+            "description": entry.manifest.description,
+            "publisher": entry.manifest.publisher,
+            "standing": judgement.standing,
+            "why": judgement.why,
+            "changes_at_ms": judgement.changes_at_ms,
+            "reviews": [
+                {
+                    "reviewer": each.reviewer,
+                    "name": names.get(each.reviewer, ""),
+                    "approved": each.verdict.approved,
+                    "withdrawn": each.verdict.withdrawn,
+                    "reason": each.verdict.reason,
+                    "trusted": each.reviewer in policy.reviewers,
+                    "roles": list(each.roles),
+                    "made_at_ms": each.verdict.made_at_ms,
+                    "valid_until_ms": each.verdict.valid_until_ms,
+                    "counts": not each.ignored,
+                    "counts_until_ms": each.until_ms,
+                    "ignored": each.ignored,
+                }
+                for each in weigh(core.book.reviews.get(entry.id, {}), entry.manifest.publisher, policy, now.wall_ms)
+            ],
+        }
+
+    # --- saying -----------------------------------------------------------------------------------
+
+    def review(self, task: str, approved: bool, reason: str = "", days: float = REVIEW_VALID_DAYS) -> dict[str, Any]:
+        """Sign and announce a verdict on a task (or on the one whose id begins so)."""
+        entry = self._find(task)
+        service = self._service
+        valid_until_ms = clock.now().wall_ms + int(days * DAY_MS)
+        own = entry.manifest.publisher == service.identity.peer_id
+        service.perform(service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms))
+        return {
+            "task": entry.id,
+            "name": entry.manifest.name,
+            "approved": approved,
+            "valid_until_ms": valid_until_ms,
+            "renewed": service.core.settings.renew_reviews and service.core.settings.role != "observer",
+            "note": "an author's own review does not count anywhere" if own else "",
+        }
+
+    def revoke(self, task: str, reason: str = "") -> dict[str, Any]:
+        """Take this peer's own verdict on a task back. Raises `TaskError` if there is none."""
+        entry = self._find(task)
+        core, now = self._service.core, clock.now()
+        own = core.book.reviews.get(entry.id, {}).get(self._service.identity.peer_id)
+        if own is None or own.withdrawn:
+            raise TaskError(
+                f"{entry.manifest.name} ({entry.id[:12]}): there is no verdict of this peer to take back; "
+                "to speak against the task: grapevine review reject"
+            )
+        self._service.perform(core.revoke(entry.id, reason=reason, now=now))
+        return {"task": entry.id, "name": entry.manifest.name, "revoked": "approval" if own.approved else "rejection"}
+
+    # --- whom to trust ----------------------------------------------------------------------------
+
+    def trust(self, change: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Change the trust file, if asked for (see `trusting`), read all settings again, and judge every task anew."""
+        service = self._service
+        answer = change_trust(service.config, change)
+        config = load_config(service.config.path, os.environ)
+        service.config = config
+        service.perform(
+            service.core.set_trust(
+                replace(
+                    service.core.settings,
+                    review=policy_of(config.review, config.trust, service.identity.peer_id),
+                    consent=config.agent.consent,
+                    consent_rules=config.consent,
+                    trusted_servers=frozenset(config.trust.servers),
+                ),
+                clock.now(),
+            )
+        )
+        return answer

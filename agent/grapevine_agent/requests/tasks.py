@@ -1,0 +1,211 @@
+"""What a model engineer may ask of a service: publish, revise, retract, watch, and fetch a model.
+
+The methods stand beside those of `requests`; answers are plain JSON values here too. A model travels over
+the socket as Base64 of its float32 vectors: it fitted one packet, so it fits one reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from grapevine_agent.core.tasks.lineage import descendants
+from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.requests.costs import ENVELOPE_BYTES, update_bytes
+from grapevine_agent.service import clock
+from grapevine_agent.service.shell import AgentService
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest_codec import encode_manifest
+from grapevine_proto.messages import ReleasedModel, Vector
+from grapevine_tasks.built import finish_manifest, load_built
+from grapevine_tasks.layout import ModelLayout
+
+ASK_AGAIN_S = 3.0
+
+
+Find: TypeAlias = Callable[[str], TaskEntry]  # by its id, the beginning of it, or its name
+
+
+class TaskRequests:
+    """See the module's docstring."""
+
+    def __init__(self, service: AgentService, find: Find) -> None:
+        self._service = service
+        self._find = find
+
+    def methods(self) -> Mapping[str, Callable[..., Any]]:
+        """By the names that commands use."""
+        return {
+            "publish": self.publish,
+            "revise": self.revise,
+            "retract": self.retract,
+            "task": self.task,
+            "readings": self.readings,
+            "model": self.model,
+        }
+
+    # --- publishing -------------------------------------------------------------------------------
+
+    def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
+        """Sign and announce a built task; `servers` are authorised beside those that its file names."""
+        return self._publish(self._finished(folder, servers), load_built(Path(folder)).weights)
+
+    def revise(self, folder: str, parent: str, servers: list[str], reason: str = "", fork: bool = False) -> Any:
+        """Publish a built task as the next version of one of our own."""
+        entry = self._own(parent, "revise")
+        newer = descendants(entry, self._service.core.book.entries)
+        if newer and not fork:
+            raise TaskError(
+                f"{entry.manifest.name} has a version {newer[0].manifest.version} already ({newer[0].id[:12]}): revise "
+                "that one (--parent), or say --fork to let its members train both"
+            )
+        manifest = self._finished(folder, servers)
+        version = entry.manifest.version + 1
+        note = f"Version {version}: {reason}" if reason else ""
+        manifest = replace(
+            manifest,
+            parent=entry.id,
+            version=version,
+            description="\n\n".join(text for text in (manifest.description, note) if text),
+        )
+        same = ModelLayout.of(manifest.program) == ModelLayout.of(entry.manifest.program)
+        result = self._publish(manifest, load_built(Path(folder)).weights)
+        return {**result, "parent": entry.id, "version": version, "keeps_model": same}
+
+    def retract(self, task: str, reason: str = "") -> dict[str, Any]:
+        """Take a task of our own back: whoever hears of it stops training it."""
+        entry = self._own(task, "retract")
+        if not entry.retracted:
+            self._service.perform(self._service.core.retract(entry.id, reason))
+        return {"task": entry.id, "name": entry.manifest.name, "reason": entry.retraction}
+
+    def _own(self, task: str, verb: str) -> TaskEntry:
+        entry, own = self._find(task), self._service.identity.peer_id
+        if entry.manifest.publisher != own:
+            raise TaskError(
+                f"{entry.manifest.name} ({entry.id[:12]}) was published by {entry.manifest.publisher}, and this is "
+                f"{own}: only its publisher can {verb} it"
+            )
+        return entry
+
+    def _finished(self, folder: str, servers: list[str]) -> TaskManifest:
+        draft = load_built(Path(folder)).draft
+        manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=clock.now().wall_ms)
+        return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
+
+    def _publish(self, manifest: TaskManifest, weights: bytes) -> dict[str, Any]:
+        service = self._service
+        check_merge_plan(manifest.merging)  # what was built may be older than we are
+        content = encode_manifest(manifest)
+        largest = max(len(weights), len(content), update_bytes(manifest)) + ENVELOPE_BYTES
+        if largest > (limit := service.transport.max_packet_bytes):
+            raise TaskError(
+                f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
+                "raise mqtt.max_packet_bytes on every member and on the broker, or make the model smaller"
+            )
+        task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
+        service.perform(effects)
+        return {"task": task, "name": manifest.name, "manifest_bytes": len(content), "weights_bytes": len(weights)}
+
+    # --- watching ---------------------------------------------------------------------------------
+
+    def task(self, task: str) -> dict[str, Any]:
+        """What is known of a task, and who takes part in it now."""
+        entry, core, now = self._find(task), self._service.core, clock.now()
+        manifest, members = entry.manifest, core.members
+        return {
+            "task": entry.id,
+            "name": manifest.name,
+            "version": manifest.version,
+            "parent": manifest.parent,
+            "publisher": manifest.publisher,
+            "standing": core.judgement(entry, now).standing,
+            "retracted": entry.retracted,
+            "newer": [newer.id for newer in descendants(entry, core.book.entries)],
+            "metric_name": manifest.training.metric,
+            "strategy": manifest.merging.strategy,
+            "server_strategy": manifest.merging.server_strategy,
+            "members": [p for p in members.of_task(entry.id, now.monotonic_s) if p not in manifest.servers],
+            "servers": [p for p in members.of_task(entry.id, now.monotonic_s) if p in manifest.servers],
+            "names": {p: members.peers[p].announcement.name for p in members.of_task(entry.id, now.monotonic_s)},
+            "joined": entry.id in core.tasks.learning,
+            "serves": entry.id in core.tasks.aggregating,
+            "own": self._service.identity.peer_id,
+        }
+
+    def readings(self, task: str, after: int = 0) -> dict[str, Any]:
+        """What members have said of themselves since reading number `after`; watching begins with the first call."""
+        entry = self._find(task)
+        self._service.perform(self._service.core.watch(entry.id))
+        newest, readings = self._service.watching.since(entry.id, after, clock.now().monotonic_s)
+        return {"newest": newest, "readings": readings, "about": self.task(entry.id)}
+
+    # --- fetching ---------------------------------------------------------------------------------
+
+    async def model(self, task: str, peer: str = "", cluster: int = 0, within_s: float = 30.0) -> dict[str, Any]:
+        """The released model of a member or server; of this agent itself where `peer` is its own id, or empty.
+
+        Raises TaskError if the peer refuses, or does not answer in time.
+        """
+        entry, core = self._find(task), self._service.core
+        giver = peer or self._service.identity.peer_id
+        if giver == self._service.identity.peer_id:
+            released = core.models.own(entry.id, cluster)
+        else:
+            released = await self._ask(giver, entry, cluster, within_s)
+        if released.refusal:
+            raise TaskError(f"{giver} gives no model of {entry.manifest.name}: {released.refusal}")
+        return {
+            "task": entry.id,
+            "peer": giver,
+            "manifest": base64.b64encode(encode_manifest(entry.manifest)).decode(),
+            "at_ms": clock.now().wall_ms,
+            **_told(released),
+        }
+
+    async def _ask(self, peer: str, entry: TaskEntry, cluster: int, within_s: float) -> ReleasedModel:
+        """Ask until there is an answer: a request may come before the peer has heard of our session."""
+        service = self._service
+        answer = service.watching.expect(peer, entry.id)
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    service.perform(service.core.models.ask(peer, entry.id, cluster, clock.now()))
+                    done, _ = await asyncio.wait({answer}, timeout=ASK_AGAIN_S)
+                    if done:
+                        return answer.result()
+        except TimeoutError:
+            raise TaskError(
+                f"{peer} did not send its model of {entry.manifest.name} within {within_s:.0f} s: it may be busy, "
+                "gone, or older than this command; ask another one (--from)"
+            ) from None
+        finally:
+            service.watching.give_up(peer, entry.id)
+
+
+def _told(released: ReleasedModel) -> dict[str, Any]:
+    return {
+        "server": released.server,
+        "cluster": released.cluster,
+        "members": list(released.members),
+        "strategy": released.strategy,
+        "age": released.age,
+        "round": released.round,
+        "version": released.version,
+        "contributions": dict(released.contributions),
+        "num_evaluated": released.num_evaluated,
+        "loss": released.loss,
+        "metric": released.metric,
+        "full": _text_of(released.full),
+        "buffers": _text_of(released.buffers),
+    }
+
+
+def _text_of(vector: Vector) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode()

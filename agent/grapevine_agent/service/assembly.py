@@ -1,0 +1,180 @@
+"""From the owner's configuration to a service that is ready to run."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from grapevine_agent.config.agent_toml import Config, check_files
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, with_limits
+from grapevine_agent.config.review import policy_of
+from grapevine_agent.config.trainers import choose_trainer
+from grapevine_agent.core.settings import CoreSettings, Role
+from grapevine_agent.core.tasks.fitting import memory_reason
+from grapevine_agent.data import DataSource, match_source
+from grapevine_agent.identity import Identity, load_identity
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.net.events import Will
+from grapevine_agent.net.tls import TlsOptions
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.service import clock
+from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.shell import AgentService
+from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.store import Store
+from grapevine_agent.training.trainer import TrainerLimits
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
+
+logger = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
+# says is held against the memory itself, and the trainer process cannot grow beyond it.
+BOUND_SLACK = 2
+
+
+@contextmanager
+def assembled(
+    config: Config, *, role: Role = "member", guest: bool = False, server_heartbeat_s: float = 1.0
+) -> Iterator[AgentService]:
+    """A service for this configuration, with its state open.
+
+    `guest` is for a command that connects by itself because no service runs: it has the peer's
+    identity but a client id of its own, so that it never throws a service out, and it trains nothing.
+    """
+    check_files(config)
+    profile = with_limits(load_profile(config.agent.profile), config.limits)
+    with Store.open(config.agent.state_dir) as store:
+        identity = load_identity(config.agent.state_dir)
+        sources = configured_sources(config, profile)
+        trains = role == "member" and not guest and not _why_no_training(profile, config)
+        service = AgentService(
+            settings=replace(
+                _settings(config, profile, identity, sources),
+                role="observer" if guest else role,
+                server_heartbeat_s=server_heartbeat_s,
+            ),
+            identity=identity,
+            store=store,
+            transport=_transport(config, identity, guest=guest),
+            root=config.mqtt.root,
+            trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers) if trains else None,
+            max_bytes=config.mqtt.max_packet_bytes,
+            recording=_recording(config, sources) if role == "member" and not guest else None,
+            config=config,
+        )
+        yield service
+
+
+def configured_sources(config: Config, profile: FirmwareProfile) -> tuple[DataSource, ...]:
+    """The owner's sources; what has no limit of its own may take a quarter of the memory that training may take."""
+    default = profile.memory_mb * MIB // 4
+    return tuple(replace(source, max_bytes=source.max_bytes or default) for source in config.data)
+
+
+def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | None:
+    if not any(source.recording for source in sources):
+        return None
+    return Recording(config.agent.state_dir, sources)
+
+
+def _settings(
+    config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
+) -> CoreSettings:
+    program_limits = ProgramLimits(
+        num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
+    )
+
+    def match_data(task: str, manifest: TaskManifest) -> str:
+        if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
+            return ""  # it is the trainer's to say, when it is asked
+        match = match_source(manifest.data, sources, now_s=clock.now().wall_ms / 1000)
+        return _why_no_processes() if match else str(match)
+
+    def check_task(manifest: TaskManifest) -> str:
+        try:
+            checked = check_manifest(manifest, check_merging=check_merge_plan, limits=program_limits)
+        except TaskError as error:
+            return str(error)
+        memory = estimate_memory(manifest.program, checked, manifest.training)
+        return memory_reason(manifest, memory, profile.memory_mb)
+
+    return CoreSettings(
+        peer=identity.peer_id,
+        name=config.agent.name,
+        consent=config.agent.consent,
+        consent_rules=config.consent,
+        give_models=config.agent.give_models,
+        review=policy_of(config.review, config.trust, identity.peer_id),
+        renew_reviews=config.review.renew,
+        limits=device_limits(profile, cannot_train=_why_no_training(profile, config)),
+        trusted_servers=frozenset(config.trust.servers),
+        brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
+        data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
+        heartbeat_s=config.mqtt.heartbeat_s,
+        match_data=match_data,
+        check_task=check_task,
+    )
+
+
+def _why_no_training(profile: FirmwareProfile, config: Config) -> str:
+    """Why this device trains nothing at all, in words for its owner; empty if it can train something."""
+    if not profile.can_train:
+        return f"profile {profile.name!r} does not train"
+    return "" if config.trainers else _why_no_processes()
+
+
+def _why_no_processes() -> str:
+    """Why this device has no trainer processes of our own; empty if it has."""
+    if importlib.util.find_spec("torch") is None:
+        return "training needs PyTorch, which is not installed here: pip install 'grapevine[train]'"
+    return ""
+
+
+def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
+    return TrainerLimits(
+        memory_mb=profile.memory_mb,
+        num_threads=profile.threads,
+        cpu_s=config.limits.cpu_s,
+        sandbox=config.limits.sandbox,
+    )
+
+
+def _transport(config: Config, identity: Identity, *, guest: bool) -> Callable[[Callable[[], Will | None]], Transport]:
+    mqtt = config.mqtt
+    urls = [BrokerUrl.parse(url) for url in mqtt.brokers]
+    password = mqtt.read_password() or ""
+    has_tls_files = any((mqtt.ca_file, mqtt.cert_file, mqtt.key_file))
+    client_id = f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id
+
+    def make(will: Callable[[], Will | None]) -> Transport:
+        return Transport(
+            urls,
+            client_id=client_id,
+            keepalive_s=mqtt.keepalive_s,
+            version=mqtt.version,
+            tls=(
+                TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
+                if has_tls_files
+                else None
+            ),
+            will=will,
+            max_packet_bytes=mqtt.max_packet_bytes,
+            username=mqtt.username or (identity.peer_id if password or mqtt.cert_file else ""),
+            password=password,
+        )
+
+    return make
+
+
+def state_socket(config: Config) -> Path:
+    """Where the running service of this configuration listens for commands."""
+    return config.agent.state_dir / "agent.sock"

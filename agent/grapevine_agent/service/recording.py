@@ -1,0 +1,82 @@
+"""Recording live topics beside learning: the shell around `data.recorder`.
+
+It subscribes through the agent's own connection, hands messages to the recorder, and writes what becomes of
+them every half minute, on a thread. A disk that does not take them costs recordings, not the service.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from grapevine_agent.data.recorder import FLUSH_S, Recorder
+from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.service import clock
+from grapevine_proto.errors import BrokerError, StoreError
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 1.0
+_MAX_WAITING = 100_000  # rows; a disk that stays full costs the oldest
+
+
+class Recording:
+    """Records the sources that are topics. `run` is its one task; `finish` after it.
+
+    Raises StoreError when the recordings cannot be opened.
+    """
+
+    def __init__(self, state_dir: Path, sources: Sequence[DataSource]) -> None:
+        self._recordings = Recordings(state_dir / RECORDINGS_FILE)
+        topics = [source for source in sources if source.recording is not None]
+        self.recorder = Recorder(topics, {source.name: self._recordings.latest(source.name) for source in topics})
+        fastest_s = min(source.recording.every_s for source in topics if source.recording is not None)
+        self._flush_s = min(FLUSH_S, max(2.0, float(fastest_s)))
+        self._waiting: list[Row] = []
+
+    def takes(self, topic: str) -> bool:
+        """Whether a message on this topic is recorded."""
+        return self.recorder.takes(topic)
+
+    def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
+        """Take a message; anything that is wrong with it is counted."""
+        self._waiting += self.recorder.hear(topic, payload, clock.now().wall_ms / 1000, retained=retained)
+
+    def counts(self) -> dict[str, int]:
+        """Messages, by what became of them."""
+        return dict(self.recorder.counts)
+
+    async def run(self, transport: Transport) -> None:
+        """Subscribe, then close slots and write rows until cancelled. The transport subscribes again by itself."""
+        try:
+            await transport.subscribe(*((each, 0) for each in self.recorder.filters))
+        except BrokerError as error:
+            logger.warning("sensors are not recorded: %s", error)
+        flushed_s = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self._waiting += self.recorder.tick(clock.now().wall_ms / 1000)
+            if time.monotonic() - flushed_s >= self._flush_s:
+                flushed_s = time.monotonic()
+                await self._flush()
+
+    async def finish(self) -> None:
+        """Write what is there, and close the file."""
+        await self._flush()
+        self._recordings.close()
+
+    async def _flush(self) -> None:
+        rows, self._waiting = self._waiting, []
+        if not rows:
+            return
+        now_s = clock.now().wall_ms / 1000
+        try:
+            await asyncio.to_thread(self._recordings.add, rows, self.recorder.sources, now_s)
+        except StoreError as error:
+            logger.warning("%s", error)
+            self._waiting = (rows + self._waiting)[-_MAX_WAITING:]

@@ -1,0 +1,367 @@
+"""The agent as a device service: the shell around the core.
+
+    broker ─▶ transport ─▶ quota ─▶ codec (verify, decode) ─▶ core ─▶ effects ─┬▶ codec (sign) ─▶ outbox ─▶ broker
+                                                                              ├▶ trainers (processes)
+                                                                              └▶ store (disk)
+
+One event loop, one TaskGroup, five tasks: the connection, what arrives from it, what goes out, the
+core's timers, and the owner's commands; a sixth records sensors where the owner named their topics.
+Whatever a peer sends ends in `_hear`, where a `WireError` becomes a count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Literal
+
+import numpy as np
+
+from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.identity import Identity
+from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
+from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.printable import printable
+from grapevine_agent.service import clock
+from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.watching import Watching
+from grapevine_agent.store import Store
+from grapevine_proto import topics
+from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.errors import BrokerError, GrapevineError, WireError
+from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
+from grapevine_proto.quotas import SenderQuota
+from grapevine_proto.topics import TaskTopic
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out of date
+GOODBYE_S = 2.0
+LONGEST_NAP_S = 5.0
+SHORTEST_NAP_S = 0.005
+
+
+class AgentService:
+    """See the module's docstring.
+
+    Args:
+        settings: What the core is told.
+        identity: Our key.
+        store: Our state on disk; opened and closed by the caller.
+        transport: Makes the connection, given the function that makes our will.
+        root: Topic root.
+        trainers: Runs local training; None for a service that does not train.
+        max_bytes: Larger payloads are not looked at.
+        recording: Records live topics; None where the owner named none.
+        config: What the owner wrote, for requests that need it.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: CoreSettings,
+        identity: Identity,
+        store: Store,
+        transport: Callable[[Callable[[], Will | None]], Transport],
+        root: str,
+        trainers: Trainers | None,
+        max_bytes: int,
+        config: Config,
+        recording: Recording | None = None,
+    ) -> None:
+        self.config = config
+        self.root = root
+        self.recording = recording
+        self.store = store
+        self.identity = identity
+        self.trainers = trainers
+        self.rejected: Counter[str] = Counter()
+        self.broker_trouble = ""
+        self.broker_version = ""
+        self.started_at = clock.now()
+        self.core = AgentCore(settings=settings, rng=np.random.default_rng())
+        self.transport = transport(self._make_will)
+        self.outbox = Outbox()
+        self.watching = Watching()
+        self._sealer = Sealer(identity, store)
+        self._saver = Saver(store)
+        self._quota = SenderQuota()
+        self._max_bytes = max_bytes
+        self._wake = asyncio.Event()
+        self._outgoing = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+        self.ready = asyncio.Event()  # set at the first connection
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve until `stop` is called, then leave in good order."""
+        self._restore()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.transport.run(), name="connection"),
+                group.create_task(self._read(), name="incoming"),
+                group.create_task(self._write(), name="outgoing"),
+                group.create_task(self._keep_time(), name="timers"),
+            ]
+            if self.recording is not None:
+                tasks.append(group.create_task(self.recording.run(self.transport), name="recording"))
+            await self._stop.wait()
+            await self._leave()
+            for task in tasks:
+                task.cancel()
+        if self.trainers is not None:
+            await self.trainers.stop_all()
+        if self.recording is not None:
+            await self.recording.finish()
+        await self._saver.finish()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stop.set()
+
+    def _restore(self) -> None:
+        now = clock.now()
+        records: list[Received] = []
+        for stored in self.store.records():
+            try:
+                topic = topics.parse_below_root(stored.topic)
+                received = open_envelope(stored.envelope, topic, retained=True)
+            except WireError as error:
+                logger.warning("stored record on %s is dropped: %s", stored.topic, error)
+                self.store.delete_record(stored.topic)
+                continue
+            records.append(received)
+            own = received.message.sender == self.identity.peer_id
+            expired = 0 < stored.expires_at_ms < now.wall_ms
+            if own and not expired and isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review"):
+                self.outbox.keep(topics.build(self.root, topic), stored.envelope)
+        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
+        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
+        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        self.perform(self.core.start(records, consents, now, sequences))
+
+    async def _leave(self) -> None:
+        """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
+        effects = self.core.goodbye()
+        for effect in effects:
+            if not isinstance(effect, fx.Publish):
+                self._perform(effect)
+                continue
+            with contextlib.suppress(BrokerError, TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    payload = self._sealer.seal(effect, clock.now().wall_ms)
+                    await self.transport.publish(topics.build(self.root, effect.topic), payload, retain=effect.retain)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self.transport.disconnect()
+
+    def _make_will(self) -> Will:
+        wall_ms = clock.now().wall_ms
+        self._sealer.begin_session(wall_ms)
+        topic, payload = self._sealer.seal_will(wall_ms)
+        return Will(topic=topics.build(self.root, topic), payload=payload, qos=1, retain=True)
+
+    # --- incoming ---------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        async for event in self.transport.events():
+            match event:
+                case Arrived(topic=topic, payload=payload, retained=retained):
+                    if self.recording is not None and self.recording.takes(topic):
+                        self.recording.hear(topic, payload, retained=retained)
+                    else:
+                        self._hear(topic, payload, retained=retained)
+                case Connected(url=url, version=version, refused=refused):
+                    self.broker_trouble, self.broker_version = "", version
+                    logger.info("connected to %s, MQTT %s", url, version)
+                    if refused:
+                        logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
+                    self.outbox.connected()
+                    self.perform(self.core.connected(self._sealer.session, clock.now()))
+                    self.ready.set()
+                    self._outgoing.set()
+                case Disconnected(url=url, reason=reason):
+                    self.broker_trouble = f"lost {url}: {reason}"
+                    if self._stop.is_set():
+                        continue
+                    logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", url, reason)
+                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url):
+                    self.broker_trouble = f"cannot reach {url}: {reason}"
+                    logger.warning("cannot reach %s: %s; trying %s in %.0f s", url, reason, next_url, retry_in_s)
+
+    def _hear(self, name: str, payload: bytes, *, retained: bool) -> None:
+        """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
+        now = clock.now()
+        try:
+            topic = topics.parse(self.root, name)
+            if not payload:
+                self.perform(self.core.erased(topic, now))
+                raise WireError("empty", name)
+            held = self.core.records.get(topic)
+            if held is not None and held.envelope == payload:
+                self.core.heard_again(topic)
+                return
+            self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
+            received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
+            self.perform(self.core.receive(received, now))
+        except WireError as error:
+            self.rejected[error.reason] += 1
+            logger.debug("dropped: %s", error)
+
+    # --- outgoing ---------------------------------------------------------------------------------
+
+    async def _write(self) -> None:
+        """Publish what is due, one by one, while there is a connection."""
+        while True:
+            waiting = self.outbox.next_due(clock.now().monotonic_s) if self.transport.connected_to else None
+            if waiting is None:
+                await self._outgoing.wait()
+                self._outgoing.clear()
+                continue
+            try:
+                await self.transport.publish(waiting.topic, waiting.payload, qos=waiting.qos, retain=waiting.retain)
+            except BrokerError as error:
+                logger.debug("not published: %s", error)
+                if self.transport.connected_to is not None:
+                    logger.warning("given up: %s", error)  # too large for this broker: it would never go
+                    self.outbox.sent(waiting)
+                continue
+            self.outbox.sent(waiting)
+
+    def publish(self, effect: fx.Publish) -> None:
+        """Sign and queue one message or record."""
+        wall_ms = clock.now().wall_ms
+        payload = self._sealer.seal(effect, wall_ms)
+        name = topics.build(self.root, effect.topic)
+        if effect.retain:
+            self.outbox.keep(name, payload)
+            if isinstance(effect.body, TaskPublication | Review):
+                # Our own word on a task counts here as it does elsewhere, and at once.
+                self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
+        else:
+            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
+            task = getattr(effect.body, "task", "")
+            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
+        self._outgoing.set()
+
+    # --- time -------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        while True:
+            self.perform(self.core.tick(clock.now()))
+            for task in self.watching.forgotten(clock.now().monotonic_s):
+                self.perform(self.core.unwatch(task))
+            # Only what happens from here on can bring the deadline forward.
+            self._wake.clear()
+            wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+
+    # --- effects ----------------------------------------------------------------------------------
+
+    def perform(self, effects: Iterable[fx.Effect]) -> None:
+        """Do what the core asked for, in order, and let the timers look again."""
+        for effect in effects:
+            self._perform(effect)
+        self._wake.set()
+
+    def _perform(self, effect: fx.Effect) -> None:
+        match effect:
+            case fx.Publish():
+                self.publish(effect)
+            case fx.Relay(received=received):
+                self.outbox.enqueue(
+                    topics.build(self.root, received.topic),
+                    received.envelope,
+                    deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
+                    retain=True,
+                )
+                self._outgoing.set()
+            case fx.Subscribe(filter=below, qos=qos):
+                self._in_background(self._subscribe(f"{self.root}/{below}", qos))
+            case fx.Unsubscribe(filter=below):
+                self._in_background(self._unsubscribe(f"{self.root}/{below}"))
+            case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
+                if self.trainers is not None:
+                    self.trainers.take(effect, self._training_done)
+            case fx.DropUnsent(task=task):
+                self.outbox.drop_task(task)
+            case fx.LoadTask():
+                self._in_background(self._load(effect))
+            case fx.Delivered():
+                self._deliver(effect)
+            case fx.SendBlob():
+                self._in_background(self._send_blob(effect))
+            case fx.Notify(text=text, level=level):
+                logger.log(_LEVELS[level], "%s", printable(text))
+            case fx.SaveMetrics(metrics=metrics):
+                self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us
+                self._saver.save(effect)
+            case _:
+                self._saver.save(effect)
+
+    def _deliver(self, delivered: fx.Delivered) -> None:
+        match delivered.body:
+            case Metrics() as metrics:
+                self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
+            case ReleasedModel() as released:
+                self.watching.arrived(delivered.sender, released)
+
+    def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
+        now = clock.now()
+        if isinstance(done, fx.Trained):
+            self.perform(self.core.trained(done, now))
+        else:
+            self.perform(self.core.evaluated(done, now))
+
+    async def _subscribe(self, name: str, qos: int) -> None:
+        await self.transport.subscribe((name, qos))
+
+    async def _unsubscribe(self, name: str) -> None:
+        await self.transport.unsubscribe(name)
+
+    async def _load(self, wanted: fx.LoadTask) -> None:
+        saved = await self._saver.load_model(wanted.task)
+        inherited = None
+        for donor in wanted.donors if saved is None else ():
+            inherited = inherited or await self._saver.load_model(donor)
+        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
+
+    async def _send_blob(self, asked: fx.SendBlob) -> None:
+        content = await asyncio.to_thread(self.store.get_blob, asked.digest)
+        if content is not None:
+            body = Blob(task=asked.task, digest=asked.digest, content=content)
+            self.publish(fx.Publish(topic=asked.topic, body=body, receiver_session=asked.receiver_session))
+
+    async def _logged(self, work: Coroutine[None, None, None]) -> None:
+        """What fails here fails for one message or one task; the service goes on."""
+        try:
+            await work
+        except GrapevineError as error:
+            logger.log(logging.DEBUG if self._stop.is_set() else logging.WARNING, "%s", error)
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._logged(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+_LEVELS: dict[Literal["debug", "info", "warning"], int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+}

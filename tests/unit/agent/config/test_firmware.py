@@ -1,0 +1,159 @@
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import grapevine_agent
+import grapevine_proto
+from grapevine_agent.config.agent_toml import Limits
+from grapevine_agent.config.firmware import (
+    Machine,
+    detect_machine,
+    guess_profile,
+    load_profile,
+    profile_names,
+    with_limits,
+)
+from grapevine_proto.errors import ConfigError
+
+VALID = 'name = "board"\ncores = 2\nthreads = 2\nmemory_mb = 512\n'
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "board.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_that_ships_is_complete(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.name == name
+    assert profile.description
+    assert profile.power.source
+    assert min(profile.cores, profile.memory_mb, profile.threads, profile.max_batch, profile.max_parameters) >= 1
+
+
+def test_the_profiles_of_the_first_release_are_there() -> None:
+    assert {"generic", "raspberry-pi-4b"} <= set(profile_names())
+
+
+def test_a_512_mb_board_ships_without_training_and_every_speed_names_its_source() -> None:
+    assert not load_profile("small-board-512mb").can_train
+    for name in profile_names():
+        profile = load_profile(name)
+        assert bool(profile.gflops) == bool(profile.gflops_source)
+        assert profile.gflops or name in ("generic", "small-board-512mb")
+
+
+def test_a_raspberry_pi_is_told_as_measured() -> None:
+    profile = load_profile("raspberry-pi-4b", Machine(cores=64, memory_mb=100_000))
+    assert (profile.cores, profile.threads, profile.memory_mb, profile.can_train) == (4, 3, 600, True)
+    assert (profile.power.idle_w, profile.power.training_w) == (2.7, 6.4)
+    assert "Pi Dramble" in profile.power.source
+
+
+def test_the_generic_profile_asks_the_machine() -> None:
+    profile = load_profile("generic", Machine(cores=8, memory_mb=4000))
+    assert (profile.cores, profile.threads, profile.memory_mb) == (8, 7, 2000)
+    # Ten copies of the largest model fit into the memory.
+    assert profile.max_parameters * 4 * 10 <= 2000 * 2**20 < (profile.max_parameters + 1) * 4 * 10
+    small = load_profile("generic", Machine(cores=1, memory_mb=512))
+    assert (small.threads, small.can_train) == (1, False)
+
+
+def test_the_machine_reports_something_usable() -> None:
+    machine = detect_machine()
+    assert machine.cores >= 1
+    assert machine.memory_mb >= 64
+
+
+def test_an_unknown_name_gets_a_suggestion() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'raspberry-pi-4b'"):
+        load_profile("raspberry-pi-4")
+    with pytest.raises(ConfigError, match=r"known here: generic, .*raspberry-pi-4b"):
+        load_profile("zzz")
+
+
+def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
+    path = write(tmp_path, VALID)
+    assert load_profile(path).memory_mb == 512
+    assert load_profile(str(path)).name == "board"
+    with pytest.raises(ConfigError, match="no such file"):
+        load_profile(tmp_path / "other.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("cores = 2", "name is missing"),
+        (VALID + "max_bach = 3", "did you mean 'max_batch'?"),
+        (VALID + "[power]\nidle = 3", "power.idle: unknown key; did you mean 'idle_w'?"),
+        (VALID + "[power]\nidle_w = 3", "power.source is missing: say who measured"),
+        (VALID + "[power]\nidle_w = 3\ntraining_w = 2\nsource = 'me'", "less than idle_w = 3"),
+        (VALID + "chunk_window = 2", "chunk_window = 2: must be 1"),
+        (VALID + "max_batch = 0", "max_batch = 0: must be a whole number from 1"),
+        ('name = "board"\ncores = 2\nthreads = 3', "threads = 3: is more than cores = 2"),
+        ('name = "board"\nmemory_mb = 200', "memory_mb = 200: training needs 300 MB"),
+        ('name = "Board 1"', "name = 'Board 1'"),
+        (VALID + "gflops = 3", "gflops_source is missing: say who measured"),
+        (VALID + "can_train = 1", "can_train = 1: must be true or false"),
+    ],
+)
+def test_a_mistake_in_a_profile_is_told(tmp_path: Path, text: str, says: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_profile(path)
+    assert says in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_the_owner_has_the_last_word_on_limits(tmp_path: Path) -> None:
+    profile = load_profile(write(tmp_path, VALID))
+    assert with_limits(profile, Limits()) == profile
+    assert with_limits(profile, Limits(memory_mb=2000, threads=1)).memory_mb == 2000
+    assert with_limits(profile, Limits(can_train=False)).can_train is False
+    # Too little memory to train is no training, unless training was asked for.
+    assert with_limits(profile, Limits(memory_mb=100)).can_train is False
+    with pytest.raises(ConfigError, match=r"training needs 300 MB"):
+        with_limits(profile, Limits(memory_mb=100, can_train=True))
+
+
+def test_a_board_is_known_by_its_device_tree(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    assert guess_profile(model) == "generic"
+    model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\x00")
+    assert guess_profile(model) == "raspberry-pi-4b"
+    for board, name in (
+        (b"Raspberry Pi Zero 2 W Rev 1.0\x00", "raspberry-pi-zero-2-w"),
+        (b"Raspberry Pi 3 Model B Plus Rev 1.3\x00", "raspberry-pi-3b-plus"),
+        (b"Raspberry Pi 5 Model B Rev 1.0\x00", "raspberry-pi-5"),
+        (b"NVIDIA Jetson Nano Developer Kit\x00", "jetson-nano"),
+    ):
+        model.write_bytes(board)
+        assert guess_profile(model) == name
+    model.write_bytes(b"Some other board\x00")
+    assert guess_profile(model) == "generic"
+
+
+def test_an_installed_package_finds_the_profiles_inside_it(tmp_path: Path) -> None:
+    """As the wheel lays it out: no checkout around it, and the profiles in the package."""
+    ignore = shutil.ignore_patterns("__pycache__")
+    for package in (grapevine_agent, grapevine_proto):
+        source = Path(package.__path__[0])
+        shutil.copytree(source, tmp_path / source.name, ignore=ignore)
+    checkout = Path(grapevine_agent.__path__[0]).parents[1]
+    shutil.copytree(checkout / "firmware_profiles", tmp_path / "grapevine_agent" / "profiles")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from grapevine_agent.config import firmware\n"
+        "print(firmware.__file__); print(firmware.profile_names()); print(firmware.load_profile('generic').name)"
+    )
+    # -I keeps PYTHONPATH out; inserted first, the copy wins over an editable install.
+    said = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True).stdout
+    file, names, name = said.splitlines()
+    assert file.startswith(str(tmp_path))
+    assert "'raspberry-pi-4b'" in names
+    assert name == "generic"

@@ -1,0 +1,208 @@
+"""What a task costs and where it fits: the figures, the reasons, the warnings and the command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from tests.unit.tasks.hostile.attack import FIRST, graph_of, honest_manifest, honest_program, node
+from typer.testing import CliRunner, Result
+
+from grapevine_agent.cli import check_commands
+from grapevine_agent.config.firmware import FirmwareProfile, Machine, load_profile
+from grapevine_agent.core.settings import DeviceLimits
+from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, reasons_not_to_fit, trainer_mb
+from grapevine_agent.requests.costs import ENVELOPE_BYTES, cost_report, update_bytes
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import MergePlan, Optimiser, Requirements, TaskManifest, TrainingPlan
+from grapevine_proto.manifest_codec import encode_manifest
+from grapevine_proto.program import Operator, Ref
+from grapevine_tasks.built import BuiltTask, write_built
+from grapevine_tasks.checks import MemoryEstimate
+from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.weights import encode_weights, reference_to
+
+MIB = 2**20
+MEMORY = MemoryEstimate(
+    model_bytes=40 * MIB,
+    optimiser_bytes=20 * MIB,
+    gradient_bytes=20 * MIB,
+    activation_bytes=20 * MIB,
+    training_bytes=100 * MIB,
+    evaluation_bytes=70 * MIB,
+)
+CALM = replace(honest_manifest(), expires_at_ms=1, data=replace(honest_manifest().data, minimum_samples=64))
+
+
+def profile(**changed: Any) -> FirmwareProfile:
+    return replace(load_profile("raspberry-pi-4b", Machine(cores=4, memory_mb=4000)), **changed)
+
+
+def test_the_figures_of_a_small_task() -> None:
+    report = cost_report(CALM, [profile(gflops=2.0)])
+    assert (report.num_parameters, report.num_buffers, report.num_nodes) == (15, 4, 2)
+    assert report.operators == {"LINEAR": 1}
+    assert report.manifest_bytes == len(encode_manifest(CALM))
+    assert report.flops_per_sample == 2 * 4 * 3
+    assert report.step_flops == 3 * 32 * report.flops_per_sample  # forward and twice that backward, 32 samples
+    assert report.update_bytes == 4 * (15 + 4)
+    # log-n with ten members: about 2.3 sends a round.
+    assert report.round_bytes == round(np.log(10) * (4 * 19 + ENVELOPE_BYTES))
+    assert report.trainer_mb == TRAINER_MB + 1
+    (fit,) = report.fits
+    assert fit.fits
+    assert fit.step_s == pytest.approx(report.step_flops / 2e9)
+    assert report.warnings == ()
+
+
+def test_base_and_change_are_two_models() -> None:
+    assert update_bytes(replace(CALM, merging=MergePlan(update_form="delta"))) == 4 * (2 * 15 + 4)
+
+
+def test_the_report_is_plain_json() -> None:
+    plain = json.loads(json.dumps(cost_report(honest_manifest()).as_json()))
+    assert plain["memory"]["peak_bytes"] > 0
+    fits = {fit["profile"]: fit for fit in plain["fits"]}
+    assert fits["raspberry-pi-zero-2-w"]["fits"]
+    assert fits["small-board-512mb"]["reasons"] == ["does not train"]
+    assert "it never expires: set task.lifetime_days" in plain["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        ({"max_parameters": 10}, "needs 15 parameters, profile allows 10"),
+        ({"max_batch": 16}, "needs batches of 32, profile allows 16"),
+        ({"cores": 1}, "needs 2 cores, this device has 1"),
+        ({"memory_mb": 250}, "needs 260 MB, profile allows 250"),
+        ({"cannot_train": "no PyTorch here"}, "no PyTorch here"),
+    ],
+)
+def test_what_is_too_large_is_said_with_both_numbers(limits: dict[str, Any], reason: str) -> None:
+    manifest = replace(CALM, requirements=Requirements(memory_mb=260, cores=2))
+    large = DeviceLimits(cores=4, memory_mb=4000, max_parameters=100, max_batch=100)
+    assert reasons_not_to_fit(manifest, large) == []
+    assert reasons_not_to_fit(manifest, replace(large, **limits)) == [reason]
+
+
+def test_memory_is_held_against_what_pytorch_leaves_of_it() -> None:
+    data = replace(CALM.data, minimum_samples=MIB)  # of 24 bytes each
+    assert trainer_mb(data, MEMORY) == TRAINER_MB + 24 + 100
+    manifest = replace(CALM, data=data)
+    assert memory_reason(manifest, MEMORY, TRAINER_MB + 124) == ""
+    assert memory_reason(manifest, MEMORY, 300) == (
+        f"needs about {TRAINER_MB + 124} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows 300"
+    )
+
+
+def test_a_task_that_is_far_too_large_is_described_all_the_same() -> None:
+    """64 channels of 1024 × 1024: more than any device takes, and still a table and no error."""
+    program = honest_program()
+    graph = graph_of(
+        node(Operator.LINEAR, Ref(0), Ref(1), Ref(2)),
+        node(Operator.UNSQUEEZE, Ref(FIRST), 2),
+        node(Operator.EXPAND, Ref(FIRST + 1), (-1, -1, 2**20)),
+        node(Operator.EXP, Ref(FIRST + 2)),
+        node(Operator.SUM, Ref(FIRST + 3), (2,), False),
+    )
+    report = cost_report(replace(CALM, program=replace(program, train=graph, eval=graph)), [profile()])
+    assert report.largest_value_bytes == 4 * 32 * 3 * 2**20
+    assert not report.fits[0].fits
+    assert "MB to train" in report.fits[0].reasons[0]
+
+
+def test_an_unsound_task_is_an_error() -> None:
+    with pytest.raises(TaskError, match="batch_size"):
+        cost_report(replace(CALM, training=TrainingPlan(batch_size=0)))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "warning"),
+    [
+        (replace(CALM, expires_at_ms=0), "it never expires"),
+        (replace(CALM, training=TrainingPlan(optimiser=Optimiser(learning_rate=3.0))), "learning rate of 3 is unusual"),
+        (
+            replace(CALM, training=TrainingPlan(optimiser=Optimiser(name="adam", learning_rate=0.1))),
+            "unusual for adam",
+        ),
+        (replace(CALM, training=TrainingPlan(batch_size=100)), "a batch of 100 is more than the 64 samples"),
+        (replace(CALM, requirements=Requirements(memory_mb=100)), "requirements.memory_mb is 100, but training"),
+        (replace(CALM, name="Three сlasses"), "mixes letters of CYRILLIC and LATIN"),
+        (
+            replace(
+                CALM,
+                program=replace(honest_program(), train=graph_of(node(Operator.LINEAR, Ref(0), Ref(1), None))),
+            ),
+            "never reads layer.bias",
+        ),
+    ],
+)
+def test_what_is_odd_is_warned_of(manifest: TaskManifest, warning: str) -> None:
+    (found,) = cost_report(manifest, [profile()]).warnings
+    assert warning in found
+
+
+def test_a_model_larger_than_a_packet_is_warned_of() -> None:
+    program = honest_program()
+    buffers = (replace(program.buffers[0], shape=(300_000,)),)  # as many values, and as many numbers as it takes
+    weights = replace(CALM.initial_weights, num_bytes=4 * 300_015 + 100)
+    large = replace(CALM, program=replace(program, buffers=buffers), initial_weights=weights)
+    assert any("more than the usual packet of 1,000,000" in w for w in cost_report(large, [profile()]).warnings)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A task's folder, as `grapevine task build` leaves it."""
+    layout = ModelLayout.of(honest_program())
+    weights = encode_weights(
+        layout, np.zeros(layout.num_parameters, np.float32), np.zeros(layout.num_buffers, np.float32)
+    )
+    (tmp_path / "task.toml").write_text("[task]\n")
+    draft = replace(honest_manifest(), initial_weights=reference_to(weights))
+    write_built(BuiltTask(draft=draft, weights=weights), tmp_path, tmp_path / "build")
+    return tmp_path
+
+
+def check(*arguments: str | Path) -> Result:
+    """The command alone, in this process: an error comes out as it is raised."""
+    app = typer.Typer()
+    check_commands.register(app)
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_command_describes_a_folder_its_file_and_its_manifest(built: Path) -> None:
+    said = [check(path, "--json") for path in (built, built / "task.toml", built / "build" / "manifest.draft")]
+    assert [each.exit_code for each in said] == [0, 0, 0], said
+    assert len({each.stdout for each in said}) == 1
+    assert json.loads(said[0].stdout)["num_parameters"] == 15
+
+
+def test_the_command_is_for_people_too_and_fails_where_nothing_fits(built: Path) -> None:
+    done = check(built, "--profile", "small-board-512mb")
+    assert "does not train" in done.stdout
+    assert "warning: it never expires" in done.stdout
+    assert isinstance(done.exception, TaskError)  # which is exit code 1
+    assert str(done.exception).startswith("Three classes fits none of these profiles: small-board-512mb")
+
+
+def test_the_command_says_what_is_wrong_with_a_file(built: Path) -> None:
+    done = check(built / "build" / "initial.safetensors")
+    assert isinstance(done.exception, TaskError)
+    assert "is no manifest" in str(done.exception)
+
+
+def test_the_command_hangs_under_task() -> None:
+    command = [sys.executable, "-m", "grapevine_agent", "task", "check", "no-such-folder"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "no-such-folder" in done.stderr
