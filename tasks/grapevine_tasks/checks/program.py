@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
 from grapevine_tasks.checks.memory import bound_memory
+from grapevine_tasks.checks.reach import Reach
 from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits
+from grapevine_tasks.checks.soundness import check_soundness
 from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
@@ -39,13 +41,16 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
     given = _given(program, limits)
-    train = _Walk("train", program.train, given, limits, limits.largest_batch)
-    evaluation = _Walk("eval", program.eval, given, limits, limits.evaluation_batch)
+    smallest = min(limits.smallest_batch, limits.largest_batch)
+    train = _Walk("train", program, given, limits, batch=limits.largest_batch, smallest=smallest)
+    evaluation = _Walk("eval", program, given, limits, batch=limits.evaluation_batch, smallest=1)
     if train.output != evaluation.output:
         raise TaskError(f"the train graph gives {train.output} but the eval graph {evaluation.output}")
     _check_updates(program, train)
     if program.eval.updates:
         raise TaskError("the eval graph updates buffers; only the train graph may")
+    train.reach.check_output(program.train, "train")
+    evaluation.reach.check_output(program.eval, "eval")
     memory = max(train.workspace, evaluation.workspace) + bound_memory(
         program,
         train.values,
@@ -119,12 +124,27 @@ def _check_updates(program: Program, walk: _Walk) -> None:
 
 
 class _Walk:
-    """One pass over a graph: the types of its values, and what they cost at the largest batch."""
+    """One pass over a graph: the types of its values, what they cost at the largest batch, whether they make sense.
 
-    def __init__(self, name: str, graph: Graph, given: list[ValueType], limits: ProgramLimits, batch: int) -> None:
+    What is left over of an evaluation's samples may be a single one: its smallest batch is 1.
+    """
+
+    def __init__(
+        self,
+        name: Literal["train", "eval"],
+        program: Program,
+        given: list[ValueType],
+        limits: ProgramLimits,
+        *,
+        batch: int,
+        smallest: int,
+    ) -> None:
+        graph = program.train if name == "train" else program.eval
         self.name = name
         self.limits = limits
         self.batch = batch
+        self.smallest = smallest
+        self.reach = Reach(program, trains=name == "train", smallest_batch=smallest)
         self.values = list(given)
         self.rows: list[NodeReport] = []
         self.workspace = self.largest = 0
@@ -140,6 +160,8 @@ class _Walk:
         number = len(self.values)
         try:
             arguments, results = self._infer(node)
+            check_soundness(node.operator, arguments, self.smallest)
+            self.reach.see(node, arguments, results, number)
             rule = RULES[node.operator]
             flops = rule.flops(arguments, results)
             workspace = 4 * rule.workspace(arguments, results).at(self.batch)
@@ -170,7 +192,11 @@ class _Walk:
         arguments = tuple(
             resolve(slot, argument, self.values) for slot, argument in zip(rule.slots, node.arguments, strict=True)
         )
-        return arguments, rule.shape(*arguments)
+        results = rule.shape(*arguments)
+        for result in results:
+            if isinstance(result, TensorType) and not result.num_elements.coefficients:
+                raise TaskError(f"gives {result}, which is empty: every dimension must be 1 or more")
+        return arguments, results
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
         batch = self.batch

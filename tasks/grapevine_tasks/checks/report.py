@@ -17,7 +17,8 @@ class ProgramLimits:
     """What a device is ready to run. Bytes and operations are at the largest batch of each graph."""
 
     largest_batch: int = EVALUATION_BATCH  # of the train graph
-    evaluation_batch: int = EVALUATION_BATCH  # of the eval graph
+    smallest_batch: int = 2  # of the train graph; a batch of one sample has no spread
+    evaluation_batch: int = EVALUATION_BATCH  # of the eval graph, whose smallest batch is always 1
     num_nodes: int = 4096  # of both graphs together
     num_parameters: int = 50_000_000
     constant_bytes: int = 256 * 1024
