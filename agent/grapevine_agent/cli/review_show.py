@@ -20,8 +20,7 @@ from grapevine_proto.manifest import FeatureSpec, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import TaskPublication
 from grapevine_proto.topics import parse_below_root
-from grapevine_tasks.checks import CheckReport, ProgramLimits, check_manifest
-from grapevine_tasks.checks.program import NodeReport
+from grapevine_tasks.checks import CheckReport, NodeReport, ProgramLimits, check_manifest
 
 MOST_ROWS = 40  # of a graph, unless all are asked for
 GRAPHS = ("train", "eval")

@@ -9,10 +9,9 @@ from grapevine_agent.data.formats import describe
 from grapevine_agent.data.source import DataSource, Description, Header
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
-from grapevine_tasks.pipelines import derives_target, rows_needed
+from grapevine_tasks.pipelines import HELD_OUT, derives_target, rows_needed
 from grapevine_tasks.pipelines import is_series as takes_series
 
-HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
 MIB = 2**20
 _TARGET_KINDS = {"float32": "buif", "int64": "bui"}  # numpy's dtype kinds that convert without surprise
 

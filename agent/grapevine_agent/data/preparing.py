@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data.formats import describe, load
-from grapevine_agent.data.matching import HELD_OUT, check_fit
+from grapevine_agent.data.matching import check_fit
 from grapevine_agent.data.source import DataSource, RawSamples
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks import pipelines
@@ -53,12 +53,12 @@ def split(raw: RawSamples, *, is_series: bool) -> tuple[Part, Part]:
         return (raw.x, raw.y), (raw.x_test, raw.y_test)
     if not is_series:
         order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(raw.x))
-        test, train = np.split(order, [len(order) // HELD_OUT])
+        test, train = np.split(order, [len(order) // pipelines.HELD_OUT])
         return _taken(raw, train), _taken(raw, test)
     starts = np.cumsum([0, *(raw.series or (len(raw.x),))])
     trains, tests = [], []
     for start, end in pairwise(starts.tolist()):
-        cut = end - (end - start) // HELD_OUT
+        cut = end - (end - start) // pipelines.HELD_OUT
         trains.append(_taken(raw, np.arange(start, cut)))
         tests.append(_taken(raw, np.arange(cut, end)))
     return joined(trains), joined(tests)

@@ -11,89 +11,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import zip_longest
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
-from grapevine_tasks.checks.memory import EVALUATION_BATCH, bound_memory
+from grapevine_tasks.checks.memory import bound_memory
+from grapevine_tasks.checks.reach import Reach
+from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits
+from grapevine_tasks.checks.soundness import check_soundness
 from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
-MIB = 2**20
 LONGEST_REASON = 500  # characters
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProgramLimits:
-    """What a device is ready to run. Bytes and operations are at the largest batch of each graph."""
-
-    largest_batch: int = EVALUATION_BATCH  # of the train graph
-    evaluation_batch: int = EVALUATION_BATCH  # of the eval graph
-    num_nodes: int = 4096  # of both graphs together
-    num_parameters: int = 50_000_000
-    constant_bytes: int = 256 * 1024
-    intermediate_bytes: int = 256 * MIB  # of any one value
-    memory_bytes: int = 2048 * MIB  # of training and evaluating, bounded from above
-    train_flops: int = 10**12  # of one training step
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeReport:
-    """One line of a graph as a table, for people who review it."""
-
-    number: int  # of the node's first result
-    operator: str
-    arguments: str
-    types: tuple[ValueType, ...]  # of its results, for any batch
-    flops: int  # forward, at the largest batch of its graph
-
-    @property
-    def results(self) -> str:
-        """The types of its results, for people."""
-        return ", ".join(map(str, self.types))
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckReport:
-    """What a checked program is and costs, with batches of `largest_batch` to train."""
-
-    largest_batch: int
-    num_parameters: int
-    num_buffers: int  # float32 elements, not tensors
-    num_nodes: int
-    operators: Mapping[str, int]  # name: how often it occurs in the train graph
-    output: str
-    flops_per_sample: int  # to use the model, at a batch of one
-    train_flops: int  # of one step: forward, and twice that for the gradients
-    largest_intermediate_bytes: int
-    memory_bytes: int  # that a trainer never takes more than; `estimate_memory` says what it takes, about
-    train: tuple[NodeReport, ...] = field(repr=False)
-    eval: tuple[NodeReport, ...] = field(repr=False)
-    output_type: TensorType = field(repr=False)
-    train_values: tuple[ValueType, ...] = field(repr=False)  # the types of all values, by number
-    eval_values: tuple[ValueType, ...] = field(repr=False)
-    train_cost: Cost = field(repr=False)
-    eval_cost: Cost = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Floating-point operations of a forward pass: a polynomial of the batch, of numbers of any size."""
-
-    coefficients: tuple[int, ...] = ()
-
-    def at(self, batch: int) -> int:
-        """How many at this batch."""
-        return sum(c * batch**k for k, c in enumerate(self.coefficients))
-
-    def __add__(self, size: Size) -> Cost:
-        return Cost(tuple(a + b for a, b in zip_longest(self.coefficients, size.coefficients, fillvalue=0)))
 
 
 def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
@@ -109,13 +41,16 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
     given = _given(program, limits)
-    train = _Walk("train", program.train, given, limits, limits.largest_batch)
-    evaluation = _Walk("eval", program.eval, given, limits, limits.evaluation_batch)
+    smallest = min(limits.smallest_batch, limits.largest_batch)
+    train = _Walk("train", program, given, limits, batch=limits.largest_batch, smallest=smallest)
+    evaluation = _Walk("eval", program, given, limits, batch=limits.evaluation_batch, smallest=1)
     if train.output != evaluation.output:
         raise TaskError(f"the train graph gives {train.output} but the eval graph {evaluation.output}")
     _check_updates(program, train)
     if program.eval.updates:
         raise TaskError("the eval graph updates buffers; only the train graph may")
+    train.reach.check_output(program.train, "train")
+    evaluation.reach.check_output(program.eval, "eval")
     memory = max(train.workspace, evaluation.workspace) + bound_memory(
         program,
         train.values,
@@ -189,12 +124,27 @@ def _check_updates(program: Program, walk: _Walk) -> None:
 
 
 class _Walk:
-    """One pass over a graph: the types of its values, and what they cost at the largest batch."""
+    """One pass over a graph: the types of its values, what they cost at the largest batch, whether they make sense.
 
-    def __init__(self, name: str, graph: Graph, given: list[ValueType], limits: ProgramLimits, batch: int) -> None:
+    What is left over of an evaluation's samples may be a single one: its smallest batch is 1.
+    """
+
+    def __init__(
+        self,
+        name: Literal["train", "eval"],
+        program: Program,
+        given: list[ValueType],
+        limits: ProgramLimits,
+        *,
+        batch: int,
+        smallest: int,
+    ) -> None:
+        graph = program.train if name == "train" else program.eval
         self.name = name
         self.limits = limits
         self.batch = batch
+        self.smallest = smallest
+        self.reach = Reach(program, trains=name == "train", smallest_batch=smallest)
         self.values = list(given)
         self.rows: list[NodeReport] = []
         self.workspace = self.largest = 0
@@ -210,6 +160,8 @@ class _Walk:
         number = len(self.values)
         try:
             arguments, results = self._infer(node)
+            check_soundness(node.operator, arguments, self.smallest)
+            self.reach.see(node, arguments, results, number)
             rule = RULES[node.operator]
             flops = rule.flops(arguments, results)
             workspace = 4 * rule.workspace(arguments, results).at(self.batch)
@@ -240,7 +192,11 @@ class _Walk:
         arguments = tuple(
             resolve(slot, argument, self.values) for slot, argument in zip(rule.slots, node.arguments, strict=True)
         )
-        return arguments, rule.shape(*arguments)
+        results = rule.shape(*arguments)
+        for result in results:
+            if isinstance(result, TensorType) and not result.num_elements.coefficients:
+                raise TaskError(f"gives {result}, which is empty: every dimension must be 1 or more")
+        return arguments, results
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
         batch = self.batch

@@ -10,11 +10,13 @@ the steps that need that order (`window`, `forecast`, `difference`) cut them int
 """
 
 from grapevine_tasks.pipelines.prepare import (
+    HELD_OUT,
     MAX_BYTES,
     Learnt,
     Prepared,
     count_prepared,
     derives_target,
+    fewest_samples,
     is_series,
     model_specs,
     prepare,
@@ -26,6 +28,7 @@ from grapevine_tasks.pipelines.steps import MAX_ELEMENTS
 from grapevine_tasks.pipelines.table import STEPS
 
 __all__ = [
+    "HELD_OUT",
     "MAX_BYTES",
     "MAX_ELEMENTS",
     "STEPS",
@@ -33,6 +36,7 @@ __all__ = [
     "Prepared",
     "count_prepared",
     "derives_target",
+    "fewest_samples",
     "is_series",
     "model_specs",
     "prepare",

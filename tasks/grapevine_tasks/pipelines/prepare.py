@@ -17,6 +17,7 @@ from grapevine_tasks.pipelines.table import DERIVING, STEPS
 from grapevine_tasks.suggestions import did_you_mean
 
 MAX_STEPS = 32
+HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
 MAX_BYTES = 2**30  # of all features, or all targets, after any step; beside it the step's input is held
 _DTYPES = ("float32", "int64")
 
@@ -70,6 +71,16 @@ def count_prepared(num_raw: int, contract: DataContract) -> int:
     for _, step, arguments in _steps(contract):
         num_raw = _count(num_raw, step, arguments)
     return num_raw
+
+
+def fewest_samples(contract: DataContract) -> tuple[int, int]:
+    """The fewest prepared samples that a device may come with: to train on, and to test with (1 or more each).
+
+    A series in which numbers are missing may give fewer yet. Raises TaskError like `rows_needed`.
+    """
+    held_out = contract.minimum_samples // HELD_OUT
+    training, test = (count_prepared(num, contract) for num in (contract.minimum_samples - held_out, held_out))
+    return max(training, 1), max(test, 1)
 
 
 def prepare(x: Array, y: Array | None, contract: DataContract, where: str) -> tuple[Array, Array]:

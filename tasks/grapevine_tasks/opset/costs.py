@@ -1,7 +1,7 @@
 """What operators cost: floating-point operations of the forward pass, and float32 elements beside the results.
 
 A cost is a function of the resolved arguments (in the order of the signature) and the types of the results;
-`opset.RULES` says which operator has which.
+`table.RULES` says which operator has which.
 """
 
 # ruff: noqa: D103 — named after their operators, one line each
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from grapevine_tasks.shape_rules import Types
+from grapevine_tasks.opset.shape_rules.common import Types
 from grapevine_tasks.sizes import ONE, Size, TensorType
 
 Cost: TypeAlias = Callable[[tuple[Any, ...], Types], Size]
