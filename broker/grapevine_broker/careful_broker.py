@@ -43,7 +43,7 @@ from amqtt.session import Session
 
 from grapevine_broker.connection import CarefulConnection, CarefulSession, PatientWriter
 from grapevine_broker.limits import Limits
-from grapevine_broker.outbox import Message, Room
+from grapevine_broker.outbox import OBJECT_BYTES, Message, Room
 from grapevine_broker.packets import OtherVersionError, PacketReader, RefusedError
 
 _REFUSED = 0x80  # 3.9.3
@@ -243,6 +243,8 @@ class CarefulBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
         packet_id = packet.packet_id
         is_new = packet_id not in session.unreleased
         if packet.qos == 2:
+            if is_new and len(session.unreleased) >= self._limits.max_unreleased:
+                raise RefusedError(f"left {len(session.unreleased)} messages of QoS 2 unreleased")
             session.unreleased.add(packet_id)
         if packet.qos < 2 or is_new:
             await self._publish(session, packet)
@@ -348,11 +350,18 @@ class CarefulBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
             The QoS that is granted, or 0x80 for a filter that is none, is denied or is one too many.
         """
         topic_filter, _qos = subscription
-        if topic_filter not in session.filters and len(session.filters) >= self._limits.max_subscriptions:
+        is_new = topic_filter not in session.filters
+        num_bytes = OBJECT_BYTES + len(topic_filter)
+        if is_new and (
+            len(session.filters) >= self._limits.max_subscriptions
+            or self._room.num_bytes + num_bytes > self._limits.max_queued_bytes_in_all
+        ):
             return _REFUSED
         granted: int = await super().add_subscription(subscription, session)
         if granted != _REFUSED:
-            session.filters.add(topic_filter)
+            if is_new:
+                session.filters.add(topic_filter)
+                self._room.num_bytes += num_bytes
             subscribers = self._subscriptions[topic_filter]
             subscribers[:] = [(each, granted if each is session else its_qos) for each, its_qos in subscribers]
         return granted
@@ -363,7 +372,9 @@ class CarefulBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
 
     def _del_subscription(self, a_filter: str, session: CarefulSession) -> int:
         num_deleted: int = super()._del_subscription(a_filter, session)
-        session.filters.discard(a_filter)
+        if a_filter in session.filters:
+            session.filters.discard(a_filter)
+            self._room.num_bytes -= OBJECT_BYTES + len(a_filter)
         if not self._subscriptions.get(a_filter, True):
             del self._subscriptions[a_filter]
         return num_deleted

@@ -22,7 +22,6 @@ _OF_CONNECT = (
     "clean_session",
     "client_id",
     "keep_alive",
-    "password",
     "remote_address",
     "remote_port",
     "ssl_object",

@@ -30,11 +30,13 @@ class Limits:
     max_queued_messages: int = 10_000
     """Messages of QoS 1 and 2 that wait for one client, connected or not; beyond, the oldest is lost."""
     max_queued_bytes: int = 64_000_000
-    """Topics and payloads that are kept for one client, in flight and waiting; beyond, the oldest is lost."""
+    """What they take together with those in flight, of one client; beyond, the oldest that waits is lost."""
     max_queued_bytes_in_all: int = 256_000_000
-    """The same for all clients together."""
+    """The same of all clients together, and their subscriptions: beyond, nobody gets another one."""
     max_subscriptions: int = 1000
     """Topic filters of one client; another one is answered with failure (0x80)."""
+    max_unreleased: int = 10_000
+    """Messages of QoS 2 that one client has sent and not released: who goes beyond is closed."""
     max_absent_sessions: int = 1000
     """Sessions kept for clients that are away; beyond, the one that has been away longest is forgotten."""
     session_expiry_s: float = 7 * 24 * 3600.0

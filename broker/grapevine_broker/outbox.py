@@ -22,6 +22,9 @@ from amqtt.mqtt.pubrel import PubrelPacket
 
 from grapevine_broker.limits import Limits
 
+OBJECT_BYTES = 256
+"""What a message or subscription takes in memory beside its text: ten thousand empty ones are not nothing."""
+
 _MAX_PACKET_ID = 65_535
 
 
@@ -38,7 +41,7 @@ class Message(NamedTuple):
     @property
     def num_bytes(self) -> int:
         """What it is counted as, where bytes are limited."""
-        return len(self.topic) + len(self.payload)
+        return OBJECT_BYTES + len(self.topic) + len(self.payload)
 
     def frame(self, packet_id: int | None = None, *, duplicate: bool = False) -> bytes:
         """Write the PUBLISH packet."""
@@ -48,7 +51,7 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class Room:
-    """The bytes that all outboxes keep together."""
+    """What all outboxes and subscriptions take together."""
 
     num_bytes: int = 0
 

@@ -262,6 +262,28 @@ async def test_a_filter_too_many_or_that_is_none_is_refused_and_the_others_count
         assert await me.until_ping() == [publish("a", b"")]
 
 
+async def test_subscriptions_take_room_from_all_and_give_it_back() -> None:
+    async with a_broker(max_queued_bytes_in_all=3000) as broker, await a_client(broker, "me") as me:
+        await me.send(subscribe(("a" * 1000, 0), ("b" * 1000, 0), ("c" * 1000, 0), ("a" * 1000, 1)))
+        assert await me.packet() == packet(0x90, b"\x00\x01\x00\x00\x80\x01")
+        await me.send(packet(0xA2, b"\x00\x02" + raw_mqtt.text("a" * 1000) + raw_mqtt.text("never")))
+        assert await me.packet() == b"\xb0\x02\x00\x02"
+        await me.send(subscribe(("c" * 1000, 2)), raw_mqtt.DISCONNECT)
+        assert await me.packet() == packet(0x90, b"\x00\x01\x02")
+        await until(lambda: not broker._sessions)
+        assert broker._room.num_bytes == 0
+
+
+async def test_who_never_releases_its_messages_of_qos_2_is_closed() -> None:
+    async with a_broker(max_unreleased=3) as broker:
+        wire = await a_client(broker, "me")
+        for packet_id in (1, 2, 2, 3):
+            await wire.send(publish("t", b"x", 2, packet_id))
+            assert await wire.packet() == answer(raw_mqtt.PUBREC, packet_id)
+        await wire.send(publish("t", b"x", 2, 4))
+        assert await wire.ended()
+
+
 async def test_a_broker_that_denies_answers_a_subscription_with_failure() -> None:
     async with a_broker(Denying) as broker, await a_client(broker, "me") as me:
         await me.send(subscribe(("secret/#", 2), ("theirs/#", 0), ("mute/#", 0)))

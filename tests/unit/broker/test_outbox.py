@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.raw_mqtt import PUBREL, answer, publish
 
 from grapevine_broker.limits import Limits
-from grapevine_broker.outbox import Message, Outbox, Room
+from grapevine_broker.outbox import OBJECT_BYTES, Message, Outbox, Room
 
 
 def an_outbox(room: Room | None = None, *, is_open: bool = True, **limits: int) -> Outbox:
@@ -37,7 +37,7 @@ def test_what_does_not_fit_the_window_follows_the_acknowledgements() -> None:
 
 
 def test_the_window_is_bounded_in_bytes_too_but_one_message_always_fits() -> None:
-    outbox = an_outbox(max_unsent_bytes=10)
+    outbox = an_outbox(max_unsent_bytes=10 + OBJECT_BYTES)
     large, small = say("x" * 50), say("s")
     assert len(outbox.send(large)) == 1
     assert outbox.send(small) == []
@@ -54,18 +54,20 @@ def test_a_full_queue_loses_its_oldest_and_counts_it() -> None:
 
 
 def test_a_queue_that_is_full_in_bytes_loses_as_many_as_it_takes() -> None:
-    outbox = an_outbox(is_open=False, max_queued_bytes=10)
-    for text in ("aa", "bb", "cc", "dddd"):
-        outbox.send(say(text))
+    aa, bb, cc, large = say("a" * 200), say("b" * 200), say("c" * 200), say("d" * 500)
+    outbox = an_outbox(is_open=False, max_queued_bytes=3 * aa.num_bytes)
+    for message in (aa, bb, cc, large):
+        outbox.send(message)
     assert outbox.num_lost == 2
-    assert outbox.send(say("e" * 10)) == []
+    assert outbox.send(say("e" * 2000)) == []
     assert outbox.num_lost == 3, "what fits nowhere costs nobody else a place"
-    assert outbox.open() == [sent("cc", 1), sent("dddd", 2)]
+    assert outbox.open() == [cc.frame(1), large.frame(2)]
 
 
 def test_the_room_of_all_is_shared_and_given_back() -> None:
     room = Room()
-    first, second = (an_outbox(room, is_open=False, max_queued_bytes_in_all=6) for _ in range(2))
+    max_bytes = say("aaaa").num_bytes + 100
+    first, second = (an_outbox(room, is_open=False, max_queued_bytes_in_all=max_bytes) for _ in range(2))
     first.send(say("aaaa"))
     second.send(say("b"))
     assert (first.num_lost, second.num_lost) == (0, 1)
@@ -136,8 +138,11 @@ def test_packet_ids_go_round_and_pass_over_those_in_flight() -> None:
 )
 def test_whatever_happens_the_bounds_hold_and_nothing_is_counted_twice(steps: list[tuple[object, ...]]) -> None:
     room = Room()
-    outbox = an_outbox(room, max_in_flight=3, max_queued_messages=4, max_queued_bytes=60, max_queued_bytes_in_all=50)
-    other = an_outbox(room, is_open=False, max_queued_bytes_in_all=50)
+    max_bytes, max_in_all = 6 * OBJECT_BYTES, 5 * OBJECT_BYTES
+    outbox = an_outbox(
+        room, max_in_flight=3, max_queued_messages=4, max_queued_bytes=max_bytes, max_queued_bytes_in_all=max_in_all
+    )
+    other = an_outbox(room, is_open=False, max_queued_bytes_in_all=max_in_all)
     other.send(say("someone else's"))
     others_bytes = room.num_bytes
     for what, *arguments in steps:
@@ -151,7 +156,7 @@ def test_whatever_happens_the_bounds_hold_and_nothing_is_counted_twice(steps: li
         assert len(in_flight) <= 3
         assert len(outbox._waiting) <= 4
         assert room.num_bytes == others_bytes + sum(message.num_bytes for message in kept)
-        assert room.num_bytes <= 50
+        assert room.num_bytes <= max_in_all
         assert outbox._num_bytes_in_flight == sum(message.num_bytes for message in in_flight if message is not None)
     outbox.clear()
     assert room.num_bytes == others_bytes
