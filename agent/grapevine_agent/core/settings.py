@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestHead, TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
@@ -67,7 +67,7 @@ class DeviceLimits:
     watts_training: float = 0.0
 
 
-def _matches_nothing(_task: str, manifest: TaskManifest) -> str:
+def _matches_nothing(_task: str, manifest: ManifestHead) -> str:
     return f"no data source of kind {manifest.data.kind!r} is configured"
 
 
@@ -98,5 +98,13 @@ class CoreSettings:
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0
-    match_data: Callable[[str, TaskManifest], str] = _matches_nothing  # of a task's id and manifest
+    match_data: Callable[[str, ManifestHead], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[TaskManifest], str] = _finds_nothing
+
+    @property
+    def trusted_authors(self) -> frozenset[str]:
+        """Whose records are never turned away: this peer's, and those of whomever the owner trusts with anything."""
+        review = self.review
+        return frozenset(
+            (self.peer, *review.reviewers, *review.publishers, *review.approvals_of, *self.trusted_servers)
+        )

@@ -30,7 +30,7 @@ from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestHead, TaskManifest
 from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _settings(
         num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
     )
 
-    def match_data(task: str, manifest: TaskManifest) -> str:
+    def match_data(task: str, manifest: ManifestHead) -> str:
         if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
             return ""  # it is the trainer's to say, when it is asked
         match = match_source(manifest.data, sources, now_s=clock.now().wall_ms / 1000)
