@@ -18,7 +18,14 @@ from typer.testing import CliRunner, Result
 from grapevine_agent.cli import check_commands
 from grapevine_agent.config.firmware import FirmwareProfile, Machine, load_profile
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, reasons_not_to_fit, trainer_mb
+from grapevine_agent.core.tasks.fitting import (
+    READER_MB,
+    TRAINER_MB,
+    memory_reason,
+    reasons_not_to_fit,
+    samples_reason,
+    trainer_mb,
+)
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, cost_report, update_bytes
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, Optimiser, Requirements, TaskManifest, TrainingPlan
@@ -27,6 +34,7 @@ from grapevine_proto.program import Operator, Ref
 from grapevine_tasks.built import BuiltTask, write_built
 from grapevine_tasks.checks import MemoryEstimate
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.pipelines import SampleMemory
 from grapevine_tasks.weights import encode_weights, reference_to
 
 MIB = 2**20
@@ -93,12 +101,22 @@ def test_what_is_too_large_is_said_with_both_numbers(limits: dict[str, Any], rea
 
 
 def test_memory_is_held_against_what_pytorch_leaves_of_it() -> None:
-    data = replace(CALM.data, minimum_samples=MIB)  # of 24 bytes each
-    assert trainer_mb(data, MEMORY) == TRAINER_MB + 24 + 100
+    data = replace(CALM.data, minimum_samples=MIB)  # 24 bytes each, and their order twice
+    needed = TRAINER_MB + 24 + 16 + 100 + 1
+    assert trainer_mb(data, MEMORY) == needed
     manifest = replace(CALM, data=data)
-    assert memory_reason(manifest, MEMORY, TRAINER_MB + 124) == ""
+    assert memory_reason(manifest, MEMORY, needed) == ""
     assert memory_reason(manifest, MEMORY, 300) == (
-        f"needs about {TRAINER_MB + 124} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows 300"
+        f"needs about {needed} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows 300"
+    )
+
+
+def test_samples_that_are_large_only_while_they_are_prepared_are_held_against_memory_too() -> None:
+    small = replace(MEMORY, training_bytes=MIB, evaluation_bytes=MIB)
+    samples = SampleMemory(libraries=36 * MIB, preparing=900 * MIB, kept=20 * MIB)
+    assert samples_reason(small, samples, READER_MB + 936) == ""
+    assert samples_reason(small, samples, 500) == (
+        f"needs about {READER_MB + 936} MB to prepare its samples, profile allows 500"
     )
 
 
