@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 from tests.disks import small_disk
-from tests.e2e.conftest import SharedBroker
 from tests.e2e.household import Member, household, village, wait_for
 
 from grapevine_agent.store import Store
-from grapevine_broker import RunningBroker
+from grapevine_broker import RunningBroker, start_broker
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -39,7 +38,7 @@ def test_a_full_disk_and_a_reconnect_stop_neither_service_nor_learning(
         victim.start()
         town.learners.append(victim)
         town.join()
-        wait_for(lambda: (disk.path / f"models/{town.task}/previous.safetensors").exists(), why="its model is saved")
+        wait_for((disk.path / f"models/{town.task}/previous.safetensors").exists, why="its model is saved")
         assert unsaved(victim) == {}
 
         disk.fill()
@@ -79,10 +78,12 @@ def test_a_full_disk_and_a_reconnect_stop_neither_service_nor_learning(
             assert any(record.topic.endswith(f"task/{town.task}/manifest") for record in store.records())
 
 
-def test_a_read_only_disk_is_started_from_and_commands_come_in_when_it_can_be_written(
-    broker: SharedBroker, tmp_path: Path
-) -> None:
-    with small_disk(tmp_path / "disk", num_kb=4096) as disk, household(tmp_path, broker.url, broker.root) as home:
+def test_a_read_only_disk_is_started_from_and_commands_come_in_when_it_can_be_written(tmp_path: Path) -> None:
+    with (
+        start_broker("embedded") as broker,
+        small_disk(tmp_path / "disk", num_kb=4096) as disk,
+        household(tmp_path, broker.url, "grapevine/v1") as home,
+    ):
         town = village(home, num_learners=1)
         victim = home.add("victim", digits=1, consent="auto", trusted=town.reviewers, disk=disk.path)
         victim.start()
@@ -111,6 +112,7 @@ def test_a_log_on_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path, unuse
         household(tmp_path, f"mqtt://127.0.0.1:{unused_tcp_port}", "grapevine/v1") as home,
     ):
         lonely = home.add("lonely")
+        (lonely.folder / "state/agent.sock").mkdir()  # no socket at all: it is moved out of the way
         disk.fill()
         with (disk.path / "log").open("ab") as log:
             command = [sys.executable, "-m", "grapevine_agent", "agent", "run", "--config", str(lonely.config)]
@@ -121,8 +123,8 @@ def test_a_log_on_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path, unuse
         assert lonely.stop() == 0
 
 
-def test_a_key_that_another_took_the_place_of_stops_agent_and_reviewer(tmp_path: Path, broker: SharedBroker) -> None:
-    with household(tmp_path, broker.url, broker.root) as home:
+def test_a_key_that_another_took_the_place_of_stops_agent_and_reviewer(tmp_path: Path) -> None:
+    with start_broker("embedded") as broker, household(tmp_path, broker.url, "grapevine/v1") as home:
         town = village(home, num_learners=1)
         reviewer = town.reviewers[0]
         peer, pem = reviewer.peer, reviewer.folder / "state/identity.pem"
@@ -132,7 +134,8 @@ def test_a_key_that_another_took_the_place_of_stops_agent_and_reviewer(tmp_path:
             pem.unlink(missing_ok=True)
             if content is not None:
                 pem.write_bytes(content)
-            for command in (("review", "approve", town.task), ("agent", "run"), ("id",)):
+            commands = [("review", "approve", town.task), *([] if content else [("agent", "run"), ("id",)])]
+            for command in commands:
                 done = reviewer.ask(*command, check=False)
                 assert done.returncode == 4, (command, done.stderr)
                 assert peer in done.stderr

@@ -106,9 +106,7 @@ class SqliteFile:
         self._copy: sqlite3.Connection | None = None  # in memory, while there is no connection
         self._copied: Rows = {}
         if path.exists() and not os.access(path, os.R_OK):
-            raise StoreError(
-                f"{path}: this user may not read it; run as its owner, or give it back (chown)"
-            )
+            raise StoreError(f"{path}: this user may not read it; run as its owner, or give it back (chown)")
         with self._lock:
             self._begin()
         if self._trouble is not None:

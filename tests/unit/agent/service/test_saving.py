@@ -16,8 +16,11 @@ import pytest
 from tests.disks import SmallDisk, small_disk
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.data.recordings import Row, describe
+from grapevine_agent.data.source import RECORDINGS_FILE, DataSource, RecordingPlan
 from grapevine_agent.service import saving, unsaved
 from grapevine_agent.service.numbering import MOST, OwnNumbers
+from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import DECISIONS, METRICS, MODELS, RECORDS, WEIGHTS, Saver
 from grapevine_agent.service.unsaved import Unsaved, reason_of
 from grapevine_agent.store import Store
@@ -264,6 +267,32 @@ def test_a_sequence_that_was_damaged_to_the_largest_number_is_not_counted_on_fro
         assert store.last_sequence("a") == -1
         assert store.next_sequence("a", 5000) == 5000
         assert store.next_sequence("a", 0) == 5001
+
+
+# --- recordings -----------------------------------------------------------------------------------
+
+
+async def test_recorded_rows_wait_for_a_disk_that_takes_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan = RecordingPlan(topic="home/+", every_s=10, hold_s=60)
+    path = tmp_path / RECORDINGS_FILE
+    columns = (("t", "$.t"),)
+    source = DataSource(name="rooms", kind="climate", path=path, format="mqtt", columns=columns, recording=plan)
+    told = Unsaved()
+    recording = Recording(tmp_path, [source], told)
+
+    async def record(slot: int) -> None:
+        recording._waiting += [Row(source="rooms", topic="home/a", slot=int(time.time()) + 10 * slot, run=0, numbers=(1.0,))]
+        await recording._flush()
+
+    with no_growth():
+        for slot in range(3):
+            await record(slot)
+    assert [line["kind"] for line in told.lines()] == ["recordings"]
+    assert sum("recordings are not saved" in line for line in caplog.messages) == 1
+    await record(3)
+    assert told.lines() == []
+    await recording.finish()
+    assert describe(source, None).facts["rows"] == 4
 
 
 # --- words ----------------------------------------------------------------------------------------
