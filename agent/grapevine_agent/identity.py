@@ -147,7 +147,9 @@ def read_identity(state_dir: Path) -> Identity:
     except FileNotFoundError:
         if _was_used(state_dir):
             raise IdentityError(path, expected=_remembered(state_dir), found="there is no key") from None
-        raise NoIdentityError(f"{path}: this device has no identity yet; run `grapevine init` with the --config of this command") from None
+        raise NoIdentityError(
+            f"{path}: this device has no identity yet; run `grapevine init` with the --config of this command"
+        ) from None
     except IsADirectoryError:
         raise IdentityError(path, expected=_remembered(state_dir), found="a folder lies where the key was") from None
     except OSError as error:

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
 from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
-from grapevine_agent.store.salvage import Table, text_or_bytes
-from grapevine_agent.store.sqlite_file import FAULTS, Layout, SqliteFile
+from grapevine_agent.store.salvage import Layout, Table, text_or_bytes
+from grapevine_agent.store.sqlite_file import FAULTS, SqliteFile
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import is_series
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_proto.errors import StoreError
+from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
 
 KIND = "sequences"
 SESSION = "session"  # no topic is named so
@@ -48,10 +49,11 @@ class OwnNumbers:
         """The sequence of our next record on `topic`."""
         return self._next(topic, now_ms)
 
-    def heard(self, topic: str, sequence: int) -> None:
-        """A broker has a record of ours: a service that lost its state goes on above it."""
-        if sequence < MOST:
-            self._last[topic] = max(sequence, self._last.get(topic, -1))
+    def heard(self, message: Message, topic: str) -> None:
+        """A broker has a record of ours: a service that lost its state goes on above it, from the next session on."""
+        self._at_least(SESSION, message.session)
+        if isinstance(message.body, RECORDS) and not isinstance(message.body, PeerState | ServerAdvert):
+            self._at_least(topic, message.sequence)
 
     def retry(self) -> None:
         """Write what waits, if the pause is over."""
@@ -64,6 +66,10 @@ class OwnNumbers:
         else:
             self._waiting.clear()
             self._unsaved.saved(KIND)
+
+    def _at_least(self, topic: str, number: int) -> None:
+        if number < MOST:
+            self._last[topic] = max(number, self._last.get(topic, -1))
 
     def _next(self, topic: str, now_ms: int) -> int:
         self.retry()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from grapevine_agent.core.effects import Publish
-from grapevine_agent.service.numbering import MOST, SESSION
+from grapevine_agent.service.numbering import MOST
 from grapevine_proto.codec import seal
 from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
 from grapevine_proto.signing import Signer
@@ -28,8 +28,6 @@ class Numbers(Protocol):
     def next_session(self, now_ms: int) -> int: ...  # noqa: D102
 
     def next_sequence(self, topic: str, now_ms: int) -> int: ...  # noqa: D102
-
-    def heard(self, topic: str, sequence: int) -> None: ...  # noqa: D102
 
 
 class Sealer:
@@ -71,14 +69,10 @@ class Sealer:
         topic = PeerTopic(self._identity.peer_id, "state")
         return topic, self.seal(Publish(topic=topic, body=PeerState(online=False), retain=True), wall_ms)
 
-    def heard(self, message: Message, topic: str) -> None:
-        """A broker sent something of ours back: what we say next on its topic is newer than that."""
-        self._numbers.heard(SESSION, message.session)
-        if isinstance(message.body, PeerState | ServerAdvert):
-            if message.sequence < MOST:
-                self._last_volatile = max(self._last_volatile, message.sequence)
-        elif isinstance(message.body, RECORDS):
-            self._numbers.heard(topic, message.sequence)
+    def heard(self, message: Message) -> None:
+        """A broker sent something of ours back: what is numbered by the clock goes on above it."""
+        if isinstance(message.body, PeerState | ServerAdvert) and message.sequence < MOST:
+            self._last_volatile = max(self._last_volatile, message.sequence)
 
     def _next(self, publish: Publish, wall_ms: int) -> int:
         if isinstance(publish.body, PeerState | ServerAdvert):

@@ -227,7 +227,8 @@ class AgentService:
             self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
             received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
             if received.message.sender == self.identity.peer_id:
-                self._sealer.heard(received.message, topic.below_root())
+                self._sealer.heard(received.message)
+                self._numbers.heard(received.message, topic.below_root())
             self.perform(self.core.receive(received, now))
         except WireError as error:
             self.rejected[error.reason] += 1

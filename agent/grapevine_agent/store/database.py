@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from grapevine_agent.store.salvage import Row, Table, rows_of_copy
-from grapevine_agent.store.sqlite_file import LARGEST_INTEGER, Layout, SqliteFile
+from grapevine_agent.store.salvage import Layout, Row, Table, rows_of_copy
+from grapevine_agent.store.sqlite_file import LARGEST_INTEGER, SqliteFile
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Metrics, Share
 
@@ -316,7 +316,7 @@ def peer_of_copy(path: Path) -> str:
     """Whose database lies at `path`, without opening it; empty if nobody can tell. Never raises."""
     if not path.exists():
         return ""
-    rows = rows_of_copy(path, LAYOUT.tables)
+    rows = rows_of_copy(path, LAYOUT)
     named = next((str(value) for key, value in rows.get("settings", []) if key == _PEER), "")
     return named if _PEER_ID.fullmatch(named) else _owner(rows.get("sequences", []))
 

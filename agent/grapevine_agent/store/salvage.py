@@ -2,6 +2,9 @@
 
 SQLite recovers a file while it opens it, which a full or read-only disk does not let it do. So a copy is read, in
 memory where the machine has such a folder, and the file stays as it was found.
+
+The first page tells where all tables begin. It is written most often, and without it nothing can be read; but a file
+that was made with the same tables has the same beginning, so a fresh one's takes its place.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +25,9 @@ logger = logging.getLogger(__name__)
 
 Row: TypeAlias = tuple[Any, ...]
 
-MOST_BYTES = 256 * 1024 * 1024  # of a file that is copied; a larger one is read where it lies, without its log
+MOST_BYTES = 128 * 1024 * 1024  # of a file that is copied; a larger one is read where it lies, without its log
 MOST_ROWS = 1_000_000
+_PAGE = 4096  # bytes, as SQLite makes them
 _FAULTS = (sqlite3.Error, UnicodeError, OverflowError, MemoryError, ValueError, SystemError, OSError)
 
 
@@ -43,24 +47,32 @@ class Table:
         return f"SELECT {self.columns} FROM {self.name} ORDER BY {self.order}"  # noqa: S608 - our own names
 
 
-def rows_of_copy(path: Path, tables: Iterable[Table]) -> dict[str, list[Row]]:
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """What a file is to hold. `schema` makes the tables of an empty one, and always in the same order."""
+
+    schema: str
+    version: int
+    tables: tuple[Table, ...]
+
+
+def rows_of_copy(path: Path, layout: Layout) -> dict[str, list[Row]]:
     """The sound rows of the file at `path`, by table; what cannot be read is left out. Never raises."""
-    found: dict[str, list[Row]] = {}
     for folder in _folders(path):
         try:
             with tempfile.TemporaryDirectory(prefix="grapevine-", dir=folder) as place:
-                copy = Path(place) / path.name
-                for suffix in ("", "-wal"):
-                    with suppress(FileNotFoundError):
-                        _copy(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
-                found = _rows_at(f"file:{quote(str(copy))}", tables)
-                break
+                copy = Path(place) / "copy.db"
+                _copy_with_log(path, copy)
+                found = _rows_at(f"file:{quote(str(copy))}", layout)
+                if not all(found.get(table.name) for table in layout.tables):
+                    _copy_with_log(path, copy)
+                    _renew_first_page(copy, layout)
+                    again = _rows_at(f"file:{quote(str(copy))}", layout)
+                    found = {name: max(again.get(name, []), found.get(name, []), key=len) for name in again | found}
+                return found
         except _FAULTS as error:
             logger.debug("%s: no copy could be read in %s (%s)", path, folder, error)
-    else:
-        with suppress(*_FAULTS):
-            found = _rows_at(f"file:{quote(str(path.absolute()))}?immutable=1", tables)
-    return found
+    return _rows_at(f"file:{quote(str(path.absolute()))}?immutable=1", layout)
 
 
 def readable_rows(connection: sqlite3.Connection, table: Table) -> list[Row]:
@@ -79,10 +91,25 @@ def readable_rows(connection: sqlite3.Connection, table: Table) -> list[Row]:
     return list(found)
 
 
-def _rows_at(uri: str, tables: Iterable[Table]) -> dict[str, list[Row]]:
-    with closing(sqlite3.connect(uri, uri=True)) as connection:
-        connection.text_factory = text_or_bytes
-        return {table.name: readable_rows(connection, table) for table in tables}
+def _rows_at(uri: str, layout: Layout) -> dict[str, list[Row]]:
+    try:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.text_factory = text_or_bytes
+            return {table.name: readable_rows(connection, table) for table in layout.tables}
+    except _FAULTS:
+        return {}
+
+
+def _renew_first_page(copy: Path, layout: Layout) -> None:
+    """Give the copy the first page of a fresh file. Its number of pages comes from its length."""
+    fresh = copy.with_name("fresh.db")
+    with closing(sqlite3.connect(fresh)) as connection:
+        connection.executescript(f"PRAGMA page_size = {_PAGE}; {layout.schema}")
+    page = bytearray(fresh.read_bytes()[:_PAGE])
+    page[28:32] = (copy.stat().st_size // _PAGE).to_bytes(4, "big")
+    page[92:96] = page[24:28]  # the number is valid: it was counted at the last change
+    with copy.open("r+b") as file:
+        file.write(page)
 
 
 def text_or_bytes(raw: bytes) -> str | bytes:
@@ -104,6 +131,12 @@ def _folders(path: Path) -> list[str]:
     with suppress(OSError):
         places.append(tempfile.gettempdir())
     return places
+
+
+def _copy_with_log(source: Path, target: Path) -> None:
+    for suffix in ("", "-wal"):
+        with suppress(FileNotFoundError):
+            _copy(source.with_name(source.name + suffix), target.with_name(target.name + suffix))
 
 
 def _copy(source: Path, target: Path) -> None:

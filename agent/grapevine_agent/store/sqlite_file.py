@@ -24,13 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from grapevine_agent.store.durable import move_aside
-from grapevine_agent.store.salvage import Row, Table, rows_of_copy, text_or_bytes
+from grapevine_agent.store.salvage import Layout, Row, rows_of_copy, text_or_bytes
 from grapevine_proto.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -65,15 +64,6 @@ _OUTER = frozenset(
 _INNER = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT))
 # A block that the disk no longer gives is lost, as a damaged one is.
 _LOST_BLOCK = frozenset((sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_CORRUPTFS))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What a file is to hold. `schema` makes the tables of an empty one."""
-
-    schema: str
-    version: int
-    tables: tuple[Table, ...]
 
 
 class _DamagedError(Exception):
@@ -194,7 +184,7 @@ class SqliteFile:
             with suppress(OSError):
                 # Kept beside the file under the names that SQLite looks for, so that tools can still recover it.
                 self.path.with_name(self.path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        rows = rows_of_copy(aside, self._layout.tables)
+        rows = rows_of_copy(aside, self._layout)
         why = " ".join(str(reason).split())
         logger.error("%s was damaged (%s), was moved to %s, and a fresh one %s", self.path, why, aside, _told(rows))
         try:
@@ -206,7 +196,7 @@ class SqliteFile:
         """Nothing can be written: read from a copy in memory until something can."""
         self._trouble = reason
         self._let_go()
-        self._copied = rows_of_copy(self.path, self._layout.tables) if rows is None else rows
+        self._copied = rows_of_copy(self.path, self._layout) if rows is None else rows
         self._copy = sqlite3.connect(":memory:", check_same_thread=False)
         self._copy.executescript(self._layout.schema)
         _fill(self._copy, self._layout, self._copied)

@@ -64,8 +64,8 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 async def _measure(folder: Path, url: str) -> list[Figure]:
     parameters = np.random.default_rng(0).standard_normal(NUM_PARAMETERS, dtype=np.float32)
     receiver_id = SigningKey.generate().peer_id
+    identity = first_identity(folder)
     with Store.open(folder) as store:
-        identity = first_identity(folder)
         sealer = Sealer(identity, OwnNumbers(store, Unsaved()))
         sealer.begin_session(clock.now().wall_ms)
         topic = InboxTopic(receiver_id, identity.peer_id)

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,19 @@ from tests.disks import SmallDisk, small_disk
 from grapevine_agent.core import effects as fx
 from grapevine_agent.data.recordings import Row, describe
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource, RecordingPlan
+from grapevine_agent.identity import first_identity
 from grapevine_agent.service import saving, unsaved
 from grapevine_agent.service.numbering import MOST, OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import DECISIONS, METRICS, MODELS, RECORDS, WEIGHTS, Saver
+from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.unsaved import Unsaved, reason_of
 from grapevine_agent.store import Store
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import StoreError
-from grapevine_proto.messages import Message, Metrics, Review
+from grapevine_proto.messages import Message, Metrics, PeerState, Review
 from grapevine_proto.signing import SigningKey
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import PeerTopic, TaskTopic
 
 KEY = SigningKey(bytes(range(32)))
 
@@ -250,15 +253,33 @@ def test_sequences_grow_on_a_full_disk_and_after_it(
 
 
 def test_a_peer_that_lost_its_state_and_its_clock_goes_on_above_what_a_broker_has(tmp_path: Path) -> None:
+    topic = f"peer/{KEY.peer_id}/task/ab/review"
     with Store.open(tmp_path) as store:
         numbers = OwnNumbers(store, Unsaved())
-        numbers.heard("a", 1_795_000_000_000)
-        numbers.heard("a", 3)
-        numbers.heard("b", MOST)  # nobody gave that: it would leave no room above it
-        assert numbers.next_sequence("a", 60_000) == 1_795_000_000_001
+        for sequence in (1_795_000_000_000, 3):
+            numbers.heard(replace(received(sequence).message, session=1_795_000_000_500), topic)
+        numbers.heard(received(MOST).message, "b")  # nobody gave that: it would leave no room above it
+        assert numbers.next_sequence(topic, 60_000) == 1_795_000_000_001
         assert numbers.next_sequence("b", 60_000) == 60_000
+        assert numbers.next_session(60_000) == 1_795_000_000_501
     with Store.open(tmp_path) as store:
-        assert store.next_sequence("a", 0) == 1_795_000_000_002
+        assert store.next_sequence(topic, 0) == 1_795_000_000_002
+
+
+def test_what_the_clock_numbers_goes_on_above_what_a_broker_has(tmp_path: Path) -> None:
+    identity = first_identity(tmp_path)
+    with Store.open(tmp_path) as store:
+        sealer = Sealer(identity, OwnNumbers(store, Unsaved()))
+        topic = PeerTopic(identity.peer_id, "state")
+        online = fx.Publish(topic=topic, body=PeerState(online=True), retain=True)
+        sealer.begin_session(5)
+        echo = open_envelope(sealer.seal(online, 1_795_000_000_000), topic, retained=True)
+    (tmp_path / "grapevine.db").unlink()
+    with Store.open(tmp_path) as store:
+        again = Sealer(identity, OwnNumbers(store, Unsaved()))
+        again.heard(echo.message)
+        sealed = open_envelope(again.seal(online, 60_000), topic, retained=True)
+        assert sealed.message.sequence == 1_795_000_000_001
 
 
 def test_a_sequence_that_was_damaged_to_the_largest_number_is_not_counted_on_from(tmp_path: Path) -> None:
@@ -281,7 +302,9 @@ async def test_recorded_rows_wait_for_a_disk_that_takes_them(tmp_path: Path, cap
     recording = Recording(tmp_path, [source], told)
 
     async def record(slot: int) -> None:
-        recording._waiting += [Row(source="rooms", topic="home/a", slot=int(time.time()) + 10 * slot, run=0, numbers=(1.0,))]
+        recording._waiting += [
+            Row(source="rooms", topic="home/a", slot=int(time.time()) + 10 * slot, run=0, numbers=(1.0,))
+        ]
         await recording._flush()
 
     with no_growth():

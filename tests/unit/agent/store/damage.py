@@ -133,9 +133,9 @@ def _fill(store: Store, folder: Folder, keys: list[SigningKey], first: int) -> N
         vectors = {name: np.full(300, version, np.float32) for name in ("parameters", "released")}
         store.save_model(TASKS[0], StoredModel(vectors=vectors, metadata={"age": version, "round": 1}))
     folder.blob = store.put_blob(b"weights " * 200)
-    for topic in folder.own:
-        store.next_sequence(topic, OWN_SEQUENCE - 10)
-        store.keep_sequences({topic: OWN_SEQUENCE})
+    for own in folder.own:
+        store.next_sequence(own, OWN_SEQUENCE - 10)
+        store.keep_sequences({own: OWN_SEQUENCE})
 
 
 def _rows(start: int) -> list[recorded.Row]:
@@ -311,6 +311,7 @@ def main() -> None:
             tally = totals.setdefault(name, Counter())
             try:
                 outcome = trial(templates[number % 2], Path(temporary) / "trial", name, chance)
+                tally = totals.setdefault(outcome.harm, Counter()) if arguments.only else tally
             except Exception as error:
                 left.append(f"trial {number}, {name}: {type(error).__name__}: {error}")
                 tally["EXCEPTION LEFT"] += 1

@@ -11,9 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tests.disks import small_disk
 from tests.unit.agent.store.damage import HARMED, TASKS, Folder, make_folder, start_and_use, trial
@@ -67,6 +69,17 @@ def test_what_is_readable_of_a_damaged_database_is_kept(folder: Folder, caplog: 
     assert (outcome.lost_records, outcome.lost_sequences, outcome.lost_decisions) == (1, 0, 0)
     assert "was damaged (a row of records holds something else" in caplog.text
     assert f"{len(folder.records) - 1} records, " in caplog.text
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_lost_first_page_costs_no_row(tmp_path: Path, killed: bool) -> None:
+    folder = make_folder(tmp_path / "place", killed=killed)
+    for name in ("grapevine.db", "recordings.db"):
+        path = folder.path / "state" / name
+        path.write_bytes(random.Random(1).randbytes(4096) + path.read_bytes()[4096:])
+    outcome = asyncio.run(start_and_use(folder))
+    lost = (outcome.lost_records, outcome.lost_sequences, outcome.lost_decisions, outcome.lost_rows)
+    assert lost == (0, 0, 0, 0)
 
 
 # --- what SQLite lets pass ------------------------------------------------------------------------
@@ -226,7 +239,7 @@ def test_only_the_newest_specimens_are_kept(tmp_path: Path) -> None:
 # --- models ---------------------------------------------------------------------------------------
 
 
-def forge(path: Path, vectors: dict[str, np.ndarray], facts: object) -> None:  # type: ignore[type-arg]
+def forge(path: Path, vectors: dict[str, NDArray[Any]], facts: object) -> None:
     """A file whose checksum is right, and whose content is not."""
     text = json.dumps(facts)
     save_file(vectors, path, {"grapevine": text, "crc32": _checksum(text, vectors)})
