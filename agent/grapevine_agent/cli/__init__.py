@@ -1,7 +1,8 @@
 """The `grapevine` command.
 
 Exit codes: 0 done; 1 it failed, and the message on stderr says why and what to do; 2 the command
-line is wrong; 3 no agent is running to answer; 130 ended by Ctrl-C.
+line is wrong; 3 no agent is running to answer; 4 the key is not the one that the state folder belongs
+to; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from grapevine_agent.cli import (
 )
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
+from grapevine_agent.identity import IdentityError
 from grapevine_proto.errors import GrapevineError
 
-EXIT_FAILED, EXIT_NO_SERVICE, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED, EXIT_NO_SERVICE, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 3, 4, 130
 
 
 def build_app() -> typer.Typer:
@@ -65,6 +67,9 @@ def main() -> None:
     except NoServiceError as error:
         complain(str(error))
         sys.exit(EXIT_NO_SERVICE)
+    except IdentityError as error:
+        complain(str(error))
+        sys.exit(EXIT_IDENTITY)
     except GrapevineError as error:
         complain(str(error))
         sys.exit(EXIT_FAILED)

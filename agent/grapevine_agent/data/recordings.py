@@ -5,16 +5,15 @@
 One row for each topic and slot of time (`every_s`), so the file grows with time and not with the rate of
 messages. A *run* is a stretch of slots without a gap, named by its first slot: windows of a series never reach
 across a gap. Write-ahead logging with `synchronous = NORMAL`: a killed process loses nothing that was committed.
+A damaged file gives way to a fresh one with the rows that could be read (`store.sqlite_file`); a single row that is no
+row is passed over.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sqlite3
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -28,12 +27,10 @@ from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
 from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
-from grapevine_agent.store.durable import move_aside
-from grapevine_proto.errors import StoreError
+from grapevine_agent.store.salvage import Layout, Table, text_or_bytes
+from grapevine_agent.store.sqlite_file import FAULTS, SqliteFile
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import is_series
-
-logger = logging.getLogger(__name__)
 
 MERGED = ""  # the topic under which merged topics are one series
 _DAY_S = 86_400
@@ -42,12 +39,15 @@ _WORKING_BYTES = 16 * 2**20  # SQLite's pages and what it sorts with; rows on th
 _LIBRARY_BYTES = 4 * 2**20
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS rows (
+CREATE TABLE rows (
     source TEXT NOT NULL, topic TEXT NOT NULL, slot INTEGER NOT NULL, run INTEGER NOT NULL,
     numbers TEXT NOT NULL, label TEXT, PRIMARY KEY (source, topic, slot)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rows_by_age ON rows (source, slot);
+CREATE INDEX rows_by_age ON rows (source, slot);
 """
+
+
+_WHOLE = "typeof(slot) = 'integer' AND typeof(run) = 'integer'"  # SQLite keeps what it is given, damage included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,41 +62,57 @@ class Row:
     label: str | None = None
 
 
+def _is_row(row: tuple[Any, ...]) -> bool:
+    source, topic, slot, run, numbers, label = row
+    texts = all(isinstance(text, str) for text in (source, topic, numbers)) and isinstance(label, str | None)
+    return texts and isinstance(slot, int) and isinstance(run, int) and _numbers(numbers) is not None
+
+
+LAYOUT = Layout(
+    schema=_SCHEMA,
+    version=1,
+    tables=(
+        Table(
+            name="rows",
+            columns="source, topic, slot, run, numbers, label",
+            order="source, topic, slot",
+            is_sound=_is_row,
+            is_checked=False,
+        ),
+    ),
+)
+
+
 class Recordings:
     """The file, for the one process that writes it; any thread may call. Every method raises `StoreError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._connection = _open(path)
+        self._file = SqliteFile(path, LAYOUT, exclusive=False)
 
     def add(self, rows: Iterable[Row], sources: Iterable[DataSource], now_s: float) -> None:
         """Write rows in one transaction, and let the oldest go where a source has too many or too old ones."""
         values = [(r.source, r.topic, r.slot, r.run, json.dumps(r.numbers), r.label) for r in rows]
-        with self._lock:
-            try:
-                with self._connection as connection:
-                    connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", values)
-                    for source in sources:
-                        _trim(connection, source, now_s)
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot write recordings: {error}; is the disk full?") from error
+        sources = list(sources)
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", values)
+            for source in sources:
+                _trim(connection, source, now_s)
+
+        self._file.write("recordings", put)
 
     def latest(self, source: str) -> dict[str, tuple[int, int]]:
         """The newest slot of each topic of a source, and its run."""
-        with self._lock:
-            try:
-                found = self._connection.execute(
-                    "SELECT topic, MAX(slot), run FROM rows WHERE source = ? GROUP BY topic", (source,)
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot read recordings: {error}") from error
-        return {topic: (slot, run) for topic, slot, run in found}
+        found = self._file.read(
+            f"SELECT topic, MAX(slot), run FROM rows WHERE source = ? AND {_WHOLE} GROUP BY topic",  # noqa: S608
+            (source,),
+        )
+        return {topic: (slot, run) for topic, slot, run in found if isinstance(topic, str)}
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
@@ -128,7 +144,10 @@ def _describe(source: DataSource, key: ContractKey, stamps: tuple[tuple[int, int
 
 def _look(source: DataSource, contract: DataContract | None, chosen: tables.Chosen) -> tuple[tables.Found, int]:
     """What is in the rows, and how many more there may be: a gap between each two runs, and what comes meanwhile."""
-    num_rows, newest_s = next(_read(source, "SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ?"), (0, None))
+    num_rows, newest_s = next(
+        _read(source, f"SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ? AND {_WHOLE}"),  # noqa: S608
+        (0, None),
+    )
     (num_runs,) = next(
         _read(source, "SELECT COUNT(*) FROM (SELECT DISTINCT topic, run FROM rows WHERE source = ?)"), (0,)
     )
@@ -136,7 +155,7 @@ def _look(source: DataSource, contract: DataContract | None, chosen: tables.Chos
     labels: list[str | None] = []
     if chosen.target:
         labels = [label for (label,) in _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?")]
-    classes = tuple(sorted(label for label in labels if label is not None))
+    classes = tuple(sorted(label for label in labels if isinstance(label, str)))
     is_named = bool(classes) and not all(map(_is_number, classes))
     dtypes: dict[str, Any] = {name: np.dtype(np.float64) for name in names}
     dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract, classes) for name in chosen.target}
@@ -176,7 +195,7 @@ def _stretches(
     source: DataSource, contract: DataContract | None
 ) -> Iterator[tuple[list[str], list[Sequence[float]], list[str | None]]]:
     """Topics, numbers and labels of the rows, some at a time, with the gaps between runs of a series."""
-    order = "SELECT topic, run, numbers, label FROM rows WHERE source = ? ORDER BY topic, slot"
+    order = f"SELECT topic, run, numbers, label FROM rows WHERE source = ? AND {_WHOLE} ORDER BY topic, slot"  # noqa: S608
     keep_apart = contract is not None and is_series(contract)
     num_columns = len(dict(source.columns))
     topics: list[str] = []
@@ -185,9 +204,9 @@ def _stretches(
     last: tuple[str, int] | None = None
     last_label: str | None = None
     for topic, run, text, label in _read(source, order):
-        row = json.loads(text)
-        if len(row) != num_columns:
-            continue  # recorded before the owner changed the columns
+        row = _numbers(text)
+        if row is None or len(row) != num_columns or not isinstance(topic, str) or not isinstance(label, str | None):
+            continue  # recorded before the owner changed the columns, or damaged since
         if keep_apart and last is not None and last[0] == topic and last[1] != run:
             topics.append(topic)
             numbers.append([math.nan] * num_columns)
@@ -232,6 +251,19 @@ def _label_column(source: DataSource, labels: list[str | None], dtype: np.dtype[
     return np.array([float(label or 0) for label in labels]).astype(dtype)
 
 
+def _numbers(text: object) -> list[float] | None:
+    """The numbers of a row; None where its text holds something else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not all(type(each) in (int, float) for each in found):
+        return None
+    with suppress(OverflowError):
+        return [float(each) for each in found]
+    return None
+
+
 def _is_number(text: str) -> bool:
     with suppress(ValueError):
         return math.isfinite(float(text))
@@ -242,34 +274,23 @@ def _read(source: DataSource, query: str) -> Iterator[tuple[Any, ...]]:
     """Rows of a query on this source's recordings, one by one; none before the agent has ever recorded."""
     if not source.path.exists():
         return
-    try:
-        uri = f"file:{quote(str(source.path.absolute()))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
-            yield from connection.execute(query, (source.name,))
-    except sqlite3.Error as error:
-        raise source.error(f"cannot read the recordings in {source.path}: {error}") from error
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open or make the file. A damaged one is moved aside, never deleted."""
-    for attempt in (1, 2):
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+    trouble: BaseException | None = None
+    # A full disk has no room for what SQLite keeps beside the file: then what is in the file itself is read.
+    for way in ("mode=ro", "immutable=1"):
+        num_read = 0
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
-        except sqlite3.OperationalError as error:
-            connection.close()
-            raise StoreError(f"{path}: cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if attempt == 2:
-                raise StoreError(f"{path}: cannot be opened: {error}") from error
-            logger.warning("%s is damaged (%s): recording starts afresh, the old file is kept beside it", path, error)
-            move_aside(path, time.time())
-        else:
-            return connection
-    raise AssertionError("the second attempt returns or raises")
+            uri = f"file:{quote(str(source.path.absolute()))}?{way}"
+            with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+                connection.text_factory = text_or_bytes
+                for row in connection.execute(query, (source.name,)):
+                    num_read += 1
+                    yield row
+                return
+        except FAULTS as error:
+            trouble = trouble or error
+            if num_read:
+                break
+    raise source.error(f"cannot read the recordings in {source.path}: {trouble}") from trouble
 
 
 def _trim(connection: sqlite3.Connection, source: DataSource, now_s: float) -> None:

@@ -67,6 +67,7 @@ class Requests:
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "tasks": [self._task(entry) for entry in core.book.entries.values()],

@@ -150,6 +150,6 @@ def _judged(
 def _own(config: Config) -> str:
     """This machine's peer id, if it is a peer: an auditor's need not be one."""
     try:
-        return load_identity(config.agent.state_dir, create=False).peer_id
+        return load_identity(config.agent.state_dir).peer_id
     except ConfigError:
         return ""

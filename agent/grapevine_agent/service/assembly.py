@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Role
 from grapevine_agent.data import DataSource, match_source
-from grapevine_agent.identity import Identity, load_identity
+from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net.events import Will
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
@@ -24,10 +24,13 @@ from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.fitting import DeviceFit
 from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
+from grapevine_proto.errors import StoreError
 from grapevine_proto.manifest import ManifestHead
 
 logger = logging.getLogger(__name__)
@@ -42,12 +45,18 @@ def assembled(
     """A service for this configuration, with its state open.
 
     `guest` is for a command that connects by itself because no service runs: it has the peer's
-    identity but a client id of its own, so that it never throws a service out, and it trains nothing.
+    identity but a client id of its own, so that it never throws a service out, and it trains nothing. Only a
+    service makes an identity, and only in a folder that is new. Raises `IdentityError` where the key is not the one
+    that the folder belongs to.
     """
     check_files(config)
     profile = with_limits(load_profile(config.agent.profile), config.limits)
+    if not guest:
+        make_if_new(config.agent.state_dir)
+    identity = read_identity(config.agent.state_dir)
     with Store.open(config.agent.state_dir) as store:
-        identity = load_identity(config.agent.state_dir)
+        _confirm(identity, store)
+        unsaved = Unsaved()
         sources = configured_sources(config, profile)
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
@@ -62,8 +71,9 @@ def assembled(
             root=config.mqtt.root,
             trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
-            recording=_recording(config, sources) if role == "member" and not guest else None,
+            recording=_recording(config, sources, unsaved) if role == "member" and not guest else None,
             config=config,
+            unsaved=unsaved,
         )
         yield service
 
@@ -74,10 +84,19 @@ def configured_sources(config: Config, profile: FirmwareProfile) -> tuple[DataSo
     return tuple(replace(source, max_bytes=source.max_bytes or default) for source in config.data)
 
 
-def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | None:
+def _confirm(identity: Identity, store: Store) -> None:
+    """The key, the file beside it and the database are to name one peer; what does not is put right, or refused."""
+    named = readable(store.remembered_peer, str)
+    confirm(identity, named)
+    if named != identity.peer_id:
+        with suppress(StoreError):  # the next start tries again
+            store.remember_peer(identity.peer_id)
+
+
+def _recording(config: Config, sources: tuple[DataSource, ...], unsaved: Unsaved) -> Recording | None:
     if not any(source.recording for source in sources):
         return None
-    return Recording(config.agent.state_dir, sources)
+    return Recording(config.agent.state_dir, sources, unsaved)
 
 
 def _settings(

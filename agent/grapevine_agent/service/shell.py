@@ -32,18 +32,20 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock
+from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
-from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.saving import Saver, readable, readable_each
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic, open_envelope, reopen_envelope
-from grapevine_proto.errors import BrokerError, GrapevineError, WireError
+from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
 from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import TaskTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class AgentService:
         max_bytes: Larger payloads are not looked at.
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
+        unsaved: What the disk does not take, where it is known already.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class AgentService:
         max_bytes: int,
         config: Config,
         recording: Recording | None = None,
+        unsaved: Unsaved | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -96,8 +100,10 @@ class AgentService:
         self.transport = transport(self._make_will)
         self.outbox = Outbox()
         self.watching = Watching()
-        self._sealer = Sealer(identity, store)
-        self._saver = Saver(store)
+        self.unsaved = unsaved or Unsaved()
+        self._numbers = OwnNumbers(store, self.unsaved)
+        self._sealer = Sealer(identity, self._numbers)
+        self._saver = Saver(store, self.unsaved)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
         self._wake = asyncio.Event()
@@ -129,6 +135,7 @@ class AgentService:
         if self.recording is not None:
             await self.recording.finish()
         await self._saver.finish()
+        self._numbers.retry()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -136,20 +143,24 @@ class AgentService:
 
     def _restore(self) -> None:
         now = clock.now()
-        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
-        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        consents = {task: state == "joined" for task, state in readable(self.store.memberships, dict[str, str]).items()}
+        sequences: dict[Topic, int] = {}
+        for name, number in readable(self.store.newest_sequences, dict[str, int]).items():
+            with contextlib.suppress(WireError):  # a name that was damaged
+                if topics.writer_of(topic := topics.parse_below_root(name)) != self.identity.peer_id:
+                    sequences[topic] = number
         self.perform(self.core.start(self._stored(now), consents, now, dict(reversed(sequences.items()))))
 
     def _stored(self, now: Moment) -> Iterator[Received]:
         """The records of an earlier life, one by one: reviews first, since they say which manifests matter."""
-        for stored in self.store.each_record():
+        for stored in readable_each(self.store.each_record):
             try:
                 topic = topics.parse_below_root(stored.topic)
                 received = reopen_envelope(stored.envelope, topic)
             except WireError as error:
                 logger.warning("stored record on %s is dropped: %s", stored.topic, error)
-                self.store.delete_record(stored.topic)
+                with contextlib.suppress(StoreError):  # the next start drops it again
+                    self.store.delete_record(stored.topic)
                 continue
             own = received.message.sender == self.identity.peer_id
             expired = 0 < stored.expires_at_ms < now.wall_ms
@@ -225,6 +236,9 @@ class AgentService:
                 return
             self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
             received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
+            if received.message.sender == self.identity.peer_id:
+                self._sealer.heard(received.message)
+                self._numbers.heard(received.message, topic.below_root())
             self.perform(self.core.receive(received, now))
         except WireError as error:
             self.rejected[error.reason] += 1
@@ -273,6 +287,8 @@ class AgentService:
             self.perform(self.core.tick(clock.now()))
             for task in self.watching.forgotten(clock.now().monotonic_s):
                 self.perform(self.core.unwatch(task))
+            self._saver.retry()
+            self._numbers.retry()
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -348,11 +364,11 @@ class AgentService:
         inherited = None
         for donor in wanted.donors if saved is None else ():
             inherited = inherited or await self._saver.load_model(donor)
-        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        weights = await self._saver.get_blob(wanted.weights_digest)
         self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
 
     async def _send_blob(self, asked: fx.SendBlob) -> None:
-        content = await asyncio.to_thread(self.store.get_blob, asked.digest)
+        content = await self._saver.get_blob(asked.digest)
         if content is not None:
             body = Blob(task=asked.task, digest=asked.digest, content=content)
             self.publish(fx.Publish(topic=asked.topic, body=body, receiver_session=asked.receiver_session))

@@ -18,6 +18,7 @@ from tests.swarm.digits import built_digits
 from grapevine_agent.api import Grapevine, givers_of
 from grapevine_agent.cli.task_watch import Board, plot, target_of
 from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.identity import first_identity
 from grapevine_agent.requests.pulled_model import PulledModel
 from grapevine_agent.service.watching import LEASE_S, Watching
 from grapevine_proto.errors import BrokerError, TaskError
@@ -185,6 +186,7 @@ def test_without_a_broker_the_error_names_it(
 ) -> None:
     monkeypatch.setattr("grapevine_agent.line.CONNECT_S", 1.0)
     path = tmp_path / "agent.toml"
+    first_identity(tmp_path / "state")
     path.write_text(
         f'[agent]\nstate_dir = "{tmp_path / "state"}"\n[mqtt]\nbrokers = ["mqtt://127.0.0.1:{unused_tcp_port}"]'
     )
