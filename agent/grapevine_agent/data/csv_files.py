@@ -92,10 +92,9 @@ def _pass_over(source: DataSource, chosen: tables.Chosen, columns: list[str], ty
     for batch in _batches(source, chosen, types):
         read = {name: batch.column(name).type for name in chosen.all}
         gaps |= {name for name in chosen.all if batch.column(name).null_count}
-        for piece in as_arrays([batch], look.columns):
-            look.add(piece, len(next(iter(piece.values()))))
-        if not look.columns:
-            look.add({}, batch.num_rows)
+        for piece in as_arrays([batch], look.columns) if look.columns else ():
+            look.add(piece)
+        look.count(batch.num_rows)
     read = read or {name: types.get(name, pa.null()) for name in chosen.all}
     dtypes = {name: numpy_dtype(kind) for name, kind in read.items()}
     dtypes |= {name: with_gaps(dtypes[name]) for name in gaps}

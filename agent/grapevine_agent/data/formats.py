@@ -6,6 +6,7 @@ Modules are imported when a source of theirs is asked for: a device pays only fo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Final, cast
 
 from grapevine_agent.data.source import DataSource, Description, Format, RawSamples
@@ -21,6 +22,8 @@ FORMATS: Final = {
     "mqtt": "grapevine_agent.data.recordings",
 }
 
+# Its own reserves a gigabyte before the first row, and keeps what it has had.
+_ARROWS_ALLOCATOR: Final = ("ARROW_DEFAULT_MEMORY_POOL", "system")
 _FILES: Final = ("npz", "csv", "parquet", "sqlite")
 REMEDY: Final = "pip install 'grapevine[data]'"
 
@@ -57,6 +60,7 @@ def _check_place(source: DataSource) -> None:
 
 
 def _format(source: DataSource) -> Format:
+    os.environ.setdefault(*_ARROWS_ALLOCATOR)  # Arrow looks once, when it is imported
     try:
         return cast(Format, importlib.import_module(FORMATS[source.format]))
     except ImportError as error:

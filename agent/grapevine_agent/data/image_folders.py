@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +147,8 @@ def _read(source: DataSource, path: Path, shape: tuple[int, ...]) -> NDArray[np.
 
 def _opened(source: DataSource, path: Path) -> Any:
     try:
-        return Image.open(path)
+        with warnings.catch_warnings():  # Pillow's warning of large images: here they are counted
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
         raise source.error(f"{path} is no image that can be read: {error}; leave it out") from error

@@ -66,7 +66,7 @@ def _look(source: DataSource, key: ContractKey, mtime_ns: int, size: int) -> tab
     for batch in _batches(source, tuple(dict.fromkeys((*look.columns, *unsure)))) if looked_at or unsure else ():
         gaps |= {name for name in unsure if batch.column(name).null_count}
         for piece in as_arrays([batch], look.columns):
-            look.add(piece, len(next(iter(piece.values()), ())))
+            look.add(piece)
     dtypes |= {name: with_gaps(dtypes[name]) for name in gaps}
     return replace(look.found(dtypes), num_rows=num_rows)
 

@@ -84,7 +84,8 @@ def _look(source: DataSource, chosen: tables.Chosen, dates: tuple[tuple[int, int
             found = {_kind(source, name, value) for value in values}
             kinds[name] |= found
             dtypes[name] = _dtype(found)
-        look.add({name: _as(dtypes[name], piece[name]) for name in look.columns}, len(piece[chosen.features[0]]))
+        look.add({name: _as(dtypes[name], piece[name]) for name in look.columns})
+        look.count(len(piece[chosen.features[0]]))
     return look.found({name: _dtype(found) for name, found in kinds.items()})
 
 

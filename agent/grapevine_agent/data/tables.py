@@ -93,16 +93,19 @@ class Look:
         self._newest = self._largest = -np.inf
         self._is_number = False
 
-    def add(self, piece: Mapping[str, NDArray[Any]], num_rows: int) -> None:
-        """Some rows more, [n] of each of `columns`. Raises TaskError for a target of too many different texts."""
+    def count(self, num_rows: int) -> None:
+        """So many rows more."""
         self._num_rows += num_rows
+
+    def add(self, piece: Mapping[str, NDArray[Any]]) -> None:
+        """Some of them, [n] of each of `columns`. Raises TaskError for a target of too many different texts."""
         for name in self._chosen.target:
             if piece[name].dtype.kind in "UO":
                 names = self._names.setdefault(name, set())
                 names |= {str(each) for each in piece[name].tolist() if each is not None}
                 if len(names) > _MAX_CLASSES:
                     raise self._source.error(f"its target holds more than {_MAX_CLASSES:,} different texts: no classes")
-        if self._chosen.time and num_rows:
+        if self._chosen.time:
             times, self._is_number = _times(self._source, piece[self._chosen.time])
             times = times[np.isfinite(times)]
             if times.size:

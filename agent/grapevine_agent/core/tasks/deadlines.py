@@ -34,7 +34,7 @@ def evaluation_s(report: CheckReport, num_samples: int, gflops: float) -> float:
     """Seconds that evaluating a model on so many samples takes, about."""
     speed = (gflops or SLOWEST_GFLOPS) * 1e9
     num_batches = -(-num_samples // EVALUATION_BATCH)
-    return num_samples * report.flops_per_sample / speed + num_batches * report.num_nodes * _NODE_S
+    return num_batches * (report.eval_cost.at(EVALUATION_BATCH) / speed + report.num_nodes * _NODE_S)
 
 
 def loading_s(samples: SampleMemory, num_samples: int) -> float:
