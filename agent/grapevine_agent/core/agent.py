@@ -11,15 +11,20 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.answers import AnswerQuota
+from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.archive import Archive
+from grapevine_agent.core.tasks.blob_requests import BlobRequests
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import Judgement
 from grapevine_agent.core.tasks.model_requests import ModelRequests
@@ -37,7 +42,6 @@ from grapevine_proto.replay import ReplayGuard
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
 ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000  # an announcement is good for a week, and repeated at each connect
-RELAY_AFTER_S = (3.0, 8.0)  # after a reconnect: what the broker did not send by then it has lost
 KEPT_SESSIONS = 4
 
 
@@ -55,13 +59,19 @@ class AgentCore:
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _heartbeat_at_s: float = 0.0
-    _relay_at_s: float | None = None
     _renew_at_ms: float = math.inf
     _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
-    _heard_since_connect: set[Topic] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.members = Members(self.settings.heartbeat_s, self.rng)
+        neighbours = self.settings.neighbours
+        self.members = Members(
+            self.settings.heartbeat_s,
+            self.rng,
+            named={*(neighbours or ()), *self.settings.trusted_servers},
+            only_named=neighbours is not None,
+        )
+        self.relays = Relays(rng=self.rng)
+        self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
         self.archive = Archive(records=self.records)
@@ -69,7 +79,9 @@ class AgentCore:
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
-        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks)
+        quota = AnswerQuota()
+        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
+        self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -134,8 +146,7 @@ class AgentCore:
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
         self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
-        self._heard_since_connect.clear()
-        self._relay_at_s = now.monotonic_s + float(self.rng.uniform(*RELAY_AFTER_S))
+        self.relays.connected(now.monotonic_s)
         self._heartbeat_at_s = now.monotonic_s
         self._announced = None
         return [
@@ -152,6 +163,10 @@ class AgentCore:
         ]
 
     # --- what arrives -----------------------------------------------------------------------------
+
+    def is_worth_reading(self, topic: Topic, num_bytes: int, now: Moment) -> bool:
+        """Whether to verify what arrived. Raises `WireError` where strangers have used up what they may cost."""
+        return self.gate.lets_in(topic, num_bytes, now.monotonic_s)
 
     def receive(self, received: Received, now: Moment) -> list[Effect]:
         """Take one verified message.
@@ -179,9 +194,9 @@ class AgentCore:
 
     def heard_again(self, topic: Topic) -> None:
         """A broker sent a record that is held already, to the byte: nothing new, but the broker has it."""
-        self._heard_since_connect.add(topic)
-        if len(self._heard_since_connect) > 2 * len(self.records) + 64:
-            self._heard_since_connect &= {held.topic for held in self.records}
+        self.relays.heard(topic)
+        if len(self.relays) > 2 * len(self.records) + 64:
+            self.relays.forget_all_but({held.topic for held in self.records})
 
     def _own_echo(self, message: m.Message) -> list[Effect]:
         """Our own presence, echoed. A will of an earlier session that was published late is contradicted."""
@@ -226,38 +241,34 @@ class AgentCore:
                 raise WireError("topic", f"addressed to {received.topic.receiver}")
             if message.receiver_session not in self._sessions:
                 raise WireError("old-session", f"says our session is {message.receiver_session}")
-        self.replays.check(message)
+        self.replays.check(message, is_known=self.members.is_member(message.sender))
 
     def _read_passing(self, received: Received, now: Moment) -> list[Effect]:
-        sender = received.message.sender
+        sender, session = received.message.sender, received.message.session
         self.members.hear(sender, now.monotonic_s)
         match received.message.body:
             case m.Heartbeat() as heartbeat:
-                self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s)
+                ours = self.tasks.learning
+                self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
                 return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
             case m.ModelUpdate(task=task) as update:
                 taker = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
                 if taker is None:
                     raise WireError("not-joined", f"an update of {task}")
-                return taker.accept(sender, update, now)
+                effects = taker.accept(sender, update, now)
+                self.members.hear_update(sender, task, now.monotonic_s, session=session)
+                return effects
             case m.ServerModel(task=task) as model:
                 learner = self.tasks.learning.get(task)
                 if learner is None:
                     raise WireError("not-joined", f"a server's model of {task}")
                 return learner.accept_server_model(sender, model, now)
-            case m.BlobRequest(task=task, digest=digest):
-                return [
-                    fx.SendBlob(
-                        topic=InboxTopic(sender, self.settings.peer),
-                        task=task,
-                        digest=digest,
-                        receiver_session=self.members.session_of(sender),
-                    )
-                ]
+            case m.BlobRequest() as request:
+                return self.blobs.answer(sender, session, request, now)
             case m.Blob() as blob:
-                return [*self.tasks.take_blob(blob, now), *self._announce(now)]
-            case m.ModelRequest() as request:
-                return self.models.answer(sender, received.message.session, request, now)
+                return [*self.tasks.take_blob(sender, blob, now), *self._announce(now)]
+            case m.ModelRequest() as asked:
+                return self.models.answer(sender, session, asked, now)
             case m.ReleasedModel() as released:
                 return self.models.take(sender, released, now)
             case m.Metrics(task=task) as metrics if task in self._watched:
@@ -267,9 +278,7 @@ class AgentCore:
     def erased(self, topic: Topic, now: Moment) -> list[Effect]:
         """Somebody erased a retained record. That says nothing: whoever holds it announces it again."""
         if self.records.get(topic) is not None or topics.writer_of(topic) == self.settings.peer:
-            self._heard_since_connect.discard(topic)
-            wait_s = float(self.rng.uniform(*RELAY_AFTER_S))
-            self._relay_at_s = min(self._relay_at_s or np.inf, now.monotonic_s + wait_s)
+            self.relays.erased(topic, now.monotonic_s)
         return []
 
     # --- time -------------------------------------------------------------------------------------
@@ -284,22 +293,23 @@ class AgentCore:
         if self._sessions and now.monotonic_s >= self._heartbeat_at_s:
             self._heartbeat_at_s = now.monotonic_s + self.settings.heartbeat_s
             effects.append(self._heartbeat())
-        if self._relay_at_s is not None and now.monotonic_s >= self._relay_at_s:
-            self._relay_at_s = None
-            effects += self._relay()
+        effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
         effects += self.tasks.tick(now)
         effects += self._announce(now)
         return effects
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        times = [self.steward.deadline_s(), self._monotonic_s(self.steward.next_change_ms)]
+        times = [
+            self.steward.deadline_s(),
+            self._monotonic_s(self.steward.next_change_ms),
+            self.members.deadline_s(self._ticked.monotonic_s),
+        ]
         if self.settings.renew_reviews:
             times.append(self._monotonic_s(self._renew_at_ms))
         if self._sessions:
             times.append(self._heartbeat_at_s)
-        if self._relay_at_s is not None:
-            times.append(self._relay_at_s)
+        times.append(self.relays.due_s)
         times += self.tasks.deadlines_s()
         return min(times)
 
@@ -312,19 +322,9 @@ class AgentCore:
     def _heartbeat(self) -> Effect:
         progress = tuple(
             m.TaskProgress(task=task, version=learner.model.version, age=learner.model.age)
-            for task, learner in self.tasks.learning.items()
+            for task, learner in islice(self.tasks.learning.items(), m.MAX_TASKS)
         )
         return fx.Publish(topic=PeerTopic(self.settings.peer, "heartbeat"), body=m.Heartbeat(progress=progress), qos=0)
-
-    def _relay(self) -> list[Effect]:
-        """Give back to the broker the task records that it no longer has."""
-        return [
-            fx.Relay(received=held)
-            for held in self.records
-            if isinstance(held.topic, TaskTopic)
-            and held.topic.leaf in ("manifest", "review")
-            and held.topic not in self._heard_since_connect
-        ]
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -434,9 +434,9 @@ class AgentCore:
             profile=self.settings.limits.profile,
             cores=self.settings.limits.cores,
             memory_mb=self.settings.limits.memory_mb,
-            data_kinds=self.settings.data_kinds,
-            tasks=self.tasks.tasks(),
-            brokers=self.settings.brokers,
+            data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
+            tasks=self.tasks.tasks()[: m.MAX_TASKS],
+            brokers=self.settings.brokers[: m.MAX_BROKERS],
         )
         if announcement == self._announced or not self._sessions:
             return []

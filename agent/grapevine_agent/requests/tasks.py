@@ -120,6 +120,8 @@ class TaskRequests:
         """What is known of a task, and who takes part in it now."""
         entry, core, now = self._find(task), self._service.core, clock.now()
         manifest, members = entry.head, core.members
+        to_ask = members.to_ask(entry.id, now.monotonic_s)
+        servers = [peer for peer in manifest.servers if members.may_be_there(peer, now.monotonic_s)]
         return {
             "task": entry.id,
             "name": manifest.name,
@@ -132,9 +134,9 @@ class TaskRequests:
             "metric_name": manifest.training.metric,
             "strategy": manifest.merging.strategy,
             "server_strategy": manifest.merging.server_strategy,
-            "members": [p for p in members.of_task(entry.id, now.monotonic_s) if p not in manifest.servers],
-            "servers": [p for p in members.of_task(entry.id, now.monotonic_s) if p in manifest.servers],
-            "names": {p: members.peers[p].announcement.name for p in members.of_task(entry.id, now.monotonic_s)},
+            "members": [peer for peer in to_ask if peer not in manifest.servers],
+            "servers": [peer for peer in servers if members.says_it_takes_part(peer, entry.id)],
+            "names": {peer: members.peers[peer].announcement.name for peer in (*to_ask, *servers)},
             "joined": entry.id in core.tasks.learning,
             "serves": entry.id in core.tasks.aggregating,
             "own": self._service.identity.peer_id,

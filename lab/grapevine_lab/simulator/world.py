@@ -33,7 +33,7 @@ from grapevine_lab.simulator.post import Post
 from grapevine_lab.simulator.work import Work
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import RECORDS, Blob, Review, TaskPublication
+from grapevine_proto.messages import RECORDS, Blob, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
 from grapevine_proto.topics import parse_below_root, writer_of
 
@@ -160,6 +160,8 @@ class World:
                 device.core.heard_again(topic)
                 return
             device.quotas.charge(writer_of(topic), len(payload), now.monotonic_s)
+            if not device.core.is_worth_reading(topic, len(payload), now):
+                return
             received = opened(payload, delivery.topic, self._check, retained=delivery.retained)
             self._do(device, device.core.receive(received, now))
         except WireError as error:
@@ -188,7 +190,7 @@ class World:
             case fx.Relay(received=received):
                 topic = received.topic.below_root()
                 deadline_s = now_s + MESSAGE_DEADLINE_S
-                device.outbox.enqueue(topic, received.envelope, deadline_s=deadline_s, retain=True)
+                device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
                 self.post.drain(device)
             case fx.Subscribe(filter=filter_, qos=qos):
                 self.post.subscribe(device, filter_, qos)
@@ -240,7 +242,10 @@ class World:
             assert not isinstance(effect.body, RECORDS)
             deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
             task = getattr(effect.body, "task", "")
-            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
+            if isinstance(effect.body, Blob | ReleasedModel):
+                device.outbox.answer(topic, payload, deadline_s=deadline_s, task=task)
+            else:
+                device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
         self.post.drain(device)
 
     # --- training ---------------------------------------------------------------------------------

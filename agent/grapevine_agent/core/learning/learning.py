@@ -28,7 +28,7 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
-from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, send_rate, staleness_bound
+from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import Pace
@@ -294,7 +294,7 @@ class Learning:
             policy=plan.send_rate,
             sends_per_round=plan.sends_per_round,
             round_interval_s=self.pace.round_interval_s,
-            num_members=1 + len(self.targets(now)),
+            num_members=1 + self._targets(now).num_counted,
         )
         rate = min(rate, self.pace.most_sends_per_s)
         return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
@@ -303,8 +303,12 @@ class Learning:
         """The members that gossip can reach now, sorted."""
         return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
 
+    def _targets(self, now: Moment) -> Targets:
+        everybody = self.targets(now)
+        return Targets(everybody=everybody, useful=self.members.useful(self.task, everybody, now.monotonic_s))
+
     def _gossip(self, now: Moment) -> list[Effect]:
-        target = self.clock.pick(self.targets(now))
+        target = self.clock.pick(self._targets(now))
         if target is None or self.model.version == 0:
             return []
         return [self._send(target)]
@@ -315,7 +319,7 @@ class Learning:
 
     def _send_round(self, now: Moment) -> list[Effect]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
-        targets = self.targets(now)
+        targets = self._targets(now).counted(self.rng)
         share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
@@ -362,7 +366,7 @@ class Learning:
         if made > 0 and elapsed_s > 0:
             update_rate = min(update_rate, made / elapsed_s)
         return staleness_bound(
-            num_members=1 + len(self.targets(now)),
+            num_members=1 + self._targets(now).num_counted,
             update_rate=update_rate,
             send_rate=self.send_rate(now),
         )
