@@ -106,7 +106,7 @@ def _renew_first_page(copy: Path, layout: Layout) -> None:
     with closing(sqlite3.connect(fresh)) as connection:
         connection.executescript(f"PRAGMA page_size = {_PAGE}; {layout.schema}")
     page = bytearray(fresh.read_bytes()[:_PAGE])
-    page[28:32] = (copy.stat().st_size // _PAGE).to_bytes(4, "big")
+    page[28:32] = max(1, copy.stat().st_size // _PAGE).to_bytes(4, "big")
     page[92:96] = page[24:28]  # the number is valid: it was counted at the last change
     with copy.open("r+b") as file:
         file.write(page)

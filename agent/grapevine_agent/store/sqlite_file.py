@@ -164,10 +164,11 @@ class SqliteFile:
         """Open the file, or a fresh one, or a copy in memory."""
         try:
             self._clear_place()
+            self._see_whether_empty()
             self._use(self._opened(self._copied if not self.path.exists() else {}))
         except _NewerError:
             raise
-        except (*FAULTS, _DamagedError, StoreError) as error:
+        except (*FAULTS, _DamagedError, StoreError, OSError) as error:
             if is_outer(error):
                 self._stand_by(error)
             else:
@@ -217,6 +218,17 @@ class SqliteFile:
         for path in (self.path, *(self.path.with_name(self.path.name + suffix) for suffix in _SUFFIXES)):
             if os.path.lexists(path) and not path.is_symlink() and not path.is_file():
                 logger.error("%s is no file and was moved to %s", path, move_aside(path, time.time()))
+
+    def _see_whether_empty(self) -> None:
+        """SQLite takes an empty file for a new one, and throws its log away. Raises `_DamagedError` if there is one."""
+        sizes = [
+            path.stat().st_size if path.exists() else None
+            for path in (self.path, self.path.with_name(self.path.name + "-wal"))
+        ]
+        if sizes[0] == 0 and sizes[1]:
+            raise _DamagedError("it is empty, and its log is not")
+        if sizes[0] == 0:
+            logger.warning("%s was empty, and is begun anew", self.path)
 
     def _opened(self, rows: Rows) -> sqlite3.Connection:
         """The file, checked; `rows` are put in where it is new. Raises one of `FAULTS`, or `_DamagedError`."""
@@ -269,7 +281,7 @@ def is_damage(error: BaseException) -> bool:
 
 def is_outer(error: BaseException) -> bool:
     """Whether the disk, its permissions or another process is at fault: the file may be whole."""
-    if isinstance(error, StoreError | MemoryError):
+    if isinstance(error, StoreError | MemoryError | OSError):
         return True
     return _primary(error) in _OUTER and not is_damage(error)
 

@@ -82,6 +82,21 @@ def test_a_lost_first_page_costs_no_row(tmp_path: Path, killed: bool) -> None:
     assert lost == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_database_that_was_emptied_is_told_and_read_from_its_log(
+    tmp_path: Path, killed: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_folder(tmp_path / "place", killed=killed)
+    (folder.path / "state/grapevine.db").write_bytes(b"")
+    outcome = asyncio.run(start_and_use(folder))
+    if killed:
+        assert "is empty, and its log is not" in caplog.text
+        assert outcome.lost_records < len(folder.records)
+        assert (outcome.lost_sequences, outcome.lost_decisions) == (0, 0)
+    else:
+        assert "grapevine.db was empty, and is begun anew" in caplog.text
+
+
 # --- what SQLite lets pass ------------------------------------------------------------------------
 
 
