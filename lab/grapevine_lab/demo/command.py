@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from grapevine_agent.cli.command_line import finite
 from grapevine_lab.demo.plan import DEFAULT_PEERS, DEFAULT_SECONDS, MAX_PEERS, DemoPlan, make_timeline
 from grapevine_proto.errors import ConfigError
 
@@ -43,7 +44,7 @@ def register(app: typer.Typer) -> None:
         ),
         keep: Annotated[bool, typer.Option(help="Keep the folder with all keys, models and logs.")] = False,
         seconds: Annotated[
-            float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0)
+            float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0, callback=finite)
         ] = DEFAULT_SECONDS,
     ) -> None:
         """Watch devices learn together, on this machine, in about two minutes.

@@ -21,6 +21,7 @@ from grapevine_lab.scenarios import find_scenario, scenario_names
 from grapevine_proto.errors import ConfigError
 
 SIGNAL_EXIT = 128
+MOST_SEEDS = 10_000
 NEEDED = ("torch", "networkx", "pyarrow", "matplotlib", "sklearn", "scipy")
 
 
@@ -39,7 +40,9 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option("--set", help="A key of the scenario and its value, as nodes.num=10; may be repeated."),
         ] = None,
-        seeds: Annotated[int, typer.Option(help="How many runs, with seeds from the scenario's on.", min=1)] = 1,
+        seeds: Annotated[
+            int, typer.Option(help="How many runs, with seeds from the scenario's on.", min=1, max=MOST_SEEDS)
+        ] = 1,
         out: Annotated[
             Path | None,
             typer.Option(help="Where results go. By default simulations/<name of the file>.", show_default=False),
