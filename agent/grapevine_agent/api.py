@@ -30,6 +30,7 @@ from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.naming import find_peer
 from grapevine_agent.requests.parameters import needed, within
 from grapevine_agent.requests.pulled_model import PulledModel
+from grapevine_proto import distribution
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.built import BuiltTask
 
@@ -67,7 +68,7 @@ def build(folder: Path | str) -> Built:
     try:
         from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - it needs torch
     except ImportError as error:
-        raise TaskError(f"building needs PyTorch ({error}): pip install 'grapevine[train]'") from None
+        raise TaskError(f"building needs PyTorch ({error}): {distribution.to_add_extra('train')}") from None
     return Built(folder=Path(folder), task=build_task(Path(folder), check_merging=check_merge_plan))
 
 

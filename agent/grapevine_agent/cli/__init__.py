@@ -51,7 +51,9 @@ def build_app() -> typer.Typer:
         data_commands,
     ):
         commands.register(app)
-    for extension in sorted(entry_points(group="grapevine.commands"), key=lambda point: point.name):
+    # By name: an installation from before the distribution was renamed may have left the same ones behind.
+    extensions = {point.name: point for point in entry_points(group="grapevine.commands")}
+    for _, extension in sorted(extensions.items()):
         try:
             register = extension.load()
         except ImportError:

@@ -9,6 +9,7 @@ import importlib
 from typing import Final, cast
 
 from grapevine_agent.data.source import DataSource, Description, Format, RawSamples
+from grapevine_proto import distribution
 from grapevine_proto.manifest import DataContract
 
 FORMATS: Final = {
@@ -20,8 +21,6 @@ FORMATS: Final = {
     "sqlite": "grapevine_agent.data.sqlite_queries",
     "mqtt": "grapevine_agent.data.recordings",
 }
-
-REMEDY: Final = "pip install 'grapevine[data]'"
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
@@ -44,4 +43,5 @@ def _format(source: DataSource) -> Format:
     try:
         return cast(Format, importlib.import_module(FORMATS[source.format]))
     except ImportError as error:
-        raise source.error(f"{source.format} needs {error.name}, which is not installed: {REMEDY}") from error
+        remedy = distribution.to_add_extra("data")
+        raise source.error(f"{source.format} needs {error.name}, which is not installed: {remedy}") from error

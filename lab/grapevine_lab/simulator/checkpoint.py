@@ -20,11 +20,11 @@ import pickle  # read by `_Reader` alone
 import sys
 import types
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from grapevine_lab.simulator.experiment import Prepared, begin, give_trainer
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_codec import encode_manifest
 
@@ -139,7 +139,7 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
         ),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
-    return {"grapevine": version("grapevine"), "seed": sitting.seed, "scenario": digest}
+    return {"grapevine": distribution.version(), "seed": sitting.seed, "scenario": digest}
 
 
 def _body(path: Path, content: bytes, identity: dict[str, object]) -> bytes:

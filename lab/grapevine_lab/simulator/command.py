@@ -18,6 +18,7 @@ import typer
 
 from grapevine_agent.cli.output import JsonOption, console, tell
 from grapevine_lab.scenarios import find_scenario, scenario_names
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
 SIGNAL_EXIT = 128
@@ -65,7 +66,7 @@ def register(app: typer.Typer) -> None:
 def _check_installed() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"the simulator needs {', '.join(missing)}: pip install 'grapevine[lab]'")
+        raise ConfigError(f"the simulator needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")
 
 
 def _simulate(

@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 from amqtt.broker import Broker
 

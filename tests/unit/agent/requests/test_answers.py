@@ -135,7 +135,7 @@ async def test_a_reason_that_nobody_would_take_is_not_sent(service: AgentService
 
 @pytest.mark.parametrize("approved", ["no", 0, 1, None, [], "false"])
 async def test_only_true_approves(service: AgentService, approved: Any) -> None:
-    with pytest.raises(RequestError, match="approved = .*: must be true or false"):
+    with pytest.raises(RequestError, match=r"approved = .*: must be true or false"):
         await ask(service, "review", task=DIGITS, approved=approved)
 
 
