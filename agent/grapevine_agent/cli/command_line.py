@@ -24,14 +24,13 @@ class CommandLine(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """As its parent, after a look at all words."""
-        for before, word in zip(["grapevine", *args], args, strict=False) if not ctx.resilient_parsing else ():
+        pairs = [] if ctx.resilient_parsing else zip(["grapevine", *args], args, strict=False)  # not for completion
+        for before, word in pairs:
             joined = _JOINED.fullmatch(word)
             option, value = joined.groups() if joined else (f"after {before[:40]!r}", word)
             where = f"the value of {option}" if joined else f"the word {printable(option)}"
             if is_blank(value):
-                raise typer.BadParameter(
-                    f"{where} is empty; is a variable of your shell not set? Nothing was done", ctx
-                )
+                raise typer.BadParameter(f"{where} is empty; is a variable of your shell not set? Nothing was done")
             if len(value) > MAX_CHARACTERS:
                 raise typer.BadParameter(f"{where} has {len(value):,} characters; {MAX_CHARACTERS:,} are allowed")
         return super().parse_args(ctx, args)

@@ -14,9 +14,9 @@ from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
 from grapevine_agent.core.tasks.judging import date_of
+from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_proto.errors import StoreError
 
-LEAST_DAYS, MOST_DAYS = 0.01, 366.0  # as in requests/reviews.py, which is not imported to look at a command line
 DaysOption = Annotated[
     float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
 ]
@@ -65,7 +65,7 @@ def _register_saying(review: typer.Typer) -> None:
     def approve(
         task: ActedTaskArgument,
         reason: Annotated[str, typer.Option(help="What was looked at; everybody will see it.")] = "",
-        days: DaysOption = 7.0,
+        days: DaysOption = REVIEW_VALID_DAYS,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:

@@ -31,6 +31,7 @@ MAX_LISTED: Final = 10
 _TASK_ID: Final = re.compile(r"[0-9a-f]{64}")
 _PEER_ID: Final = re.compile(PEER_ID)
 _NUM_NEAR: Final = 3
+WHOLE_ID: Final = "write its whole id, as `grapevine id` shows there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,9 @@ class Known:
 
     def told(self) -> str:
         """One line that shows which one it is, whole id included."""
-        return f"{self.id}  {printable(self.name)!r}" + (f"  {self.about}" if self.about else "")
+        return "  ".join(
+            part for part in (self.id, repr(printable(self.name)) if self.name else "", self.about) if part
+        )
 
 
 def find_task(wanted: str, entries: Mapping[str, TaskEntry], *, acts: bool) -> TaskEntry:
@@ -56,7 +59,8 @@ def find_task(wanted: str, entries: Mapping[str, TaskEntry], *, acts: bool) -> T
     known = [_known_task(entry) for entry in entries.values()]
     found = _meant(wanted, known, what="task", id_form=r"[0-9a-f]{1,64}", acts=acts)
     if found is None:
-        raise TaskError(f"no task {printable(wanted)!r} is known here; {_near(wanted, known, 'grapevine review list')}")
+        remedy = "see `grapevine review list`" if known else "no task has been heard of yet"
+        raise TaskError(f"no task {printable(wanted)!r} is known here; {_near(wanted, known, remedy)}")
     return entries[found.id]
 
 
@@ -71,20 +75,18 @@ def meant(entry: TaskEntry) -> dict[str, Any]:
     }
 
 
-def find_peer(wanted: str, names: Mapping[str, str], *, acts: bool = False) -> str:
-    """The id of the peer that is meant; `names`: what the peers in question call themselves, by id.
+def find_peer(wanted: str, names: Mapping[str, str], *, acts: bool = False, remedy: str = WHOLE_ID) -> str:
+    """The id of the peer that is meant; `names`: what the peers in question are called, by id.
 
     A whole id is that peer also if it is none of them. Raises `RequestError` for what can mean no peer or several,
-    `TaskError` for one that is none of them.
+    `TaskError` for one that is none of them, with the remedy.
     """
     if _PEER_ID.fullmatch(wanted):
         return wanted
     known = [Known(id=peer, name=name) for peer, name in names.items()]
     found = _meant(wanted, known, what="peer", id_form=r"[a-z2-7]{1,20}", acts=acts)
     if found is None:
-        raise TaskError(
-            f"no peer {printable(wanted)!r} is here; {_near(wanted, known, 'its whole id (`grapevine id` there)')}"
-        )
+        raise TaskError(f"no peer {printable(wanted)!r} is known here; {_near(wanted, known, remedy)}")
     return found.id
 
 
@@ -149,10 +151,8 @@ def _known_task(entry: TaskEntry) -> Known:
     return Known(id=entry.id, name=manifest.name, about=about)
 
 
-def _near(wanted: str, known: list[Known], where: str) -> str:
+def _near(wanted: str, known: list[Known], remedy: str) -> str:
     """How to go on after something that is not known."""
-    if not known:
-        return f"none has been heard of yet: see {where}"
     written = wanted.strip().lower()
     close = difflib.get_close_matches(written, {each.name.lower() for each in known}, n=_NUM_NEAR, cutoff=0.6)
     near = [
@@ -161,4 +161,5 @@ def _near(wanted: str, known: list[Known], where: str) -> str:
         if each.name.lower() in close or (len(written) >= LEAST_TO_LOOK and each.id.startswith(written))
     ]
     lines = "".join(f"\n  {each.told()}" for each in (near or known)[:_NUM_NEAR])
-    return f"{'did you mean' if near else f'see {where}; some that are'}:{lines}"
+    start = "did you mean" if near else f"{remedy}; there are, for example" if known else remedy
+    return f"{start}:{lines}" if lines else start

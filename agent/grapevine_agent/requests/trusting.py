@@ -100,7 +100,7 @@ def _without(config: Config, before: tuple[TrustedPeer, ...], removal: _Removal)
     written: dict[str, str] = {}
     for line in _listed(config):
         written[line["peer"]] = written.get(line["peer"]) or line["name"]
-    peer = find_peer(removal.peer, written, acts=True)
+    peer = find_peer(removal.peer, written, acts=True, remedy="see `grapevine trust list`")
     after = tuple(each for each in before if each.peer != peer or relation not in (None, each.relation))
     if after == before:
         where = config.path or "the environment"

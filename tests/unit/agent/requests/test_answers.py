@@ -14,6 +14,7 @@ from tests.swarm.digits import built_digits
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.line import _needs_all
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
@@ -234,3 +235,11 @@ async def test_every_parameter_of_every_method_is_held_against_its_type(service:
 async def test_a_task_that_is_not_known_is_told_apart_from_a_word_that_is_wrong(service: AgentService) -> None:
     with pytest.raises(TaskError, match="did you mean"):
         await ask(service, "consent", task="digitz", joined=True)
+
+
+@pytest.mark.parametrize("method", ["review", "consent", "retract", "task", "readings", "records", "model", "manifest"])
+def test_a_command_that_connects_for_itself_looks_up_names_only_once_all_tasks_are_here(method: str) -> None:
+    for word in ("digits", DIGITS[:12], DIGITS[:63], ""):
+        assert _needs_all(method, {"task": word})
+    assert _needs_all("revise", {"parent": "digits"})
+    assert _needs_all(method, {"task": DIGITS}) == (method == "records")  # the reviews are asked for as well

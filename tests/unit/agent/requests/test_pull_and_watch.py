@@ -51,7 +51,7 @@ def test_a_server_is_asked_first_and_then_a_few_members() -> None:
     assert givers(joined=True)[0] == "me"
     assert givers(peer="kitchen") == ["a"]
     assert givers(peer="q" * 20) == ["q" * 20]  # a whole id need not be that of a member
-    with pytest.raises(TaskError, match="no peer 'elsewhere' is here"):
+    with pytest.raises(TaskError, match="no peer 'elsewhere' is known here; write its whole id"):
         givers(peer="elsewhere")
     assert givers(server=True) == []
 
