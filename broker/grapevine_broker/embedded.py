@@ -11,6 +11,7 @@ from grapevine_broker.child import ChildProcess
 from grapevine_broker.limits import Limits
 from grapevine_broker.probe import answers_mqtt, claim_port, is_loopback
 from grapevine_broker.running import BrokerProcess
+from grapevine_proto import distribution
 from grapevine_proto.errors import BrokerError
 
 
@@ -51,7 +52,7 @@ class EmbeddedBroker(BrokerProcess):
             msg = f"the embedded broker listens on IPv4 only, not on {host}: use 127.0.0.1, or --engine mosquitto"
             raise BrokerError(msg)
         if importlib.util.find_spec("amqtt") is None:
-            msg = "the embedded broker needs amqtt: install grapevine[broker], or use --engine mosquitto"
+            msg = f"the embedded broker needs amqtt: {distribution.to_add_extra('broker')}, or use --engine mosquitto"
             raise BrokerError(msg)
         super().__init__(host=host, port=port, url_query="?version=3.1.1")
         self._retained_max_age_s = retained_max_age_s

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import guess_profile
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
@@ -18,7 +18,9 @@ from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
 from grapevine_proto.errors import ConfigError, StoreError
 
-TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it, or its name.")]
+# Of an id, four characters are enough to look at a task, eight to decide or sign: requests/naming.py.
+TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (4 or more), or its name.")]
+ActedTaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (8 or more), or its name.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,20 +64,20 @@ def register(app: typer.Typer) -> None:
     app.command("status")(show_status)
 
     @app.command()
-    def join(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    def join(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Consent to a task: train it as soon as it is approved and fits this device.
 
         A new version of the task is another task and needs a word of its own, unless a consent rule says `auto`.
         """
         result = ask(configuration(config), "consent", {"task": task, "joined": True})
         text = f"{shown(result['name'])}: {shown(result['why']) or 'joined'}; this word is for this version alone"
-        answer(result, as_json=as_json, text=text)
+        answer(result, as_json=as_json, text=f"{text}\n{shown_task(result)}")
 
     @app.command()
-    def leave(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    def leave(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Leave a task and do not come back. Its model stays on disk."""
         result = ask(configuration(config), "consent", {"task": task, "joined": False})
-        answer(result, as_json=as_json, text=f"left {shown(result['name'])}")
+        answer(result, as_json=as_json, text=f"left {shown(result['name'])}\n{shown_task(result)}")
 
     @app.command("id")
     def show_id(config: ConfigOption = None, as_json: JsonOption = False) -> None:

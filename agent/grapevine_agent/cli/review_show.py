@@ -15,7 +15,7 @@ from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import CostReport, cost_report
 from grapevine_proto.codec import open_envelope
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import FeatureSpec, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import TaskPublication
@@ -53,10 +53,14 @@ def task_as_json(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
-    """Print everything about a task for people. Raises `TaskError` for a graph that there is not."""
+def check_graph(graph: str) -> None:
+    """Raise `RequestError` for a graph that there is not."""
     if graph not in GRAPHS:
-        raise TaskError(f"--graph {graph}: a program has the graphs {' and '.join(GRAPHS)}")
+        raise RequestError(f"--graph {graph[:40]}: a program has the graphs {' and '.join(GRAPHS)}")
+
+
+def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
+    """Print everything about a task for people; `graph` is one of `GRAPHS`."""
     manifest = manifest_of(found)
     report, costs, error = _checked(manifest)
     console.print(f"[bold]{shown(manifest.name)}[/]  {found['task']}")

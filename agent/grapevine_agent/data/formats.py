@@ -10,6 +10,7 @@ import os
 from typing import Final, cast
 
 from grapevine_agent.data.source import DataSource, Description, Format, RawSamples
+from grapevine_proto import distribution
 from grapevine_proto.manifest import DataContract
 
 FORMATS: Final = {
@@ -25,7 +26,6 @@ FORMATS: Final = {
 # Its own reserves a gigabyte before the first row, and keeps what it has had.
 _ARROWS_ALLOCATOR: Final = ("ARROW_DEFAULT_MEMORY_POOL", "system")
 _FILES: Final = ("npz", "csv", "parquet", "sqlite")
-REMEDY: Final = "pip install 'grapevine[data]'"
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
@@ -64,4 +64,5 @@ def _format(source: DataSource) -> Format:
     try:
         return cast(Format, importlib.import_module(FORMATS[source.format]))
     except ImportError as error:
-        raise source.error(f"{source.format} needs {error.name}, which is not installed: {REMEDY}") from error
+        remedy = distribution.to_add_extra("data")
+        raise source.error(f"{source.format} needs {error.name}, which is not installed: {remedy}") from error

@@ -30,6 +30,7 @@ from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
+from grapevine_proto import distribution
 from grapevine_proto.errors import StoreError
 from grapevine_proto.manifest import ManifestHead
 
@@ -141,7 +142,7 @@ def _why_no_training(profile: FirmwareProfile, config: Config) -> str:
 def _why_no_processes() -> str:
     """Why this device has no trainer processes of our own; empty if it has."""
     if importlib.util.find_spec("torch") is None:
-        return "training needs PyTorch, which is not installed here: pip install 'grapevine[train]'"
+        return f"training needs PyTorch, which is not installed here: {distribution.to_add_extra('train')}"
     return ""
 
 

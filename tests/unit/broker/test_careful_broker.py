@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import Broker

@@ -15,7 +15,7 @@ from grapevine_agent.config.trust_file import TRUST_FILE, read_trust_file
 from grapevine_agent.core.settings import ConsentRule
 from grapevine_agent.printable import printable
 from grapevine_agent.requests.trusting import change_trust
-from grapevine_proto.errors import ConfigError, StoreError
+from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
 ADA, BEN, CAT = "a" * 20, "b" * 20, "c" * 20
 
@@ -132,17 +132,17 @@ def test_a_change_that_makes_no_sense_leaves_the_file_as_it_was(tmp_path: Path) 
     add(config, BEN)
     held = read_trust_file(tmp_path / "state")
     for peer, relation, roles, says in (
-        ("ada", "reviewer", (), "does not have the right form"),
+        ("ada", "reviewer", (), "is no peer id"),
         (CAT, "friend", (), "must be one of"),
         (CAT, "server", ("security",), "only reviewers have roles"),
         (ADA, "denied", (), "denied as well"),
     ):
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises((ConfigError, RequestError), match=says):
             add(config, peer, relation, *roles)
     with pytest.raises(ConfigError, match="take it out there"):
-        change_trust(config, {"action": "remove", "peer": ADA, "relation": ""})
+        change_trust(config, {"action": "remove", "peer": ADA, "relation": None})
     with pytest.raises(ConfigError, match="grapevine trust list"):
-        change_trust(config, {"action": "remove", "peer": CAT, "relation": ""})
+        change_trust(config, {"action": "remove", "peer": CAT, "relation": None})
     assert read_trust_file(tmp_path / "state") == held
 
 
