@@ -60,6 +60,7 @@ class Members:
     _counted_of_task: dict[str, list[str]] = field(default_factory=dict)  # sorted; made when it is asked for
     _subscribed: set[str] = field(default_factory=set)
     _num_members: int = 0
+    _updates: dict[str, dict[str, float]] = field(default_factory=dict)  # task → member → when one was used last
     _num_useful: int = 0
     _overlooked_s: float = -math.inf  # when a stranger was last turned away unread, or forgotten for want of room
 
@@ -94,7 +95,13 @@ class Members:
         self.strangers.remove(peer)
         self._index(gone, add=False)
         self._num_members -= gone.is_member
-        self._num_useful -= bool(gone.updated_s)
+        self._forget_updates(gone)
+
+    def _forget_updates(self, known: Peer) -> None:
+        for task in known.updated_s:
+            del self._updates[task][known.id]
+        self._num_useful -= bool(known.updated_s)
+        known.updated_s.clear()
 
     def _take_in(self, known: Peer) -> None:
         """From now on it counts."""
@@ -201,7 +208,7 @@ class Members:
         if not known.is_member:
             self._welcome(known, (task,))
         self._hear_alive(known, session, now_s)
-        known.updated_s[task] = now_s
+        known.updated_s[task] = self._updates.setdefault(task, {})[peer] = now_s
 
     def _welcome(self, known: Peer, tasks: tuple[str, ...]) -> None:
         """Take a stranger in. What its message says of its tasks stands until its announcement is heard."""
@@ -273,11 +280,12 @@ class Members:
         return [peer for peer in counted if self.is_alive(peer, now_s)]
 
     def useful(self, task: str, among: Iterable[str], now_s: float) -> list[str]:
-        """Those among some members whose update of a task was used lately, and those whom the owner named."""
+        """Those among some members whose update of a task was used lately, or whom the owner named, sorted."""
         if self.only_named:
             return list(among)
         since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
-        return [p for p in among if p in self.named or self.peers[p].updated_s.get(task, -math.inf) >= since_s]
+        lately = {peer for peer, at_s in self._updates.get(task, {}).items() if at_s >= since_s}
+        return sorted((lately | self.named).intersection(among))
 
     def to_ask(self, task: str, now_s: float) -> list[str]:
         """Whom to ask about a task: its members; while none was heard, some of those who say that they are one."""
@@ -295,10 +303,13 @@ class Members:
         return {peer.id for peer in self.peers.values() if peer.is_member}
 
     def listens_to(self, peer: str, now_s: float) -> bool:
-        """Whether a heartbeat of this peer is worth verifying: a roll call brings everybody's."""
-        if not self.roll_call.is_open or peer in self._subscribed:
+        """Whether a heartbeat of this peer is worth verifying: a roll call brings everybody's, and some twice."""
+        if not self.roll_call.is_open:
             return True
-        return not self.is_member(peer) and self._newcomers.room(now_s, self._num_members) >= 1.0
+        known = self.peers.get(peer)
+        if known is None or not known.is_member:
+            return self._newcomers.room(now_s, self._num_members) > 0
+        return peer in self._subscribed and now_s - known.last_heard_s > self.heartbeat_s / 4
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -335,7 +346,7 @@ class Members:
         """Whether a roll call might bring somebody, and whether there is room for who comes."""
         overlooked = now_s - self._overlooked_s < REMEMBER_HEARTBEATS * self.heartbeat_s
         is_wanted = not self.only_named and (self.strangers.num_waiting > 0 or overlooked)
-        return is_wanted, self._newcomers.room(now_s, self._num_members) >= 1.0
+        return is_wanted, self._newcomers.room(now_s, self._num_members) > 0
 
     def _draw_sample(self, now_s: float, *, anew: bool) -> None:
         online = sorted(peer.id for peer in self.peers.values() if peer.is_counted)
@@ -364,8 +375,7 @@ class Members:
         since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
         for known in list(self.peers.values()):
             if known.updated_s and max(known.updated_s.values()) < since_s:
-                known.updated_s.clear()
-                self._num_useful -= 1
+                self._forget_updates(known)
             if not known.is_counted or known.id in self.named:
                 continue
             if self._is_late(known, now_s) or known.last_heard_s < since_s:

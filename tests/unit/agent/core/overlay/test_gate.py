@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
@@ -25,10 +27,8 @@ def gate_of() -> Gate:
 def num_let_in(gate: Gate, topics: list[Topic], *, for_s: float, num_bytes: int = 200) -> int:
     num = 0
     for k, topic in enumerate(topics):
-        try:
+        with suppress(WireError):
             num += gate.lets_in(topic, num_bytes, k * for_s / len(topics))
-        except WireError as error:
-            assert error.reason == "over-quota"
     return num
 
 

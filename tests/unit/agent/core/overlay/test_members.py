@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -112,13 +111,12 @@ def test_a_late_message_does_not_undo_a_goodbye_and_a_new_session_does() -> None
 def test_a_group_grows_at_most_to_twice_its_size_in_an_interval() -> None:
     allowance, size = Allowance(interval_s=10.0), 0
     sizes = []
-    for now_s in range(0, 61, 10):
+    for now_s in range(60):
         while allowance.take(float(now_s), size):
             size += 1
         sizes.append(size)
     assert sizes[0] == FIRST
-    assert all(after <= 2 * max(FIRST, before) + 1 for before, after in pairwise(sizes))
-    assert sizes[-1] >= 1_000
+    assert sizes[::10] == sizes[9::10] == [FIRST * 2**k for k in range(6)]
 
 
 def test_invented_peers_that_beat_come_in_no_faster() -> None:
@@ -279,7 +277,7 @@ def test_a_roll_call_finds_who_is_there_among_many_who_say_so() -> None:
     for peer in honest:
         members.hear_heartbeat(peer, Heartbeat(), 0.5)
     assert members.of_task("t", 0.5) == honest
-    assert not members.listens_to(honest[0], 0.6) or honest[0] in members.sampled_since_s
+    assert not members.listens_to(honest[0], 0.5)  # the same one again
     assert Unsubscribe(filter=ROLL_CALL) in members.tick(1.3)
 
 
