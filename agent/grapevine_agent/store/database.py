@@ -116,7 +116,7 @@ class Database:
         return sorted(self.each_record(), key=lambda stored: stored.topic)
 
     def each_record(self) -> Iterator[StoredRecord]:
-        """All records: reviews first, then the others, each by topic; so many as fill `READ_BYTES` are read at a time."""
+        """All records: reviews first, then the others, each by topic; at most `READ_BYTES` are read at a time."""
         for is_review in (True, False):
             after = ""
             while rows := self._read(_SOME_RECORDS, (after, is_review, READ_RECORDS, READ_BYTES)):
