@@ -25,6 +25,7 @@ class OpenedManifests:
 
     num_heads: int = 0  # that were ever read without their programs
     num_programs: int = 0  # that were ever read
+    program_bytes: int = 0  # of these, as they were published with all that is around them
     _held: OrderedDict[str, tuple[TaskManifest, int]] = field(default_factory=OrderedDict)
     _num_bytes: int = 0
 
@@ -34,6 +35,7 @@ class OpenedManifests:
             self._held.move_to_end(task)
             return self._held[task][0]
         self.num_programs += 1
+        self.program_bytes += len(encoded)
         try:
             manifest = decode_manifest(encoded)
         except WireError as error:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.archive import Archive
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.task_life import TaskLife
@@ -22,11 +24,14 @@ from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
 from grapevine_proto.topics import TaskTopic
 
+MAX_KEPT_EARLIER = 8  # versions before one that the owner uses that no stranger pushes out
 LOOK_EVERY_S = 10.0  # the owner's data come and go without a word
 LOOK_AGAIN_S = 0.02  # while tasks wait to be judged
 MAX_JUDGED = 200  # tasks at a time: some milliseconds
+MAX_CONCERNED = 8  # tasks beside one of which something was said: its earlier versions, and what waits already
 MAX_RIPENED = 1_000  # tasks that time has changed, at a time
-MAX_HEADS = 32  # manifests that are read but for their programs, at a time; one whole one ends it
+MAX_HEADS = 32  # manifests that are read but for their programs, at a time
+MAX_OPENED_BYTES = 8 * 1024  # of manifests that are read whole, at a time, and the one that exceeds it
 MAX_JOINED = 4  # at a time
 CLOCK_STEP_MS = 1_000  # a clock that goes back by more was set
 
@@ -66,6 +71,8 @@ class Steward:
             return []
         effects = [*self.archive.arrived(entry.id), *self._hold(entry, now)]
         self.assessor.arrived(entry)
+        if self.assessor.succession.has_followers(entry.id):
+            self.archive.records.keep(received.topic)
         return [*effects, *(self._fade(entry, now) if entry.retracted else ())]
 
     def take_review(self, received: Received, review: m.Review, now: Moment) -> list[Effect]:
@@ -109,10 +116,14 @@ class Steward:
         )
 
     def _hold(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        """See to it that no stranger pushes out what the owner uses."""
+        """See to it that no stranger pushes out what the owner uses, or the versions that it comes from."""
+        if not self.matters(entry.id):
+            return []
+        for earlier in islice(lineage.ancestors(entry, self.book.entries), MAX_KEPT_EARLIER):
+            self.archive.records.keep(_manifest_topic(earlier))
         topic = _manifest_topic(entry)
         held = self.archive.records.get(topic)
-        if not self.matters(entry.id) or self.archive.keep(topic) or held is None:
+        if self.archive.keep(topic) or held is None:
             return []
         text = f"{entry.brief.name}: its record was damaged on disk, and is dropped"
         return [
@@ -128,6 +139,7 @@ class Steward:
             or entry.ended
             or entry.consent is not None
             or entry.brief.publisher in self.settings.trusted_authors
+            or self.assessor.succession.has_followers(entry.id)  # which would be taken for something new without it
         )
         if not has_to_do:
             return self._remove(entry, now)
@@ -152,7 +164,7 @@ class Steward:
         for entry in list(self.book.entries.values()):
             if self.matters(entry.id):
                 effects += self._hold(entry, now)
-            else:
+            elif not self.assessor.succession.has_followers(entry.id):
                 self.archive.records.let_go(_manifest_topic(entry))
         self.assessor.mark_all()
         return [*effects, *self.look(now, everything=True)]
@@ -182,10 +194,10 @@ class Steward:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Drop what has run out and judge what that changes; now and then, judge all that matters."""
-        due = now.monotonic_s >= self._look_at_s
-        if not due and not self.has_waiting and now.wall_ms < self.next_change_ms:
+        due = now.monotonic_s >= self._look_at_s or (not self.has_waiting and now.wall_ms >= self.next_change_ms)
+        if not due and not self.has_waiting:
             return []
-        if due or not self.has_waiting:
+        if due:
             self._look_at_s = now.monotonic_s + LOOK_EVERY_S
         effects = [*self.made_room(now), *self.records_gone(self.archive.expire(now.wall_ms), now)]
         self._has_expired = self.archive.has_expired(now.wall_ms)
@@ -203,19 +215,23 @@ class Steward:
             if everything or task in self.docket or self.docket.due_ms(task) <= now.wall_ms:
                 effects += self._assess(self.book.entries[task], now)
         self.docket.ripen(now.wall_ms, MAX_RIPENED)
+        return [*effects, *self._judge_some(now, MAX_JUDGED), *self._join_some(now)]
+
+    def judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
+        """Join a task, or end it, if what is known of it asks for that; the same for those that it concerns."""
+        return [*self._assess(entry, now), *self._judge_some(now, MAX_CONCERNED), *self._join_some(now)]
+
+    def _judge_some(self, now: Moment, at_most: int) -> list[Effect]:
+        effects: list[Effect] = []
         opened = self.book.opened
-        num_programs, num_heads = opened.num_programs, opened.num_heads
-        for _ in range(MAX_JUDGED):
-            if not self.docket or opened.num_programs > num_programs or opened.num_heads >= num_heads + MAX_HEADS:
+        most_bytes, most_heads = opened.program_bytes + MAX_OPENED_BYTES, opened.num_heads + MAX_HEADS
+        for _ in range(at_most):
+            if not self.docket or opened.program_bytes >= most_bytes or opened.num_heads >= most_heads:
                 break
             entry = self.book.entries.get(self.docket.take())
             if entry is not None:
                 effects += self._assess(entry, now)
-        return [*effects, *self._join_some(now)]
-
-    def judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        """Join a task, or end it, if what is known of it asks for that."""
-        return [*self._assess(entry, now), *self._join_some(now)]
+        return effects
 
     def _assess(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         takes_part = self.assessor.takes_part(entry.id)

@@ -60,6 +60,10 @@ class Succession:
                 _discard(self._willing_after, earlier, task)
         return self._before[task]
 
+    def has_followers(self, task: str) -> bool:
+        """Whether a followed task comes after this one."""
+        return task in self._after
+
     def willing_after(self, task: str) -> Collection[str]:
         """The willing tasks that come after this one."""
         return self._willing_after.get(task, ())
@@ -90,6 +94,7 @@ class Succession:
         """Make chains anew. Returns whom that concerns, and whom it concerned before."""
         concerned = dict.fromkeys(tasks)
         for task in tasks:
+            concerned |= dict.fromkeys(self._before[task])
             self._unlink(task)
             self._link(task)
             concerned |= dict.fromkeys(self._before[task])
