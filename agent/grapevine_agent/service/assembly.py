@@ -15,7 +15,7 @@ from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Role
-from grapevine_agent.core.tasks.fitting import memory_reason
+from grapevine_agent.core.tasks.fitting import memory_reason, time_reason, work_of
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, load_identity
 from grapevine_agent.merge.plan import check_merge_plan
@@ -105,7 +105,8 @@ def _settings(
         except TaskError as error:
             return str(error)
         memory = estimate_memory(manifest.program, checked, manifest.training)
-        return memory_reason(manifest, memory, profile.memory_mb)
+        too_large = memory_reason(manifest, memory, profile.memory_mb)
+        return too_large or time_reason(manifest, work_of(manifest, checked), profile.pace)
 
     return CoreSettings(
         peer=identity.peer_id,

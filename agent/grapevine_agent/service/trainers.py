@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from grapevine_agent.config.trainers import TrainerConfig, choose_trainer
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.tasks.fitting import patience_s
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.matching import check_fit
@@ -26,9 +27,6 @@ logger = logging.getLogger(__name__)
 
 Done: TypeAlias = Callable[[fx.Trained | fx.Evaluated], None]
 Asked: TypeAlias = fx.Train | fx.Evaluate
-
-TIMEOUT_FACTOR = 60.0  # a round that takes this many round intervals is an overrun …
-SHORTEST_TIMEOUT_S = 120.0  # … but a slow board gets its time
 
 
 @dataclass
@@ -110,7 +108,7 @@ class Trainers:
         ]
 
     async def _work(self, running: _Running, manifest: TaskManifest) -> None:
-        timeout_s = max(SHORTEST_TIMEOUT_S, TIMEOUT_FACTOR * manifest.training.round_interval_s)
+        timeout_s = patience_s(manifest.training)
         while True:
             asked, done = await running.queue.get()
             if isinstance(asked, fx.Train):
