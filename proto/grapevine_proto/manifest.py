@@ -6,7 +6,8 @@ into protobuf and back.
 
 The program is by far the largest part of a manifest, and the only one that takes time to read. What is
 said of a task before anybody trusts it is therefore a class of its own, `ManifestHead`: a `TaskManifest`
-is one with its program, a `PackedManifest` one whose program is still bytes.
+is one with its program, a `PackedManifest` one whose program is still bytes. A `ManifestBrief` is what an agent
+keeps of every task that it has heard of: it has nothing long in it, whatever the manifest holds.
 """
 
 from __future__ import annotations
@@ -141,6 +142,36 @@ class ManifestHead:
     merging: MergePlan = MergePlan()
     requirements: Requirements = Requirements()
     servers: tuple[str, ...] = ()  # peer ids that may act as servers of this task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestBrief:
+    """What a task is called, whose it is, which version of what, until when, and on what kind of samples."""
+
+    name: str
+    publisher: str  # peer id
+    kind: str  # of the samples
+    description: str = ""
+    version: int = 1
+    parent: str = ""
+    created_at_ms: int = 0
+    expires_at_ms: int = 0
+    strategy: str = ""
+
+    @classmethod
+    def of(cls, head: ManifestHead) -> ManifestBrief:
+        """The brief of a manifest that was read."""
+        return cls(
+            name=head.name,
+            publisher=head.publisher,
+            kind=head.data.kind,
+            description=head.description,
+            version=head.version,
+            parent=head.parent,
+            created_at_ms=head.created_at_ms,
+            expires_at_ms=head.expires_at_ms,
+            strategy=head.merging.strategy,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

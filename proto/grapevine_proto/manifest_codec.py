@@ -6,6 +6,7 @@ closed sets and its program is sound is for `grapevine_tasks.checks`.
 
 `decode_manifest_head` reads all but the program, which stays bytes, and so costs a fraction: it is for whoever
 does not know yet whether anybody will want the task. `unpack_manifest` reads the program of such a head.
+`read_brief` reads still less, of bytes whose head was decoded before.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import (
     DataContract,
     FeatureSpec,
+    ManifestBrief,
     ManifestHead,
     MergePlan,
     Optimiser,
@@ -197,6 +199,29 @@ def decode_manifest_head(encoded: bytes) -> PackedManifest:
         merging=_merging(_part(pb.MergePlan, wire.merging, "merging")),
         requirements=Requirements(memory_mb=requirements.memory_mb, cores=requirements.cores),
         servers=tuple(_id(server, "a server") for server in wire.servers),
+    )
+
+
+def read_brief(encoded: bytes) -> ManifestBrief:
+    """The brief of a manifest whose head was decoded before, in this life or an earlier one.
+
+    It takes a tenth of that time and looks at its own fields only. Raises WireError, and nothing else, when one of
+    them is not what it may be.
+    """
+    wire = parsed(pb.ManifestParts, encoded, "a manifest")
+    if wire.parent and not _TASK_ID.fullmatch(wire.parent):
+        raise WireError("bad-manifest", "parent is not a task id of 64 hexadecimal digits")
+    merging = _part(pb.MergePlan, wire.merging, "merging")
+    return ManifestBrief(
+        name=_line(wire.name, "name", MAX_NAME),
+        publisher=_id(wire.publisher, "publisher"),
+        kind=_id(parsed(pb.DataContract, _only(wire.data, "data"), "data").kind, "data.kind"),
+        description=_text(wire.description, "description", MAX_DESCRIPTION),
+        version=_count(wire.version, "version", least=1),
+        parent=wire.parent,
+        created_at_ms=_count(wire.created_at_ms, "created_at_ms"),
+        expires_at_ms=_count(wire.expires_at_ms, "expires_at_ms"),
+        strategy=_word(merging.strategy, "merging.strategy"),
     )
 
 

@@ -81,6 +81,12 @@ def pack_program(encoded: bytes) -> PackedProgram:
     )
 
 
+def read_tensors(packed: PackedProgram) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The parameters and the buffers of a packed program, without its graphs. Raises WireError."""
+    parts, _, _ = _parts(packed.encoded)
+    return tuple(map(_tensor, parts.parameters)), tuple(map(_tensor, parts.buffers))
+
+
 def unpack_program(packed: PackedProgram) -> Program:
     """The program that was packed. Raises WireError, and nothing else, when it is not well-formed."""
     parts, train, evaluation = _parts(packed.encoded)

@@ -20,7 +20,7 @@ import psutil
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.toml_reader import Table, read_toml, suggestion
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_agent.core.tasks.fitting import Pace
+from grapevine_agent.core.tasks.deadlines import Pace
 from grapevine_proto.errors import ConfigError
 
 DEFAULT_PROFILE: Final = "generic"

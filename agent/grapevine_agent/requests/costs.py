@@ -10,16 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
 from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
-from grapevine_agent.core.tasks.fitting import (
-    TaskWork,
-    memory_reason,
-    reasons_not_to_fit,
-    time_reason,
-    trainer_mb,
-    work_of,
-)
+from grapevine_agent.core.tasks.deadlines import TaskWork, pace_reason, work_of
+from grapevine_agent.core.tasks.fitting import memory_reason, reasons_not_to_fit, trainer_mb
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.merge.server import SERVER_STRATEGIES
@@ -138,7 +133,10 @@ def update_bytes(manifest: TaskManifest) -> int:
 def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork) -> ProfileFit:
     cannot_train = "" if profile.can_train else "does not train"
     reasons = reasons_not_to_fit(manifest, device_limits(profile, cannot_train=cannot_train))
-    found = (memory_reason(manifest, memory, profile.memory_mb), time_reason(manifest, work, profile.pace))
+    found = (
+        memory_reason(manifest, memory, profile.memory_mb),
+        pace_reason(work, manifest.training, profile.pace, Limits.step_timeout_s),
+    )
     too_much = [reason for reason in found if reason] if profile.can_train else []
 
     def seconds(needed: Work) -> float | None:

@@ -22,7 +22,6 @@ from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import GrapevineError, TaskError
-from grapevine_proto.manifest_codec import encode_manifest
 
 
 class Requests:
@@ -75,20 +74,20 @@ class Requests:
 
     def _task(self, entry: TaskEntry) -> dict[str, Any]:
         core, now = self._service.core, clock.now()
-        manifest = entry.manifest
+        brief = entry.brief
         taking_part = core.tasks.learning.get(entry.id) or core.tasks.aggregating.get(entry.id)
         judgement = core.judgement(entry, now)
         line: dict[str, Any] = {
             "id": entry.id,
-            "name": manifest.name,
-            "publisher": manifest.publisher,
+            "name": brief.name,
+            "publisher": brief.publisher,
             "standing": judgement.standing,
             "joined": taking_part is not None,
             "why": "" if taking_part else "; ".join(core.why_not(entry, now)) or "waits for its initial weights",
             "judgement": judgement.why,
             "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
             "decided_by": core.book.decide(entry, core.settings).by,
-            "strategy": manifest.merging.strategy,
+            "strategy": brief.strategy,
         }
         match taking_part:
             case Learning() as learner:
@@ -100,7 +99,7 @@ class Requests:
     def manifest(self, task: str) -> dict[str, Any]:
         """A task's manifest, as the hexadecimal digits of its bytes."""
         entry = self._find(task)
-        return {"task": entry.id, "name": entry.manifest.name, "manifest": encode_manifest(entry.manifest).hex()}
+        return {"task": entry.id, "name": entry.brief.name, "manifest": entry.encoded.hex()}
 
     # --- saying -----------------------------------------------------------------------------------
 
@@ -112,18 +111,18 @@ class Requests:
 
     def _find(self, prefix: str) -> TaskEntry:
         entries = self._service.core.book.entries
-        found = [entry for id_, entry in entries.items() if id_.startswith(prefix) or entry.manifest.name == prefix]
+        found = [entry for id_, entry in entries.items() if id_.startswith(prefix) or entry.brief.name == prefix]
         if len(found) == 1:
             return found[0]
         if not found:
             raise TaskError(f"no task {prefix!r} is known here; {_near(prefix, entries.values())}")
-        names = ", ".join(f"{entry.id[:12]} ({entry.manifest.name})" for entry in found)
+        names = ", ".join(f"{entry.id[:12]} ({entry.brief.name})" for entry in found)
         raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
 
 
 def _near(wanted: str, entries: Iterable[TaskEntry]) -> str:
     """How to go on after a task that is not known."""
-    names = {entry.manifest.name: entry.id[:12] for entry in entries}
+    names = {entry.brief.name: entry.id[:12] for entry in entries}
     near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean {near[0]!r} ({names[near[0]]})?"

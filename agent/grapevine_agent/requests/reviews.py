@@ -74,9 +74,9 @@ class ReviewRequests:
         judgement = core.judgement(entry, now)
         return {
             "task": entry.id,
-            "name": entry.manifest.name,
-            "description": entry.manifest.description,
-            "publisher": entry.manifest.publisher,
+            "name": entry.brief.name,
+            "description": entry.brief.description,
+            "publisher": entry.brief.publisher,
             "standing": judgement.standing,
             "why": judgement.why,
             "changes_at_ms": judgement.changes_at_ms,
@@ -95,7 +95,7 @@ class ReviewRequests:
                     "counts_until_ms": each.until_ms,
                     "ignored": each.ignored,
                 }
-                for each in weigh(core.book.reviews.get(entry.id, {}), entry.manifest.publisher, policy, now.wall_ms)
+                for each in weigh(core.book.reviews.get(entry.id, {}), entry.brief.publisher, policy, now.wall_ms)
             ],
         }
 
@@ -106,11 +106,11 @@ class ReviewRequests:
         entry = self._find(task)
         service = self._service
         valid_until_ms = clock.now().wall_ms + int(days * DAY_MS)
-        own = entry.manifest.publisher == service.identity.peer_id
+        own = entry.brief.publisher == service.identity.peer_id
         service.perform(service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms))
         return {
             "task": entry.id,
-            "name": entry.manifest.name,
+            "name": entry.brief.name,
             "approved": approved,
             "valid_until_ms": valid_until_ms,
             "renewed": service.core.settings.renew_reviews and service.core.settings.role != "observer",
@@ -124,11 +124,11 @@ class ReviewRequests:
         own = core.book.reviews.get(entry.id, {}).get(self._service.identity.peer_id)
         if own is None or own.withdrawn:
             raise TaskError(
-                f"{entry.manifest.name} ({entry.id[:12]}): there is no verdict of this peer to take back; "
+                f"{entry.brief.name} ({entry.id[:12]}): there is no verdict of this peer to take back; "
                 "to speak against the task: grapevine review reject"
             )
         self._service.perform(core.revoke(entry.id, reason=reason, now=now))
-        return {"task": entry.id, "name": entry.manifest.name, "revoked": "approval" if own.approved else "rejection"}
+        return {"task": entry.id, "name": entry.brief.name, "revoked": "approval" if own.approved else "rejection"}
 
     # --- whom to trust ----------------------------------------------------------------------------
 

@@ -59,14 +59,15 @@ class TaskRequests:
     def revise(self, folder: str, parent: str, servers: list[str], reason: str = "", fork: bool = False) -> Any:
         """Publish a built task as the next version of one of our own."""
         entry = self._own(parent, "revise")
-        newer = descendants(entry, self._service.core.book.entries)
+        book = self._service.core.book
+        newer = descendants(entry, book.entries, book.children)
         if newer and not fork:
             raise TaskError(
-                f"{entry.manifest.name} has a version {newer[0].manifest.version} already ({newer[0].id[:12]}): revise "
+                f"{entry.brief.name} has a version {newer[0].brief.version} already ({newer[0].id[:12]}): revise "
                 "that one (--parent), or say --fork to let its members train both"
             )
         manifest = self._finished(folder, servers)
-        version = entry.manifest.version + 1
+        version = entry.brief.version + 1
         note = f"Version {version}: {reason}" if reason else ""
         manifest = replace(
             manifest,
@@ -83,13 +84,13 @@ class TaskRequests:
         entry = self._own(task, "retract")
         if not entry.retracted:
             self._service.perform(self._service.core.retract(entry.id, reason))
-        return {"task": entry.id, "name": entry.manifest.name, "reason": entry.retraction}
+        return {"task": entry.id, "name": entry.brief.name, "reason": entry.retraction}
 
     def _own(self, task: str, verb: str) -> TaskEntry:
         entry, own = self._find(task), self._service.identity.peer_id
-        if entry.manifest.publisher != own:
+        if entry.brief.publisher != own:
             raise TaskError(
-                f"{entry.manifest.name} ({entry.id[:12]}) was published by {entry.manifest.publisher}, and this is "
+                f"{entry.brief.name} ({entry.id[:12]}) was published by {entry.brief.publisher}, and this is "
                 f"{own}: only its publisher can {verb} it"
             )
         return entry
@@ -118,7 +119,7 @@ class TaskRequests:
     def task(self, task: str) -> dict[str, Any]:
         """What is known of a task, and who takes part in it now."""
         entry, core, now = self._find(task), self._service.core, clock.now()
-        manifest, members = entry.manifest, core.members
+        manifest, members = entry.head, core.members
         return {
             "task": entry.id,
             "name": manifest.name,
@@ -127,7 +128,7 @@ class TaskRequests:
             "publisher": manifest.publisher,
             "standing": core.judgement(entry, now).standing,
             "retracted": entry.retracted,
-            "newer": [newer.id for newer in descendants(entry, core.book.entries)],
+            "newer": [newer.id for newer in descendants(entry, core.book.entries, core.book.children)],
             "metric_name": manifest.training.metric,
             "strategy": manifest.merging.strategy,
             "server_strategy": manifest.merging.server_strategy,
@@ -160,11 +161,11 @@ class TaskRequests:
         else:
             released = await self._ask(giver, entry, cluster, within_s)
         if released.refusal:
-            raise TaskError(f"{giver} gives no model of {entry.manifest.name}: {released.refusal}")
+            raise TaskError(f"{giver} gives no model of {entry.brief.name}: {released.refusal}")
         return {
             "task": entry.id,
             "peer": giver,
-            "manifest": base64.b64encode(encode_manifest(entry.manifest)).decode(),
+            "manifest": base64.b64encode(entry.encoded).decode(),
             "at_ms": clock.now().wall_ms,
             **_told(released),
         }
@@ -182,7 +183,7 @@ class TaskRequests:
                         return answer.result()
         except TimeoutError:
             raise TaskError(
-                f"{peer} did not send its model of {entry.manifest.name} within {within_s:.0f} s: it may be busy, "
+                f"{peer} did not send its model of {entry.brief.name} within {within_s:.0f} s: it may be busy, "
                 "gone, or older than this command; ask another one (--from)"
             ) from None
         finally:

@@ -15,30 +15,24 @@ from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Role
-from grapevine_agent.core.tasks.fitting import memory_reason, time_reason, work_of
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, load_identity
-from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.net.events import Will
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
+from grapevine_agent.service.fitting import DeviceFit
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
-from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import TaskManifest
-from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
+from grapevine_proto.manifest import ManifestHead
 
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
-# says is held against the memory itself, and the trainer process cannot grow beyond it.
-BOUND_SLACK = 2
 
 
 @contextmanager
@@ -89,24 +83,14 @@ def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | N
 def _settings(
     config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
 ) -> CoreSettings:
-    program_limits = ProgramLimits(
-        num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
-    )
+    fitting = DeviceFit(profile, config.limits.step_timeout_s)
 
-    def match_data(task: str, manifest: TaskManifest) -> str:
+    def match_data(task: str, manifest: ManifestHead) -> str:
         if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
             return ""  # it is the trainer's to say, when it is asked
-        match = match_source(manifest.data, sources, now_s=clock.now().wall_ms / 1000)
+        now_s = clock.now().wall_ms / 1000
+        match = match_source(manifest.data, sources, now_s=now_s, why_no_room=fitting.room(task))
         return _why_no_processes() if match else str(match)
-
-    def check_task(manifest: TaskManifest) -> str:
-        try:
-            checked = check_manifest(manifest, check_merging=check_merge_plan, limits=program_limits)
-        except TaskError as error:
-            return str(error)
-        memory = estimate_memory(manifest.program, checked, manifest.training)
-        too_large = memory_reason(manifest, memory, profile.memory_mb)
-        return too_large or time_reason(manifest, work_of(manifest, checked), profile.pace)
 
     return CoreSettings(
         peer=identity.peer_id,
@@ -122,7 +106,9 @@ def _settings(
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
-        check_task=check_task,
+        shortest_round_s=config.limits.round_interval_s,
+        upload_bytes_per_s=config.limits.upload_mb_per_s * MIB,
+        check_task=fitting.reason,
     )
 
 
@@ -146,6 +132,8 @@ def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
         num_threads=profile.threads,
         cpu_s=config.limits.cpu_s,
         sandbox=config.limits.sandbox,
+        pace=profile.pace,
+        step_timeout_s=config.limits.step_timeout_s,
     )
 
 

@@ -45,8 +45,12 @@ class Saver:
                         envelope=received.envelope,
                     )
                 )
-            case fx.ForgetRecord(received=received):
-                store.forget_record(_name(received.topic), received.message.sequence)
+            case fx.ForgetRecord(received=received, remembered=None):
+                store.delete_record(_name(received.topic))
+            case fx.ForgetRecord(received=received, remembered=int() as sequence):
+                store.forget_record(_name(received.topic), sequence)
+            case fx.ForgetSequence(topic=topic):
+                store.forget_sequence(_name(topic))
             case fx.SaveBlob(content=content):
                 store.put_blob(content)
             case fx.SaveModel(task=task):

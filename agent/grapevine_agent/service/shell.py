@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
@@ -37,7 +39,7 @@ from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
-from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.codec import Received, is_authentic, open_envelope, reopen_envelope
 from grapevine_proto.errors import BrokerError, GrapevineError, WireError
 from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
@@ -49,6 +51,7 @@ MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out o
 GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
+LONGEST_TURN_S = 0.005  # for what arrives, before timers, commands and what goes out have theirs
 
 
 class AgentService:
@@ -133,24 +136,27 @@ class AgentService:
 
     def _restore(self) -> None:
         now = clock.now()
-        records: list[Received] = []
-        for stored in self.store.records():
+        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
+        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
+        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        self.perform(self.core.start(self._stored(now), consents, now, dict(reversed(sequences.items()))))
+
+    def _stored(self, now: Moment) -> Iterator[Received]:
+        """The records of an earlier life, one by one: reviews first, since they say which manifests matter."""
+        for stored in self.store.each_record():
             try:
                 topic = topics.parse_below_root(stored.topic)
-                received = open_envelope(stored.envelope, topic, retained=True)
+                received = reopen_envelope(stored.envelope, topic)
             except WireError as error:
                 logger.warning("stored record on %s is dropped: %s", stored.topic, error)
                 self.store.delete_record(stored.topic)
                 continue
-            records.append(received)
             own = received.message.sender == self.identity.peer_id
             expired = 0 < stored.expires_at_ms < now.wall_ms
-            if own and not expired and isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review"):
+            lasts = isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review")
+            if own and not expired and lasts and is_authentic(received):
                 self.outbox.keep(topics.build(self.root, topic), stored.envelope)
-        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
-        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
-        self.perform(self.core.start(records, consents, now, sequences))
+            yield received
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
@@ -176,7 +182,11 @@ class AgentService:
     # --- incoming ---------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        began_s = time.monotonic()
         async for event in self.transport.events():
+            if time.monotonic() - began_s > LONGEST_TURN_S:  # a broker sends all that it retains in one go
+                await asyncio.sleep(0)
+                began_s = time.monotonic()
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
                     if self.recording is not None and self.recording.takes(topic):
@@ -282,7 +292,7 @@ class AgentService:
         match effect:
             case fx.Publish():
                 self.publish(effect)
-            case fx.Relay(received=received):
+            case fx.Relay(received=received) if is_authentic(received):
                 self.outbox.enqueue(
                     topics.build(self.root, received.topic),
                     received.envelope,

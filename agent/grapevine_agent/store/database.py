@@ -26,7 +26,10 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 MAX_SEQUENCES_READ = 100_000
+READ_RECORDS = 1_000  # at a time
+READ_BYTES = 2_000_000  # at a time, of their envelopes
 METRICS_KEPT = 5_000  # lines per task: some 80 bytes each in the file
+METRICS_KEPT_IN_ALL = 50_000  # an agent may have taken part in any number of tasks
 _PRUNE_EVERY = 256  # additions between two prunings of the metrics
 _LARGEST_INTEGER = (1 << 63) - 1  # of a column
 _SESSION = "session"  # our own session shares the table of sequences; no topic is named so
@@ -43,6 +46,15 @@ CREATE TABLE metrics (
 );
 CREATE INDEX metrics_by_task ON metrics (task, id);
 CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# After a topic, the next ones of a kind: at most so many, and so many bytes (but one record in any case).
+_SOME_RECORDS = """
+SELECT topic, author, sequence, expires_at_ms, envelope FROM (
+    SELECT *, SUM(LENGTH(envelope)) OVER (ORDER BY topic) AS total FROM (
+        SELECT * FROM records WHERE topic > ? AND (topic LIKE '%/review') = ? ORDER BY topic LIMIT ?
+    )
+) WHERE total - LENGTH(envelope) < ? ORDER BY topic
 """
 
 
@@ -101,8 +113,16 @@ class Database:
 
     def records(self) -> list[StoredRecord]:
         """All records, by topic."""
-        rows = self._read("SELECT topic, author, sequence, expires_at_ms, envelope FROM records ORDER BY topic")
-        return [StoredRecord(topic=t, author=a, sequence=s, expires_at_ms=e, envelope=b) for t, a, s, e, b in rows]
+        return sorted(self.each_record(), key=lambda stored: stored.topic)
+
+    def each_record(self) -> Iterator[StoredRecord]:
+        """All records: reviews first, then the others, each by topic; so many as fill `READ_BYTES` are read at a time."""
+        for is_review in (True, False):
+            after = ""
+            while rows := self._read(_SOME_RECORDS, (after, is_review, READ_RECORDS, READ_BYTES)):
+                after = rows[-1][0]
+                for t, a, s, e, b in rows:
+                    yield StoredRecord(topic=t, author=a, sequence=s, expires_at_ms=e, envelope=b)
 
     def delete_record(self, topic: str) -> None:
         """Forget the record on a topic, if there is one."""
@@ -121,6 +141,11 @@ class Database:
                 "sequence = max(sequences.sequence, excluded.sequence)",
                 (topic, min(sequence, _LARGEST_INTEGER)),
             )
+
+    def forget_sequence(self, topic: str) -> None:
+        """Forget the sequence that was kept of a record that ran out."""
+        with self._write("sequence") as connection:
+            connection.execute("DELETE FROM sequences WHERE topic = ?", (topic,))
 
     def newest_sequences(self) -> dict[str, int]:
         """The newest sequence of every manifest and review that we know to have run out, by topic below the root."""
@@ -211,6 +236,10 @@ class Database:
                 "(SELECT id FROM metrics WHERE task = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
                 (task, METRICS_KEPT),
             )
+        connection.execute(
+            "DELETE FROM metrics WHERE id <= (SELECT id FROM metrics ORDER BY id DESC LIMIT 1 OFFSET ?)",
+            (METRICS_KEPT_IN_ALL,),
+        )
 
     # --- settings ---------------------------------------------------------------------------------
 

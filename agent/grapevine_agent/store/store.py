@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -68,6 +69,10 @@ class Store:
         """All records, expired ones included, by topic."""
         return self._database.records()
 
+    def each_record(self) -> Iterator[StoredRecord]:
+        """The same one by one, reviews first; of many only a few are in memory at a time."""
+        return self._database.each_record()
+
     def delete_record(self, topic: str) -> None:
         """Forget the record on a topic, if there is one."""
         self._database.delete_record(topic)
@@ -83,6 +88,10 @@ class Store:
     def forget_record(self, topic: str, sequence: int) -> None:
         """Forget a record that ran out, and keep its sequence: nothing older on its topic is news again."""
         self._database.forget_record(topic, sequence)
+
+    def forget_sequence(self, topic: str) -> None:
+        """Forget the sequence that was kept of a record that ran out."""
+        self._database.forget_sequence(topic)
 
     def newest_sequences(self) -> dict[str, int]:
         """The newest sequence of every manifest and review that ran out, by topic below the root."""
