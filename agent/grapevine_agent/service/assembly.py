@@ -152,7 +152,7 @@ def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
         num_threads=profile.threads,
         cpu_s=config.limits.cpu_s,
         sandbox=config.limits.sandbox,
-        gflops=profile.gflops,
+        pace=profile.pace,
         step_timeout_s=config.limits.step_timeout_s,
     )
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Final
 
 from grapevine_agent.config.firmware import FirmwareProfile
-from grapevine_agent.core.tasks.deadlines import pace_reason
+from grapevine_agent.core.tasks.deadlines import pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import memory_reason, preparing_mb, samples_reason, training_mb
 from grapevine_agent.data.matching import WhyNoRoom, has_room
 from grapevine_agent.merge.plan import check_merge_plan
@@ -64,6 +64,6 @@ class DeviceFit:
         estimate = estimate_memory(manifest.program, checked, plan)
         reasons = (
             memory_reason(manifest, estimate, profile.memory_mb),
-            pace_reason(checked, plan, profile.gflops, self._step_timeout_s),
+            pace_reason(work_of(manifest, checked), plan, profile.pace, self._step_timeout_s),
         )
         return "; ".join(reason for reason in reasons if reason), estimate

@@ -24,15 +24,12 @@ from grapevine_agent.data.matching import WhyNoRoom, check_fit, has_room
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_tasks.checks import CheckReport, ProgramLimits, check_program, estimate_memory
+from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, check_program, estimate_memory
 
 logger = logging.getLogger(__name__)
 
 Done: TypeAlias = Callable[[fx.Trained | fx.Evaluated], None]
 Asked: TypeAlias = fx.Train | fx.Evaluate
-
-_ANY = 2**62
-_CHECKED_BEFORE = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
 
 
 @dataclass
@@ -221,9 +218,9 @@ class Trainers:
         if report is None:
             return limits.step_timeout_s
         if isinstance(asked, fx.Train):
-            expected_s = training_s(report, manifest.training, limits.gflops)
+            expected_s = training_s(report, manifest.training, limits.pace)
         else:
-            expected_s = evaluation_s(report, running.trainer.num_test, limits.gflops)
+            expected_s = evaluation_s(report, running.trainer.num_test, limits.pace)
         return deadline_s(expected_s, limits.step_timeout_s)
 
     async def stop_all(self) -> None:
@@ -235,7 +232,7 @@ class Trainers:
 def _checked(manifest: TaskManifest) -> CheckReport | None:
     """What the task computes. It was checked before it was joined: None can only mean that it was not."""
     try:
-        limits = replace(_CHECKED_BEFORE, largest_batch=manifest.training.batch_size)
+        limits = replace(TO_LOOK_AT, largest_batch=manifest.training.batch_size)
         return check_program(manifest.program, limits)
     except TaskError as error:
         logger.warning("%s: %s", manifest.name, error)

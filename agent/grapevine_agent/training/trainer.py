@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from grapevine_agent.config.agent_toml import Sandbox
+from grapevine_agent.core.tasks.deadlines import UNKNOWN_PACE, Pace
 from grapevine_agent.data import DataSource
 from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (
@@ -50,7 +51,7 @@ class TrainerLimits:
     nice: int = 10
     cpu_s: float = 0.0  # of a request, in all threads together; 0: `num_threads` for as long as it may take
     sandbox: Sandbox = "strict"
-    gflops: float = 0.0  # 10⁹ operations a second that training reaches; 0: unknown
+    pace: Pace = UNKNOWN_PACE
     step_timeout_s: float = 3600.0  # no request takes longer, an owner's trainer's neither
 
 

@@ -20,8 +20,9 @@ from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
 from grapevine_tasks.checks.memory import bound_memory
 from grapevine_tasks.checks.reach import Reach
-from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits
+from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits, Work, WorkByBatch
 from grapevine_tasks.checks.soundness import check_soundness
+from grapevine_tasks.checks.traffic import STEP_PASSES, Traffic
 from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
@@ -40,6 +41,42 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_parameters = sum(math.prod(p.shape) for p in program.parameters)
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
+    train, evaluation = _walked(program, limits)
+    memory = max(train.workspace, evaluation.workspace) + bound_memory(
+        program,
+        train.values,
+        evaluation.values,
+        batch=limits.largest_batch,
+        evaluation_batch=limits.evaluation_batch,
+    )
+    _bound(memory, limits.memory_bytes, "bytes of memory to train and evaluate")
+    step, forward = train.training_step(num_parameters), evaluation.forward()
+    training_step, evaluated = step.at(limits.largest_batch), forward.at(limits.evaluation_batch)
+    _bound_work(training_step, evaluated, limits)
+    return CheckReport(
+        largest_batch=limits.largest_batch,
+        num_parameters=num_parameters,
+        num_buffers=num_buffers,
+        num_nodes=num_nodes,
+        operators=Counter(node.operator.name for node in program.train.nodes),
+        output=str(train.output),
+        flops_per_sample=forward.at(1).flops,
+        training_step=training_step,
+        evaluation=evaluated,
+        largest_intermediate_bytes=max(train.largest, evaluation.largest),
+        memory_bytes=memory,
+        train=tuple(train.rows),
+        eval=tuple(evaluation.rows),
+        output_type=train.output,
+        train_values=tuple(train.values),
+        eval_values=tuple(evaluation.values),
+        training_step_by_batch=step,
+        evaluation_by_batch=forward,
+    )
+
+
+def _walked(program: Program, limits: ProgramLimits) -> tuple[_Walk, _Walk]:
+    """Both graphs, each sound in itself and fitting the other."""
     given = _given(program, limits)
     smallest = min(limits.smallest_batch, limits.largest_batch)
     train = _Walk("train", program, given, limits, batch=limits.largest_batch, smallest=smallest)
@@ -51,35 +88,17 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         raise TaskError("the eval graph updates buffers; only the train graph may")
     train.reach.check_output(program.train, "train")
     evaluation.reach.check_output(program.eval, "eval")
-    memory = max(train.workspace, evaluation.workspace) + bound_memory(
-        program,
-        train.values,
-        evaluation.values,
-        batch=limits.largest_batch,
-        evaluation_batch=limits.evaluation_batch,
-    )
-    _bound(memory, limits.memory_bytes, "bytes of memory to train and evaluate")
-    train_flops = 3 * train.cost.at(limits.largest_batch)
-    _bound(train_flops, limits.train_flops, "floating-point operations in a training step")
-    return CheckReport(
-        largest_batch=limits.largest_batch,
-        num_parameters=num_parameters,
-        num_buffers=num_buffers,
-        num_nodes=num_nodes,
-        operators=Counter(node.operator.name for node in program.train.nodes),
-        output=str(train.output),
-        flops_per_sample=evaluation.cost.at(1),
-        train_flops=train_flops,
-        largest_intermediate_bytes=max(train.largest, evaluation.largest),
-        memory_bytes=memory,
-        train=tuple(train.rows),
-        eval=tuple(evaluation.rows),
-        output_type=train.output,
-        train_values=tuple(train.values),
-        eval_values=tuple(evaluation.values),
-        train_cost=train.cost,
-        eval_cost=evaluation.cost,
-    )
+    return train, evaluation
+
+
+def _bound_work(step: Work, evaluated: Work, limits: ProgramLimits) -> None:
+    when = f"to evaluate {limits.evaluation_batch} samples"
+    _bound(step.flops, limits.train_flops, "floating-point operations in a training step")
+    _bound(step.bytes_moved, limits.train_bytes_moved, "bytes to move in a training step")
+    _bound(step.num_kernels, limits.train_kernels, "kernels to start in a training step")
+    _bound(evaluated.flops, limits.evaluation_flops, f"floating-point operations {when}")
+    _bound(evaluated.bytes_moved, limits.evaluation_bytes_moved, f"bytes to move {when}")
+    _bound(evaluated.num_kernels, limits.evaluation_kernels, f"kernels to start {when}")
 
 
 def _bound(number: int, limit: int, what: str) -> None:
@@ -145,10 +164,11 @@ class _Walk:
         self.batch = batch
         self.smallest = smallest
         self.reach = Reach(program, trains=name == "train", smallest_batch=smallest)
+        self.traffic = Traffic(self.reach.is_tracked)
         self.values = list(given)
         self.rows: list[NodeReport] = []
         self.workspace = self.largest = 0
-        self.cost = Cost()
+        self._flops = self._num_kernels = Cost()
         for value in given:
             if isinstance(value, TensorType):
                 self._weigh(value)
@@ -156,11 +176,25 @@ class _Walk:
             self._visit(node)
         self.output = self._output(graph)
 
+    def forward(self) -> WorkByBatch:
+        """What one pass through the graph takes."""
+        return WorkByBatch(flops=self._flops, bytes_moved=self.traffic.forward, num_kernels=self._num_kernels)
+
+    def training_step(self, num_parameters: int) -> WorkByBatch:
+        """What a step takes: the way back is as much again, twice, but for the bytes, which are known better."""
+        over_parameters = Cost((BYTES_PER_ELEMENT["float32"] * STEP_PASSES * num_parameters,))
+        return WorkByBatch(
+            flops=self._flops + self._flops + self._flops,
+            bytes_moved=self.traffic.forward + self.traffic.backward + over_parameters,
+            num_kernels=self._num_kernels + self._num_kernels + self._num_kernels + Cost((STEP_PASSES,)),
+        )
+
     def _visit(self, node: Node) -> None:
         number = len(self.values)
         try:
             arguments, results = self._infer(node)
             check_soundness(node.operator, arguments, self.smallest)
+            moved = self.traffic.see(node, arguments, results, number)
             self.reach.see(node, arguments, results, number)
             rule = RULES[node.operator]
             flops = rule.flops(arguments, results)
@@ -169,7 +203,8 @@ class _Walk:
         except TaskError as error:
             reason = str(error)[:LONGEST_REASON]  # it may quote a list that a stranger made as long as a program
             raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {reason}") from error
-        self.cost += flops
+        self._flops += flops
+        self._num_kernels += rule.num_kernels(arguments, results)
         self.values.extend(results)
         self.rows.append(
             NodeReport(
@@ -178,6 +213,7 @@ class _Walk:
                 arguments=", ".join(map(_shown, node.arguments)),
                 types=results,
                 flops=flops.at(self.batch),
+                bytes_moved=moved.at(self.batch),
             )
         )
 

@@ -49,8 +49,8 @@ class Reach:
         self._trains = trains
         self._smallest_batch = smallest_batch
         self._depends = set(parameters)  # what changes when a parameter does
-        self._tracked = set(parameters)  # what autograd follows
-        self._learns = set(parameters)  # … with a gradient that is not 0 everywhere
+        self._tracked = set(parameters if trains else ())  # what autograd follows
+        self._learns = set(self._tracked)  # … with a gradient that is not 0 everywhere
         self._spans = {n: _span(c) for n, c in enumerate(program.constants, program.first_constant)}
         self._ends: dict[int, Op] = {}  # where gradients go no further: a node's first result
 
@@ -69,6 +69,10 @@ class Reach:
             self._spans[first] = min(low for low, _ in spans), max(high for _, high in spans)
         if operator in _LOOKS_UP:
             self._check_indices(node, arguments)
+
+    def is_tracked(self, value: int) -> bool:
+        """Whether autograd follows a value that has been seen."""
+        return value in self._tracked
 
     def check_output(self, graph: Graph, name: str) -> None:
         """Raise TaskError when nothing that is learnt would ever come out."""

@@ -21,6 +21,10 @@ def no_cost(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
     return Size(())
 
 
+def one_kernel(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    return ONE
+
+
 def elements(value: object) -> Size:
     return value.num_elements if isinstance(value, TensorType) else ONE
 
@@ -100,6 +104,18 @@ def gates(gates: int) -> Cost:
         return Size.constant((gates + 2) * layers) * elements(results[0])
 
     return workspace_of
+
+
+def kernels_a_step(number: int) -> Cost:
+    """So many kernels for every step of every layer, in either direction: one cannot start before the other is done."""
+
+    def kernels_of(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+        at = next(k for k, each in enumerate(arguments) if isinstance(each, tuple))
+        layers, _, _, bidirectional, batch_first = arguments[at + 2 : at + 7]
+        steps: Size = arguments[0].shape[1 if batch_first else 0]
+        return Size.constant(number * layers * (2 if bidirectional else 1)) * steps
+
+    return kernels_of
 
 
 def cell(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001

@@ -52,13 +52,14 @@ class Rule:
 
     `shape` maps the resolved arguments to the types of the results, `flops` estimates the
     floating-point operations of the forward pass, `workspace` the float32 elements that a device
-    may allocate beside the results while it runs.
+    may allocate beside the results while it runs, `num_kernels` how many kernels start one after the other.
     """
 
     slots: tuple[Slot, ...]
     shape: Callable[..., Types]
     flops: costs.Cost = costs.no_cost
     workspace: costs.Cost = field(default=costs.no_cost)
+    num_kernels: costs.Cost = field(default=costs.one_kernel)
     num_results: int = 1
 
     def signature(self) -> str:

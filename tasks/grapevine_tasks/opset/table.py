@@ -210,6 +210,7 @@ RULES: dict[Op, Rule] = {
         shape=sequences.lstm,
         flops=costs.recurrent(4),
         workspace=costs.gates(4),
+        num_kernels=costs.kernels_a_step(20),
         num_results=3,
     ),
     Op.GRU: Rule(
@@ -217,6 +218,7 @@ RULES: dict[Op, Rule] = {
         shape=sequences.gru,
         flops=costs.recurrent(3),
         workspace=costs.gates(3),
+        num_kernels=costs.kernels_a_step(20),
         num_results=2,
     ),
     Op.RNN: Rule(
@@ -224,6 +226,7 @@ RULES: dict[Op, Rule] = {
         shape=sequences.rnn,
         flops=costs.recurrent(1),
         workspace=costs.gates(1),
+        num_kernels=costs.kernels_a_step(6),
         num_results=2,
     ),
     Op.ATTENTION: Rule(

@@ -240,7 +240,7 @@ def _looked_up(array: NDArray[np.int64], *nodes: Node) -> Program:
 def test_indices_in_the_program_that_are_out_of_range_are_refused(indices: list[int], reshaped: bool) -> None:
     constant, learnt = LEARNT, LEARNT + 1
     select = _node(Op.INDEX_SELECT, Ref(learnt), 1, Ref(constant))
-    nodes = (select,)
+    nodes: tuple[Node, ...] = (select,)
     if reshaped:
         nodes = (
             _node(Op.FLIP, Ref(constant), (0,)),

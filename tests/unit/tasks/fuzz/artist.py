@@ -38,7 +38,8 @@ class Artist:
     def floats(self, shape: list[int] | None = None, batched: bool | None = None) -> Handle:
         """A float32 tensor: an input times a parameter, a parameter, a buffer, or what a node made; seldom empty."""
         if shape is None and self.learnt and self.chance(0.3):
-            return self.one_of(*self.learnt)
+            learnt: Handle = self.one_of(*self.learnt)
+            return learnt
         drawing = self.drawing
         sides = self.sides() if shape is None else shape
         if batched is None:
@@ -92,7 +93,8 @@ class Artist:
             case Kind.TENSOR:
                 return self.floats()
             case Kind.OPERAND:
-                return self.one_of(self.floats(), self.real(-1e30, 1e30), self.whole(-100, 100))
+                operand: Drawn = self.one_of(self.floats(), self.real(-1e30, 1e30), self.whole(-100, 100))
+                return operand
             case Kind.TENSORS:
                 first = self.floats()
                 return (first,) * int(self.rng.integers(1, 4))

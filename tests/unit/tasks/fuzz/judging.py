@@ -25,6 +25,7 @@ _DEPENDS_ON_NUMBERS = frozenset(
     | {Operator.EXP, Operator.EXPM1, Operator.PROD}
 )
 MIB = 2**20
+_LARGEST_NUMBER = 1e6  # whose powers are finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ def draw_program(rng: np.random.Generator, operator: Operator) -> tuple[Program,
         intermediate_bytes=8 * MIB,
         memory_bytes=256 * MIB,
         train_flops=10**8,
+        train_bytes_moved=10**9,
+        train_kernels=10**4,
     )
     evaluation = drawing.graph_of_one(simple) if alone else drawing.graph(output)
     return drawing.program(drawing.graph(output, updates), evaluation), limits
@@ -104,8 +107,13 @@ def judge(program: Program, limits: ProgramLimits, seed: int) -> Verdict:
         finite += [_evaluate(program, report, batch, seed) for batch in _batches(1)]
     except Exception as error:  # whatever PyTorch raises
         return Verdict(outcome="failed", reason=f"{type(error).__name__}: {error}")
-    used = {node.operator for node in (*program.train.nodes, *program.eval.nodes)}
-    if all(finite) or used & _DEPENDS_ON_NUMBERS:
+    nodes = (*program.train.nodes, *program.eval.nodes)
+    numbers = [each for node in nodes for each in node.arguments if isinstance(each, float)]
+    if (
+        all(finite)
+        or {node.operator for node in nodes} & _DEPENDS_ON_NUMBERS
+        or max(map(abs, numbers), default=0) > 1e6
+    ):
         return Verdict(outcome="ran")
     return Verdict(outcome="not finite", reason="no number of an output is finite")
 
