@@ -9,7 +9,7 @@ The conversions of the bodies stand in `bodies`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import DecodeError
 
@@ -25,15 +25,19 @@ DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 _MESSAGE = wire_pb2.Envelope.DESCRIPTOR.fields_by_name["message"].number
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Received:
-    """A message that was verified, with the exact bytes that carried it and where it was heard."""
+    """A message with the exact bytes that carried it and where it was heard.
+
+    Its signature was checked, unless `verified` says otherwise: then it comes from our own disk (`reopen_envelope`).
+    """
 
     message: Message
     topic: Topic
     envelope: bytes
     broker: str = ""
     retained: bool = False
+    verified: bool = True
 
     @property
     def is_record(self) -> bool:
@@ -98,6 +102,31 @@ def open_envelope(
     return Received(message=message, topic=topic, envelope=payload, broker=broker, retained=retained)
 
 
+def reopen_envelope(payload: bytes, topic: Topic) -> Received:
+    """Decode what this device once verified and has kept since: all of `open_envelope` but the signature.
+
+    The signature takes as long as everything else together, several times over. Whoever relays such a message,
+    or acts upon it, asks `is_authentic` first: bytes on a disk change. Raises `WireError` for what is no message.
+    """
+    received = open_envelope(payload, topic, retained=True, check=_take_on_trust)
+    return replace(received, verified=False)
+
+
+def is_authentic(received: Received) -> bool:
+    """Whether the signature of a message holds. Of a verified one it does, without looking."""
+    if received.verified:
+        return True
+    try:
+        open_envelope(received.envelope, received.topic)
+    except WireError:
+        return False
+    return True
+
+
+def _take_on_trust(_public_key: bytes, _signature: bytes, _topic: str, _message: bytes) -> None:
+    return
+
+
 def _head(number: int, length: int) -> bytes:
     """Tag and length of a field of bytes (protobuf encoding: wire type 2, both as varints)."""
     return _varint(number << 3 | 2) + _varint(length)
@@ -128,7 +157,7 @@ def _message(wire: wire_pb2.Message, writer: str) -> Message:
         if not 0 <= number <= MAX_CLAIM:
             raise WireError("out-of-range", f"{number} in the message's header")
     return Message(
-        sender=wire.sender,
+        sender=writer,  # the same text, and the same object as in the topic
         session=wire.session,
         sequence=wire.sequence,
         body=bodies.read(wire),

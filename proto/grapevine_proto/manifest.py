@@ -3,6 +3,11 @@
 A manifest is published once, as bytes, and is named for ever by the SHA-256 of those bytes (its
 *task id*). These dataclasses are what the rest of Grapevine speaks; `manifest_codec` turns them
 into protobuf and back.
+
+The program is by far the largest part of a manifest, and the only one that takes time to read. What is
+said of a task before anybody trusts it is therefore a class of its own, `ManifestHead`: a `TaskManifest`
+is one with its program, a `PackedManifest` one whose program is still bytes. A `ManifestBrief` is what an agent
+keeps of every task that it has heard of: it has nothing long in it, whatever the manifest holds.
 """
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from grapevine_proto.program import Program
+from grapevine_proto.program import PackedProgram, Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,12 +126,11 @@ class WeightsRef:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskManifest:
-    """A published learning task. See the module's docstring."""
+class ManifestHead:
+    """All that a task says of itself but its program. See the module's docstring."""
 
     name: str
     publisher: str  # peer id
-    program: Program
     initial_weights: WeightsRef
     data: DataContract
     description: str = ""
@@ -138,3 +142,47 @@ class TaskManifest:
     merging: MergePlan = MergePlan()
     requirements: Requirements = Requirements()
     servers: tuple[str, ...] = ()  # peer ids that may act as servers of this task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ManifestBrief:
+    """What a task is called, whose it is, which version of what, until when, and on what kind of samples."""
+
+    name: str
+    publisher: str  # peer id
+    kind: str  # of the samples
+    description: str = ""
+    version: int = 1
+    parent: str = ""
+    created_at_ms: int = 0
+    expires_at_ms: int = 0
+    strategy: str = ""
+
+    @classmethod
+    def of(cls, head: ManifestHead) -> ManifestBrief:
+        """The brief of a manifest that was read."""
+        return cls(
+            name=head.name,
+            publisher=head.publisher,
+            kind=head.data.kind,
+            description=head.description,
+            version=head.version,
+            parent=head.parent,
+            created_at_ms=head.created_at_ms,
+            expires_at_ms=head.expires_at_ms,
+            strategy=head.merging.strategy,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskManifest(ManifestHead):
+    """A published learning task."""
+
+    program: Program
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedManifest(ManifestHead):
+    """A published learning task whose program is not read yet: `manifest_codec.unpack_manifest` does it."""
+
+    program: PackedProgram

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from grapevine_proto import program_pb2 as grapevine__proto_dot_program__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrapevine_proto/manifest.proto\x12\x0cgrapevine.v1\x1a\x1dgrapevine_proto/program.proto\"\xb3\x03\n\x0cTaskManifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x04\x12\x15\n\rexpires_at_ms\x18\x07 \x01(\x04\x12&\n\x07program\x18\x08 \x01(\x0b\x32\x15.grapevine.v1.Program\x12\x31\n\x0finitial_weights\x18\t \x01(\x0b\x32\x18.grapevine.v1.WeightsRef\x12(\n\x04\x64\x61ta\x18\n \x01(\x0b\x32\x1a.grapevine.v1.DataContract\x12,\n\x08training\x18\x0b \x01(\x0b\x32\x1a.grapevine.v1.TrainingPlan\x12(\n\x07merging\x18\x0c \x01(\x0b\x32\x17.grapevine.v1.MergePlan\x12\x30\n\x0crequirements\x18\r \x01(\x0b\x32\x1a.grapevine.v1.Requirements\x12\x0f\n\x07servers\x18\x0e \x03(\t\"/\n\nWeightsRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tnum_bytes\x18\x02 \x01(\x04\"\x93\x02\n\x0c\x44\x61taContract\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12+\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x19.grapevine.v1.FeatureSpec\x12)\n\x06target\x18\x03 \x01(\x0b\x32\x19.grapevine.v1.FeatureSpec\x12\x13\n\x0bnum_classes\x18\x04 \x01(\r\x12\x17\n\x0fminimum_samples\x18\x05 \x01(\x04\x12\r\n\x05scale\x18\x06 \x01(\x01\x12\x0e\n\x06offset\x18\x07 \x01(\x01\x12\x0f\n\x07\x63lasses\x18\x08 \x03(\t\x12\x11\n\tmax_age_s\x18\t \x01(\x01\x12,\n\x08pipeline\x18\n \x03(\x0b\x32\x1a.grapevine.v1.PipelineStep\"K\n\x0cPipelineStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\targuments\x18\x02 \x03(\x0b\x32\x1a.grapevine.v1.NamedNumbers\",\n\x0cNamedNumbers\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"_\n\x0b\x46\x65\x61tureSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05\x64type\x18\x02 \x01(\x0e\x32\x13.grapevine.v1.DType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\"\x86\x01\n\tOptimiser\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rlearning_rate\x18\x02 \x01(\x01\x12\x10\n\x08momentum\x18\x03 \x01(\x01\x12\x14\n\x0cweight_decay\x18\x04 \x01(\x01\x12,\n\tconstants\x18\x05 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"F\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\tconstants\x18\x02 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"\xab\x02\n\x0cTrainingPlan\x12\x0c\n\x04loss\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12*\n\toptimiser\x18\x03 \x01(\x0b\x32\x17.grapevine.v1.Optimiser\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x17\n\x0fsteps_per_round\x18\x05 \x01(\r\x12\x18\n\x10round_interval_s\x18\x06 \x01(\x01\x12\x12\n\nnum_rounds\x18\x07 \x01(\x04\x12\x31\n\x0eloss_constants\x18\x08 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\x12(\n\x08schedule\x18\t \x01(\x0b\x32\x16.grapevine.v1.Schedule\x12\x19\n\x11max_gradient_norm\x18\n \x01(\x01\"\xc8\x02\n\tMergePlan\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12,\n\tconstants\x18\x02 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\x12\x13\n\x0bupdate_form\x18\x03 \x01(\t\x12\x11\n\tsend_rate\x18\x04 \x01(\t\x12\x17\n\x0fsends_per_round\x18\x05 \x01(\x01\x12 \n\x18gossip_share_with_server\x18\x06 \x01(\x01\x12\x18\n\x10server_trust_cap\x18\x07 \x01(\x01\x12\x0c\n\x04\x63lip\x18\x08 \x01(\x01\x12\x0b\n\x03\x65ma\x18\t \x01(\x01\x12\x15\n\rwindow_rounds\x18\n \x01(\r\x12\x17\n\x0fserver_strategy\x18\x0b \x01(\t\x12\x33\n\x10server_constants\x18\x0c \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"*\n\x0bNamedNumber\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"0\n\x0cRequirements\x12\x11\n\tmemory_mb\x18\x01 \x01(\r\x12\r\n\x05\x63ores\x18\x02 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1egrapevine_proto/manifest.proto\x12\x0cgrapevine.v1\x1a\x1dgrapevine_proto/program.proto\"\xb3\x03\n\x0cTaskManifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x04\x12\x15\n\rexpires_at_ms\x18\x07 \x01(\x04\x12&\n\x07program\x18\x08 \x01(\x0b\x32\x15.grapevine.v1.Program\x12\x31\n\x0finitial_weights\x18\t \x01(\x0b\x32\x18.grapevine.v1.WeightsRef\x12(\n\x04\x64\x61ta\x18\n \x01(\x0b\x32\x1a.grapevine.v1.DataContract\x12,\n\x08training\x18\x0b \x01(\x0b\x32\x1a.grapevine.v1.TrainingPlan\x12(\n\x07merging\x18\x0c \x01(\x0b\x32\x17.grapevine.v1.MergePlan\x12\x30\n\x0crequirements\x18\r \x01(\x0b\x32\x1a.grapevine.v1.Requirements\x12\x0f\n\x07servers\x18\x0e \x03(\t\"\x96\x02\n\rManifestParts\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x11\n\tpublisher\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\r\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x15\n\rcreated_at_ms\x18\x06 \x01(\x04\x12\x15\n\rexpires_at_ms\x18\x07 \x01(\x04\x12\x0f\n\x07program\x18\x08 \x03(\x0c\x12\x17\n\x0finitial_weights\x18\t \x03(\x0c\x12\x0c\n\x04\x64\x61ta\x18\n \x03(\x0c\x12\x10\n\x08training\x18\x0b \x03(\x0c\x12\x0f\n\x07merging\x18\x0c \x03(\x0c\x12\x14\n\x0crequirements\x18\r \x03(\x0c\x12\x0f\n\x07servers\x18\x0e \x03(\t\"/\n\nWeightsRef\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x11\n\tnum_bytes\x18\x02 \x01(\x04\"\x93\x02\n\x0c\x44\x61taContract\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12+\n\x08\x66\x65\x61tures\x18\x02 \x01(\x0b\x32\x19.grapevine.v1.FeatureSpec\x12)\n\x06target\x18\x03 \x01(\x0b\x32\x19.grapevine.v1.FeatureSpec\x12\x13\n\x0bnum_classes\x18\x04 \x01(\r\x12\x17\n\x0fminimum_samples\x18\x05 \x01(\x04\x12\r\n\x05scale\x18\x06 \x01(\x01\x12\x0e\n\x06offset\x18\x07 \x01(\x01\x12\x0f\n\x07\x63lasses\x18\x08 \x03(\t\x12\x11\n\tmax_age_s\x18\t \x01(\x01\x12,\n\x08pipeline\x18\n \x03(\x0b\x32\x1a.grapevine.v1.PipelineStep\"K\n\x0cPipelineStep\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\targuments\x18\x02 \x03(\x0b\x32\x1a.grapevine.v1.NamedNumbers\",\n\x0cNamedNumbers\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06values\x18\x02 \x03(\x01\"_\n\x0b\x46\x65\x61tureSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\"\n\x05\x64type\x18\x02 \x01(\x0e\x32\x13.grapevine.v1.DType\x12\r\n\x05shape\x18\x03 \x03(\r\x12\x0f\n\x07\x63olumns\x18\x04 \x03(\t\"\x86\x01\n\tOptimiser\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rlearning_rate\x18\x02 \x01(\x01\x12\x10\n\x08momentum\x18\x03 \x01(\x01\x12\x14\n\x0cweight_decay\x18\x04 \x01(\x01\x12,\n\tconstants\x18\x05 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"F\n\x08Schedule\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\tconstants\x18\x02 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"\xab\x02\n\x0cTrainingPlan\x12\x0c\n\x04loss\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12*\n\toptimiser\x18\x03 \x01(\x0b\x32\x17.grapevine.v1.Optimiser\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x17\n\x0fsteps_per_round\x18\x05 \x01(\r\x12\x18\n\x10round_interval_s\x18\x06 \x01(\x01\x12\x12\n\nnum_rounds\x18\x07 \x01(\x04\x12\x31\n\x0eloss_constants\x18\x08 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\x12(\n\x08schedule\x18\t \x01(\x0b\x32\x16.grapevine.v1.Schedule\x12\x19\n\x11max_gradient_norm\x18\n \x01(\x01\"\xc8\x02\n\tMergePlan\x12\x10\n\x08strategy\x18\x01 \x01(\t\x12,\n\tconstants\x18\x02 \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\x12\x13\n\x0bupdate_form\x18\x03 \x01(\t\x12\x11\n\tsend_rate\x18\x04 \x01(\t\x12\x17\n\x0fsends_per_round\x18\x05 \x01(\x01\x12 \n\x18gossip_share_with_server\x18\x06 \x01(\x01\x12\x18\n\x10server_trust_cap\x18\x07 \x01(\x01\x12\x0c\n\x04\x63lip\x18\x08 \x01(\x01\x12\x0b\n\x03\x65ma\x18\t \x01(\x01\x12\x15\n\rwindow_rounds\x18\n \x01(\r\x12\x17\n\x0fserver_strategy\x18\x0b \x01(\t\x12\x33\n\x10server_constants\x18\x0c \x03(\x0b\x32\x19.grapevine.v1.NamedNumber\"*\n\x0bNamedNumber\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"0\n\x0cRequirements\x12\x11\n\tmemory_mb\x18\x01 \x01(\r\x12\r\n\x05\x63ores\x18\x02 \x01(\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,26 +34,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASKMANIFEST']._serialized_start=80
   _globals['_TASKMANIFEST']._serialized_end=515
-  _globals['_WEIGHTSREF']._serialized_start=517
-  _globals['_WEIGHTSREF']._serialized_end=564
-  _globals['_DATACONTRACT']._serialized_start=567
-  _globals['_DATACONTRACT']._serialized_end=842
-  _globals['_PIPELINESTEP']._serialized_start=844
-  _globals['_PIPELINESTEP']._serialized_end=919
-  _globals['_NAMEDNUMBERS']._serialized_start=921
-  _globals['_NAMEDNUMBERS']._serialized_end=965
-  _globals['_FEATURESPEC']._serialized_start=967
-  _globals['_FEATURESPEC']._serialized_end=1062
-  _globals['_OPTIMISER']._serialized_start=1065
-  _globals['_OPTIMISER']._serialized_end=1199
-  _globals['_SCHEDULE']._serialized_start=1201
-  _globals['_SCHEDULE']._serialized_end=1271
-  _globals['_TRAININGPLAN']._serialized_start=1274
-  _globals['_TRAININGPLAN']._serialized_end=1573
-  _globals['_MERGEPLAN']._serialized_start=1576
-  _globals['_MERGEPLAN']._serialized_end=1904
-  _globals['_NAMEDNUMBER']._serialized_start=1906
-  _globals['_NAMEDNUMBER']._serialized_end=1948
-  _globals['_REQUIREMENTS']._serialized_start=1950
-  _globals['_REQUIREMENTS']._serialized_end=1998
+  _globals['_MANIFESTPARTS']._serialized_start=518
+  _globals['_MANIFESTPARTS']._serialized_end=796
+  _globals['_WEIGHTSREF']._serialized_start=798
+  _globals['_WEIGHTSREF']._serialized_end=845
+  _globals['_DATACONTRACT']._serialized_start=848
+  _globals['_DATACONTRACT']._serialized_end=1123
+  _globals['_PIPELINESTEP']._serialized_start=1125
+  _globals['_PIPELINESTEP']._serialized_end=1200
+  _globals['_NAMEDNUMBERS']._serialized_start=1202
+  _globals['_NAMEDNUMBERS']._serialized_end=1246
+  _globals['_FEATURESPEC']._serialized_start=1248
+  _globals['_FEATURESPEC']._serialized_end=1343
+  _globals['_OPTIMISER']._serialized_start=1346
+  _globals['_OPTIMISER']._serialized_end=1480
+  _globals['_SCHEDULE']._serialized_start=1482
+  _globals['_SCHEDULE']._serialized_end=1552
+  _globals['_TRAININGPLAN']._serialized_start=1555
+  _globals['_TRAININGPLAN']._serialized_end=1854
+  _globals['_MERGEPLAN']._serialized_start=1857
+  _globals['_MERGEPLAN']._serialized_end=2185
+  _globals['_NAMEDNUMBER']._serialized_start=2187
+  _globals['_NAMEDNUMBER']._serialized_end=2229
+  _globals['_REQUIREMENTS']._serialized_start=2231
+  _globals['_REQUIREMENTS']._serialized_end=2279
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,38 @@ class TaskManifest(_message.Message):
     servers: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., initial_weights: _Optional[_Union[WeightsRef, _Mapping]] = ..., data: _Optional[_Union[DataContract, _Mapping]] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., merging: _Optional[_Union[MergePlan, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class ManifestParts(_message.Message):
+    __slots__ = ("name", "description", "publisher", "version", "parent", "created_at_ms", "expires_at_ms", "program", "initial_weights", "data", "training", "merging", "requirements", "servers")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    PUBLISHER_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    MERGING_FIELD_NUMBER: _ClassVar[int]
+    REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
+    SERVERS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    description: str
+    publisher: str
+    version: int
+    parent: str
+    created_at_ms: int
+    expires_at_ms: int
+    program: _containers.RepeatedScalarFieldContainer[bytes]
+    initial_weights: _containers.RepeatedScalarFieldContainer[bytes]
+    data: _containers.RepeatedScalarFieldContainer[bytes]
+    training: _containers.RepeatedScalarFieldContainer[bytes]
+    merging: _containers.RepeatedScalarFieldContainer[bytes]
+    requirements: _containers.RepeatedScalarFieldContainer[bytes]
+    servers: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Iterable[bytes]] = ..., initial_weights: _Optional[_Iterable[bytes]] = ..., data: _Optional[_Iterable[bytes]] = ..., training: _Optional[_Iterable[bytes]] = ..., merging: _Optional[_Iterable[bytes]] = ..., requirements: _Optional[_Iterable[bytes]] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class WeightsRef(_message.Message):
     __slots__ = ("digest", "num_bytes")
     DIGEST_FIELD_NUMBER: _ClassVar[int]

@@ -28,7 +28,7 @@ MAX_BROKERS = 16  # at which it can be met
 # --- records --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PeerAnnouncement:
     """Who I am, what I have, and which tasks I am a member of."""
 
@@ -41,14 +41,14 @@ class PeerAnnouncement:
     brokers: tuple[str, ...] = ()  # URLs without credentials at which I can be met
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PeerState:
     """Whether I am there. The broker sends the offline form as my will when it loses me."""
 
     online: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TaskPublication:
     """A task: its manifest as published bytes (their SHA-256 is the task's name), or its retraction."""
 
@@ -57,7 +57,7 @@ class TaskPublication:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Review:
     """A reviewer's verdict on a manifest, or that there is none any more (`withdrawn`, never with `approved`)."""
 
@@ -68,7 +68,7 @@ class Review:
     withdrawn: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAdvert:
     """An optional server of a task: there, and which model it holds. Its will says `online=False`."""
 
@@ -217,7 +217,7 @@ Body: TypeAlias = Record | Passing
 RECORDS = (PeerAnnouncement, PeerState, TaskPublication, Review, ServerAdvert)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """A body with what its sender signed around it.
 

@@ -2,7 +2,8 @@
 
 `program.proto` is the specification (how values are numbered, what the operators take, what a
 receiver must check); these classes hold the same things, and `program_codec` turns one into the
-other. Nothing here is checked beyond types: `grapevine_tasks.checks` does that.
+other. Nothing here is checked beyond types: `grapevine_tasks.checks` does that. There can be very many of
+the smaller ones, so they have slots.
 """
 
 from __future__ import annotations
@@ -155,7 +156,7 @@ class Operator(IntEnum):
     EXPM1 = 145
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A reference to an earlier value of the graph, by its number."""
 
@@ -165,7 +166,7 @@ class Ref:
 Argument: TypeAlias = Ref | int | float | bool | tuple[Ref | int, ...] | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InputSpec:
     """An input of the model; its tensor is [batch, *shape]."""
 
@@ -174,7 +175,7 @@ class InputSpec:
     dtype: str = "float32"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TensorSpec:
     """A parameter or a buffer: float32, its values lie elsewhere."""
 
@@ -182,7 +183,7 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Constant:
     """A small tensor that never changes; `content` is little-endian, last dimension fastest."""
 
@@ -191,7 +192,7 @@ class Constant:
     content: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
     """One operator applied to earlier values, with all of its arguments written out."""
 
@@ -200,7 +201,7 @@ class Node:
     num_results: int = 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class BufferUpdate:
     """The value that a buffer (index into `Program.buffers`) has after a training step."""
 
@@ -248,3 +249,17 @@ class Program:
     def first_result(self) -> int:
         """The number of the first node's first result."""
         return self.first_constant + len(self.constants)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedProgram:
+    """A program as the bytes that came: counted, not read. `program_codec.unpack_program` reads it."""
+
+    encoded: bytes
+    num_nodes: int  # of both graphs together
+    constant_bytes: int  # of all constants, as they are written
+
+    @property
+    def num_bytes(self) -> int:
+        """How long it is on the wire."""
+        return len(self.encoded)

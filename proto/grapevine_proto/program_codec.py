@@ -3,15 +3,18 @@
 Well-formed means that every field that must be there is there, enumerators are known, numbers are
 finite and counts are bounded. Whether operators get arguments that fit, and what running them would
 cost, is for `grapevine_tasks.checks`.
+
+Bytes are read in two steps. `pack_program` counts nodes, tensors and the bytes of constants, and refuses
+what has too many: it splits the bytes into parts without reading a part. `unpack_program` then reads one
+node after the other, so that beside the program that it gives it never holds more than one node's message.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-
-from google.protobuf.message import DecodeError
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from grapevine_proto import program_pb2 as pb
 from grapevine_proto.errors import WireError
@@ -24,16 +27,20 @@ from grapevine_proto.program import (
     InputSpec,
     Node,
     Operator,
+    PackedProgram,
     Program,
     Ref,
     TensorSpec,
 )
+from grapevine_proto.reading import parsed
 
 MAX_PROGRAM_BYTES = 500 * 1024
 MAX_NODES = 8192  # in one graph
 MAX_TENSORS = 4096  # parameters, buffers, constants
+MAX_NODE_BYTES = 16 * 1024  # more than the longest list takes
 MAX_ARGUMENTS = 16
 MAX_ITEMS = 1024  # of one list
+MAX_ARGUMENTS_IN_ALL = 65_536  # of both graphs, items of lists included
 MAX_DIMENSIONS = 8
 MAX_NAME = 200
 
@@ -55,13 +62,48 @@ def encode_program(program: Program) -> bytes:
 
 def decode_program(encoded: bytes) -> Program:
     """The program in these bytes. Raises WireError, and nothing else, when they are not one."""
+    return unpack_program(pack_program(encoded))
+
+
+def pack_program(encoded: bytes) -> PackedProgram:
+    """Count what a program holds, without reading its nodes: a few milliseconds for any bytes.
+
+    Raises WireError when the bytes are no program, are of another opset, lack a graph or have too much of
+    something. That its nodes are well-formed is found out by `unpack_program` only.
+    """
     if len(encoded) > MAX_PROGRAM_BYTES:
         raise WireError("too-big", f"a program of {len(encoded)} bytes; at most {MAX_PROGRAM_BYTES}")
-    try:
-        wire = pb.Program.FromString(encoded)
-    except DecodeError as error:
-        raise WireError("malformed", f"not a program: {error}") from error
-    return program_from_wire(wire)
+    parts, train, evaluation = _parts(encoded)
+    return PackedProgram(
+        encoded=encoded,
+        num_nodes=len(train.nodes) + len(evaluation.nodes),
+        constant_bytes=sum(map(len, parts.constants)),
+    )
+
+
+def read_tensors(packed: PackedProgram) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The parameters and the buffers of a packed program, without its graphs. Raises WireError."""
+    parts, _, _ = _parts(packed.encoded)
+    return tuple(map(_tensor, parts.parameters)), tuple(map(_tensor, parts.buffers))
+
+
+def unpack_program(packed: PackedProgram) -> Program:
+    """The program that was packed. Raises WireError, and nothing else, when it is not well-formed."""
+    parts, train, evaluation = _parts(packed.encoded)
+    parameters, buffers = (tuple(map(_tensor, each)) for each in (parts.parameters, parts.buffers))
+    names = [tensor.name for tensor in (*parameters, *buffers)]
+    if len(set(names)) != len(names):
+        raise WireError("bad-program", "two parameters or buffers have the same name")
+    budget = _Budget()
+    return Program(
+        opset=parts.opset,
+        inputs=tuple(map(_input, parts.inputs)),
+        parameters=parameters,
+        buffers=buffers,
+        constants=tuple(map(_constant, parts.constants)),
+        train=_graph(train, budget),
+        eval=_graph(evaluation, budget),
+    )
 
 
 def dtype_to_wire(dtype: str) -> pb.DType:
@@ -131,43 +173,54 @@ def _argument_to_wire(argument: Argument) -> pb.Argument:
 # --- in -------------------------------------------------------------------------------------------
 
 
-def program_from_wire(wire: pb.Program) -> Program:
-    """The program in a protobuf message. Raises WireError when it is not well-formed."""
-    if wire.opset != OPSET:
-        raise WireError("unknown-opset", f"a program of opset {wire.opset}; this version knows opset {OPSET}")
-    if not wire.HasField("train") or not wire.HasField("eval"):
-        raise WireError("bad-program", "a graph is missing; both train and eval are needed")
+def shape_from_wire(wire: Sequence[int]) -> tuple[int, ...]:
+    """A shape without zeros. Raises WireError."""
+    if len(wire) > MAX_DIMENSIONS or 0 in wire:
+        shown = list(wire[:10])
+        raise WireError("bad-program", f"the shape {shown} has more than {MAX_DIMENSIONS} dimensions, or a zero")
+    return tuple(wire)
+
+
+def _parts(encoded: bytes) -> tuple[pb.ProgramParts, pb.GraphParts, pb.GraphParts]:
+    """A program and its two graphs, split into bounded numbers of parts that are not read yet."""
+    parts = parsed(pb.ProgramParts, encoded, "a program")
+    if parts.opset != OPSET:
+        raise WireError("unknown-opset", f"a program of opset {parts.opset}; this version knows opset {OPSET}")
     for tensors, what in (
-        (wire.inputs, "inputs"),
-        (wire.parameters, "parameters"),
-        (wire.buffers, "buffers"),
-        (wire.constants, "constants"),
+        (parts.inputs, "inputs"),
+        (parts.parameters, "parameters"),
+        (parts.buffers, "buffers"),
+        (parts.constants, "constants"),
     ):
         if len(tensors) > MAX_TENSORS:
             raise WireError("bad-program", f"{len(tensors)} {what}; at most {MAX_TENSORS}")
-    program = Program(
-        opset=wire.opset,
-        inputs=tuple(
-            InputSpec(name=_tensor_name(i.name), dtype=dtype_from_wire(i.dtype), shape=shape_from_wire(i.shape))
-            for i in wire.inputs
-        ),
-        parameters=tuple(_tensor(t) for t in wire.parameters),
-        buffers=tuple(_tensor(t) for t in wire.buffers),
-        constants=tuple(
-            Constant(dtype=dtype_from_wire(c.dtype), shape=shape_from_wire(c.shape), content=c.content)
-            for c in wire.constants
-        ),
-        train=_graph_from_wire(wire.train),
-        eval=_graph_from_wire(wire.eval),
-    )
-    names = [t.name for t in (*program.parameters, *program.buffers)]
-    if len(set(names)) != len(names):
-        raise WireError("bad-program", "two parameters or buffers have the same name")
-    return program
+    return parts, _graph_parts(parts.train, "train"), _graph_parts(parts.eval, "eval")
 
 
-def _tensor(wire: pb.TensorSpec) -> TensorSpec:
+def _graph_parts(graphs: Sequence[bytes], name: str) -> pb.GraphParts:
+    if len(graphs) != 1:
+        raise WireError("bad-program", f"a graph is missing or there twice: {len(graphs)} {name} graphs, 1 is needed")
+    parts = parsed(pb.GraphParts, graphs[0], f"the {name} graph")
+    if len(parts.nodes) > MAX_NODES:
+        raise WireError("bad-program", f"{len(parts.nodes)} nodes in the {name} graph; at most {MAX_NODES}")
+    if len(parts.updates) > MAX_TENSORS:
+        raise WireError("bad-program", f"{len(parts.updates)} updates of buffers; at most {MAX_TENSORS}")
+    return parts
+
+
+def _input(encoded: bytes) -> InputSpec:
+    wire = parsed(pb.InputSpec, encoded, "an input")
+    return InputSpec(name=_tensor_name(wire.name), dtype=dtype_from_wire(wire.dtype), shape=shape_from_wire(wire.shape))
+
+
+def _tensor(encoded: bytes) -> TensorSpec:
+    wire = parsed(pb.TensorSpec, encoded, "a parameter or buffer")
     return TensorSpec(name=_tensor_name(wire.name), shape=shape_from_wire(wire.shape))
+
+
+def _constant(encoded: bytes) -> Constant:
+    wire = parsed(pb.Constant, encoded, "a constant")
+    return Constant(dtype=dtype_from_wire(wire.dtype), shape=shape_from_wire(wire.shape), content=wire.content)
 
 
 def _tensor_name(name: str) -> str:
@@ -177,38 +230,46 @@ def _tensor_name(name: str) -> str:
     return name
 
 
-def shape_from_wire(wire: Iterable[int]) -> tuple[int, ...]:
-    """A shape without zeros. Raises WireError."""
-    shape = tuple(wire)
-    if len(shape) > MAX_DIMENSIONS or 0 in shape:
-        raise WireError("bad-program", f"the shape {shape[:10]} has more than {MAX_DIMENSIONS} dimensions, or a zero")
-    return shape
+@dataclass
+class _Budget:
+    """How many arguments and items of lists a program may still have."""
+
+    left: int = MAX_ARGUMENTS_IN_ALL
+
+    def spend(self, number: int) -> None:
+        self.left -= number
+        if self.left < 0:
+            raise WireError("bad-program", f"more than {MAX_ARGUMENTS_IN_ALL} arguments and items of lists in all")
 
 
-def _graph_from_wire(wire: pb.Graph) -> Graph:
-    if len(wire.nodes) > MAX_NODES or len(wire.updates) > MAX_TENSORS:
-        raise WireError("bad-program", f"{len(wire.nodes)} nodes; at most {MAX_NODES}")
+def _graph(parts: pb.GraphParts, budget: _Budget) -> Graph:
+    updates = (parsed(pb.BufferUpdate, update, "an update") for update in parts.updates)
     return Graph(
-        nodes=tuple(_node_from_wire(node) for node in wire.nodes),
-        output=wire.output,
-        updates=tuple(BufferUpdate(buffer=u.buffer, value=u.value) for u in wire.updates),
+        nodes=tuple(_node(number, encoded, budget) for number, encoded in enumerate(parts.nodes)),
+        output=parts.output,
+        updates=tuple(BufferUpdate(buffer=update.buffer, value=update.value) for update in updates),
     )
 
 
-def _node_from_wire(wire: pb.Node) -> Node:
+def _node(number: int, encoded: bytes, budget: _Budget) -> Node:
+    if len(encoded) > MAX_NODE_BYTES:
+        raise WireError("bad-program", f"node {number} has {len(encoded)} bytes; at most {MAX_NODE_BYTES}")
+    wire = parsed(pb.Node, encoded, f"node {number}")
     operator = _OPERATORS.get(wire.operator)
     if operator is None:
-        raise WireError("unknown-operator", f"operator {wire.operator} is not in opset {OPSET}")
+        raise WireError("unknown-operator", f"node {number}: operator {wire.operator} is not in opset {OPSET}")
     if len(wire.arguments) > MAX_ARGUMENTS or not 1 <= wire.num_results <= MAX_ARGUMENTS:
-        raise WireError("bad-program", f"{operator.name}: {len(wire.arguments)} arguments, {wire.num_results} results")
+        shown = f"{len(wire.arguments)} arguments, {wire.num_results} results; 1 to {MAX_ARGUMENTS} results"
+        raise WireError("bad-program", f"node {number}, {operator.name}: {shown}, at most {MAX_ARGUMENTS} arguments")
+    budget.spend(len(wire.arguments))
     return Node(
         operator=operator,
-        arguments=tuple(_argument_from_wire(argument) for argument in wire.arguments),
+        arguments=tuple(_argument(argument, budget) for argument in wire.arguments),
         num_results=wire.num_results,
     )
 
 
-def _argument_from_wire(wire: pb.Argument) -> Argument:
+def _argument(wire: pb.Argument, budget: _Budget) -> Argument:
     match wire.WhichOneof("kind"):
         case "value":
             return Ref(wire.value)
@@ -223,14 +284,15 @@ def _argument_from_wire(wire: pb.Argument) -> Argument:
         case "list":
             if len(wire.list.items) > MAX_ITEMS:
                 raise WireError("bad-program", f"a list of {len(wire.list.items)} items; at most {MAX_ITEMS}")
-            return tuple(_item_from_wire(item) for item in wire.list.items)
+            budget.spend(len(wire.list.items))
+            return tuple(_item(item) for item in wire.list.items)
         case "nothing":
             return None
         case _:
             raise WireError("bad-program", "an argument is missing; one left out on purpose is `nothing`")
 
 
-def _item_from_wire(wire: pb.Item) -> Ref | int:
+def _item(wire: pb.Item) -> Ref | int:
     match wire.WhichOneof("kind"):
         case "value":
             return Ref(wire.value)

@@ -275,6 +275,34 @@ class Program(_message.Message):
     eval: Graph
     def __init__(self, opset: _Optional[int] = ..., inputs: _Optional[_Iterable[_Union[InputSpec, _Mapping]]] = ..., parameters: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., buffers: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., constants: _Optional[_Iterable[_Union[Constant, _Mapping]]] = ..., train: _Optional[_Union[Graph, _Mapping]] = ..., eval: _Optional[_Union[Graph, _Mapping]] = ...) -> None: ...
 
+class ProgramParts(_message.Message):
+    __slots__ = ("opset", "inputs", "parameters", "buffers", "constants", "train", "eval")
+    OPSET_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_FIELD_NUMBER: _ClassVar[int]
+    CONSTANTS_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVAL_FIELD_NUMBER: _ClassVar[int]
+    opset: int
+    inputs: _containers.RepeatedScalarFieldContainer[bytes]
+    parameters: _containers.RepeatedScalarFieldContainer[bytes]
+    buffers: _containers.RepeatedScalarFieldContainer[bytes]
+    constants: _containers.RepeatedScalarFieldContainer[bytes]
+    train: _containers.RepeatedScalarFieldContainer[bytes]
+    eval: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, opset: _Optional[int] = ..., inputs: _Optional[_Iterable[bytes]] = ..., parameters: _Optional[_Iterable[bytes]] = ..., buffers: _Optional[_Iterable[bytes]] = ..., constants: _Optional[_Iterable[bytes]] = ..., train: _Optional[_Iterable[bytes]] = ..., eval: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class GraphParts(_message.Message):
+    __slots__ = ("nodes", "output", "updates")
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedScalarFieldContainer[bytes]
+    output: int
+    updates: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, nodes: _Optional[_Iterable[bytes]] = ..., output: _Optional[int] = ..., updates: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class InputSpec(_message.Message):
     __slots__ = ("name", "dtype", "shape")
     NAME_FIELD_NUMBER: _ClassVar[int]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as WireMessage
 
 from grapevine_proto import messages as m
 from grapevine_proto import wire_pb2 as pb
@@ -19,6 +21,15 @@ MAX_LIST = 1_000  # tasks, contributors, brokers
 
 Item = TypeVar("Item")
 Converted = TypeVar("Converted")
+Wire = TypeVar("Wire", bound=WireMessage)
+
+
+def parsed(kind: type[Wire], encoded: bytes, what: str) -> Wire:
+    """The protobuf message of this kind in these bytes. Raises `WireError`."""
+    try:
+        return kind.FromString(encoded)
+    except DecodeError as error:
+        raise WireError("malformed", f"not {what}: {error}") from error
 
 
 def count(value: int, what: str) -> int:
@@ -56,12 +67,11 @@ def digest(value: str) -> str:
     return value
 
 
-def each_of(items: Iterable[Item], convert: Callable[[Item], Converted], what: str) -> tuple[Converted, ...]:
+def each_of(items: Sequence[Item], convert: Callable[[Item], Converted], what: str) -> tuple[Converted, ...]:
     """At most `MAX_LIST` items, converted. Raises `WireError`."""
-    sized = list(items)
-    if len(sized) > MAX_LIST:
-        raise WireError("out-of-range", f"{len(sized)} {what}, at most {MAX_LIST}")
-    return tuple(convert(item) for item in sized)
+    if len(items) > MAX_LIST:  # before anything is made of an item
+        raise WireError("out-of-range", f"{len(items)} {what}, at most {MAX_LIST}")
+    return tuple(convert(item) for item in items)
 
 
 def vector(content: bytes, what: str) -> m.Vector:
@@ -83,11 +93,11 @@ def bytes_of(vector: m.Vector | None) -> bytes:
 
 def contributions(wire: pb.Contributions) -> dict[str, int]:
     """The newest version of each peer. Raises `WireError`."""
+    if len(wire.peers) != len(wire.versions):
+        raise WireError("malformed", f"{len(wire.peers)} contributors with {len(wire.versions)} versions")
+    if len(wire.peers) > MAX_LIST:
+        raise WireError("out-of-range", f"{len(wire.peers)} contributors, at most {MAX_LIST}")
     peers, versions = list(wire.peers), list(wire.versions)
-    if len(peers) != len(versions):
-        raise WireError("malformed", f"{len(peers)} contributors with {len(versions)} versions")
-    if len(peers) > MAX_LIST:
-        raise WireError("out-of-range", f"{len(peers)} contributors, at most {MAX_LIST}")
     if not all(map(is_id, peers)):
         raise WireError("malformed", "a contributor is no peer id")
     if max(versions, default=0) > MAX_CLAIM:

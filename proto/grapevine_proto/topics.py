@@ -27,6 +27,7 @@ from typing import Literal, TypeAlias
 from grapevine_proto.errors import ConfigError, WireError
 
 DEFAULT_ROOT = "grapevine/v1"
+MAX_ID = 64  # characters
 
 PeerLeaf: TypeAlias = Literal["announcement", "state", "heartbeat"]
 TaskLeaf: TypeAlias = Literal["manifest", "review", "server", "model", "metrics"]
@@ -43,7 +44,7 @@ _TASK_LEAVES: dict[str, TaskLeaf] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PeerTopic:
     """Something that a peer says of itself."""
 
@@ -55,7 +56,7 @@ class PeerTopic:
         return f"peer/{self.peer}/{self.leaf}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TaskTopic:
     """Something that a peer says of a task."""
 
@@ -68,7 +69,7 @@ class TaskTopic:
         return f"peer/{self.peer}/task/{self.task}/{self.leaf}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InboxTopic:
     """Something that one peer says to another."""
 
@@ -88,9 +89,13 @@ def writer_of(topic: Topic) -> str:
     return topic.sender if isinstance(topic, InboxTopic) else topic.peer
 
 
-@lru_cache(maxsize=1 << 16)  # every contribution in every update names a peer
 def is_id(text: str) -> bool:
     """Whether `text` can be a level that names a peer or a task."""
+    return len(text) <= MAX_ID and _is_id(text)
+
+
+@lru_cache(maxsize=1 << 14)  # every contribution in every update names a peer; what is remembered is short
+def _is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 

@@ -19,7 +19,7 @@ from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.codec import Received, open_envelope, seal
-from grapevine_proto.errors import WireError
+from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_proto.messages import RECORDS, Blob, Message, PeerState, Vector
@@ -33,7 +33,7 @@ Trained = tuple[Vector, Vector, float, int]  # parameters, buffers, loss, sample
 
 
 class Trainer:
-    """What a node trains with. This one learns nothing; tests give their own."""
+    """What a node trains with. This one learns nothing; tests give their own. A TaskError is a failure."""
 
     dataset_size = 32
 
@@ -252,7 +252,14 @@ class World:
     def _train(self, node: Node, asked: fx.Train) -> None:
         if not node.up:
             return
-        parameters, buffers, loss, num_samples = node.trainer.train(asked.parameters, asked.buffers, asked.num_steps)
+        try:
+            parameters, buffers, loss, num_samples = node.trainer.train(
+                asked.parameters, asked.buffers, asked.num_steps
+            )
+        except TaskError as error:
+            failed = fx.Trained(task=asked.task, error=str(error))
+            self.perform(node, node.core.trained(failed, self.moment()))
+            return
         result = fx.Trained(
             task=asked.task,
             parameters=parameters,
@@ -268,7 +275,12 @@ class World:
     def _evaluate(self, node: Node, asked: fx.Evaluate) -> None:
         if not node.up:
             return
-        loss, metric, count = node.trainer.evaluate(asked.parameters, asked.buffers)
+        try:
+            loss, metric, count = node.trainer.evaluate(asked.parameters, asked.buffers)
+        except TaskError as error:
+            failed = fx.Evaluated(task=asked.task, round=asked.round, error=str(error))
+            self.perform(node, node.core.evaluated(failed, self.moment()))
+            return
         node.accuracies.append((self.now_s, metric))
         evaluation = fx.Evaluated(task=asked.task, round=asked.round, loss=loss, metric=metric, num_evaluated=count)
         self.perform(node, node.core.evaluated(evaluation, self.moment()))

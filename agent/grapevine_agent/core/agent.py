@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -23,11 +23,14 @@ from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks.archive import Archive
 from grapevine_agent.core.tasks.blob_requests import BlobRequests
+from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import Judgement
 from grapevine_agent.core.tasks.model_requests import ModelRequests
 from grapevine_agent.core.tasks.renewals import WITHDRAWAL_MS, due_renewals
-from grapevine_agent.core.tasks.task_book import TaskBook, TaskEntry
+from grapevine_agent.core.tasks.steward import Steward
+from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto import topics
@@ -38,7 +41,6 @@ from grapevine_proto.records import RecordBook
 from grapevine_proto.replay import ReplayGuard
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
-JUDGE_EVERY_S = 10.0  # approvals run out, tasks expire
 ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000  # an announcement is good for a week, and repeated at each connect
 KEPT_SESSIONS = 4
 
@@ -57,7 +59,6 @@ class AgentCore:
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _heartbeat_at_s: float = 0.0
-    _judge_at_s: float = 0.0
     _renew_at_ms: float = math.inf
     _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
 
@@ -71,10 +72,13 @@ class AgentCore:
         )
         self.relays = Relays(rng=self.rng)
         self.gate = Gate(peer=self.settings.peer, members=self.members)
-        self.records.trusted = self.settings.review.reviewers
+        self.records.own = self.book.peer = self.settings.peer
+        self.records.trust(self.settings.trusted_authors)
+        self.archive = Archive(records=self.records)
         self.tasks = TaskLife(
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
         )
+        self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
@@ -83,25 +87,23 @@ class AgentCore:
 
     def start(
         self,
-        records: list[Received],
+        records: Iterable[Received],
         consents: dict[str, bool],
         now: Moment,
         sequences: Mapping[Topic, int] | None = None,
     ) -> list[Effect]:
-        """Begin, with what was kept of an earlier life; `sequences` are the newest of records that ran out."""
-        for topic, sequence in (sequences or {}).items():
-            self.records.remember(topic, sequence)
+        """Begin, with what was kept of an earlier life; `sequences` are of records that ran out, the oldest first.
+
+        What has no place any more, and what is not as its author signed it, is forgotten.
+        """
         effects: list[Effect] = []
+        for topic, sequence in (sequences or {}).items():
+            if not self.records.remember(topic, sequence):
+                effects.append(fx.ForgetSequence(topic=topic))
         for task, joined in consents.items():
             self.book.set_consent(task, joined)
         for received in records:
-            try:
-                if self.records.accept(received, now.wall_ms):
-                    self._read_record(received, now)
-            except WireError as error:
-                if error.reason == "expired":  # while we were away
-                    self.records.remember(received.topic, received.message.sequence)
-                    effects.append(fx.ForgetRecord(received=received))
+            effects += self._restore(received, now)
         self._started = True
         self._ticked = now
         subscriptions = [
@@ -111,7 +113,27 @@ class AgentCore:
             topics.every_task("server"),
             topics.inbox_of(self.settings.peer),
         ]
-        return [*effects, *(fx.Subscribe(filter=each) for each in subscriptions), *self._judge_all(now)]
+        self.tasks.assessor.mark_all()
+        return [
+            *effects,
+            *self.archive.forgotten([]),
+            *(fx.Subscribe(filter=each) for each in subscriptions),
+            *self.steward.look(now, everything=True),
+            *self._announce(now),
+        ]
+
+    def _restore(self, received: Received, now: Moment) -> list[Effect]:
+        effects: list[Effect] = []
+        try:
+            self.steward.before_accepting(received)
+            if self.archive.restore(received, now.wall_ms):
+                effects = [*self._read_record(received, now), *self.steward.made_room(now)]
+        except WireError as error:
+            self.records.drop(received.topic)
+            if error.reason == "expired":  # while we were away
+                self.records.remember(received.topic, received.message.sequence)
+        is_gone = self.records.get(received.topic) is None
+        return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
     def _presence(self) -> list[str]:
         """The filters that tell who is there: everybody, or the neighbours that the owner named."""
@@ -157,15 +179,14 @@ class AgentCore:
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
                 return self._own_echo(message)
+            self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
-                self.relays.heard(received.topic)
-            if not self.records.accept(received, now.wall_ms):
+                self.heard_again(received.topic)  # the broker has it, if only an older one
+            if not self.archive.accept(received, now.wall_ms):
                 return []
-            self.relays.heard(received.topic)
+            self.heard_again(received.topic)
             effects = self._read_record(received, now)
-            # Presence and adverts are out of date by the next start, and change too often for an SD card.
-            lasts = isinstance(message.body, m.TaskPublication | m.Review)
-            return [fx.SaveRecord(received=received), *effects] if lasts else effects
+            return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
         self._check_passing(received, now)
@@ -174,6 +195,8 @@ class AgentCore:
     def heard_again(self, topic: Topic) -> None:
         """A broker sent a record that is held already, to the byte: nothing new, but the broker has it."""
         self.relays.heard(topic)
+        if len(self.relays) > 2 * len(self.records) + 64:
+            self.relays.forget_all_but({held.topic for held in self.records})
 
     def _own_echo(self, message: m.Message) -> list[Effect]:
         """Our own presence, echoed. A will of an earlier session that was published late is contradicted."""
@@ -195,14 +218,15 @@ class AgentCore:
                     return [e for learner in self.tasks.learning.values() for e in learner.hear_peer_gone(sender)]
                 return []
             case m.TaskPublication() as publication:
-                entry = self.book.shelve(received, publication)
-                return self._judge(entry, now) if entry else []
+                effects = self.steward.take_manifest(received, publication, now)
+                assert isinstance(received.topic, TaskTopic)
+                return [*effects, *self._judge(received.topic.task, now)]
             case m.Review() as review:
-                self.book.weigh(received, review)
+                effects = self.steward.take_review(received, review, now)
                 if sender == self.settings.peer:
                     self._renew_at_ms = 0  # look when
-                entry = self.book.entries.get(review.task)
-                return self._judge(entry, now) if entry else []
+                counts = sender in self.settings.review.reviewers
+                return [*effects, *(self._judge(review.task, now) if counts else ())]
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
@@ -262,7 +286,7 @@ class AgentCore:
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
         self._ticked = now
-        effects = [*self.members.tick(now.monotonic_s), *self._judge_due(now)]
+        effects = [*self.members.tick(now.monotonic_s), *self._look(now)]
         if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
             effects += [self._say(review, review.valid_until_ms) for review in due]
@@ -277,8 +301,8 @@ class AgentCore:
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
         times = [
-            self._judge_at_s,
-            self._monotonic_s(self.tasks.next_change_ms),
+            self.steward.deadline_s(),
+            self._monotonic_s(self.steward.next_change_ms),
             self.members.deadline_s(self._ticked.monotonic_s),
         ]
         if self.settings.renew_reviews:
@@ -292,16 +316,8 @@ class AgentCore:
     def _monotonic_s(self, wall_ms: float) -> float:
         return self._ticked.monotonic_s + max(0.0, wall_ms - self._ticked.wall_ms) / 1000
 
-    def _judge_due(self, now: Moment) -> list[Effect]:
-        """Judge everything again when a verdict or a task has run out; now and then in any case."""
-        if now.monotonic_s < self._judge_at_s and now.wall_ms < self.tasks.next_change_ms:
-            return []
-        self._judge_at_s = now.monotonic_s + JUDGE_EVERY_S
-        gone = self.records.expire(now.wall_ms)
-        for received in gone:
-            if received.message.sender not in self.records.trusted:  # those of the trusted are shown, as run out
-                self.book.drop(received)
-        return [*(fx.ForgetRecord(received=each) for each in gone), *self._judge_all(now)]
+    def _look(self, now: Moment) -> list[Effect]:
+        return [*self.steward.tick(now), *self._announce(now)]
 
     def _heartbeat(self) -> Effect:
         progress = tuple(
@@ -314,7 +330,7 @@ class AgentCore:
 
     def trained(self, result: fx.Trained, now: Moment) -> list[Effect]:
         """A training step finished."""
-        ended = self._judge_due(now)  # a step that ends after its task is thrown away
+        ended = self._look(now)  # a step that ends after its task is thrown away
         learner = self.tasks.learning.get(result.task)
         return [*ended, *(learner.trained(result, now) if learner else ())]
 
@@ -327,11 +343,11 @@ class AgentCore:
 
     def judgement(self, entry: TaskEntry, now: Moment) -> Judgement:
         """What this agent makes of a task."""
-        return self.tasks.judgement(entry, now)
+        return self.tasks.assessor.judgement(entry, now)
 
     def why_not(self, entry: TaskEntry, now: Moment) -> list[str]:
         """Why the task is not joined; empty if it is, or is about to be."""
-        return self.tasks.why_not(entry, now)
+        return self.tasks.assessor.why_not(entry, now)
 
     def loaded(
         self,
@@ -344,13 +360,11 @@ class AgentCore:
         """What the store holds of a joined task, or of an earlier version of it; each may be None."""
         return [*self.tasks.loaded(task, saved, weights, now, inherited), *self._announce(now)]
 
-    def _judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        if not self._started:
+    def _judge(self, task: str, now: Moment) -> list[Effect]:
+        entry = self.book.entries.get(task)
+        if entry is None or not self._started:
             return []  # judged once, when all that was kept has been read
-        return [*self.tasks.judge(entry, now), *self._announce(now)]
-
-    def _judge_all(self, now: Moment) -> list[Effect]:
-        return [*self.tasks.judge_all(now), *self._announce(now)]
+        return [*self.steward.judge(entry, now), *self._announce(now)]
 
     # --- what the owner says ----------------------------------------------------------------------
 
@@ -385,14 +399,12 @@ class AgentCore:
     def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
         """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
         self.settings = settings
-        self.records.trusted = settings.review.reviewers
-        return [*self.tasks.set_settings(settings), *self._judge_all(now)]
+        return [*self.steward.set_settings(settings, now), *self._announce(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
         """The owner joins or leaves a task."""
-        self.book.set_consent(task, joined)
-        entry = self.book.entries.get(task)
-        return [fx.SaveConsent(task=task, joined=joined), *(self._judge(entry, now) if entry else [])]
+        effects = self.steward.set_consent(task, joined, now)
+        return [fx.SaveConsent(task=task, joined=joined), *effects, *self._announce(now)]
 
     def retract(self, task: str, reason: str) -> list[Effect]:
         """Take a task of our own back, for good."""

@@ -55,9 +55,17 @@ class SaveRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetRecord:
-    """Drop a kept record."""
+    """Drop a kept record; `remembered` is the sequence that stays of its topic, None: none does."""
 
     received: Received
+    remembered: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetSequence:
+    """Drop the sequence that was kept of a record that is gone."""
+
+    topic: Topic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +186,7 @@ Effect: TypeAlias = (
     | Unsubscribe
     | SaveRecord
     | ForgetRecord
+    | ForgetSequence
     | LoadTask
     | SaveBlob
     | SendBlob

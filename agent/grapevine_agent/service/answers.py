@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service import clock
 from grapevine_agent.service.sealer import Sealer
-from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.messages import Blob, ReleasedModel
 
@@ -22,9 +21,11 @@ class Answers:
     One blob is held in memory at a time: all who wait for the same one are served from a single read.
     """
 
-    def __init__(self, *, outbox: Outbox, store: Store, sealer: Sealer, root: str) -> None:
+    def __init__(
+        self, *, outbox: Outbox, get_blob: Callable[[str], Awaitable[bytes | None]], sealer: Sealer, root: str
+    ) -> None:
         self._outbox = outbox
-        self._store = store
+        self._get_blob = get_blob
         self._sealer = sealer
         self._root = root
         self._digest = ""  # of the blob that is held
@@ -49,7 +50,7 @@ class Answers:
         )
 
     async def payload_of(self, waiting: Waiting) -> bytes | None:
-        """The sealed answer, None if there is none. Raises `StoreError`."""
+        """The sealed answer, None if there is none."""
         order = waiting.order
         if isinstance(order, fx.SendBlob):
             content = await self._blob(order.digest)
@@ -67,7 +68,7 @@ class Answers:
 
     async def _blob(self, digest: str) -> bytes | None:
         if self._digest != digest:
-            self._content = await asyncio.to_thread(self._store.get_blob, digest)
+            self._content = await self._get_blob(digest)
             self._digest = digest
             self.num_reads += 1
         return self._content

@@ -14,8 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
@@ -31,18 +33,20 @@ from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
-from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.saving import Saver, readable, readable_each
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
-from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.codec import Received, is_authentic, open_envelope, reopen_envelope
 from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import TaskTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out o
 GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
+LONGEST_TURN_S = 0.005  # for what arrives, before timers, commands and what goes out have theirs
 
 
 class AgentService:
@@ -65,6 +70,7 @@ class AgentService:
         max_bytes: Larger payloads are not looked at.
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
+        unsaved: What the disk does not take, where it is known already.
     """
 
     def __init__(
@@ -79,6 +85,7 @@ class AgentService:
         max_bytes: int,
         config: Config,
         recording: Recording | None = None,
+        unsaved: Unsaved | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -94,9 +101,11 @@ class AgentService:
         self.transport = transport(self._make_will)
         self.outbox = Outbox()
         self.watching = Watching()
-        self._sealer = Sealer(identity, store)
-        self._answers = Answers(outbox=self.outbox, store=store, sealer=self._sealer, root=root)
-        self._saver = Saver(store)
+        self.unsaved = unsaved or Unsaved()
+        self._numbers = OwnNumbers(store, self.unsaved)
+        self._sealer = Sealer(identity, self._numbers)
+        self._saver = Saver(store, self.unsaved)
+        self._answers = Answers(outbox=self.outbox, get_blob=self._saver.get_blob, sealer=self._sealer, root=root)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
         self._wake = asyncio.Event()
@@ -128,6 +137,7 @@ class AgentService:
         if self.recording is not None:
             await self.recording.finish()
         await self._saver.finish()
+        self._numbers.retry()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -135,24 +145,31 @@ class AgentService:
 
     def _restore(self) -> None:
         now = clock.now()
-        records: list[Received] = []
-        for stored in self.store.records():
+        consents = {task: state == "joined" for task, state in readable(self.store.memberships, dict[str, str]).items()}
+        sequences: dict[Topic, int] = {}
+        for name, number in readable(self.store.newest_sequences, dict[str, int]).items():
+            with contextlib.suppress(WireError):  # a name that was damaged
+                if topics.writer_of(topic := topics.parse_below_root(name)) != self.identity.peer_id:
+                    sequences[topic] = number
+        self.perform(self.core.start(self._stored(now), consents, now, dict(reversed(sequences.items()))))
+
+    def _stored(self, now: Moment) -> Iterator[Received]:
+        """The records of an earlier life, one by one: reviews first, since they say which manifests matter."""
+        for stored in readable_each(self.store.each_record):
             try:
                 topic = topics.parse_below_root(stored.topic)
-                received = open_envelope(stored.envelope, topic, retained=True)
+                received = reopen_envelope(stored.envelope, topic)
             except WireError as error:
                 logger.warning("stored record on %s is dropped: %s", stored.topic, error)
-                self.store.delete_record(stored.topic)
+                with contextlib.suppress(StoreError):  # the next start drops it again
+                    self.store.delete_record(stored.topic)
                 continue
-            records.append(received)
             own = received.message.sender == self.identity.peer_id
             expired = 0 < stored.expires_at_ms < now.wall_ms
-            if own and not expired and isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review"):
+            lasts = isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review")
+            if own and not expired and lasts and is_authentic(received):
                 self.outbox.keep(topics.build(self.root, topic), stored.envelope)
-        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
-        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
-        self.perform(self.core.start(records, consents, now, sequences))
+            yield received
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
@@ -178,7 +195,11 @@ class AgentService:
     # --- incoming ---------------------------------------------------------------------------------
 
     async def _read(self) -> None:
+        began_s = time.monotonic()
         async for event in self.transport.events():
+            if time.monotonic() - began_s > LONGEST_TURN_S:  # a broker sends all that it retains in one go
+                await asyncio.sleep(0)
+                began_s = time.monotonic()
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
                     if self.recording is not None and self.recording.takes(topic):
@@ -219,6 +240,9 @@ class AgentService:
             if not self.core.is_worth_reading(topic, len(payload), now):
                 return
             received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
+            if received.message.sender == self.identity.peer_id:
+                self._sealer.heard(received.message)
+                self._numbers.heard(received.message, topic.below_root())
             self.perform(self.core.receive(received, now))
         except WireError as error:
             self.rejected[error.reason] += 1
@@ -276,6 +300,8 @@ class AgentService:
             self.perform(self.core.tick(clock.now()))
             for task in self.watching.forgotten(clock.now().monotonic_s):
                 self.perform(self.core.unwatch(task))
+            self._saver.retry()
+            self._numbers.retry()
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -296,10 +322,7 @@ class AgentService:
             case fx.Publish():
                 self.publish(effect)
             case fx.Relay(received=received):
-                deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-                name = topics.build(self.root, received.topic)
-                self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
-                self._outgoing.set()
+                self._relay(received)
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
             case fx.Unsubscribe(filter=below):
@@ -323,6 +346,13 @@ class AgentService:
                 self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _relay(self, received: Received) -> None:
+        if is_authentic(received):  # what was read from disk was not verified yet
+            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
+            name = topics.build(self.root, received.topic)
+            self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
+            self._outgoing.set()
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:
@@ -349,7 +379,7 @@ class AgentService:
         inherited = None
         for donor in wanted.donors if saved is None else ():
             inherited = inherited or await self._saver.load_model(donor)
-        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        weights = await self._saver.get_blob(wanted.weights_digest)
         self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:

@@ -13,7 +13,16 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
 
-from grapevine_lab.bench import joining, memory_estimate, merging, service, strategies, training_throughput, updates
+from grapevine_lab.bench import (
+    joining,
+    memory_estimate,
+    merging,
+    sample_memory,
+    service,
+    strategies,
+    training_throughput,
+    updates,
+)
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
 from grapevine_proto.errors import GrapevineError
 
@@ -29,6 +38,7 @@ BENCHMARKS = (
         missing=training_throughput.missing,
     ),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
+    Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
 

@@ -20,12 +20,12 @@ import pickle  # read by `_Reader` alone
 import sys
 import types
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from grapevine_lab.simulator.experiment import Prepared, begin, give_trainer
 from grapevine_lab.simulator.sitting import Sitting
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_codec import encode_manifest
 
@@ -135,7 +135,7 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
         ),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
-    return {"grapevine": version("grapevine"), "seed": sitting.seed, "scenario": digest}
+    return {"grapevine": distribution.version(), "seed": sitting.seed, "scenario": digest}
 
 
 def _body(path: Path, content: bytes, identity: dict[str, object]) -> bytes:

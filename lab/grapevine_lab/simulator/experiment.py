@@ -36,7 +36,7 @@ from grapevine_lab.simulator.work import Work
 from grapevine_lab.simulator.world import World
 from grapevine_proto.codec import seal
 from grapevine_proto.errors import ConfigError, TaskError
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestHead, TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_proto.messages import Message, Review, TaskPublication
 from grapevine_proto.topics import TaskTopic
@@ -258,7 +258,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     )
 
 
-def _matches(_task: str, _manifest: TaskManifest) -> str:
+def _matches(_task: str, _manifest: ManifestHead) -> str:
     return ""
 
 

@@ -24,17 +24,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from grapevine_proto.manifest import TrainingPlan
 from grapevine_proto.program import Graph, Node, Operator, Program, Ref
 from grapevine_tasks.checks.footprints import FOOTPRINTS, UNKNOWN, Footprint
+from grapevine_tasks.checks.report import EVALUATION_BATCH, CheckReport
 from grapevine_tasks.sizes import TensorType, ValueType
 
-if TYPE_CHECKING:
-    from grapevine_tasks.checks.program import CheckReport
-
-EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
 SHARED_SLOTS = 2  # of the memory that a trainer shares with its service
 OLD_GRADIENTS = 1  # vectors of the step before that live until the next step replaces them
 MOST_MOMENTS = 2  # that any optimiser remembers: vectors of the parameters' size

@@ -50,6 +50,7 @@ class Merging:
     servers: Mapping[str, ServerLink]
     started: Moment
     rng: np.random.Generator
+    round_interval_s: float
     steps_before: int = 0
     max_share: float = 0.5
     max_pending: int = 64
@@ -96,7 +97,7 @@ class Merging:
             self._pending.pop(next(iter(self._pending)))
         self._pending[sender] = _Pending(voice, contributions)
         if self._merges_early:
-            self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.manifest.training.round_interval_s)
+            self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.round_interval_s)
 
     def end_window(self, now: Moment) -> None:
         """Merge what the window has gathered; the next one starts from the merged model."""

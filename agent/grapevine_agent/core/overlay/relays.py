@@ -52,6 +52,15 @@ class Relays:
         """The broker has this record."""
         self._on_broker.add(topic)
 
+    def __len__(self) -> int:
+        """Of how many topics something is remembered, at the most."""
+        return len(self._on_broker) + len(self._given)
+
+    def forget_all_but(self, topics: set[Topic]) -> None:
+        """Only these are records that are still held."""
+        self._on_broker &= topics
+        self._given = {topic: given for topic, given in self._given.items() if topic in topics}
+
     def erased(self, topic: Topic, now_s: float) -> None:
         """Somebody erased a record of ours, or one that we hold."""
         self._on_broker.discard(topic)

@@ -13,7 +13,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import BLOBS, AnswerQuota
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.tasks.task_life import TaskLife
-from grapevine_proto.errors import WireError
+from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import BlobRequest
 from grapevine_proto.topics import InboxTopic
 
@@ -31,9 +31,12 @@ class BlobRequests:
         """Answer a verified request. Raises `WireError` if it is not to be answered."""
         entry = self.tasks.book.entries.get(request.task)
         takes_part = request.task in self.tasks.learning or request.task in self.tasks.aggregating
-        if entry is None or entry.retracted or not (takes_part or entry.manifest.publisher == self.peer):
+        if entry is None or entry.retracted or not (takes_part or entry.brief.publisher == self.peer):
             raise WireError("not-joined", f"a request for the weights of {request.task}")
-        weights = entry.manifest.initial_weights
+        try:
+            weights = entry.head.initial_weights
+        except TaskError as error:
+            raise WireError("malformed", str(error)) from None
         if request.digest != weights.digest:
             raise WireError("digest", f"{sender} asks for {request.digest}, which is not of its task")
         if not self.members.is_known(sender):

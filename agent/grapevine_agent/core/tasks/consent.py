@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from grapevine_agent.core.settings import Consent, ConsentRule
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestBrief
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Decision:
 
 
 def decide(
-    manifest: TaskManifest,
+    task: ManifestBrief,
     *,
     word: bool | None,
     earlier: bool | None,
@@ -36,7 +36,7 @@ def decide(
         return Decision(joins=word, by="the owner has joined it" if word else "the owner has left it")
     if earlier is False:
         return Decision(joins=False, by="the owner has left an earlier version: grapevine join takes this one")
-    rule = next((each for each in rules if _fits(each, manifest)), None)
+    rule = next((each for each in rules if _fits(each, task)), None)
     answer, by = (rule.answer, f"by the consent rule {_shown(rule)}") if rule else (default, f"consent = {default!r}")
     if answer == "auto":
         return Decision(joins=True, by=by)
@@ -52,11 +52,11 @@ def _never() -> str:
     return "the owner joins no tasks (consent = 'never')"
 
 
-def _fits(rule: ConsentRule, manifest: TaskManifest) -> bool:
+def _fits(rule: ConsentRule, task: ManifestBrief) -> bool:
     return (
-        rule.kind in ("", manifest.data.kind)
-        and rule.publisher in ("", manifest.publisher)
-        and (not rule.name or fnmatchcase(manifest.name, rule.name))
+        rule.kind in ("", task.kind)
+        and rule.publisher in ("", task.publisher)
+        and (not rule.name or fnmatchcase(task.name, rule.name))
     )
 
 

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from grapevine_agent.core.settings import ReviewPolicy
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestBrief, ManifestHead
 
 Standing: TypeAlias = Literal["approved", "waiting", "rejected", "expired", "retracted", "unwanted"]
 
@@ -73,27 +73,33 @@ def weigh(verdicts: Mapping[str, Verdict], publisher: str, policy: ReviewPolicy,
 
 
 def judge(
-    manifest: TaskManifest,
+    manifest: ManifestBrief | ManifestHead,
     verdicts: Mapping[str, Verdict],
     policy: ReviewPolicy,
     wall_ms: int,
     *,
+    until_ms: int = 0,
     retraction: str | None = None,
 ) -> Judgement:
-    """Whether the task is approved. `retraction` is the publisher's reason for taking it back, if it did."""
+    """Whether the task is approved.
+
+    `until_ms` is when the record of it runs out (0: never), whatever the manifest in it says; `retraction` the
+    publisher's reason for taking it back, if it did. Verdicts of whom the policy does not trust change nothing.
+    """
     if retraction is not None:
         reason = f": {retraction}" if retraction else ""
         return Judgement(standing="retracted", why=f"retracted by its publisher{reason}")
-    if 0 < manifest.expires_at_ms < wall_ms:
-        return Judgement(standing="expired", why=f"expired on {date_of(manifest.expires_at_ms)}")
+    expires_at_ms = min((each for each in (manifest.expires_at_ms, until_ms) if each), default=0)
+    if 0 < expires_at_ms < wall_ms:
+        return Judgement(standing="expired", why=f"expired on {date_of(expires_at_ms)}")
     if not_wanted := _not_wanted(manifest.publisher, policy):
         return Judgement(standing="unwanted", why=not_wanted)
     weighed = weigh(verdicts, manifest.publisher, policy, wall_ms)
     counted = [each for each in weighed if not each.ignored]
     approvals = [each for each in counted if each.verdict.approved]
     changes = [each.changes_at_ms for each in weighed if each.changes_at_ms]
-    if manifest.expires_at_ms:
-        changes.append(manifest.expires_at_ms + 1)
+    if expires_at_ms:
+        changes.append(expires_at_ms + 1)
 
     def found(standing: Standing, why: str) -> Judgement:
         return Judgement(standing=standing, why=why, approvals=len(approvals), changes_at_ms=min(changes, default=0))

@@ -23,7 +23,7 @@ from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
-from grapevine_proto.errors import WireError
+from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import ModelRequest, ReleasedModel
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
@@ -112,6 +112,10 @@ class ModelRequests:
         if until_s < now.monotonic_s or entry is None:
             raise WireError("not-asked", f"a released model of {released.task}")
         if not released.refusal:
-            Intake(layout=ModelLayout.of(entry.manifest.program)).model(released.full, released.buffers)
+            try:
+                layout = ModelLayout.of(entry.manifest.program)
+            except TaskError as error:
+                raise WireError("bad-program", str(error)) from None
+            Intake(layout=layout).model(released.full, released.buffers)
         del self._asked[sender, released.task]
         return [fx.Delivered(sender=sender, body=released)]

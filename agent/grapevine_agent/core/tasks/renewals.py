@@ -20,9 +20,11 @@ def due_renewals(book: TaskBook, peer: str, wall_ms: int) -> tuple[list[Review],
     """The verdicts of `peer` to be published again now, and when to look again (unix milliseconds, or inf)."""
     due: list[Review] = []
     next_ms = math.inf
-    for entry in book.entries.values():
-        own = book.reviews.get(entry.id, {}).get(peer)
-        over = entry.retracted or 0 < entry.manifest.expires_at_ms < wall_ms
+    for task in book.reviewed:
+        entry, own = book.entries.get(task), book.reviews[task].get(peer)
+        if entry is None:
+            continue
+        over = entry.retracted or 0 < entry.brief.expires_at_ms < wall_ms
         if own is None or own.withdrawn or over or own.valid_until_ms < wall_ms:
             continue
         life_ms = own.valid_until_ms - own.made_at_ms

@@ -13,6 +13,8 @@ waits to be sent is not sent. The model that is saved is the one before that ste
 A new version of a task begins from the model that this agent has trained in an earlier one, if it fits
 (see `lineage`). The earlier version is left as soon as the new one is learned here, and not joined any
 more while the new one could be.
+
+Whether to join and when to end is said by the `steward`; what ends by itself is a task that fails.
 """
 
 from __future__ import annotations
@@ -34,10 +36,12 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
-from grapevine_agent.core.tasks.judging import Judgement
-from grapevine_agent.core.tasks.task_book import TaskBook, TaskEntry, reasons_not_to_join
+from grapevine_agent.core.tasks.assessor import Assessor
+from grapevine_agent.core.tasks.entry import TaskEntry
+from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
+from grapevine_proto.manifest import WeightsRef
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
@@ -51,6 +55,7 @@ WAIT_FOR_WEIGHTS_S = 60.0  # a blob that comes later was not asked for
 class _Joining:
     """A task that was joined, on its way to its weights."""
 
+    wanted: WeightsRef
     loaded: bool = False
     ask_at_s: float = 0.0
     num_asked: int = 0
@@ -69,75 +74,38 @@ class TaskLife:
     rng: np.random.Generator
     learning: dict[str, Learning] = field(default_factory=dict)
     aggregating: dict[str, Aggregator] = field(default_factory=dict)
-    next_change_ms: float = math.inf  # when time alone may change a judgement, at the earliest (wall clock)
     _joining: dict[str, _Joining] = field(default_factory=dict)
 
-    def judgement(self, entry: TaskEntry, now: Moment) -> Judgement:
-        """What this agent makes of a task."""
-        return self.book.judge(entry, self.settings.review, now.wall_ms)
-
-    def why_not(self, entry: TaskEntry, now: Moment) -> list[str]:
-        """Why the task is not joined; empty if it is, or is about to be."""
-        return self._reasons(entry, self.judgement(entry, now), now)
-
-    def _reasons(self, entry: TaskEntry, judgement: Judgement, now: Moment) -> list[str]:
-        reasons = self._own_reasons(entry, judgement)
-        if newer := self._replacement(entry, now):
-            return [*reasons, f"replaced by its version {newer.manifest.version} ({newer.id[:12]})"]
-        undecided = bool(reasons) and judgement.standing in ("waiting", "approved")
-        earlier = lineage.ancestors(entry, self.book.entries) if undecided else ()
-        if any(each.id in self.learning for each in earlier):
-            reasons.append("a new version of a task that is trained here: it needs approval and consent of its own")
-        return reasons
-
-    def _own_reasons(self, entry: TaskEntry, judgement: Judgement) -> list[str]:
-        return reasons_not_to_join(entry, judgement, self.book.decide(entry, self.settings), self.settings)
-
-    def _replacement(self, entry: TaskEntry, now: Moment) -> TaskEntry | None:
-        """The later version that is learned or served here, or would be if this one is not."""
-        for newer in lineage.descendants(entry, self.book.entries):
-            if newer.id in self.learning or newer.id in self.aggregating:
-                return newer
-            if not self._takes_part(entry.id) and not self._own_reasons(newer, self.judgement(newer, now)):
-                return newer
-        return None
-
-    def _takes_part(self, task: str) -> bool:
-        return task in self._joining or task in self.learning or task in self.aggregating
+    def __post_init__(self) -> None:
+        self.assessor = Assessor(
+            settings=self.settings,
+            book=self.book,
+            learning=self.learning,
+            aggregating=self.aggregating,
+            joining=self._joining,
+        )
 
     def tasks(self) -> tuple[str, ...]:
         """The tasks that this agent takes part in, sorted."""
         return tuple(sorted({*self.learning, *self.aggregating}))
 
+    def all_parts(self) -> tuple[str, ...]:
+        """The tasks that this agent takes part in, or is on its way to."""
+        return (*self._joining, *self.learning, *self.aggregating)
+
     # --- joining and ending -----------------------------------------------------------------------
 
-    def judge_all(self, now: Moment) -> list[Effect]:
-        """Look at every task again."""
-        self.next_change_ms = math.inf
-        return [effect for entry in list(self.book.entries.values()) for effect in self.judge(entry, now)]
-
-    def judge(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        """Join a task, or end it, if what is known of it asks for that."""
-        judgement = self.judgement(entry, now)
-        if judgement.changes_at_ms:
-            self.next_change_ms = min(self.next_change_ms, judgement.changes_at_ms)
-        reasons = self._reasons(entry, judgement, now)
-        taking_part = self._takes_part(entry.id)
-        if taking_part == (not reasons):
-            return []
-        if taking_part:
-            return self._end(entry, "", now)
-        self._joining[entry.id] = _Joining()
+    def join(self, entry: TaskEntry, why: str) -> list[Effect]:
+        """Take part in a task, as soon as its weights are here."""
+        wanted = entry.head.initial_weights
+        self._joining[entry.id] = _Joining(wanted)
         return [
-            fx.Notify(text=f"{entry.manifest.name}: joining ({judgement.why})"),
-            fx.LoadTask(
-                task=entry.id,
-                weights_digest=entry.manifest.initial_weights.digest,
-                donors=lineage.donors(entry, self.book.entries),
-            ),
+            fx.Notify(text=f"{entry.brief.name}: joining ({why})"),
+            fx.LoadTask(task=entry.id, weights_digest=wanted.digest, donors=lineage.donors(entry, self.book.entries)),
         ]
 
-    def _end(self, entry: TaskEntry, failure: str, now: Moment) -> list[Effect]:
+    def end(self, entry: TaskEntry, failure: str, now: Moment) -> list[Effect]:
+        """Take part in a task no more: judged so, or because of a `failure`."""
         entry.ended = failure or entry.ended
         effects: list[Effect] = []
         self._joining.pop(entry.id, None)
@@ -146,16 +114,19 @@ class TaskLife:
             effects += [fx.Unsubscribe(filter=_model_filter(server, entry.id)) for server in learner.servers]
         if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
             effects += [aggregator.save(), aggregator.advert(online=False)]
-        why = "; ".join(self.why_not(entry, now))
+        if failure:
+            self.assessor.wants(entry, now)  # no longer, and earlier versions need not give way to it any more
+        why = "; ".join(self.assessor.why_not(entry, now))
         return [
             *effects,
             fx.DropUnsent(task=entry.id),
-            fx.Notify(text=f"{entry.manifest.name}: stopped: {why}", level="warning"),
+            fx.Notify(text=f"{entry.brief.name}: stopped: {why}", level="warning"),
         ]
 
     def set_settings(self, settings: CoreSettings) -> list[Effect]:
         """The owner changed whom to trust: servers are heard, or heard no more, from now on."""
         before, self.settings = self.settings.trusted_servers, settings
+        self.assessor.settings = settings
         effects: list[Effect] = []
         for task, learner in self.learning.items():
             named = {*learner.manifest.servers, settings.peer}
@@ -194,7 +165,7 @@ class TaskLife:
 
     def _ask_weights(self, task: str, joining: _Joining, now: Moment) -> Iterator[Effect]:
         entry = self.book.entries[task]
-        asked = (entry.manifest.publisher, *self.members.to_ask(task, now.monotonic_s))
+        asked = (entry.brief.publisher, *self.members.to_ask(task, now.monotonic_s))
         holders = [peer for peer in asked if self.members.may_be_there(peer, now.monotonic_s)]
         joining.ask_at_s = now.monotonic_s + ASK_WEIGHTS_EVERY_S
         if not holders:
@@ -205,16 +176,16 @@ class TaskLife:
         joining.asked[holder] = now.monotonic_s + WAIT_FOR_WEIGHTS_S
         yield fx.Publish(
             topic=InboxTopic(holder, self.settings.peer),
-            body=m.BlobRequest(task=task, digest=entry.manifest.initial_weights.digest),
+            body=m.BlobRequest(task=task, digest=joining.wanted.digest),
             receiver_session=self.members.session_of(holder),
         )
 
     def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
-        entry, joining = self.book.entries.get(blob.task), self._joining.get(blob.task)
-        if entry is None or joining is None or joining.asked.get(sender, -math.inf) < now.monotonic_s:
+        joining = self._joining.get(blob.task)
+        if joining is None or joining.asked.get(sender, -math.inf) < now.monotonic_s:
             raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
-        wanted = entry.manifest.initial_weights
+        entry, wanted = self.book.entries[blob.task], joining.wanted
         if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
             raise WireError("digest", "the bytes are not those that the manifest names")
         return [
@@ -229,7 +200,7 @@ class TaskLife:
         try:
             parameters, buffers = load_initial(layout, weights, entry.manifest.initial_weights)
         except TaskError as error:
-            return self._end(entry, f"its initial weights do not fit its program: {error}", now)
+            return self.end(entry, f"its initial weights do not fit its program: {error}", now)
         model = self._inherited(entry, layout) or ModelState.initial(parameters, buffers)
         return self._begin(entry, layout, model, now)
 
@@ -237,7 +208,7 @@ class TaskLife:
         """The model that this agent has of the nearest earlier version, if it fits: in memory, else as it was saved."""
         for donor in lineage.donors(entry, self.book.entries):
             taking_part = self.learning.get(donor) or self.aggregating.get(donor)
-            if taking_part is not None:
+            if taking_part is not None and taking_part.layout == layout:
                 return taking_part.model.for_new_version()
         saved = self._joining[entry.id].inherited
         model = ModelState.restored(saved, layout) if saved is not None else None
@@ -254,8 +225,8 @@ class TaskLife:
         del self._joining[entry.id]
         effects = self._take_part(entry, layout, model, now, saved)
         for earlier in lineage.ancestors(entry, self.book.entries):
-            if self._takes_part(earlier.id):
-                effects += self._end(earlier, "", now)
+            if self.assessor.takes_part(earlier.id):
+                effects += self.end(earlier, "", now)
         return effects
 
     def _take_part(
@@ -276,7 +247,7 @@ class TaskLife:
                 steps_before=steps_before,
                 members=self.members,
             )
-            return [fx.Notify(text=f"{entry.manifest.name}: serving")]
+            return [fx.Notify(text=f"{entry.brief.name}: serving")]
         learner = self.learning[entry.id] = Learning(
             task=entry.id,
             manifest=entry.manifest,
@@ -312,7 +283,7 @@ class TaskLife:
         for aggregator in self.aggregating.values():
             effects += aggregator.tick(now)
         for learner in [learner for learner in self.learning.values() if learner.failure]:
-            effects += self._end(self.book.entries[learner.task], learner.failure, now)
+            effects += self.end(self.book.entries[learner.task], learner.failure, now)
         return effects
 
     def deadlines_s(self) -> Iterator[float]:

@@ -10,6 +10,7 @@ from tests.swarm.digits import digits_manifest
 from grapevine_agent.core.settings import ConsentRule, ReviewPolicy
 from grapevine_agent.core.tasks.consent import decide
 from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, judge, weigh
+from grapevine_proto.manifest import ManifestBrief
 
 ADA, BEN, CAT, DAN, AUTHOR, STRANGER = ("a" * 20, "b" * 20, "c" * 20, "d" * 20, "e" * 20, "f" * 20)
 NOW = EARLIEST_MS + 100 * DAY_MS
@@ -192,20 +193,28 @@ HAND = replace(MANIFEST, name="Handwriting")
 
 
 def test_the_owners_word_beats_rules_and_the_first_rule_that_fits_beats_the_default() -> None:
-    assert decide(HAND, word=None, earlier=None, default="never", rules=RULES).joins
-    assert not decide(HAND, word=False, earlier=None, default="auto", rules=RULES).joins
+    assert decide(ManifestBrief.of(HAND), word=None, earlier=None, default="never", rules=RULES).joins
+    assert not decide(ManifestBrief.of(HAND), word=False, earlier=None, default="auto", rules=RULES).joins
     strange = replace(HAND, publisher=STRANGER)
-    assert "consent rule publisher" in decide(strange, word=None, earlier=None, default="auto", rules=RULES).by
-    assert decide(strange, word=True, earlier=None, default="never", rules=RULES).by == "the owner has joined it"
-    asked = decide(replace(MANIFEST, name="Other"), word=None, earlier=None, default="auto", rules=RULES)
+    assert (
+        "consent rule publisher"
+        in decide(ManifestBrief.of(strange), word=None, earlier=None, default="auto", rules=RULES).by
+    )
+    assert (
+        decide(ManifestBrief.of(strange), word=True, earlier=None, default="never", rules=RULES).by
+        == "the owner has joined it"
+    )
+    asked = decide(
+        ManifestBrief.of(replace(MANIFEST, name="Other")), word=None, earlier=None, default="auto", rules=RULES
+    )
     assert asked.waiting
     assert "grapevine join" in asked.by
 
 
 def test_a_yes_covers_one_version_and_a_no_covers_those_after_it_too() -> None:
-    after_yes = decide(MANIFEST, word=None, earlier=True, default="ask")
+    after_yes = decide(ManifestBrief.of(MANIFEST), word=None, earlier=True, default="ask")
     assert not after_yes.joins
     assert "an earlier version" in after_yes.by
-    assert decide(MANIFEST, word=None, earlier=True, default="auto").joins
-    assert not decide(MANIFEST, word=None, earlier=False, default="auto").joins
-    assert decide(MANIFEST, word=True, earlier=False, default="never").joins
+    assert decide(ManifestBrief.of(MANIFEST), word=None, earlier=True, default="auto").joins
+    assert not decide(ManifestBrief.of(MANIFEST), word=None, earlier=False, default="auto").joins
+    assert decide(ManifestBrief.of(MANIFEST), word=True, earlier=False, default="never").joins
