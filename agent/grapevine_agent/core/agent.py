@@ -7,7 +7,6 @@ task goes through stands in `task_life`, how one is learned in `learning`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,8 +20,10 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import AnswerQuota
 from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
 from grapevine_agent.core.tasks.blob_requests import BlobRequests
 from grapevine_agent.core.tasks.entry import TaskEntry
@@ -36,13 +37,9 @@ from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.manifest_codec import task_id
 from grapevine_proto.records import RecordBook
 from grapevine_proto.replay import ReplayGuard
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
-
-ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000  # an announcement is good for a week, and repeated at each connect
-KEPT_SESSIONS = 4
 
 
 @dataclass(kw_only=True)
@@ -54,11 +51,8 @@ class AgentCore:
     records: RecordBook = field(default_factory=RecordBook)
     replays: ReplayGuard = field(default_factory=ReplayGuard)
     book: TaskBook = field(default_factory=TaskBook)
-    _sessions: list[int] = field(default_factory=list)
-    _announced: m.PeerAnnouncement | None = None
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
-    _heartbeat_at_s: float = 0.0
     _renew_at_ms: float = math.inf
     _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
 
@@ -70,6 +64,7 @@ class AgentCore:
             named={*(neighbours or ()), *self.settings.trusted_servers},
             only_named=neighbours is not None,
         )
+        self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.relays = Relays(rng=self.rng)
         self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
@@ -107,7 +102,7 @@ class AgentCore:
         self._started = True
         self._ticked = now
         subscriptions = [
-            *self._presence(),
+            *self._where_presence_is_said(),
             topics.every_task("manifest"),
             topics.every_task("review"),
             topics.every_task("server"),
@@ -135,7 +130,7 @@ class AgentCore:
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
-    def _presence(self) -> list[str]:
+    def _where_presence_is_said(self) -> list[str]:
         """The filters that tell who is there: everybody, or the neighbours that the owner named."""
         neighbours = self.settings.neighbours
         if neighbours is None:
@@ -145,22 +140,12 @@ class AgentCore:
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
-        self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
         self.relays.connected(now.monotonic_s)
-        self._heartbeat_at_s = now.monotonic_s
-        self._announced = None
-        return [
-            fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=True), retain=True),
-            *self._announce(now),
-        ]
+        return [*self.presence.connected(session, now), *self._announce(now)]
 
     def goodbye(self) -> list[Effect]:
         """Leave in good order: adverts and presence revoked, models saved."""
-        self._sessions.clear()  # the echo of our goodbye is not to be contradicted
-        return [
-            *self.tasks.goodbye(),
-            fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=False), retain=True),
-        ]
+        return [*self.tasks.goodbye(), *self.presence.goodbye()]
 
     # --- what arrives -----------------------------------------------------------------------------
 
@@ -178,7 +163,7 @@ class AgentCore:
         own = message.sender == self.settings.peer
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
-                return self._own_echo(message)
+                return self.presence.echoed(message.body)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic)  # the broker has it, if only an older one
@@ -197,14 +182,6 @@ class AgentCore:
         self.relays.heard(topic)
         if len(self.relays) > 2 * len(self.records) + 64:
             self.relays.forget_all_but({held.topic for held in self.records})
-
-    def _own_echo(self, message: m.Message) -> list[Effect]:
-        """Our own presence, echoed. A will of an earlier session that was published late is contradicted."""
-        if isinstance(message.body, m.PeerState) and not message.body.online and self._sessions:
-            return [
-                fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=True), retain=True)
-            ]
-        return []
 
     def _read_record(self, received: Received, now: Moment) -> list[Effect]:
         sender = received.message.sender
@@ -239,7 +216,7 @@ class AgentCore:
         if isinstance(received.topic, InboxTopic):
             if received.topic.receiver != self.settings.peer:
                 raise WireError("topic", f"addressed to {received.topic.receiver}")
-            if message.receiver_session not in self._sessions:
+            if not self.presence.has_session(message.receiver_session):
                 raise WireError("old-session", f"says our session is {message.receiver_session}")
         self.replays.check(message, is_known=self.members.is_member(message.sender))
 
@@ -289,10 +266,9 @@ class AgentCore:
         effects = [*self.members.tick(now.monotonic_s), *self._look(now)]
         if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
-            effects += [self._say(review, review.valid_until_ms) for review in due]
-        if self._sessions and now.monotonic_s >= self._heartbeat_at_s:
-            self._heartbeat_at_s = now.monotonic_s + self.settings.heartbeat_s
-            effects.append(self._heartbeat())
+            effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
+        if self.presence.is_due(now.monotonic_s):
+            effects.append(self.presence.beat(self._progress(), now.monotonic_s))
         effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
         effects += self.tasks.tick(now)
         effects += self._announce(now)
@@ -304,13 +280,12 @@ class AgentCore:
             self.steward.deadline_s(),
             self._monotonic_s(self.steward.next_change_ms),
             self.members.deadline_s(self._ticked.monotonic_s),
+            self.presence.deadline_s(),
+            self.relays.due_s,
+            *self.tasks.deadlines_s(),
         ]
         if self.settings.renew_reviews:
             times.append(self._monotonic_s(self._renew_at_ms))
-        if self._sessions:
-            times.append(self._heartbeat_at_s)
-        times.append(self.relays.due_s)
-        times += self.tasks.deadlines_s()
         return min(times)
 
     def _monotonic_s(self, wall_ms: float) -> float:
@@ -319,12 +294,11 @@ class AgentCore:
     def _look(self, now: Moment) -> list[Effect]:
         return [*self.steward.tick(now), *self._announce(now)]
 
-    def _heartbeat(self) -> Effect:
-        progress = tuple(
+    def _progress(self) -> tuple[m.TaskProgress, ...]:
+        return tuple(
             m.TaskProgress(task=task, version=learner.model.version, age=learner.model.age)
             for task, learner in islice(self.tasks.learning.items(), m.MAX_TASKS)
         )
-        return fx.Publish(topic=PeerTopic(self.settings.peer, "heartbeat"), body=m.Heartbeat(progress=progress), qos=0)
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -370,31 +344,17 @@ class AgentCore:
 
     def publish_task(self, manifest: bytes, weights: bytes, expires_at_ms: int) -> tuple[str, list[Effect]]:
         """Publish a manifest of our own. Returns the task's id and the effects."""
-        task, digest = task_id(manifest), hashlib.sha256(weights).hexdigest()
-        publication = m.TaskPublication(manifest=manifest)
-        return task, [
-            fx.SaveBlob(digest=digest, content=weights),
-            fx.Publish(
-                topic=TaskTopic(self.settings.peer, task, "manifest"),
-                body=publication,
-                retain=True,
-                expires_at_ms=expires_at_ms,
-            ),
-        ]
+        return statements.publication(self.settings.peer, manifest, weights, expires_at_ms)
 
     def review(self, task: str, *, approved: bool, reason: str, valid_until_ms: int) -> list[Effect]:
         """Publish a verdict of our own."""
-        verdict = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
-        return [self._say(verdict, valid_until_ms)]
+        review = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
+        return [statements.verdict(self.settings.peer, review, valid_until_ms)]
 
     def revoke(self, task: str, *, reason: str, now: Moment) -> list[Effect]:
         """Take our own verdict back: from now on we say nothing of the task."""
         withdrawal = m.Review(task=task, approved=False, reason=reason, withdrawn=True)
-        return [self._say(withdrawal, now.wall_ms + WITHDRAWAL_MS)]
-
-    def _say(self, review: m.Review, expires_at_ms: int) -> Effect:
-        topic = TaskTopic(self.settings.peer, review.task, "review")
-        return fx.Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)
+        return [statements.verdict(self.settings.peer, withdrawal, now.wall_ms + WITHDRAWAL_MS)]
 
     def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
         """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
@@ -408,13 +368,7 @@ class AgentCore:
 
     def retract(self, task: str, reason: str) -> list[Effect]:
         """Take a task of our own back, for good."""
-        return [
-            fx.Publish(
-                topic=TaskTopic(self.settings.peer, task, "manifest"),
-                body=m.TaskPublication(retracted=True, reason=reason),
-                retain=True,
-            )
-        ]
+        return [statements.retraction(self.settings.peer, task, reason)]
 
     def watch(self, task: str) -> list[Effect]:
         """Listen to the metrics of a task's members, until `unwatch`."""
@@ -438,14 +392,4 @@ class AgentCore:
             tasks=self.tasks.tasks()[: m.MAX_TASKS],
             brokers=self.settings.brokers[: m.MAX_BROKERS],
         )
-        if announcement == self._announced or not self._sessions:
-            return []
-        self._announced = announcement
-        return [
-            fx.Publish(
-                topic=PeerTopic(self.settings.peer, "announcement"),
-                body=announcement,
-                retain=True,
-                expires_at_ms=now.wall_ms + ANNOUNCE_FOR_MS,
-            )
-        ]
+        return self.presence.announce(announcement, now)
