@@ -147,10 +147,11 @@ class Members:
         if known is None:
             self._overlooked_s = now_s
             return
+        if session < known.session:
+            return  # it was heard since, in a newer one
         if known.online != state.online or session > known.session:
             self._set_online(known, state.online)
-        known.session = max(known.session, session)
-        known.last_heard_s = now_s
+        known.session, known.last_heard_s = session, now_s
 
     def _set_online(self, known: Peer, online: bool) -> None:
         self._presence_changed |= known.is_member and known.online != online

@@ -9,7 +9,7 @@ import pytest
 
 from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
 from grapevine_agent.core.overlay.allowance import FIRST, Allowance
-from grapevine_agent.core.overlay.members import REMEMBER_HEARTBEATS, ROLL_CALL, SAMPLE_ALL_BELOW, Members
+from grapevine_agent.core.overlay.members import MAX_TO_ASK, REMEMBER_HEARTBEATS, ROLL_CALL, SAMPLE_ALL_BELOW, Members
 from grapevine_agent.core.overlay.strangers import NUM_PLACES
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, TaskProgress
 
@@ -103,6 +103,29 @@ def test_a_late_message_does_not_undo_a_goodbye_and_a_new_session_does() -> None
     assert members.of_task("t", 1.1) == []
     members.hear_heartbeat(peer, Heartbeat(), 1.2, session=6)
     assert members.of_task("t", 1.2) == [peer]
+
+
+def test_only_who_was_heard_is_a_voice_in_a_servers_model() -> None:
+    members = crowd(2)
+    announce(members, "x" * 20)
+    assert members.heard_of() == set(names(2))
+
+
+def test_an_older_session_says_nothing_of_who_was_heard_in_a_newer_one() -> None:
+    members = crowd(1)
+    (peer,) = names(1)
+    members.hear_heartbeat(peer, Heartbeat(), 0.5, session=7)
+    members.hear_state(peer, OFFLINE, 6, 1.0)
+    assert members.of_task("t", 1.0) == [peer]
+
+
+def test_who_asks_is_shown_those_who_say_they_are_members_while_nobody_was_heard() -> None:
+    members = members_of()
+    for peer in names(200):
+        announce(members, peer)
+    assert len(members.to_ask("t", 0.0)) == MAX_TO_ASK
+    members.hear_heartbeat(names(1)[0], Heartbeat(), 0.0)
+    assert members.to_ask("t", 0.0) == names(1)
 
 
 # --- a bounded rate -------------------------------------------------------------------------------
