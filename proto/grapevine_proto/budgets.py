@@ -24,8 +24,8 @@ from grapevine_proto.topics import Topic
 
 LIGHT_BYTES = 8 * 1024  # an author that holds no more is left in peace: presence, a small task, a few reviews
 GROWTH = 5 / 4  # of the budget, for newer forms of what is held already
-RECORD_BYTES = 1_200  # of the objects around any record, its places in tables included
-TASK_BYTES = 1_500  # of what an agent makes of a manifest
+RECORD_BYTES = 900  # of the objects around any record, its places in tables included
+TASK_BYTES = 1_000  # of what an agent makes of a manifest
 
 
 def held_bytes(received: Received) -> int:

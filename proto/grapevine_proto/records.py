@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grapevine_proto import topics
 from grapevine_proto.budgets import Budget, held_bytes
@@ -141,6 +141,10 @@ class RecordBook:
         if topic not in self._kept:
             self._kept.add(topic)
             self._count_again(topic)
+
+    def confirm(self, topic: Topic) -> None:
+        """The signature of a record of our own disk was checked meanwhile."""
+        self._records[topic] = replace(self._records[topic], verified=True)
 
     def let_go(self, topic: Topic) -> None:
         """The opposite of `keep`."""

@@ -16,6 +16,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
 from grapevine_agent.requests.reviews import ReviewRequests
@@ -50,7 +51,7 @@ class Requests:
     # --- asking -----------------------------------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """Who this agent is, how it is connected, and what it does with each task it knows."""
+        """Who this agent is, how it is connected, and what it does with the tasks it knows (see `listing`)."""
         service, core, now = self._service, self._service.core, clock.now()
         connected_to = service.transport.connected_to
         return {
@@ -69,7 +70,8 @@ class Requests:
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
-            "tasks": [self._task(entry) for entry in core.book.entries.values()],
+            "num_tasks": len(core.book.entries),
+            "tasks": [self._task(entry) for entry in listed(core)],
         }
 
     def _task(self, entry: TaskEntry) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.listing import listed, shown
 from grapevine_agent.requests.naming import find_task, meant, twins
 from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.requests.trusting import change_trust
@@ -47,8 +48,8 @@ class ReviewRequests:
     # --- looking ----------------------------------------------------------------------------------
 
     def reviews(self) -> list[dict[str, Any]]:
-        """Every task that is known, with what reviewers say of it."""
-        return [self._reviewed(entry) for entry in self._service.core.book.entries.values()]
+        """The tasks that are known (see `listing`), with what reviewers say of them."""
+        return [self._reviewed(entry) for entry in listed(self._service.core)]
 
     def records(self, task: str) -> dict[str, Any]:
         """A task with its verdicts as this agent takes them, and with its records as they were signed."""
@@ -74,6 +75,7 @@ class ReviewRequests:
         policy = core.settings.review
         names = {each.peer: each.name for each in self._service.config.trust.peers if each.name}
         judgement = core.judgement(entry, now)
+        verdicts = shown(core.book.reviews.get(entry.id, {}), policy.reviewers | {core.settings.peer})
         return {
             "task": entry.id,
             "name": entry.brief.name,
@@ -97,7 +99,7 @@ class ReviewRequests:
                     "counts_until_ms": each.until_ms,
                     "ignored": each.ignored,
                 }
-                for each in weigh(core.book.reviews.get(entry.id, {}), entry.brief.publisher, policy, now.wall_ms)
+                for each in weigh(verdicts, entry.brief.publisher, policy, now.wall_ms)
             ],
         }
 

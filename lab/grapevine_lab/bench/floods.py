@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from grapevine_proto import manifest_pb2
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received, seal
 from grapevine_proto.manifest import (
@@ -30,6 +31,7 @@ from grapevine_proto.topics import TaskTopic
 CREATED_MS = 1_750_000_000_000
 CLASSES, PIXELS = 3, 4
 NODE = Node(operator=Operator.RESHAPE, arguments=(Ref(3), (1,) * 6))  # 40 bytes; it stands unused in a large program
+NODES_OF_LARGE = 5_800  # make a manifest of 220 kB
 
 Parent = Callable[[int], int]  # of the task with this number, the number of its parent; negative: none
 
@@ -86,6 +88,15 @@ def manifests(
         encoded = encode_manifest(manifest(publisher(index), name=f"flood {index}", **lineage, **fields))
         ids.append(task_id(encoded))
         yield publisher(index), ids[-1], encoded
+
+
+def large_manifests(number: int, publisher: Callable[[int], str]) -> Iterator[tuple[str, str, bytes]]:
+    """So many tasks of some 220 kB each, nearly all of it program: publisher, id and bytes."""
+    wire = manifest_pb2.TaskManifest.FromString(encode_manifest(manifest("nobody", num_unused_nodes=NODES_OF_LARGE)))
+    for index in range(number):
+        wire.name, wire.publisher = f"flood {index}", publisher(index)
+        encoded = wire.SerializeToString(deterministic=True)
+        yield wire.publisher, task_id(encoded), encoded
 
 
 _sequences = itertools.count(CREATED_MS)

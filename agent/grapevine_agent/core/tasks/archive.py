@@ -90,9 +90,11 @@ class Archive:
     def keep(self, topic: Topic) -> bool:
         """The owner uses what stands here. Whether it is as its author signed it; else it is dropped."""
         held = self.records.get(topic)
-        if held is not None and not is_authentic(held):
-            self.records.drop(topic)
-            return False
+        if held is not None and not held.verified:
+            if not is_authentic(held):
+                self.records.drop(topic)
+                return False
+            self.records.confirm(topic)
         self.records.keep(topic)
         return True
 

@@ -115,6 +115,16 @@ class Steward:
             or self.settings.peer in self.book.reviews.get(task, ())
         )
 
+    def concerns_owner(self, entry: TaskEntry) -> bool:
+        """Whether the owner has, or has had, to do with a task, or trusts whoever published it."""
+        return bool(
+            self.matters(entry.id)
+            or entry.ended
+            or entry.consent is not None
+            or entry.brief.publisher in self.settings.trusted_authors
+            or self.assessor.succession.has_followers(entry.id)  # which would be taken for something new without it
+        )
+
     def _hold(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         """See to it that no stranger pushes out what the owner uses, or the versions that it comes from."""
         if not self.matters(entry.id):
@@ -134,14 +144,7 @@ class Steward:
 
     def _fade(self, entry: TaskEntry, now: Moment) -> list[Effect]:
         """A task is over: it is shown for a while if the owner has had to do with it, and forgotten at once if not."""
-        has_to_do = (
-            self.matters(entry.id)
-            or entry.ended
-            or entry.consent is not None
-            or entry.brief.publisher in self.settings.trusted_authors
-            or self.assessor.succession.has_followers(entry.id)  # which would be taken for something new without it
-        )
-        if not has_to_do:
+        if not self.concerns_owner(entry):
             return self._remove(entry, now)
         effects = self.judge(entry, now)
         for each in self.book.linger(entry.id):

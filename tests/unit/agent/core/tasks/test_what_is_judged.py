@@ -182,6 +182,22 @@ def test_a_chain_that_was_broken_is_whole_once_the_missing_version_is_heard_of()
     assert "replaced by its version 3" in device.why_not(first)[-1]
 
 
+def test_a_version_that_still_waits_for_its_weights_stands_before_earlier_ones_once_its_chain_is_whole() -> None:
+    device, other = Device(), Device()
+    first = device.publish(version=1)
+    second = other.publish(version=2, parent=first)
+    third = device.publish(version=3, parent=second)
+    device.loads = False
+    device.approve(third)
+    device.publish(version=2, parent=first)
+    device.approve(first)
+    device.settle()
+    assert device.core.tasks.all_parts() == (third,)
+    device.approve(third, ADA, approved=False)
+    device.settle()
+    assert device.core.tasks.all_parts() == (first,)
+
+
 def test_an_earlier_version_comes_back_when_the_later_one_is_rejected() -> None:
     device = Device()
     parent = device.publish()
