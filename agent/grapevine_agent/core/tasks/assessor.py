@@ -57,16 +57,15 @@ class Assessor:
         """Whether asking about a task can have any other answer than no."""
         return self.takes_part(entry.id) or self.book.may_be_approved(entry, self.settings.review)
 
-    @property
-    def approved(self) -> Collection[str]:
-        """The tasks that were approved when they were last judged."""
-        return self._approved.keys()
-
     def mark(self, tasks: Collection[str]) -> None:
         """Ask about these tasks again soon, as far as they are followed."""
         for task in tasks:
             if self.succession.follows(task):
                 self.docket.mark(task)
+
+    def mark_approved(self) -> None:
+        """Ask again soon about the tasks that were approved when they were last judged."""
+        self.docket.mark_each(self._approved)
 
     def mark_all(self) -> None:
         """Ask about every task again that matters."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -34,10 +35,9 @@ class Docket:
         """A task is to be judged soon. It keeps its place if it waits already."""
         self._marked[task] = None
 
-    def put_off(self, task: str) -> None:
-        """A task is to be judged after all that wait now."""
-        self._marked[task] = None
-        self._marked.move_to_end(task)
+    def mark_each(self, tasks: Iterable[str]) -> None:
+        """The same for many tasks, each of them once."""
+        self._marked.update(dict.fromkeys(tasks))
 
     def take(self) -> str:
         """The task that is to be judged next."""

@@ -27,11 +27,11 @@ from grapevine_proto.topics import TaskTopic
 MAX_KEPT_EARLIER = 8  # versions before one that the owner uses that no stranger pushes out
 LOOK_EVERY_S = 10.0  # the owner's data come and go without a word
 LOOK_AGAIN_S = 0.02  # while tasks wait to be judged
-MAX_JUDGED = 200  # tasks at a time: some milliseconds
+MAX_JUDGED = 100  # tasks at a time: some milliseconds
 MAX_CONCERNED = 8  # tasks beside one of which something was said: its earlier versions, and what waits already
-MAX_RIPENED = 1_000  # tasks that time has changed, at a time
-MAX_HEADS = 32  # manifests that are read but for their programs, at a time
-MAX_OPENED_BYTES = 8 * 1024  # of manifests that are read whole, at a time, and the one that exceeds it
+MAX_RIPENED = 200  # tasks that time has changed, at a time
+MAX_HEADS = 16  # manifests that are read but for their programs, at a time
+MAX_OPENED_BYTES = 4 * 1024  # of manifests that are read whole, at a time, and the one that exceeds it
 MAX_JOINED = 4  # at a time
 CLOCK_STEP_MS = 1_000  # a clock that goes back by more was set
 
@@ -173,7 +173,7 @@ class Steward:
         """The owner joins or leaves a task."""
         self.book.set_consent(task, joined)
         entry = self.book.entries.get(task)
-        self.assessor.mark(self.assessor.approved)  # it may be a later version of this one
+        self.assessor.mark_approved()  # it may be a later version of this one
         return [*self._hold(entry, now), *self.judge(entry, now)] if entry is not None else []
 
     # --- judging ----------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Steward:
         effects = [*self.made_room(now), *self.records_gone(self.archive.expire(now.wall_ms), now)]
         self._has_expired = self.archive.has_expired(now.wall_ms)
         if due:
-            self.assessor.mark(self.assessor.approved)  # the owner's data may have changed
+            self.assessor.mark_approved()  # the owner's data may have changed
         return [*effects, *self.look(now, everything=due)]
 
     def look(self, now: Moment, *, everything: bool = False) -> list[Effect]:

@@ -51,6 +51,8 @@ class Device:
         self.disk = disk or Disk()
         self.effects: list[fx.Effect] = []
         self.rejected: list[str] = []
+        self.loads = True  # whether the shell answers `LoadTask` at once
+        self._to_load: list[str] = []
         self.core = AgentCore(settings=settings, rng=np.random.default_rng(0), records=RecordBook(**book))
         kept = list(self.disk.records.values())
         self.perform(self.core.start(kept, dict(self.disk.consents), self.moment(), dict(self.disk.sequences)))
@@ -124,12 +126,19 @@ class Device:
         disk.consents = dict(self.disk.consents)
         return Device(self.core.settings, now_s=self.now_s, wall_shift_ms=self.wall_shift_ms, disk=disk)
 
+    def load(self) -> None:
+        """Answer what was asked for."""
+        while self._to_load:
+            self.perform(self.core.loaded(self._to_load.pop(0), None, WEIGHTS, self.moment()))
+
     def perform(self, effects: Iterable[fx.Effect]) -> None:
         for effect in effects:
             self.effects.append(effect)
             match effect:
                 case fx.LoadTask(task=task):
-                    self.perform(self.core.loaded(task, None, WEIGHTS, self.moment()))
+                    self._to_load.append(task)
+                    if self.loads:
+                        self.load()
                 case _:
                     self.disk.keep(effect)
 

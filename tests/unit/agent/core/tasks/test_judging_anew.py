@@ -66,6 +66,7 @@ happenings = st.lists(
         st.tuples(st.just("clock"), st.integers(-50, 50)),
         st.tuples(st.just("fail"), numbers),
         st.tuples(st.just("wait"), st.sampled_from([0.1, 4, 11, 30])),
+        st.tuples(st.just("disk"), st.booleans()),
         st.tuples(st.just("restart")),
     ),
     min_size=5,
@@ -103,6 +104,10 @@ def happen(device: Device, data: Data, what: Happening) -> Device:
                 learner.failure = "its trainer cannot run it"
         case ("wait", float() | int() as for_s):
             device.wait(for_s)
+        case ("disk", bool(answers)):
+            device.loads = answers
+            if answers:
+                device.load()
         case ("restart",):
             device = device.restart()
     return device
@@ -201,6 +206,8 @@ def test_judging_bit_by_bit_gives_what_judging_all_anew_gives(approved: set[int]
             device.wait(11)  # nobody says that these changed: it is found out within ten seconds
             device.settle()
         check(device)
+    device.loads = True
+    device.load()
     again = device.restart()
     for each in (device, again):
         each.wait(11)
