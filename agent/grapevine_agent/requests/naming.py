@@ -23,7 +23,7 @@ from grapevine_agent.config.trust_file import PEER_ID
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.printable import is_blank, look_alike, printable
 from grapevine_proto.errors import RequestError, TaskError
-from grapevine_proto.manifest_codec import MAX_NAME
+from grapevine_proto.manifest_fields import MAX_NAME
 
 LEAST_TO_LOOK: Final = 4
 LEAST_TO_ACT: Final = 8
