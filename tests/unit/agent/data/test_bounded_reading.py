@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from grapevine_agent.data import DataSource, csv_files
 from grapevine_agent.data.formats import describe, load
+from grapevine_agent.data.source import ContractKey
 from grapevine_agent.data.survey import survey
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
@@ -94,7 +95,7 @@ def test_a_pipe_is_not_waited_for(format_: str, tmp_path: Path) -> None:
 
 def test_a_table_that_grew_since_it_was_looked_at_is_read_again_later(tmp_path: Path, monkeypatch: Any) -> None:
     source = _csv(tmp_path, "a,b,y\n1,2,3\n")
-    table = csv_files._look(source, csv_files.ContractKey(NUMBER), 0, 0)
+    table = csv_files._look(source, ContractKey(NUMBER), 0, 0)
     _csv(tmp_path, "a,b,y\n1,2,3\n4,5,6\n")
     monkeypatch.setattr(csv_files, "_look", lambda *_: table)
     with pytest.raises(TaskError, match="has changed while it was read"):
@@ -108,7 +109,7 @@ def test_empty_cells_of_whole_numbers_are_known_before_they_are_read(tmp_path: P
         pa.parquet.write_table(table, path, write_statistics=statistics)
         source = DataSource(name="s", kind="k", path=path, format="parquet")
         described = describe(source, NUMBER).arrays
-        assert (described["x"].dtype, described["y"].dtype) == (np.float64, np.int64)
+        assert [described[name].dtype for name in ("x", "y")] == [np.dtype(np.float64), np.dtype(np.int64)]
         np.testing.assert_array_equal(load(source, NUMBER).x, [[1, 1], [np.nan, 2], [3, 3]])
 
 
