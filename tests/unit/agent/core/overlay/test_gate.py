@@ -38,7 +38,7 @@ def strangers(num: int) -> list[str]:
 
 def test_seven_thousand_strangers_have_a_bounded_number_of_announcements_verified() -> None:
     gate = gate_of()
-    said: list[Topic] = [PeerTopic(p, leaf) for p in strangers(7_000) for leaf in ("announcement", "state")]  # type: ignore[arg-type]
+    said: list[Topic] = [PeerTopic(p, leaf) for p in strangers(7_000) for leaf in ("announcement", "state")]
     let_in = num_let_in(gate, said, for_s=12.0)
     assert let_in <= STRANGERS_BURST + 12 * STRANGERS_PER_S + 1
     assert gate.lets_in(PeerTopic(FRIEND, "state"), 200, 12.0)  # members are never refused
