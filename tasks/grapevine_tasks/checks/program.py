@@ -42,7 +42,7 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
     train, evaluation = _walked(program, limits)
-    memory = max(train.workspace, evaluation.workspace) + bound_memory(
+    memory = bound_memory(
         program,
         train.values,
         evaluation.values,
@@ -167,7 +167,7 @@ class _Walk:
         self.traffic = Traffic(self.reach.is_tracked)
         self.values = list(given)
         self.rows: list[NodeReport] = []
-        self.workspace = self.largest = 0
+        self.largest = 0
         self._flops = self._num_kernels = Cost()
         for value in given:
             if isinstance(value, TensorType):
@@ -236,7 +236,6 @@ class _Walk:
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
         batch = self.batch
-        self.workspace = max(self.workspace, workspace)
         for result in results:
             weight = result.bytes_at(batch) if isinstance(result, TensorType) else 8
             if isinstance(result, Size) and result.at(batch) >= 2**62:

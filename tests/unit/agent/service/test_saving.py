@@ -161,7 +161,7 @@ async def test_what_waits_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 saver.save(fx.SaveBlob(digest=f"{number:064x}", content=b"w" * 400))
                 saver.save(model(number))
                 saver.save(fx.SaveRecord(received=received(number, task="cd")))
-                saver.save(fx.ForgetRecord(received=received(number, task="cd")))
+                saver.save(fx.ForgetRecord(received=received(number, task="cd"), remembered=number))
             await settled(saver)
             kinds = [kind for kind, _ in saver._waiting]
         assert {kind: kinds.count(kind) for kind in kinds} == {METRICS: 5, WEIGHTS: 2, MODELS: 1, RECORDS: 1}
