@@ -20,6 +20,7 @@ from grapevine_lab.bench import (
     sample_memory,
     service,
     strategies,
+    time_estimate,
     training_throughput,
     updates,
 )
@@ -38,6 +39,7 @@ BENCHMARKS = (
         missing=training_throughput.missing,
     ),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
+    Benchmark(names=(time_estimate.NAME,), run=time_estimate.run, missing=time_estimate.missing),
     Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
