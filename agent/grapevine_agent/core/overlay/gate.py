@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
-from grapevine_proto.topics import InboxTopic, PeerTopic, Topic
+from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
 MAX_PRESENCE_BYTES = 16_384  # of an announcement, a state or a heartbeat: kept of everybody
 STRANGERS_PER_S = 200.0  # messages: to verify so many takes a thirtieth of a core, a tenth of a Raspberry Pi's
@@ -33,6 +33,7 @@ class Gate:
     members: Members
     _presence: Bucket = field(default_factory=_messages)
     _letters: Bucket = field(default_factory=_messages)
+    _metrics: Bucket = field(default_factory=_messages)
     _bytes: Bucket = field(default_factory=lambda: Bucket(per_s=STRANGERS_BYTES_PER_S, burst=STRANGERS_BYTES_BURST))
 
     def lets_in(self, topic: Topic, num_bytes: int, now_s: float) -> bool:
@@ -49,6 +50,9 @@ class Gate:
             case InboxTopic(sender=peer) if self._is_stranger(peer):
                 if not self._letters.take(1, now_s) or not self._bytes.take(num_bytes, now_s):
                     raise WireError("over-quota", "strangers write to us too often")
+            case TaskTopic(peer=peer, leaf="metrics") if self._is_stranger(peer):  # while the owner watches a task
+                if not self._metrics.take(1, now_s):
+                    raise WireError("over-quota", "strangers tell how they are doing too often")
         return True
 
     def _is_stranger(self, peer: str) -> bool:

@@ -60,6 +60,11 @@ def test_strangers_letters_are_bounded_in_number_and_in_bytes() -> None:
     assert gate.lets_in(InboxTopic(ME, FRIEND), 1_000_000, 1.0)
 
 
+def test_strangers_metrics_are_bounded_while_a_task_is_watched() -> None:
+    said: list[Topic] = [TaskTopic(p, "t" * 64, "metrics") for p in strangers(7_000)]
+    assert num_let_in(gate_of(), said, for_s=1.0) <= STRANGERS_BURST + STRANGERS_PER_S + 1
+
+
 def test_presence_that_is_too_large_is_not_read() -> None:
     with pytest.raises(WireError, match="too-big"):
         gate_of().lets_in(PeerTopic(FRIEND, "announcement"), MAX_PRESENCE_BYTES + 1, 0.0)
