@@ -43,15 +43,17 @@ def main(
 ) -> None:
     """Try every seed that is not in the file, and print what came of all of them."""
     found = {line["seed"]: line for line in _lines(out)}
-    prepare()
+    seeds = range(first, first + trials)
+    missing = [seed for seed in seeds if seed not in found]
+    if missing:
+        prepare()
     with out.open("a", encoding="utf-8") as file:
-        for seed in range(first, first + trials):
-            if seed not in found:
-                tried = trial(seed)
-                found[seed] = _line(tried, measure(tried))
-                file.write(json.dumps(found[seed]) + "\n")
-                file.flush()
-    wanted = [found[seed] for seed in range(first, first + trials)]
+        for seed in missing:
+            tried = trial(seed)
+            found[seed] = _line(tried, measure(tried))
+            file.write(json.dumps(found[seed]) + "\n")
+            file.flush()
+    wanted = [found[seed] for seed in seeds]
     too_low = report(_worked_out_anew(wanted))
     raise typer.Exit(1 if too_low else 0)
 

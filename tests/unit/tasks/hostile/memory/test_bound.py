@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from tests.unit.tasks.hostile.memory.cases import CASES
 from tests.unit.tasks.hostile.memory.programs import ALL_PROPOSALS, trial
-from tests.unit.tasks.hostile.memory.run import report
+from tests.unit.tasks.hostile.memory.run import main, report
 
 from grapevine_tasks.opset import RULES
 
 REPOSITORY = Path(__file__).parents[5]
-NUM_SEEDS = 30
+NUM_SEEDS = 24
 MIB = 2**20
 
 pytestmark = pytest.mark.skipif(
@@ -77,7 +78,9 @@ def test_a_campaign_that_was_stopped_goes_on_where_it_was(tmp_path: Path) -> Non
     out = tmp_path / "trials.jsonl"
     done = {"seed": 0, "num_bytes": 1, "seconds": 0.0, "error": ""}
     out.write_text(json.dumps(done) + "\n")
-    run("run", "--trials", "1", "--out", str(out))
+    with pytest.raises(typer.Exit) as ended:
+        main(trials=1, out=out)
+    assert ended.value.exit_code == 0
     assert [json.loads(line) for line in out.read_text().splitlines()] == [done]
 
 
