@@ -46,7 +46,7 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     _check_updates(program, train)
     if program.eval.updates:
         raise TaskError("the eval graph updates buffers; only the train graph may")
-    memory = max(train.workspace, evaluation.workspace) + bound_memory(
+    memory = bound_memory(
         program,
         train.values,
         evaluation.values,
@@ -127,7 +127,7 @@ class _Walk:
         self.batch = batch
         self.values = list(given)
         self.rows: list[NodeReport] = []
-        self.workspace = self.largest = 0
+        self.largest = 0
         self.cost = Cost()
         for value in given:
             if isinstance(value, TensorType):
@@ -174,7 +174,6 @@ class _Walk:
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
         batch = self.batch
-        self.workspace = max(self.workspace, workspace)
         for result in results:
             weight = result.bytes_at(batch) if isinstance(result, TensorType) else 8
             if isinstance(result, Size) and result.at(batch) >= 2**62:
