@@ -184,7 +184,7 @@ def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
 
 
 def test_records_are_read_from_the_disk_a_few_at_a_time_and_reviews_first(tmp_path: Path) -> None:
-    topics = [TaskTopic("a" * 20, f"{number:064d}", leaf) for number in range(30) for leaf in ("manifest", "review")]  # type: ignore[arg-type]
+    topics = [TaskTopic("a" * 20, f"{number:064d}", leaf) for number in range(30) for leaf in ("manifest", "review")]
     keep(tmp_path, *((topic, b"x" * 200_000) for topic in topics))
     with Store.open(tmp_path) as store:
         read: list[int] = []
