@@ -102,7 +102,10 @@ def costs_table(report: CostReport) -> Table:
 
 def fits_table(report: CostReport) -> Table:
     """Which devices a task fits, and why not, for people."""
-    table = Table("profile", "fits", "MB", "step", "evaluation", "round", "why not", caption="times are estimates")
+    table = Table(caption="times are estimates")
+    for name in ("profile", "fits", "MB", "step", "evaluation", "round"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why not")
     for fit in report.fits:
         times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
         mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
