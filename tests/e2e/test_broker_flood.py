@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 from tests.raw_mqtt import connect, publish, subscribe
 

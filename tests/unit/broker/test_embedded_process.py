@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 ROOM = """
 import resource, sys

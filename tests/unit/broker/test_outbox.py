@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("amqtt", reason="the embedded broker is the extra grapevine[broker]")
+pytest.importorskip("amqtt", reason="the embedded broker is the extra `broker`")
 
 from amqtt.mqtt.disconnect import DisconnectPacket
 from amqtt.mqtt.packet import MQTTPacket
