@@ -13,12 +13,24 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rich.console import Console
 
-from grapevine_lab.bench import joining, memory_estimate, merging, service, strategies, training_throughput, updates
+from grapevine_lab.bench import (
+    joining,
+    memory_estimate,
+    merging,
+    service,
+    strangers,
+    strategies,
+    ticks,
+    training_throughput,
+    updates,
+)
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
 from grapevine_proto.errors import GrapevineError
 
 BENCHMARKS = (
     Benchmark(names=(service.MEMORY, service.IDLE_CPU), run=service.run, missing=service.missing),
+    Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
+    Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
