@@ -13,6 +13,8 @@ help: ## show this list
 $(VENV)/.setup-done: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@# What an earlier setup installed under its old name would stand beside the new one.
+	$(BIN)/python -m pip uninstall --quiet --quiet --yes grapevine
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[lab]' --group dev
 	@touch $@

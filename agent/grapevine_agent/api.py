@@ -27,7 +27,10 @@ from typing import Any, Self, TypeAlias
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.line import Line, open_line
 from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.requests.naming import find_peer
+from grapevine_agent.requests.parameters import needed, within
 from grapevine_agent.requests.pulled_model import PulledModel
+from grapevine_proto import distribution
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.built import BuiltTask
 
@@ -35,6 +38,7 @@ POLL_S = 0.5
 PERSONAL_STRATEGIES = ("chisme", "cos-sim-dfl")  # members keep models of their own: there is no consensus
 CLUSTERED_STRATEGIES = ("cfl", "flic")
 LONGEST_FETCH_S = 30.0
+LONGEST_S = 1e9  # that can be waited for: NaN and infinity are mistakes
 
 Tell: TypeAlias = Callable[[str], None]
 
@@ -64,7 +68,7 @@ def build(folder: Path | str) -> Built:
     try:
         from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - it needs torch
     except ImportError as error:
-        raise TaskError(f"building needs PyTorch ({error}): pip install 'grapevine[train]'") from None
+        raise TaskError(f"building needs PyTorch ({error}): {distribution.to_add_extra('train')}") from None
     return Built(folder=Path(folder), task=build_task(Path(folder), check_merging=check_merge_plan))
 
 
@@ -172,9 +176,11 @@ class Grapevine:
         self, task: Task, *, for_s: float | None = None
     ) -> Iterator[tuple[list[dict[str, Any]], dict[str, Any]]]:
         """As `watch`, twice a second: what is new (may be nothing), and what is known of the task."""
+        within(for_s if for_s is not None else 0.0, 0.0, LONGEST_S, "for_s")
+        wanted = self.about(task)["task"]  # whole, so that nobody who publishes meanwhile can be meant
         after, deadline_s = 0, time.monotonic() + (for_s if for_s is not None else float("inf"))
         while True:
-            answer = self.line.ask("readings", task=_id(task), after=after)
+            answer = self.line.ask("readings", task=wanted, after=after)
             after = answer["newest"]
             yield answer["readings"], answer["about"]
             if time.monotonic() >= deadline_s:
@@ -184,9 +190,19 @@ class Grapevine:
     # --- fetching ---------------------------------------------------------------------------------
 
     def pull(
-        self, task: Task, *, peer: str = "", server: bool = False, cluster: int | None = None, within_s: float = 30.0
+        self,
+        task: Task,
+        *,
+        peer: str | None = None,
+        server: bool = False,
+        cluster: int | None = None,
+        within_s: float = 30.0,
     ) -> PulledModel:
-        """The released model of a task: of `peer` if given, of a server, else as `choose` says."""
+        """The released model of a task: of `peer` if given, of a server, else as `givers_of` says.
+
+        `peer` is a member's or server's id, the beginning of it, or its name.
+        """
+        within(within_s, 0.0, LONGEST_S, "within_s")
         about = self.about(task)
         deadline_s = time.monotonic() + within_s
         while True:
@@ -195,7 +211,7 @@ class Grapevine:
                 break
             self._tell(f"{about['name']}: nobody who takes part in it is here; waiting up to {within_s:.0f} s")
             time.sleep(min(3.0, max(POLL_S, deadline_s - time.monotonic())))
-            about = self.about(task)
+            about = self.about(about["task"])
         if not givers:
             who = "server" if server else "member or server"
             raise TaskError(
@@ -232,12 +248,11 @@ class Grapevine:
 MAX_ASKED = 3  # members whose models are compared
 
 
-def givers_of(about: dict[str, Any], *, peer: str, server: bool, cluster: int | None) -> list[str]:
+def givers_of(about: dict[str, Any], *, peer: str | None, server: bool, cluster: int | None) -> list[str]:
     """Whom to ask for a model, in order. Raises TaskError where the engineer must say whose model is meant."""
     name, own = about["name"], about["own"]
-    if peer:
-        known = {about["names"].get(p) or p: p for p in (*about["members"], *about["servers"], own)}
-        return [known.get(peer, peer)]
+    if peer is not None:
+        return [find_peer(peer, {p: about["names"].get(p, "") for p in (*about["members"], *about["servers"], own)})]
     servers = [*about["servers"], *([own] if about["serves"] else [])]
     if about["server_strategy"] in CLUSTERED_STRATEGIES and (server or servers) and cluster is None:
         raise TaskError(
@@ -256,6 +271,8 @@ def givers_of(about: dict[str, Any], *, peer: str, server: bool, cluster: int | 
 
 
 def _folder(task: Built | Path | str) -> str:
+    if isinstance(task, str):
+        needed(task, "the folder")  # Path("") would be the one that we stand in
     return str((task.folder if isinstance(task, Built) else Path(task)).absolute())
 
 

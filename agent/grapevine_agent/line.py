@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.control import NoServiceError, call
 from grapevine_agent.requests.dispatch import Requests
+from grapevine_agent.requests.naming import is_task_id
 from grapevine_agent.service.assembly import assembled, state_socket
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import BrokerError, TaskError
@@ -83,7 +84,7 @@ class _GuestLine:
                 self._started.set_exception(error)
 
     def ask(self, method: str, **params: Any) -> Any:
-        if method in ("reviews", "records", "revoke", "revise"):
+        if _needs_all(method, params):
             time.sleep(max(0.0, self._connected_s + RETAINED_S - time.monotonic()))
         return asyncio.run_coroutine_threadsafe(self._answer_when_known(method, params), self._loop).result()
 
@@ -107,6 +108,16 @@ class _GuestLine:
             with suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._service.stop)
             self._thread.join()
+
+
+def _needs_all(method: str, params: Mapping[str, Any]) -> bool:
+    """Whether an answer is right only once all that a broker retains is here.
+
+    So it is for a name, or the beginning of an id: the first task that it fits need not be the only one.
+    """
+    wanted = params.get("task", params.get("parent"))
+    looked_up = isinstance(wanted, str) and not is_task_id(wanted)
+    return looked_up or method in ("reviews", "records", "revoke", "revise")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.constants import check_constants
 from grapevine_agent.merge.geometry import squared_distance
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.suggestions import did_you_mean
 
 BASE: Final = "base/"
@@ -80,7 +80,8 @@ def merge_files(
 ) -> Mapping[str, float]:
     """Merge the models in `updates` into the one in `local`, write the result to `out`, return the shares.
 
-    Raises `TaskError`, naming file and tensor, or key; nothing is written then.
+    Raises `TaskError`, naming file and tensor, or key, and `RequestError` for a strategy or setting that there is
+    not; nothing is written then.
     """
     constants, options = _read_settings(strategy, settings)
     mine = read_model(local)
@@ -215,25 +216,28 @@ def _check_same_tensors(mine: ModelFile, other: ModelFile) -> None:
 
 
 def _read_settings(strategy: str, settings: Mapping[str, str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Constants of the strategy, and options of the command, as numbers."""
+    """Constants of the strategy, and options of the command, as numbers. Raises `RequestError`."""
     if strategy not in STRATEGIES:
-        raise TaskError(f"there is no strategy {strategy!r}; {did_you_mean(strategy, STRATEGIES)}")
+        raise RequestError(f"there is no strategy {strategy!r}; {did_you_mean(strategy, STRATEGIES)}")
     numbers: dict[str, float] = {}
     for key, value in settings.items():
         known = [*STRATEGIES[strategy].constants, *OPTIONS]
         if key not in known:
-            raise TaskError(f"--set {key}={value}: {strategy} has no constant {key!r}; {did_you_mean(key, known)}")
+            raise RequestError(f"--set {key}={value}: {strategy} has no constant {key!r}; {did_you_mean(key, known)}")
         words = {"true": "1", "false": "0"}
         try:
             numbers[key] = float(words.get(value.lower(), value))
         except ValueError:
-            raise TaskError(f"--set {key}={value}: write a number, or true or false") from None
+            raise RequestError(f"--set {key}={value}: write a number, or true or false") from None
     options: dict[str, float] = {key: numbers.pop(key) for key in OPTIONS if key in numbers}
     if options.get("seed", 0) < 0 or options.get("seed", 0) % 1:
-        raise TaskError(f"--set seed={settings['seed']}: write a whole number, 0 or more")
+        raise RequestError(f"--set seed={settings['seed']}: write a whole number, 0 or more")
     if not 0 <= options.get("clip", 0) <= 1e6 or not 0 <= options.get("server_trust_cap", 0) <= 1e6:
-        raise TaskError("--set: clip and server_trust_cap are numbers from 0 to 1e6")
-    check_constants(strategy, numbers)
+        raise RequestError("--set: clip and server_trust_cap are numbers from 0 to 1e6")
+    try:
+        check_constants(strategy, numbers)
+    except TaskError as error:
+        raise RequestError(f"--set: {error}") from None
     return numbers, options
 
 

@@ -12,18 +12,26 @@ import logging
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, cast
 
 from grapevine_agent.config.agent_toml import Config, load_config
-from grapevine_agent.control import ControlServer
+from grapevine_agent.control import ControlServer, SocketTakenError
 from grapevine_agent.core.settings import Role
+from grapevine_agent.identity import IdentityError
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service.assembly import assembled, state_socket
-from grapevine_proto.errors import GrapevineError
+from grapevine_agent.store.durable import move_aside
+from grapevine_proto.errors import GrapevineError, StoreError
+
+logger = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(levelname)s %(message)s"  # journald adds the time
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 4, 130
+LISTEN_WITHIN_S = 2.0  # of the start; it goes on beside the service
+LISTEN_AGAIN_S = 10.0
 
 
 def become(role: Role, config: Path | None, server_heartbeat_s: float = 1.0) -> NoReturn:
@@ -41,10 +49,11 @@ def main(arguments: list[str]) -> int:
     try:
         config = load_config(Path(path[0]) if path else None, os.environ)
         logging.basicConfig(level=config.agent.log_level.upper(), format=LOG_FORMAT)
+        logging.raiseExceptions = False  # a log on a full disk loses lines, and nothing else
         asyncio.run(_run(config, cast(Role, role), float(heartbeat_s)))
     except GrapevineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return EXIT_FAILED
+        _tell(f"error: {error}")
+        return EXIT_IDENTITY if isinstance(error, IdentityError) else EXIT_FAILED
     except KeyboardInterrupt:  # before the service could ask for the signal
         return EXIT_INTERRUPTED
     return 0
@@ -55,13 +64,51 @@ async def _run(config: Config, role: Role, server_heartbeat_s: float) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, service.stop)
-        sys.stderr.write(
+        _tell(
             f"grapevine {role} {service.identity.peer_id} ({config.agent.name}), profile "
-            f"{service.core.settings.limits.profile}, brokers {', '.join(config.mqtt.brokers)}\n"
+            f"{service.core.settings.limits.profile}, brokers {', '.join(config.mqtt.brokers)}"
         )
-        sys.stderr.flush()
-        async with ControlServer(state_socket(config), Requests(service).answer):
+        path = state_socket(config)
+        control = ControlServer(path, Requests(service).answer)
+        # Whoever else answers there keeps this service from starting; a disk does not.
+        listening = asyncio.create_task(_listen(control, path))
+        await asyncio.wait({listening}, timeout=LISTEN_WITHIN_S)
+        try:
+            if listening.done():
+                listening.result()
             await service.run()
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+            await control.stop()
+
+
+async def _listen(control: ControlServer, path: Path) -> None:
+    """Listen for commands. Where the disk takes no socket (full, read-only), try again for as long as it takes."""
+    while True:
+        try:
+            _clear_place(path)
+            await control.start()
+        except SocketTakenError:
+            raise
+        except StoreError as error:
+            logger.warning("commands cannot reach this agent: %s", error)
+            await asyncio.sleep(LISTEN_AGAIN_S)
+        else:
+            return
+
+
+def _clear_place(path: Path) -> None:
+    """Move aside what lies where the socket goes, and is none: the folder is ours, so it is nobody's."""
+    if os.path.lexists(path) and not path.is_socket():
+        logger.error("%s is no socket and was moved to %s", path, move_aside(path, time.time()))
+
+
+def _tell(text: str) -> None:
+    """A line on stderr. Where that goes into a file on a full disk, it is lost."""
+    with suppress(OSError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

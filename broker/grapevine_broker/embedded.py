@@ -8,18 +8,17 @@ import os
 import sys
 
 from grapevine_broker.child import ChildProcess
+from grapevine_broker.limits import Limits
 from grapevine_broker.probe import answers_mqtt, claim_port, is_loopback
 from grapevine_broker.running import BrokerProcess
+from grapevine_proto import distribution
 from grapevine_proto.errors import BrokerError
-
-RETAINED_MAX_AGE_S = 7 * 24 * 3600.0
 
 
 class EmbeddedBroker(BrokerProcess):
     """amqtt on a loopback address, speaking MQTT 3.1.1.
 
-    Its URL carries `?version=3.1.1`, so that our transport does not first try version 5, which
-    amqtt answers with silence when a user name is given.
+    Its URL carries `?version=3.1.1`, so that our transport does not first try version 5.
 
     Args:
         host: A loopback IPv4 address, or `localhost`.
@@ -38,22 +37,22 @@ class EmbeddedBroker(BrokerProcess):
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        retained_max_age_s: float = RETAINED_MAX_AGE_S,
+        retained_max_age_s: float = Limits.retained_max_age_s,
         log_to_terminal: bool = False,
     ) -> None:
         host = "127.0.0.1" if host == "localhost" else host
         if not is_loopback(host):
             msg = (
-                f"the embedded broker does not listen on {host}, only on 127.0.0.1: it has no access rules, a stranger "
-                "could displace any peer's session, and its packets and queues have no limit. For other machines run "
-                "`grapevine broker run --engine mosquitto` with --password-file"
+                f"the embedded broker does not listen on {host}, only on 127.0.0.1: it has no users and no access "
+                "rules, so that a stranger could displace any peer's session and erase any record. For other machines "
+                "run `grapevine broker run --engine mosquitto` with --password-file"
             )
             raise BrokerError(msg)
         if ":" in host:
             msg = f"the embedded broker listens on IPv4 only, not on {host}: use 127.0.0.1, or --engine mosquitto"
             raise BrokerError(msg)
         if importlib.util.find_spec("amqtt") is None:
-            msg = "the embedded broker needs amqtt: install grapevine[broker], or use --engine mosquitto"
+            msg = f"the embedded broker needs amqtt: {distribution.to_add_extra('broker')}, or use --engine mosquitto"
             raise BrokerError(msg)
         super().__init__(host=host, port=port, url_query="?version=3.1.1")
         self._retained_max_age_s = retained_max_age_s

@@ -11,15 +11,22 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
+import time
+from dataclasses import replace
+from math import inf
 from typing import Any
 
 from grapevine_broker.careful_broker import CarefulBroker
 from grapevine_broker.leash import die_with_parent
+from grapevine_broker.limits import Limits
+from grapevine_broker.sparing_log import PERIOD_S, SparingLog
 
 _LAST_CALL_S = 3.0
+_OTHER_DESCRIPTORS = 64  # than those of connections, amply
 
 
 def broker_config(host: str, port: int) -> dict[str, Any]:
@@ -39,18 +46,41 @@ def _leave_with_stdin() -> None:
     os._exit(1)
 
 
-async def _serve(host: str, port: int, retained_max_age_s: float) -> None:
+def room_for(limits: Limits) -> Limits:
+    """Raise this process's limit of open files for its connections, and lower theirs if that cannot be.
+
+    Without a descriptor for a connection, asyncio would let it hang and complain once a second.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.max_connections + _OTHER_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return limits
+    return replace(limits, max_connections=max(1, min(limits.max_connections, soft - _OTHER_DESCRIPTORS)))
+
+
+async def _sum_up(log: SparingLog) -> None:
+    while True:
+        await asyncio.sleep(PERIOD_S / 4)
+        log.sum_up(time.time())
+
+
+async def _serve(host: str, port: int, limits: Limits, log: SparingLog) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stopping.set)
-    broker = CarefulBroker(broker_config(host, port), retained_max_age_s=retained_max_age_s)
+    broker = CarefulBroker(broker_config(host, port), limits=limits)
     await broker.start()
     _report({"port": broker.port})
-    janitor = asyncio.create_task(broker.sweep(), name="janitor")
+    chores = [asyncio.create_task(broker.sweep(), name="sweep"), asyncio.create_task(_sum_up(log), name="log")]
     await stopping.wait()
-    janitor.cancel()
-    await asyncio.wait([janitor])
+    for chore in chores:
+        chore.cancel()
+    await asyncio.wait(chores)
+    log.sum_up(inf)
     await asyncio.wait_for(broker.shutdown(), _LAST_CALL_S)
 
 
@@ -69,12 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
     threading.Thread(target=_leave_with_stdin, name="parent-watch", daemon=True).start()
-    # A peer that vanishes is ordinary here, and amqtt reports it as an error with a traceback.
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log = SparingLog()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[log])
+    # A peer that vanishes is ordinary here, and amqtt warns of it.
     logging.getLogger("amqtt").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.ERROR)
+    limits = room_for(Limits(retained_max_age_s=options.retained_max_age_s))
     try:
-        asyncio.run(_serve(options.host, options.port, options.retained_max_age_s))
+        asyncio.run(_serve(options.host, options.port, limits, log))
     except TimeoutError:
         return 0  # it was asked to stop and some connections were slow to close: they end with the process
     except Exception as error:  # whatever kept it from serving, our parent has to tell its user

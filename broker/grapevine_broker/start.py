@@ -12,7 +12,7 @@ from typing import Literal
 from grapevine_broker.embedded import EmbeddedBroker
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_broker.running import RunningBroker
-from grapevine_proto.errors import BrokerError
+from grapevine_proto.errors import RequestError
 
 Engine = Literal["embedded", "mosquitto"]
 ENGINES: tuple[Engine, ...] = ("embedded", "mosquitto")
@@ -30,12 +30,12 @@ def _broker(
 ) -> RunningBroker:
     if not 0 <= port <= 65535:
         msg = f"{port} is no TCP port: give one from 1 to 65535 with --port, or 0 for any that is free"
-        raise BrokerError(msg)
+        raise RequestError(msg)
     match engine:
         case "embedded":
             if password_file or acl_file:
                 msg = "the embedded broker knows no users: --password-file and --acl need --engine mosquitto"
-                raise BrokerError(msg)
+                raise RequestError(msg)
             return EmbeddedBroker(host=host, port=port, log_to_terminal=log_to_terminal)
         case "mosquitto":
             return MosquittoBroker(
@@ -48,7 +48,7 @@ def _broker(
             )
         case _:
             msg = f"there is no engine {engine!r}: choose --engine {' or '.join(ENGINES)}"
-            raise BrokerError(msg)
+            raise RequestError(msg)
 
 
 def start_broker(engine: str = "embedded", host: str = "127.0.0.1", port: int = 0) -> RunningBroker:
@@ -63,6 +63,7 @@ def start_broker(engine: str = "embedded", host: str = "127.0.0.1", port: int = 
 
     Raises:
         BrokerError: See the engines.
+        RequestError: There is no such engine or port.
     """
     broker = _broker(engine, host=host, port=port)
     broker.start()
@@ -98,6 +99,7 @@ def run_broker(
 
     Raises:
         BrokerError: The broker does not start.
+        RequestError: There is no such engine or port, or the engine has no such option.
     """
     broker = _broker(
         engine,

@@ -8,7 +8,7 @@ is short.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,13 @@ def belongs_on(body: m.Body, topic: Topic) -> bool:
 # --- records --------------------------------------------------------------------------------------
 
 
+def _few(items: Sequence[Any], most: int, what: str) -> Sequence[Any]:
+    """The items, unread. Raises `WireError` if there are too many: what is said here is kept of every peer."""
+    if len(items) > most:
+        raise WireError("out-of-range", f"{len(items)} {what}, at most {most}")
+    return items
+
+
 def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
     return pb.PeerAnnouncement(
         name=body.name,
@@ -80,9 +87,15 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         profile=reading.text(wire.profile, "profile"),
         cores=wire.cores,
         memory_mb=wire.memory_mb,
-        data_kinds=reading.each_of(wire.data_kinds, lambda kind: reading.text(kind, "data kind"), "data kinds"),
-        tasks=reading.each_of(wire.tasks, lambda task: reading.identifier(task, "task"), "tasks"),
-        brokers=reading.each_of(wire.brokers, lambda url: reading.text(url, "broker"), "brokers"),
+        data_kinds=reading.each_of(
+            _few(wire.data_kinds, m.MAX_KINDS, "data kinds"), lambda kind: reading.text(kind, "data kind"), "data kinds"
+        ),
+        tasks=reading.each_of(
+            _few(wire.tasks, m.MAX_TASKS, "tasks"), lambda task: reading.identifier(task, "task"), "tasks"
+        ),
+        brokers=reading.each_of(
+            _few(wire.brokers, m.MAX_BROKERS, "brokers"), lambda url: reading.text(url, "broker"), "brokers"
+        ),
     )
 
 
@@ -157,7 +170,7 @@ def _write_heartbeat(body: m.Heartbeat) -> pb.Heartbeat:
 def _read_heartbeat(wire: pb.Heartbeat) -> m.Heartbeat:
     return m.Heartbeat(
         progress=reading.each_of(
-            wire.progress,
+            _few(wire.progress, m.MAX_TASKS, "tasks"),
             lambda p: m.TaskProgress(
                 task=reading.identifier(p.task, "task"),
                 version=reading.count(p.version, "version"),

@@ -4,6 +4,7 @@ GrapevineError
 ├── ConfigError    the owner's configuration: says what to write
 ├── WireError      a peer's fault: counted by reason, dropped, on we go
 ├── TaskError      a task that cannot be built, checked or run
+├── RequestError   what was asked for is wrong as it stands, whatever is known here: ask again, otherwise
 ├── BrokerError    a broker that cannot be reached or started: retried with jitter
 └── StoreError     state on disk that cannot be read or written
 """
@@ -32,6 +33,13 @@ class WireError(GrapevineError):
 
 class TaskError(GrapevineError):
     """A task cannot be built, checked, joined or trained."""
+
+
+class RequestError(GrapevineError):
+    """What was asked for says too little, or nothing that can be done: empty, too short, ambiguous, out of range.
+
+    Whoever asked has to write it otherwise; waiting does not help. On the command line it is exit code 2.
+    """
 
 
 class BrokerError(GrapevineError):

@@ -12,7 +12,6 @@ does not know yet whether anybody will want the task. `unpack_manifest` reads th
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -34,6 +33,17 @@ from grapevine_proto.manifest import (
     TrainingPlan,
     WeightsRef,
 )
+from grapevine_proto.manifest_fields import (
+    MAX_NAME,
+    read_count,
+    read_finite,
+    read_id,
+    read_line,
+    read_lines,
+    read_not_negative,
+    read_text,
+    read_word,
+)
 from grapevine_proto.program_codec import (
     dtype_from_wire,
     dtype_to_wire,
@@ -46,20 +56,15 @@ from grapevine_proto.reading import Wire, parsed
 
 MAX_MANIFEST_BYTES = 512 * 1024
 MAX_PLAN_BYTES = 16 * 1024  # of a part with nothing long in it
-MAX_NAME = 80
 MAX_DESCRIPTION = 4000
-MAX_WORD = 64  # names out of closed sets
 MAX_SERVERS = 64
 MAX_CONSTANTS = 32
 MAX_STEPS = 32  # of a pipeline
 MAX_VALUES = 4096  # of a pipeline step's argument: one for each column or channel
 MAX_CLASSES = 4096  # that have names
 MAX_COLUMNS = 4096
-LARGEST_COUNT = 2**53  # what every language holds exactly in a double
 
-_ID = re.compile(r"[a-z0-9-]{1,64}")
 _TASK_ID = re.compile(r"[0-9a-f]{64}")
-_WORD = re.compile(r"[a-z0-9_-]{1,64}")
 _CONSTANT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a strategy
 
 
@@ -185,20 +190,20 @@ def decode_manifest_head(encoded: bytes) -> PackedManifest:
         raise WireError("bad-manifest", f"{len(wire.servers)} servers; at most {MAX_SERVERS}")
     requirements = _part(pb.Requirements, wire.requirements, "requirements")
     return PackedManifest(
-        name=_line(wire.name, "name", MAX_NAME),
-        description=_text(wire.description, "description", MAX_DESCRIPTION),
-        publisher=_id(wire.publisher, "publisher"),
-        version=_count(wire.version, "version", least=1),
+        name=read_line(wire.name, "name", MAX_NAME),
+        description=read_text(wire.description, "description", MAX_DESCRIPTION),
+        publisher=read_id(wire.publisher, "publisher"),
+        version=read_count(wire.version, "version", least=1),
         parent=wire.parent,
-        created_at_ms=_count(wire.created_at_ms, "created_at_ms"),
-        expires_at_ms=_count(wire.expires_at_ms, "expires_at_ms"),
+        created_at_ms=read_count(wire.created_at_ms, "created_at_ms"),
+        expires_at_ms=read_count(wire.expires_at_ms, "expires_at_ms"),
         program=pack_program(_only(wire.program, "program")),
         initial_weights=_weights(_part(pb.WeightsRef, wire.initial_weights, "initial_weights")),
         data=_data(_part(pb.DataContract, wire.data, "data", MAX_MANIFEST_BYTES)),
         training=_training(_part(pb.TrainingPlan, wire.training, "training")),
         merging=_merging(_part(pb.MergePlan, wire.merging, "merging")),
         requirements=Requirements(memory_mb=requirements.memory_mb, cores=requirements.cores),
-        servers=tuple(_id(server, "a server") for server in wire.servers),
+        servers=tuple(read_id(server, "a server") for server in wire.servers),
     )
 
 
@@ -213,15 +218,15 @@ def read_brief(encoded: bytes) -> ManifestBrief:
         raise WireError("bad-manifest", "parent is not a task id of 64 hexadecimal digits")
     merging = _part(pb.MergePlan, wire.merging, "merging")
     return ManifestBrief(
-        name=_line(wire.name, "name", MAX_NAME),
-        publisher=_id(wire.publisher, "publisher"),
-        kind=_id(parsed(pb.DataContract, _only(wire.data, "data"), "data").kind, "data.kind"),
-        description=_text(wire.description, "description", MAX_DESCRIPTION),
-        version=_count(wire.version, "version", least=1),
+        name=read_line(wire.name, "name", MAX_NAME),
+        publisher=read_id(wire.publisher, "publisher"),
+        kind=read_id(parsed(pb.DataContract, _only(wire.data, "data"), "data").kind, "data.kind"),
+        description=read_text(wire.description, "description", MAX_DESCRIPTION),
+        version=read_count(wire.version, "version", least=1),
         parent=wire.parent,
-        created_at_ms=_count(wire.created_at_ms, "created_at_ms"),
-        expires_at_ms=_count(wire.expires_at_ms, "expires_at_ms"),
-        strategy=_word(merging.strategy, "merging.strategy"),
+        created_at_ms=read_count(wire.created_at_ms, "created_at_ms"),
+        expires_at_ms=read_count(wire.expires_at_ms, "expires_at_ms"),
+        strategy=read_word(merging.strategy, "merging.strategy"),
     )
 
 
@@ -248,22 +253,24 @@ def _part(kind: type[Wire], parts: Sequence[bytes], what: str, longest: int = MA
 def _weights(wire: pb.WeightsRef) -> WeightsRef:
     if len(wire.digest) != hashlib.sha256().digest_size:
         raise WireError("bad-manifest", f"the digest of the initial weights has {len(wire.digest)} bytes, not 32")
-    return WeightsRef(digest=wire.digest.hex(), num_bytes=_count(wire.num_bytes, "initial_weights.num_bytes", least=1))
+    return WeightsRef(
+        digest=wire.digest.hex(), num_bytes=read_count(wire.num_bytes, "initial_weights.num_bytes", least=1)
+    )
 
 
 def _data(wire: pb.DataContract) -> DataContract:
     if not wire.HasField("features") or not wire.HasField("target"):
         raise WireError("bad-manifest", "data.features or data.target is missing")
     return DataContract(
-        kind=_id(wire.kind, "data.kind"),
+        kind=read_id(wire.kind, "data.kind"),
         features=_feature(wire.features, "data.features"),
         target=_feature(wire.target, "data.target"),
         num_classes=wire.num_classes,
-        minimum_samples=_count(wire.minimum_samples, "data.minimum_samples"),
-        scale=_finite(wire.scale, "data.scale"),
-        offset=_finite(wire.offset, "data.offset"),
-        classes=_lines(wire.classes, "data.classes", MAX_CLASSES),
-        max_age_s=_not_negative(wire.max_age_s, "data.max_age_s"),
+        minimum_samples=read_count(wire.minimum_samples, "data.minimum_samples"),
+        scale=read_finite(wire.scale, "data.scale"),
+        offset=read_finite(wire.offset, "data.offset"),
+        classes=read_lines(wire.classes, "data.classes", MAX_CLASSES),
+        max_age_s=read_not_negative(wire.max_age_s, "data.max_age_s"),
         pipeline=_pipeline(wire.pipeline),
     )
 
@@ -272,7 +279,8 @@ def _pipeline(wire: Sequence[pb.PipelineStep]) -> tuple[PipelineStep, ...]:
     if len(wire) > MAX_STEPS:
         raise WireError("bad-manifest", f"data.pipeline has {len(wire)} steps; at most {MAX_STEPS}")
     return tuple(
-        PipelineStep(name=_word(step.name, "a pipeline step"), arguments=_arguments(step.arguments)) for step in wire
+        PipelineStep(name=read_word(step.name, "a pipeline step"), arguments=_arguments(step.arguments))
+        for step in wire
     )
 
 
@@ -284,17 +292,17 @@ def _arguments(wire: Sequence[pb.NamedNumbers]) -> dict[str, tuple[float, ...]]:
     for argument in wire:
         if len(argument.values) > MAX_VALUES:
             raise WireError("bad-manifest", f"a pipeline step's argument has over {MAX_VALUES} values")
-        name = _word(argument.name, "a pipeline step's argument")
-        arguments[name] = tuple(_finite(value, name) for value in argument.values)
+        name = read_word(argument.name, "a pipeline step's argument")
+        arguments[name] = tuple(read_finite(value, name) for value in argument.values)
     return arguments
 
 
 def _feature(wire: pb.FeatureSpec, what: str) -> FeatureSpec:
     return FeatureSpec(
-        name=_line(wire.name, f"{what}.name", MAX_NAME),
+        name=read_line(wire.name, f"{what}.name", MAX_NAME),
         dtype=dtype_from_wire(wire.dtype),
         shape=shape_from_wire(wire.shape),
-        columns=_lines(wire.columns, f"{what}.columns", MAX_COLUMNS),
+        columns=read_lines(wire.columns, f"{what}.columns", MAX_COLUMNS),
     )
 
 
@@ -302,28 +310,28 @@ def _training(wire: pb.TrainingPlan) -> TrainingPlan:
     if not wire.HasField("optimiser"):
         raise WireError("bad-manifest", "training.optimiser is missing")
     return TrainingPlan(
-        loss=_word(wire.loss, "training.loss"),
-        metric=_word(wire.metric, "training.metric"),
+        loss=read_word(wire.loss, "training.loss"),
+        metric=read_word(wire.metric, "training.metric"),
         optimiser=Optimiser(
-            name=_word(wire.optimiser.name, "training.optimiser.name"),
-            learning_rate=_not_negative(wire.optimiser.learning_rate, "learning_rate"),
-            momentum=_not_negative(wire.optimiser.momentum, "momentum"),
-            weight_decay=_not_negative(wire.optimiser.weight_decay, "weight_decay"),
+            name=read_word(wire.optimiser.name, "training.optimiser.name"),
+            learning_rate=read_not_negative(wire.optimiser.learning_rate, "learning_rate"),
+            momentum=read_not_negative(wire.optimiser.momentum, "momentum"),
+            weight_decay=read_not_negative(wire.optimiser.weight_decay, "weight_decay"),
             constants=_constants(wire.optimiser.constants, "training.optimiser.constants"),
         ),
-        batch_size=_count(wire.batch_size, "training.batch_size", least=1),
-        steps_per_round=_count(wire.steps_per_round, "training.steps_per_round", least=1),
-        round_interval_s=_not_negative(wire.round_interval_s, "training.round_interval_s"),
-        num_rounds=_count(wire.num_rounds, "training.num_rounds"),
+        batch_size=read_count(wire.batch_size, "training.batch_size", least=1),
+        steps_per_round=read_count(wire.steps_per_round, "training.steps_per_round", least=1),
+        round_interval_s=read_not_negative(wire.round_interval_s, "training.round_interval_s"),
+        num_rounds=read_count(wire.num_rounds, "training.num_rounds"),
         loss_constants=_constants(wire.loss_constants, "training.loss_constants"),
         schedule=_schedule(wire.schedule) if wire.HasField("schedule") else Schedule(),
-        max_gradient_norm=_not_negative(wire.max_gradient_norm, "training.max_gradient_norm"),
+        max_gradient_norm=read_not_negative(wire.max_gradient_norm, "training.max_gradient_norm"),
     )
 
 
 def _schedule(wire: pb.Schedule) -> Schedule:
     return Schedule(
-        name=_word(wire.name, "training.schedule.name"),
+        name=read_word(wire.name, "training.schedule.name"),
         constants=_constants(wire.constants, "training.schedule.constants"),
     )
 
@@ -337,72 +345,21 @@ def _constants(wire: Sequence[pb.NamedNumber], where: str) -> dict[str, float]:
     if len(names) > MAX_CONSTANTS or names != sorted(set(names)):
         raise WireError("bad-manifest", f"{where} must be sorted, unique and at most {MAX_CONSTANTS}")
     # Papers name their constants by letters of both cases.
-    return {_word(each.name, "a constant", _CONSTANT): _finite(each.value, each.name) for each in wire}
+    return {read_word(each.name, "a constant", _CONSTANT): read_finite(each.value, each.name) for each in wire}
 
 
 def _merging(wire: pb.MergePlan) -> MergePlan:
     return MergePlan(
-        strategy=_word(wire.strategy, "merging.strategy"),
+        strategy=read_word(wire.strategy, "merging.strategy"),
         constants=_constants(wire.constants, "merging.constants"),
-        window_rounds=_count(wire.window_rounds, "merging.window_rounds", least=1),
-        server_strategy=_word(wire.server_strategy, "merging.server_strategy"),
+        window_rounds=read_count(wire.window_rounds, "merging.window_rounds", least=1),
+        server_strategy=read_word(wire.server_strategy, "merging.server_strategy"),
         server_constants=_constants(wire.server_constants, "merging.server_constants"),
-        update_form=_word(wire.update_form, "merging.update_form"),
-        send_rate=_word(wire.send_rate, "merging.send_rate"),
-        sends_per_round=_not_negative(wire.sends_per_round, "merging.sends_per_round"),
-        gossip_share_with_server=_not_negative(wire.gossip_share_with_server, "merging.gossip_share_with_server"),
-        server_trust_cap=_not_negative(wire.server_trust_cap, "merging.server_trust_cap"),
-        clip=_not_negative(wire.clip, "merging.clip"),
-        ema=_not_negative(wire.ema, "merging.ema"),
+        update_form=read_word(wire.update_form, "merging.update_form"),
+        send_rate=read_word(wire.send_rate, "merging.send_rate"),
+        sends_per_round=read_not_negative(wire.sends_per_round, "merging.sends_per_round"),
+        gossip_share_with_server=read_not_negative(wire.gossip_share_with_server, "merging.gossip_share_with_server"),
+        server_trust_cap=read_not_negative(wire.server_trust_cap, "merging.server_trust_cap"),
+        clip=read_not_negative(wire.clip, "merging.clip"),
+        ema=read_not_negative(wire.ema, "merging.ema"),
     )
-
-
-# --- fields ---------------------------------------------------------------------------------------
-
-
-def _id(text: str, what: str) -> str:
-    if not _ID.fullmatch(text):
-        raise WireError("bad-manifest", f"{what} is {text[:70]!r}; an id is 1 to 64 of a-z, 0-9 and '-'")
-    return text
-
-
-def _word(text: str, what: str, form: re.Pattern[str] = _WORD) -> str:
-    if not form.fullmatch(text):
-        raise WireError("bad-manifest", f"{what} is {text[:70]!r}; a name is 1 to {MAX_WORD} of a-z, 0-9, '-', '_'")
-    return text
-
-
-def _line(text: str, what: str, longest: int) -> str:
-    if not text or "\n" in text:
-        raise WireError("bad-manifest", f"{what} must be one line, and not empty")
-    return _text(text, what, longest)
-
-
-def _lines(texts: Sequence[str], what: str, most: int) -> tuple[str, ...]:
-    if len(texts) > most or len(set(texts)) != len(texts):
-        raise WireError("bad-manifest", f"{what} has {len(texts)} names; at most {most}, each once")
-    return tuple(_line(text, what, MAX_NAME) for text in texts)
-
-
-def _text(text: str, what: str, longest: int) -> str:
-    if len(text) > longest or not text.replace("\n", "").isprintable():
-        raise WireError("bad-manifest", f"{what} has control characters or more than {longest} characters")
-    return text
-
-
-def _count(number: int, what: str, least: int = 0) -> int:
-    if not least <= number <= LARGEST_COUNT:
-        raise WireError("bad-manifest", f"{what} is {number}, outside {least} to 2^53")
-    return number
-
-
-def _finite(number: float, what: str) -> float:
-    if not math.isfinite(number):
-        raise WireError("bad-manifest", f"{what} is {number}")
-    return number
-
-
-def _not_negative(number: float, what: str) -> float:
-    if _finite(number, what) < 0:
-        raise WireError("bad-manifest", f"{what} is {number}; it cannot be negative")
-    return number

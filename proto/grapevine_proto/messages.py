@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 
 Vector: TypeAlias = NDArray[np.float32]
 
+MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
+MAX_KINDS = 100  # of data that it says it has
+MAX_BROKERS = 16  # at which it can be met
+
 
 # --- records --------------------------------------------------------------------------------------
 

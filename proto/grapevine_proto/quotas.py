@@ -1,15 +1,44 @@
-"""Quotas, checked before any signature is: verifying is what a flood would make us do."""
+"""Quotas. A sender's is checked before any signature is: verifying is what a flood would make us do."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from grapevine_proto.errors import WireError
 
 
+@dataclass(kw_only=True)
+class Bucket:
+    """So much a second in the mean, of whatever is counted, and `burst` at once. It starts full."""
+
+    per_s: float
+    burst: float
+    _held: float = field(init=False)
+    _updated_s: float = -math.inf
+
+    def __post_init__(self) -> None:
+        self._held = self.burst
+
+    def take(self, amount: float, now_s: float) -> bool:
+        """Whether there was room for `amount`, which is taken then. More than a burst is taken as a whole burst."""
+        if now_s > self._updated_s:
+            self._held = min(self.burst, self._held + (now_s - max(self._updated_s, 0.0)) * self.per_s)
+            self._updated_s = now_s
+        amount = min(amount, self.burst)
+        if amount > self._held:
+            return False
+        self._held -= amount
+        return True
+
+    def put_back(self, amount: float) -> None:
+        """What was taken and not used."""
+        self._held = min(self.burst, self._held + amount)
+
+
 @dataclass
-class _Bucket:
+class _Shares:
     messages: float
     num_bytes: float
     updated_s: float
@@ -23,14 +52,14 @@ class SenderQuota:
     bytes_per_s: float = 8e6
     burst_s: float = 10.0  # a retained backlog arrives at once
     capacity: int = 10_000
-    _buckets: OrderedDict[str, _Bucket] = field(default_factory=OrderedDict)
+    _buckets: OrderedDict[str, _Shares] = field(default_factory=OrderedDict)
 
     def charge(self, sender: str, num_bytes: int, now_s: float) -> None:
         """Count one message. Raises `WireError("over-quota")` when `sender` has used up its share."""
         most_messages, most_bytes = self.messages_per_s * self.burst_s, self.bytes_per_s * self.burst_s
         bucket = self._buckets.get(sender)
         if bucket is None:
-            bucket = self._buckets[sender] = _Bucket(most_messages, most_bytes, now_s)
+            bucket = self._buckets[sender] = _Shares(most_messages, most_bytes, now_s)
             if len(self._buckets) > self.capacity:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(sender)

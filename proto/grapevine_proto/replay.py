@@ -4,6 +4,8 @@ Per sender and session a window of the last 1,024 sequence numbers is kept, as I
 (RFC 4303, section 3.4.3), so that several brokers may deliver out of order and twice. A sender's
 session grows with each of its connections; messages of a session older than the two newest that
 were seen of it are recordings.
+
+Windows of strangers, whose keys cost nothing, do not push out those of peers that are known.
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ class _Window:
 
 @dataclass
 class ReplayGuard:
-    """Windows for the senders heard most recently; `capacity` bounds the memory (about 200 bytes each)."""
+    """Windows for the senders heard most recently; `capacity` bounds the memory (about 200 bytes each), twice."""
 
     capacity: int = 10_000
     _senders: OrderedDict[str, dict[int, _Window]] = field(default_factory=OrderedDict)
+    _strangers: OrderedDict[str, dict[int, _Window]] = field(default_factory=OrderedDict)
 
-    def check(self, message: Message) -> None:
+    def check(self, message: Message, *, is_known: bool = True) -> None:
         """Raise `WireError("replayed")` if this message, or a newer session's, was seen before."""
-        sessions = self._senders.setdefault(message.sender, {})
-        self._senders.move_to_end(message.sender)
+        sessions = self._sessions_of(message.sender, is_known)
         window = sessions.get(message.session)
         if window is None:
             if len(sessions) == 2 and message.session < min(sessions):
@@ -58,5 +60,14 @@ class ReplayGuard:
                 del sessions[min(sessions)]
         if not window.take(message.sequence):
             raise WireError("replayed", f"sequence {message.sequence} of {message.sender}")
-        while len(self._senders) > self.capacity:
-            self._senders.popitem(last=False)
+
+    def _sessions_of(self, sender: str, is_known: bool) -> dict[int, _Window]:
+        """A sender's windows, moved to where they belong: what was seen of it as a stranger stays seen."""
+        here, elsewhere = (self._senders, self._strangers) if is_known else (self._strangers, self._senders)
+        sessions = here.get(sender)
+        if sessions is None:
+            sessions = here[sender] = elsewhere.pop(sender, {})
+            if len(here) > self.capacity:
+                here.popitem(last=False)
+        here.move_to_end(sender)
+        return sessions

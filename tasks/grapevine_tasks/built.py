@@ -37,13 +37,17 @@ def write_built(built: BuiltTask, sources: Path, into: Path, *, fingerprint: str
     """Write a built task, whose sources are in `sources`, to the folder `into`.
 
     `fingerprint` is that of the sources when they were read; by default it is taken now. It is written last
-    and removed first: a folder whose writing was cut short counts as not built.
+    and removed first: a folder whose writing was cut short counts as not built. Raises TaskError where the
+    disk does not take it.
     """
-    into.mkdir(parents=True, exist_ok=True)
-    (into / FINGERPRINT_FILE).unlink(missing_ok=True)
-    _replace(into / DRAFT_FILE, encode_manifest(built.draft))
-    _replace(into / WEIGHTS_FILE, built.weights)
-    _replace(into / FINGERPRINT_FILE, (fingerprint or fingerprint_of(sources)).encode() + b"\n")
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+        (into / FINGERPRINT_FILE).unlink(missing_ok=True)
+        _replace(into / DRAFT_FILE, encode_manifest(built.draft))
+        _replace(into / WEIGHTS_FILE, built.weights)
+        _replace(into / FINGERPRINT_FILE, (fingerprint or fingerprint_of(sources)).encode() + b"\n")
+    except OSError as error:
+        raise TaskError(f"{into}: cannot be written ({error.strerror}); check free space and permissions") from None
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.built import MODEL_FILE
 from grapevine_tasks.catalogue import catalogue_task
 
@@ -161,10 +161,10 @@ path = "samples.npz"
 def new_task(name: str, *, into: Path, catalogue: str = "") -> Path:
     """Make the folder `into`/`name`, from the template or from a task of the catalogue.
 
-    Raises TaskError for a name that cannot be a folder everywhere, and where something is there already.
+    Raises RequestError for a name that cannot be a folder everywhere, TaskError where something is there already.
     """
     if not _NAME.fullmatch(name):
-        raise TaskError(
+        raise RequestError(
             f"the name {name[:80]!r}: write 1 to 64 letters, digits, '-' and '_', beginning with a letter or digit, "
             "as in my-task (the task's description may say anything)"
         )

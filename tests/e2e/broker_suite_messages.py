@@ -331,3 +331,24 @@ def each_acknowledgement_brings_one_that_waited(broker: Broker, root: str) -> No
     for number in (20, 21):
         broker.acknowledge("reader", 1)
         assert payloads(broker.received("reader", 1)) == texts(number)
+
+
+@behaviour
+def who_returns_gets_twenty_again_and_the_others_for_its_acknowledgements(broker: Broker, root: str) -> None:
+    broker.connect("writer")
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S, acknowledges=False)
+    broker.subscribe("reader", f"{root}/a")
+    for number in range(23):
+        broker.publish("writer", f"{root}/a", b"%d" % number)
+    broker.received("reader", 20)
+    broker.drop("reader")
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S, acknowledges=False)
+    heard = broker.received("reader", 20)
+    assert payloads(heard) == texts(*range(20))
+    assert all(message.duplicate for message in heard)
+    broker.acknowledge("reader", 20)
+    assert [(m.payload, m.duplicate) for m in broker.received("reader", 3)] == [
+        (b"20", False),
+        (b"21", False),
+        (b"22", False),
+    ]

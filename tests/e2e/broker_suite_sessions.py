@@ -63,6 +63,43 @@ def taking_over_with_a_clean_start_begins_anew(broker: Broker, root: str) -> Non
     assert payloads(broker.received("reader", 1)) == [b"y"]
 
 
+@behaviour
+def a_session_that_is_resumed_is_not_greeted_again(broker: Broker, root: str) -> None:
+    broker.connect("writer")
+    broker.publish("writer", f"{root}/a", b"kept", retain=True)
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S)
+    broker.subscribe("reader", f"{root}/+")
+    assert payloads(broker.received("reader", 1)) == [b"kept"]
+    broker.disconnect("reader")
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S)
+    assert broker.received("reader") == []
+
+
+@behaviour
+def what_waits_is_forgotten_with_its_session(broker: Broker, root: str) -> None:
+    broker.connect("writer")
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S)
+    broker.subscribe("reader", f"{root}/a")
+    broker.disconnect("reader")
+    broker.publish("writer", f"{root}/a", b"waits")
+    broker.connect("reader", clean_start=True)
+    broker.disconnect("reader")
+    assert not broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S)
+    broker.subscribe("reader", f"{root}/a")
+    assert broker.received("reader") == []
+
+
+@behaviour
+def what_was_in_flight_goes_to_the_connection_that_takes_over(broker: Broker, root: str) -> None:
+    broker.connect("writer")
+    broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S, acknowledges=False)
+    broker.subscribe("reader", f"{root}/a")
+    broker.publish("writer", f"{root}/a", b"x")
+    assert payloads(broker.received("reader", 1)) == [b"x"]
+    assert broker.connect("reader", clean_start=False, session_expiry_s=YEAR_S)
+    assert broker.received("reader", 1) == [Heard(f"{root}/a", b"x", 1, duplicate=True)]
+
+
 # --- wills --------------------------------------------------------------------------------------------
 
 
@@ -109,6 +146,17 @@ def a_session_that_is_taken_over_and_goes_on_publishes_its_will(broker: Broker, 
     broker.connect("twice", clean_start=False, session_expiry_s=YEAR_S, will=Will(f"{root}/twice", b"first", 1))
     assert broker.connect("twice", clean_start=False, session_expiry_s=YEAR_S)
     assert payloads(broker.received("watcher")) == [b"first"]
+
+
+@behaviour
+def a_will_waits_for_a_watcher_that_is_absent(broker: Broker, root: str) -> None:
+    broker.connect("watcher", clean_start=False, session_expiry_s=YEAR_S)
+    broker.subscribe("watcher", f"{root}/+")
+    broker.disconnect("watcher")
+    broker.connect("lost", will=Will(f"{root}/lost", b"gone", 1))
+    broker.drop("lost")
+    broker.connect("watcher", clean_start=False, session_expiry_s=YEAR_S)
+    assert broker.received("watcher", 1) == [Heard(f"{root}/lost", b"gone", 1)]
 
 
 @behaviour

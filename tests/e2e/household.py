@@ -19,7 +19,7 @@ import numpy as np
 from tests.swarm.digits import built_digits, samples_of
 
 from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import first_identity, load_identity
 
 DEADLINE_S = 60.0
 T = TypeVar("T")
@@ -123,9 +123,14 @@ class Household:
         role: str = "agent",
         data_kind: str = "digits-8x8",
         extra: str = "",
+        disk: Path | None = None,
     ) -> Member:
+        """A new peer with its key, as `grapevine init` makes it; `disk` is where its state goes, if not beside it."""
         folder = self.folder / name
         folder.mkdir()
+        if disk is not None:
+            (folder / "state").symlink_to(disk)
+        first_identity(folder / "state")
         member = Member(name, folder, role)
         trusted_ids = json.dumps([each.peer for each in trusted or []])
         lines = [

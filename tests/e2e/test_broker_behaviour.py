@@ -38,19 +38,6 @@ MOSQUITTO_DEPARTS = {
     "a_shared_subscription_is_not_greeted_with_retained_messages": "2.0.11 sends them (3.8.4), later ones do not",
     "an_absent_member_of_a_group_gets_no_share_while_another_is_there": "all members take turns, as they may (4.8.2)",
 }
-EMBEDDED_LACKS = {
-    "a_topic_that_starts_with_a_dollar_is_hidden_from_leading_wildcards": "amqtt takes no message on such a topic",
-    "the_same_filter_again_replaces_the_subscription": "amqtt keeps the first QoS",
-    "a_retained_message_comes_at_the_smaller_qos_of_publisher_and_subscriber": "amqtt sends at the subscriber's QoS",
-    "a_message_comes_at_the_smaller_qos_of_publisher_and_subscriber": "amqtt sends at the subscriber's QoS",
-    "an_absent_session_misses_qos_0_and_gets_qos_1_when_it_returns": "amqtt loses it",
-    "what_was_not_acknowledged_comes_again_marked_and_before_what_waited": "amqtt does not send again",
-    "twenty_messages_are_in_flight_and_the_others_wait": "amqtt sends without a limit",
-    "each_acknowledgement_brings_one_that_waited": "amqtt sends without a limit",
-    "a_session_without_expiry_ends_with_its_connection": "amqtt says that it was resumed",
-    "a_second_connection_takes_the_session_over": "amqtt closes the second connection with the first",
-    "a_session_that_is_taken_over_and_goes_on_publishes_its_will": "amqtt forgets it",
-}
 
 BEHAVIOURS = [*broker_suite_messages.BEHAVIOURS, *broker_suite_sessions.BEHAVIOURS]
 each_behaviour = pytest.mark.parametrize("behaviour", BEHAVIOURS, ids=lambda behaviour: behaviour.__name__)
@@ -69,8 +56,6 @@ def test_a_broker_over_sockets(
     is_v5 = url.version != "3.1.1"
     if is_v5 and (departure := MOSQUITTO_DEPARTS.get(behaviour.__name__)):
         request.applymarker(pytest.mark.xfail(reason=departure, strict=False))
-    if not is_v5 and (lack := EMBEDDED_LACKS.get(behaviour.__name__)):
-        pytest.skip(lack)
     broker = OverSockets(url, is_v5=is_v5)
     try:
         behaviour(broker, broker.root)

@@ -78,3 +78,31 @@ def _verify(home: Household, reviewers: list[Member], records: Path) -> None:
     assert forged.returncode == 1
     assert "refused" in forged.stdout
     assert "1 of 2 approvals" in forged.stdout
+
+
+def test_a_command_that_connects_for_itself_never_signs_a_task_that_it_was_not_told(
+    broker: SharedBroker, tmp_path: Path
+) -> None:
+    with household(tmp_path, broker.url, broker.root) as home:
+        engineer, stranger, reviewer = (home.add(name) for name in ("engineer", "stranger", "reviewer"))
+        for member in (engineer, stranger):
+            member.start()
+        honest = home.publish(engineer, home.built_task("digits"))
+        for nothing in ("", " ", honest[:2], honest[:7]):
+            refused = reviewer.ask("review", "approve", nothing, check=False)
+            assert refused.returncode == 2, refused.stderr
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "digits").rename(tmp_path / "elsewhere" / "digits")
+        theirs = home.publish(stranger, home.built_task("digits", ("Tells the digits", "Tells other digits")))
+        refused = reviewer.ask("review", "approve", "digits", check=False)
+        assert refused.returncode == 2
+        assert all(part in refused.stderr for part in (honest, theirs, engineer.peer, stranger.peer))
+        assert "Traceback" not in refused.stderr
+        for asked in (engineer, stranger):
+            refused = asked.ask("join", "digits", check=False)
+            assert refused.returncode == 2
+            assert honest in refused.stderr
+        signed = reviewer.ask("review", "approve", honest[:8]).stdout
+        assert all(part in signed for part in (honest, f"{engineer.peer}, version 1", reviewer.peer, "it holds until"))
+        wait_for(lambda: reviewer.peer in engineer.ask("review", "show", honest, "--json").stdout)
+        assert reviewer.peer not in engineer.ask("review", "show", theirs, "--json").stdout

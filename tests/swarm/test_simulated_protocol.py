@@ -29,7 +29,7 @@ def test_rounds_are_sent_to_every_neighbour_and_only_to_them(tmp_path: Path) -> 
     assert set(last(outcome, "num_neighbours")) == {2}
     run = world_of(tmp_path, "scenario.mode=rounds", "topology.kind=ring")
     run.world.run(8.2)
-    for device, learner in run.world.learners(run.task):
+    for device, learner in run.world.population.learners(run.task):
         assert learner.num_sent == 2 * learner.model.version
         near = {run.world.devices[other].peer for other in run.graph.neighbors(device.index)}
         assert learner.merging.shares.keys() == {device.peer, *near}
@@ -38,8 +38,8 @@ def test_rounds_are_sent_to_every_neighbour_and_only_to_them(tmp_path: Path) -> 
 def test_without_loss_everything_that_is_sent_is_received(tmp_path: Path) -> None:
     run = world_of(tmp_path, "scenario.mode=rounds", "measure.every_rounds=100")
     run.world.run(6.3)  # between two rounds: nothing is on its way
-    sent = sum(learner.num_sent for _, learner in run.world.learners(run.task))
-    received = sum(sum(learner.model.versions.values()) for _, learner in run.world.learners(run.task))
+    sent = sum(learner.num_sent for _, learner in run.world.population.learners(run.task))
+    received = sum(sum(learner.model.versions.values()) for _, learner in run.world.population.learners(run.task))
     assert sent == 8 * 7 * 13
     assert received == 8 * 7 * 12  # what the last round has brought is merged when the next one begins
     assert not any(device.rejected for device in run.world.devices)
@@ -50,8 +50,10 @@ def test_a_lossy_link_loses_updates_in_proportion_and_no_records(tmp_path: Path)
     merged: list[float] = []
     for k in range(1, 25):
         run.world.run(0.5 * k + 0.3)
-        merged += [len(learner.merging.shares) - 1 for _, learner in run.world.learners(run.task)][: 12 * (k > 2)]
-    assert all(learner.targets(run.world.clock.moment()) for _, learner in run.world.learners(run.task))
+        merged += [len(learner.merging.shares) - 1 for _, learner in run.world.population.learners(run.task)][
+            : 12 * (k > 2)
+        ]
+    assert all(learner.targets(run.world.clock.moment()) for _, learner in run.world.population.learners(run.task))
     assert np.mean(merged) == pytest.approx(0.7 * 11, rel=0.05)
 
 

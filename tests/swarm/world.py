@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -18,7 +19,7 @@ from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.codec import Received, open_envelope, seal
-from grapevine_proto.errors import WireError
+from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_proto.messages import RECORDS, Blob, Message, PeerState, Vector
@@ -32,7 +33,7 @@ Trained = tuple[Vector, Vector, float, int]  # parameters, buffers, loss, sample
 
 
 class Trainer:
-    """What a node trains with. This one learns nothing; tests give their own."""
+    """What a node trains with. This one learns nothing; tests give their own. A TaskError is a failure."""
 
     dataset_size = 32
 
@@ -53,6 +54,7 @@ class Node:
     session: int = 0
     sequence: int = 0
     up: bool = True
+    num_read: int = 0  # messages that were verified
     blobs: dict[str, bytes] = field(default_factory=dict)
     saved: dict[str, fx.SavedModel] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)  # reasons
@@ -63,6 +65,10 @@ class Node:
     @property
     def peer(self) -> str:
         return self.key.peer_id
+
+    def hears(self, topic: str) -> bool:
+        """Whether it has subscribed to a topic."""
+        return topic in self.filters or any(matches(each, topic) for each in self.filters if "+" in each)
 
 
 def matches(filter_: str, topic: str) -> bool:
@@ -80,6 +86,7 @@ class World:
         self.nodes: list[Node] = []
         self.retained: dict[str, bytes] = {}
         self.num_messages = 0
+        self.letters: Counter[tuple[str, str]] = Counter()  # how many were put into an inbox: (receiver, sender)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
 
@@ -149,6 +156,16 @@ class World:
                 if node.up and deadline_s <= self.now_s:
                     self.perform(node, node.core.tick(self.moment()))
 
+    # --- strangers --------------------------------------------------------------------------------
+
+    def say(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Something that no node says."""
+        self._broadcast(topic, payload, retain=retain)
+
+    def listens(self, topic: str) -> bool:
+        """Whether anybody has subscribed to a topic."""
+        return any(node.up and node.hears(topic) for node in self.nodes)
+
     # --- effects ----------------------------------------------------------------------------------
 
     def perform(self, node: Node, effects: Iterable[fx.Effect]) -> None:
@@ -163,9 +180,10 @@ class World:
                 self._broadcast(received.topic.below_root(), received.envelope, retain=True)
             case fx.Subscribe(filter=filter_):
                 node.filters.add(filter_)
-                for topic, payload in list(self.retained.items()):
+                names = list(self.retained) if "+" in filter_ else [filter_] if filter_ in self.retained else []
+                for topic in names:
                     if matches(filter_, topic):
-                        self._deliver(node, topic, payload, retained=True)
+                        self._deliver(node, topic, self.retained[topic], retained=True)
             case fx.Unsubscribe(filter=filter_):
                 node.filters.discard(filter_)
             case fx.Train():
@@ -208,8 +226,10 @@ class World:
     def _broadcast(self, topic: str, payload: bytes, *, retain: bool) -> None:
         if retain:
             self.retained[topic] = payload
+        if topic.startswith("inbox/"):
+            self.letters[topic.split("/")[1], topic.split("/")[2]] += 1
         for node in self.nodes:
-            if any(matches(filter_, topic) for filter_ in node.filters):
+            if node.up and node.hears(topic):
                 self._deliver(node, topic, payload, retained=False)
 
     def _deliver(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
@@ -220,7 +240,11 @@ class World:
             return
         self.num_messages += 1
         try:
-            received = open_envelope(payload, parse_below_root(topic), retained=retained)
+            parsed = parse_below_root(topic)
+            if not node.core.is_worth_reading(parsed, len(payload), self.moment()):
+                return
+            node.num_read += 1
+            received = open_envelope(payload, parsed, retained=retained)
             self.perform(node, node.core.receive(received, self.moment()))
         except WireError as error:
             node.dropped.append(error.reason)
@@ -228,7 +252,14 @@ class World:
     def _train(self, node: Node, asked: fx.Train) -> None:
         if not node.up:
             return
-        parameters, buffers, loss, num_samples = node.trainer.train(asked.parameters, asked.buffers, asked.num_steps)
+        try:
+            parameters, buffers, loss, num_samples = node.trainer.train(
+                asked.parameters, asked.buffers, asked.num_steps
+            )
+        except TaskError as error:
+            failed = fx.Trained(task=asked.task, error=str(error))
+            self.perform(node, node.core.trained(failed, self.moment()))
+            return
         result = fx.Trained(
             task=asked.task,
             parameters=parameters,
@@ -244,7 +275,12 @@ class World:
     def _evaluate(self, node: Node, asked: fx.Evaluate) -> None:
         if not node.up:
             return
-        loss, metric, count = node.trainer.evaluate(asked.parameters, asked.buffers)
+        try:
+            loss, metric, count = node.trainer.evaluate(asked.parameters, asked.buffers)
+        except TaskError as error:
+            failed = fx.Evaluated(task=asked.task, round=asked.round, error=str(error))
+            self.perform(node, node.core.evaluated(failed, self.moment()))
+            return
         node.accuracies.append((self.now_s, metric))
         evaluation = fx.Evaluated(task=asked.task, round=asked.round, loss=loss, metric=metric, num_evaluated=count)
         self.perform(node, node.core.evaluated(evaluation, self.moment()))

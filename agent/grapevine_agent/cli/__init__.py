@@ -1,7 +1,8 @@
 """The `grapevine` command.
 
 Exit codes: 0 done; 1 it failed, and the message on stderr says why and what to do; 2 the command
-line is wrong; 3 no agent is running to answer; 130 ended by Ctrl-C.
+line is wrong, and nothing was done; 3 no agent is running to answer; 4 the key is not the one that the
+state folder belongs to; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ from grapevine_agent.cli import (
     task_commands,
     trust_commands,
 )
+from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
-from grapevine_proto.errors import GrapevineError
+from grapevine_agent.identity import IdentityError
+from grapevine_proto.errors import GrapevineError, RequestError
 
-EXIT_FAILED, EXIT_NO_SERVICE, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_FAILED, EXIT_WRONG, EXIT_NO_SERVICE, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def build_app() -> typer.Typer:
     """The command with all its sub-commands, the installed extensions' included."""
     app = typer.Typer(
         name="grapevine",
+        cls=CommandLine,
         help="Devices learn together over the MQTT brokers that they already have.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -49,7 +53,9 @@ def build_app() -> typer.Typer:
         data_commands,
     ):
         commands.register(app)
-    for extension in sorted(entry_points(group="grapevine.commands"), key=lambda point: point.name):
+    # By name: an installation from before the distribution was renamed may have left the same ones behind.
+    extensions = {point.name: point for point in entry_points(group="grapevine.commands")}
+    for _, extension in sorted(extensions.items()):
         try:
             register = extension.load()
         except ImportError:
@@ -65,8 +71,17 @@ def main() -> None:
     except NoServiceError as error:
         complain(str(error))
         sys.exit(EXIT_NO_SERVICE)
+    except IdentityError as error:
+        complain(str(error))
+        sys.exit(EXIT_IDENTITY)
+    except RequestError as error:
+        complain(str(error))
+        sys.exit(EXIT_WRONG)
     except GrapevineError as error:
         complain(str(error))
+        sys.exit(EXIT_FAILED)
+    except OSError as error:  # of a path that was named, mostly: too long, not ours to read, on a full disk
+        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

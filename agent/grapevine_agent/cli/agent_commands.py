@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, configuration
 from grapevine_agent.cli.owner_commands import show_status
 from grapevine_agent.serve import become
@@ -27,7 +28,10 @@ def register(app: typer.Typer) -> None:
     @server.command("run")
     def run_server(
         config: ConfigOption = None,
-        heartbeat_s: Annotated[float, typer.Option(help="Aggregate and publish this often, in seconds.")] = 1.0,
+        heartbeat_s: Annotated[
+            float,
+            typer.Option(help="Aggregate and publish this often, in seconds.", min=0.05, max=3600, callback=finite),
+        ] = 1.0,
     ) -> None:
         """Run a server in the foreground: aggregate every approved task whose manifest names this peer."""
         become("server", configuration(config).path, heartbeat_s)

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from grapevine_agent.cli.output import tell
-from grapevine_proto.topics import DEFAULT_ROOT
+from grapevine_proto.errors import ConfigError, RequestError
+from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     def run(
         engine: Annotated[str, typer.Option(help="embedded (for one trusted host) or mosquitto.")] = "embedded",
         host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-        port: Annotated[int, typer.Option(help="The port; 0 picks a free one.")] = 1883,
+        port: Annotated[int, typer.Option(help="The port; 0 picks a free one.", min=0, max=65_535)] = 1883,
         password_file: Annotated[Path | None, typer.Option(help="Mosquitto: its users.")] = None,
         acl: Annotated[Path | None, typer.Option(help="Mosquitto: access rules instead of Grapevine's own.")] = None,
         root: Annotated[str, typer.Option(help="The topic root that Grapevine's own rules protect.")] = DEFAULT_ROOT,
@@ -28,6 +29,10 @@ def register(app: typer.Typer) -> None:
         """Run an MQTT broker in the foreground."""
         from grapevine_broker import run_broker  # noqa: PLC0415 - amqtt is an extra
 
+        try:
+            check_root(root)
+        except ConfigError as error:
+            raise RequestError(f"--root: {error}") from None
         raise typer.Exit(
             run_broker(engine, host, port, password_file=password_file, acl_file=acl, root_topic=root, say=tell)
         )

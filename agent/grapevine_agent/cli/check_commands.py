@@ -12,7 +12,7 @@ from rich.table import Table
 
 from grapevine_agent.cli.output import JsonOption, answer, console
 from grapevine_agent.config.firmware import load_profile
-from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, ProfileFit, cost_report
+from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, cost_report
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
@@ -79,6 +79,15 @@ def costs_table(report: CostReport) -> Table:
         ),
         ("to compute", f"{_flop(report.flops_per_sample)} a sample, {_flop(report.step_flops)} a training step"),
         (
+            "to move",
+            f"{_bytes(report.step_bytes_moved)} read and written a training step, by {report.step_kernels:,} kernels",
+        ),
+        (
+            "to evaluate",
+            f"{report.evaluation_samples:,} samples or more: {_flop(report.evaluation_flops)}, "
+            f"{_bytes(report.evaluation_bytes_moved)} read and written",
+        ),
+        (
             "memory",
             f"about {_bytes(memory.training_bytes)} to train with batches of {report.batch_size} (model "
             f"{_bytes(memory.model_bytes)}, optimiser {_bytes(memory.optimiser_bytes)}, gradients "
@@ -93,19 +102,20 @@ def costs_table(report: CostReport) -> Table:
 
 def fits_table(report: CostReport) -> Table:
     """Which devices a task fits, and why not, for people."""
-    table = Table("profile", "fits", "why not", "memory, MB", "a training step")
+    table = Table("profile", "fits", "MB", "step", "evaluation", "round", "why not", caption="times are estimates")
     for fit in report.fits:
+        times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
         mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
-        table.add_row(fit.profile, mark, escape("\n".join(fit.reasons)), f"{fit.allowed_mb:,}", _step(fit))
+        table.add_row(fit.profile, mark, f"{fit.allowed_mb:,}", *times, escape("\n".join(fit.reasons)))
     return table
 
 
-def _step(fit: ProfileFit) -> str:
-    if fit.step_s is None:
+def _seconds(number: float | None) -> str:
+    if number is None:
         return ""
-    if fit.step_s < 0.001:
-        return "under 1 ms"
-    return f"about {fit.step_s:.1f} s" if fit.step_s >= 1 else f"about {1000 * fit.step_s:.0f} ms"
+    if number < 0.001:
+        return "< 1 ms"
+    return f"{number:,.1f} s" if number >= 1 else f"{1000 * number:.0f} ms"
 
 
 def _bytes(number: int) -> str:

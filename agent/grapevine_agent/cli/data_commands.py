@@ -13,14 +13,15 @@ from rich.table import Table
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
 from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.config.firmware import load_profile, with_limits
+from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.survey import survey
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import configured_sources
+from grapevine_agent.service.fitting import DeviceFit
 from grapevine_proto.errors import ConfigError, TaskError
-from grapevine_proto.manifest import DataContract
+from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.built import load_built
 from grapevine_tasks.suggestions import did_you_mean
 
@@ -55,13 +56,16 @@ def register(app: typer.Typer) -> None:
         """Read the sources as a task would, and show what is in them. Exit code 1: one cannot be used."""
         loaded = configuration(config)
         sources = _named(_sources(loaded), name)
-        contract = _contract(loaded, task) if task else None
-        results = [_check(source, contract) for source in sources]
+        manifest = _manifest(loaded, task) if task else None
+        fit = DeviceFit(_profile(loaded), loaded.limits.step_timeout_s)
+        if manifest is not None:
+            fit.reason(manifest.name, manifest)
+        results = [_check(source, manifest, fit) for source in sources]
         answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
         if not as_json:
             for result in results:
                 _show(result)
-        if not results or any(result["trouble"] for result in results if contract is None) or _fits_none(results):
+        if not results or any(result["trouble"] for result in results if manifest is None) or _fits_none(results):
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -73,8 +77,12 @@ def _fits_none(results: list[dict[str, Any]]) -> bool:
     return bool(asked) and not any(result["fits"] for result in asked)
 
 
+def _profile(config: Config) -> FirmwareProfile:
+    return with_limits(load_profile(config.agent.profile), config.limits)
+
+
 def _sources(config: Config) -> tuple[DataSource, ...]:
-    return configured_sources(config, with_limits(load_profile(config.agent.profile), config.limits))
+    return configured_sources(config, _profile(config))
 
 
 def _named(sources: tuple[DataSource, ...], name: str | None) -> tuple[DataSource, ...]:
@@ -87,14 +95,14 @@ def _named(sources: tuple[DataSource, ...], name: str | None) -> tuple[DataSourc
     return found
 
 
-def _contract(config: Config, task: str) -> DataContract:
-    """The data contract of a task's folder, or of a task that the agent has heard of."""
+def _manifest(config: Config, task: str) -> TaskManifest:
+    """The manifest of a task's folder, or of a task that the agent has heard of."""
     if Path(task).is_dir():
-        return load_built(Path(task)).draft.data
+        return load_built(Path(task)).draft
     from grapevine_proto.manifest_codec import decode_manifest  # noqa: PLC0415 - only here
 
     found = ask_or_connect(config, "manifest", {"task": task})
-    return decode_manifest(bytes.fromhex(found["manifest"])).data
+    return decode_manifest(bytes.fromhex(found["manifest"]))
 
 
 def _line(source: DataSource) -> dict[str, Any]:
@@ -109,13 +117,17 @@ def _where(source: DataSource) -> str:
     return source.recording.topic if source.recording is not None else str(source.path)
 
 
-def _check(source: DataSource, contract: DataContract | None) -> dict[str, Any]:
+def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit) -> dict[str, Any]:
     result: dict[str, Any] = {"name": source.name, "kind": source.kind, "trouble": "", "fits": None, "why": ""}
-    if contract is not None:
-        match = match_source(contract, [source], now_s=clock.now().wall_ms / 1000)
+    if manifest is not None:
+        now_s, room = clock.now().wall_ms / 1000, fit.room(manifest.name)
+        match = match_source(manifest.data, [source], now_s=now_s, why_no_room=room)
         result |= {"fits": bool(match), "why": str(match)}
+        if match.memory is not None:
+            prepare_mb, train_mb = fit.memory_mb(manifest, match.memory)
+            result |= {"prepare_mb": prepare_mb, "train_mb": train_mb}
     try:
-        return survey(source, contract if result["fits"] else None) | result
+        return survey(source, manifest.data if manifest is not None and result["fits"] else None) | result
     except TaskError as error:
         return result | {"source": source.format, "path": str(source.path), "trouble": str(error)}
 
@@ -127,6 +139,8 @@ def _show(result: dict[str, Any]) -> None:
     if result["fits"] is not None:
         word = "[green]fits[/]" if result["fits"] else "[red]does not fit[/]"
         console.print(f"  {word}: {escape(result['why'])}")
+    if result.get("train_mb"):
+        console.print(f"  memory: about {result['prepare_mb']:,} MB to prepare, {result['train_mb']:,} MB to train")
     if result["trouble"]:
         console.print(f"  [red]{escape(result['trouble'])}[/]")
         return

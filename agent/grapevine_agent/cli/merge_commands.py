@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from grapevine_agent.cli.output import JsonOption, answer
 from grapevine_agent.merge import STRATEGIES
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
         for text in set_ or []:
             key, equals, value = text.partition("=")
             if not equals:
-                raise TaskError(f"--set {text}: write key=value")
+                raise RequestError(f"--set {text}: write key=value")
             settings[key.strip()] = value.strip()
         shares = merge_files(strategy, local=local, updates=update or [], out=out, settings=settings)
         lines = "\n".join(f"  {share:7.4f}  {escape(peer)}" for peer, share in shares.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,14 +10,17 @@ import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import guess_profile
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
 from grapevine_agent.service.assembly import state_socket
-from grapevine_proto.errors import ConfigError
+from grapevine_agent.store import Store
+from grapevine_proto.errors import ConfigError, StoreError
 
-TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it, or its name.")]
+# Of an id, four characters are enough to look at a task, eight to decide or sign: requests/naming.py.
+TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (4 or more), or its name.")]
+ActedTaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (8 or more), or its name.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -25,41 +29,55 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def init(
         config: ConfigOption = None,
+        new_peer: Annotated[
+            bool,
+            typer.Option(
+                "--new-identity",
+                help="Be another peer from now on: make a new key, and keep the old one beside it. Reviews, trust and "
+                "records of the old one are void.",
+            ),
+        ] = False,
         as_json: JsonOption = False,
     ) -> None:
-        """Write a configuration file to start from, and make this device's identity."""
+        """Write a configuration file to start from, and make this device's identity. What is there already stays."""
         path = config or Path("grapevine.toml")
-        if path.exists():
-            raise ConfigError(f"{path} is there already: edit it, or move it away")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        wrote = not path.exists()
         profile = guess_profile()
-        path.write_text(EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"'))
+        if wrote:
+            _write_config(path, profile)
         loaded = configuration(path)
-        peer = load_identity(loaded.agent.state_dir).peer_id
+        state_dir = loaded.agent.state_dir
+        if not (wrote or new_peer) and (state_dir / IDENTITY_FILE).exists():
+            raise ConfigError(
+                f"{path} is there already, and so is the key of {load_identity(state_dir).peer_id}: edit it"
+            )
+        peer = (_another_identity(state_dir) if new_peer else first_identity(state_dir)).peer_id
+        did = f"wrote {path}" if wrote else f"{path} stays as it is"
+        with_profile = f", with the firmware profile {profile}" if wrote else ""
         answer(
-            {"config": str(path), "peer": peer, "state_dir": str(loaded.agent.state_dir), "profile": profile},
+            {"config": str(path), "peer": peer, "state_dir": str(state_dir), "profile": loaded.agent.profile},
             as_json=as_json,
-            text=f"wrote {path}; this device is peer [bold]{peer}[/], with the firmware profile {profile}\n"
+            text=f"{did}; this device is peer [bold]{peer}[/]{with_profile}\n"
             f"edit the file, then: grapevine agent run --config {path}",
         )
 
     app.command("status")(show_status)
 
     @app.command()
-    def join(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    def join(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Consent to a task: train it as soon as it is approved and fits this device.
 
         A new version of the task is another task and needs a word of its own, unless a consent rule says `auto`.
         """
         result = ask(configuration(config), "consent", {"task": task, "joined": True})
         text = f"{shown(result['name'])}: {shown(result['why']) or 'joined'}; this word is for this version alone"
-        answer(result, as_json=as_json, text=text)
+        answer(result, as_json=as_json, text=f"{text}\n{shown_task(result)}")
 
     @app.command()
-    def leave(task: TaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    def leave(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Leave a task and do not come back. Its model stays on disk."""
         result = ask(configuration(config), "consent", {"task": task, "joined": False})
-        answer(result, as_json=as_json, text=f"left {shown(result['name'])}")
+        answer(result, as_json=as_json, text=f"left {shown(result['name'])}\n{shown_task(result)}")
 
     @app.command("id")
     def show_id(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -67,6 +85,22 @@ def register(app: typer.Typer) -> None:
         loaded = configuration(config)
         peer = load_identity(loaded.agent.state_dir).peer_id
         answer({"peer": peer, "socket": str(state_socket(loaded))}, as_json=as_json, text=peer)
+
+
+def _write_config(path: Path, profile: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"'))
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror}); check free space and permissions") from None
+
+
+def _another_identity(state_dir: Path) -> Identity:
+    """A new key, known to the folder; no agent may run there meanwhile."""
+    with Store.open(state_dir) as store:
+        identity = new_identity(state_dir, time.time())
+        store.remember_peer(identity.peer_id)
+    return identity
 
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -88,9 +122,23 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        + _unsaved_line(status["unsaved"])
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
+    """What the disk does not take: `not saved since 12:03: models, records (No space left on device)`."""
+    if not unsaved:
+        return ""
+    since_s = min(each["since_s"] for each in unsaved)
+    day = "" if time.time() - since_s < 86_400 else "%Y-%m-%d "
+    kinds: dict[str, list[str]] = {}
+    for each in unsaved:
+        kinds.setdefault(each["reason"], []).append(each["kind"])
+    why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
+    return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
 
 
 def _trainer_line(trainer: dict[str, Any]) -> str:

@@ -10,13 +10,16 @@ import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask_or_connect
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
-from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_agent.cli.command_line import finite
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
+from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
 from grapevine_agent.core.tasks.judging import date_of
+from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_proto.errors import StoreError
 
-MOST_DAYS = 366
-DaysOption = Annotated[float, typer.Option(help="How long the verdict holds, in days.", min=0.01, max=MOST_DAYS)]
+DaysOption = Annotated[
+    float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
+]
 GraphOption = Annotated[str, typer.Option("--graph", help="Which graph to show: train or eval.")]
 
 
@@ -47,8 +50,9 @@ def _register_looking(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Show all that can be known of a task without running it: manifest, model, data, costs, reviews."""
-        from grapevine_agent.cli.review_show import print_task, task_as_json  # noqa: PLC0415 - checks take a while
+        from grapevine_agent.cli.review_show import check_graph, print_task, task_as_json  # noqa: PLC0415 - slow
 
+        check_graph(graph)
         found = ask_or_connect(configuration(config), "records", {"task": task})
         if as_json:
             answer(task_as_json(found), as_json=True, text="")
@@ -59,9 +63,9 @@ def _register_looking(review: typer.Typer) -> None:
 def _register_saying(review: typer.Typer) -> None:
     @review.command()
     def approve(
-        task: TaskArgument,
+        task: ActedTaskArgument,
         reason: Annotated[str, typer.Option(help="What was looked at; everybody will see it.")] = "",
-        days: DaysOption = 7.0,
+        days: DaysOption = REVIEW_VALID_DAYS,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
@@ -71,7 +75,7 @@ def _register_saying(review: typer.Typer) -> None:
 
     @review.command()
     def reject(
-        task: TaskArgument,
+        task: ActedTaskArgument,
         reason: Annotated[str, typer.Option(help="Why; everybody will see it.")],
         days: DaysOption = MOST_DAYS,
         config: ConfigOption = None,
@@ -83,15 +87,15 @@ def _register_saying(review: typer.Typer) -> None:
 
     @review.command()
     def revoke(
-        task: TaskArgument,
+        task: ActedTaskArgument,
         reason: Annotated[str, typer.Option(help="Why; everybody will see it.")] = "",
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
         """Take this peer's own verdict back, without putting another in its place."""
         result = ask_or_connect(configuration(config), "revoke", {"task": task, "reason": reason})
-        text = f"took the {result['revoked']} of [bold]{shown(result['name'])}[/] ({result['task'][:12]}) back"
-        answer(result, as_json=as_json, text=text)
+        text = f"took the {result['revoked']} of [bold]{shown(result['name'])}[/] back"
+        answer(result, as_json=as_json, text=f"{text}\n{_signed(result)}")
 
 
 def _register_auditing(review: typer.Typer) -> None:
@@ -159,9 +163,14 @@ def _report(result: dict[str, Any], *, as_json: bool) -> None:
             "; owners count it for 7 days at most unless they say otherwise: approve again before that, or set "
             "[review] renew = true where an agent runs"
         )
-    note = f"\n[yellow]note:[/] {result['note']}" if result["note"] else ""
-    text = f"{verdict} [bold]{shown(result['name'])}[/] ({result['task'][:12]})\n{shown(until)}{note}"
+    note = f"\n[yellow]note:[/] {shown(result['note'])}" if result["note"] else ""
+    text = f"{verdict} [bold]{shown(result['name'])}[/]\n{_signed(result)}\n{shown(until)}{note}"
     answer(result, as_json=as_json, text=text)
+
+
+def _signed(result: dict[str, Any]) -> str:
+    reason = f"\n  reason     {shown(result['reason'])}" if result["reason"] else ""
+    return f"{shown_task(result)}\n  signed by  {result['reviewer']}{reason}"
 
 
 def _mark(review: dict[str, Any]) -> str:

@@ -15,17 +15,15 @@ from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import CostReport, cost_report
 from grapevine_proto.codec import open_envelope
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import FeatureSpec, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import TaskPublication
 from grapevine_proto.topics import parse_below_root
-from grapevine_tasks.checks import CheckReport, NodeReport, ProgramLimits, check_manifest
+from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, NodeReport, check_manifest
 
 MOST_ROWS = 40  # of a graph, unless all are asked for
 GRAPHS = ("train", "eval")
-_ANY = 2**62
-_TO_LOOK_AT = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
 
 
 def manifest_of(found: dict[str, Any]) -> TaskManifest:
@@ -53,10 +51,14 @@ def task_as_json(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
-    """Print everything about a task for people. Raises `TaskError` for a graph that there is not."""
+def check_graph(graph: str) -> None:
+    """Raise `RequestError` for a graph that there is not."""
     if graph not in GRAPHS:
-        raise TaskError(f"--graph {graph}: a program has the graphs {' and '.join(GRAPHS)}")
+        raise RequestError(f"--graph {graph[:40]}: a program has the graphs {' and '.join(GRAPHS)}")
+
+
+def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
+    """Print everything about a task for people; `graph` is one of `GRAPHS`."""
     manifest = manifest_of(found)
     report, costs, error = _checked(manifest)
     console.print(f"[bold]{shown(manifest.name)}[/]  {found['task']}")
@@ -78,7 +80,7 @@ def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
 
 def _checked(manifest: TaskManifest) -> tuple[CheckReport | None, CostReport | None, str]:
     try:
-        report = check_manifest(manifest, check_merging=check_merge_plan, limits=_TO_LOOK_AT)
+        report = check_manifest(manifest, check_merging=check_merge_plan, limits=TO_LOOK_AT)
         return report, cost_report(manifest), ""
     except TaskError as error:
         return None, None, str(error)
@@ -163,20 +165,21 @@ def _row(node: NodeReport) -> dict[str, Any]:
         "arguments": node.arguments,
         "results": node.results,
         "flops": node.flops,
+        "bytes_moved": node.bytes_moved,
     }
 
 
 def _graph(nodes: tuple[NodeReport, ...], *, every_node: bool) -> Table:
-    table = Table("value", "operator", "arguments", "result", "operations", title_justify="left")
+    table = Table("value", "operator", "arguments", "result", "operations", "bytes moved", title_justify="left")
     whole = every_node or len(nodes) <= MOST_ROWS
     head = nodes if whole else nodes[: MOST_ROWS // 2]
     tail = () if whole else nodes[-MOST_ROWS // 2 :]
     for part in (head, tail):
         for node in part:
-            flops = f"{node.flops:,}" if node.flops else ""
-            table.add_row(f"%{node.number}", node.operator, shown(node.arguments, 120), shown(node.results), flops)
+            work = (f"{number:,}" if number else "" for number in (node.flops, node.bytes_moved))
+            table.add_row(f"%{node.number}", node.operator, shown(node.arguments, 120), shown(node.results), *work)
         if part is head and tail:
-            table.add_row("…", f"{len(nodes) - MOST_ROWS} more", "--all shows them", "", "")
+            table.add_row("…", f"{len(nodes) - MOST_ROWS} more", "--all shows them", "", "", "")
     return table
 
 

@@ -10,8 +10,8 @@ from rich.markup import escape
 
 from grapevine_agent import api
 from grapevine_agent.cli import check_commands, task_new, task_pull, task_watch
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, tell
-from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, shown_task, tell
+from grapevine_agent.cli.owner_commands import ActedTaskArgument
 from grapevine_tasks.built import load_built
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
@@ -71,7 +71,7 @@ def publish(
     answer(
         published.answer,
         as_json=as_json,
-        text=f"published [bold]{escape(published.name)}[/] as {published.id}\n"
+        text=f"published [bold]{shown(published.name)}[/] as {published.id}\n"
         f"next: reviewers run  grapevine review approve {published.id[:12]}",
     )
 
@@ -85,7 +85,7 @@ def _ready(folder: Path, *, build_first: bool) -> None:
 
 def revise(
     folder: Folder,
-    parent: Annotated[str, typer.Option(help="The version before: its id, the beginning of it, or its name.")],
+    parent: Annotated[str, typer.Option(help="The version before: its id, the beginning (8 or more), or its name.")],
     reason: Annotated[str, typer.Option(help="What is new; it is added to the description.")] = "",
     server: ServerOption = None,
     fork: Annotated[bool, typer.Option("--fork", help="Even though the parent has a newer version already.")] = False,
@@ -106,14 +106,14 @@ def revise(
     answer(
         revised.answer,
         as_json=as_json,
-        text=f"published [bold]{escape(revised.name)}[/] version {revised.answer['version']} as {revised.id}\n"
+        text=f"published [bold]{shown(revised.name)}[/] version {revised.answer['version']} as {revised.id}\n"
         f"{keeps}; members stay with version {revised.answer['version'] - 1} until this one is approved\n"
         f"next: reviewers run  grapevine review approve {revised.id[:12]}",
     )
 
 
 def retract(
-    task: TaskArgument,
+    task: ActedTaskArgument,
     reason: Annotated[str, typer.Option(help="Why; everybody will see it.")] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -124,6 +124,5 @@ def retract(
     answer(
         result,
         as_json=as_json,
-        text=f"retracted [bold]{escape(result['name'])}[/] ({result['task'][:12]}); "
-        "its members stop as they hear of it",
+        text=f"retracted [bold]{shown(result['name'])}[/]; its members stop as they hear of it\n{shown_task(result)}",
     )

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from grapevine_agent.api import Grapevine
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, tell
+from grapevine_agent.cli.command_line import finite
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 
 
@@ -25,12 +26,14 @@ def register(task: typer.Typer) -> None:
         pt2: Annotated[
             Path | None, typer.Option(help="Also a program that plain PyTorch runs: torch.export.load.", dir_okay=False)
         ] = None,
-        peer: Annotated[str, typer.Option("--from", help="Whose model: a member's id or name.")] = "",
+        peer: Annotated[
+            str | None, typer.Option("--from", help="Whose model: a member's id, the beginning (4 or more), or name.")
+        ] = None,
         server: Annotated[bool, typer.Option("--server", help="A server's model, or none.")] = False,
         cluster: Annotated[
-            int | None, typer.Option(help="Which of the models of a server that holds clusters.", min=0)
+            int | None, typer.Option(help="Which of the models of a server that holds clusters.", min=0, max=65_535)
         ] = None,
-        within: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1)] = 30.0,
+        within: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1, callback=finite)] = 30.0,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
@@ -48,7 +51,7 @@ def register(task: typer.Typer) -> None:
         answer(
             {**facts, "file": str(output), "pt2": str(pt2) if pt2 else ""},
             as_json=as_json,
-            text=f"[bold]{escape(facts['name'])}[/] version {facts['task_version']}: the model of "
+            text=f"[bold]{shown(facts['name'])}[/] version {facts['task_version']}: the model of "
             f"{facts['kind']} {facts['model_of']}, age {facts['age']}, with the work of "
             f"{len(facts['contributors'])} members{quality}\nwrote {files}",
         )

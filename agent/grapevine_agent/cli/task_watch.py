@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -13,14 +14,14 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from grapevine_agent.api import Grapevine
-from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, tell
+from grapevine_agent.cli.command_line import finite
+from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, shown, shown_peer, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 
 QUIET_S = 15.0  # without a reading, say what is waited for
 MAX_POINTS = 600
@@ -61,7 +62,7 @@ class Board:
         names, now_ms = self.about.get("names", {}), time.time() * 1000
         for peer, reading in sorted(self.newest.items()):
             table.add_row(
-                escape(names.get(peer) or peer),
+                shown_peer(peer, names.get(peer, "")),
                 str(reading["round"]),
                 "—" if reading["loss"] is None else f"{reading['loss']:.4f}",
                 "—" if reading["metric"] is None else f"{reading['metric']:.3f}",
@@ -77,7 +78,7 @@ class Board:
         """Table, plot and a note."""
         about = self.about
         title = (
-            f"[bold]{escape(about['name'])}[/] version {about['version']} ({about['task'][:12]}), {about['standing']}"
+            f"[bold]{shown(about['name'])}[/] version {about['version']} ({about['task'][:12]}), {about['standing']}"
         )
         parts: list[Any] = [Text.from_markup(title), self.table()]
         if self.means:
@@ -97,7 +98,7 @@ def plot(values: deque[float], width: int = PLOT_WIDTH) -> str:
 
 
 def target_of(until: str) -> tuple[str, float] | None:
-    """`--until`: a round ("40", "round=40") or the task's metric ("0.95", "accuracy=0.95"). Raises TaskError."""
+    """`--until`: a round ("40", "round=40") or the task's metric ("0.95", "accuracy=0.95"). Raises RequestError."""
     if not until:
         return None
     key, _, number = until.rpartition("=")
@@ -105,8 +106,8 @@ def target_of(until: str) -> tuple[str, float] | None:
         value = float(number)
     except ValueError:
         value = float("nan")
-    if value != value or key not in ("", "round", "accuracy", "mse", "metric"):  # noqa: PLR0124 - NaN
-        raise TaskError(f"--until {until!r}: write round=40, or accuracy=0.95 (mse=0.1 is reached from above)")
+    if not math.isfinite(value) or value < 0 or key not in ("", "round", "accuracy", "mse", "metric"):
+        raise RequestError(f"--until {until!r}: write round=40, or accuracy=0.95 (mse=0.1 is reached from above)")
     if key == "round" or (not key and value > 1):
         return "round", value
     return "metric", value
@@ -119,7 +120,9 @@ def register(task: typer.Typer) -> None:
     def watch(
         task: TaskArgument,
         until: Annotated[str, typer.Option(help="End when every member is there: round=40, or accuracy=0.95.")] = "",
-        for_s: Annotated[float | None, typer.Option("--for", help="End after so many seconds.", min=0)] = None,
+        for_s: Annotated[
+            float | None, typer.Option("--for", help="End after so many seconds.", min=0, callback=finite)
+        ] = None,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:

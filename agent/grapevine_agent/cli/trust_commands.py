@@ -14,6 +14,9 @@ from grapevine_agent.control import NoServiceError
 from grapevine_agent.requests.trusting import change_trust
 
 PeerArgument = Annotated[str, typer.Argument(help="A peer id: 20 characters, as `grapevine id` shows there.")]
+RemovedPeerArgument = Annotated[
+    str, typer.Argument(help="A peer id, the beginning of it (8 or more), or your name for it.")
+]
 AsOption = Annotated[str, typer.Option("--as", help="reviewer, publisher, server or denied.")]
 
 
@@ -40,16 +43,17 @@ def register(app: typer.Typer) -> None:
 
     @trust.command()
     def remove(
-        peer: PeerArgument,
+        peer: RemovedPeerArgument,
         relation: Annotated[
-            str, typer.Option("--as", help="Only as this; default: as everything that it is.", show_default=False)
-        ] = "",
+            str | None,
+            typer.Option("--as", help="Only as this; default: as everything that it is.", show_default=False),
+        ] = None,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
         """Take back what `grapevine trust add` said of a peer."""
         result = _changed(configuration(config), {"action": "remove", "peer": peer, "relation": relation})
-        answer(result, as_json=as_json, text=_told(f"{shown(peer)} is taken off the list", "", result))
+        answer(result, as_json=as_json, text=_told(f"{shown(result['peer'])} is taken off the list", "", result))
 
     @trust.command("list")
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:

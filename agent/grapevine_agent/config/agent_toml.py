@@ -117,6 +117,9 @@ class Limits:
     can_train: bool | None = None
     cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
     sandbox: Sandbox = "strict"
+    step_timeout_s: float = 3600.0  # no request to a trainer takes longer, whatever its task asks for
+    round_interval_s: float = 0.2  # no task's rounds are shorter
+    upload_mb_per_s: float = 4.0  # of one task's updates, on average
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +293,9 @@ def _read_limits(table: Table) -> Limits:
         can_train=table.optional_boolean("can_train"),
         cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
         sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
+        step_timeout_s=table.number("step_timeout_s", Limits.step_timeout_s, low=10.0, high=7 * 86_400.0),
+        round_interval_s=table.number("round_interval_s", Limits.round_interval_s, low=0.01, high=7 * 86_400.0),
+        upload_mb_per_s=table.number("upload_mb_per_s", Limits.upload_mb_per_s, low=0.001, high=1e6),
     )
 
 

@@ -119,6 +119,12 @@ EXAMPLE_CONFIG = """\
 #can_train = true
 # CPU time of one request to a trainer, all its threads together; 0: as long as the request may take.
 #cpu_s = 0
+# No request to a trainer takes longer, whatever a task wants computed; a task whose rounds must take longer is not
+# joined. Raise it for long rounds on a slow board.
+#step_timeout_s = 3600.0
+# No task's rounds are shorter than this, and none sends more updates than this, on average (2^20 bytes).
+#round_interval_s = 0.2
+#upload_mb_per_s = 4.0
 # "off" trains without system call filter and Landlock, for kernels that have neither.
 #sandbox = "strict"
 """

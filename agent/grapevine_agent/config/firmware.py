@@ -20,6 +20,7 @@ import psutil
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.toml_reader import Table, read_toml, suggestion
 from grapevine_agent.core.settings import DeviceLimits
+from grapevine_agent.core.tasks.deadlines import Pace
 from grapevine_proto.errors import ConfigError
 
 DEFAULT_PROFILE: Final = "generic"
@@ -73,6 +74,13 @@ class FirmwareProfile:
     boards: tuple[str, ...] = ()
     gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
     gflops_source: str = ""
+    memory_gbs: float = 0.0  # 10⁹ bytes a second that training reads and writes; 0: unknown
+    memory_source: str = ""
+
+    @property
+    def pace(self) -> Pace:
+        """How fast it trains."""
+        return Pace(gflops=self.gflops, memory_gbs=self.memory_gbs)
 
 
 def load_profile(name_or_path: str | Path, machine: Machine | None = None) -> FirmwareProfile:
@@ -191,6 +199,8 @@ def _read_profile(path: Path) -> FirmwareProfile:
         can_train=table.boolean("can_train", True),
         gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
         gflops_source=table.text("gflops_source", ""),
+        memory_gbs=table.number("memory_gbs", 0.0, low=0.0, high=1e6),
+        memory_source=table.text("memory_source", ""),
         power=PowerDraw(
             idle_w=power.number("idle_w", 0.0, low=0.0, high=10_000.0),
             training_w=power.number("training_w", 0.0, low=0.0, high=10_000.0),
@@ -208,6 +218,8 @@ def _read_profile(path: Path) -> FirmwareProfile:
         raise table.error("memory_mb", f"training needs {LEAST_TRAINING_MB} MB; raise it, or write can_train = false")
     if profile.gflops and not profile.gflops_source:
         raise table.error("gflops_source", "say who measured gflops, or that it is assumed, and how")
+    if profile.memory_gbs and not profile.memory_source:
+        raise table.error("memory_source", "say who measured memory_gbs, or that it is assumed, and how")
     draw = profile.power
     if (draw.idle_w or draw.training_w or draw.radio_w) and not draw.source:
         raise power.error("source", "say who measured these watts, and how")

@@ -28,7 +28,7 @@ def read_toml(path: Path) -> dict[str, object]:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); check its owner and permissions") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number that Python does not read
         raise ConfigError(f'{path}: this is not TOML: {error}; strings need quotes, as in name = "kitchen"') from None
 
 

@@ -3,21 +3,31 @@
 `grapevine trust` writes it; the lists of `[review]` and `[trust]` are joined with it. It is a file of
 its own because the agent may write in its state folder, where the configuration is often another user's,
 read-only, or made by a tool.
+
+A device without this file trusts fewer reviewers, but also denies fewer peers. So a damaged one is never taken for an
+empty one: the copy beside it is used, which `grapevine trust` writes too. What the owner changed by hand is no damage,
+and its mistakes are named: an editor leaves another time of change, a worn disk does not.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast, get_args
 
 from grapevine_agent.config.toml_reader import Table, read_toml
-from grapevine_agent.store.durable import make_state_dir, replace_durably
+from grapevine_agent.store.durable import make_state_dir, move_aside, replace_durably
 from grapevine_proto.errors import ConfigError
 
+logger = logging.getLogger(__name__)
+
 TRUST_FILE: Final = "trust.toml"
+TRUST_COPY: Final = "trust.toml.copy"
 PEER_ID: Final = r"[a-z2-7]{20}"
 PEER_HINT: Final = '"aaaaaaaaaaaaaaaaaaaa" (20 characters of a-z and 2-7, as `grapevine id` shows)'
 ROLE: Final = r"[a-z][a-z0-9_-]{0,31}"
@@ -42,10 +52,33 @@ class TrustedPeer:
 
 
 def read_trust_file(state_dir: Path) -> tuple[TrustedPeer, ...]:
-    """What `grapevine trust` has written; nothing if there is no file. Raises `ConfigError`."""
+    """What `grapevine trust` has written, or the owner; nothing if there is no file. Raises `ConfigError`."""
     path = state_dir / TRUST_FILE
     if not path.exists():
         return ()
+    if _is_damaged(state_dir):
+        logger.warning("%s is damaged: its copy %s is used, until `grapevine trust` writes it again", path, TRUST_COPY)
+        return _read(state_dir / TRUST_COPY)
+    return _read(path)
+
+
+def _is_damaged(state_dir: Path) -> bool:
+    """Whether the file is not what its copy is, though nobody has changed it."""
+    path, copy = state_dir / TRUST_FILE, state_dir / TRUST_COPY
+    try:
+        copied = copy.read_bytes()
+        if path.is_file() and path.stat().st_mtime_ns != copy.stat().st_mtime_ns:
+            return False
+        _read(copy)
+    except (OSError, ConfigError):
+        return False  # there is nothing better to be had
+    try:
+        return path.read_bytes() != copied
+    except OSError:
+        return True
+
+
+def _read(path: Path) -> tuple[TrustedPeer, ...]:
     root = Table(read_toml(path), source=str(path))
     tables = root.tables("peer")
     root.finish()
@@ -56,8 +89,11 @@ def read_trust_file(state_dir: Path) -> tuple[TrustedPeer, ...]:
 
 
 def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
-    """Replace the file, in one go. Raises `StoreError`."""
+    """Replace the file, in one go, and then its copy. Raises `StoreError`."""
     make_state_dir(state_dir)
+    path, copy = state_dir / TRUST_FILE, state_dir / TRUST_COPY
+    if _is_damaged(state_dir):
+        logger.warning("%s was damaged and was moved to %s", path, move_aside(path, time.time()))
     blocks = [
         f"\n[[peer]]\nid = {_quoted(each.peer)}\nas = {_quoted(each.relation)}\n"
         + (f"roles = [{', '.join(map(_quoted, each.roles))}]\n" if each.roles else "")
@@ -65,7 +101,9 @@ def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
         for each in sorted(peers, key=lambda each: (each.relation, each.peer))
     ]
     content = "".join((_HEAD, *blocks)).encode()
-    replace_durably(state_dir / TRUST_FILE, lambda temporary: _write(temporary, content))
+    written_s = int(time.time())  # in whole seconds, as no later change is
+    for each in (path, copy):
+        replace_durably(each, lambda temporary: _write(temporary, content, written_s))
 
 
 def trusting(peers: tuple[TrustedPeer, ...], new: TrustedPeer) -> tuple[TrustedPeer, ...]:
@@ -97,8 +135,9 @@ def _read_peer(table: Table) -> TrustedPeer:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes, written_s: int) -> None:
     path.write_bytes(content)
+    os.utime(path, (written_s, written_s))
 
 
 def _quoted(text: str) -> str:

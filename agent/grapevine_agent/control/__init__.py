@@ -2,6 +2,6 @@
 
 from grapevine_agent.control.client import call
 from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
-from grapevine_agent.control.server import ControlServer
+from grapevine_agent.control.server import ControlServer, SocketTakenError
 
-__all__ = ["SOCKET_FILE", "ControlServer", "NoAnswerError", "NoServiceError", "call"]
+__all__ = ["SOCKET_FILE", "ControlServer", "NoAnswerError", "NoServiceError", "SocketTakenError", "call"]

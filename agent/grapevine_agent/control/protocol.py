@@ -23,6 +23,7 @@ from grapevine_proto.errors import (
     BrokerError,
     ConfigError,
     GrapevineError,
+    RequestError,
     StoreError,
     TaskError,
     WireError,
@@ -36,6 +37,7 @@ _MAX_ADDRESS_BYTES = 107  # sun_path has 108 bytes on Linux, one of them a NUL
 _KINDS: Final[Mapping[str, type[GrapevineError]]] = {
     "config": ConfigError,
     "task": TaskError,
+    "request": RequestError,
     "broker": BrokerError,
     "store": StoreError,
 }

@@ -24,6 +24,11 @@ from grapevine_proto.errors import GrapevineError, StoreError
 
 logger = logging.getLogger(__name__)
 
+
+class SocketTakenError(StoreError):
+    """Another agent answers on the socket."""
+
+
 Answer: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
 
 _PROBE_S = 1.0
@@ -174,7 +179,7 @@ def _bind(path: Path) -> tuple[socket.socket, int]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Delete a socket that nobody answers on. Raises `StoreError` if somebody does, or if it is no socket."""
+    """Clear the socket's place. Raises `SocketTakenError` if somebody answers there, `StoreError` if that cannot be."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise StoreError(f"{path}: is there and is no socket; move it away")
@@ -185,8 +190,13 @@ def _remove_stale(path: Path) -> None:
         return
     except ConnectionRefusedError:
         logger.info("%s was left behind by a service that ended; replacing it", path)
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be replaced ({error.strerror}); check the folder") from error
         return
+    except TimeoutError as error:
+        raise SocketTakenError(f"{path}: another agent is there, and busy ({error}); stop that one first") from error
     except OSError as error:
-        raise StoreError(f"{path}: somebody else's socket is there ({error}); stop that agent first") from error
-    raise StoreError(f"{path}: another agent answers here; stop it, or give this one another state_dir")
+        raise StoreError(f"{path}: somebody else's socket is there ({error}); move it away") from error
+    raise SocketTakenError(f"{path}: another agent answers here; stop it, or give this one another state_dir")

@@ -7,19 +7,25 @@ task goes through stands in `task_life`, how one is learned in `learning`.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.answers import AnswerQuota
+from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.presence import Presence
+from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
+from grapevine_agent.core.tasks.blob_requests import BlobRequests
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import Judgement
 from grapevine_agent.core.tasks.model_requests import ModelRequests
@@ -31,14 +37,9 @@ from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.manifest_codec import task_id
 from grapevine_proto.records import RecordBook
 from grapevine_proto.replay import ReplayGuard
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
-
-ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000  # an announcement is good for a week, and repeated at each connect
-RELAY_AFTER_S = (3.0, 8.0)  # after a reconnect: what the broker did not send by then it has lost
-KEPT_SESSIONS = 4
 
 
 @dataclass(kw_only=True)
@@ -50,18 +51,22 @@ class AgentCore:
     records: RecordBook = field(default_factory=RecordBook)
     replays: ReplayGuard = field(default_factory=ReplayGuard)
     book: TaskBook = field(default_factory=TaskBook)
-    _sessions: list[int] = field(default_factory=list)
-    _announced: m.PeerAnnouncement | None = None
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
-    _heartbeat_at_s: float = 0.0
-    _relay_at_s: float | None = None
     _renew_at_ms: float = math.inf
     _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
-    _heard_since_connect: set[Topic] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.members = Members(self.settings.heartbeat_s, self.rng)
+        neighbours = self.settings.neighbours
+        self.members = Members(
+            self.settings.heartbeat_s,
+            self.rng,
+            named={*(neighbours or ()), *self.settings.trusted_servers},
+            only_named=neighbours is not None,
+        )
+        self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
+        self.relays = Relays(rng=self.rng)
+        self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
         self.archive = Archive(records=self.records)
@@ -69,7 +74,9 @@ class AgentCore:
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
-        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks)
+        quota = AnswerQuota()
+        self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
+        self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -95,7 +102,7 @@ class AgentCore:
         self._started = True
         self._ticked = now
         subscriptions = [
-            *self._presence(),
+            *self._where_presence_is_said(),
             topics.every_task("manifest"),
             topics.every_task("review"),
             topics.every_task("server"),
@@ -123,7 +130,7 @@ class AgentCore:
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
-    def _presence(self) -> list[str]:
+    def _where_presence_is_said(self) -> list[str]:
         """The filters that tell who is there: everybody, or the neighbours that the owner named."""
         neighbours = self.settings.neighbours
         if neighbours is None:
@@ -133,25 +140,18 @@ class AgentCore:
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
-        self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
-        self._heard_since_connect.clear()
-        self._relay_at_s = now.monotonic_s + float(self.rng.uniform(*RELAY_AFTER_S))
-        self._heartbeat_at_s = now.monotonic_s
-        self._announced = None
-        return [
-            fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=True), retain=True),
-            *self._announce(now),
-        ]
+        self.relays.connected(now.monotonic_s)
+        return [*self.presence.connected(session, now), *self._announce(now)]
 
     def goodbye(self) -> list[Effect]:
         """Leave in good order: adverts and presence revoked, models saved."""
-        self._sessions.clear()  # the echo of our goodbye is not to be contradicted
-        return [
-            *self.tasks.goodbye(),
-            fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=False), retain=True),
-        ]
+        return [*self.tasks.goodbye(), *self.presence.goodbye()]
 
     # --- what arrives -----------------------------------------------------------------------------
+
+    def is_worth_reading(self, topic: Topic, num_bytes: int, now: Moment) -> bool:
+        """Whether to verify what arrived. Raises `WireError` where strangers have used up what they may cost."""
+        return self.gate.lets_in(topic, num_bytes, now.monotonic_s)
 
     def receive(self, received: Received, now: Moment) -> list[Effect]:
         """Take one verified message.
@@ -163,7 +163,7 @@ class AgentCore:
         own = message.sender == self.settings.peer
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
-                return self._own_echo(message)
+                return self.presence.echoed(message.body)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic)  # the broker has it, if only an older one
@@ -179,17 +179,9 @@ class AgentCore:
 
     def heard_again(self, topic: Topic) -> None:
         """A broker sent a record that is held already, to the byte: nothing new, but the broker has it."""
-        self._heard_since_connect.add(topic)
-        if len(self._heard_since_connect) > 2 * len(self.records) + 64:
-            self._heard_since_connect &= {held.topic for held in self.records}
-
-    def _own_echo(self, message: m.Message) -> list[Effect]:
-        """Our own presence, echoed. A will of an earlier session that was published late is contradicted."""
-        if isinstance(message.body, m.PeerState) and not message.body.online and self._sessions:
-            return [
-                fx.Publish(topic=PeerTopic(self.settings.peer, "state"), body=m.PeerState(online=True), retain=True)
-            ]
-        return []
+        self.relays.heard(topic)
+        if len(self.relays) > 2 * len(self.records) + 64:
+            self.relays.forget_all_but({held.topic for held in self.records})
 
     def _read_record(self, received: Received, now: Moment) -> list[Effect]:
         sender = received.message.sender
@@ -224,40 +216,36 @@ class AgentCore:
         if isinstance(received.topic, InboxTopic):
             if received.topic.receiver != self.settings.peer:
                 raise WireError("topic", f"addressed to {received.topic.receiver}")
-            if message.receiver_session not in self._sessions:
+            if not self.presence.has_session(message.receiver_session):
                 raise WireError("old-session", f"says our session is {message.receiver_session}")
-        self.replays.check(message)
+        self.replays.check(message, is_known=self.members.is_member(message.sender))
 
     def _read_passing(self, received: Received, now: Moment) -> list[Effect]:
-        sender = received.message.sender
+        sender, session = received.message.sender, received.message.session
         self.members.hear(sender, now.monotonic_s)
         match received.message.body:
             case m.Heartbeat() as heartbeat:
-                self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s)
+                ours = self.tasks.learning
+                self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
                 return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
             case m.ModelUpdate(task=task) as update:
                 taker = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
                 if taker is None:
                     raise WireError("not-joined", f"an update of {task}")
-                return taker.accept(sender, update, now)
+                effects = taker.accept(sender, update, now)
+                self.members.hear_update(sender, task, now.monotonic_s, session=session)
+                return effects
             case m.ServerModel(task=task) as model:
                 learner = self.tasks.learning.get(task)
                 if learner is None:
                     raise WireError("not-joined", f"a server's model of {task}")
                 return learner.accept_server_model(sender, model, now)
-            case m.BlobRequest(task=task, digest=digest):
-                return [
-                    fx.SendBlob(
-                        topic=InboxTopic(sender, self.settings.peer),
-                        task=task,
-                        digest=digest,
-                        receiver_session=self.members.session_of(sender),
-                    )
-                ]
+            case m.BlobRequest() as request:
+                return self.blobs.answer(sender, session, request, now)
             case m.Blob() as blob:
-                return [*self.tasks.take_blob(blob, now), *self._announce(now)]
-            case m.ModelRequest() as request:
-                return self.models.answer(sender, received.message.session, request, now)
+                return [*self.tasks.take_blob(sender, blob, now), *self._announce(now)]
+            case m.ModelRequest() as asked:
+                return self.models.answer(sender, session, asked, now)
             case m.ReleasedModel() as released:
                 return self.models.take(sender, released, now)
             case m.Metrics(task=task) as metrics if task in self._watched:
@@ -267,9 +255,7 @@ class AgentCore:
     def erased(self, topic: Topic, now: Moment) -> list[Effect]:
         """Somebody erased a retained record. That says nothing: whoever holds it announces it again."""
         if self.records.get(topic) is not None or topics.writer_of(topic) == self.settings.peer:
-            self._heard_since_connect.discard(topic)
-            wait_s = float(self.rng.uniform(*RELAY_AFTER_S))
-            self._relay_at_s = min(self._relay_at_s or np.inf, now.monotonic_s + wait_s)
+            self.relays.erased(topic, now.monotonic_s)
         return []
 
     # --- time -------------------------------------------------------------------------------------
@@ -280,27 +266,26 @@ class AgentCore:
         effects = [*self.members.tick(now.monotonic_s), *self._look(now)]
         if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
-            effects += [self._say(review, review.valid_until_ms) for review in due]
-        if self._sessions and now.monotonic_s >= self._heartbeat_at_s:
-            self._heartbeat_at_s = now.monotonic_s + self.settings.heartbeat_s
-            effects.append(self._heartbeat())
-        if self._relay_at_s is not None and now.monotonic_s >= self._relay_at_s:
-            self._relay_at_s = None
-            effects += self._relay()
+            effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
+        if self.presence.is_due(now.monotonic_s):
+            effects.append(self.presence.beat(self._progress(), now.monotonic_s))
+        effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
         effects += self.tasks.tick(now)
         effects += self._announce(now)
         return effects
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        times = [self.steward.deadline_s(), self._monotonic_s(self.steward.next_change_ms)]
+        times = [
+            self.steward.deadline_s(),
+            self._monotonic_s(self.steward.next_change_ms),
+            self.members.deadline_s(self._ticked.monotonic_s),
+            self.presence.deadline_s(),
+            self.relays.due_s,
+            *self.tasks.deadlines_s(),
+        ]
         if self.settings.renew_reviews:
             times.append(self._monotonic_s(self._renew_at_ms))
-        if self._sessions:
-            times.append(self._heartbeat_at_s)
-        if self._relay_at_s is not None:
-            times.append(self._relay_at_s)
-        times += self.tasks.deadlines_s()
         return min(times)
 
     def _monotonic_s(self, wall_ms: float) -> float:
@@ -309,22 +294,11 @@ class AgentCore:
     def _look(self, now: Moment) -> list[Effect]:
         return [*self.steward.tick(now), *self._announce(now)]
 
-    def _heartbeat(self) -> Effect:
-        progress = tuple(
+    def _progress(self) -> tuple[m.TaskProgress, ...]:
+        return tuple(
             m.TaskProgress(task=task, version=learner.model.version, age=learner.model.age)
-            for task, learner in self.tasks.learning.items()
+            for task, learner in islice(self.tasks.learning.items(), m.MAX_TASKS)
         )
-        return fx.Publish(topic=PeerTopic(self.settings.peer, "heartbeat"), body=m.Heartbeat(progress=progress), qos=0)
-
-    def _relay(self) -> list[Effect]:
-        """Give back to the broker the task records that it no longer has."""
-        return [
-            fx.Relay(received=held)
-            for held in self.records
-            if isinstance(held.topic, TaskTopic)
-            and held.topic.leaf in ("manifest", "review")
-            and held.topic not in self._heard_since_connect
-        ]
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -370,31 +344,17 @@ class AgentCore:
 
     def publish_task(self, manifest: bytes, weights: bytes, expires_at_ms: int) -> tuple[str, list[Effect]]:
         """Publish a manifest of our own. Returns the task's id and the effects."""
-        task, digest = task_id(manifest), hashlib.sha256(weights).hexdigest()
-        publication = m.TaskPublication(manifest=manifest)
-        return task, [
-            fx.SaveBlob(digest=digest, content=weights),
-            fx.Publish(
-                topic=TaskTopic(self.settings.peer, task, "manifest"),
-                body=publication,
-                retain=True,
-                expires_at_ms=expires_at_ms,
-            ),
-        ]
+        return statements.publication(self.settings.peer, manifest, weights, expires_at_ms)
 
     def review(self, task: str, *, approved: bool, reason: str, valid_until_ms: int) -> list[Effect]:
         """Publish a verdict of our own."""
-        verdict = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
-        return [self._say(verdict, valid_until_ms)]
+        review = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
+        return [statements.verdict(self.settings.peer, review, valid_until_ms)]
 
     def revoke(self, task: str, *, reason: str, now: Moment) -> list[Effect]:
         """Take our own verdict back: from now on we say nothing of the task."""
         withdrawal = m.Review(task=task, approved=False, reason=reason, withdrawn=True)
-        return [self._say(withdrawal, now.wall_ms + WITHDRAWAL_MS)]
-
-    def _say(self, review: m.Review, expires_at_ms: int) -> Effect:
-        topic = TaskTopic(self.settings.peer, review.task, "review")
-        return fx.Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)
+        return [statements.verdict(self.settings.peer, withdrawal, now.wall_ms + WITHDRAWAL_MS)]
 
     def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
         """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
@@ -408,13 +368,7 @@ class AgentCore:
 
     def retract(self, task: str, reason: str) -> list[Effect]:
         """Take a task of our own back, for good."""
-        return [
-            fx.Publish(
-                topic=TaskTopic(self.settings.peer, task, "manifest"),
-                body=m.TaskPublication(retracted=True, reason=reason),
-                retain=True,
-            )
-        ]
+        return [statements.retraction(self.settings.peer, task, reason)]
 
     def watch(self, task: str) -> list[Effect]:
         """Listen to the metrics of a task's members, until `unwatch`."""
@@ -434,18 +388,8 @@ class AgentCore:
             profile=self.settings.limits.profile,
             cores=self.settings.limits.cores,
             memory_mb=self.settings.limits.memory_mb,
-            data_kinds=self.settings.data_kinds,
-            tasks=self.tasks.tasks(),
-            brokers=self.settings.brokers,
+            data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
+            tasks=self.tasks.tasks()[: m.MAX_TASKS],
+            brokers=self.settings.brokers[: m.MAX_BROKERS],
         )
-        if announcement == self._announced or not self._sessions:
-            return []
-        self._announced = announcement
-        return [
-            fx.Publish(
-                topic=PeerTopic(self.settings.peer, "announcement"),
-                body=announcement,
-                retain=True,
-                expires_at_ms=now.wall_ms + ANNOUNCE_FOR_MS,
-            )
-        ]
+        return self.presence.announce(announcement, now)

@@ -87,11 +87,12 @@ class SaveBlob:
 
 @dataclass(frozen=True, kw_only=True)
 class SendBlob:
-    """Look for a blob, and if it is there send it on `topic`."""
+    """Look for a blob, and if it is there send it on `topic`, behind whatever is not a blob or a released model."""
 
     topic: Topic
     task: str
     digest: str
+    num_bytes: int
     receiver_session: int
 
 

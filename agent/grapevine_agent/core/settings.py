@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -71,7 +72,7 @@ def _matches_nothing(_task: str, manifest: ManifestHead) -> str:
     return f"no data source of kind {manifest.data.kind!r} is configured"
 
 
-def _finds_nothing(_manifest: TaskManifest) -> str:
+def _finds_nothing(_task: str, _manifest: TaskManifest) -> str:
     return ""
 
 
@@ -94,12 +95,14 @@ class CoreSettings:
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's
     max_share: float = 0.5  # of a single peer in a merge: one voice does not outvote all the others
     max_pending: int = 64  # updates gathered between two merges
+    shortest_round_s: float = 0.0  # a round is no shorter, whatever its task says
+    upload_bytes_per_s: float = math.inf  # of a task's updates, on average: what more a task asks for is not sent
     heartbeat_s: float = 10.0
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0
     match_data: Callable[[str, ManifestHead], str] = _matches_nothing  # of a task's id and manifest
-    check_task: Callable[[TaskManifest], str] = _finds_nothing
+    check_task: Callable[[str, TaskManifest], str] = _finds_nothing
 
     @property
     def trusted_authors(self) -> frozenset[str]:

@@ -6,9 +6,11 @@ Modules are imported when a source of theirs is asked for: a device pays only fo
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Final, cast
 
 from grapevine_agent.data.source import DataSource, Description, Format, RawSamples
+from grapevine_proto import distribution
 from grapevine_proto.manifest import DataContract
 
 FORMATS: Final = {
@@ -21,27 +23,46 @@ FORMATS: Final = {
     "mqtt": "grapevine_agent.data.recordings",
 }
 
-REMEDY: Final = "pip install 'grapevine[data]'"
+# Its own reserves a gigabyte before the first row, and keeps what it has had.
+_ARROWS_ALLOCATOR: Final = ("ARROW_DEFAULT_MEMORY_POOL", "system")
+_FILES: Final = ("npz", "csv", "parquet", "sqlite")
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """What is in a source, from its headers. Raises TaskError when it cannot be told."""
     try:
+        _check_place(source)
         return _format(source).describe(source, contract)
     except OSError as error:  # it went away meanwhile
         raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise source.error(f"looking at {source.path} takes more memory than there is; offer less of it") from error
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
-    """A source's arrays. Raises TaskError when they cannot be read."""
+    """A source's arrays. Raises TaskError when they cannot be read, MemoryError when there is no room for them."""
     try:
+        _check_place(source)
         return _format(source).load(source, contract)
     except OSError as error:
         raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
 
 
+def prepare_to_load(source: DataSource) -> None:
+    """Import what a source's format needs. Raises TaskError when it is not installed."""
+    _format(source)
+
+
+def _check_place(source: DataSource) -> None:
+    """A pipe, a device or a socket may have no end, or never begin."""
+    if source.format in _FILES and source.path.exists() and not source.path.is_file():
+        raise source.error(f"cannot read {source.path}: it is a folder, a pipe or a device, and path must name a file")
+
+
 def _format(source: DataSource) -> Format:
+    os.environ.setdefault(*_ARROWS_ALLOCATOR)  # Arrow looks once, when it is imported
     try:
         return cast(Format, importlib.import_module(FORMATS[source.format]))
     except ImportError as error:
-        raise source.error(f"{source.format} needs {error.name}, which is not installed: {REMEDY}") from error
+        remedy = distribution.to_add_extra("data")
+        raise source.error(f"{source.format} needs {error.name}, which is not installed: {remedy}") from error

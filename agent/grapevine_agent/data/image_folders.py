@@ -2,13 +2,17 @@
 
 All images of one source have one size; grey ones become [h, w], coloured ones [h, w, 3], or as the task's
 features say ([1, h, w], [3, h, w]). Another size is the business of the task's pipeline, which can resize.
+How large an image is stands in its header, and is looked at before anything of it is unpacked.
 """
 
 from __future__ import annotations
 
+import math
+import os
+import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +24,20 @@ from grapevine_tasks.pipelines import derives_target
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 MAX_IMAGES = 1_000_000
+_PIXEL_BYTES: Final = 16  # of the image that is being read: as it is, converted, as an array
+_FILE_BYTES: Final = 160  # of a file's name
+_WORKING_BYTES: Final = 8 * 2**20  # of the decoders
+_LIBRARY_BYTES: Final = 8 * 2**20
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "F")
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """Counts from the folders' entries, and size and mode from the header of the first image of each class."""
     names, files = _files(source)
-    shape = _shape(source, contract, next(iter(files.values()))[0])
+    shape = _shape(source, contract, _first(source, files))
     num_images = sum(map(len, files.values()))
     folders = [source.path, *(source.path / name for name in names)]
+    num_pixels = shape[1] * shape[2] if _is_channels_first(shape) else shape[0] * shape[1]
     arrays = {"x": Header(np.dtype(np.uint8), (num_images, *shape))}
     if contract is None or not derives_target(contract):
         arrays["y"] = Header(np.dtype(np.int64), (num_images,))
@@ -36,7 +45,9 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
         arrays=arrays,
         classes=tuple(names),
         newest_s=max(folder.stat().st_mtime for folder in folders),
-        num_bytes=num_images * int(np.prod(shape)),
+        num_bytes=num_images * (math.prod(shape) + 8),
+        working_bytes=_PIXEL_BYTES * num_pixels + _FILE_BYTES * num_images + _WORKING_BYTES,
+        library_bytes=_LIBRARY_BYTES,
         facts={"images": {name: len(files[name]) for name in names}},
     )
 
@@ -45,20 +56,19 @@ def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """The images as uint8 [n, …], and the numbers of their classes."""
     names, files = _files(source)
     classes = contract.classes if contract is not None and contract.classes else tuple(names)
-    first = next(iter(files.values()))[0]
-    shape = _shape(source, contract, first)
+    shape = _shape(source, contract, _first(source, files))
     x = np.empty((sum(map(len, files.values())), *shape), np.uint8)
     y = np.empty(len(x), np.int64)
     row = 0
     for name in names:
-        for path in files[name]:
-            x[row] = _read(source, path, shape)
+        for file in files[name]:
+            x[row] = _read(source, source.path / name / file, shape)
             y[row] = classes.index(name) if name in classes else -1
             row += 1
     return RawSamples(x=x, y=y, classes=classes)
 
 
-def _files(source: DataSource) -> tuple[list[str], dict[str, list[Path]]]:
+def _files(source: DataSource) -> tuple[list[str], dict[str, list[str]]]:
     """The classes that have images, in alphabetical order, and the images of each."""
     try:
         stamp = source.path.stat().st_mtime_ns
@@ -79,13 +89,23 @@ def _files(source: DataSource) -> tuple[list[str], dict[str, list[Path]]]:
 
 
 @lru_cache(maxsize=8)
-def _listed(stamp: int, folders: tuple[tuple[Path, int], ...]) -> dict[str, list[Path]]:  # noqa: ARG001 — it dates the entry
+def _listed(stamp: int, folders: tuple[tuple[Path, int], ...]) -> dict[str, list[str]]:  # noqa: ARG001 — it dates the entry
     listed = {}
     for folder, _ in folders:
-        images = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+        with os.scandir(folder) as entries:
+            images = sorted(e.name for e in entries if Path(e.name).suffix.lower() in SUFFIXES and e.is_file())
         if images:
             listed[folder.name] = images
     return listed
+
+
+def _first(source: DataSource, files: dict[str, list[str]]) -> Path:
+    name, images = next(iter(files.items()))
+    return source.path / name / images[0]
+
+
+def _is_channels_first(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and shape[0] in (1, 3)
 
 
 def _shape(source: DataSource, contract: DataContract | None, path: Path) -> tuple[int, ...]:
@@ -104,7 +124,7 @@ def _shape(source: DataSource, contract: DataContract | None, path: Path) -> tup
 
 
 def _read(source: DataSource, path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    is_first = len(shape) == 3 and shape[0] in (1, 3)
+    is_first = _is_channels_first(shape)
     channels = 1 if len(shape) == 2 else shape[0] if is_first else shape[2]
     size = shape[1:] if is_first else shape[:2]
     with _opened(source, path) as image:
@@ -115,7 +135,9 @@ def _read(source: DataSource, path: Path, shape: tuple[int, ...]) -> NDArray[np.
             )
         try:
             pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # decoders let out whatever a damaged file makes them stumble over
             raise source.error(f"{path} is damaged: {error}; leave it out") from error
     if len(shape) == 2:
         return pixels
@@ -125,6 +147,8 @@ def _read(source: DataSource, path: Path, shape: tuple[int, ...]) -> NDArray[np.
 
 def _opened(source: DataSource, path: Path) -> Any:
     try:
-        return Image.open(path)
+        with warnings.catch_warnings():  # Pillow's warning of large images: here they are counted
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
         raise source.error(f"{path} is no image that can be read: {error}; leave it out") from error

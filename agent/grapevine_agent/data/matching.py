@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.source import DataSource, Description, Header
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
-from grapevine_tasks.pipelines import derives_target, rows_needed
+from grapevine_tasks.pipelines import (
+    HELD_OUT,
+    SampleMemory,
+    derives_target,
+    held_out,
+    rows_needed,
+    sample_memory,
+)
 from grapevine_tasks.pipelines import is_series as takes_series
 
-HELD_OUT = 5  # without test samples of its own, a source gives up every fifth sample
 MIB = 2**20
 _TARGET_KINDS = {"float32": "buif", "int64": "bui"}  # numpy's dtype kinds that convert without surprise
+
+
+WhyNoRoom: TypeAlias = Callable[[SampleMemory], str]
+
+
+def has_room(_memory: SampleMemory) -> str:
+    """There is room for anything."""
+    return ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +40,7 @@ class SourceMatch:
     source: DataSource | None = None
     num_samples: int = 0  # to train on; of a series in rows
     num_test: int = 0
+    memory: SampleMemory | None = None  # what the samples take
     reasons: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -35,21 +52,30 @@ class SourceMatch:
         return "; ".join(self.reasons)
 
 
-def match_source(contract: DataContract, sources: Sequence[DataSource], *, now_s: float | None = None) -> SourceMatch:
+def match_source(
+    contract: DataContract,
+    sources: Sequence[DataSource],
+    *,
+    now_s: float | None = None,
+    why_no_room: WhyNoRoom = has_room,
+) -> SourceMatch:
     """The first source that fits the contract. Raises nothing: what does not fit is explained.
 
-    `now_s` is the Unix time that the age of samples is told from; without it any age will do.
+    `now_s` is the Unix time that the age of samples is told from; without it any age will do. `why_no_room`
+    says of what samples take why it is too much, or nothing.
     """
     reasons = []
     for source in sources:
         if source.kind != contract.kind:
             continue
         try:
-            num_samples, num_test = check_fit(contract, source, describe(source, contract), now_s=now_s)
+            description = describe(source, contract)
+            num_samples, num_test = check_fit(contract, source, description, now_s=now_s, why_no_room=why_no_room)
         except TaskError as error:
             reasons.append(str(error))
         else:
-            return SourceMatch(source=source, num_samples=num_samples, num_test=num_test)
+            memory = _sample_memory(contract, description)
+            return SourceMatch(source=source, num_samples=num_samples, num_test=num_test, memory=memory)
     if not reasons:
         kinds = ", ".join(sorted({source.kind for source in sources})) or "none"
         reasons.append(f"no data source of the kind {contract.kind!r} (configured kinds: {kinds})")
@@ -57,7 +83,12 @@ def match_source(contract: DataContract, sources: Sequence[DataSource], *, now_s
 
 
 def check_fit(
-    contract: DataContract, source: DataSource, description: Description, *, now_s: float | None = None
+    contract: DataContract,
+    source: DataSource,
+    description: Description,
+    *,
+    now_s: float | None = None,
+    why_no_room: WhyNoRoom = has_room,
 ) -> tuple[int, int]:
     """How many samples there are to train and to test with. Raises TaskError, naming source, value and remedy."""
     _check_size(source, description)
@@ -66,16 +97,39 @@ def check_fit(
     _check_age(contract, source, description, now_s)
     if counts["x"] < contract.minimum_samples:
         raise source.error(f"{counts['x']} samples, the task needs {contract.minimum_samples}")
-    if "x_test" in counts:
-        return counts["x"], counts["x_test"]
-    num_test = counts["x"] // HELD_OUT
+    num_test = counts.get("x_test", held_out(counts["x"]))
     needed = rows_needed(contract)
-    if takes_series(contract) and num_test < needed:
+    if "x_test" not in counts and takes_series(contract) and num_test < needed:
         raise source.error(
             f"{counts['x']} rows of a series, the task needs {needed * HELD_OUT}: windows of {needed}, "
             "and the last fifth is held out to test with"
         )
-    return counts["x"] - num_test, num_test
+    _check_room(contract, source, description, why_no_room)
+    return counts["x"] - (0 if "x_test" in counts else num_test), num_test
+
+
+def _sample_memory(contract: DataContract, description: Description, share: float = 1.0) -> SampleMemory:
+    """What loading and preparing a source takes, or a share of it."""
+    num = {name: round(share * header.shape[0]) for name, header in description.arrays.items()}
+    return sample_memory(
+        contract,
+        num=num["x"],
+        num_test=num.get("x_test"),
+        num_gaps=description.num_gaps,
+        raw_bytes=round(share * description.num_bytes),
+        working_bytes=description.working_bytes,
+        library_bytes=description.library_bytes,
+    )
+
+
+def _check_room(contract: DataContract, source: DataSource, description: Description, why_no_room: WhyNoRoom) -> None:
+    if why := why_no_room(_sample_memory(contract, description)):
+        num = description.arrays["x"].shape[0]
+        tried = range(num, -1, -max(1, num // 100))  # from all of them down, by a hundredth
+        fits = bisect_left(tried, True, key=lambda k: not why_no_room(_sample_memory(contract, description, k / num)))
+        most = tried[fits] if fits < len(tried) else 0
+        offer = f"offer about {most:,}, or " if most >= contract.minimum_samples and most else ""
+        raise source.error(f"{num:,} samples are too many: it {why}; {offer}raise limits.memory_mb")
 
 
 def _count_all(contract: DataContract, source: DataSource, description: Description) -> dict[str, int]:

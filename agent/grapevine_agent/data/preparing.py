@@ -1,19 +1,24 @@
-"""From the arrays of a source to samples that a model takes: held out, scaled, through the task's pipeline."""
+"""From the arrays of a source to samples that a model takes: held out, scaled, through the task's pipeline.
+
+Nothing is copied on the way that need not be: which rows are held out are numbers of rows, and the raw arrays go
+as soon as the last sample is made of them. What all of it takes is known before anything is read
+(`pipelines.sample_memory`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data.formats import describe, load
-from grapevine_agent.data.matching import HELD_OUT, check_fit
+from grapevine_agent.data.matching import check_fit
 from grapevine_agent.data.source import DataSource, RawSamples
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks import pipelines
+from grapevine_tasks.pipelines import MISSING, Prepared, held_out
 
 _HELD_OUT_SEED = 0x7E57  # the same split after every start: what was tested on is never trained on
 
@@ -28,9 +33,6 @@ class Samples:
     y_test: NDArray[np.generic]
 
 
-Part: TypeAlias = tuple[NDArray[Any], NDArray[Any] | None]
-
-
 def load_samples(contract: DataContract, source: DataSource) -> Samples:
     """Load and prepare the samples of a source that matches.
 
@@ -39,49 +41,47 @@ def load_samples(contract: DataContract, source: DataSource) -> Samples:
     finite or classes outside `num_classes`.
     """
     check_fit(contract, source, describe(source, contract))
-    raw = load(source, contract)
-    train, test = split(raw, is_series=pipelines.is_series(contract))
     where = f"{source.name}: {source.path.name or source.dataset}"
-    learnt = pipelines.prepare_learning(*train, contract, where)
-    held_out = pipelines.prepare_learning(*test, contract, f"{where}, held out to test with", learnt.learnt)
-    return Samples(x=learnt.x, y=learnt.y, x_test=held_out.x, y_test=held_out.y)
+    learnt, tested = _prepared(load(source, contract), contract, where)
+    return Samples(x=learnt.x, y=learnt.y, x_test=tested.x, y_test=tested.y)
 
 
-def split(raw: RawSamples, *, is_series: bool) -> tuple[Part, Part]:
-    """(x, y) to train on and (x, y) to test with. Of a series, rows without numbers keep stretches apart."""
+def _prepared(raw: RawSamples, contract: DataContract, where: str) -> tuple[Prepared, Prepared]:
+    """What to train on and what to test with."""
+    tests = f"{where}, held out to test with"
     if raw.x_test is not None:
-        return (raw.x, raw.y), (raw.x_test, raw.y_test)
+        learnt = pipelines.prepare_learning(raw.x, raw.y, contract, where)
+        return learnt, pipelines.prepare_learning(raw.x_test, raw.y_test, contract, tests, learnt.learnt)
+    train, test = split(raw, is_series=pipelines.is_series(contract))
+    learnt = pipelines.prepare_learning(raw.x, raw.y, contract, where, rows=train)
+    return learnt, pipelines.prepare_learning(raw.x, raw.y, contract, tests, learnt.learnt, rows=test)
+
+
+def split(raw: RawSamples, *, is_series: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the rows to train on, and of those to test with.
+
+    Of a series a row that is missing keeps stretches apart: no window reaches across it.
+    """
     if not is_series:
         order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(raw.x))
-        test, train = np.split(order, [len(order) // HELD_OUT])
-        return _taken(raw, train), _taken(raw, test)
+        test, train = np.split(order, [held_out(len(order))])
+        return train, test
     starts = np.cumsum([0, *(raw.series or (len(raw.x),))])
     trains, tests = [], []
     for start, end in pairwise(starts.tolist()):
-        cut = end - (end - start) // HELD_OUT
-        trains.append(_taken(raw, np.arange(start, cut)))
-        tests.append(_taken(raw, np.arange(cut, end)))
-    return joined(trains), joined(tests)
+        cut = end - held_out(end - start)
+        trains.append(np.arange(start, cut))
+        tests.append(np.arange(cut, end))
+    has_gaps = raw.x.dtype.kind == "f"
+    return _joined(trains, has_gaps=has_gaps), _joined(tests, has_gaps=has_gaps)
 
 
-def joined(parts: list[Part]) -> Part:
-    """Stretches of a series as one, a row that is missing between each two: no window reaches across it."""
-    xs: list[NDArray[Any]] = []
-    ys: list[NDArray[Any]] = []
-    for x, y in parts:
-        if not len(x):
+def _joined(stretches: list[NDArray[np.int64]], *, has_gaps: bool) -> NDArray[np.int64]:
+    parts: list[NDArray[np.int64]] = []
+    for rows in stretches:
+        if not len(rows):
             continue
-        if xs and x.dtype.kind == "f":
-            xs.append(np.full_like(x[:1], np.nan))
-            if y is not None:
-                ys.append(np.zeros_like(y[:1]))
-        xs.append(x)
-        if y is not None:
-            ys.append(y)
-    if not xs:
-        return parts[0]
-    return np.concatenate(xs), np.concatenate(ys) if ys else None
-
-
-def _taken(raw: RawSamples, indices: NDArray[np.int64]) -> Part:
-    return raw.x[indices], None if raw.y is None else raw.y[indices]
+        if parts and has_gaps:
+            parts.append(np.array([MISSING]))
+        parts.append(rows)
+    return np.concatenate(parts) if parts else stretches[0]

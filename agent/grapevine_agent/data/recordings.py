@@ -5,19 +5,18 @@
 One row for each topic and slot of time (`every_s`), so the file grows with time and not with the rate of
 messages. A *run* is a stretch of slots without a gap, named by its first slot: windows of a series never reach
 across a gap. Write-ahead logging with `synchronous = NORMAL`: a killed process loses nothing that was committed.
+A damaged file gives way to a fresh one with the rows that could be read (`store.sqlite_file`); a single row that is no
+row is passed over.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import math
 import sqlite3
-import threading
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,23 +27,27 @@ from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
 from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
-from grapevine_agent.store.durable import move_aside
-from grapevine_proto.errors import StoreError
+from grapevine_agent.store.salvage import Layout, Table, text_or_bytes
+from grapevine_agent.store.sqlite_file import FAULTS, SqliteFile
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import is_series
 
-logger = logging.getLogger(__name__)
-
 MERGED = ""  # the topic under which merged topics are one series
 _DAY_S = 86_400
+_ROWS_AT_ONCE = 512
+_WORKING_BYTES = 16 * 2**20  # SQLite's pages and what it sorts with; rows on their way
+_LIBRARY_BYTES = 4 * 2**20
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS rows (
+CREATE TABLE rows (
     source TEXT NOT NULL, topic TEXT NOT NULL, slot INTEGER NOT NULL, run INTEGER NOT NULL,
     numbers TEXT NOT NULL, label TEXT, PRIMARY KEY (source, topic, slot)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rows_by_age ON rows (source, slot);
+CREATE INDEX rows_by_age ON rows (source, slot);
 """
+
+
+_WHOLE = "typeof(slot) = 'integer' AND typeof(run) = 'integer'"  # SQLite keeps what it is given, damage included
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,41 +62,57 @@ class Row:
     label: str | None = None
 
 
+def _is_row(row: tuple[Any, ...]) -> bool:
+    source, topic, slot, run, numbers, label = row
+    texts = all(isinstance(text, str) for text in (source, topic, numbers)) and isinstance(label, str | None)
+    return texts and isinstance(slot, int) and isinstance(run, int) and _numbers(numbers) is not None
+
+
+LAYOUT = Layout(
+    schema=_SCHEMA,
+    version=1,
+    tables=(
+        Table(
+            name="rows",
+            columns="source, topic, slot, run, numbers, label",
+            order="source, topic, slot",
+            is_sound=_is_row,
+            is_checked=False,
+        ),
+    ),
+)
+
+
 class Recordings:
     """The file, for the one process that writes it; any thread may call. Every method raises `StoreError`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.Lock()
-        self._connection = _open(path)
+        self._file = SqliteFile(path, LAYOUT, exclusive=False)
 
     def add(self, rows: Iterable[Row], sources: Iterable[DataSource], now_s: float) -> None:
         """Write rows in one transaction, and let the oldest go where a source has too many or too old ones."""
         values = [(r.source, r.topic, r.slot, r.run, json.dumps(r.numbers), r.label) for r in rows]
-        with self._lock:
-            try:
-                with self._connection as connection:
-                    connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", values)
-                    for source in sources:
-                        _trim(connection, source, now_s)
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot write recordings: {error}; is the disk full?") from error
+        sources = list(sources)
+
+        def put(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?, ?, ?)", values)
+            for source in sources:
+                _trim(connection, source, now_s)
+
+        self._file.write("recordings", put)
 
     def latest(self, source: str) -> dict[str, tuple[int, int]]:
         """The newest slot of each topic of a source, and its run."""
-        with self._lock:
-            try:
-                found = self._connection.execute(
-                    "SELECT topic, MAX(slot), run FROM rows WHERE source = ? GROUP BY topic", (source,)
-                ).fetchall()
-            except sqlite3.Error as error:
-                raise StoreError(f"{self.path}: cannot read recordings: {error}") from error
-        return {topic: (slot, run) for topic, slot, run in found}
+        found = self._file.read(
+            f"SELECT topic, MAX(slot), run FROM rows WHERE source = ? AND {_WHOLE} GROUP BY topic",  # noqa: S608
+            (source,),
+        )
+        return {topic: (slot, run) for topic, slot, run in found if isinstance(topic, str)}
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        self._file.close()
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
@@ -109,71 +128,98 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
 def _describe(source: DataSource, key: ContractKey, stamps: tuple[tuple[int, int], ...]) -> Description:  # noqa: ARG001
     contract = key.contract
     chosen = _chosen(source, contract)
-    counted = _read(source, "SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ?")
-    num_rows, newest_s = counted[0]
+    found, num_more = _look(source, contract, chosen)
     names = [*dict(source.columns).values(), *source.target]
-    labels = _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?") if chosen.target else []
-    classes = tuple(sorted(label for (label,) in labels if label is not None))
+    described = tables.describe_table(source, contract, chosen, columns=names, found=found)
+    row_bytes = 8 * (len(chosen.features) + len(chosen.target))
+    return replace(
+        described,
+        num_gaps=num_more,
+        num_bytes=described.num_bytes + num_more * row_bytes,
+        working_bytes=described.working_bytes + _WORKING_BYTES,
+        library_bytes=_LIBRARY_BYTES,
+        facts={"rows": found.num_rows},
+    )
+
+
+def _look(source: DataSource, contract: DataContract | None, chosen: tables.Chosen) -> tuple[tables.Found, int]:
+    """What is in the rows, and how many more there may be: a gap between each two runs, and what comes meanwhile."""
+    num_rows, newest_s = next(
+        _read(source, f"SELECT COUNT(*), MAX(slot) FROM rows WHERE source = ? AND {_WHOLE}"),  # noqa: S608
+        (0, None),
+    )
+    (num_runs,) = next(
+        _read(source, "SELECT COUNT(*) FROM (SELECT DISTINCT topic, run FROM rows WHERE source = ?)"), (0,)
+    )
+    names = [*dict(source.columns).values(), *source.target]
+    labels: list[str | None] = []
+    if chosen.target:
+        labels = [label for (label,) in _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?")]
+    classes = tuple(sorted(label for label in labels if isinstance(label, str)))
     is_named = bool(classes) and not all(map(_is_number, classes))
     dtypes: dict[str, Any] = {name: np.dtype(np.float64) for name in names}
     dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract, classes) for name in chosen.target}
-    described = tables.describe_table(
-        source,
-        contract,
-        chosen,
-        columns=names,
-        dtypes=dtypes,
+    found = tables.Found(
         num_rows=num_rows,
+        dtypes=dtypes,
+        names=dict.fromkeys(chosen.target, classes) if is_named else {},
         newest_s=None if newest_s is None else float(newest_s),
-        classes=classes if is_named else (),
     )
-    return Description(
-        arrays=described.arrays,
-        columns=described.columns,
-        classes=described.classes,
-        newest_s=described.newest_s,
-        num_bytes=described.num_bytes,
-        facts={"rows": num_rows},
-    )
+    return found, num_runs + _ROWS_AT_ONCE  # some may be recorded before they are read
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """The rows, topic by topic and in order of time; between two runs of a series stands a row of NaN."""
     chosen = _chosen(source, contract)
-    order = "SELECT topic, run, numbers, label FROM rows WHERE source = ? ORDER BY topic, slot"
-    keep_apart = contract is not None and is_series(contract)
-    numbers: list[Sequence[float]] = []
-    labels: list[str | None] = []
+    found, num_more = _look(source, contract, chosen)
+    rows = tables.Rows(source, contract, chosen, replace(found, num_rows=found.num_rows + num_more))
     lengths: dict[str, int] = {}
-    last: tuple[str, int] | None = None
-    found = list(dict(source.columns).values())
-    for topic, run, text, label in _read(source, order):
-        row = json.loads(text)
-        if len(row) != len(found):
-            continue  # recorded before the owner changed the columns
-        if keep_apart and last is not None and last[0] == topic and last[1] != run:
-            numbers.append([math.nan] * len(found))
-            labels.append(labels[-1])
-            lengths[topic] += 1
-        last = (topic, run)
-        numbers.append(row)
-        labels.append(label)
-        lengths[topic] = lengths.get(topic, 0) + 1
-    table: dict[str, NDArray[Any]] = {}
-    columns = np.array(numbers, np.float64).reshape(len(numbers), len(found))
-    table |= {name: columns[:, k] for k, name in enumerate(found)}
-    for name in chosen.target:
-        if name not in table:
-            table[name] = _label_column(source, labels, contract)
-    raw = tables.to_samples(source, contract, chosen, table)
-    return RawSamples(
-        x=raw.x,
-        y=raw.y,
+    for topics, numbers, labels in _stretches(source, contract):
+        for topic in topics:
+            lengths[topic] = lengths.get(topic, 0) + 1
+        columns = np.array(numbers, np.float64).reshape(len(numbers), len(source.columns))
+        piece: dict[str, NDArray[Any]] = {path: columns[:, k] for k, path in enumerate(dict(source.columns).values())}
+        for name in chosen.target:
+            if name not in piece:
+                piece[name] = _label_column(source, labels, found.dtypes[name])
+        rows.add(piece)
+    raw = rows.samples()
+    return replace(
+        raw,
         columns=tuple(wanted for wanted, path in source.columns if path in chosen.features),
-        target_columns=raw.target_columns,
-        classes=raw.classes,
         series=tuple(lengths.values()),
     )
+
+
+def _stretches(
+    source: DataSource, contract: DataContract | None
+) -> Iterator[tuple[list[str], list[Sequence[float]], list[str | None]]]:
+    """Topics, numbers and labels of the rows, some at a time, with the gaps between runs of a series."""
+    order = f"SELECT topic, run, numbers, label FROM rows WHERE source = ? AND {_WHOLE} ORDER BY topic, slot"  # noqa: S608
+    keep_apart = contract is not None and is_series(contract)
+    num_columns = len(dict(source.columns))
+    topics: list[str] = []
+    numbers: list[Sequence[float]] = []
+    labels: list[str | None] = []
+    last: tuple[str, int] | None = None
+    last_label: str | None = None
+    for topic, run, text, label in _read(source, order):
+        row = _numbers(text)
+        if row is None or len(row) != num_columns or not isinstance(topic, str) or not isinstance(label, str | None):
+            continue  # recorded before the owner changed the columns, or damaged since
+        if keep_apart and last is not None and last[0] == topic and last[1] != run:
+            topics.append(topic)
+            numbers.append([math.nan] * num_columns)
+            labels.append(last_label)
+        last, last_label = (topic, run), label
+        topics.append(topic)
+        numbers.append(row)
+        labels.append(label)
+        if len(topics) >= _ROWS_AT_ONCE:
+            yield topics, numbers, labels
+            topics, numbers, labels = [], [], []
+    if topics:
+        yield topics, numbers, labels
 
 
 def _chosen(source: DataSource, contract: DataContract | None) -> tables.Chosen:
@@ -197,12 +243,25 @@ def _label_dtype(contract: DataContract | None, labels: Iterable[str | None]) ->
     return np.dtype(np.int64 if all(float(label or 0).is_integer() for label in labels) else np.float64)
 
 
-def _label_column(source: DataSource, labels: list[str | None], contract: DataContract | None) -> NDArray[Any]:
-    if all(label is not None and _is_number(label) for label in labels):
-        return np.array([float(label or 0) for label in labels]).astype(_label_dtype(contract, labels))
+def _label_column(source: DataSource, labels: list[str | None], dtype: np.dtype[Any]) -> NDArray[Any]:
     if None in labels:
         raise source.error("some rows have no target: they were recorded before `target` was set; rename the source")
-    return np.array(labels, object)
+    if dtype.kind == "U":
+        return np.array(labels, object)
+    return np.array([float(label or 0) for label in labels]).astype(dtype)
+
+
+def _numbers(text: object) -> list[float] | None:
+    """The numbers of a row; None where its text holds something else."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, list) or not all(type(each) in (int, float) for each in found):
+        return None
+    with suppress(OverflowError):
+        return [float(each) for each in found]
+    return None
 
 
 def _is_number(text: str) -> bool:
@@ -211,38 +270,27 @@ def _is_number(text: str) -> bool:
     return False
 
 
-def _read(source: DataSource, query: str) -> list[tuple[Any, ...]]:
-    """Rows of a query on this source's recordings; as if empty before the agent has ever recorded."""
+def _read(source: DataSource, query: str) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query on this source's recordings, one by one; none before the agent has ever recorded."""
     if not source.path.exists():
-        return [(0, None)] if "COUNT" in query else []
-    try:
-        uri = f"file:{quote(str(source.path.absolute()))}?mode=ro"
-        with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
-            return connection.execute(query, (source.name,)).fetchall()
-    except sqlite3.Error as error:
-        raise source.error(f"cannot read the recordings in {source.path}: {error}") from error
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open or make the file. A damaged one is moved aside, never deleted."""
-    for attempt in (1, 2):
-        connection = sqlite3.connect(path, check_same_thread=False, timeout=5.0)
+        return
+    trouble: BaseException | None = None
+    # A full disk has no room for what SQLite keeps beside the file: then what is in the file itself is read.
+    for way in ("mode=ro", "immutable=1"):
+        num_read = 0
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.executescript(_SCHEMA)
-        except sqlite3.OperationalError as error:
-            connection.close()
-            raise StoreError(f"{path}: cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
-            connection.close()
-            if attempt == 2:
-                raise StoreError(f"{path}: cannot be opened: {error}") from error
-            logger.warning("%s is damaged (%s): recording starts afresh, the old file is kept beside it", path, error)
-            move_aside(path, time.time())
-        else:
-            return connection
-    raise AssertionError("the second attempt returns or raises")
+            uri = f"file:{quote(str(source.path.absolute()))}?{way}"
+            with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+                connection.text_factory = text_or_bytes
+                for row in connection.execute(query, (source.name,)):
+                    num_read += 1
+                    yield row
+                return
+        except FAULTS as error:
+            trouble = trouble or error
+            if num_read:
+                break
+    raise source.error(f"cannot read the recordings in {source.path}: {trouble}") from trouble
 
 
 def _trim(connection: sqlite3.Connection, source: DataSource, now_s: float) -> None:

@@ -103,7 +103,10 @@ class Description:
     columns: tuple[str, ...] = ()  # that the source has, for tables
     classes: tuple[str, ...] = ()  # names of the classes, where classes have names
     newest_s: float | None = None  # Unix time of the newest sample
-    num_bytes: int = 0  # that the arrays will take in memory
+    num_gaps: int = 0  # rows of missing numbers that may stand between the runs of a series, beside those counted
+    num_bytes: int = 0  # that the arrays will take in memory, at most
+    working_bytes: int = 0  # that loading them takes beside the arrays, at most
+    library_bytes: int = 0  # that the libraries which load them take, for good
     facts: Mapping[str, Any] = field(default_factory=dict)  # more that an owner wants to see
 
 

@@ -1,7 +1,8 @@
 """A SELECT that the owner wrote, on an SQLite database that is opened for reading only.
 
 A peer has no say in it. The database cannot be written to (`mode=ro`, `query_only`, and an authoriser that
-lets reading through and nothing else), and no more rows are taken than `MAX_ROWS`.
+lets reading through and nothing else), no more rows are taken than `MAX_ROWS`, and no text that is longer than
+`MAX_CELL`. Rows are read some at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 import numpy as np
@@ -20,7 +22,12 @@ from grapevine_agent.data import tables
 from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
 from grapevine_proto.manifest import DataContract
 
-MAX_ROWS = 1_000_000
+MAX_ROWS: Final = 1_000_000
+MAX_CELL: Final = 65_536  # characters
+_LARGEST_ROW: Final = 2**24  # bytes in the database: a table may hold pictures beside what is selected
+_ROWS_AT_ONCE: Final = 512
+_WORKING_BYTES: Final = 16 * 2**20  # SQLite's pages and what it sorts with; rows on their way
+_LIBRARY_BYTES: Final = 4 * 2**20
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 _STEPS = 100_000  # of SQLite's machine between two looks at the clock
 _MAX_LOOKS = 5_000  # then a query is given up: some tens of seconds
@@ -28,85 +35,139 @@ _MAX_LOOKS = 5_000  # then a query is given up: some tens of seconds
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """The query's columns, counts and class names; kept until the database changes."""
-    try:
-        stats = [
-            path.stat() for path in (source.path, source.path.with_name(source.path.name + "-wal")) if path.exists()
-        ]
-        source.path.stat()
-    except OSError as error:
-        raise source.error(f"cannot read {source.path}: {error.strerror}") from error
-    return _describe(source, ContractKey(contract), tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+    return _describe(source, ContractKey(contract), _dates(source))
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """The rows as arrays."""
-    columns, rows = _query(source)
-    chosen = tables.choose(source, contract, columns)
-    return tables.to_samples(source, contract, chosen, _table(source, columns, rows, chosen))
+    chosen = tables.choose(source, contract, _columns(source))
+    found = _look(source, chosen, _dates(source))
+    rows = tables.Rows(source, contract, chosen, found)
+    for piece in _pieces(source, chosen):
+        rows.add({name: _as(found.dtypes[name], piece[name]) for name in chosen.all})
+    return rows.samples()
+
+
+def _dates(source: DataSource) -> tuple[tuple[int, int], ...]:
+    """When the database was written to, and how large it is."""
+    try:
+        stats = [source.path.stat()]
+        if (log := source.path.with_name(source.path.name + "-wal")).exists():
+            stats.append(log.stat())
+    except OSError as error:
+        raise source.error(f"cannot read {source.path}: {error.strerror}") from error
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
 @lru_cache(maxsize=16)
 def _describe(source: DataSource, key: ContractKey, dates: tuple[tuple[int, int], ...]) -> Description:
-    columns, rows = _query(source)
+    columns = _columns(source)
     chosen = tables.choose(source, key.contract, columns)
-    table = _table(source, columns, rows, chosen)
-    dtypes = {name: np.dtype("U1") if column.dtype.kind == "O" else column.dtype for name, column in table.items()}
-    is_named = len(chosen.target) == 1 and dtypes[chosen.target[0]].kind == "U"
-    return tables.describe_table(
-        source,
-        key.contract,
-        chosen,
-        columns=columns,
-        dtypes=dtypes,
-        num_rows=len(rows),
-        newest_s=tables.newest(source, table[chosen.time]) if chosen.time else max(date for date, _ in dates) / 1e9,
-        classes=tables.class_names(source, table[chosen.target[0]]) if is_named else (),
+    found = _look(source, chosen, dates)
+    described = tables.describe_table(source, key.contract, chosen, columns=columns, found=found)
+    return replace(
+        described,
+        newest_s=described.newest_s if chosen.time else max(date for date, _ in dates) / 1e9,
+        working_bytes=described.working_bytes + _WORKING_BYTES,
+        library_bytes=_LIBRARY_BYTES,
     )
 
 
-def _query(source: DataSource) -> tuple[list[str], list[tuple[Any, ...]]]:
+@lru_cache(maxsize=16)
+def _look(source: DataSource, chosen: tables.Chosen, dates: tuple[tuple[int, int], ...]) -> tables.Found:  # noqa: ARG001
+    """Which columns hold whole numbers, numbers with NaN for NULL, or text; their names, and the newest time."""
+    look = tables.Look(source, chosen)
+    kinds: dict[str, set[type]] = {name: set() for name in chosen.all}
+    for piece in _pieces(source, chosen):
+        dtypes = {}
+        for name, values in piece.items():
+            found = {_kind(source, name, value) for value in values}
+            kinds[name] |= found
+            dtypes[name] = _dtype(found)
+        look.add({name: _as(dtypes[name], piece[name]) for name in look.columns})
+        look.count(len(piece[chosen.features[0]]))
+    return look.found({name: _dtype(found) for name, found in kinds.items()})
+
+
+def _kind(source: DataSource, name: str, value: Any) -> type:
+    """`int` for what fits 64 bits, `float` for other numbers and for NULL."""
+    if isinstance(value, bytes):
+        raise source.error(f"the column {name!r} holds blobs; select numbers or text")
+    if isinstance(value, str) and len(value) > MAX_CELL:
+        raise source.error(f"the column {name!r} holds a text of {len(value):,} characters; at most {MAX_CELL:,}")
+    return type(value) if isinstance(value, int | str) else float
+
+
+def _dtype(kinds: set[type]) -> np.dtype[Any]:
+    if str in kinds:
+        return np.dtype("U1")
+    return np.dtype(np.int64 if kinds == {int} else np.float64)
+
+
+def _as(dtype: np.dtype[Any], values: list[Any]) -> NDArray[Any]:
+    """One column [n] of a stretch of rows."""
+    if dtype.kind == "U":
+        return np.array([None if value is None else str(value) for value in values], object)
+    if dtype.kind == "i":
+        return np.array(values, np.int64)
+    return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+
+
+def _pieces(source: DataSource, chosen: tables.Chosen) -> Iterator[dict[str, list[Any]]]:
+    """The rows of the query, some at a time, by column. Raises TaskError when there are too many."""
     most = min(MAX_ROWS, source.max_bytes // 8 or MAX_ROWS)
-    try:
-        with _opened(source) as connection:
-            cursor = connection.execute(source.query)
-            if cursor.description is None:
-                raise source.error(f"query = {source.query[:80]!r} is no SELECT: write one that gives rows")
-            columns = [str(column[0]) for column in cursor.description]
-            rows = cursor.fetchmany(most + 1)
-    except (sqlite3.Error, sqlite3.Warning) as error:
-        if "not authorized" in str(error) or "prohibited" in str(error) or "readonly" in str(error):
-            raise source.error(f"query = {source.query[:80]!r} does more than read ({error}): write a SELECT") from None
-        raise source.error(f"query on {source.path}: {error}; try it with: sqlite3 -readonly {source.path}") from None
-    if len(rows) > most:
-        raise source.error(f"the query gives more than {most:,} rows: end it with LIMIT, or raise max_bytes")
-    return columns, rows
+    with _opened(source) as connection:
+        columns, cursor = _asked(source, connection)
+        places = {name: columns.index(name) for name in chosen.all}
+        piece: dict[str, list[Any]] = {name: [] for name in places}
+        for num, row in enumerate(cursor, 1):
+            if num > most:
+                raise source.error(f"the query gives more than {most:,} rows: end it with LIMIT, or raise max_bytes")
+            for name, place in places.items():
+                _kind(source, name, row[place])  # before there are more cells like this one
+                piece[name].append(row[place])
+            if num % _ROWS_AT_ONCE == 0:
+                yield piece
+                piece = {name: [] for name in places}
+        if piece[chosen.features[0]]:
+            yield piece
+
+
+def _columns(source: DataSource) -> list[str]:
+    with _opened(source) as connection:
+        return _asked(source, connection)[0]
+
+
+def _asked(source: DataSource, connection: sqlite3.Connection) -> tuple[list[str], sqlite3.Cursor]:
+    """The query's columns, and its rows."""
+    cursor = connection.execute(source.query)
+    if cursor.description is None:
+        raise source.error(f"query = {source.query[:80]!r} is no SELECT: write one that gives rows")
+    return [str(column[0]) for column in cursor.description], cursor
 
 
 @contextmanager
 def _opened(source: DataSource) -> Iterator[sqlite3.Connection]:
+    """The database, for reading; what goes wrong with it is a TaskError."""
     uri = f"file:{quote(str(source.path.absolute()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA trusted_schema = OFF")  # views of a database from elsewhere call no odd functions
-        connection.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY)
-        looks = iter(range(_MAX_LOOKS))
-        connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
-        yield connection
-
-
-def _table(
-    source: DataSource, columns: list[str], rows: list[tuple[Any, ...]], chosen: tables.Chosen
-) -> dict[str, NDArray[Any]]:
-    return {name: _column(source, name, [row[columns.index(name)] for row in rows]) for name in chosen.all}
-
-
-def _column(source: DataSource, name: str, values: list[Any]) -> NDArray[Any]:
-    """One column [n]: whole numbers, numbers with NaN for NULL, or text."""
-    kinds = {type(value) for value in values if value is not None}
-    if bytes in kinds:
-        raise source.error(f"the column {name!r} holds blobs; select numbers or text")
-    if str in kinds:
-        return np.array([None if value is None else str(value) for value in values], object)
-    if kinds == {int} and None not in values and all(-(2**63) <= value < 2**63 for value in values):
-        return np.array(values, np.int64)
-    return np.array([np.nan if value is None else float(value) for value in values], np.float64)
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=5.0)) as connection:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_ROW)
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(
+                "PRAGMA trusted_schema = OFF"
+            )  # views of a database from elsewhere call no odd functions
+            connection.set_authorizer(
+                lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
+            )
+            looks = iter(range(_MAX_LOOKS))
+            connection.set_progress_handler(lambda: next(looks, None) is None, _STEPS)
+            yield connection
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if "not authorized" in str(error) or "prohibited" in str(error) or "readonly" in str(error):
+            raise source.error(f"query = {source.query[:80]!r} does more than read ({error}): write a SELECT") from None
+        if "too big" in str(error):
+            raise source.error(
+                f"the query reads a row or makes a cell of more than {_LARGEST_ROW:,} bytes: select numbers and names"
+            ) from None
+        raise source.error(f"query on {source.path}: {error}; try it with: sqlite3 -readonly {source.path}") from None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from grapevine_agent.data.formats import describe, load
 from grapevine_agent.data.source import DataSource, RawSamples
 from grapevine_proto.manifest import DataContract
+from grapevine_tasks.pipelines import spans
 
 NUM_SHOWN = 3
 _SHADES = " .:-=+*#%@"
@@ -65,20 +66,33 @@ def _statistics_of(array: NDArray[Any], names: tuple[str, ...], whole: str) -> l
 
 
 def _statistics(name: str, numbers: NDArray[Any]) -> dict[str, Any]:
-    missing = int(np.isnan(numbers).sum()) if numbers.dtype.kind == "f" else 0
-    infinite = int(np.isinf(numbers).sum()) if numbers.dtype.kind == "f" else 0
-    finite = numbers[np.isfinite(numbers)] if missing or infinite else numbers
-    if not finite.size:
-        return {"name": name, "missing": missing, "infinite": infinite}
+    """Of [n], looked at twice and some at a time: a survey takes hardly more memory than its samples."""
+    pieces = [numbers[span] for span in spans(len(numbers), 1)]
+    is_float = numbers.dtype.kind == "f"
+    missing = sum(int(np.isnan(piece).sum()) for piece in pieces) if is_float else 0
+    infinite = sum(int(np.isinf(piece).sum()) for piece in pieces) if is_float else 0
+    told: dict[str, Any] = {"name": name, "missing": missing, "infinite": infinite}
+    num = len(numbers) - missing - infinite
+    if not num:
+        return told
+    mean = sum(float(_finite(piece).sum(dtype=np.float64)) for piece in pieces) / num
+    square = sum(float(np.square(_finite(piece).astype(np.float64) - mean).sum()) for piece in pieces) / num
     return {
         "name": name,
-        "min": float(finite.min()),
-        "mean": float(finite.mean(dtype=np.float64)),
-        "max": float(finite.max()),
-        "std": float(finite.std(dtype=np.float64)),
+        "min": min(float(_finite(piece).min(initial=np.inf)) for piece in pieces),
+        "mean": mean,
+        "max": max(float(_finite(piece).max(initial=-np.inf)) for piece in pieces),
+        "std": math.sqrt(square),
         "missing": missing,
         "infinite": infinite,
     }
+
+
+def _finite(piece: NDArray[Any]) -> NDArray[Any]:
+    if piece.dtype.kind != "f":
+        return piece.astype(np.float64)
+    finite: NDArray[Any] = piece[np.isfinite(piece)]
+    return finite
 
 
 def _classes(raw: RawSamples) -> dict[str, int]:

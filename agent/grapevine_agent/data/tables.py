@@ -8,23 +8,29 @@ names none, the owner's `columns` are taken in the order in which they are writt
     time       the owner's `time`: dates, or seconds or milliseconds since 1970; rows are sorted by it
 
 An empty cell is NaN: the task's pipeline says whether it may be.
+
+A table is read twice and never held: a look counts its rows, finds the names of classes and the newest time (in the
+service, to match it with a task); then its rows go straight into arrays of the samples' size.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
-from grapevine_proto.manifest import DataContract, FeatureSpec
+from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import derives_target
 from grapevine_tasks.suggestions import did_you_mean
 
 _MILLISECONDS = 1e11  # as seconds that would be the year 5138: larger numbers are milliseconds
+_ROWS_AT_ONCE: Final = 8192  # that formats hand over at a time, or fewer
+_CELL_BYTES: Final = 160  # of a cell on its way: a text of usual length, twice
 _MAX_CLASSES = 1_000  # names that are looked at; a column with more of them is no label
 
 
@@ -66,124 +72,201 @@ def choose(source: DataSource, contract: DataContract | None, columns: Sequence[
     return chosen
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a look at a table's columns found."""
+
+    num_rows: int
+    dtypes: Mapping[str, np.dtype[Any]]  # of `Chosen.all`; text has the kind "U"
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the distinct texts of targets, sorted
+    newest_s: float | None = None  # of the time column
+
+
+class Look:
+    """One pass over a table: counts its rows, and looks at those of its columns that numbers alone do not tell."""
+
+    def __init__(self, source: DataSource, chosen: Chosen) -> None:
+        self.columns = tuple(dict.fromkeys((*chosen.target, *([chosen.time] if chosen.time else []))))
+        self._source, self._chosen = source, chosen
+        self._num_rows = 0
+        self._names: dict[str, set[str]] = {}
+        self._newest = self._largest = -np.inf
+        self._is_number = False
+
+    def count(self, num_rows: int) -> None:
+        """So many rows more."""
+        self._num_rows += num_rows
+
+    def add(self, piece: Mapping[str, NDArray[Any]]) -> None:
+        """Some of them, [n] of each of `columns`. Raises TaskError for a target of too many different texts."""
+        for name in self._chosen.target:
+            if piece[name].dtype.kind in "UO":
+                names = self._names.setdefault(name, set())
+                names |= {str(each) for each in piece[name].tolist() if each is not None}
+                if len(names) > _MAX_CLASSES:
+                    raise self._source.error(f"its target holds more than {_MAX_CLASSES:,} different texts: no classes")
+        if self._chosen.time:
+            times, self._is_number = _times(self._source, piece[self._chosen.time])
+            times = times[np.isfinite(times)]
+            if times.size:
+                self._newest = max(self._newest, float(times.max()))
+                self._largest = max(self._largest, float(np.abs(times).max()))
+
+    def found(self, dtypes: Mapping[str, np.dtype[Any]]) -> Found:
+        """All of it, when every row was added."""
+        unit_s = _unit_s(self._largest) if self._is_number else 1.0
+        return Found(
+            num_rows=self._num_rows,
+            dtypes=dtypes,
+            names={name: tuple(sorted(names)) for name, names in self._names.items()},
+            newest_s=self._newest * unit_s if np.isfinite(self._newest) else None,
+        )
+
+
 def describe_table(
-    source: DataSource,
-    contract: DataContract | None,
-    chosen: Chosen,
-    *,
-    columns: Sequence[str],
-    dtypes: Mapping[str, np.dtype[Any]],
-    num_rows: int,
-    newest_s: float | None,
-    classes: Sequence[str] = (),
+    source: DataSource, contract: DataContract | None, chosen: Chosen, *, columns: Sequence[str], found: Found
 ) -> Description:
-    """What a table's header tells. `dtypes` are those of `chosen.all`; text has the kind "U"."""
-    for name in chosen.features:
-        if dtypes[name].kind not in "buif":
-            raise source.error(f"the column {name!r} holds {_words(dtypes[name])}, and features are numbers")
-    x_dtype = np.result_type(*(dtypes[name] for name in chosen.features))
-    arrays = {"x": Header(x_dtype, _shape(num_rows, chosen.features, _features(contract)))}
+    """What a look tells of the samples to come. Raises TaskError for features that are no numbers."""
+    arrays = {"x": Header(_feature_dtype(source, chosen, found), _shape(found.num_rows, chosen.features, contract))}
     if chosen.target:
-        y_dtype = np.result_type(*(dtypes[name] for name in chosen.target))
-        if y_dtype.kind == "U" and contract is not None and len(chosen.target) == 1:
-            y_dtype = np.dtype(np.int64)  # once names are numbers
-        arrays["y"] = Header(y_dtype, _shape(num_rows, chosen.target, _target(contract)))
-    num_bytes = sum(8 * num_rows for _ in chosen.all)
+        y_dtype = _target_dtype(chosen, found, are_named=contract is not None and len(chosen.target) == 1)
+        arrays["y"] = Header(y_dtype, _shape(found.num_rows, chosen.target, contract, is_target=True))
+    num_numbers = sum(math.prod(header.shape) for header in arrays.values())
+    times = found.num_rows if chosen.time else 0
     return Description(
-        arrays=arrays, columns=tuple(columns), classes=tuple(classes), newest_s=newest_s, num_bytes=num_bytes
+        arrays=arrays,
+        columns=tuple(columns),
+        classes=found.names.get(chosen.target[0], ()) if len(chosen.target) == 1 else (),
+        newest_s=found.newest_s,
+        num_bytes=8 * num_numbers,
+        # Times and the order that they make, a column in it; some rows as they come, of which text is the largest.
+        working_bytes=25 * times + _ROWS_AT_ONCE * _CELL_BYTES * len(chosen.all),
     )
 
 
-def to_samples(
-    source: DataSource, contract: DataContract | None, chosen: Chosen, table: Mapping[str, NDArray[Any]]
-) -> RawSamples:
-    """Columns [n] of `chosen.all` as arrays, in order of time where there is a time."""
-    x = _stacked([_number(source, name, table[name]) for name in chosen.features], _features(contract))
-    y: NDArray[Any] | None = None
-    classes: tuple[str, ...] = ()
-    if chosen.target:
-        parts = []
-        for name in chosen.target:
-            part = table[name]
-            if part.dtype.kind in "UO":
-                part, classes = _named(source, contract, name, part)
-            parts.append(part)
-        y = _stacked(parts, _target(contract))
-    if chosen.time:
-        order = np.argsort(seconds(source, table[chosen.time]), kind="stable")
-        x, y = x[order], None if y is None else y[order]
-    return RawSamples(x=x, y=y, columns=chosen.features, target_columns=chosen.target, classes=classes)
+def _feature_dtype(source: DataSource, chosen: Chosen, found: Found) -> np.dtype[Any]:
+    for name in chosen.features:
+        if found.dtypes[name].kind not in "buif":
+            raise source.error(f"the column {name!r} holds {_words(found.dtypes[name])}, and features are numbers")
+    return np.result_type(*(found.dtypes[name] for name in chosen.features))
 
 
-def seconds(source: DataSource, column: NDArray[Any]) -> NDArray[np.float64]:
-    """A time column [n] as seconds since 1970. Raises TaskError when it holds neither dates nor numbers."""
+def _target_dtype(chosen: Chosen, found: Found, *, are_named: bool) -> np.dtype[Any]:
+    """Of targets as they are, or once their names are numbers."""
+    number = np.dtype(np.int64)
+    dtypes = [found.dtypes[name] for name in chosen.target]
+    return np.result_type(*(number if are_named and dtype.kind in "UO" else dtype for dtype in dtypes))
+
+
+class Rows:
+    """The samples of a table that is read a stretch of rows at a time: into arrays of their final size.
+
+    Raises TaskError, as its methods do, for features that are no numbers, for classes that the task does not have,
+    and for a table that has become longer since it was looked at.
+    """
+
+    def __init__(self, source: DataSource, contract: DataContract | None, chosen: Chosen, found: Found) -> None:
+        self._source, self._contract, self._chosen, self._found = source, contract, chosen, found
+        num = found.num_rows
+        self._x = np.empty(_shape(num, chosen.features, contract), _feature_dtype(source, chosen, found))
+        self._y = self._times = None
+        if chosen.target:
+            dtype = _target_dtype(chosen, found, are_named=True)
+            self._y = np.empty(_shape(num, chosen.target, contract, is_target=True), dtype)
+        if chosen.time:
+            self._times = np.empty(num)
+        self._is_number = False
+        self._filled = 0
+
+    def add(self, piece: Mapping[str, NDArray[Any]]) -> None:
+        """Some rows more: [n] of each of `Chosen.all`."""
+        num = len(piece[self._chosen.features[0]])
+        span = slice(self._filled, self._filled + num)
+        if span.stop > self._found.num_rows:
+            raise self._source.error("has changed while it was read: it is read again with the next step")
+        for k, name in enumerate(self._chosen.features):
+            _column(self._x, k)[span] = piece[name]
+        for k, name in enumerate(self._chosen.target):
+            assert self._y is not None
+            part = piece[name]
+            _column(self._y, k)[span] = self._numbers(name, part) if part.dtype.kind in "UO" else part
+        if self._times is not None:
+            self._times[span], self._is_number = _times(self._source, piece[self._chosen.time])
+        self._filled += num
+
+    def samples(self, series: tuple[int, ...] = ()) -> RawSamples:
+        """All rows, in order of time where there is a time."""
+        x, y = self._x[: self._filled], None if self._y is None else self._y[: self._filled]
+        if self._times is not None:
+            times = self._times[: self._filled]
+            if self._is_number:
+                times *= _unit_s(float(np.nanmax(np.abs(times), initial=0.0)))
+            order = np.argsort(times, kind="stable")
+            for array in (x, y) if y is not None else (x,):
+                for k in range(array.shape[1] if array.ndim > 1 else 1):
+                    _column(array, k)[...] = _column(array, k)[order]
+        names = self._found.names.get(self._chosen.target[0], ()) if len(self._chosen.target) == 1 else ()
+        return RawSamples(
+            x=x,
+            y=y,
+            columns=self._chosen.features,
+            target_columns=self._chosen.target,
+            classes=self._classes(names) if names else (),
+            series=series,
+        )
+
+    def _classes(self, present: tuple[str, ...]) -> tuple[str, ...]:
+        """The task's classes, or else those that are there, in alphabetical order."""
+        return self._contract.classes if self._contract is not None and self._contract.classes else present
+
+    def _numbers(self, column: str, names: NDArray[Any]) -> NDArray[np.int64]:
+        """The numbers of classes that are written as names."""
+        classes = self._classes(self._found.names.get(column, ()))
+        numbers = {name: number for number, name in enumerate(classes)}
+        texts = [None if name is None else str(name) for name in names.tolist()]
+        unknown = next((text for text in texts if text not in numbers), "")
+        if unknown != "" or ("" in texts and "" not in numbers):
+            what = "an empty cell" if unknown is None else repr(unknown)
+            raise self._source.error(
+                f"the column {column!r} holds {what}, and the task has the classes {', '.join(classes)}"
+            )
+        return np.array([numbers[text] for text in texts if text is not None], np.int64)
+
+
+def _times(source: DataSource, column: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
+    """A time column [n] since 1970: in seconds, or, if it holds numbers, as they are.
+
+    Raises TaskError when it holds neither dates nor numbers.
+    """
     if column.dtype.kind == "M":
-        return column.astype("datetime64[us]").astype(np.int64) / 1e6
+        return column.astype("datetime64[us]").astype(np.int64) / 1e6, False
     if column.dtype.kind in "UO":
         try:
-            return np.array(column, dtype="datetime64[us]").astype(np.int64) / 1e6
+            return np.array(column, dtype="datetime64[us]").astype(np.int64) / 1e6, False
         except ValueError as error:
             raise source.error(
                 f"the time column {source.time!r} holds no dates ({error}); write 2026-03-01T12:00:00, or seconds"
             ) from None
-    numbers = column.astype(np.float64)
-    if numbers.size and float(np.nanmax(np.abs(numbers))) > _MILLISECONDS:
-        return numbers / 1000
-    return numbers
+    return column.astype(np.float64), True
 
 
-def newest(source: DataSource, column: NDArray[Any]) -> float | None:
-    """The latest time in a time column, None of an empty one."""
-    times = seconds(source, column)
-    times = times[np.isfinite(times)]
-    return float(times.max()) if times.size else None
+def _unit_s(largest: float) -> float:
+    """Of times that are numbers."""
+    return 1e-3 if largest > _MILLISECONDS else 1.0
 
 
-def class_names(source: DataSource, column: NDArray[Any]) -> tuple[str, ...]:
-    """The distinct names in a column of text. Raises TaskError when there are too many of them to be classes."""
-    names = {str(name) for name in column.tolist() if name is not None}
-    if len(names) > _MAX_CLASSES:
-        raise source.error(f"its target holds {len(names):,} different texts; classes are at most {_MAX_CLASSES:,}")
-    return tuple(sorted(names))
-
-
-def _named(
-    source: DataSource, contract: DataContract | None, column: str, names: NDArray[Any]
-) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """The numbers of classes that are written as names: the task's numbers, or else those in alphabetical order."""
-    present = class_names(source, names)
-    classes = contract.classes if contract is not None and contract.classes else present
-    numbers = {name: number for number, name in enumerate(classes)}
-    unknown = [name for name in present if name not in numbers]
-    if unknown or (len(names) and any(name is None for name in names.tolist())):
-        what = repr(unknown[0]) if unknown else "an empty cell"
-        raise source.error(f"the column {column!r} holds {what}, and the task has the classes {', '.join(classes)}")
-    return np.array([numbers[str(name)] for name in names.tolist()], np.int64), classes
-
-
-def _number(source: DataSource, name: str, column: NDArray[Any]) -> NDArray[Any]:
-    if column.dtype.kind not in "buif":
-        raise source.error(f"the column {name!r} holds {_words(column.dtype)}, and features are numbers")
+def _column(array: NDArray[Any], k: int) -> NDArray[Any]:
+    """A view of column k of [n, k], or of [n]."""
+    column: NDArray[Any] = array[:, k] if array.ndim > 1 else array
     return column
 
 
-def _stacked(parts: list[NDArray[Any]], spec: FeatureSpec | None) -> NDArray[Any]:
-    if len(parts) == 1 and (spec is None or spec.shape == ()):
-        return parts[0]
-    return np.stack(parts, axis=1)
-
-
-def _shape(num_rows: int, names: tuple[str, ...], spec: FeatureSpec | None) -> tuple[int, ...]:
+def _shape(
+    num_rows: int, names: tuple[str, ...], contract: DataContract | None, *, is_target: bool = False
+) -> tuple[int, ...]:
+    spec = None if contract is None else contract.target if is_target else contract.features
     is_single = len(names) == 1 and (spec is None or spec.shape == ())
     return (num_rows,) if is_single else (num_rows, len(names))
-
-
-def _features(contract: DataContract | None) -> FeatureSpec | None:
-    return None if contract is None else contract.features
-
-
-def _target(contract: DataContract | None) -> FeatureSpec | None:
-    return None if contract is None else contract.target
 
 
 def _words(dtype: np.dtype[Any]) -> str:

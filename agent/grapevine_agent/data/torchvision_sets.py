@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
 _OPERATORS = ("nms", "qnms")
@@ -33,7 +34,8 @@ def _loaded(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         lacking = (error.name or "torchvision").partition(".")[0]
-        raise ConfigError(f"{lacking} is not installed: pip install torch torchvision") from None
+        remedy = distribution.to_add_packages("torch", "torchvision")
+        raise ConfigError(f"{lacking} is not installed: {remedy}") from None
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise ConfigError(f"torchvision does not load ({error}); install the one that fits your torch") from None

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
 from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
+from grapevine_agent.core.tasks.deadlines import TaskWork, pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import memory_reason, reasons_not_to_fit, trainer_mb
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.plan import check_merge_plan
@@ -19,15 +21,12 @@ from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_agent.requests.cost_warnings import warnings_of
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
-from grapevine_tasks.checks import CheckReport, MemoryEstimate, ProgramLimits, check_manifest, estimate_memory
+from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, MemoryEstimate, Work, check_manifest, estimate_memory
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.sizes import TensorType
 
 ENVELOPE_BYTES: Final = 6_000  # topic, signature, header and up to 64 contributions
 EXAMPLE_MEMBERS: Final = 10  # that the bytes of a round are given for
-# For looking at a task, not for running it: nothing is refused for being large, only for being unsound.
-_ANY = 2**62
-_TO_LOOK_AT: Final = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +37,8 @@ class ProfileFit:
     reasons: tuple[str, ...]
     allowed_mb: int  # of a trainer process
     step_s: float | None  # a training step, about; None where the profile does not say how fast it is
+    round_s: float | None  # likewise: all steps of a round, and an evaluation
+    evaluation_s: float | None  # likewise: of the fewest samples that are held out
 
     @property
     def fits(self) -> bool:
@@ -60,6 +61,12 @@ class CostReport:
     round_bytes: int  # what one of `EXAMPLE_MEMBERS` members sends in a round, without a server
     flops_per_sample: int  # to use the model
     step_flops: int  # of a training step
+    step_bytes_moved: int  # likewise: read and written
+    step_kernels: int  # likewise: started one after the other
+    evaluation_samples: int  # the fewest that are held out
+    evaluation_flops: int  # of all of them
+    evaluation_bytes_moved: int
+    evaluation_kernels: int
     largest_value_bytes: int  # of one value, in a training step
     batch_size: int
     memory: MemoryEstimate
@@ -81,10 +88,10 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
 
     Raises TaskError when the manifest is unsound; being too large is a reason not to fit, and no error.
     """
-    checked = check_manifest(manifest, check_merging=check_merge_plan, limits=_TO_LOOK_AT)
+    checked = check_manifest(manifest, check_merging=check_merge_plan, limits=TO_LOOK_AT)
     memory = estimate_memory(manifest.program, checked, manifest.training)
     batch = manifest.training.batch_size
-    step_flops = 3 * checked.train_cost.at(batch)
+    work = work_of(manifest, checked)
     update = update_bytes(manifest)
     sends = manifest.merging.sends_per_round * SEND_RATE_POLICIES[manifest.merging.send_rate](EXAMPLE_MEMBERS)
     chosen = [load_profile(name) for name in profile_names()] if profiles is None else profiles
@@ -99,12 +106,18 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
         update_bytes=update,
         round_bytes=round(sends * (update + ENVELOPE_BYTES)),
         flops_per_sample=checked.flops_per_sample,
-        step_flops=step_flops,
+        step_flops=work.step.flops,
+        step_bytes_moved=work.step.bytes_moved,
+        step_kernels=work.step.num_kernels,
+        evaluation_samples=work.num_evaluated,
+        evaluation_flops=work.evaluation.flops,
+        evaluation_bytes_moved=work.evaluation.bytes_moved,
+        evaluation_kernels=work.evaluation.num_kernels,
         largest_value_bytes=_largest_value(checked, batch),
         batch_size=batch,
         memory=memory,
         trainer_mb=trainer_mb(manifest.data, memory),
-        fits=tuple(_fit(manifest, profile, memory, step_flops) for profile in chosen),
+        fits=tuple(_fit(manifest, profile, memory, work) for profile in chosen),
         warnings=tuple(warnings_of(manifest, update + ENVELOPE_BYTES, trainer_mb(manifest.data, memory))),
     )
 
@@ -117,15 +130,25 @@ def update_bytes(manifest: TaskManifest) -> int:
     return 4 * (num_models * layout.num_parameters + layout.num_buffers)
 
 
-def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, step_flops: int) -> ProfileFit:
+def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork) -> ProfileFit:
     cannot_train = "" if profile.can_train else "does not train"
     reasons = reasons_not_to_fit(manifest, device_limits(profile, cannot_train=cannot_train))
-    reason = memory_reason(manifest, memory, profile.memory_mb)
+    found = (
+        memory_reason(manifest, memory, profile.memory_mb),
+        pace_reason(work, manifest.training, profile.pace, Limits.step_timeout_s),
+    )
+    too_much = [reason for reason in found if reason] if profile.can_train else []
+
+    def seconds(needed: Work) -> float | None:
+        return profile.pace.seconds(needed) if profile.gflops else None
+
     return ProfileFit(
         profile=profile.name,
-        reasons=(*reasons, reason) if reason and profile.can_train else tuple(reasons),
+        reasons=(*reasons, *too_much),
         allowed_mb=profile.memory_mb,
-        step_s=step_flops / (profile.gflops * 1e9) if profile.gflops else None,
+        step_s=seconds(work.step),
+        round_s=seconds(work.training + work.evaluation),
+        evaluation_s=seconds(work.evaluation),
     )
 
 

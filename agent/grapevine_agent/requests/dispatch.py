@@ -5,10 +5,9 @@ Answers are plain JSON values. Commands print them, `--json` passes them on as t
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -18,11 +17,13 @@ from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.listing import listed
+from grapevine_agent.requests.naming import find_task, meant
+from grapevine_agent.requests.parameters import checked
 from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
-from grapevine_proto.errors import GrapevineError, TaskError
+from grapevine_proto.errors import RequestError
 
 
 class Requests:
@@ -34,20 +35,18 @@ class Requests:
             "status": self.status,
             "consent": self.consent,
             "manifest": self.manifest,
-            **ReviewRequests(service, self._find).methods(),
-            **TaskRequests(service, self._find).methods(),
+            **ReviewRequests(service).methods(),
+            **TaskRequests(service).methods(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
         """The result of one request. Raises `GrapevineError` with what is wrong with it."""
         method, params = request.get("method"), request.get("params", {})
         if method not in self._methods:
-            raise GrapevineError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
-        try:
-            result = self._methods[method](**params)
-            return await result if inspect.isawaitable(result) else result
-        except TypeError as error:
-            raise GrapevineError(f"{method}: {error}") from None
+            raise RequestError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
+        asked = self._methods[method]
+        result = asked(**checked(method, asked, params))
+        return await result if inspect.isawaitable(result) else result
 
     # --- asking -----------------------------------------------------------------------------------
 
@@ -68,6 +67,7 @@ class Requests:
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "num_tasks": len(core.book.entries),
@@ -100,36 +100,17 @@ class Requests:
 
     def manifest(self, task: str) -> dict[str, Any]:
         """A task's manifest, as the hexadecimal digits of its bytes."""
-        entry = self._find(task)
+        entry = find_task(task, self._service.core.book.entries, acts=False)
         return {"task": entry.id, "name": entry.brief.name, "manifest": entry.encoded.hex()}
 
     # --- saying -----------------------------------------------------------------------------------
 
     def consent(self, task: str, joined: bool) -> dict[str, Any]:
         """The owner joins or leaves a task."""
-        entry = self._find(task)
-        self._service.perform(self._service.core.set_consent(entry.id, joined, clock.now()))
-        return self._task(entry)
-
-    def _find(self, prefix: str) -> TaskEntry:
-        entries = self._service.core.book.entries
-        found = [entry for id_, entry in entries.items() if id_.startswith(prefix) or entry.brief.name == prefix]
-        if len(found) == 1:
-            return found[0]
-        if not found:
-            raise TaskError(f"no task {prefix!r} is known here; {_near(prefix, entries.values())}")
-        names = ", ".join(f"{entry.id[:12]} ({entry.brief.name})" for entry in found)
-        raise TaskError(f"{prefix!r} could be any of {names}: write more of the id")
-
-
-def _near(wanted: str, entries: Iterable[TaskEntry]) -> str:
-    """How to go on after a task that is not known."""
-    names = {entry.brief.name: entry.id[:12] for entry in entries}
-    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {near[0]!r} ({names[near[0]]})?"
-    known = ", ".join(f"{name} ({short})" for name, short in sorted(names.items())[:5])
-    return f"known are {known}: see `grapevine review list`" if known else "no task has been heard of yet"
+        service = self._service
+        entry = find_task(task, service.core.book.entries, acts=True)
+        service.perform(service.core.set_consent(entry.id, joined, clock.now()))
+        return self._task(entry) | meant(entry) | {"peer": service.identity.peer_id}
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

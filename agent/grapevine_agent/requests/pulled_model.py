@@ -19,6 +19,7 @@ import numpy as np
 import safetensors.numpy
 
 from grapevine_agent.store.durable import replace_durably
+from grapevine_proto import distribution
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest, task_id
@@ -66,7 +67,7 @@ class PulledModel:
         try:
             from grapevine_tasks.authoring.standalone import standalone_bytes  # noqa: PLC0415 - it needs torch
         except ImportError as error:
-            raise TaskError(f"a .pt2 needs PyTorch ({error}): pip install 'grapevine[train]'") from None
+            raise TaskError(f"a .pt2 needs PyTorch ({error}): {distribution.to_add_extra('train')}") from None
         check_program(self.manifest.program, ProgramLimits())  # it is run now, if only once
         content = standalone_bytes(self.manifest.program, self.parameters, self.buffers)
         replace_durably(path, lambda temporary: _write(temporary, content))

@@ -16,6 +16,8 @@ from grapevine_agent.config.review import policy_of
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.listing import listed, shown
+from grapevine_agent.requests.naming import find_task, meant, twins
+from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.requests.trusting import change_trust
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
@@ -23,15 +25,15 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.topics import TaskTopic
 
 REVIEW_VALID_DAYS = 7.0
+LEAST_DAYS, MOST_DAYS = 0.01, 366.0  # that a verdict may be signed for
 DAY_MS = 86_400_000
 
 
 class ReviewRequests:
     """The methods `reviews`, `review`, `revoke`, `records` and `trust` of one service."""
 
-    def __init__(self, service: AgentService, find: Callable[[str], TaskEntry]) -> None:
+    def __init__(self, service: AgentService) -> None:
         self._service = service
-        self._find = find
 
     def methods(self) -> dict[str, Callable[..., Any]]:
         """By name, as they are asked for."""
@@ -51,7 +53,7 @@ class ReviewRequests:
 
     def records(self, task: str) -> dict[str, Any]:
         """A task with its verdicts as this agent takes them, and with its records as they were signed."""
-        entry = self._find(task)
+        entry = self._find(task, acts=False)
         own = self._service.identity.peer_id
         held = [
             received
@@ -104,33 +106,45 @@ class ReviewRequests:
     # --- saying -----------------------------------------------------------------------------------
 
     def review(self, task: str, approved: bool, reason: str = "", days: float = REVIEW_VALID_DAYS) -> dict[str, Any]:
-        """Sign and announce a verdict on a task (or on the one whose id begins so)."""
-        entry = self._find(task)
-        service = self._service
-        valid_until_ms = clock.now().wall_ms + int(days * DAY_MS)
-        own = entry.brief.publisher == service.identity.peer_id
+        """Sign and announce a verdict on a task. A rejection says why."""
+        entry = self._find(task, acts=True)
+        service, entries = self._service, self._service.core.book.entries
+        reason = checked_reason(reason if approved else needed(reason, "the reason of a rejection"))
+        valid_until_ms = clock.now().wall_ms + int(within(days, LEAST_DAYS, MOST_DAYS, "days") * DAY_MS)
         service.perform(service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms))
+        own = entry.brief.publisher == service.identity.peer_id
+        notes = ["an author's own review does not count anywhere"] if own else []
+        notes += [
+            f"{other.id} by {other.brief.publisher} has a name that looks the same, and is another task"
+            for other in twins(entry, entries)
+        ]
         return {
-            "task": entry.id,
-            "name": entry.brief.name,
+            **meant(entry),
             "approved": approved,
+            "reason": reason,
+            "reviewer": service.identity.peer_id,
             "valid_until_ms": valid_until_ms,
             "renewed": service.core.settings.renew_reviews and service.core.settings.role != "observer",
-            "note": "an author's own review does not count anywhere" if own else "",
+            "note": "; ".join(notes),
         }
 
     def revoke(self, task: str, reason: str = "") -> dict[str, Any]:
         """Take this peer's own verdict on a task back. Raises `TaskError` if there is none."""
-        entry = self._find(task)
+        entry, reason = self._find(task, acts=True), checked_reason(reason)
         core, now = self._service.core, clock.now()
-        own = core.book.reviews.get(entry.id, {}).get(self._service.identity.peer_id)
+        reviewer = self._service.identity.peer_id
+        own = core.book.reviews.get(entry.id, {}).get(reviewer)
         if own is None or own.withdrawn:
             raise TaskError(
                 f"{entry.brief.name} ({entry.id[:12]}): there is no verdict of this peer to take back; "
                 "to speak against the task: grapevine review reject"
             )
         self._service.perform(core.revoke(entry.id, reason=reason, now=now))
-        return {"task": entry.id, "name": entry.brief.name, "revoked": "approval" if own.approved else "rejection"}
+        revoked = "approval" if own.approved else "rejection"
+        return {**meant(entry), "revoked": revoked, "reason": reason, "reviewer": reviewer}
+
+    def _find(self, task: str, *, acts: bool) -> TaskEntry:
+        return find_task(task, self._service.core.book.entries, acts=acts)
 
     # --- whom to trust ----------------------------------------------------------------------------
 

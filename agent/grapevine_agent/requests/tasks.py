@@ -11,15 +11,17 @@ import base64
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final
 
 from grapevine_agent.core.tasks.lineage import descendants
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, update_bytes
+from grapevine_agent.requests.naming import find_task, meant, whole_peer
+from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_proto.messages import ReleasedModel, Vector
@@ -27,17 +29,15 @@ from grapevine_tasks.built import finish_manifest, load_built
 from grapevine_tasks.layout import ModelLayout
 
 ASK_AGAIN_S = 3.0
-
-
-Find: TypeAlias = Callable[[str], TaskEntry]  # by its id, the beginning of it, or its name
+LONGEST_WAIT_S: Final = 3600.0  # for a model that a peer was asked for
+MOST_CLUSTERS: Final = 65_536  # that one can be chosen of
 
 
 class TaskRequests:
     """See the module's docstring."""
 
-    def __init__(self, service: AgentService, find: Find) -> None:
+    def __init__(self, service: AgentService) -> None:
         self._service = service
-        self._find = find
 
     def methods(self) -> Mapping[str, Callable[..., Any]]:
         """By the names that commands use."""
@@ -58,7 +58,7 @@ class TaskRequests:
 
     def revise(self, folder: str, parent: str, servers: list[str], reason: str = "", fork: bool = False) -> Any:
         """Publish a built task as the next version of one of our own."""
-        entry = self._own(parent, "revise")
+        entry, reason = self._own(parent, "revise"), checked_reason(reason)
         book = self._service.core.book
         newer = descendants(entry, book.entries, book.children)
         if newer and not fork:
@@ -77,17 +77,17 @@ class TaskRequests:
         )
         same = ModelLayout.of(manifest.program) == ModelLayout.of(entry.manifest.program)
         result = self._publish(manifest, load_built(Path(folder)).weights)
-        return {**result, "parent": entry.id, "version": version, "keeps_model": same}
+        return {**result, "parent": entry.id, "keeps_model": same}
 
     def retract(self, task: str, reason: str = "") -> dict[str, Any]:
         """Take a task of our own back: whoever hears of it stops training it."""
-        entry = self._own(task, "retract")
+        entry, reason = self._own(task, "retract"), checked_reason(reason)
         if not entry.retracted:
             self._service.perform(self._service.core.retract(entry.id, reason))
-        return {"task": entry.id, "name": entry.brief.name, "reason": entry.retraction}
+        return {**meant(entry), "reason": entry.retraction}
 
     def _own(self, task: str, verb: str) -> TaskEntry:
-        entry, own = self._find(task), self._service.identity.peer_id
+        entry, own = self._find(task, acts=True), self._service.identity.peer_id
         if entry.brief.publisher != own:
             raise TaskError(
                 f"{entry.brief.name} ({entry.id[:12]}) was published by {entry.brief.publisher}, and this is "
@@ -95,8 +95,12 @@ class TaskRequests:
             )
         return entry
 
+    def _find(self, task: str, *, acts: bool = False) -> TaskEntry:
+        return find_task(task, self._service.core.book.entries, acts=acts)
+
     def _finished(self, folder: str, servers: list[str]) -> TaskManifest:
-        draft = load_built(Path(folder)).draft
+        servers = [whole_peer(server, "the server") for server in servers]
+        draft = load_built(_whole_path(folder)).draft
         manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=clock.now().wall_ms)
         return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
 
@@ -112,7 +116,15 @@ class TaskRequests:
             )
         task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
         service.perform(effects)
-        return {"task": task, "name": manifest.name, "manifest_bytes": len(content), "weights_bytes": len(weights)}
+        return {
+            "task": task,
+            "name": manifest.name,
+            "version": manifest.version,
+            "publisher": manifest.publisher,
+            "servers": list(manifest.servers),
+            "manifest_bytes": len(content),
+            "weights_bytes": len(weights),
+        }
 
     # --- watching ---------------------------------------------------------------------------------
 
@@ -120,6 +132,8 @@ class TaskRequests:
         """What is known of a task, and who takes part in it now."""
         entry, core, now = self._find(task), self._service.core, clock.now()
         manifest, members = entry.head, core.members
+        to_ask = members.to_ask(entry.id, now.monotonic_s)
+        servers = [peer for peer in manifest.servers if members.may_be_there(peer, now.monotonic_s)]
         return {
             "task": entry.id,
             "name": manifest.name,
@@ -132,9 +146,9 @@ class TaskRequests:
             "metric_name": manifest.training.metric,
             "strategy": manifest.merging.strategy,
             "server_strategy": manifest.merging.server_strategy,
-            "members": [p for p in members.of_task(entry.id, now.monotonic_s) if p not in manifest.servers],
-            "servers": [p for p in members.of_task(entry.id, now.monotonic_s) if p in manifest.servers],
-            "names": {p: members.peers[p].announcement.name for p in members.of_task(entry.id, now.monotonic_s)},
+            "members": [peer for peer in to_ask if peer not in manifest.servers],
+            "servers": [peer for peer in servers if members.says_it_takes_part(peer, entry.id)],
+            "names": {peer: members.peers[peer].announcement.name for peer in (*to_ask, *servers)},
             "joined": entry.id in core.tasks.learning,
             "serves": entry.id in core.tasks.aggregating,
             "own": self._service.identity.peer_id,
@@ -149,13 +163,19 @@ class TaskRequests:
 
     # --- fetching ---------------------------------------------------------------------------------
 
-    async def model(self, task: str, peer: str = "", cluster: int = 0, within_s: float = 30.0) -> dict[str, Any]:
-        """The released model of a member or server; of this agent itself where `peer` is its own id, or empty.
+    async def model(
+        self, task: str, peer: str | None = None, cluster: int = 0, within_s: float = 30.0
+    ) -> dict[str, Any]:
+        """The released model of a member or server, by its id; of this agent itself where `peer` is its own, or None.
 
         Raises TaskError if the peer refuses, or does not answer in time.
         """
         entry, core = self._find(task), self._service.core
-        giver = peer or self._service.identity.peer_id
+        giver = self._service.identity.peer_id if peer is None else whole_peer(peer, "the peer")
+        cluster, within_s = (
+            int(within(cluster, 0, MOST_CLUSTERS - 1, "cluster")),
+            within(within_s, 0.1, LONGEST_WAIT_S, "within_s"),
+        )
         if giver == self._service.identity.peer_id:
             released = core.models.own(entry.id, cluster)
         else:
@@ -188,6 +208,13 @@ class TaskRequests:
             ) from None
         finally:
             service.watching.give_up(peer, entry.id)
+
+
+def _whole_path(folder: str) -> Path:
+    path = Path(needed(folder, "the folder"))
+    if not path.is_absolute():
+        raise RequestError(f"folder = {folder!r}: write its whole path; this agent stands elsewhere than you")
+    return path
 
 
 def _told(released: ReleasedModel) -> dict[str, Any]:

@@ -7,10 +7,12 @@ itself, and the next start reads the file.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.config.trust_file import (
+    RELATIONS,
     TRUST_FILE,
     TrustedPeer,
     checked_peer,
@@ -18,21 +20,27 @@ from grapevine_agent.config.trust_file import (
     trusting,
     write_trust_file,
 )
-from grapevine_proto.errors import ConfigError
+from grapevine_agent.printable import printable
+from grapevine_agent.requests.naming import find_peer, whole_peer
+from grapevine_agent.requests.parameters import checked
+from grapevine_proto.errors import ConfigError, RequestError
 
 
 def change_trust(config: Config, change: dict[str, Any] | None) -> dict[str, Any]:
     """Change the trust file of a configuration, and say whom it trusts then.
 
-    `change` is None (only look), or has `action` ("add" or "remove"), `peer`, `relation`, and for "add"
-    `roles` and `name`. The file is as it was if the configuration cannot be read with the change in it.
-    Raises `ConfigError` that says what to do.
+    `change` is None (only look), or has `action` ("add" or "remove"), `peer`, and optionally `relation`; for "add"
+    `roles` and `name`. To add, `peer` is a whole id; to remove, also the beginning of one or the owner's own name
+    for it. The file is as it was if the configuration cannot be read with the change in it.
+
+    Raises `RequestError` for a change that is not one, `ConfigError` for one that cannot be; both say what to do.
     """
     state_dir = config.agent.state_dir
     before = read_trust_file(state_dir)
     notes: list[str] = []
+    peer = None
     if change is not None:
-        after = _added(before, change) if change["action"] == "add" else _removed(config, before, change)
+        peer, after = _changed(config, before, change)
         write_trust_file(state_dir, after)
         try:
             changed = load_config(config.path, os.environ)
@@ -41,22 +49,64 @@ def change_trust(config: Config, change: dict[str, Any] | None) -> dict[str, Any
             raise
         notes = _notes(config, changed)
         config = changed
-    return {"file": str(state_dir / TRUST_FILE), "notes": notes, "peers": _listed(config)}
+    return {"file": str(state_dir / TRUST_FILE), "peer": peer, "notes": notes, "peers": _listed(config)}
 
 
-def _added(before: tuple[TrustedPeer, ...], change: dict[str, Any]) -> tuple[TrustedPeer, ...]:
-    return trusting(before, checked_peer(change["peer"], change["relation"], change["roles"], change["name"]))
+@dataclass(frozen=True, kw_only=True)
+class _Addition:
+    """What "add" takes."""
+
+    peer: str
+    relation: str = "reviewer"
+    roles: list[str] = field(default_factory=list)
+    name: str = ""
 
 
-def _removed(config: Config, before: tuple[TrustedPeer, ...], change: dict[str, Any]) -> tuple[TrustedPeer, ...]:
-    peer, relation = change["peer"], change["relation"]
-    after = tuple(each for each in before if each.peer != peer or relation not in ("", each.relation))
+@dataclass(frozen=True, kw_only=True)
+class _Removal:
+    """What "remove" takes; `relation` None: whatever the peer is trusted as."""
+
+    peer: str
+    relation: str | None = None
+
+
+def _changed(
+    config: Config, before: tuple[TrustedPeer, ...], change: dict[str, Any]
+) -> tuple[str, tuple[TrustedPeer, ...]]:
+    """The peer that was meant, and the list with the change in it."""
+    words = {key: value for key, value in change.items() if key != "action"}
+    match change.get("action"):
+        case "add":
+            new = _added(_Addition(**checked("trust add", _Addition, words)))
+            return new.peer, trusting(before, new)
+        case "remove":
+            return _without(config, before, _Removal(**checked("trust remove", _Removal, words)))
+        case action:
+            raise RequestError(f"trust: action = {printable(repr(action)[:80])}: write add or remove")
+
+
+def _added(addition: _Addition) -> TrustedPeer:
+    peer = whole_peer(addition.peer, "the peer")
+    try:
+        return checked_peer(peer, addition.relation, addition.roles, addition.name)
+    except ConfigError as error:
+        raise RequestError(str(error)) from None
+
+
+def _without(config: Config, before: tuple[TrustedPeer, ...], removal: _Removal) -> tuple[str, tuple[TrustedPeer, ...]]:
+    relation = removal.relation
+    if relation is not None and relation not in RELATIONS:
+        raise RequestError(f"relation = {printable(relation[:80])!r}: write one of {', '.join(RELATIONS)}")
+    written: dict[str, str] = {}
+    for line in _listed(config):
+        written[line["peer"]] = written.get(line["peer"]) or line["name"]
+    peer = find_peer(removal.peer, written, acts=True, remedy="see `grapevine trust list`")
+    after = tuple(each for each in before if each.peer != peer or relation not in (None, each.relation))
     if after == before:
-        written = [line for line in _listed(config) if line["peer"] == peer]
         where = config.path or "the environment"
-        remedy = f"it stands in {where}: take it out there" if written else "see grapevine trust list"
+        remedy = f"it stands in {where}: take it out there" if peer in written else "see grapevine trust list"
         raise ConfigError(f"{peer!r} is not in {config.agent.state_dir / TRUST_FILE}; {remedy}")
-    return after
+    return peer, after
 
 
 def _listed(config: Config) -> list[dict[str, Any]]:

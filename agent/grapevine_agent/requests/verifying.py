@@ -19,7 +19,7 @@ from grapevine_agent.core.tasks.task_book import verdict_of
 from grapevine_agent.identity import load_identity
 from grapevine_agent.service import clock
 from grapevine_proto.codec import Received, open_envelope
-from grapevine_proto.errors import ConfigError, TaskError, WireError
+from grapevine_proto.errors import ConfigError, RequestError, TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import Review, TaskPublication
@@ -35,14 +35,20 @@ def file_name(topic: str) -> str:
 
 
 def time_of(text: str) -> int:
-    """A time that was written as ISO 8601 (UTC unless it says otherwise) in unix milliseconds; "": now."""
+    """A time that was written as ISO 8601 (UTC unless it says otherwise) in unix milliseconds; "": now.
+
+    Raises `RequestError` for anything else.
+    """
     if not text:
         return clock.now().wall_ms
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
-        raise TaskError(f"--at {text}: is no time; write for example 2026-03-01T12:00") from None
-    return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+        wall_ms = int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        wall_ms = -1
+    if wall_ms < 0:
+        raise RequestError(f"--at {text[:40]}: is no time since 1970; write for example 2026-03-01T12:00")
+    return wall_ms
 
 
 def verified(paths: Iterable[Path], config: Config, wall_ms: int) -> list[dict[str, Any]]:
@@ -150,6 +156,6 @@ def _judged(
 def _own(config: Config) -> str:
     """This machine's peer id, if it is a peer: an auditor's need not be one."""
     try:
-        return load_identity(config.agent.state_dir, create=False).peer_id
+        return load_identity(config.agent.state_dir).peer_id
     except ConfigError:
         return ""

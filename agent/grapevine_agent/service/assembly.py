@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,30 +15,28 @@ from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Role
-from grapevine_agent.core.tasks.fitting import memory_reason
 from grapevine_agent.data import DataSource, match_source
-from grapevine_agent.identity import Identity, load_identity
-from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net.events import Will
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
+from grapevine_agent.service.fitting import DeviceFit
 from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
-from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import ManifestHead, TaskManifest
-from grapevine_tasks.checks import ProgramLimits, check_manifest, estimate_memory
+from grapevine_proto import distribution
+from grapevine_proto.errors import StoreError
+from grapevine_proto.manifest import ManifestHead
 
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
-# says is held against the memory itself, and the trainer process cannot grow beyond it.
-BOUND_SLACK = 2
 
 
 @contextmanager
@@ -48,12 +46,18 @@ def assembled(
     """A service for this configuration, with its state open.
 
     `guest` is for a command that connects by itself because no service runs: it has the peer's
-    identity but a client id of its own, so that it never throws a service out, and it trains nothing.
+    identity but a client id of its own, so that it never throws a service out, and it trains nothing. Only a
+    service makes an identity, and only in a folder that is new. Raises `IdentityError` where the key is not the one
+    that the folder belongs to.
     """
     check_files(config)
     profile = with_limits(load_profile(config.agent.profile), config.limits)
+    if not guest:
+        make_if_new(config.agent.state_dir)
+    identity = read_identity(config.agent.state_dir)
     with Store.open(config.agent.state_dir) as store:
-        identity = load_identity(config.agent.state_dir)
+        _confirm(identity, store)
+        unsaved = Unsaved()
         sources = configured_sources(config, profile)
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
@@ -68,8 +72,9 @@ def assembled(
             root=config.mqtt.root,
             trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
-            recording=_recording(config, sources) if role == "member" and not guest else None,
+            recording=_recording(config, sources, unsaved) if role == "member" and not guest else None,
             config=config,
+            unsaved=unsaved,
         )
         yield service
 
@@ -80,32 +85,32 @@ def configured_sources(config: Config, profile: FirmwareProfile) -> tuple[DataSo
     return tuple(replace(source, max_bytes=source.max_bytes or default) for source in config.data)
 
 
-def _recording(config: Config, sources: tuple[DataSource, ...]) -> Recording | None:
+def _confirm(identity: Identity, store: Store) -> None:
+    """The key, the file beside it and the database are to name one peer; what does not is put right, or refused."""
+    named = readable(store.remembered_peer, str)
+    confirm(identity, named)
+    if named != identity.peer_id:
+        with suppress(StoreError):  # the next start tries again
+            store.remember_peer(identity.peer_id)
+
+
+def _recording(config: Config, sources: tuple[DataSource, ...], unsaved: Unsaved) -> Recording | None:
     if not any(source.recording for source in sources):
         return None
-    return Recording(config.agent.state_dir, sources)
+    return Recording(config.agent.state_dir, sources, unsaved)
 
 
 def _settings(
     config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
 ) -> CoreSettings:
-    program_limits = ProgramLimits(
-        num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
-    )
+    fitting = DeviceFit(profile, config.limits.step_timeout_s)
 
     def match_data(task: str, manifest: ManifestHead) -> str:
         if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
             return ""  # it is the trainer's to say, when it is asked
-        match = match_source(manifest.data, sources, now_s=clock.now().wall_ms / 1000)
+        now_s = clock.now().wall_ms / 1000
+        match = match_source(manifest.data, sources, now_s=now_s, why_no_room=fitting.room(task))
         return _why_no_processes() if match else str(match)
-
-    def check_task(manifest: TaskManifest) -> str:
-        try:
-            checked = check_manifest(manifest, check_merging=check_merge_plan, limits=program_limits)
-        except TaskError as error:
-            return str(error)
-        memory = estimate_memory(manifest.program, checked, manifest.training)
-        return memory_reason(manifest, memory, profile.memory_mb)
 
     return CoreSettings(
         peer=identity.peer_id,
@@ -121,7 +126,9 @@ def _settings(
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
-        check_task=check_task,
+        shortest_round_s=config.limits.round_interval_s,
+        upload_bytes_per_s=config.limits.upload_mb_per_s * MIB,
+        check_task=fitting.reason,
     )
 
 
@@ -135,7 +142,7 @@ def _why_no_training(profile: FirmwareProfile, config: Config) -> str:
 def _why_no_processes() -> str:
     """Why this device has no trainer processes of our own; empty if it has."""
     if importlib.util.find_spec("torch") is None:
-        return "training needs PyTorch, which is not installed here: pip install 'grapevine[train]'"
+        return f"training needs PyTorch, which is not installed here: {distribution.to_add_extra('train')}"
     return ""
 
 
@@ -145,6 +152,8 @@ def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
         num_threads=profile.threads,
         cpu_s=config.limits.cpu_s,
         sandbox=config.limits.sandbox,
+        pace=profile.pace,
+        step_timeout_s=config.limits.step_timeout_s,
     )
 
 

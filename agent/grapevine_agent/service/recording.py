@@ -1,7 +1,7 @@
 """Recording live topics beside learning: the shell around `data.recorder`.
 
 It subscribes through the agent's own connection, hands messages to the recorder, and writes what becomes of
-them every half minute, on a thread. A disk that does not take them costs recordings, not the service.
+them every half minute, on a thread. What a disk does not take waits in memory, the newest rows of it.
 """
 
 from __future__ import annotations
@@ -17,24 +17,28 @@ from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
+from grapevine_agent.service.saving import readable
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_proto.errors import BrokerError, StoreError
 
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+KIND = "recordings"
 _MAX_WAITING = 100_000  # rows; a disk that stays full costs the oldest
 
 
 class Recording:
     """Records the sources that are topics. `run` is its one task; `finish` after it.
 
-    Raises StoreError when the recordings cannot be opened.
+    Raises StoreError when the recordings are of a newer version, or another user's.
     """
 
-    def __init__(self, state_dir: Path, sources: Sequence[DataSource]) -> None:
+    def __init__(self, state_dir: Path, sources: Sequence[DataSource], unsaved: Unsaved) -> None:
         self._recordings = Recordings(state_dir / RECORDINGS_FILE)
+        self._unsaved = unsaved
         topics = [source for source in sources if source.recording is not None]
-        self.recorder = Recorder(topics, {source.name: self._recordings.latest(source.name) for source in topics})
+        self.recorder = Recorder(topics, {source.name: self._latest(source.name) for source in topics})
         fastest_s = min(source.recording.every_s for source in topics if source.recording is not None)
         self._flush_s = min(FLUSH_S, max(2.0, float(fastest_s)))
         self._waiting: list[Row] = []
@@ -61,7 +65,8 @@ class Recording:
         while True:
             await asyncio.sleep(_TICK_S)
             self._waiting += self.recorder.tick(clock.now().wall_ms / 1000)
-            if time.monotonic() - flushed_s >= self._flush_s:
+            del self._waiting[:-_MAX_WAITING]
+            if time.monotonic() - flushed_s >= self._flush_s and self._unsaved.may_try(KIND):
                 flushed_s = time.monotonic()
                 await self._flush()
 
@@ -78,5 +83,10 @@ class Recording:
         try:
             await asyncio.to_thread(self._recordings.add, rows, self.recorder.sources, now_s)
         except StoreError as error:
-            logger.warning("%s", error)
+            self._unsaved.failed(KIND, error)
             self._waiting = (rows + self._waiting)[-_MAX_WAITING:]
+        else:
+            self._unsaved.saved(KIND)
+
+    def _latest(self, source: str) -> dict[str, tuple[int, int]]:
+        return readable(lambda: self._recordings.latest(source), dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from grapevine_agent.core.effects import Publish
+from grapevine_agent.service.numbering import MOST
 from grapevine_proto.codec import seal
 from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
 from grapevine_proto.signing import Signer
@@ -22,7 +23,7 @@ class KeyHolder(Protocol):
 
 
 class Numbers(Protocol):
-    """What `Store` remembers of sessions and sequences."""
+    """Sessions and sequences, as `OwnNumbers` gives them."""
 
     def next_session(self, now_ms: int) -> int: ...  # noqa: D102
 
@@ -32,21 +33,21 @@ class Numbers(Protocol):
 class Sealer:
     """Numbers and signs what we say. A session begins with each attempt to connect.
 
-    Sequences of records must grow for as long as the peer lives, so they are kept in the store;
+    Sequences of records must grow for as long as the peer lives, so they are kept on disk;
     presence and adverts, which change every second and mean little after a restart, are numbered by
     the clock alone.
     """
 
-    def __init__(self, identity: KeyHolder, store: Numbers) -> None:
+    def __init__(self, identity: KeyHolder, numbers: Numbers) -> None:
         self._identity = identity
-        self._store = store
+        self._numbers = numbers
         self.session = 0
         self._sequence = 0
         self._last_volatile = 0
 
     def begin_session(self, wall_ms: int) -> int:
         """A new session; what is sealed from now on belongs to it."""
-        self.session = self._store.next_session(wall_ms)
+        self.session = self._numbers.next_session(wall_ms)
         self._sequence = 0
         return self.session
 
@@ -68,11 +69,16 @@ class Sealer:
         topic = PeerTopic(self._identity.peer_id, "state")
         return topic, self.seal(Publish(topic=topic, body=PeerState(online=False), retain=True), wall_ms)
 
+    def heard(self, message: Message) -> None:
+        """A broker sent something of ours back: what is numbered by the clock goes on above it."""
+        if isinstance(message.body, PeerState | ServerAdvert) and message.sequence < MOST:
+            self._last_volatile = max(self._last_volatile, message.sequence)
+
     def _next(self, publish: Publish, wall_ms: int) -> int:
         if isinstance(publish.body, PeerState | ServerAdvert):
             self._last_volatile = max(self._last_volatile + 1, wall_ms)
             return self._last_volatile
         if isinstance(publish.body, RECORDS):
-            return self._store.next_sequence(publish.topic.below_root(), wall_ms)
+            return self._numbers.next_sequence(publish.topic.below_root(), wall_ms)
         self._sequence += 1
         return self._sequence

@@ -32,18 +32,21 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock
+from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
-from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.saving import Saver, readable, readable_each
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic, open_envelope, reopen_envelope
-from grapevine_proto.errors import BrokerError, GrapevineError, WireError
-from grapevine_proto.messages import Blob, Metrics, ReleasedModel, Review, TaskPublication
+from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
+from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import TaskTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,7 @@ class AgentService:
         max_bytes: Larger payloads are not looked at.
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
+        unsaved: What the disk does not take, where it is known already.
     """
 
     def __init__(
@@ -81,6 +85,7 @@ class AgentService:
         max_bytes: int,
         config: Config,
         recording: Recording | None = None,
+        unsaved: Unsaved | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -96,8 +101,11 @@ class AgentService:
         self.transport = transport(self._make_will)
         self.outbox = Outbox()
         self.watching = Watching()
-        self._sealer = Sealer(identity, store)
-        self._saver = Saver(store)
+        self.unsaved = unsaved or Unsaved()
+        self._numbers = OwnNumbers(store, self.unsaved)
+        self._sealer = Sealer(identity, self._numbers)
+        self._saver = Saver(store, self.unsaved)
+        self._answers = Answers(outbox=self.outbox, get_blob=self._saver.get_blob, sealer=self._sealer, root=root)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
         self._wake = asyncio.Event()
@@ -129,6 +137,7 @@ class AgentService:
         if self.recording is not None:
             await self.recording.finish()
         await self._saver.finish()
+        self._numbers.retry()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -136,20 +145,24 @@ class AgentService:
 
     def _restore(self) -> None:
         now = clock.now()
-        consents = {task: state == "joined" for task, state in self.store.memberships().items()}
-        known = ((topics.parse_below_root(name), number) for name, number in self.store.newest_sequences().items())
-        sequences = {topic: number for topic, number in known if topics.writer_of(topic) != self.identity.peer_id}
+        consents = {task: state == "joined" for task, state in readable(self.store.memberships, dict[str, str]).items()}
+        sequences: dict[Topic, int] = {}
+        for name, number in readable(self.store.newest_sequences, dict[str, int]).items():
+            with contextlib.suppress(WireError):  # a name that was damaged
+                if topics.writer_of(topic := topics.parse_below_root(name)) != self.identity.peer_id:
+                    sequences[topic] = number
         self.perform(self.core.start(self._stored(now), consents, now, dict(reversed(sequences.items()))))
 
     def _stored(self, now: Moment) -> Iterator[Received]:
         """The records of an earlier life, one by one: reviews first, since they say which manifests matter."""
-        for stored in self.store.each_record():
+        for stored in readable_each(self.store.each_record):
             try:
                 topic = topics.parse_below_root(stored.topic)
                 received = reopen_envelope(stored.envelope, topic)
             except WireError as error:
                 logger.warning("stored record on %s is dropped: %s", stored.topic, error)
-                self.store.delete_record(stored.topic)
+                with contextlib.suppress(StoreError):  # the next start drops it again
+                    self.store.delete_record(stored.topic)
                 continue
             own = received.message.sender == self.identity.peer_id
             expired = 0 < stored.expires_at_ms < now.wall_ms
@@ -224,7 +237,12 @@ class AgentService:
                 self.core.heard_again(topic)
                 return
             self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
+            if not self.core.is_worth_reading(topic, len(payload), now):
+                return
             received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
+            if received.message.sender == self.identity.peer_id:
+                self._sealer.heard(received.message)
+                self._numbers.heard(received.message, topic.below_root())
             self.perform(self.core.receive(received, now))
         except WireError as error:
             self.rejected[error.reason] += 1
@@ -241,17 +259,26 @@ class AgentService:
                 self._outgoing.clear()
                 continue
             try:
-                await self.transport.publish(waiting.topic, waiting.payload, qos=waiting.qos, retain=waiting.retain)
+                payload = waiting.payload if waiting.order is None else await self._answers.payload_of(waiting)
+                if payload is not None:
+                    await self.transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
+            except StoreError as error:
+                logger.warning("not sent: %s", error)
             except BrokerError as error:
                 logger.debug("not published: %s", error)
-                if self.transport.connected_to is not None:
-                    logger.warning("given up: %s", error)  # too large for this broker: it would never go
-                    self.outbox.sent(waiting)
-                continue
+                if self.transport.connected_to is None:
+                    continue
+                logger.warning("given up: %s", error)  # too large for this broker: it would never go
             self.outbox.sent(waiting)
+            if waiting.order is not None:
+                self._answers.sent()
 
     def publish(self, effect: fx.Publish) -> None:
-        """Sign and queue one message or record."""
+        """Sign and queue one message or record; a released model is signed when its turn comes."""
+        if isinstance(effect.body, ReleasedModel):
+            self._answers.queue(effect)
+            self._outgoing.set()
+            return
         wall_ms = clock.now().wall_ms
         payload = self._sealer.seal(effect, wall_ms)
         name = topics.build(self.root, effect.topic)
@@ -273,6 +300,8 @@ class AgentService:
             self.perform(self.core.tick(clock.now()))
             for task in self.watching.forgotten(clock.now().monotonic_s):
                 self.perform(self.core.unwatch(task))
+            self._saver.retry()
+            self._numbers.retry()
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -292,14 +321,8 @@ class AgentService:
         match effect:
             case fx.Publish():
                 self.publish(effect)
-            case fx.Relay(received=received) if is_authentic(received):
-                self.outbox.enqueue(
-                    topics.build(self.root, received.topic),
-                    received.envelope,
-                    deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
-                    retain=True,
-                )
-                self._outgoing.set()
+            case fx.Relay(received=received):
+                self._relay(received)
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
             case fx.Unsubscribe(filter=below):
@@ -314,7 +337,8 @@ class AgentService:
             case fx.Delivered():
                 self._deliver(effect)
             case fx.SendBlob():
-                self._in_background(self._send_blob(effect))
+                self._answers.queue(effect)
+                self._outgoing.set()
             case fx.Notify(text=text, level=level):
                 logger.log(_LEVELS[level], "%s", printable(text))
             case fx.SaveMetrics(metrics=metrics):
@@ -322,6 +346,13 @@ class AgentService:
                 self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _relay(self, received: Received) -> None:
+        if is_authentic(received):  # what was read from disk was not verified yet
+            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
+            name = topics.build(self.root, received.topic)
+            self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
+            self._outgoing.set()
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:
@@ -348,14 +379,8 @@ class AgentService:
         inherited = None
         for donor in wanted.donors if saved is None else ():
             inherited = inherited or await self._saver.load_model(donor)
-        weights = await asyncio.to_thread(self.store.get_blob, wanted.weights_digest)
+        weights = await self._saver.get_blob(wanted.weights_digest)
         self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
-
-    async def _send_blob(self, asked: fx.SendBlob) -> None:
-        content = await asyncio.to_thread(self.store.get_blob, asked.digest)
-        if content is not None:
-            body = Blob(task=asked.task, digest=asked.digest, content=content)
-            self.publish(fx.Publish(topic=asked.topic, body=body, receiver_session=asked.receiver_session))
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         """What fails here fails for one message or one task; the service goes on."""

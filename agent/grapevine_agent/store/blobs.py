@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import re
+import time
 from pathlib import Path
 
-from grapevine_agent.store.durable import make_state_dir, remove_leftovers, replace_durably
+from grapevine_agent.store.durable import (
+    clear_folder,
+    is_unreadable,
+    make_state_dir,
+    move_aside,
+    prepare,
+    replace_durably,
+)
 from grapevine_proto.errors import StoreError
 
 logger = logging.getLogger(__name__)
@@ -23,8 +32,7 @@ class Blobs:
     def __init__(self, folder: Path, cap_bytes: int = DEFAULT_CAP_BYTES) -> None:
         self._folder = folder
         self._cap_bytes = cap_bytes
-        make_state_dir(folder)
-        remove_leftovers(folder)
+        prepare(folder)
 
     def put(self, content: bytes) -> str:
         """Keep `content` and return its digest (64 hex digits). Raises `StoreError` if it is over the cap."""
@@ -35,6 +43,8 @@ class Blobs:
         digest = hashlib.sha256(content).hexdigest()
         path = self._folder / digest
         if self.get(digest) is None:  # read and checked, so that putting heals a damaged one
+            clear_folder(self._folder)
+            make_state_dir(self._folder)
             self._make_room(len(content))
             replace_durably(path, lambda temporary: _write(temporary, content))
         return digest
@@ -46,28 +56,49 @@ class Blobs:
         path = self._folder / digest
         try:
             content = path.read_bytes()
-            os.utime(path)
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({error.strerror}); check its owner and the disk") from error
-        if hashlib.sha256(content).hexdigest() != digest:
-            logger.error("%s is damaged and was deleted; it will be fetched again", path)
-            path.unlink(missing_ok=True)
+            if not is_unreadable(error):
+                raise StoreError(f"{path}: cannot be read now ({error.strerror})") from error
+            _remove(path, error.strerror or str(error))
             return None
+        if hashlib.sha256(content).hexdigest() != digest:
+            _remove(path, "it is not what its name says")
+            return None
+        with contextlib.suppress(OSError):  # a read-only disk still gives it
+            os.utime(path)
         return content
 
     def _make_room(self, num_bytes: int) -> None:
-        files = [
-            (entry.stat(), Path(entry.path)) for entry in os.scandir(self._folder) if _DIGEST.fullmatch(entry.name)
-        ]
-        held = sum(status.st_size for status, _ in files)
-        for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
-            if held + num_bytes <= self._cap_bytes:
-                return
+        try:
+            files = [
+                (entry.stat(), Path(entry.path))
+                for entry in os.scandir(self._folder)
+                if _DIGEST.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            ]
+            held = sum(status.st_size for status, _ in files)
+            for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
+                if held + num_bytes <= self._cap_bytes:
+                    return
+                path.unlink(missing_ok=True)
+                held -= status.st_size
+                logger.info("blob %s… made room for another", path.name[:12])
+        except OSError as error:
+            raise StoreError(f"{self._folder}: no room can be made ({error.strerror}); check its owner") from error
+
+
+def _remove(path: Path, why: str) -> None:
+    """A blob that is no good; it can be fetched again. What is no file is somebody's, and moved aside."""
+    try:
+        if path.is_dir():
+            move_aside(path, time.time())
+        else:
             path.unlink(missing_ok=True)
-            held -= status.st_size
-            logger.info("blob %s… made room for another", path.name[:12])
+    except (OSError, StoreError) as error:
+        logger.warning("%s is damaged (%s), and stays there (%s); it will be fetched again", path, why, error)
+    else:
+        logger.error("%s is damaged (%s) and was deleted; it will be fetched again", path, why)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -10,32 +11,55 @@ from grapevine_proto.errors import StoreError
 
 
 class StateLock:
-    """Holds `path` until `release`. Raises `StoreError`, naming the holder's process, if it is taken.
+    """Holds the folder of `path` until `release`. Raises `StoreError`, naming the holder's process, if it is taken.
 
-    `flock` and not the file's existence is the lock, so a killed holder leaves nothing to clean up;
-    the process id in the file is only for the message. Child processes must not inherit the
-    descriptor across `fork` without `exec`, or they hold the lock on.
+    `flock` and not a file's existence is the lock, so a killed holder leaves nothing to clean up. It lies on the
+    folder itself, which can be locked on a disk that is full or read-only; and on the file `path` where that can be
+    opened, for earlier versions lock only the file. The process id in it is for the message alone. Child processes
+    must not inherit the descriptors across `fork` without `exec`, or they hold the lock on.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be opened ({error.strerror}); check its owner and permissions") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
-            os.close(self._descriptor)
-            raise StoreError(
-                f"{path.parent}: is in use by process {holder}; stop that agent, or give this one another state_dir"
-            ) from None
-        except OSError as error:
-            os.close(self._descriptor)
-            raise StoreError(f"{path}: cannot be locked ({error.strerror}); use a local file system") from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._path = path
+        self._descriptors: list[int] = []
+        trouble = self._take(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        # A folder in its place, another user's file, no room for it: the folder's own lock is enough.
+        if self._take(path, os.O_RDWR | os.O_CREAT) is None:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._descriptors[-1], 0)
+                os.pwrite(self._descriptors[-1], f"{os.getpid()}\n".encode("ascii"), 0)
+        if trouble is not None and not self._descriptors:
+            raise StoreError(f"{path.parent}: cannot be locked ({trouble.strerror}); use a local file system")
 
     def release(self) -> None:
         """Let go. The file stays: deleting it would let two holders lock two files of one name."""
-        os.close(self._descriptor)
+        while self._descriptors:
+            os.close(self._descriptors.pop())
+
+    def _take(self, locked: Path, flags: int) -> OSError | None:
+        """Lock one of the two; what hindered it, if that is not another holder."""
+        descriptor = None
+        try:
+            descriptor = os.open(locked, flags | os.O_CLOEXEC, 0o600)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if descriptor is not None:
+                os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                return error
+            self.release()
+            raise StoreError(
+                f"{self._path.parent}: is in use by process {_holder(self._path)}; stop that agent, or give this one "
+                "another state_dir"
+            ) from None
+        self._descriptors.append(descriptor)
+        return None
+
+
+def _holder(path: Path) -> str:
+    """The process that the file names."""
+    with contextlib.suppress(OSError):
+        said = path.read_bytes()[:32].strip()
+        if said.isdigit():
+            return said.decode("ascii")
+    return "unknown"

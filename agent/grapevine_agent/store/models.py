@@ -2,14 +2,17 @@
 
 A model is written beside its place, synced and renamed into it; the model that it replaces stays as
 `previous.safetensors`. At every instant at least one of the two is whole. A checksum in the header
-finds what a worn SD card does to a file that was whole once.
+finds what a worn SD card does to a file that was whole once. Whatever cannot be read, or cannot be a model, is moved
+aside, and the one before it is used.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import os
+import re
 import shutil
 import time
 import zlib
@@ -22,7 +25,15 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from grapevine_agent.store.durable import make_state_dir, move_aside, remove_leftovers, replace_durably
+from grapevine_agent.store.durable import (
+    clear_folder,
+    is_unreadable,
+    make_state_dir,
+    move_aside,
+    prepare,
+    remove_leftovers,
+    replace_durably,
+)
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Vector
 from grapevine_proto.topics import is_id
@@ -33,6 +44,8 @@ CURRENT = "current.safetensors"
 PREVIOUS = "previous.safetensors"
 _METADATA = "grapevine"
 _CHECKSUM = "crc32"
+_OS_ERROR = re.compile(r"os error (\d+)")
+_LARGEST_FACT = (1 << 63) - 1
 
 Fact: TypeAlias = str | int | float
 
@@ -41,7 +54,7 @@ Fact: TypeAlias = str | int | float
 class StoredModel:
     """What a task's learning goes on from: named float32 vectors [n], and facts (age, version, digest …).
 
-    Facts keep their type (str, int of any size, float); JSON text carries anything more.
+    Facts keep their type (str, int of 64 bits, finite float); JSON text carries anything more.
     """
 
     vectors: Mapping[str, Vector]
@@ -53,8 +66,7 @@ class ModelFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        make_state_dir(folder)
-        for task_dir in folder.iterdir():
+        for task_dir in prepare(folder):
             if task_dir.is_dir():
                 remove_leftovers(task_dir)
 
@@ -67,6 +79,7 @@ class ModelFiles:
         vectors = {name: np.ascontiguousarray(vector) for name, vector in model.vectors.items()}
         facts = json.dumps(dict(model.metadata))
         header = {_METADATA: facts, _CHECKSUM: _checksum(facts, vectors)}
+        clear_folder(task_dir)
         make_state_dir(task_dir)
         current = task_dir / CURRENT
 
@@ -74,7 +87,7 @@ class ModelFiles:
             try:
                 save_file(vectors, path, header)
             except SafetensorError as error:
-                raise OSError(str(error)) from error  # a full disk, as the library tells it
+                raise _as_os_error(error) from error
 
         replace_durably(current, write, before_rename=lambda: _keep_as_previous(current))
 
@@ -91,18 +104,19 @@ class ModelFiles:
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise StoreError(f"{path}: cannot be read ({error.strerror}); check its owner and the disk") from error
+                if not is_unreadable(error):
+                    raise StoreError(f"{path}: cannot be read now ({error.strerror})") from error
+                _set_aside(path, error.strerror or str(error))
             except _DamagedError as error:
-                for earlier in task_dir.glob(f"{name}.corrupt-*"):
-                    earlier.unlink(missing_ok=True)  # models are large: one specimen is enough
-                aside = move_aside(path, time.time())
-                then = "the previous model is used" if name == CURRENT else "the task starts from its initial weights"
-                logger.error("%s is damaged (%s) and was moved to %s; %s", path, error, aside.name, then)
+                _set_aside(path, str(error))
         return None
 
     def tasks(self) -> list[str]:
         """The tasks that a model is held of, sorted."""
-        return sorted(path.parent.name for path in self._folder.glob(f"*/{CURRENT}") if is_id(path.parent.name))
+        try:
+            return sorted(path.parent.name for path in self._folder.glob(f"*/{CURRENT}") if is_id(path.parent.name))
+        except OSError as error:
+            raise StoreError(f"{self._folder}: cannot be read ({error.strerror}); check its owner") from error
 
     def delete(self, task: str) -> None:
         """Delete all models of a task."""
@@ -126,26 +140,64 @@ class _DamagedError(Exception):
     """The file is there and is not what was written."""
 
 
+def _as_os_error(error: SafetensorError) -> OSError:
+    """A full disk, as the library tells it: "I/O error: No space left on device (os error 28)"."""
+    number = _OS_ERROR.search(str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(str(error))
+
+
+def _set_aside(path: Path, why: str) -> None:
+    """Out of the way of the next save, which would make it the previous one. A disk may refuse even that."""
+    then = "the previous model is used" if path.name == CURRENT else "the task starts from its initial weights"
+    try:
+        aside = move_aside(path, time.time(), keep=1)  # models are large: one specimen is enough
+    except StoreError as error:
+        logger.warning("%s is damaged (%s), and stays there (%s); %s", path, why, error, then)
+    else:
+        logger.error("%s is damaged (%s) and was moved to %s; %s", path, why, aside.name, then)
+
+
 def _read(path: Path) -> StoredModel:
     """Read and check one file. Raises `OSError`, or `_DamagedError`."""
-    path.stat()  # for the right error: safetensors has one for everything
+    with path.open("rb") as file:  # for the right error: safetensors has one for everything
+        file.read(1)
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
             vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         metadata = json.loads(header[_METADATA])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise _DamagedError(str(error)) from error
-    if header.get(_CHECKSUM) != _checksum(header[_METADATA], vectors):
+        is_whole = header.get(_CHECKSUM) == _checksum(header[_METADATA], vectors)
+    except OSError:
+        raise
+    except Exception as error:  # the library and NumPy raise a dozen kinds over a header that lies
+        raise _DamagedError(str(error) or type(error).__name__) from error
+    if not is_whole:
         raise _DamagedError("its checksum does not match")
+    if not isinstance(metadata, dict) or not all(map(_is_fact, metadata.values())):
+        raise _DamagedError("its facts are none")
+    for name, vector in vectors.items():
+        if vector.dtype != np.float32 or vector.ndim != 1:
+            raise _DamagedError(f"{name!r} is {vector.dtype}{list(vector.shape)}, not a float32 vector")
+        if not np.isfinite(vector).all():
+            raise _DamagedError(f"{name!r} holds numbers that are not finite")
     return StoredModel(vectors=vectors, metadata=metadata)
+
+
+def _is_fact(value: object) -> bool:
+    """What `save` was given. Integers have the range of what peers may claim of a model, or less."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) <= _LARGEST_FACT)
 
 
 def _keep_as_previous(current: Path) -> None:
     """Give the current file a second name, so that it is never without one."""
+    previous = current.with_name(PREVIOUS)
+    for path in (current, previous):
+        if path.is_dir():
+            move_aside(path, time.time(), keep=1)
     if not current.exists():
         return
-    previous = current.with_name(PREVIOUS)
     second_name = current.with_name(f"{PREVIOUS}.tmp-{os.getpid()}")
     second_name.unlink(missing_ok=True)
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,7 +33,9 @@ class Store:
     def open(cls, state_dir: Path, *, blob_cap_bytes: int = DEFAULT_CAP_BYTES) -> Self:
         """Open the folder, making it if need be; a damaged database is moved aside and replaced.
 
-        Raises `StoreError` if another process holds the folder, or it cannot be written.
+        On a disk that takes nothing it opens too: then what is there is read, and each write raises `StoreError`.
+        Raises `StoreError` if another process holds the folder, it cannot be made, the database is of a newer
+        version, or belongs to a user whose files this one may not read.
         """
         make_state_dir(state_dir)
         lock = StateLock(state_dir / "service.lock")
@@ -84,6 +86,14 @@ class Store:
     def next_sequence(self, topic: str, now_ms: int) -> int:
         """The sequence of our next record on `topic`: max(last + 1, now_ms), on disk before it is returned."""
         return self._database.next_sequence(topic, now_ms)
+
+    def last_sequence(self, topic: str) -> int:
+        """The last sequence that was given to a record of ours on `topic`; -1 if none is known."""
+        return self._database.last_sequence(topic)
+
+    def keep_sequences(self, sequences: Mapping[str, int]) -> None:
+        """Remember sequences that were given out while nothing could be written."""
+        self._database.keep_sequences(sequences)
 
     def forget_record(self, topic: str, sequence: int) -> None:
         """Forget a record that ran out, and keep its sequence: nothing older on its topic is news again."""
@@ -156,3 +166,13 @@ class Store:
     def setting(self, key: str) -> str | None:
         """The text under a key, or None."""
         return self._database.setting(key)
+
+    # --- whose folder this is ---------------------------------------------------------------------
+
+    def remember_peer(self, peer: str) -> None:
+        """Remember whose folder this is."""
+        self._database.remember_peer(peer)
+
+    def remembered_peer(self) -> str:
+        """Whose folder this is; empty if nobody can tell."""
+        return self._database.remembered_peer()

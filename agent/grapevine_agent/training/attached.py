@@ -55,12 +55,17 @@ class AttachedTrainer:
         self._lock = asyncio.Lock()
         self.is_running = False  # it described itself, and has not failed since
         self.num_samples = 0
+        self.num_test = 0  # it does not say how many, before it has evaluated
         self.protection = f"the owner's own trainer at {url}"
 
-    async def start(self) -> None:
-        """Ask it what it has. Raises TaskError when it is not there, or has no data of the task's kind."""
+    async def start(self, timeout_s: float = DESCRIBE_TIMEOUT_S) -> None:
+        """Ask it what it has; 10 s are enough for that.
+
+        Raises TaskError when it is not there, or has no data of the task's kind.
+        """
+        timeout_s = min(timeout_s, DESCRIBE_TIMEOUT_S)
         async with self._lock:
-            described = self._json(await self._ask("GET", "/v1/describe", None, MOST_WORDS, DESCRIBE_TIMEOUT_S))
+            described = self._json(await self._ask("GET", "/v1/describe", None, MOST_WORDS, timeout_s))
             if described.get("protocol") != PROTOCOL:
                 raise self._error(f"speaks protocol {described.get('protocol')!r}; this agent speaks {PROTOCOL}")
             kinds, wanted = described.get("kinds"), self._manifest.data.kind

@@ -2,7 +2,8 @@
 
 What the process is given is what it needs: three descriptors, and of the environment no more than its
 libraries look at (a broker's password may be in ours). What it prints goes to our log as plain text, and
-not without end.
+not without end: who prints `MOST_PRINTED_BYTES` is killed. Its children, if it could have any, die with it,
+and nothing waits for what they hold open.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from collections.abc import Mapping
 from typing import Final
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 WATCH_EVERY_S: Final = 0.5
 IDLE_CPU_S: Final = 10.0  # after its answer a process has this much to tidy up with, then it must be asked again
 MAX_LOG_LINES: Final = 200
+MOST_PRINTED_BYTES: Final = 2**24
+_LAST_WORDS_S: Final = 1.0  # after its end what it printed is read for so long
 _MAX_LINE: Final = 2_000
 _WORKER = "grapevine_agent.training.worker"
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
@@ -40,21 +43,27 @@ _ENVIRONMENT_PREFIXES = (
 class TrainerProcess:
     """One worker process and the socket pair to it. Made by `start`; to be ended by `end`."""
 
-    def __init__(self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, process: Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, printed_fd: int
+    ) -> None:
         self._process = process
         self._reader = reader
         self._writer = writer
         self._killed = ""  # why we killed it
+        self._is_over = False  # it has ended, and so has what it had started
         self._cpu_limit_s = 0.0
         self._cpu_before_s = 0.0
         self.allow_cpu(IDLE_CPU_S)
-        self._log = asyncio.create_task(_log(process), name=f"log of trainer {process.pid}")
+        self._log = asyncio.create_task(self._pass_on(printed_fd), name=f"log of trainer {process.pid}")
         self._watch = asyncio.create_task(self._watch_cpu(), name=f"watch of trainer {process.pid}")
 
     @classmethod
     async def start(cls, memory_fd: int, *, num_threads: int, nice: int) -> TrainerProcess:
         """Start a process that shares the memory of `memory_fd`. Raises TaskError when it cannot be started."""
         ours, theirs = socket.socketpair()
+        # A pipe of our own: asyncio's would keep us waiting for whoever else has it open.
+        printed_fd, prints_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(prints_fd, True)
         fds = (theirs.fileno(), memory_fd)
         arguments = map(str, (*fds, os.getpid(), nice))
         try:
@@ -62,22 +71,23 @@ class TrainerProcess:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-P", "-m", _WORKER, *arguments),
                 stdin=DEVNULL,
-                stdout=PIPE,
+                stdout=prints_fd,
                 stderr=STDOUT,
                 pass_fds=fds,
                 env=environment_for(os.environ, num_threads),
                 start_new_session=True,  # Ctrl-C is for the service, which then ends the trainer
             )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
-        except OSError as error:
-            ours.close()
-            raise TaskError(f"cannot start a trainer process: {error}") from error
-        except asyncio.CancelledError:
+        except (OSError, asyncio.CancelledError) as error:
             ours.close()  # which ends the process, if there is one
+            os.close(printed_fd)
+            if isinstance(error, OSError):
+                raise TaskError(f"cannot start a trainer process: {error}") from error
             raise
         finally:
             theirs.close()
-        return cls(process, reader, writer)
+            os.close(prints_fd)
+        return cls(process, reader, writer, printed_fd)
 
     @property
     def is_alive(self) -> bool:
@@ -111,28 +121,64 @@ class TrainerProcess:
         return answer
 
     def kill(self) -> None:
-        """Kill the process, if it lives: it has nothing to save."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        """Kill the process and whatever it has started: none of them has anything to save."""
+        if self._is_over:
+            return  # the number of a group that has gone may be somebody else's by now
+        self._is_over = not self.is_alive
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)  # it leads a session, and so a group, of its own
 
     async def end(self) -> None:
         """Kill the process, if it lives, and free what belonged to it."""
         self._writer.close()
         self.kill()
         await self._process.wait()
+        self.kill()
         self._watch.cancel()
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(self._log, _LAST_WORDS_S)
         await asyncio.gather(self._log, self._watch, return_exceptions=True)
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
+    async def _pass_on(self, printed_fd: int) -> None:
+        """What the process prints goes to our log, as text that cannot steer a terminal, up to a number of lines."""
+        with open(printed_fd, "rb", buffering=0) as pipe:  # noqa: ASYNC230 — it does not block
+            reader = asyncio.StreamReader()
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+                lambda: asyncio.StreamReaderProtocol(reader), pipe
+            )
+            with contextlib.closing(transport):
+                await self._read_printed(reader)
+
+    async def _read_printed(self, reader: asyncio.StreamReader) -> None:
+        num_lines = num_bytes = 0
+        while chunk := await reader.read(8192):
+            num_bytes += len(chunk)
+            if num_bytes > MOST_PRINTED_BYTES:
+                self._kill_for(f"printed more than {MOST_PRINTED_BYTES:,} bytes")
+                return
+            for line in chunk.decode(errors="replace").splitlines():
+                num_lines += 1
+                if num_lines <= MAX_LOG_LINES:
+                    logger.info("trainer %d: %s", self.pid, plain(line))
+                elif num_lines == MAX_LOG_LINES + 1:
+                    logger.warning("trainer %d prints too much: what follows is dropped", self.pid)
+
+    def _kill_for(self, why: str) -> None:
+        self._killed = f"killed: {why}"
+        logger.warning("trainer %d: %s", self.pid, self._killed)
+        self.kill()
+
     async def _watch_cpu(self) -> None:
+        """Until it ends; then its children are killed."""
         while self.is_alive:
             await asyncio.sleep(WATCH_EVERY_S)
             if self._cpu_s() - self._cpu_before_s > self._cpu_limit_s:
-                self._killed = f"killed: used more than {self._cpu_limit_s:g} s of CPU"
-                logger.warning("trainer %d: %s", self.pid, self._killed)
-                self.kill()
-                return
+                self._kill_for(f"used more than {self._cpu_limit_s:g} s of CPU")
+                break
+        await self._process.wait()
+        self.kill()
 
     def _cpu_s(self) -> float:
         try:
@@ -150,19 +196,6 @@ def environment_for(environ: Mapping[str, str], num_threads: int) -> dict[str, s
     threads = str(num_threads)
     # numpy's OpenBLAS prepares samples at most, and its threads would be there before the sandbox is closed.
     return {**passed, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": "1"}
-
-
-async def _log(process: Process) -> None:
-    """What the process prints goes to our log, as text that cannot steer a terminal; the rest is read and dropped."""
-    assert process.stdout is not None
-    num_lines = 0
-    while chunk := await process.stdout.read(8192):
-        for line in chunk.decode(errors="replace").splitlines():
-            num_lines += 1
-            if num_lines <= MAX_LOG_LINES:
-                logger.info("trainer %d: %s", process.pid, plain(line))
-            elif num_lines == MAX_LOG_LINES + 1:
-                logger.warning("trainer %d prints too much: what follows is dropped", process.pid)
 
 
 def plain(text: str) -> str:

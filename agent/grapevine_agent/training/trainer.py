@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from grapevine_agent.config.agent_toml import Sandbox
+from grapevine_agent.core.tasks.deadlines import UNKNOWN_PACE, Pace
 from grapevine_agent.data import DataSource
 from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (
@@ -36,20 +37,22 @@ from grapevine_tasks.layout import ModelLayout
 
 logger = logging.getLogger(__name__)
 
-START_TIMEOUT_S = 120.0  # PyTorch is read from an SD card
+START_TIMEOUT_S = 120.0  # of a trainer that nobody told how many samples it has to load
 _MOST_SAMPLES = 2**53
 _Expected = TypeVar("_Expected", Ready, Trained, Evaluated)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerLimits:
-    """What a trainer process may take, from the firmware profile."""
+    """What a trainer process may take, from the firmware profile and the owner."""
 
     memory_mb: int = 0  # resident, PyTorch included; 0: no limit
     num_threads: int = 1
     nice: int = 10
     cpu_s: float = 0.0  # of a request, in all threads together; 0: `num_threads` for as long as it may take
     sandbox: Sandbox = "strict"
+    pace: Pace = UNKNOWN_PACE
+    step_timeout_s: float = 3600.0  # no request takes longer, an owner's trainer's neither
 
 
 class AnyTrainer(Protocol):
@@ -60,13 +63,14 @@ class AnyTrainer(Protocol):
     """
 
     num_samples: int  # to train on; known once started
+    num_test: int  # to evaluate on; known once started, 0 if it is not
     protection: str  # what holds it, for people; known once started
 
     @property
     def is_running(self) -> bool:
         """Whether it can be asked; else `start` it."""
 
-    async def start(self) -> None:
+    async def start(self, timeout_s: float) -> None:
         """Get ready; nothing to do if it runs."""
 
     async def train(
@@ -172,6 +176,9 @@ class Trainer:
             answer = await self._ask(EvaluateRequest(number=number), Evaluated, timeout_s)
         if not 0 <= answer.num_samples <= self.num_test:
             raise TaskError(f"the trainer evaluated {answer.num_samples} of {self.num_test} test samples")
+        if not (math.isfinite(answer.loss) and math.isfinite(answer.metric)):
+            told = f"loss {answer.loss:g}, metric {answer.metric:g}"
+            raise TaskError(f"the model gives numbers that are not finite on the test samples ({told})")
         return Evaluation(loss=answer.loss, metric=answer.metric, num_samples=answer.num_samples)
 
     async def stop(self) -> None:

@@ -1,8 +1,8 @@
 """The trainer process: `python -m grapevine_agent.training.worker CONTROL_FD MEMORY_FD PARENT_PID NICE`.
 
 It holds PyTorch so that the service does not have to, and whatever a task's program does to it, the
-service goes on. It loads the samples and PyTorch, then gives up its rights (`sandbox`), and only then
-looks at the program. It ends when the service does: a thread waits for the control socket to close even
+service goes on. It bounds its memory, loads the samples and PyTorch, then gives up its rights (`sandbox`), and
+only then looks at the program. It ends when the service does: a thread waits for the control socket to close even
 while training keeps the main thread busy, and the kernel is asked to kill it with its parent.
 """
 
@@ -18,12 +18,14 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grapevine_agent.data import DataSource, load_samples
+from grapevine_agent.data.formats import prepare_to_load
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,
@@ -52,7 +54,10 @@ MIB = 2**20
 MEMORY_SLACK = 64 * MIB  # stacks of threads and arenas that are mapped but never filled
 OOM_SCORE = 800  # when the machine runs out of memory, this process is the one to go
 _PR_SET_PDEATHSIG = 1
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_GIVEN_BACK = MIB
+_KEPT_BY_GLIBC = 32 * MIB  # where glibc would have come to by itself
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "malloc of size")
 
 
 def main(arguments: list[str]) -> int:
@@ -103,16 +108,23 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
 
 
 def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[LocalTrainer, SharedVectors, Ready]:
-    """Load the samples, then PyTorch; bound the memory that may still be taken; close the sandbox."""
-    manifest = decode_manifest(base64.b64decode(setup.manifest))
-    samples = load_samples(manifest.data, DataSource.from_json(setup.source))
+    """Bound the memory, load the samples, then PyTorch; bound what may still be taken; close the sandbox."""
+    manifest, source = decode_manifest(base64.b64decode(setup.manifest)), DataSource.from_json(setup.source)
+    prepare_to_load(source)
+    with _memory_limit(setup.memory_mb):
+        _give_memory_back(at_least=_GIVEN_BACK)
+        samples = load_samples(manifest.data, source)
+    _give_memory_back(at_least=_KEPT_BY_GLIBC)
+    # PyTorch maps much that it never fills, so it is loaded without a limit; nothing of a stranger runs yet.
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
     from grapevine_agent.training.warm_up import warm_up  # noqa: PLC0415
 
     layout = ModelLayout.of(manifest.program)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
     warm_up()
-    _limit_memory(setup.memory_mb)
+    if setup.memory_mb:
+        limit = _memory_left(setup.memory_mb)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     protection = close_sandbox("off" if setup.sandbox == "off" else "strict", with_landlock=with_landlock)
     logger.info("sandbox: %s", protection)
     trainer = LocalTrainer(manifest.program, manifest.training, samples, seed=setup.seed, num_threads=setup.num_threads)
@@ -120,22 +132,44 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     return trainer, memory, ready
 
 
-def _limit_memory(memory_mb: int) -> None:
-    """Let the process grow until `memory_mb` are resident.
+@contextmanager
+def _memory_limit(memory_mb: int) -> Iterator[None]:
+    """Within, the process cannot grow beyond `memory_mb` (0: it can); what hits the limit is a MemoryError."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    if memory_mb:
+        resource.setrlimit(resource.RLIMIT_DATA, (_memory_left(memory_mb), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
 
-    RLIMIT_DATA counts private writable memory whether it is filled or not, and PyTorch maps much
-    that it never fills: so the limit is what is mapped now, and what may be added to what is resident.
+
+def _memory_left(memory_mb: int) -> int:
+    """The RLIMIT_DATA with which the process grows until `memory_mb` are resident.
+
+    It counts private writable memory whether it is filled or not, and libraries map much that they never
+    fill: so the limit is what is mapped now, and what may be added to what is resident.
     """
-    if not memory_mb:
-        return
     resident, mapped = _status("VmRSS"), _status("VmData")
     left = memory_mb * MIB - resident
     if left <= 0:
         raise TaskError(
             f"the trainer takes {resident // MIB} MB before it trains; limits.memory_mb = {memory_mb} is too little"
         )
-    limit = mapped + left + MEMORY_SLACK
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    return mapped + left + MEMORY_SLACK
+
+
+def _give_memory_back(*, at_least: int) -> None:
+    """Have the C library give blocks of this size or more back to the system as they are freed, and now what it has.
+
+    By itself glibc raises that size with each large block that is freed, up to 32 MB, and keeps the freed ones:
+    good for training, which takes the same blocks again and again, and bad for arrays that are read once.
+    """
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, at_least)
+        library.mallopt(_M_TRIM_THRESHOLD, 2 * at_least)
+        library.malloc_trim(0)
 
 
 def _status(field: str) -> int:

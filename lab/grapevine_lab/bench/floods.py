@@ -11,6 +11,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 from grapevine_proto import manifest_pb2
 from grapevine_proto import messages as m
@@ -78,14 +79,14 @@ def manifest(publisher: str, *, num_unused_nodes: int = 0, **fields: object) -> 
 
 
 def manifests(
-    shape: str, number: int, publisher: Callable[[int], str], **fields: object
+    shape: str, number: int, publisher: Callable[[int], str], **fields: Any
 ) -> Iterator[tuple[str, str, bytes]]:
     """So many tasks in a shape: publisher, id and bytes of each. The first is the first of its line."""
     ids: list[str] = []
     for index in range(number):
         parent = SHAPES[shape](index)
         version = index + 1
-        lineage = {"version": version, "parent": ids[parent] if parent >= 0 else ""}
+        lineage: dict[str, Any] = {"version": version, "parent": ids[parent] if parent >= 0 else ""}
         encoded = encode_manifest(manifest(publisher(index), name=f"flood {index}", **lineage, **fields))
         ids.append(task_id(encoded))
         yield publisher(index), ids[-1], encoded

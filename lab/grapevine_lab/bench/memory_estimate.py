@@ -38,7 +38,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import Optimiser, TrainingPlan
 from grapevine_proto.program import Program
 from grapevine_proto.program_codec import decode_program, encode_program
-from grapevine_tasks.checks import EVALUATION_BATCH, ProgramLimits, check_program, estimate_memory
+from grapevine_tasks.checks import EVALUATION_BATCH, TO_LOOK_AT, check_program, estimate_memory
 from grapevine_tasks.layout import ModelLayout
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ SMALL_WIDTH = 8
 SMALLEST_COUNTED = 50 * MIB  # below, single blocks of the libraries weigh too much
 TARGET = Target(limit=0.25, at_most=True)
 GB_NEEDED = 4.0
-_ANY = 2**62
-_LIMITS = ProgramLimits(num_parameters=_ANY, intermediate_bytes=_ANY, memory_bytes=_ANY, train_flops=_ANY)
 _PROMPT_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 SGD = Optimiser(learning_rate=0.01)
 MOMENTUM = Optimiser(learning_rate=0.01, momentum=0.9)
@@ -237,7 +235,7 @@ def _main(folder: Path, case: Case) -> None:
     shape = NETWORKS[case.network].shape
     plan = TrainingPlan(optimiser=case.optimiser, batch_size=case.batch_size, steps_per_round=2)
     program = decode_program((folder / "large").read_bytes())
-    report = check_program(program, replace(_LIMITS, largest_batch=case.batch_size))
+    report = check_program(program, replace(TO_LOOK_AT, largest_batch=case.batch_size))
     estimate = estimate_memory(program, report, plan)
     small = decode_program((folder / "small").read_bytes())
     _train(small, TrainingPlan(optimiser=case.optimiser, batch_size=4, steps_per_round=2), _samples(shape, 8))

@@ -17,10 +17,12 @@ from grapevine_lab.bench import (
     joining,
     memory_estimate,
     merging,
+    sample_memory,
     service,
     strangers,
     strategies,
     ticks,
+    time_estimate,
     training_throughput,
     updates,
 )
@@ -41,6 +43,8 @@ BENCHMARKS = (
         missing=training_throughput.missing,
     ),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
+    Benchmark(names=(time_estimate.NAME,), run=time_estimate.run, missing=time_estimate.missing),
+    Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
 

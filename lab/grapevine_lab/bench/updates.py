@@ -23,10 +23,12 @@ import numpy as np
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.core.learning.intake import Intake
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import first_identity
 from grapevine_agent.net import BrokerUrl, Connected, Transport
 from grapevine_agent.service import clock
+from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import Store
 from grapevine_broker import start_broker
 from grapevine_lab.bench.figures import Figure, Target, block_ratios, figure
@@ -62,9 +64,9 @@ def run(say: Callable[[str], None]) -> list[Figure]:
 async def _measure(folder: Path, url: str) -> list[Figure]:
     parameters = np.random.default_rng(0).standard_normal(NUM_PARAMETERS, dtype=np.float32)
     receiver_id = SigningKey.generate().peer_id
+    identity = first_identity(folder)
     with Store.open(folder) as store:
-        identity = load_identity(folder)
-        sealer = Sealer(identity, store)
+        sealer = Sealer(identity, OwnNumbers(store, Unsaved()))
         sealer.begin_session(clock.now().wall_ms)
         topic = InboxTopic(receiver_id, identity.peer_id)
 

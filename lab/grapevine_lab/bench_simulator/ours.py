@@ -10,6 +10,7 @@ from pathlib import Path
 
 from grapevine_lab.bench_simulator.peers import PROBE_TIMEOUT_S, PeerMissingError
 from grapevine_lab.bench_simulator.workload import NUM_CLASSES, SIDE, Workload
+from grapevine_proto import distribution
 
 DATA_KIND = "mnist-28x28"
 NUM_EVALUATED = 10  # nodes, once the rounds are over
@@ -107,7 +108,7 @@ def check_ours() -> None:
     )
     if ran.returncode != 0:
         last = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise PeerMissingError(f"the simulator cannot be imported ({last}): pip install 'grapevine[lab]'")
+        raise PeerMissingError(f"the simulator cannot be imported ({last}): {distribution.to_add_extra('lab')}")
 
 
 def run_ours(workload: Workload, folder: Path, samples: Path) -> list[str]:

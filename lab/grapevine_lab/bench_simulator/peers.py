@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError
 
 Say = Callable[[str], None]
@@ -74,7 +75,7 @@ def torch_requirement(constraints: Path = _CONSTRAINTS) -> str:
     try:
         version = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        raise PeerMissingError("PyTorch is not installed here: pip install 'grapevine[lab]'") from None
+        raise PeerMissingError(f"PyTorch is not installed here: {distribution.to_add_extra('lab')}") from None
     return f"torch=={version.partition('+')[0]}"
 
 

@@ -11,6 +11,7 @@ from grapevine_lab.bench_simulator.ours import check_ours, run_ours
 from grapevine_lab.bench_simulator.peers import Peer, Say, ensure_installed
 from grapevine_lab.bench_simulator.runs import Command
 from grapevine_lab.bench_simulator.workload import Workload
+from grapevine_proto import distribution
 
 _PEER_CODE = Path(__file__).parent / "peer_code"
 _SHORT = 40  # characters of a path below which Ray can still make its sockets, whose names the kernel limits
@@ -66,8 +67,9 @@ def _prepare_ours(_root: Path, _say: Say) -> Prepared:
     def command(workload: Workload, folder: Path, plan: Path) -> Command:
         return Command(arguments=run_ours(workload, folder, plan.with_name("samples.npz")))
 
-    named = ("grapevine", "torch", "numpy")
-    return Prepared(versions={name: importlib.metadata.version(name) for name in named}, command=command)
+    versions = {"grapevine": distribution.version()}
+    versions |= {name: importlib.metadata.version(name) for name in ("torch", "numpy")}
+    return Prepared(versions=versions, command=command)
 
 
 FLOWER = _PeerSystem(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from grapevine_agent.control import SOCKET_FILE
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import first_identity
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_lab.demo.samples import Share
 
@@ -75,7 +75,7 @@ def _folder_name(name: str) -> str:
 
 
 def _peer_id(folder: Path, name: str) -> str:
-    return load_identity(folder / _folder_name(name) / "state").peer_id
+    return first_identity(folder / _folder_name(name) / "state").peer_id
 
 
 def _configuration(

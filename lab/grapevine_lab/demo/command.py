@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from grapevine_agent.cli.command_line import finite
 from grapevine_lab.demo.plan import DEFAULT_PEERS, DEFAULT_SECONDS, MAX_PEERS, DemoPlan, make_timeline
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def register(app: typer.Typer) -> None:
         ),
         keep: Annotated[bool, typer.Option(help="Keep the folder with all keys, models and logs.")] = False,
         seconds: Annotated[
-            float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0)
+            float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0, callback=finite)
         ] = DEFAULT_SECONDS,
     ) -> None:
         """Watch devices learn together, on this machine, in about two minutes.
@@ -70,7 +72,7 @@ def _check_installed() -> None:
     """Raise `ConfigError` unless the `lab` extra is there: better now than half a minute into the demo."""
     missing = [name for name in ("torch", "amqtt", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"the demo needs {', '.join(missing)}: pip install 'grapevine[lab]'")
+        raise ConfigError(f"the demo needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")
 
 
 def _demonstrate(plan: DemoPlan, console: Console) -> int:

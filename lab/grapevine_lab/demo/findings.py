@@ -7,13 +7,13 @@ import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, TypeAlias
 
 from grapevine_agent.control import call
 from grapevine_lab.demo.cast import Actor, Cast
 from grapevine_lab.demo.listening import Hearing, Point
 from grapevine_lab.demo.report import PeerResult, Report, ServerTimes, mean_of_last
+from grapevine_proto import distribution
 
 Status: TypeAlias = dict[str, Any]
 
@@ -55,7 +55,7 @@ class Findings:
             broker_engine=broker_engine,
             broker_url=broker_url,
             mqtt_version=str(self.statuses[self.cast.agents[0].peer_id].get("mqtt_version", "")),
-            versions={"grapevine": version("grapevine"), "python": platform.python_version()},
+            versions={"grapevine": distribution.version(), "python": platform.python_version()},
             task=self.task,
             unapproved_task=self.unapproved_task,
             unapproved_task_joined_by=self.members_of(self.unapproved_task),

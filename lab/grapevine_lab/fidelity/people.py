@@ -10,7 +10,7 @@ from pathlib import Path
 from grapevine_agent.control import SOCKET_FILE
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.data import Samples
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import first_identity
 from grapevine_lab.fidelity.shares import write_share
 from grapevine_proto.manifest import DataContract
 
@@ -61,7 +61,7 @@ def make_people(
 
     def person(name: str, consent: str, trusted: Sequence[str] = (), share: Samples | None = None) -> Person:
         place = folder / name
-        peer_id = load_identity(place / "state").peer_id
+        peer_id = first_identity(place / "state").peer_id
         tables: list[tuple[str, Mapping[str, object]]] = [
             (
                 "[agent]",

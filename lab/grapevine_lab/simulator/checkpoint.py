@@ -20,16 +20,14 @@ import pickle  # read by `_Reader` alone
 import sys
 import types
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from grapevine_lab.simulator.experiment import Prepared, begin, give_trainer
+from grapevine_lab.simulator.sitting import Sitting
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_codec import encode_manifest
-
-if TYPE_CHECKING:
-    from grapevine_lab.simulator.run import Sitting
 
 MAGIC = b"grapevine checkpoint 1\n"
 
@@ -97,8 +95,6 @@ def load(path: Path, prepared: Prepared, seed: int) -> Sitting | None:
 
     Raises ConfigError if it is damaged, or of something else than this scenario and seed.
     """
-    from grapevine_lab.simulator.run import Sitting  # noqa: PLC0415 - it imports us
-
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -139,7 +135,7 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
         ),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
-    return {"grapevine": version("grapevine"), "seed": sitting.seed, "scenario": digest}
+    return {"grapevine": distribution.version(), "seed": sitting.seed, "scenario": digest}
 
 
 def _body(path: Path, content: bytes, identity: dict[str, object]) -> bytes:

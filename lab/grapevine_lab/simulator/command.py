@@ -18,9 +18,11 @@ import typer
 
 from grapevine_agent.cli.output import JsonOption, console, tell
 from grapevine_lab.scenarios import find_scenario, scenario_names
+from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
 SIGNAL_EXIT = 128
+MOST_SEEDS = 10_000
 NEEDED = ("torch", "networkx", "pyarrow", "matplotlib", "sklearn", "scipy")
 
 
@@ -39,7 +41,9 @@ def register(app: typer.Typer) -> None:
             list[str] | None,
             typer.Option("--set", help="A key of the scenario and its value, as nodes.num=10; may be repeated."),
         ] = None,
-        seeds: Annotated[int, typer.Option(help="How many runs, with seeds from the scenario's on.", min=1)] = 1,
+        seeds: Annotated[
+            int, typer.Option(help="How many runs, with seeds from the scenario's on.", min=1, max=MOST_SEEDS)
+        ] = 1,
         out: Annotated[
             Path | None,
             typer.Option(help="Where results go. By default simulations/<name of the file>.", show_default=False),
@@ -62,7 +66,7 @@ def register(app: typer.Typer) -> None:
 def _check_installed() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
-        raise ConfigError(f"the simulator needs {', '.join(missing)}: pip install 'grapevine[lab]'")
+        raise ConfigError(f"the simulator needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")
 
 
 def _simulate(

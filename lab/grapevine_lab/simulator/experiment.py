@@ -29,6 +29,7 @@ from grapevine_lab.simulator.measurements import Measurements
 from grapevine_lab.simulator.network import Link, Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
+from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.scenario import Scenario
 from grapevine_lab.simulator.topologies import make_topology
 from grapevine_lab.simulator.work import Work
@@ -139,7 +140,9 @@ def begin(prepared: Prepared, seed: int) -> Run:
         now_ms=EPOCH_MS,
     )
     work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
-    observer = Observer(seed=seed, plan=scenario.measure, measurements=work.measurements, work=work)
+    observer = Observer(
+        seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
+    )
     network = _network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
     world = World(rng=_rng(seed, "world"), network=network, work=work, observer=observer)
     task = _publish(world, manifest, engineer, reviewers)
@@ -165,7 +168,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
         _switch_on(world, device, scenario, _start_s(scenario, manifest, node, seed), away[node])
     if server is not None:
         _add_server(world, scenario, settings, server, manifest, blobs)
-    world.plan_cuts()
+    world.post.plan_cuts()
     samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
     return Run(
         world=world,
@@ -228,7 +231,7 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
         records.append((reviewer, TaskTopic(reviewer.peer_id, task, "review"), review))
     for key, topic, body in records:
         message = Message(sender=key.peer_id, session=EPOCH_MS, sequence=EPOCH_MS, body=body, created_at_ms=EPOCH_MS)
-        world.retain(key.peer_id, topic.below_root(), seal(message, topic, key))
+        world.post.retain(key.peer_id, topic.below_root(), seal(message, topic, key))
     return task
 
 

@@ -10,17 +10,15 @@ the nodes' own versions, not from what they have heard of each other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.moment import Moment
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.measurements import Measurements, Sample
+from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.work import Look, ModelKind, Work
 from grapevine_proto.messages import Vector
-
-if TYPE_CHECKING:
-    from grapevine_agent.core.learning.learning import Learning
-    from grapevine_lab.simulator.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,45 +47,45 @@ class Observer:
     plan: MeasurePlan
     measurements: Measurements
     work: Work
-    num_merges: int = 0
+    population: Population
 
-    def round_began(self, world: World, device: Device, asked: fx.Evaluate) -> int:
+    def round_began(self, device: Device, asked: fx.Evaluate, now: Moment) -> int:
         """A round began that is to be evaluated. The ticket of the released model's evaluation, 0 for none."""
         learner = device.learner(asked.task)
         assert learner is not None
         done = asked.round - 1  # rounds that are behind it
         if not self.plan.wants(done):
             return 0
-        self._sample(world, device, learner)
+        self._sample(device, learner, now)
         if self.work.trainer is None or not self._is_measured(device):
             return 0
         if "merged" in self.plan.models:
-            self._look(world, device, "merged", done, learner.model.parameters, learner.model.buffers)
+            self._look(device, "merged", done, learner.model.parameters, learner.model.buffers, now)
         if "released" not in self.plan.models:
             return 0
         ticket = self.work.ticket()
-        self._look(world, device, "released", done, asked.parameters, asked.buffers, ticket)
+        self._look(device, "released", done, asked.parameters, asked.buffers, now, ticket)
         return ticket
 
-    def round_ended(self, world: World, device: Device, task: str) -> None:
+    def round_ended(self, device: Device, task: str, now: Moment) -> None:
         """A training step has been added to a node's model."""
         learner = device.learner(task)
         if learner is None or not self.plan.wants(learner.model.round) or not self._is_measured(device):
             return
         if "working" in self.plan.models:
-            self._look(world, device, "working", learner.model.round, learner.model.parameters, learner.model.buffers)
+            self._look(device, "working", learner.model.round, learner.model.parameters, learner.model.buffers, now)
 
     def _is_measured(self, device: Device) -> bool:
         return device.seat >= 0 and (not self.plan.num_nodes or device.index < self.plan.num_nodes)
 
     def _look(
         self,
-        world: World,
         device: Device,
         kind: ModelKind,
         round_: int,
         parameters: Vector,
         buffers: Vector,
+        now: Moment,
         ticket: int = 0,
     ) -> None:
         self.work.look(
@@ -96,22 +94,21 @@ class Observer:
                 node=device.index,
                 kind=kind,
                 round=round_,
-                time_s=world.clock.now_s,
+                time_s=now.monotonic_s,
                 parameters=parameters,
                 buffers=buffers,
                 ticket=ticket,
             )
         )
 
-    def _sample(self, world: World, device: Device, learner: Learning) -> None:
-        now = world.clock.moment()
+    def _sample(self, device: Device, learner: Learning, now: Moment) -> None:
         neighbours = learner.targets(now)
-        versions = {peer: world.version_of(peer, learner.task) for peer in neighbours}
+        versions = {peer: self.population.version_of(peer, learner.task) for peer in neighbours}
         link = device.link
         self.measurements.add(
             Sample(
                 seed=self.seed,
-                time_s=world.clock.now_s,
+                time_s=now.monotonic_s,
                 round=learner.model.round - 1,
                 node=device.index,
                 online=device.online,
@@ -125,7 +122,7 @@ class Observer:
                 bytes_sent=link.bytes_sent,
                 messages_received=link.messages_received,
                 bytes_received=link.bytes_received,
-                joules=device.joules(world.clock.now_s),
+                joules=device.joules(now.monotonic_s),
                 training_s=device.training_s,
             )
         )

@@ -16,6 +16,7 @@ from grapevine_lab.simulator import checkpoint
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_trainer
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.sitting import Sitting
 from grapevine_lab.simulator.world import World
 from grapevine_proto.errors import TaskError
 
@@ -48,17 +49,6 @@ class Outcome:
     rejected: dict[str, int] = field(default_factory=dict)
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     reached_limit: bool = False
-
-
-@dataclass(kw_only=True)
-class Sitting:
-    """A run under way, with what its outcome will need. It is what a checkpoint holds."""
-
-    run: Run
-    seed: int
-    wall_s: float = 0.0
-    num_events: int = 0
-    finished: set[int] = field(default_factory=set)  # nodes that have done their rounds
 
 
 def run_seed(
@@ -179,7 +169,7 @@ def _progressed(sitting: Sitting) -> Progressed:
         seed=sitting.seed,
         round=_rounds_done(sitting.run),
         time_s=world.clock.now_s,
-        num_messages=world.num_delivered,
+        num_messages=world.post.num_delivered,
     )
 
 
@@ -210,7 +200,7 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         training_wall_s=world.work.wall_s,
         rounds=rounds,
         num_events=sitting.num_events,
-        num_delivered=world.num_delivered,
+        num_delivered=world.post.num_delivered,
         rejected=rejected,
         server=_server_traffic(world),
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,

@@ -20,25 +20,23 @@ from collections.abc import Iterable
 import numpy as np
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.service.shell import MESSAGE_DEADLINE_S
 from grapevine_lab.simulator import events as ev
-from grapevine_lab.simulator.broker import MemoryBroker
-from grapevine_lab.simulator.broker_sessions import Delivery, Will
+from grapevine_lab.simulator.broker_sessions import Delivery
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.keys import no_check
 from grapevine_lab.simulator.letters import Letter, opened
 from grapevine_lab.simulator.network import Network
 from grapevine_lab.simulator.observer import Observer
+from grapevine_lab.simulator.post import Post
 from grapevine_lab.simulator.work import Work
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import RECORDS, Blob, Review, TaskPublication
+from grapevine_proto.messages import RECORDS, Blob, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
 from grapevine_proto.topics import parse_below_root, writer_of
 
-MAX_QUEUED_MESSAGES = 10_000  # for one client, as in the Mosquitto that we start
 EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
 
 
@@ -49,7 +47,7 @@ class World:
         rng: Of everything that the world draws: what each node gets is drawn when it is added.
         network: With a link for every device, in their order.
         work: Trains and evaluates.
-        observer: Is told what the measurements need.
+        observer: Is told what the measurements need; it looks at the same population.
     """
 
     def __init__(self, *, rng: np.random.Generator, network: Network, work: Work, observer: Observer) -> None:
@@ -57,33 +55,18 @@ class World:
         self.network = network
         self.work = work
         self.observer = observer
+        self.population = observer.population
+        self.devices = self.population.devices
         self.clock: VirtualClock[ev.Event] = VirtualClock()
-        self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
-        self.devices: list[Device] = []
-        self.num_delivered = 0
+        self.post = Post(clock=self.clock, network=network, population=self.population)
         self.num_members = 0  # that are switched on
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
-        self._by_peer: dict[str, int] = {}
-        self._kept: list[tuple[int, Delivery]] = []  # records that wait for a partition to end
         self._check = check_signature if network.plan.signatures else no_check
 
     def add(self, device: Device, *, start_s: float = 0.0) -> None:
         """Take a device in, and switch it on at `start_s`."""
-        assert device.index == len(self.devices)
-        self.devices.append(device)
-        self._by_peer[device.peer] = device.index
+        self.population.add(device)
         self.clock.at(start_s, ev.Boot(device.index))
-
-    def retain(self, author: str, topic: str, payload: bytes) -> None:
-        """Let the broker hold a record from the start."""
-        self.broker.connect(author, now_s=self.clock.now_s)
-        self.broker.publish(author, topic, Letter(payload), 1, True, self.clock.now_s)
-        self.broker.disconnect(author, self.clock.now_s)
-
-    def plan_cuts(self) -> None:
-        """Put the ends of the network's partitions on the clock."""
-        for cut in self.network.plan.cuts:
-            self.clock.at(cut.until_s, ev.Heal())
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -99,27 +82,23 @@ class World:
 
     def _happen(self, event: ev.Event) -> None:
         match event:
-            case ev.Arrive(node, connection, delivery):
-                self._arrive(self.devices[node], connection, delivery)
+            case ev.Arrive(node, _, delivery):
+                if self.post.arrive(event):
+                    self._hear(self.devices[node], delivery)
             case ev.Tick(node, stamp):
                 device = self.devices[node]
                 if device.running and stamp == device.tick_stamp:
                     assert device.core is not None
                     device.tick_s = math.inf
                     self._do(device, device.core.tick(self.clock.moment()))
-            case ev.Left(node, connection, topic, payload, qos, retain):
-                device = self.devices[node]
-                if device.connection == connection and device.online:
-                    self._route(self.broker.publish(device.peer, topic, payload, qos, retain, self.clock.now_s))
+            case ev.Left():
+                self.post.left(event)
             case ev.Trained():
                 self._trained(event)
             case ev.Evaluated():
                 self._evaluated(event)
-            case ev.Drain(node, connection):
-                device = self.devices[node]
-                if device.connection == connection:
-                    device.draining = False
-                    self._drain(device)
+            case ev.Drain():
+                self.post.drained(event)
             case ev.Boot(node):
                 self._boot(self.devices[node])
             case ev.Off(node):
@@ -127,11 +106,9 @@ class World:
             case ev.Join(node):
                 self._connect(self.devices[node])
             case ev.Drop(node):
-                self._disconnect(self.devices[node])
+                self.post.disconnect(self.devices[node])
             case ev.Heal():
-                kept, self._kept = self._kept, []
-                for sender, delivery in kept:
-                    self._send_down(sender, delivery)
+                self.post.heal()
 
     # --- devices come and go ----------------------------------------------------------------------
 
@@ -148,7 +125,7 @@ class World:
     def _switch_off(self, device: Device) -> None:
         if not device.running:
             return
-        self._disconnect(device)
+        self.post.disconnect(device)
         device.running = False
         self._came_or_went(device, -1)
         device.on_s += self.clock.now_s - device.on_since_s
@@ -163,93 +140,14 @@ class World:
         self.changed.append(device.index)
 
     def _connect(self, device: Device) -> None:
-        """As the service does: a clean session with a will, subscriptions again, then the core's presence."""
+        """A connection, then the core's presence."""
         if device.online or not device.running:
             return
         assert device.core is not None
-        now_s, wall_ms = self.clock.now_s, self.clock.moment().wall_ms
-        device.connection += 1
-        device.online = True
-        device.draining = False
-        device.sealer.begin_session(wall_ms)
-        topic, payload = device.sealer.seal_will(wall_ms)
-        will = Will(topic.below_root(), Letter(payload), 1, True)
-        self._route(self.broker.connect(device.peer, will=will, now_s=now_s).deliveries)
-        for filter_, qos in device.filters.items():
-            self._route(self.broker.subscribe(device.peer, filter_, qos, now_s))
-        device.outbox.connected()
+        self.post.connect(device)
         self._do(device, device.core.connected(device.sealer.session, self.clock.moment()))
 
-    def _disconnect(self, device: Device) -> None:
-        if not device.online:
-            return
-        device.online = False
-        device.connection += 1
-        self._route(self.broker.drop(device.peer, self.clock.now_s))
-
     # --- messages ---------------------------------------------------------------------------------
-
-    def _drain(self, device: Device) -> None:
-        """Send what is due, as fast as the link takes it."""
-        now_s = self.clock.now_s
-        while device.online and not device.draining:
-            waiting = device.outbox.next_due(now_s)
-            if waiting is None:
-                return
-            device.outbox.sent(waiting)
-            left_s = device.link.send(len(waiting.payload), now_s)
-            if left_s <= now_s:
-                self._route(
-                    self.broker.publish(device.peer, waiting.topic, waiting.payload, waiting.qos, waiting.retain, now_s)
-                )
-                continue
-            self.clock.at(
-                left_s,
-                ev.Left(device.index, device.connection, waiting.topic, waiting.payload, waiting.qos, waiting.retain),
-            )
-            device.draining = True
-            self.clock.at(left_s, ev.Drain(device.index, device.connection))
-
-    def _route(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:
-            self._send_down(self._by_peer.get(delivery.publisher, -1), delivery)
-
-    def _send_down(self, sender: int, delivery: Delivery) -> None:
-        receiver = self._by_peer.get(delivery.client)
-        if receiver is None:
-            return
-        device, now_s = self.devices[receiver], self.clock.now_s
-        if not device.online:
-            return
-        is_record = self._is_record(delivery)
-        if sender not in (receiver, -1) and self.network.is_cut(sender, receiver, now_s):
-            if is_record:
-                self._kept.append((sender, delivery))
-            self._acknowledge(delivery)
-            return
-        if not is_record and self.network.loses():
-            self._acknowledge(delivery)
-            return
-        latency_s = self.network.latency_s(sender, receiver)
-        arrives_s = device.link.receive(len(delivery.payload), now_s, latency_s)
-        self.clock.at(arrives_s, ev.Arrive(receiver, device.connection, delivery))
-
-    @staticmethod
-    def _is_record(delivery: Delivery) -> bool:
-        leaf = delivery.topic.rsplit("/", 1)[-1]
-        return leaf in ("announcement", "state", "manifest", "review", "server") and delivery.topic.startswith("peer/")
-
-    def _acknowledge(self, delivery: Delivery) -> None:
-        if delivery.packet_id:
-            self._route(self.broker.acknowledge(delivery.client, delivery.packet_id, self.clock.now_s))
-
-    def _arrive(self, device: Device, connection: int, delivery: Delivery) -> None:
-        if device.connection != connection or not device.online:
-            return
-        self._acknowledge(delivery)
-        device.link.arrived(len(delivery.payload))
-        self.num_delivered += 1
-        self._hear(device, delivery)
 
     def _hear(self, device: Device, delivery: Delivery) -> None:
         """Take what arrived. Anything that is wrong with it is counted, and changes nothing."""
@@ -262,6 +160,8 @@ class World:
                 device.core.heard_again(topic)
                 return
             device.quotas.charge(writer_of(topic), len(payload), now.monotonic_s)
+            if not device.core.is_worth_reading(topic, len(payload), now):
+                return
             received = opened(payload, delivery.topic, self._check, retained=delivery.retained)
             self._do(device, device.core.receive(received, now))
         except WireError as error:
@@ -290,21 +190,17 @@ class World:
             case fx.Relay(received=received):
                 topic = received.topic.below_root()
                 deadline_s = now_s + MESSAGE_DEADLINE_S
-                device.outbox.enqueue(topic, received.envelope, deadline_s=deadline_s, retain=True)
-                self._drain(device)
+                device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
+                self.post.drain(device)
             case fx.Subscribe(filter=filter_, qos=qos):
-                device.filters[filter_] = qos
-                if device.online:
-                    self._route(self.broker.subscribe(device.peer, filter_, qos, now_s))
+                self.post.subscribe(device, filter_, qos)
             case fx.Unsubscribe(filter=filter_):
-                device.filters.pop(filter_, None)
-                if device.online:
-                    self.broker.unsubscribe(device.peer, filter_, now_s)
+                self.post.unsubscribe(device, filter_)
             case fx.Train():
                 self._train(device, effect)
             case fx.Evaluate():
                 self.changed.append(device.index)
-                if ticket := self.observer.round_began(self, device, effect):
+                if ticket := self.observer.round_began(device, effect, self.clock.moment()):
                     answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
                     self.clock.at(now_s + EVALUATION_S, answer)
             case fx.DropUnsent(task=task):
@@ -346,8 +242,11 @@ class World:
             assert not isinstance(effect.body, RECORDS)
             deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
             task = getattr(effect.body, "task", "")
-            device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
-        self._drain(device)
+            if isinstance(effect.body, Blob | ReleasedModel):
+                device.outbox.answer(topic, payload, deadline_s=deadline_s, task=task)
+            else:
+                device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
+        self.post.drain(device)
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -384,7 +283,7 @@ class World:
                 seconds=event.took_s,
             )
         effects = device.core.trained(done, self.clock.moment())
-        self.observer.round_ended(self, device, event.task)
+        self.observer.round_ended(device, event.task, self.clock.moment())
         self._do(device, effects)
 
     def _evaluated(self, event: ev.Evaluated) -> None:
@@ -400,14 +299,3 @@ class World:
             num_evaluated=found.num_samples,
         )
         self._do(device, device.core.evaluated(done, self.clock.moment()))
-
-    def version_of(self, peer: str, task: str) -> int:
-        """A peer's own updates so far; 0 if it takes no part."""
-        index = self._by_peer.get(peer)
-        learner = self.devices[index].learner(task) if index is not None else None
-        return learner.model.version if learner is not None else 0
-
-    def learners(self, task: str) -> list[tuple[Device, Learning]]:
-        """Everybody who takes part in a task now."""
-        found = ((device, device.learner(task)) for device in self.devices)
-        return [(device, learner) for device, learner in found if learner is not None]

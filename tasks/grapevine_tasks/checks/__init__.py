@@ -3,14 +3,16 @@
 from grapevine_tasks.checks.manifest import check_manifest
 from grapevine_tasks.checks.memory import MemoryEstimate, estimate_memory
 from grapevine_tasks.checks.program import check_program
-from grapevine_tasks.checks.report import EVALUATION_BATCH, CheckReport, NodeReport, ProgramLimits
+from grapevine_tasks.checks.report import EVALUATION_BATCH, TO_LOOK_AT, CheckReport, NodeReport, ProgramLimits, Work
 
 __all__ = [
     "EVALUATION_BATCH",
+    "TO_LOOK_AT",
     "CheckReport",
     "MemoryEstimate",
     "NodeReport",
     "ProgramLimits",
+    "Work",
     "check_manifest",
     "check_program",
     "estimate_memory",

@@ -12,6 +12,7 @@ from grapevine_tasks.checks.fields import in_range, one_of
 from grapevine_tasks.checks.program import check_program
 from grapevine_tasks.checks.report import CheckReport, ProgramLimits
 from grapevine_tasks.checks.training import check_fit, check_training
+from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
 SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
@@ -26,7 +27,8 @@ def check_manifest(
         manifest: As decoded, or as an engineer is about to publish it.
         check_merging: Raises TaskError for strategies and constants that the agent's merge tables do not
             have: the tasks know nothing of them.
-        limits: What the device is ready to run; its `largest_batch` is replaced by the task's.
+        limits: What the device is ready to run; its largest and smallest batches are replaced by the task's: a
+            device with fewer samples than a batch trains on all of them at once.
 
     Raises:
         TaskError: With the field, its value and what to write instead.
@@ -41,7 +43,9 @@ def check_manifest(
         raise TaskError("the task expires before it was created: set expires_at_ms later, or to 0 for never")
     in_range("requirements.memory_mb", manifest.requirements.memory_mb, 0, 2**20)
     in_range("requirements.cores", manifest.requirements.cores, 0, 1024)
-    limits = replace(limits or ProgramLimits(), largest_batch=manifest.training.batch_size)
+    batch = manifest.training.batch_size
+    smallest = min(batch, fewest_samples(manifest.data)[0])
+    limits = replace(limits or ProgramLimits(), largest_batch=batch, smallest_batch=smallest)
     report = check_program(manifest.program, limits)
     check_fit(manifest, report.output_type)
     payload = 4 * (report.num_parameters + report.num_buffers)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
 from grapevine_tasks.checks.memory import bound_memory
-from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits
+from grapevine_tasks.checks.reach import Reach
+from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits, Work, WorkByBatch
+from grapevine_tasks.checks.soundness import check_soundness
+from grapevine_tasks.checks.traffic import STEP_PASSES, Traffic
 from grapevine_tasks.opset import RULES
 from grapevine_tasks.sizes import BATCH, BYTES_PER_ELEMENT, Size, TensorType, ValueType, fixed
 
@@ -38,15 +41,8 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
     num_parameters = sum(math.prod(p.shape) for p in program.parameters)
     num_buffers = sum(math.prod(b.shape) for b in program.buffers)
     _bound(num_parameters + num_buffers, limits.num_parameters, "parameters")
-    given = _given(program, limits)
-    train = _Walk("train", program.train, given, limits, limits.largest_batch)
-    evaluation = _Walk("eval", program.eval, given, limits, limits.evaluation_batch)
-    if train.output != evaluation.output:
-        raise TaskError(f"the train graph gives {train.output} but the eval graph {evaluation.output}")
-    _check_updates(program, train)
-    if program.eval.updates:
-        raise TaskError("the eval graph updates buffers; only the train graph may")
-    memory = max(train.workspace, evaluation.workspace) + bound_memory(
+    train, evaluation = _walked(program, limits)
+    memory = bound_memory(
         program,
         train.values,
         evaluation.values,
@@ -54,8 +50,9 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         evaluation_batch=limits.evaluation_batch,
     )
     _bound(memory, limits.memory_bytes, "bytes of memory to train and evaluate")
-    train_flops = 3 * train.cost.at(limits.largest_batch)
-    _bound(train_flops, limits.train_flops, "floating-point operations in a training step")
+    step, forward = train.training_step(num_parameters), evaluation.forward()
+    training_step, evaluated = step.at(limits.largest_batch), forward.at(limits.evaluation_batch)
+    _bound_work(training_step, evaluated, limits)
     return CheckReport(
         largest_batch=limits.largest_batch,
         num_parameters=num_parameters,
@@ -63,8 +60,9 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         num_nodes=num_nodes,
         operators=Counter(node.operator.name for node in program.train.nodes),
         output=str(train.output),
-        flops_per_sample=evaluation.cost.at(1),
-        train_flops=train_flops,
+        flops_per_sample=forward.at(1).flops,
+        training_step=training_step,
+        evaluation=evaluated,
         largest_intermediate_bytes=max(train.largest, evaluation.largest),
         memory_bytes=memory,
         train=tuple(train.rows),
@@ -72,9 +70,35 @@ def check_program(program: Program, limits: ProgramLimits) -> CheckReport:
         output_type=train.output,
         train_values=tuple(train.values),
         eval_values=tuple(evaluation.values),
-        train_cost=train.cost,
-        eval_cost=evaluation.cost,
+        training_step_by_batch=step,
+        evaluation_by_batch=forward,
     )
+
+
+def _walked(program: Program, limits: ProgramLimits) -> tuple[_Walk, _Walk]:
+    """Both graphs, each sound in itself and fitting the other."""
+    given = _given(program, limits)
+    smallest = min(limits.smallest_batch, limits.largest_batch)
+    train = _Walk("train", program, given, limits, batch=limits.largest_batch, smallest=smallest)
+    evaluation = _Walk("eval", program, given, limits, batch=limits.evaluation_batch, smallest=1)
+    if train.output != evaluation.output:
+        raise TaskError(f"the train graph gives {train.output} but the eval graph {evaluation.output}")
+    _check_updates(program, train)
+    if program.eval.updates:
+        raise TaskError("the eval graph updates buffers; only the train graph may")
+    train.reach.check_output(program.train, "train")
+    evaluation.reach.check_output(program.eval, "eval")
+    return train, evaluation
+
+
+def _bound_work(step: Work, evaluated: Work, limits: ProgramLimits) -> None:
+    when = f"to evaluate {limits.evaluation_batch} samples"
+    _bound(step.flops, limits.train_flops, "floating-point operations in a training step")
+    _bound(step.bytes_moved, limits.train_bytes_moved, "bytes to move in a training step")
+    _bound(step.num_kernels, limits.train_kernels, "kernels to start in a training step")
+    _bound(evaluated.flops, limits.evaluation_flops, f"floating-point operations {when}")
+    _bound(evaluated.bytes_moved, limits.evaluation_bytes_moved, f"bytes to move {when}")
+    _bound(evaluated.num_kernels, limits.evaluation_kernels, f"kernels to start {when}")
 
 
 def _bound(number: int, limit: int, what: str) -> None:
@@ -119,16 +143,32 @@ def _check_updates(program: Program, walk: _Walk) -> None:
 
 
 class _Walk:
-    """One pass over a graph: the types of its values, and what they cost at the largest batch."""
+    """One pass over a graph: the types of its values, what they cost at the largest batch, whether they make sense.
 
-    def __init__(self, name: str, graph: Graph, given: list[ValueType], limits: ProgramLimits, batch: int) -> None:
+    What is left over of an evaluation's samples may be a single one: its smallest batch is 1.
+    """
+
+    def __init__(
+        self,
+        name: Literal["train", "eval"],
+        program: Program,
+        given: list[ValueType],
+        limits: ProgramLimits,
+        *,
+        batch: int,
+        smallest: int,
+    ) -> None:
+        graph = program.train if name == "train" else program.eval
         self.name = name
         self.limits = limits
         self.batch = batch
+        self.smallest = smallest
+        self.reach = Reach(program, trains=name == "train", smallest_batch=smallest)
+        self.traffic = Traffic(self.reach.is_tracked)
         self.values = list(given)
         self.rows: list[NodeReport] = []
-        self.workspace = self.largest = 0
-        self.cost = Cost()
+        self.largest = 0
+        self._flops = self._num_kernels = Cost()
         for value in given:
             if isinstance(value, TensorType):
                 self._weigh(value)
@@ -136,10 +176,26 @@ class _Walk:
             self._visit(node)
         self.output = self._output(graph)
 
+    def forward(self) -> WorkByBatch:
+        """What one pass through the graph takes."""
+        return WorkByBatch(flops=self._flops, bytes_moved=self.traffic.forward, num_kernels=self._num_kernels)
+
+    def training_step(self, num_parameters: int) -> WorkByBatch:
+        """What a step takes: the way back is as much again, twice, but for the bytes, which are known better."""
+        over_parameters = Cost((BYTES_PER_ELEMENT["float32"] * STEP_PASSES * num_parameters,))
+        return WorkByBatch(
+            flops=self._flops + self._flops + self._flops,
+            bytes_moved=self.traffic.forward + self.traffic.backward + over_parameters,
+            num_kernels=self._num_kernels + self._num_kernels + self._num_kernels + Cost((STEP_PASSES,)),
+        )
+
     def _visit(self, node: Node) -> None:
         number = len(self.values)
         try:
             arguments, results = self._infer(node)
+            check_soundness(node.operator, arguments, self.smallest)
+            moved = self.traffic.see(node, arguments, results, number)
+            self.reach.see(node, arguments, results, number)
             rule = RULES[node.operator]
             flops = rule.flops(arguments, results)
             workspace = 4 * rule.workspace(arguments, results).at(self.batch)
@@ -147,7 +203,8 @@ class _Walk:
         except TaskError as error:
             reason = str(error)[:LONGEST_REASON]  # it may quote a list that a stranger made as long as a program
             raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {reason}") from error
-        self.cost += flops
+        self._flops += flops
+        self._num_kernels += rule.num_kernels(arguments, results)
         self.values.extend(results)
         self.rows.append(
             NodeReport(
@@ -156,6 +213,7 @@ class _Walk:
                 arguments=", ".join(map(_shown, node.arguments)),
                 types=results,
                 flops=flops.at(self.batch),
+                bytes_moved=moved.at(self.batch),
             )
         )
 
@@ -170,11 +228,14 @@ class _Walk:
         arguments = tuple(
             resolve(slot, argument, self.values) for slot, argument in zip(rule.slots, node.arguments, strict=True)
         )
-        return arguments, rule.shape(*arguments)
+        results = rule.shape(*arguments)
+        for result in results:
+            if isinstance(result, TensorType) and not result.num_elements.coefficients:
+                raise TaskError(f"gives {result}, which is empty: every dimension must be 1 or more")
+        return arguments, results
 
     def _weigh(self, *results: ValueType, workspace: int = 0) -> None:
         batch = self.batch
-        self.workspace = max(self.workspace, workspace)
         for result in results:
             weight = result.bytes_at(batch) if isinstance(result, TensorType) else 8
             if isinstance(result, Size) and result.at(batch) >= 2**62:

@@ -4,17 +4,29 @@ A task names steps out of a closed set, in order; it brings no code. Everything 
 
     an owner's arrays ── scale, offset ── step ── step ── … ──► what the model takes, what the loss is compared with
 
-Steps know two things: what they make of one sample's type (`model_specs` needs no data for it) and what
-they make of arrays (`prepare`). Of ordered series a raw sample is one row, and rows are in order of time;
-the steps that need that order (`window`, `forecast`, `difference`) cut them into samples.
+Steps know three things: what they make of one sample's type (`model_specs` needs no data for it), what they
+make of arrays (`prepare`), and what memory that takes (`prepared_bytes`, which needs their number). Of ordered series
+a raw sample is one row, and rows are in order of time; the steps that need that order (`window`, `forecast`,
+`difference`) cut them into samples.
 """
 
+from grapevine_tasks.pipelines.footprint import (
+    PreparedBytes,
+    SampleMemory,
+    fewest_samples_memory,
+    prepared_bytes,
+    sample_memory,
+)
 from grapevine_tasks.pipelines.prepare import (
+    HELD_OUT,
     MAX_BYTES,
+    MISSING,
     Learnt,
     Prepared,
     count_prepared,
     derives_target,
+    fewest_samples,
+    held_out,
     is_series,
     model_specs,
     prepare,
@@ -22,21 +34,32 @@ from grapevine_tasks.pipelines.prepare import (
     rows_needed,
     scaled,
 )
-from grapevine_tasks.pipelines.steps import MAX_ELEMENTS
+from grapevine_tasks.pipelines.steps import MAX_ELEMENTS, bytes_of, spans
 from grapevine_tasks.pipelines.table import STEPS
 
 __all__ = [
+    "HELD_OUT",
     "MAX_BYTES",
     "MAX_ELEMENTS",
+    "MISSING",
     "STEPS",
     "Learnt",
     "Prepared",
+    "PreparedBytes",
+    "SampleMemory",
+    "bytes_of",
     "count_prepared",
     "derives_target",
+    "fewest_samples",
+    "fewest_samples_memory",
+    "held_out",
     "is_series",
     "model_specs",
     "prepare",
     "prepare_learning",
+    "prepared_bytes",
     "rows_needed",
+    "sample_memory",
     "scaled",
+    "spans",
 ]

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.pipelines.steps import Argument, Arguments, Array, Form, Step, need_float, shown, spec, whole
+from grapevine_tasks.pipelines.steps import (
+    AT_ONCE,
+    BYTES,
+    MAX_ELEMENTS,
+    Argument,
+    Arguments,
+    Array,
+    Form,
+    Stack,
+    Step,
+    need_float,
+    per_span,
+    shown,
+    spans,
+    spec,
+    whole,
+)
 
-_SIDE = Argument(low=1, high=4096, is_whole=True)
+_LONGEST = 4096  # pixels of a side that is resized, before and after: the weights are a matrix of both
+_SIDE = Argument(low=1, high=_LONGEST, is_whole=True)
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601: how bright red, green and blue are
-_AT_ONCE = 2**22  # numbers that are resized at a time
+_RESIZED_AT_ONCE = 2**20  # numbers
 
 
 def _image(name: str, form: Form) -> tuple[int, int]:
@@ -54,13 +72,28 @@ def _grey_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
 
 
 def _grey(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    red, green, blue = (x[:, k] * _GREY[k] for k in range(3))
-    return (red + green + blue)[:, None], y
+    mixed = np.empty((len(x), 1, *x.shape[2:]), np.float32)
+    for span in spans(len(x), math.prod(form.features.shape)):
+        red, green, blue = (x[span, k] * _GREY[k] for k in range(3))
+        mixed[span, 0] = red + green + blue
+    return mixed, y
+
+
+def _grey_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+    """Three colours and their sums, of some images."""
+    return 2 * BYTES["float32"] * before.x_at_once()
 
 
 def _resize_form(form: Form, arguments: Arguments) -> Form:
     need_float("resize", form.features)
-    _image("resize", form)
+    h, w = _image("resize", form)
+    if max(h, w) > _LONGEST:
+        raise TaskError(f"the step resize takes sides of up to {_LONGEST} pixels, not {h} × {w}: put crop before it")
+    if (between := math.prod(form.features.shape[:-1]) * whole(arguments, "width")) > MAX_ELEMENTS:
+        raise TaskError(
+            f"the step resize makes {between} numbers of an image of {h} × {w} on its way; write a width with which "
+            f"it is {MAX_ELEMENTS} or fewer"
+        )
     return _sized(form, arguments)
 
 
@@ -73,11 +106,25 @@ def _resize(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tupl
     h, w = _image("resize", form)
     rows, columns = _weights(h, whole(arguments, "height")), _weights(w, whole(arguments, "width"))
     resized = np.empty((*x.shape[:-2], len(rows), len(columns)), np.float32)
-    at_once = max(1, _AT_ONCE // max(1, x[:1].size, resized[:1].size))
-    for start in range(0, len(x), at_once):
-        part = slice(start, start + at_once)
-        resized[part] = rows @ (x[part] @ columns.T)
+    for span in spans(len(x), _largest_image(form, resized.shape[1:]), _RESIZED_AT_ONCE):
+        resized[span] = rows @ (x[span] @ columns.T)
     return resized, y
+
+
+def _largest_image(form: Form, after: tuple[int, ...]) -> int:
+    """The numbers of one image before, between (its lines resized) and after."""
+    before = form.features.shape
+    return max(math.prod(before), math.prod(before[:-1]) * after[-1], math.prod(after))
+
+
+def _resize_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+    """Some images between and after, beside the weights of both directions and what they are made with."""
+    old, new = before.form.features.shape, after.form.features.shape
+    images = min(before.num, per_span(_largest_image(before.form, new), _RESIZED_AT_ONCE))
+    numbers = images * (math.prod(old[:-1]) * new[-1] + math.prod(new))
+    sides = [old[-2] * new[-2], old[-1] * new[-1]]
+    making = max(min(side, max(AT_ONCE, length)) for side, length in zip(sides, old[-2:], strict=True))
+    return BYTES["float32"] * (numbers + sum(sides)) + 40 * making
 
 
 def _weights(old: int, new: int) -> Array:
@@ -86,20 +133,26 @@ def _weights(old: int, new: int) -> Array:
     A line that grows is interpolated between the centres of its pixels; one that shrinks is averaged
     over what each new pixel covers.
     """
+    weights = np.zeros((new, old), np.float32)
     if new < old:
         edges = np.arange(new + 1) * (old / new)
         pixels = np.arange(old)
-        covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-        weights = np.clip(covered, 0, None)
-        shares: Array = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        return shares
+        for span in spans(new, old):
+            ends, starts = edges[1:][span, None], edges[:-1][span, None]
+            covered = np.clip(np.minimum(ends, pixels + 1) - np.maximum(starts, pixels), 0, None)
+            weights[span] = covered / covered.sum(1, keepdims=True)
+        return weights
     centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     left = np.floor(centres).astype(int)
     right = np.minimum(left + 1, old - 1)
-    weights = np.zeros((new, old))
-    np.add.at(weights, (np.arange(new), left), 1 - (centres - left))
-    np.add.at(weights, (np.arange(new), right), centres - left)
-    return weights.astype(np.float32)
+    shares = centres - left
+    for span in spans(new, old):
+        mixed = np.zeros((span.stop - span.start, old))
+        lines = np.arange(len(mixed))
+        np.add.at(mixed, (lines, left[span]), 1 - shares[span])
+        np.add.at(mixed, (lines, right[span]), shares[span])
+        weights[span] = mixed
+    return weights
 
 
 def _crop_form(form: Form, arguments: Arguments) -> Form:
@@ -141,9 +194,14 @@ def _pad(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[A
 
 IMAGE_STEPS = {
     "channels-first": Step(summary="images [h, w, c] to [c, h, w]", form=_channels_first_form, apply=_channels_first),
-    "add-channel": Step(summary="images [h, w] to [1, h, w]", form=_add_channel_form, apply=_add_channel),
+    "add-channel": Step(
+        summary="images [h, w] to [1, h, w]", form=_add_channel_form, apply=_add_channel, makes_x="view"
+    ),
     "grey": Step(
-        summary="images [3, h, w] to [1, h, w]: 0.299 red + 0.587 green + 0.114 blue", form=_grey_form, apply=_grey
+        summary="images [3, h, w] to [1, h, w]: 0.299 red + 0.587 green + 0.114 blue",
+        form=_grey_form,
+        apply=_grey,
+        workspace=_grey_workspace,
     ),
     "resize": Step(
         summary="images [h, w] or [c, h, w] to `height` × `width`: interpolated where they grow (bilinear), "
@@ -151,6 +209,7 @@ IMAGE_STEPS = {
         arguments={"height": _SIDE, "width": _SIDE},
         form=_resize_form,
         apply=_resize,
+        workspace=_resize_workspace,
     ),
     "crop": Step(
         summary="the middle `height` × `width` of images",

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.pipelines.steps import Argument, Arguments, Array, Form, Step, need_float, shown, spec, whole
+from grapevine_tasks.pipelines.steps import (
+    AT_ONCE,
+    BYTES,
+    Argument,
+    Arguments,
+    Array,
+    Form,
+    Stack,
+    Step,
+    need_float,
+    per_span,
+    shown,
+    spans,
+    spec,
+    whole,
+)
 
 _LARGE = 1e9
 _LEAST_DEVIATION = 1e-6  # of a column: one that never changes is only moved to 0
@@ -28,7 +44,8 @@ def _normalise_form(form: Form, arguments: Arguments) -> Form:
 
 def _normalise(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
     mean, std = (_along_channels(arguments[key], form) for key in ("mean", "std"))
-    return (x - mean) / std, y
+    np.subtract(x, mean, out=x)
+    return np.divide(x, std, out=x), y
 
 
 def _along_channels(numbers: tuple[float, ...], form: Form) -> Array:
@@ -48,24 +65,56 @@ def _standardise_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
 def _learn_statistics(x: Array, form: Form) -> Arguments:
     """Mean and standard deviation of each column or channel, missing numbers left out."""
     axis = form.channel_axis
-    channels = x.reshape(1, -1) if axis is None else np.moveaxis(x, axis + 1, 0)
+    channels = x[None] if axis is None else np.moveaxis(x, axis + 1, 0)
     means, deviations = [], []
     for channel in channels:
-        mean, std = _statistics(channel.reshape(-1))
+        mean, std = _statistics(channel)
         means.append(mean)
         deviations.append(std)
     return {"mean": tuple(means), "std": tuple(deviations)}
 
 
-def _statistics(numbers: Array) -> tuple[float, float]:
-    present = numbers[~np.isnan(numbers)]
-    if not len(present):
+def _statistics(channel: Array) -> tuple[float, float]:
+    """Mean and deviation of [n, …], read twice and piece by piece."""
+    sums = [(float(piece.sum(dtype=np.float64)), len(piece)) for piece in _present(channel)]
+    num = sum(length for _, length in sums)
+    if not num:
         return 0.0, 1.0
-    pieces = [present[start : start + _AT_ONCE] for start in range(0, len(present), _AT_ONCE)]
-    mean = sum(float(piece.sum(dtype=np.float64)) for piece in pieces) / len(present)
-    square = sum(float(np.square(piece.astype(np.float64) - mean).sum()) for piece in pieces) / len(present)
+    mean = sum(total for total, _ in sums) / num
+    square = sum(_squared_errors(piece, mean) for piece in _present(channel)) / num
     std = math.sqrt(square)
     return mean, std if std > _LEAST_DEVIATION * max(1.0, abs(mean)) else 1.0
+
+
+def _squared_errors(piece: Array, mean: float) -> float:
+    errors = piece.astype(np.float64)
+    errors -= mean
+    return float(np.square(errors, out=errors).sum())
+
+
+def _present(channel: Array) -> Iterator[Array]:
+    """The numbers of [n, …] that are not missing, in order, `_AT_ONCE` at a time; each piece lasts until the next."""
+    piece = np.empty(min(_AT_ONCE, channel.size), np.float32)
+    filled = 0
+    for span in spans(len(channel), math.prod(channel.shape[1:])):
+        block = channel[span].reshape(-1)
+        block = block[~np.isnan(block)]
+        while len(block):
+            taken = block[: len(piece) - filled]
+            piece[filled : filled + len(taken)] = taken
+            block, filled = block[len(taken) :], filled + len(taken)
+            if filled == _AT_ONCE:
+                yield piece
+                filled = 0
+    if filled:
+        yield piece[:filled]
+
+
+def _learn_workspace(before: Stack) -> int:
+    """Of one channel a piece in float32 and float64; a block, which of it is missing, and what is not."""
+    numbers_each = before.x_numbers // before.form.num_channels
+    block = min(before.num, per_span(numbers_each)) * numbers_each
+    return 12 * min(_AT_ONCE, before.num * numbers_each) + 9 * block
 
 
 def _clip_form(form: Form, arguments: Arguments) -> Form:
@@ -77,7 +126,7 @@ def _clip_form(form: Form, arguments: Arguments) -> Form:
 
 
 def _clip(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    return np.clip(x, np.float32(arguments["low"][0]), np.float32(arguments["high"][0])), y
+    return np.clip(x, np.float32(arguments["low"][0]), np.float32(arguments["high"][0]), out=x), y
 
 
 def _log1p_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
@@ -86,9 +135,13 @@ def _log1p_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
 
 
 def _log1p(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    if (x <= -1).any():
+    if any((x[span] <= -1).any() for span in spans(len(x), math.prod(form.features.shape))):
         raise TaskError("the step log1p has no value at or below -1: put clip before it, or change data.offset")
-    return np.log1p(x), y
+    return np.log1p(x, out=x), y
+
+
+def _log1p_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+    return before.x_at_once()  # which numbers are too small
 
 
 def _flatten_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
@@ -150,8 +203,14 @@ def _hot(numbers: Array, num_classes: int, name: str) -> Array:
         found = f"there are numbers from {numbers.min()} to {numbers.max()}"
         raise TaskError(f"the step {name} is for 0 to {num_classes - 1}, and {found}")
     hot = np.zeros((numbers.size, num_classes), np.float32)
-    hot[np.arange(numbers.size), numbers.reshape(-1)] = 1
+    flat = numbers.reshape(-1)
+    for span in spans(len(flat), 1):
+        hot[np.arange(span.start, span.stop), flat[span]] = 1
     return hot.reshape(*numbers.shape, num_classes)
+
+
+def _hot_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+    return 4 * BYTES["int64"] * AT_ONCE  # where the ones are
 
 
 NUMBER_STEPS = {
@@ -163,33 +222,52 @@ NUMBER_STEPS = {
         },
         form=_normalise_form,
         apply=_normalise,
+        makes_x="in place",
     ),
     "standardise": Step(
         summary="(x − mean) / std of each column or channel, measured on the device's own training samples",
         form=_standardise_form,
         apply=_normalise,
+        makes_x="in place",
         learn=_learn_statistics,
+        learn_workspace=_learn_workspace,
     ),
     "clip": Step(
         summary="numbers below `low` become `low`, above `high` become `high`",
         arguments={"low": Argument(low=-_LARGE, high=_LARGE), "high": Argument(low=-_LARGE, high=_LARGE)},
         form=_clip_form,
         apply=_clip,
+        makes_x="in place",
     ),
-    "log1p": Step(summary="log(1 + x); numbers must be above −1", form=_log1p_form, apply=_log1p),
-    "flatten": Step(summary="features of any shape to one row of numbers", form=_flatten_form, apply=_flatten),
+    "log1p": Step(
+        summary="log(1 + x); numbers must be above −1",
+        form=_log1p_form,
+        apply=_log1p,
+        makes_x="in place",
+        workspace=_log1p_workspace,
+    ),
+    "flatten": Step(
+        summary="features of any shape to one row of numbers", form=_flatten_form, apply=_flatten, makes_x="view"
+    ),
     "flatten-target": Step(
-        summary="a target of any shape to one row of numbers", form=_flatten_target_form, apply=_flatten_target
+        summary="a target of any shape to one row of numbers",
+        form=_flatten_target_form,
+        apply=_flatten_target,
+        makes_x="view",
     ),
     "one-hot": Step(
         summary="each whole number of the features to `classes` numbers, of which one is 1",
         arguments={"classes": Argument(low=2, high=65536, is_whole=True)},
         form=_one_hot_form,
         apply=_one_hot,
+        workspace=_hot_workspace,
     ),
     "one-hot-target": Step(
         summary="the target's class to `data.num_classes` numbers, of which one is 1",
         form=_one_hot_target_form,
         apply=_one_hot_target,
+        makes_x="view",
+        makes_y="new",
+        workspace=_hot_workspace,
     ),
 }

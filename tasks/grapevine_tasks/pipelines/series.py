@@ -7,7 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.pipelines.steps import Argument, Arguments, Array, Form, Step, need_float, shown, spec, whole
+from grapevine_tasks.pipelines.steps import (
+    BYTES,
+    Argument,
+    Arguments,
+    Array,
+    Form,
+    Stack,
+    Step,
+    need_float,
+    shown,
+    spec,
+    whole,
+)
 
 _LENGTH = Argument(low=1, high=65536, is_whole=True)
 _STRIDE = Argument(low=1, high=65536, is_whole=True, default=(1.0,))
@@ -36,13 +48,13 @@ def _window_form(form: Form, arguments: Arguments) -> Form:
 
 def _window(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
     length, stride = whole(arguments, "length"), whole(arguments, "stride")
-    return _windows(x, length, stride), None if y is None else y[length - 1 :: stride]
+    return _windows(x, length, stride), None if y is None else y[length - 1 :: stride].copy()
 
 
 def _windows(rows: Array, length: int, stride: int) -> Array:
     """[n, …] to [m, length, …], copied."""
     views = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0)[::stride]
-    return np.ascontiguousarray(np.moveaxis(views, -1, 1))
+    return np.moveaxis(views, -1, 1).copy(order="C")
 
 
 def _forecast_form(form: Form, arguments: Arguments) -> Form:
@@ -80,6 +92,11 @@ def _forecast(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tu
     )
 
 
+def _forecast_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+    """The predicted columns, before they are cut."""
+    return BYTES["float32"] * before.num * len(_columns(before.form, arguments)) if before.form.features.shape else 0
+
+
 def _difference_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001 — one signature for all steps
     need_float("difference", form.features)
     _need_rows("difference", form)
@@ -107,6 +124,7 @@ SERIES_STEPS = {
         arguments={"length": _LENGTH, "stride": _STRIDE},
         form=_window_form,
         apply=_window,
+        makes_y="new",
         rows=lambda arguments: (whole(arguments, "length"), whole(arguments, "stride")),
     ),
     "forecast": Step(
@@ -120,6 +138,8 @@ SERIES_STEPS = {
         },
         form=_forecast_form,
         apply=_forecast,
+        makes_y="new",
+        workspace=_forecast_workspace,
         rows=lambda arguments: (
             whole(arguments, "length") + whole(arguments, "horizon"),
             whole(arguments, "stride"),
@@ -135,5 +155,7 @@ SERIES_STEPS = {
         summary="the target is the features, as they are here (autoencoders)",
         form=_reconstruct_form,
         apply=_reconstruct,
+        makes_x="view",
+        makes_y="features",
     ),
 }

@@ -1,11 +1,19 @@
-"""What a step of a pipeline is: its arguments and their bounds, its rule of shapes, its function of arrays."""
+"""What a step of a pipeline is: its arguments and their bounds, its rules of shapes and memory, its function of arrays.
+
+A step says where its results lie, so that what preparing takes is known without samples (`footprint`):
+
+    new         memory of its own, beside its arguments'
+    in place    the argument's memory, overwritten; a copy if the target is in the same memory
+    view        the argument's memory, as it was
+    features    (of the target) the memory of the features
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -15,6 +23,8 @@ from grapevine_tasks.suggestions import did_you_mean
 
 MAX_ELEMENTS = 2**22  # of one sample, features or target, after any step: 16 MiB
 MAX_NUMBERS = 4096  # of one argument: one for each column or channel
+AT_ONCE: Final = 2**18  # numbers that are converted, counted or looked at in one go: what is beside them stays small
+BYTES: Final[Mapping[str, int]] = {"float32": 4, "int64": 8}
 
 Array: TypeAlias = NDArray[Any]
 Arguments: TypeAlias = Mapping[str, tuple[float, ...]]
@@ -46,6 +56,33 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stack:
+    """So many samples of a form."""
+
+    num: int
+    form: Form
+
+    @property
+    def x_numbers(self) -> int:
+        """How many numbers one sample's features are."""
+        return math.prod(self.form.features.shape)
+
+    @property
+    def x_bytes(self) -> int:
+        """Of all features."""
+        return self.num * bytes_of(self.form.features)
+
+    @property
+    def y_bytes(self) -> int:
+        """Of all targets; 0 before there are any."""
+        return self.num * bytes_of(self.form.target) if self.form.target is not None else 0
+
+    def x_at_once(self, at_once: int = AT_ONCE) -> int:
+        """How many numbers of features `spans` takes at a time."""
+        return min(self.num, per_span(self.x_numbers, at_once)) * self.x_numbers
+
+
+@dataclass(frozen=True, kw_only=True)
 class Argument:
     """What an argument may be. Without a default it must be given."""
 
@@ -62,9 +99,13 @@ class Step:
 
     summary: str  # for people: what it does
     form: Callable[[Form, Arguments], Form]  # raises TaskError where it cannot take such samples
-    apply: Callable[[Array, Array | None, Form, Arguments], tuple[Array, Array | None]]  # n samples; not modified
+    apply: Callable[[Array, Array | None, Form, Arguments], tuple[Array, Array | None]]  # of n samples
+    makes_x: Literal["new", "in place", "view"] = "new"  # see the module's docstring
+    makes_y: Literal["new", "view", "features"] = "view"
+    workspace: Callable[[Stack, Stack, Arguments], int] = lambda _before, _after, _arguments: 0  # bytes beside these
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     learn: Callable[[Array, Form], Arguments] | None = None  # arguments out of a device's own training samples
+    learn_workspace: Callable[[Stack], int] = lambda _before: 0  # bytes that `learn` takes beside its arguments
     rows: Callable[[Arguments], tuple[int, int]] | None = (
         None  # of a series: rows to a sample, rows from one to the next
     )
@@ -112,6 +153,23 @@ def need_float(name: str, features: FeatureSpec) -> None:
     """Raise TaskError when a step that computes is given whole numbers."""
     if features.dtype != "float32":
         raise TaskError(f"the step {name} takes float32, not {shown(features)}: put one-hot before it, or leave it out")
+
+
+def bytes_of(feature: FeatureSpec) -> int:
+    """Of one sample."""
+    return math.prod(feature.shape) * BYTES[feature.dtype]
+
+
+def per_span(numbers_each: int, at_once: int = AT_ONCE) -> int:
+    """How many samples are taken at a time: 1 or more."""
+    return max(1, at_once // max(1, numbers_each))
+
+
+def spans(num: int, numbers_each: int, at_once: int = AT_ONCE) -> Iterator[slice]:
+    """`num` samples of so many numbers each, in stretches of about `at_once` numbers."""
+    step = per_span(numbers_each, at_once)
+    for start in range(0, num, step):
+        yield slice(start, min(num, start + step))
 
 
 def shown(feature: FeatureSpec) -> str:

@@ -229,7 +229,7 @@ def test_what_is_wrong_is_named_and_nothing_is_written(
     save_file(tensors, files[1], metadata=facts(2))
     out = files[0].with_name("out.safetensors")
     done = merge(strategy, files[0], files[1:], out, *settings)
-    assert done.returncode == 1
+    assert done.returncode == (1 if break_it else 2)  # files that do not fit; a command line that is wrong
     assert expected in done.stderr
     if break_it:
         assert files[1].name in done.stderr

@@ -22,7 +22,7 @@ from grapevine_broker.embedded import EmbeddedBroker
 from grapevine_broker.mosquitto import MosquittoBroker, find_mosquitto
 from grapevine_broker.probe import answers_mqtt, claim_port, is_loopback
 from grapevine_broker.start import run_broker
-from grapevine_proto.errors import BrokerError
+from grapevine_proto.errors import BrokerError, RequestError
 
 _no_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/local/sbin:/usr/sbin:/usr/bin:/opt/homebrew/sbin") is None,
@@ -144,11 +144,11 @@ def test_in_the_foreground_a_dead_broker_is_reported_and_not_replaced(engine: st
 
 
 def test_an_unknown_engine_or_port_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(BrokerError, match="embedded or mosquitto"):
+    with pytest.raises(RequestError, match="embedded or mosquitto"):
         start_broker("emqx")
-    with pytest.raises(BrokerError, match="from 1 to 65535"):
+    with pytest.raises(RequestError, match="from 1 to 65535"):
         start_broker(port=70_000)
-    with pytest.raises(BrokerError, match="need --engine mosquitto"):
+    with pytest.raises(RequestError, match="need --engine mosquitto"):
         run_broker("embedded", password_file=Path("x"), say=lambda _: None)
 
 

@@ -26,7 +26,7 @@ def test_everybody_gets_an_identity_and_a_configuration_that_the_agent_accepts(t
     assert len({actor.peer_id for actor in everybody}) == 7
     for actor in everybody:
         config = load_config(actor.config, {})
-        assert load_identity(config.agent.state_dir, create=False).peer_id == actor.peer_id
+        assert load_identity(config.agent.state_dir).peer_id == actor.peer_id
         assert config.agent.state_dir == actor.state_dir
         assert config.mqtt.brokers == ("mqtt://127.0.0.1:1884?version=3.1.1",)
         assert config.mqtt.username == "user"

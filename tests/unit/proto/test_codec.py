@@ -192,3 +192,20 @@ def test_vectors_arrive_to_the_bit(values: list[float]) -> None:
     body = open_envelope(seal(sent, topic, KEY), topic).message.body
     assert isinstance(body, m.ServerModel)
     assert body.full.tobytes() == vector.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("topic", "body"),
+    [
+        (PeerTopic(ME, "announcement"), m.PeerAnnouncement(tasks=(TASK,) * (m.MAX_TASKS + 1))),
+        (PeerTopic(ME, "announcement"), m.PeerAnnouncement(data_kinds=("k",) * (m.MAX_KINDS + 1))),
+        (PeerTopic(ME, "announcement"), m.PeerAnnouncement(brokers=("mqtt://hub",) * (m.MAX_BROKERS + 1))),
+        (
+            PeerTopic(ME, "heartbeat"),
+            m.Heartbeat(progress=(m.TaskProgress(task=TASK, version=1, age=1),) * (m.MAX_TASKS + 1)),
+        ),
+    ],
+)
+def test_what_is_kept_of_every_peer_is_short(topic: PeerTopic, body: m.Body) -> None:
+    with pytest.raises(WireError, match="out-of-range"):
+        open_envelope(seal(message(body), topic, KEY), topic)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
-from google.protobuf.internal import encoder
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.proto.test_program_codec import MANIFEST, PROGRAM
@@ -42,7 +41,12 @@ ITEM = bytes.fromhex("0a020805")  # of a list
 
 
 def _field(number: int, content: bytes) -> bytes:
-    return bytes(encoder.TagBytes(number, 2) + encoder._VarintBytes(len(content)) + content)
+    length = bytearray()
+    left = len(content)
+    while left > 0x7F:
+        length.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([number << 3 | 2, *length, left]) + content
 
 
 def _without(part: str) -> bytes:

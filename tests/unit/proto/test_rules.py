@@ -9,7 +9,7 @@ from grapevine_proto import bodies, wire_pb2
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import WireError
-from grapevine_proto.quotas import SenderQuota
+from grapevine_proto.quotas import Bucket, SenderQuota
 from grapevine_proto.records import MAX_TASK_RECORDS_PER_AUTHOR, RecordBook
 from grapevine_proto.replay import WINDOW, ReplayGuard
 from grapevine_proto.signing import SigningKey
@@ -133,6 +133,36 @@ def test_a_senders_memory_is_bounded() -> None:
         stranger = SigningKey.generate().peer_id
         guard.check(m.Message(sender=stranger, session=1, sequence=1, body=m.Heartbeat()))
     assert len(guard._senders) == 2
+
+
+def test_strangers_do_not_push_out_what_was_seen_of_peers_that_are_known() -> None:
+    guard = ReplayGuard(capacity=2)
+    guard.check(beat(1, 1), is_known=True)
+    for _ in range(5):
+        stranger = SigningKey.generate().peer_id
+        guard.check(m.Message(sender=stranger, session=1, sequence=1, body=m.Heartbeat()), is_known=False)
+    with pytest.raises(WireError, match="replayed"):
+        guard.check(beat(1, 1), is_known=True)
+
+
+def test_what_was_seen_of_a_stranger_stays_seen_when_it_is_known() -> None:
+    guard = ReplayGuard()
+    guard.check(beat(1, 1), is_known=False)
+    for is_known in (True, False, True):
+        with pytest.raises(WireError, match="replayed"):
+            guard.check(beat(1, 1), is_known=is_known)
+
+
+def test_a_bucket_holds_a_burst_and_fills_at_its_rate() -> None:
+    bucket = Bucket(per_s=2.0, burst=10.0)
+    assert bucket.take(10, 100.0)
+    assert not bucket.take(1, 100.4)
+    assert bucket.take(1, 100.5)
+    assert not bucket.take(1, 50.0)  # a clock that goes back fills nothing
+    assert bucket.take(1_000, 1_000.0)  # more than a burst is a burst
+    assert not bucket.take(1, 1_000.0)
+    bucket.put_back(1)
+    assert bucket.take(1, 1_000.0)
 
 
 def test_a_flood_is_stopped_before_it_is_verified_and_only_for_its_sender() -> None:

@@ -42,7 +42,7 @@ def test_an_honest_program_is_described(program: Program) -> None:
     assert report.num_parameters == 15
     assert report.output == "float32[batch, 3]"
     assert report.flops_per_sample == 4 + 2 * 4 * 3
-    assert report.train_flops == 3 * 64 * report.flops_per_sample
+    assert report.training_step.flops == 3 * 64 * report.flops_per_sample
     assert report.operators == {"RELU": 1, "LINEAR": 1}
     assert [row.operator for row in report.train] == ["RELU", "LINEAR"]
     assert report.train[1].arguments == "%3, %1, %2"
@@ -126,7 +126,12 @@ def test_too_many_nodes_parameters_operations_or_constants_are_rejected(program:
     for limit, message in (
         ({"num_nodes": 3}, "4 nodes"),
         ({"num_parameters": 14}, "15 parameters"),
-        ({"train_flops": 100}, "floating-point operations"),
+        ({"train_flops": 100}, "floating-point operations in a training step"),
+        ({"train_bytes_moved": 100}, "bytes to move in a training step"),
+        ({"train_kernels": 5}, "kernels to start in a training step"),
+        ({"evaluation_flops": 100}, "floating-point operations to evaluate 256 samples"),
+        ({"evaluation_bytes_moved": 100}, "bytes to move to evaluate 256 samples"),
+        ({"evaluation_kernels": 1}, "kernels to start to evaluate 256 samples"),
     ):
         with pytest.raises(TaskError, match=message):
             check_program(program, replace(LIMITS, **limit))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_proto.errors import TaskError
+from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.authoring.build import build_task
 from grapevine_tasks.authoring.task_file import read_task_file
 from grapevine_tasks.built import FINGERPRINT_FILE, load_built
@@ -52,7 +52,7 @@ def test_a_new_folder_may_start_from_the_catalogue(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a/b", "../up", "-dash", "sp ace", 'quo"te', "ü", "x" * 65, "a\nb"])
 def test_a_name_that_is_no_folder_everywhere_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(TaskError, match="write 1 to 64 letters"):
+    with pytest.raises(RequestError, match="write 1 to 64 letters"):
         new_task(name, into=tmp_path)
     assert list(tmp_path.iterdir()) == []
 

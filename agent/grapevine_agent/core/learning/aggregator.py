@@ -17,6 +17,7 @@ from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, Sa
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.merge import Voice
 from grapevine_agent.merge.clip import Clip
@@ -52,6 +53,7 @@ class Aggregator:
     rng: np.random.Generator
     saved: SavedModel | None = None
     steps_before: int = 0  # see `Claims`
+    members: Members | None = None  # see `Claims`
     model_version: int = 0
     num_merged: int = 0
     _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
@@ -61,7 +63,9 @@ class Aggregator:
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
-        self.claims = Claims(manifest=self.manifest, started=self.started, steps_before=self.steps_before)
+        self.claims = Claims(
+            manifest=self.manifest, started=self.started, steps_before=self.steps_before, members=self.members
+        )
         self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS)
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)

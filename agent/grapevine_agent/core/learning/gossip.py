@@ -5,6 +5,10 @@ rate λ_i), targets are uniform over the live members that can be reached. By th
 staleness stays bounded as the number n of members grows if each one's rate grows as log n, which is
 the default policy.
 
+A member is somebody who was heard, which is easy to be. So n counts members whose updates were of use, and
+of the others at most `UNPROVED_PER_USEFUL` for each; and while the others are the more, half of the
+sends go to those who were of use. Invented members then cost traffic, and take no update from real ones.
+
 `every-round` is for the synchronous baselines, and for papers that work so: no clock runs, and what
 a round has made is sent to every neighbour at its end.
 """
@@ -17,6 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+USEFUL_SHARE = 0.5  # of the sends, at least, for members whose updates were of use
+UNPROVED_PER_USEFUL = 4  # members that were only heard, counted for each one that was of use
+UNPROVED_AT_LEAST = 64  # counted in any case: nobody has been of use yet where everybody starts
 EVERY_ROUND = "every-round"
 SEND_RATE_POLICIES: dict[str, Callable[[int], float]] = {
     "constant": lambda _n: 1.0,
@@ -42,6 +49,39 @@ def staleness_bound(*, num_members: int, update_rate: float, send_rate: float) -
     return update_rate / send_rate * harmonic(num_members - 1) if send_rate > 0 else math.inf
 
 
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The members that gossip can reach, sorted, and those among them whose updates were of use lately."""
+
+    everybody: Sequence[str]
+    useful: Sequence[str]
+
+    @property
+    def num_unproved(self) -> int:
+        """How many of the others count."""
+        others = len(self.everybody) - len(self.useful)
+        return min(others, max(UNPROVED_AT_LEAST, UNPROVED_PER_USEFUL * len(self.useful)))
+
+    @property
+    def num_counted(self) -> int:
+        """N − 1: how many members there are, for all that rates are made of."""
+        return len(self.useful) + self.num_unproved
+
+    @property
+    def others(self) -> list[str]:
+        """Those who have not sent anything of use lately."""
+        useful = set(self.useful)
+        return [peer for peer in self.everybody if peer not in useful]
+
+    def counted(self, rng: np.random.Generator) -> Sequence[str]:
+        """All that count: of the others, where they are too many, some at random."""
+        others = self.others
+        if len(others) <= self.num_unproved:
+            return self.everybody
+        chosen = rng.choice(len(others), self.num_unproved, replace=False)
+        return sorted([*self.useful, *(others[i] for i in chosen)])
+
+
 @dataclass
 class SendClock:
     """The Poisson clock of one task's sends."""
@@ -57,8 +97,11 @@ class SendClock:
         """Whether the next send's time has come."""
         return now_s >= self.next_s
 
-    def pick(self, members: Sequence[str]) -> str | None:
-        """A member, uniformly, or None where there is none."""
+    def pick(self, targets: Targets) -> str | None:
+        """A member, uniformly, or None. Where the useful ones are the fewer, half of the time one of these."""
+        members: Sequence[str] = targets.everybody
+        if 0 < 2 * len(targets.useful) < len(members):
+            members = targets.useful if self.rng.random() < USEFUL_SHARE else targets.others
         return members[int(self.rng.integers(len(members)))] if members else None
 
 

@@ -17,6 +17,7 @@ from statistics import median
 import numpy as np
 
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, Vector
@@ -36,6 +37,7 @@ class Claims:
     manifest: TaskManifest
     started: Moment
     steps_before: int = 0  # that a model may bring along from earlier versions of the task
+    members: Members | None = None  # whose claims count; None: every sender's
     ages: OrderedDict[str, int] = field(default_factory=OrderedDict)
     experiences: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
@@ -52,26 +54,29 @@ class Claims:
 
     def believed_age(self, sender: str, age: int, now: Moment) -> int:
         """`age`, capped. See the module's docstring."""
-        return _believe(self.ages, sender, age, self.pace_limit(now), self.manifest.training.steps_per_round)
+        return self._believe(self.ages, sender, age, self.pace_limit(now), self.manifest.training.steps_per_round)
 
     def believed_experience(self, sender: str, experience: int, now: Moment) -> int:
         """`experience` (samples), capped likewise; Chisme's M_i keeps what was believed."""
         plan = self.manifest.training
         limit = self.pace_limit(now) * plan.batch_size
-        believed = _believe(self.experiences, sender, experience, limit, plan.steps_per_round * plan.batch_size)
+        believed = self._believe(self.experiences, sender, experience, limit, plan.steps_per_round * plan.batch_size)
         self.experiences[sender] = believed
         return believed
 
+    def _believe(self, book: OrderedDict[str, int], sender: str, claim: int, limit: float, least: int) -> int:
+        """Note a claim, and cap it: at `limit`, and where there is a median at a multiple of it (at `least`)."""
+        book[sender] = claim
+        book.move_to_end(sender)
+        if len(book) > MAX_SENDERS:
+            del book[next((peer for peer in book if not self._counts(peer)), next(iter(book)))]
+        claims = [held for peer, held in book.items() if peer == sender or self._counts(peer)]
+        if len(claims) >= MIN_SENDERS:
+            limit = min(limit, max(CLAIM_FACTOR * median(claims), least))
+        return int(min(claim, limit))
 
-def _believe(book: OrderedDict[str, int], sender: str, claim: int, limit: float, least: int) -> int:
-    """Note a sender's claim, and cap it: at `limit`, and where there is a median at a multiple of it (at `least`)."""
-    book[sender] = claim
-    book.move_to_end(sender)
-    if len(book) > MAX_SENDERS:
-        book.popitem(last=False)
-    if len(book) >= MIN_SENDERS:
-        limit = min(limit, max(CLAIM_FACTOR * median(book.values()), least))
-    return int(min(claim, limit))
+    def _counts(self, sender: str) -> bool:
+        return self.members is None or self.members.is_member(sender)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,14 +28,16 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
-from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, send_rate, staleness_bound
+from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
@@ -44,7 +46,7 @@ from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SHARES_TOLD = 64
-MAX_TRAINING_FAILURES = 3  # in a row, before the task is given up
+MAX_FAILURES = 3  # in a row and of one kind, training or evaluation, before the task is given up
 RETRY_TRAINING_S = 5.0
 
 
@@ -70,7 +72,7 @@ class Learning:
     num_sent: int = 0
     _next_round_s: float = 0.0
     _next_save_s: float = 0.0
-    _failures: int = 0
+    _failures: dict[str, int] = field(default_factory=dict)  # in a row, of each kind
     _first_version: int = 0  # what the model came with
 
     def __post_init__(self) -> None:
@@ -78,6 +80,9 @@ class Learning:
         self._first_version = self.model.version
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
+        strategies = (STRATEGIES[plan.strategy], SERVER_STRATEGIES[plan.server_strategy])
+        form = "delta" if any(each.needs_base for each in strategies) else plan.update_form
+        self.pace = Pace.of(self.manifest, self.settings, self.layout, form)
         self.merging = Merging(
             peer=self.settings.peer,
             manifest=self.manifest,
@@ -87,12 +92,12 @@ class Learning:
             servers=self.servers,
             started=self.started,
             rng=self.rng,
+            round_interval_s=self.pace.round_interval_s,
             steps_before=self.steps_before,
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
         )
-        needs_base = self.merging.strategy.needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
-        self.writer = UpdateWriter(task=self.task, update_form="delta" if needs_base else plan.update_form)
+        self.writer = UpdateWriter(task=self.task, update_form=form)
         self.clock = SendClock(self.rng)
 
     # --- what arrives -----------------------------------------------------------------------------
@@ -182,7 +187,7 @@ class Learning:
                 self.writer.open_window()
         model.round += 1
         model.release(self.manifest.merging.ema)
-        self._next_round_s = max(now.monotonic_s, self._next_round_s) + plan.round_interval_s
+        self._next_round_s = max(now.monotonic_s, self._next_round_s) + self.pace.round_interval_s
         effects: list[Effect] = []
         if trains:
             self.training = Train(
@@ -207,12 +212,10 @@ class Learning:
         if snapshot is None:
             return []
         if result.error or result.parameters is None or result.buffers is None:
-            self._failures += 1
-            self._next_round_s = now.monotonic_s + RETRY_TRAINING_S * self._failures
-            if self._failures >= MAX_TRAINING_FAILURES:
-                self.failure = f"training failed {self._failures} times in a row: {result.error}"
-            return [Notify(text=f"{self.manifest.name}: {self.failure or result.error}", level="warning")]
-        self._failures = 0
+            failed = self._failed("training", result.error)
+            self._next_round_s = now.monotonic_s + RETRY_TRAINING_S * self._failures["training"]
+            return [failed]
+        self._failures["training"] = 0
         model = self.model
         if self.merging.strategy.pairwise:
             model.base = snapshot.parameters  # the model before its last training: what Chisme's Δ are taken from
@@ -232,19 +235,19 @@ class Learning:
         model.version += 1
         self.loss = result.loss
         self.energy_j += result.seconds * self.settings.limits.watts_training
+        servers = [
+            peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
+        ]
         return [
-            *(
-                self._send(peer)
-                for peer, link in self.servers.items()
-                if link.state == "reachable" and self.members.session_of(peer)
-            ),
+            *(self._send(peer) for peer in self.pace.few(servers, self.rng)),
             *(self._send_round(now) if self._sends_every_round else ()),
         ]
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
         if evaluation.error:
-            return [Notify(text=f"{self.manifest.name}: not evaluated: {evaluation.error}", level="warning")]
+            return [self._failed("evaluation", evaluation.error)]
+        self._failures["evaluation"] = 0
         self.evaluation = evaluation
         metrics = Metrics(
             task=self.task,
@@ -272,6 +275,13 @@ class Learning:
             Notify(text=line),
         ]
 
+    def _failed(self, kind: str, error: str) -> Notify:
+        """The trainer could not do what it was asked for. A task of which one kind of work always fails ends."""
+        self._failures[kind] = num = self._failures.get(kind, 0) + 1
+        if num >= MAX_FAILURES:
+            self.failure = f"{kind} failed {num} times in a row: {error}"
+        return Notify(text=f"{self.manifest.name}: {self.failure or f'{kind} failed: {error}'}", level="warning")
+
     # --- sending ----------------------------------------------------------------------------------
 
     def _arm(self, now: Moment) -> None:
@@ -283,17 +293,22 @@ class Learning:
         rate = send_rate(
             policy=plan.send_rate,
             sends_per_round=plan.sends_per_round,
-            round_interval_s=self.manifest.training.round_interval_s,
-            num_members=1 + len(self.targets(now)),
+            round_interval_s=self.pace.round_interval_s,
+            num_members=1 + self._targets(now).num_counted,
         )
+        rate = min(rate, self.pace.most_sends_per_s)
         return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
 
     def targets(self, now: Moment) -> list[str]:
         """The members that gossip can reach now, sorted."""
         return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
 
+    def _targets(self, now: Moment) -> Targets:
+        everybody = self.targets(now)
+        return Targets(everybody=everybody, useful=self.members.useful(self.task, everybody, now.monotonic_s))
+
     def _gossip(self, now: Moment) -> list[Effect]:
-        target = self.clock.pick(self.targets(now))
+        target = self.clock.pick(self._targets(now))
         if target is None or self.model.version == 0:
             return []
         return [self._send(target)]
@@ -304,12 +319,12 @@ class Learning:
 
     def _send_round(self, now: Moment) -> list[Effect]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
-        targets = self.targets(now)
+        targets = self._targets(now).counted(self.rng)
         share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
             targets = [targets[i] for i in sorted(chosen)]
-        return [self._send(peer) for peer in targets]
+        return [self._send(peer) for peer in self.pace.few(targets, self.rng)]
 
     def _send(self, receiver: str) -> Publish:
         self.num_sent += 1
@@ -346,12 +361,12 @@ class Learning:
         Others are taken to be as fast as we are: where training outlasts the round interval, our own updates so far
         say how many there are in a second.
         """
-        update_rate = 1.0 / self.manifest.training.round_interval_s
+        update_rate = 1.0 / self.pace.round_interval_s
         made, elapsed_s = self.model.version - self._first_version, now.monotonic_s - self.started.monotonic_s
         if made > 0 and elapsed_s > 0:
             update_rate = min(update_rate, made / elapsed_s)
         return staleness_bound(
-            num_members=1 + len(self.targets(now)),
+            num_members=1 + self._targets(now).num_counted,
             update_rate=update_rate,
             send_rate=self.send_rate(now),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from grapevine_proto.messages import ModelUpdate
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
+MAX_SOURCES = 16_384  # whose versions in the model are remembered: any name may stand in an update
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Merging:
     servers: Mapping[str, ServerLink]
     started: Moment
     rng: np.random.Generator
+    round_interval_s: float
     steps_before: int = 0
     max_share: float = 0.5
     max_pending: int = 64
@@ -60,7 +63,9 @@ class Merging:
     def __post_init__(self) -> None:
         plan = self.manifest.merging
         self.strategy = STRATEGIES[plan.strategy]
-        self.claims = Claims(manifest=self.manifest, started=self.started, steps_before=self.steps_before)
+        self.claims = Claims(
+            manifest=self.manifest, started=self.started, steps_before=self.steps_before, members=self.members
+        )
         sums_deltas = self.strategy.needs_base
         self.intake = Intake(
             layout=self.layout, keep_windows=sums_deltas, capacity=self.max_pending if sums_deltas else 8
@@ -92,7 +97,7 @@ class Merging:
             self._pending.pop(next(iter(self._pending)))
         self._pending[sender] = _Pending(voice, contributions)
         if self._merges_early:
-            self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.manifest.training.round_interval_s)
+            self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.round_interval_s)
 
     def end_window(self, now: Moment) -> None:
         """Merge what the window has gathered; the next one starts from the merged model."""
@@ -106,7 +111,7 @@ class Merging:
         """Merge the pending updates and the servers' models, if there are any."""
         received = [pending.voice for pending in self._pending.values()]
         contributions = [pending.contributions for pending in self._pending.values()]
-        known = {self.peer, *self.members.peers} if self.servers else set()
+        known = {self.peer, *self.members.heard_of()} if self.servers else set()
         for link in self.servers.values():
             weight = link.source_weight(now.monotonic_s, known=known, cap=self.manifest.merging.server_trust_cap)
             if link.model is None or weight <= 0:
@@ -169,3 +174,14 @@ class Merging:
                     held.pop(peer, None)  # so that it stands last: see `UpdateWriter`
                     held[peer] = version
         held.pop(self.peer, None)
+        self._forget_sources(held)
+
+    def _forget_sources(self, held: dict[str, int]) -> None:
+        """Where too many sources were named, drop those that nobody has heard of, the oldest news first."""
+        excess = len(held) - MAX_SOURCES
+        if excess <= 0:
+            return
+        gone = list(islice((peer for peer in held if not self.members.is_member(peer)), excess))
+        gone += islice((peer for peer in held if self.members.is_member(peer)), excess - len(gone))
+        for peer in gone:
+            del held[peer]

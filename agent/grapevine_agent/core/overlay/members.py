@@ -1,37 +1,45 @@
 """Who is there: presence, sessions and how far each peer is.
 
+What a peer says of itself costs it nothing, and keys are free. So there are three things to know of one:
+
+    announced    its announcement and state say that it is there: a *stranger*
+    heard        a heartbeat, or an update that we could use, came from it: a *member*, who counts
+    useful       an update of it was used lately: gossip keeps half of its sends for such peers
+
+Only members are gossiped with and counted. They are taken in at a bounded rate (`allowance`), and
+keep their places: when there are more peers than `capacity`, strangers are forgotten first, the newest
+before the others, and useful peers never. Peers that the owner named are members as soon as they say that
+they are there: that is the owner's word.
+
 A peer is *online* from its retained state (revoked by its will or its goodbye) and *alive* while it
 is not silent for longer than expected. Presence never rests on the will alone: some brokers never
-send it. Heartbeats of everybody would be n² deliveries, so only a rotating sample of ⌈3 ln n⌉ peers
-is listened to; silence counts only against a peer that is in the sample.
+send it. Heartbeats of everybody would be n² deliveries, so only a rotating sample of ⌈3 ln n⌉ members
+is listened to; silence counts only against a peer that is in the sample. Beside it a few strangers are
+listened to in turn (`strangers`), and at times everybody (`roll_call`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
+from grapevine_agent.core.overlay.allowance import Allowance
+from grapevine_agent.core.overlay.peer import Peer
+from grapevine_agent.core.overlay.roll_call import RollCall
+from grapevine_agent.core.overlay.strangers import Strangers
 from grapevine_proto import topics
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState
 
 SILENT_HEARTBEATS = 3.5  # a peer this many intervals late is not counted on
 ROTATE_HEARTBEATS = 10  # the sample is drawn anew this often
+REMEMBER_HEARTBEATS = 360  # who was not heard for so long is a stranger again; an update is "lately" for so long
 SAMPLE_ALL_BELOW = 16  # in a small overlay everybody is in the sample
-
-
-@dataclass
-class Peer:
-    """What is known of one other peer. Times are monotonic seconds of receipt."""
-
-    id: str
-    announcement: PeerAnnouncement = field(default_factory=PeerAnnouncement)
-    online: bool = False
-    session: int = 0
-    last_heard_s: float = -math.inf
-    versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says
+MAX_TO_ASK = 64  # of those who only say that they are members
+ROLL_CALL = topics.every_peer("heartbeat")
 
 
 @dataclass
@@ -41,124 +49,351 @@ class Members:
     heartbeat_s: float
     rng: np.random.Generator
     capacity: int = 5_000
+    named: set[str] = field(default_factory=set)  # by the owner, or as a task's server
+    only_named: bool = False  # nobody else's presence is listened to
     peers: dict[str, Peer] = field(default_factory=dict)
     sampled_since_s: dict[str, float] = field(default_factory=dict)
     _rotate_at_s: float = -math.inf
     _presence_changed: bool = False
-    _by_task: dict[str, set[str]] = field(default_factory=dict)
+    _by_task: dict[str, set[str]] = field(default_factory=dict)  # of members
     _all_heard_since_s: float = -math.inf  # nobody in the sample was silent for longer, when somebody last looked
-    _online_of_task: dict[str, list[str]] = field(default_factory=dict)  # sorted; made when it is asked for
+    _counted_of_task: dict[str, list[str]] = field(default_factory=dict)  # sorted; made when it is asked for
+    _subscribed: set[str] = field(default_factory=set)
+    _num_members: int = 0
+    _updates: dict[str, dict[str, float]] = field(default_factory=dict)  # task → member → when one was used last
+    _num_useful: int = 0
+    _overlooked_s: float = -math.inf  # when a stranger was last turned away unread, or forgotten for want of room
 
-    def _known(self, peer: str) -> Peer | None:
-        if peer not in self.peers and len(self.peers) >= self.capacity:
-            gone = [p.id for p in self.peers.values() if not p.online]
-            if not gone:
+    def __post_init__(self) -> None:
+        self._newcomers = Allowance(interval_s=self.heartbeat_s)
+        self._newly_useful = Allowance(interval_s=self.heartbeat_s)
+        self.strangers = Strangers(heartbeat_s=self.heartbeat_s)
+        self.roll_call = RollCall(heartbeat_s=self.heartbeat_s)
+
+    # --- who is known -----------------------------------------------------------------------------
+
+    def _meet(self, peer: str, *, was_heard: bool = False) -> Peer | None:
+        """A peer's entry, made if need be; None where there is no room. Who was heard is preferred to a stranger."""
+        known = self.peers.get(peer)
+        if known is not None:
+            return known
+        if len(self.peers) >= self.capacity:
+            stranger = self.strangers.to_forget()
+            if stranger is None:
                 return None
-            self._forget(min(gone, key=lambda p: self.peers[p].last_heard_s))
-        return self.peers.setdefault(peer, Peer(peer))
+            self._forget(stranger)
+        known = self.peers[peer] = Peer(peer)
+        if peer in self.named:
+            self._take_in(known)
+        elif not was_heard:
+            self.strangers.went(peer)
+        return known
 
     def _forget(self, peer: str) -> None:
-        for task in self.peers.pop(peer).announcement.tasks:
-            self._by_task.get(task, set()).discard(peer)
-            self._online_of_task.pop(task, None)
+        gone = self.peers.pop(peer)
+        self._overlooked_s = max(self._overlooked_s, gone.last_heard_s if gone.online else -math.inf)
+        self.strangers.remove(peer)
+        self._index(gone, add=False)
+        self._num_members -= gone.is_member
+        self._forget_updates(gone)
+
+    def _forget_updates(self, known: Peer) -> None:
+        for task in known.updated_s:
+            del self._updates[task][known.id]
+        self._num_useful -= bool(known.updated_s)
+        known.updated_s.clear()
+
+    def _take_in(self, known: Peer) -> None:
+        """From now on it counts."""
+        known.is_member, known.is_silent = True, False
+        self._num_members += 1
+        self._presence_changed = True
+        self.strangers.remove(known.id)
+        self._index(known, add=True)
+
+    def _index(self, known: Peer, *, add: bool) -> None:
+        for task in known.announcement.tasks if known.is_member else ():
+            members = self._by_task.setdefault(task, set())
+            (members.add if add else members.discard)(known.id)
+            if not members:
+                del self._by_task[task]
+        self._recount(known)
+
+    def _recount(self, known: Peer) -> None:
+        for task in known.announcement.tasks:
+            self._counted_of_task.pop(task, None)
+
+    def name(self, peers: Iterable[str]) -> None:
+        """Count these as soon as they say that they are there."""
+        self.named.update(peers)
+        for peer in sorted(self.named & self.peers.keys()):
+            if not self.peers[peer].is_member:
+                self._take_in(self.peers[peer])
+
+    # --- what is heard ----------------------------------------------------------------------------
 
     def hear_announcement(self, peer: str, announcement: PeerAnnouncement) -> None:
         """Who a peer says it is, and which tasks it is a member of."""
-        known = self._known(peer)
+        known = self._meet(peer)
         if known is None:
             return
-        for task in known.announcement.tasks:
-            self._by_task.get(task, set()).discard(peer)
-            self._online_of_task.pop(task, None)
-        known.announcement = announcement
-        for task in announcement.tasks:
-            self._by_task.setdefault(task, set()).add(peer)
-            self._online_of_task.pop(task, None)
+        self._index(known, add=False)
+        known.announcement, known.is_announced = announcement, True
+        self._index(known, add=True)
 
     def hear_state(self, peer: str, state: PeerState, session: int, now_s: float) -> None:
         """Online or offline. An "online" that was retained may be old: the peer has a grace period to be heard."""
-        known = self._known(peer)
+        known = self._meet(peer)
         if known is None:
+            self._overlooked_s = now_s
             return
-        if known.online != state.online:
-            self._presence_changed = True
-            for task in known.announcement.tasks:
-                self._online_of_task.pop(task, None)
-        known.online, known.session = state.online, max(known.session, session)
-        known.last_heard_s = now_s
+        if session < known.session:
+            return  # it was heard since, in a newer one
+        if known.online != state.online or session > known.session:
+            self._set_online(known, state.online)
+        known.session, known.last_heard_s = session, now_s
 
-    def hear_heartbeat(self, peer: str, heartbeat: Heartbeat, now_s: float) -> None:
-        """A peer is alive, and this far with its tasks."""
-        known = self.hear(peer, now_s)
-        if known is not None:
-            known.versions = {p.task: p.version for p in heartbeat.progress}
+    def _set_online(self, known: Peer, online: bool) -> None:
+        self._presence_changed |= known.is_member and known.online != online
+        known.online = online
+        known.is_silent = False  # a new beginning
+        self._recount(known)
+        if known.is_member:
+            self.strangers.remove(known.id)
+        elif online:
+            self.strangers.came(known.id)
+        else:
+            self.strangers.went(known.id)
 
     def hear(self, peer: str, now_s: float) -> Peer | None:
-        """Anything fresh from a peer shows that it is alive."""
+        """Anything fresh from a peer shows that it is alive; it makes nobody a member."""
         known = self.peers.get(peer)
         if known is not None:
             known.last_heard_s = now_s
+            if known.is_silent:
+                known.is_silent = False
+                self._presence_changed = True
+                self.strangers.remove(peer)
+                self._recount(known)
         return known
+
+    def hear_heartbeat(
+        self, peer: str, heartbeat: Heartbeat, now_s: float, *, session: int = 0, ours: Collection[str] = ()
+    ) -> None:
+        """A peer is alive, and this far with its tasks; of those only the ones that are `ours` are noted."""
+        known = self.peers.get(peer)
+        if known is None or not known.is_member:
+            if not self._newcomers.take(now_s, self._num_members):
+                return
+            known = self._meet(peer, was_heard=True)
+            if known is None:
+                return
+            self.roll_call.found()
+            self._welcome(known, tuple(p.task for p in heartbeat.progress))
+        self._hear_alive(known, session, now_s)
+        known.versions = {p.task: p.version for p in heartbeat.progress if p.task in ours}
+
+    def hear_update(self, peer: str, task: str, now_s: float, *, session: int = 0) -> None:
+        """An update of a task was used. Its sender has proved itself; so many newcomers at a time can."""
+        if self.only_named and peer not in self.named:
+            return  # who is no neighbour is merged, and not gossiped with
+        known = self._meet(peer, was_heard=True)
+        if known is None:
+            return
+        if not known.updated_s:
+            if peer not in self.named and not self._newly_useful.take(now_s, self._num_useful):
+                if not known.is_member:
+                    self.strangers.came(peer)
+                return
+            self._num_useful += 1
+        if not known.is_member:
+            self._welcome(known, (task,))
+        self._hear_alive(known, session, now_s)
+        known.updated_s[task] = self._updates.setdefault(task, {})[peer] = now_s
+
+    def _welcome(self, known: Peer, tasks: tuple[str, ...]) -> None:
+        """Take a stranger in. What its message says of its tasks stands until its announcement is heard."""
+        if not known.is_announced:
+            known.announcement = PeerAnnouncement(tasks=tuple(dict.fromkeys((*known.announcement.tasks, *tasks))))
+        self._take_in(known)
+
+    def _hear_alive(self, known: Peer, session: int, now_s: float) -> None:
+        """A member was heard. That it is online shows too, unless its goodbye, or its will, is of this session."""
+        if not known.online and session > known.session:
+            self._set_online(known, True)
+        known.session = max(known.session, session)
+        self.hear(known.id, now_s)
+
+    def overlook(self, now_s: float) -> None:
+        """A stranger was turned away unread: there may be somebody who is not in the book."""
+        self._overlooked_s = now_s
+
+    # --- what is asked ----------------------------------------------------------------------------
 
     def session_of(self, peer: str) -> int:
         """The newest session of a peer, 0 if it was never heard."""
         known = self.peers.get(peer)
         return known.session if known else 0
 
-    def is_alive(self, peer: str, now_s: float) -> bool:
-        """Whether a peer can be counted on: online, and not silent while it was listened to."""
+    def is_member(self, peer: str) -> bool:
+        """Whether this peer was heard, and taken in."""
         known = self.peers.get(peer)
-        if known is None or not known.online:
-            return False
-        since_s = self.sampled_since_s.get(peer)
-        if since_s is None:
-            return True
-        return now_s - max(known.last_heard_s, since_s) <= SILENT_HEARTBEATS * self.heartbeat_s
+        return known is not None and known.is_member
+
+    def is_known(self, peer: str) -> bool:
+        """Whether this is a member, or somebody who has said who it is."""
+        known = self.peers.get(peer)
+        return known is not None and (known.is_member or known.is_announced)
+
+    def says_it_takes_part(self, peer: str, task: str) -> bool:
+        """Whether a peer's announcement names a task."""
+        known = self.peers.get(peer)
+        return known is not None and task in known.announcement.tasks
+
+    def may_be_there(self, peer: str, now_s: float) -> bool:
+        """Whether a peer, member or not, says that it is online and was not found silent."""
+        known = self.peers.get(peer)
+        return known is not None and known.online and not known.is_silent and not self._is_late(known, now_s)
+
+    def is_alive(self, peer: str, now_s: float) -> bool:
+        """Whether a peer can be counted on: a member, online, and not silent while it was listened to."""
+        return self.is_member(peer) and self.may_be_there(peer, now_s)
+
+    def _is_late(self, known: Peer, now_s: float) -> bool:
+        since_s = self.sampled_since_s.get(known.id)
+        return since_s is not None and (now_s - max(known.last_heard_s, since_s) > SILENT_HEARTBEATS * self.heartbeat_s)
 
     def of_task(self, task: str, now_s: float) -> list[str]:
         """Live members of a task, sorted: the neighbours that gossip about it can reach.
 
         Asked for at every send. Who is online changes seldom, and only the few that are in the sample can be silent.
         """
-        online = self._online_of_task.get(task)
-        if online is None:
+        counted = self._counted_of_task.get(task)
+        if counted is None:
             members = self._by_task.get(task, ())
-            online = self._online_of_task[task] = sorted(peer for peer in members if self.peers[peer].online)
+            counted = self._counted_of_task[task] = sorted(peer for peer in members if self.peers[peer].is_counted)
         limit_s = now_s - SILENT_HEARTBEATS * self.heartbeat_s
         if self._all_heard_since_s < limit_s:
             times = [max(self.peers[p].last_heard_s, s) for p, s in self.sampled_since_s.items() if p in self.peers]
             self._all_heard_since_s = min(times, default=math.inf)
         if self._all_heard_since_s >= limit_s:
-            return list(online)
-        return [peer for peer in online if self.is_alive(peer, now_s)]
+            return list(counted)
+        return [peer for peer in counted if self.is_alive(peer, now_s)]
+
+    def useful(self, task: str, among: Iterable[str], now_s: float) -> list[str]:
+        """Those among some members whose update of a task was used lately, or whom the owner named, sorted."""
+        if self.only_named:
+            return list(among)
+        since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
+        lately = {peer for peer, at_s in self._updates.get(task, {}).items() if at_s >= since_s}
+        return sorted((lately | self.named).intersection(among))
+
+    def to_ask(self, task: str, now_s: float) -> list[str]:
+        """Whom to ask about a task: its members; while none was heard, some of those who say that they are one."""
+        if members := self.of_task(task, now_s):
+            return members
+        saying = (p.id for p in self.peers.values() if p.online and task in p.announcement.tasks)
+        return sorted(peer for peer, _ in zip(saying, range(MAX_TO_ASK), strict=False))
 
     def num_alive(self, now_s: float) -> int:
         """How many peers can be counted on."""
         return sum(self.is_alive(peer, now_s) for peer in self.peers)
 
+    def heard_of(self) -> set[str]:
+        """Everybody who is a member, at present or not."""
+        return {peer.id for peer in self.peers.values() if peer.is_member}
+
+    def listens_to(self, peer: str, now_s: float) -> bool:
+        """Whether a heartbeat of this peer is worth verifying: a roll call brings everybody's, and some twice."""
+        if not self.roll_call.is_open:
+            return True
+        known = self.peers.get(peer)
+        if known is None or not known.is_member:
+            return self._newcomers.room(now_s, self._num_members) > 0
+        return peer in self._subscribed and now_s - known.last_heard_s > self.heartbeat_s / 4
+
+    # --- time -------------------------------------------------------------------------------------
+
     def tick(self, now_s: float) -> list[Effect]:
         """Keep the sample of peers whose heartbeats are listened to full, and draw it anew in time."""
         due = now_s >= self._rotate_at_s
-        if not due and not self._presence_changed:
-            return []
-        self._presence_changed = False
-        online = sorted(peer.id for peer in self.peers.values() if peer.online)
+        if due:
+            self._rotate_at_s = now_s + ROTATE_HEARTBEATS * self.heartbeat_s
+            self._look_for_the_silent(now_s)
+        if due or self._presence_changed:
+            self._presence_changed = False
+            self._draw_sample(now_s, anew=due)
+        wanted = {*self.sampled_since_s, *self.strangers.choose(now_s)}
+        held, self._subscribed = self._subscribed, wanted
+        effects: list[Effect] = [
+            *(Unsubscribe(filter=_heartbeat_of(peer)) for peer in sorted(held - wanted)),
+            *(Subscribe(filter=_heartbeat_of(peer), qos=0) for peer in sorted(wanted - held)),
+        ]
+        is_wanted, has_room = self._calls(now_s)
+        if self.roll_call.tick(now_s, is_wanted=is_wanted, has_room=has_room):
+            effects.append(
+                Subscribe(filter=ROLL_CALL, qos=0) if self.roll_call.is_open else Unsubscribe(filter=ROLL_CALL)
+            )
+        return effects
+
+    def deadline_s(self, now_s: float) -> float:
+        """When `tick` has something to do next that cannot wait for the next heartbeat of our own."""
+        if self.only_named:
+            return math.inf
+        is_wanted, has_room = self._calls(now_s)
+        return min(self.roll_call.next_change_s(is_wanted=is_wanted, has_room=has_room), self.strangers.next_change_s())
+
+    def _calls(self, now_s: float) -> tuple[bool, bool]:
+        """Whether a roll call might bring somebody, and whether there is room for who comes."""
+        overlooked = now_s - self._overlooked_s < REMEMBER_HEARTBEATS * self.heartbeat_s
+        is_wanted = not self.only_named and (self.strangers.num_waiting > 0 or overlooked)
+        return is_wanted, self._newcomers.room(now_s, self._num_members) > 0
+
+    def _draw_sample(self, now_s: float, *, anew: bool) -> None:
+        online = sorted(peer.id for peer in self.peers.values() if peer.is_counted)
         held = set(self.sampled_since_s)
         if len(online) <= SAMPLE_ALL_BELOW:
             wanted = set(online)
         else:
             size = max(SAMPLE_ALL_BELOW, math.ceil(3 * math.log(len(online))))
-            kept = set() if due else held & set(online)
-            others = [peer for peer in online if peer not in kept]
-            drawn = self.rng.choice(others, max(0, size - len(kept)), replace=False)
-            wanted = kept | {str(peer) for peer in drawn}
-        if due:
-            self._rotate_at_s = now_s + ROTATE_HEARTBEATS * self.heartbeat_s
+            wanted = set() if anew else held & set(online)
+            if not self.only_named:  # half of the places are for those whom gossip relies on
+                useful = [peer for peer in online if peer not in wanted and self.peers[peer].updated_s]
+                wanted |= self._some_of(useful, (size - len(wanted)) // 2)
+            wanted |= self._some_of([peer for peer in online if peer not in wanted], size - len(wanted))
         for peer in held - wanted:
             del self.sampled_since_s[peer]
         for peer in wanted - held:
             self.sampled_since_s[peer] = now_s
-        return [
-            *(Unsubscribe(filter=topics.PeerTopic(p, "heartbeat").below_root()) for p in sorted(held - wanted)),
-            *(Subscribe(filter=topics.PeerTopic(p, "heartbeat").below_root(), qos=0) for p in sorted(wanted - held)),
-        ]
+
+    def _some_of(self, peers: list[str], num: int) -> set[str]:
+        return {str(peer) for peer in self.rng.choice(peers, max(0, min(num, len(peers))), replace=False)}
+
+    def _look_for_the_silent(self, now_s: float) -> None:
+        """Members who were not heard are listened to among the strangers, and come back when they are heard."""
+        if self.only_named:
+            return
+        since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
+        for known in list(self.peers.values()):
+            if known.updated_s and max(known.updated_s.values()) < since_s:
+                self._forget_updates(known)
+            if not known.is_counted or known.id in self.named:
+                continue
+            if self._is_late(known, now_s) or known.last_heard_s < since_s:
+                known.is_silent = True
+                self._recount(known)
+                self.strangers.miss(known.id)
+        if len(self.peers) >= self.capacity:
+            self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget members who are not there and were of no use, the longest gone first: at most a tenth of the book."""
+        gone = [p for p in self.peers.values() if p.is_member and not p.is_counted and not p.updated_s]
+        gone = [p for p in gone if p.id not in self.named]
+        gone.sort(key=lambda p: p.last_heard_s)
+        for peer in gone[: max(1, self.capacity // 10)]:
+            self._forget(peer.id)
+
+
+def _heartbeat_of(peer: str) -> str:
+    return topics.PeerTopic(peer, "heartbeat").below_root()

@@ -157,7 +157,7 @@ class Assessor:
                 manifest = entry.manifest
                 entry.program_found = ProgramFound(
                     too_large=tuple(reasons_not_to_fit(manifest, self.settings.limits)),
-                    unsound=self.settings.check_task(manifest),
+                    unsound=self.settings.check_task(entry.id, manifest),
                 )
             except TaskError as error:
                 entry.program_found = ProgramFound(unsound=str(error))

@@ -1,4 +1,10 @@
-"""Whether a task is too large for a device: pure, in words for its owner."""
+"""Whether a task is too large for a device: pure, in words for its owner.
+
+A trainer process is largest at one of two times, and both are held against what it may take:
+
+    preparing    Python, the libraries that read the source, the raw samples and what is made of them
+    training     PyTorch, the samples as they are kept, the model and what a step or an evaluation takes
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,13 @@ import math
 from typing import Final
 
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_proto.manifest import DataContract, FeatureSpec, TaskManifest
+from grapevine_proto.manifest import DataContract, TaskManifest
 from grapevine_tasks.checks import MemoryEstimate
 from grapevine_tasks.layout import ModelLayout
-from grapevine_tasks.sizes import BYTES_PER_ELEMENT
+from grapevine_tasks.pipelines import SampleMemory, fewest_samples_memory
 
-TRAINER_MB: Final = 240  # of a trainer process that has loaded PyTorch and run its first layers
+READER_MB: Final = 50  # of a trainer process before it has read a sample
+TRAINER_MB: Final = 290  # of one that has loaded PyTorch and run its first layers (2.13 for CPUs, x86-64: 287)
 _MIB = 2**20
 
 
@@ -31,22 +38,36 @@ def reasons_not_to_fit(manifest: TaskManifest, limits: DeviceLimits) -> list[str
 
 
 def memory_reason(manifest: TaskManifest, memory: MemoryEstimate, memory_mb: int) -> str:
-    """Why a trainer of this task does not fit into `memory_mb`; empty if it does, by the estimate."""
-    needed = trainer_mb(manifest.data, memory)
-    if needed <= memory_mb:
+    """Why a trainer of this task does not fit into `memory_mb`, whatever the source; empty if it does."""
+    return samples_reason(memory, fewest_samples_memory(manifest.data), memory_mb)
+
+
+def samples_reason(memory: MemoryEstimate, samples: SampleMemory, memory_mb: int) -> str:
+    """Why a trainer with these samples does not fit into `memory_mb`; empty if it does, by the estimate."""
+    preparing, training = preparing_mb(samples), training_mb(memory, samples)
+    if max(preparing, training) <= memory_mb:
         return ""
-    return f"needs about {needed:,} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows {memory_mb:,}"
+    if training > memory_mb:
+        pytorch = f"({TRAINER_MB} of them for PyTorch itself)"
+        return f"needs about {training:,} MB to train {pytorch}, profile allows {memory_mb:,}"
+    return f"needs about {preparing:,} MB to prepare its samples, profile allows {memory_mb:,}"
 
 
 def trainer_mb(data: DataContract, memory: MemoryEstimate) -> int:
-    """The resident memory of a trainer process, about, with the fewest samples that the task takes."""
-    return TRAINER_MB + -(-(fewest_samples_bytes(data) + memory.peak_bytes) // _MIB)
+    """The most resident memory that a trainer process takes, about, with the fewest samples that the task takes."""
+    samples = fewest_samples_memory(data)
+    return max(preparing_mb(samples), training_mb(memory, samples))
 
 
-def fewest_samples_bytes(data: DataContract) -> int:
-    """What the fewest samples that the task takes occupy."""
-    return data.minimum_samples * (_bytes(data.features) + _bytes(data.target))
+def preparing_mb(samples: SampleMemory) -> int:
+    """Of a trainer process that reads and prepares its samples, at most."""
+    return READER_MB + _mb(samples.libraries + samples.preparing)
 
 
-def _bytes(feature: FeatureSpec) -> int:
-    return BYTES_PER_ELEMENT[feature.dtype] * math.prod(feature.shape)
+def training_mb(memory: MemoryEstimate, samples: SampleMemory) -> int:
+    """Of one that trains and evaluates, about."""
+    return TRAINER_MB + _mb(samples.libraries + samples.kept + memory.peak_bytes)
+
+
+def _mb(num_bytes: int) -> int:
+    return math.ceil(num_bytes / _MIB)

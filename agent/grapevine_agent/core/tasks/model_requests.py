@@ -5,13 +5,12 @@
 
 Members gossip their working models to whoever announces the task, so a member's released model is no
 secret from other members; beside them the task's publisher may have it. An owner may widen that to
-anybody, or close it (`agent.give_models`). A request costs its receiver a whole message, so each peer
-is answered once in `ANSWER_EVERY_S` for a task.
+anybody, or close it (`agent.give_models`). A request costs its receiver a whole message, so answers are
+bounded (see `overlay.answers`).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from grapevine_agent.core import effects as fx
@@ -20,6 +19,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
@@ -28,9 +28,7 @@ from grapevine_proto.messages import ModelRequest, ReleasedModel
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
 
-ANSWER_EVERY_S = 2.0
 WAIT_S = 60.0  # an answer that comes later was not asked for
-MAX_REMEMBERED = 256
 
 
 @dataclass(kw_only=True)
@@ -40,27 +38,24 @@ class ModelRequests:
     settings: CoreSettings
     members: Members
     tasks: TaskLife
-    _answered: OrderedDict[tuple[str, str], float] = field(default_factory=OrderedDict)
+    quota: AnswerQuota
     _asked: dict[tuple[str, str], float] = field(default_factory=dict)  # peer, task → until when
 
     # --- giving -----------------------------------------------------------------------------------
 
     def answer(self, sender: str, session: int, request: ModelRequest, now: Moment) -> list[Effect]:
         """Answer a verified request. Raises `WireError` if its sender asks too often."""
-        key = (sender, request.task)
-        if now.monotonic_s - self._answered.get(key, -ANSWER_EVERY_S) < ANSWER_EVERY_S:
-            raise WireError("over-quota", f"{sender} asks for the model of {request.task} again")
-        self._answered[key] = now.monotonic_s
-        self._answered.move_to_end(key)
-        if len(self._answered) > MAX_REMEMBERED:
-            self._answered.popitem(last=False)
-        refusal = self._refusal(sender, request.task, now)
+        refusal = self._refusal(sender, request.task)
         body = ReleasedModel(task=request.task, refusal=refusal) if refusal else self.own(request.task, request.cluster)
+        num_bytes = body.full.nbytes + body.buffers.nbytes
+        is_member = self.members.is_member(sender)
+        thing = f"the model of {request.task}"
+        self.quota.charge(sender, thing, num_bytes, now.monotonic_s, pace=MODELS, is_member=is_member)
         return [
             fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session),
         ]
 
-    def _refusal(self, sender: str, task: str, now: Moment) -> str:
+    def _refusal(self, sender: str, task: str) -> str:
         taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
         if taking_part is None:
             return "this peer does not take part in the task"
@@ -69,8 +64,9 @@ class ModelRequests:
         if self.settings.give_models == "nobody":
             return "this peer's owner gives its models to nobody (agent.give_models)"
         manifest = taking_part.manifest
-        allowed = {manifest.publisher, *manifest.servers, *self.members.of_task(task, now.monotonic_s)}
-        return "" if sender in allowed else "this peer gives its model to the task's publisher and members only"
+        # Who asks is there, and need not have been heard before: that it takes part is its own word in any case.
+        allowed = sender in (manifest.publisher, *manifest.servers) or self.members.says_it_takes_part(sender, task)
+        return "" if allowed else "this peer gives its model to the task's publisher and members only"
 
     def own(self, task: str, cluster: int = 0) -> ReleasedModel:
         """The model that this agent would give, or a refusal that says why there is none."""

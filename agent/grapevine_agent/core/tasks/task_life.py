@@ -20,6 +20,7 @@ Whether to join and when to end is said by the `steward`; what ends by itself is
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,6 +48,7 @@ from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import load_initial
 
 ASK_WEIGHTS_EVERY_S = 3.0
+WAIT_FOR_WEIGHTS_S = 60.0  # a blob that comes later was not asked for
 
 
 @dataclass
@@ -57,6 +59,7 @@ class _Joining:
     loaded: bool = False
     ask_at_s: float = 0.0
     num_asked: int = 0
+    asked: dict[str, float] = field(default_factory=dict)  # whom, and until when an answer is expected
     inherited: fx.SavedModel | None = None  # of an earlier version that this agent trained once
 
 
@@ -162,24 +165,26 @@ class TaskLife:
 
     def _ask_weights(self, task: str, joining: _Joining, now: Moment) -> Iterator[Effect]:
         entry = self.book.entries[task]
-        members = self.members.of_task(task, now.monotonic_s)
-        holders = [p for p in (entry.brief.publisher, *members) if self.members.is_alive(p, now.monotonic_s)]
+        asked = (entry.brief.publisher, *self.members.to_ask(task, now.monotonic_s))
+        holders = [peer for peer in asked if self.members.may_be_there(peer, now.monotonic_s)]
         joining.ask_at_s = now.monotonic_s + ASK_WEIGHTS_EVERY_S
         if not holders:
             return
         holder = holders[joining.num_asked % len(holders)]
         joining.num_asked += 1
+        joining.asked = {peer: until_s for peer, until_s in joining.asked.items() if until_s > now.monotonic_s}
+        joining.asked[holder] = now.monotonic_s + WAIT_FOR_WEIGHTS_S
         yield fx.Publish(
             topic=InboxTopic(holder, self.settings.peer),
             body=m.BlobRequest(task=task, digest=joining.wanted.digest),
             receiver_session=self.members.session_of(holder),
         )
 
-    def take_blob(self, blob: m.Blob, now: Moment) -> list[Effect]:
+    def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
         joining = self._joining.get(blob.task)
-        if joining is None:
-            raise WireError("not-asked", f"a blob of {blob.task}")
+        if joining is None or joining.asked.get(sender, -math.inf) < now.monotonic_s:
+            raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
         entry, wanted = self.book.entries[blob.task], joining.wanted
         if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
             raise WireError("digest", "the bytes are not those that the manifest names")
@@ -240,6 +245,7 @@ class TaskLife:
                 rng=self.rng,
                 saved=saved,
                 steps_before=steps_before,
+                members=self.members,
             )
             return [fx.Notify(text=f"{entry.brief.name}: serving")]
         learner = self.learning[entry.id] = Learning(
@@ -253,6 +259,7 @@ class TaskLife:
             rng=self.rng,
             steps_before=steps_before,
         )
+        self.members.name(learner.servers)
         effects: list[Effect] = [
             fx.StartTrainer(task=entry.id, manifest=entry.manifest),
             *(fx.Subscribe(filter=_model_filter(server, entry.id)) for server in learner.servers),

@@ -12,9 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.data import HELD_OUT
 from grapevine_lab.simulator.datasets.dataset import Array, Dataset, DatasetFacts, DatasetPlan, read_arrays
 from grapevine_proto.errors import ConfigError
+from grapevine_tasks.pipelines import HELD_OUT
 
 SUFFIX: Final = ".npz"
 

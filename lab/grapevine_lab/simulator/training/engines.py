@@ -12,7 +12,7 @@ from grapevine_lab.simulator.training.plain import PlainEngine
 from grapevine_lab.simulator.training.stacked import StackedEngine
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator, Program
-from grapevine_tasks.checks import EVALUATION_BATCH, ProgramLimits, check_program
+from grapevine_tasks.checks import EVALUATION_BATCH, TO_LOOK_AT, check_program
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.randomness import random_operators
 
@@ -22,16 +22,7 @@ _INTERMEDIATE_BYTES = 16 * 2**20  # of any one value of all models of a job, whe
 _MOST_MODELS = 32  # from there on, calling operators costs little beside what they do
 # With a dimension more these become grouped convolutions, which take longer than one after the other.
 _CONVOLUTIONS = frozenset({Operator.CONV1D, Operator.CONV2D})
-_ANY = 2**62
-_ANY_SIZE = ProgramLimits(
-    largest_batch=EVALUATION_BATCH,
-    num_nodes=_ANY,
-    num_parameters=_ANY,
-    constant_bytes=_ANY,
-    intermediate_bytes=_ANY,
-    memory_bytes=_ANY,
-    train_flops=_ANY,
-)
+_ANY_SIZE = replace(TO_LOOK_AT, largest_batch=EVALUATION_BATCH, num_nodes=2**62, constant_bytes=2**62)
 
 
 def new_engine(how: How, commons: Commons) -> Engine:

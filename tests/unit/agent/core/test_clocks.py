@@ -1,4 +1,4 @@
-"""Gossip's clock, the view of a server, and presence: the small state machines of the core."""
+"""Gossip's clock, and the view of a server: the small state machines of the core."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import math
 import numpy as np
 import pytest
 
-from grapevine_agent.core.effects import Subscribe, Unsubscribe
-from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES, SendClock, harmonic, send_rate, staleness_bound
+from grapevine_agent.core.learning.gossip import (
+    SEND_RATE_POLICIES,
+    UNPROVED_AT_LEAST,
+    UNPROVED_PER_USEFUL,
+    SendClock,
+    Targets,
+    harmonic,
+    send_rate,
+    staleness_bound,
+)
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.server_link import ServerLink
-from grapevine_agent.core.overlay.members import SAMPLE_ALL_BELOW, Members
-from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ServerAdvert, ServerModel
+from grapevine_proto.messages import ServerAdvert, ServerModel
 
 # --- gossip ---------------------------------------------------------------------------------------
 
@@ -40,10 +47,38 @@ def test_sends_are_a_poisson_process() -> None:
 
 def test_targets_are_uniform_and_nobody_is_no_target() -> None:
     clock = SendClock(np.random.default_rng(0))
-    picks = [clock.pick(["a", "b", "c", "d"]) for _ in range(4000)]
-    for member in "abcd":
-        assert picks.count(member) / 4000 == pytest.approx(0.25, abs=0.03)
-    assert clock.pick([]) is None
+    for useful in ([], ["a", "b"], list("abcd")):
+        picks = [clock.pick(Targets(everybody=list("abcd"), useful=useful)) for _ in range(4000)]
+        for member in "abcd":
+            assert picks.count(member) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert clock.pick(Targets(everybody=[], useful=[])) is None
+
+
+def invented(num: int) -> list[str]:
+    return [f"x{k:04d}" for k in range(num)]
+
+
+def test_half_of_the_sends_go_to_members_that_were_of_use_however_many_others_there_are() -> None:
+    clock = SendClock(np.random.default_rng(0))
+    targets = Targets(everybody=["a", "b", *invented(5_000)], useful=["a", "b"])
+    picks = [clock.pick(targets) for _ in range(4000)]
+    assert picks.count("a") / 4000 == pytest.approx(0.25, abs=0.03)
+    assert picks.count("b") / 4000 == pytest.approx(0.25, abs=0.03)
+
+
+def test_of_members_that_were_only_heard_a_bounded_number_counts() -> None:
+    assert Targets(everybody=invented(40), useful=[]).num_counted == 40
+    assert Targets(everybody=["a", *invented(5_000)], useful=["a"]).num_counted == 1 + UNPROVED_AT_LEAST
+    many = [f"m{k:03d}" for k in range(100)]
+    assert Targets(everybody=[*many, *invented(5_000)], useful=many).num_counted == 100 * (1 + UNPROVED_PER_USEFUL)
+
+
+def test_a_round_is_sent_to_all_useful_members_and_a_bounded_number_of_others() -> None:
+    rng = np.random.default_rng(0)
+    sent_to = Targets(everybody=["a", *invented(5_000)], useful=["a"]).counted(rng)
+    assert "a" in sent_to
+    assert len(set(sent_to)) == 1 + UNPROVED_AT_LEAST
+    assert Targets(everybody=["a", "b"], useful=[]).counted(rng) == ["a", "b"]
 
 
 def test_the_staleness_bound_is_lemma_1() -> None:
@@ -157,76 +192,6 @@ def test_a_member_takes_the_model_of_the_cluster_that_names_it() -> None:
     link.hear_model(cluster_model(5, 1, GHOST), ALICE)  # no longer named
     link.hear_model(cluster_model(5, 0, BOB), ALICE)
     assert link.model.model_version == 5
-
-
-# --- presence -------------------------------------------------------------------------------------
-
-
-def crowd(size: int) -> Members:
-    members = Members(1.0, np.random.default_rng(0))
-    for number in range(size):
-        peer = f"{number:020d}"
-        members.hear_announcement(peer, PeerAnnouncement(tasks=("t",)))
-        members.hear_state(peer, PeerState(online=True), 1, 0.0)
-    return members
-
-
-def test_in_a_small_overlay_everybody_is_listened_to() -> None:
-    members = crowd(5)
-    effects = members.tick(0.0)
-    assert len([e for e in effects if isinstance(e, Subscribe)]) == 5
-    assert members.tick(0.5) == []
-
-
-def test_in_a_large_one_a_rotating_sample_is() -> None:
-    members = crowd(400)
-    first = {e.filter for e in members.tick(0.0) if isinstance(e, Subscribe)}
-    assert len(first) == max(SAMPLE_ALL_BELOW, math.ceil(3 * math.log(400)))
-    effects = members.tick(11.0)
-    dropped = {e.filter for e in effects if isinstance(e, Unsubscribe)}
-    assert dropped
-    assert dropped <= first
-    assert len(members.sampled_since_s) == len(first)
-
-
-def test_a_silent_peer_is_not_counted_on_even_without_its_will() -> None:
-    members = crowd(2)
-    members.tick(0.0)
-    quiet, loud = sorted(members.peers)
-    for second in range(1, 6):
-        members.hear_heartbeat(loud, Heartbeat(), float(second))
-    assert members.of_task("t", 5.0) == [loud]
-    members.hear(quiet, 6.0)
-    assert members.of_task("t", 6.0) == [quiet, loud]
-
-
-def test_a_peer_that_says_goodbye_is_gone_and_leaves_the_sample() -> None:
-    members = crowd(2)
-    members.tick(0.0)
-    leaver = min(members.peers)
-    members.hear_state(leaver, PeerState(online=False), 1, 1.0)
-    assert leaver not in members.of_task("t", 1.0)
-    assert [type(e) for e in members.tick(1.0)] == [Unsubscribe]
-
-
-def test_a_peer_that_left_a_task_is_no_neighbour_in_it() -> None:
-    members = crowd(2)
-    leaver = min(members.peers)
-    members.hear_announcement(leaver, PeerAnnouncement(tasks=("other",)))
-    assert leaver not in members.of_task("t", 0.0)
-    assert members.of_task("other", 0.0) == [leaver]
-
-
-def test_the_book_of_peers_is_bounded_and_the_offline_go_first() -> None:
-    members = crowd(3)
-    members.capacity = 3
-    gone = sorted(members.peers)[1]
-    members.hear_state(gone, PeerState(online=False), 1, 1.0)
-    members.hear_announcement("n" * 20, PeerAnnouncement(tasks=("t",)))
-    assert gone not in members.peers
-    assert "n" * 20 in members.peers
-    members.hear_announcement("m" * 20, PeerAnnouncement())
-    assert len(members.peers) == 3
 
 
 # --- the model ------------------------------------------------------------------------------------

@@ -75,3 +75,50 @@ def test_messages_of_a_task_that_is_over_are_not_sent_and_its_records_are() -> N
         sent.append(waiting.topic)
         outbox.sent(waiting)
     assert sent == ["record", "b"]
+
+
+def test_answers_go_behind_whatever_else_is_due() -> None:
+    outbox = Outbox()
+    outbox.answer("asker", b"blob", deadline_s=10.0)
+    outbox.enqueue("inbox", b"update", deadline_s=10.0)
+    outbox.keep("record", b"r")
+    assert drain(outbox) == [("record", b"r"), ("inbox", b"update"), ("asker", b"blob")]
+
+
+def test_an_answer_that_waited_too_long_is_not_sent() -> None:
+    outbox = Outbox()
+    outbox.answer("asker", b"blob", deadline_s=10.0)
+    assert drain(outbox, now_s=10.0) == []
+    assert outbox.num_expired == 1
+
+
+def test_answers_are_bounded_in_number_and_in_bytes_before_they_are_made() -> None:
+    outbox = Outbox(max_answers=3, max_answer_bytes=100)
+    assert all(outbox.answer(f"a{k}", order=k, thing="blob", num_bytes=30, deadline_s=10.0) for k in range(3))
+    assert not outbox.answer("a3", order=3, thing="blob", num_bytes=1, deadline_s=10.0)
+    small = Outbox(max_answers=3, max_answer_bytes=100)
+    assert small.answer("a", order=0, thing="blob", num_bytes=500, deadline_s=10.0)  # alone it may be larger
+    assert not small.answer("b", order=1, thing="blob", num_bytes=1, deadline_s=10.0)
+    assert small.num_dropped == 1
+    outbox.enqueue("inbox", b"update", deadline_s=10.0)
+    assert outbox.num_dropped == 1
+    assert len(outbox) == 4
+
+
+def test_who_asks_again_before_the_answer_has_left_gets_one_answer() -> None:
+    outbox = Outbox()
+    for _ in range(5):
+        assert outbox.answer("a", order="order", thing="blob", num_bytes=30, deadline_s=10.0)
+    assert outbox.answer("b", order="order", thing="blob", num_bytes=30, deadline_s=10.0)
+    assert len(outbox) == 2
+    assert outbox.owes("blob")
+    drain(outbox)
+    assert not outbox.owes("blob")
+
+
+def test_answers_about_a_task_that_is_over_are_not_sent() -> None:
+    outbox = Outbox()
+    outbox.answer("a", b"1", deadline_s=10.0, task="over")
+    outbox.answer("b", b"2", deadline_s=10.0, task="other")
+    outbox.drop_task("over")
+    assert drain(outbox) == [("b", b"2")]

@@ -18,7 +18,15 @@ from typer.testing import CliRunner, Result
 from grapevine_agent.cli import check_commands
 from grapevine_agent.config.firmware import FirmwareProfile, Machine, load_profile
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, reasons_not_to_fit, trainer_mb
+from grapevine_agent.core.tasks.deadlines import FLOPS_TO_START
+from grapevine_agent.core.tasks.fitting import (
+    READER_MB,
+    TRAINER_MB,
+    memory_reason,
+    reasons_not_to_fit,
+    samples_reason,
+    trainer_mb,
+)
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, cost_report, update_bytes
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, Optimiser, Requirements, TaskManifest, TrainingPlan
@@ -26,7 +34,9 @@ from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_proto.program import Operator, Ref
 from grapevine_tasks.built import BuiltTask, write_built
 from grapevine_tasks.checks import MemoryEstimate
+from grapevine_tasks.checks.traffic import STEP_PASSES
 from grapevine_tasks.layout import ModelLayout
+from grapevine_tasks.pipelines import SampleMemory
 from grapevine_tasks.weights import encode_weights, reference_to
 
 MIB = 2**20
@@ -46,7 +56,7 @@ def profile(**changed: Any) -> FirmwareProfile:
 
 
 def test_the_figures_of_a_small_task() -> None:
-    report = cost_report(CALM, [profile(gflops=2.0)])
+    report = cost_report(CALM, [profile(gflops=2.0, memory_gbs=0.5)])
     assert (report.num_parameters, report.num_buffers, report.num_nodes) == (15, 4, 2)
     assert report.operators == {"LINEAR": 1}
     assert report.manifest_bytes == len(encode_manifest(CALM))
@@ -58,7 +68,19 @@ def test_the_figures_of_a_small_task() -> None:
     assert report.trainer_mb == TRAINER_MB + 1
     (fit,) = report.fits
     assert fit.fits
-    assert fit.step_s == pytest.approx(report.step_flops / 2e9)
+    # Forward, x, weight and bias are read and the result is written: (4 · 32 + 12 + 3 + 3 · 32) floats; backward they
+    # are read again, the result's gradient is read and those of weight and bias are written and added to.
+    forward = 4 * (4 * 32 + 15 + 3 * 32)
+    assert report.step_bytes_moved == forward + forward + 4 * (3 * 32 + 2 * 15) + 4 * STEP_PASSES * 15
+    assert report.step_kernels == 3 + STEP_PASSES
+    assert report.evaluation_samples == 64 // 5
+    assert report.evaluation_flops == 12 * report.flops_per_sample
+    assert report.evaluation_bytes_moved == 4 * (7 * 12 + 15)
+    starting = FLOPS_TO_START * report.step_kernels
+    assert fit.step_s == pytest.approx((report.step_flops + starting) / 2e9 + report.step_bytes_moved / 0.5e9)
+    assert fit.step_s is not None
+    assert fit.evaluation_s is not None
+    assert fit.round_s == pytest.approx(10 * fit.step_s + fit.evaluation_s)
     assert report.warnings == ()
 
 
@@ -93,13 +115,63 @@ def test_what_is_too_large_is_said_with_both_numbers(limits: dict[str, Any], rea
 
 
 def test_memory_is_held_against_what_pytorch_leaves_of_it() -> None:
-    data = replace(CALM.data, minimum_samples=MIB)  # of 24 bytes each
-    assert trainer_mb(data, MEMORY) == TRAINER_MB + 24 + 100
+    data = replace(CALM.data, minimum_samples=MIB)  # 24 bytes each, and their order twice
+    needed = TRAINER_MB + 24 + 16 + 100 + 1
+    assert trainer_mb(data, MEMORY) == needed
     manifest = replace(CALM, data=data)
-    assert memory_reason(manifest, MEMORY, TRAINER_MB + 124) == ""
+    assert memory_reason(manifest, MEMORY, needed) == ""
     assert memory_reason(manifest, MEMORY, 300) == (
-        f"needs about {TRAINER_MB + 124} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows 300"
+        f"needs about {needed} MB to train ({TRAINER_MB} of them for PyTorch itself), profile allows 300"
     )
+
+
+def test_samples_that_are_large_only_while_they_are_prepared_are_held_against_memory_too() -> None:
+    small = replace(MEMORY, training_bytes=MIB, evaluation_bytes=MIB)
+    samples = SampleMemory(libraries=36 * MIB, preparing=900 * MIB, kept=20 * MIB)
+    assert samples_reason(small, samples, READER_MB + 936) == ""
+    assert samples_reason(small, samples, 500) == (
+        f"needs about {READER_MB + 936} MB to prepare its samples, profile allows 500"
+    )
+
+
+def flipping(times: int, *, batch_size: int = 32, width: int = 60_000) -> TaskManifest:
+    """The honest task, with 3 · `width` numbers a sample that are flipped: no arithmetic, and much to move."""
+    program = honest_program()
+    last = FIRST + 3 + times
+    graph = graph_of(
+        node(Operator.LINEAR, Ref(0), Ref(1), Ref(2)),
+        node(Operator.UNSQUEEZE, Ref(FIRST), 2),
+        node(Operator.REPEAT, Ref(FIRST + 1), (1, 1, width)),
+        *(node(Operator.FLIP, Ref(FIRST + 2 + k), (2,)) for k in range(times)),
+        node(Operator.SELECT, Ref(last - 1), 2, 0),
+    )
+    plan = replace(CALM.training, batch_size=batch_size)
+    return replace(CALM, program=replace(program, train=graph, eval=graph), training=plan)
+
+
+def test_what_is_only_moved_takes_time_too() -> None:
+    few, many = (cost_report(flipping(times), [profile(memory_gbs=2.5, memory_mb=10**6)]) for times in (1, 101))
+    assert many.step_flops == few.step_flops  # a flip computes nothing …
+    flipped = 4 * 3 * 60_000 * 32
+    # … but reads and writes forward; backward so does its gradient, which is added to what it flows to.
+    assert many.step_bytes_moved - few.step_bytes_moved == 100 * (2 + 2 + 3) * flipped
+    assert many.fits[0].step_s == pytest.approx(100 * 7 * flipped / 2.5e9, rel=0.1)
+    assert few.fits[0].fits
+
+
+def test_what_takes_too_long_on_a_profile_does_not_fit_it() -> None:
+    fast, slow = (profile(name=f"{gbs}", memory_gbs=gbs, memory_mb=10**6) for gbs in (20.0, 0.02))
+    fits = {fit.profile: fit for fit in cost_report(flipping(101), [fast, slow]).fits}
+    assert fits["20.0"].fits
+    (reason,) = fits["0.02"].reasons
+    assert "GB moved" in reason
+
+
+def test_a_device_of_unknown_pace_is_held_to_no_time() -> None:
+    report = cost_report(flipping(101), [profile(gflops=0.0, memory_gbs=0.0, memory_mb=10**6)])
+    (fit,) = report.fits
+    assert fit.fits
+    assert fit.step_s is fit.round_s is fit.evaluation_s is None
 
 
 def test_a_task_that_is_far_too_large_is_described_all_the_same() -> None:

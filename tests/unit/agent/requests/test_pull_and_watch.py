@@ -18,9 +18,10 @@ from tests.swarm.digits import built_digits
 from grapevine_agent.api import Grapevine, givers_of
 from grapevine_agent.cli.task_watch import Board, plot, target_of
 from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.identity import first_identity
 from grapevine_agent.requests.pulled_model import PulledModel
 from grapevine_agent.service.watching import LEASE_S, Watching
-from grapevine_proto.errors import BrokerError, TaskError
+from grapevine_proto.errors import BrokerError, RequestError, TaskError
 from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_proto.messages import Metrics
 from grapevine_tasks.interpreter import Interpreter
@@ -41,7 +42,7 @@ ABOUT: dict[str, Any] = {
 }
 
 
-def givers(*, peer: str = "", server: bool = False, cluster: int | None = None, **about: Any) -> list[str]:
+def givers(*, peer: str | None = None, server: bool = False, cluster: int | None = None, **about: Any) -> list[str]:
     return givers_of(ABOUT | about, peer=peer, server=server, cluster=cluster)
 
 
@@ -50,14 +51,16 @@ def test_a_server_is_asked_first_and_then_a_few_members() -> None:
     assert givers(servers=["s"])[0] == "s"
     assert givers(joined=True)[0] == "me"
     assert givers(peer="kitchen") == ["a"]
-    assert givers(peer="elsewhere") == ["elsewhere"]
+    assert givers(peer="q" * 20) == ["q" * 20]  # a whole id need not be that of a member
+    with pytest.raises(TaskError, match="no peer 'elsewhere' is known here; write its whole id"):
+        givers(peer="elsewhere")
     assert givers(server=True) == []
 
 
 def test_where_members_keep_models_of_their_own_the_engineer_says_whose() -> None:
     with pytest.raises(TaskError, match="say whose"):
         givers(strategy="chisme")
-    assert givers(strategy="cos-sim-dfl", peer="b") == ["b"]
+    assert givers(strategy="cos-sim-dfl", peer="kitchen") == ["a"]
     with pytest.raises(TaskError, match="for each cluster"):
         givers(server_strategy="cfl", servers=["s"])
     assert givers(server_strategy="flic", servers=["s"], cluster=2) == ["s"]
@@ -168,9 +171,9 @@ def test_a_target_is_a_round_or_a_metric(text: str, target: tuple[str, float] | 
     assert target_of(text) == target
 
 
-@pytest.mark.parametrize("text", ["soon", "loss=1", "round=", "nan"])
+@pytest.mark.parametrize("text", ["soon", "loss=1", "round=", "nan", "inf", "round=-5", "-1"])
 def test_a_target_that_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(TaskError, match="write round=40"):
+    with pytest.raises(RequestError, match="write round=40"):
         target_of(text)
 
 
@@ -185,6 +188,7 @@ def test_without_a_broker_the_error_names_it(
 ) -> None:
     monkeypatch.setattr("grapevine_agent.line.CONNECT_S", 1.0)
     path = tmp_path / "agent.toml"
+    first_identity(tmp_path / "state")
     path.write_text(
         f'[agent]\nstate_dir = "{tmp_path / "state"}"\n[mqtt]\nbrokers = ["mqtt://127.0.0.1:{unused_tcp_port}"]'
     )

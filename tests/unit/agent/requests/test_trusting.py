@@ -1,10 +1,12 @@
 """[review], [trust] and [[consent]], the trust file beside them, and `grapevine trust`."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.disks import small_disk
 
 from grapevine_agent.cli.output import shown
 from grapevine_agent.config.agent_toml import Config, load_config
@@ -13,7 +15,7 @@ from grapevine_agent.config.trust_file import TRUST_FILE, read_trust_file
 from grapevine_agent.core.settings import ConsentRule
 from grapevine_agent.printable import printable
 from grapevine_agent.requests.trusting import change_trust
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
 ADA, BEN, CAT = "a" * 20, "b" * 20, "c" * 20
 
@@ -130,17 +132,17 @@ def test_a_change_that_makes_no_sense_leaves_the_file_as_it_was(tmp_path: Path) 
     add(config, BEN)
     held = read_trust_file(tmp_path / "state")
     for peer, relation, roles, says in (
-        ("ada", "reviewer", (), "does not have the right form"),
+        ("ada", "reviewer", (), "is no peer id"),
         (CAT, "friend", (), "must be one of"),
         (CAT, "server", ("security",), "only reviewers have roles"),
         (ADA, "denied", (), "denied as well"),
     ):
-        with pytest.raises(ConfigError, match=says):
+        with pytest.raises((ConfigError, RequestError), match=says):
             add(config, peer, relation, *roles)
     with pytest.raises(ConfigError, match="take it out there"):
-        change_trust(config, {"action": "remove", "peer": ADA, "relation": ""})
+        change_trust(config, {"action": "remove", "peer": ADA, "relation": None})
     with pytest.raises(ConfigError, match="grapevine trust list"):
-        change_trust(config, {"action": "remove", "peer": CAT, "relation": ""})
+        change_trust(config, {"action": "remove", "peer": CAT, "relation": None})
     assert read_trust_file(tmp_path / "state") == held
 
 
@@ -151,6 +153,73 @@ def test_a_trust_file_with_a_mistake_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("reviewer", "reviever"))
     with pytest.raises(ConfigError, match=r"trust\.toml: peer\[1\]\.as = 'reviever'.*did you mean 'reviewer'"):
         load_config(config.path, {})
+
+
+def worn(path: Path, content: bytes) -> None:
+    """Other content under the same time of change, as a disk makes it that wears out."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(before, before))
+
+
+@pytest.mark.parametrize("harm", ["empty", "cut", "noise", "zeros", "bit", "folder", "another"])
+def test_a_damaged_trust_file_gives_way_to_its_copy_and_is_never_taken_for_an_empty_one(
+    tmp_path: Path, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = loaded(tmp_path)
+    add(config, ADA, "denied")
+    add(config, BEN, "publisher")
+    file = tmp_path / "state" / TRUST_FILE
+    held, content = read_trust_file(file.parent), file.read_bytes()
+    match harm:
+        case "folder":
+            file.unlink()
+            file.mkdir()
+        case _:
+            harmed = {
+                "empty": b"",
+                "cut": content[: content.index(b"[[peer]]", 100)],  # it parses, with fewer peers
+                "noise": b"\xff\xfe" * 100,
+                "zeros": bytes(len(content)),
+                "bit": content.replace(b"denied", b"denyed"),
+                "another": content.replace(ADA.encode(), CAT.encode()),  # it parses, and denies another
+            }
+            worn(file, harmed[harm])
+    assert read_trust_file(file.parent) == held
+    assert "its copy trust.toml.copy is used" in caplog.text
+    add(config, CAT)
+    assert len(read_trust_file(file.parent)) == 3
+    assert list(file.parent.glob("trust.toml.corrupt-*"))
+    caplog.clear()
+    assert read_trust_file(file.parent)
+    assert caplog.text == ""
+
+
+def test_what_the_owner_takes_out_by_hand_stays_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = loaded(tmp_path)
+    add(config, ADA)
+    file = tmp_path / "state" / TRUST_FILE
+    file.write_text("# nobody\n")
+    assert read_trust_file(file.parent) == ()
+    add(config, BEN)
+    assert [each.peer for each in read_trust_file(file.parent)] == [BEN]
+    file.unlink()
+    assert read_trust_file(file.parent) == ()
+    assert caplog.text == ""
+
+
+def test_a_full_disk_refuses_a_change_of_trust_and_keeps_what_was(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "state", num_kb=64) as disk:
+        config = loaded(tmp_path)
+        add(config, ADA)
+        held = read_trust_file(disk.path)
+        disk.fill()
+        with pytest.raises(StoreError, match=r"trust\.toml: cannot be written \(No space left on device\)"):
+            add(config, BEN)
+        assert read_trust_file(disk.path) == held
+        disk.free()
+        add(config, BEN)
+        assert len(read_trust_file(disk.path)) == 2
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=60))

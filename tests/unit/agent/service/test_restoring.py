@@ -17,7 +17,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Event
-from grapevine_agent.service import clock, shell
+from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store import Store, StoredRecord
 from grapevine_lab.bench import floods
@@ -139,7 +139,7 @@ def test_bytes_that_were_damaged_on_disk_raise_nothing_and_are_believed_of_nobod
         assert left == {each.topic.below_root() for each in held}
         for each in held:
             started.perform([fx.Relay(received=each)])
-        relayed = {waiting.payload for waiting in started.outbox._messages}
+        relayed = {waiting.payload for waiting in started.outbox._answers}
         assert relayed <= set(true.values())
         for topic, envelope in records:  # the broker has the true ones
             started._hear(f"{ROOT}/{topic.below_root()}", envelope, retained=True)
@@ -152,7 +152,7 @@ def test_a_record_that_changed_on_disk_is_not_given_back_to_a_broker(tmp_path: P
         for last in (envelope[-1] ^ 1, envelope[-1]):
             received = reopen_envelope(envelope[:-1] + bytes([last]), topic)
             started.perform([fx.Relay(received=received)])
-        assert [waiting.payload for waiting in started.outbox._messages] == [envelope]
+        assert [waiting.payload for waiting in started.outbox._answers] == [envelope]
 
 
 def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
@@ -163,7 +163,9 @@ def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
         for topic, payload in (task(STRANGERS[number % 4], f"{number}") for number in range(120))
     ]
     ticking = itertools.count()
-    monkeypatch.setattr(shell.time, "monotonic", lambda: next(ticking) * 1e-3)  # a millisecond each
+    monkeypatch.setattr(
+        "grapevine_agent.service.shell.time.monotonic", lambda: next(ticking) * 1e-3
+    )  # a millisecond each
     heard_at_turns: list[int] = []
 
     async def run(started: AgentService) -> None:
@@ -182,18 +184,18 @@ def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
 
 
 def test_records_are_read_from_the_disk_a_few_at_a_time_and_reviews_first(tmp_path: Path) -> None:
-    topics = [TaskTopic("a" * 20, f"{number:064d}", leaf) for number in range(30) for leaf in ("manifest", "review")]  # type: ignore[arg-type]
+    topics = [TaskTopic("a" * 20, f"{number:064d}", leaf) for number in range(30) for leaf in ("manifest", "review")]
     keep(tmp_path, *((topic, b"x" * 200_000) for topic in topics))
     with Store.open(tmp_path) as store:
         read: list[int] = []
-        plain = store._database._read
+        plain = store._database._file.read
 
         def counting(query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
             rows = plain(query, values)
             read.append(sum(len(row[4]) for row in rows))
             return rows
 
-        store._database._read = counting  # type: ignore[method-assign]
+        store._database._file.read = counting  # type: ignore[method-assign]
         found = [parse_below_root(stored.topic) for stored in store.each_record()]
     assert set(found) == set(topics)
     assert [topic.leaf for topic in found] == ["review"] * 30 + ["manifest"] * 30  # type: ignore[union-attr]

@@ -346,7 +346,9 @@ def test_damage_inside_the_database_is_found_at_the_start(tmp_path: Path) -> Non
     content[8192 : len(content) - 4096] = random.Random(1).randbytes(len(content) - 12288)
     path.write_bytes(content)
     with Store.open(tmp_path) as store:
-        assert store.records() == []
+        kept = store.records()
+    assert 0 < len(kept) < 300
+    assert all(each == record(topic=each.topic) for each in kept)
     assert len(list(tmp_path.glob("grapevine.db.corrupt-*"))) == 1
 
 
@@ -354,6 +356,7 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     Store.open(tmp_path).close()
     connection = sqlite3.connect(tmp_path / "grapevine.db")
     connection.execute("PRAGMA user_version = 99")
+    connection.execute(f"PRAGMA application_id = {0x47560000 + 99}")  # as that version would write it
     connection.close()
     with pytest.raises(StoreError, match="newer Grapevine"):
         Store.open(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class Device:
         now_s: float = 0.0,
         wall_shift_ms: int = 0,
         disk: Disk | None = None,
-        **book: int,
+        **book: Any,
     ) -> None:
         self.now_s = now_s
         self.wall_shift_ms = wall_shift_ms
@@ -67,7 +68,7 @@ class Device:
             except WireError as error:
                 self.rejected.append(error.reason)
 
-    def publish(self, publisher: str = ENGINEER, *, expires_at_ms: int = 0, **fields: object) -> str:
+    def publish(self, publisher: str = ENGINEER, *, expires_at_ms: int = 0, **fields: Any) -> str:
         """Hear of a task that can be learned. Returns its id."""
         manifest = floods.manifest(publisher, initial_weights=reference_to(WEIGHTS), **fields)
         encoded = encode_manifest(manifest)

@@ -1,7 +1,7 @@
 """What operators cost: floating-point operations of the forward pass, and float32 elements beside the results.
 
 A cost is a function of the resolved arguments (in the order of the signature) and the types of the results;
-`opset.RULES` says which operator has which.
+`table.RULES` says which operator has which.
 """
 
 # ruff: noqa: D103 — named after their operators, one line each
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from grapevine_tasks.shape_rules import Types
+from grapevine_tasks.opset.shape_rules.common import Types
 from grapevine_tasks.sizes import ONE, Size, TensorType
 
 Cost: TypeAlias = Callable[[tuple[Any, ...], Types], Size]
@@ -19,6 +19,10 @@ Cost: TypeAlias = Callable[[tuple[Any, ...], Types], Size]
 
 def no_cost(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
     return Size(())
+
+
+def one_kernel(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+    return ONE
 
 
 def elements(value: object) -> Size:
@@ -100,6 +104,18 @@ def gates(gates: int) -> Cost:
         return Size.constant((gates + 2) * layers) * elements(results[0])
 
     return workspace_of
+
+
+def kernels_a_step(number: int) -> Cost:
+    """So many kernels for every step of every layer, in either direction: one cannot start before the other is done."""
+
+    def kernels_of(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001
+        at = next(k for k, each in enumerate(arguments) if isinstance(each, tuple))
+        layers, _, _, bidirectional, batch_first = arguments[at + 2 : at + 7]
+        steps: Size = arguments[0].shape[1 if batch_first else 0]
+        return Size.constant(number * layers * (2 if bidirectional else 1)) * steps
+
+    return kernels_of
 
 
 def cell(arguments: tuple[Any, ...], results: Types) -> Size:  # noqa: ARG001

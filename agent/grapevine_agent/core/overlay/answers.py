@@ -1,0 +1,63 @@
+"""How much others may have us send them: a small request must not be a lever for large answers.
+
+Each asker has a quota of its own for each thing that it asks for, and all askers together have one in bytes:
+members, and those who are not heard yet, one each, so that invented askers take nothing from members. Who is
+refused asks somebody else: whoever has joined a task can give its weights.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from grapevine_proto.errors import WireError
+from grapevine_proto.quotas import Bucket
+
+ANSWER_BYTES_PER_S = 250_000.0  # of members, and the same of others
+ANSWER_BURST_BYTES = 8e6  # 200 joiners ask at once for weights of 20 kB: half of it
+MAX_REMEMBERED = 10_000  # askers and things
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How often the same asker is given the same thing."""
+
+    every_s: float
+    burst: float
+
+
+BLOBS = Pace(every_s=30.0, burst=2.0)  # one may be lost on the way
+MODELS = Pace(every_s=2.0, burst=1.0)  # it changes with each round
+
+
+def _bytes() -> Bucket:
+    return Bucket(per_s=ANSWER_BYTES_PER_S, burst=ANSWER_BURST_BYTES)
+
+
+@dataclass(kw_only=True)
+class AnswerQuota:
+    """See the module's docstring."""
+
+    _askers: OrderedDict[tuple[str, str], Bucket] = field(default_factory=OrderedDict)
+    _members: Bucket = field(default_factory=_bytes)
+    _others: Bucket = field(default_factory=_bytes)
+
+    def charge(self, asker: str, thing: str, num_bytes: int, now_s: float, *, pace: Pace, is_member: bool) -> None:
+        """Count an answer. Raises `WireError("over-quota")` if it is not to be given; then it is not counted."""
+        own = self._own(asker, thing, pace)
+        if not own.take(1, now_s):
+            raise WireError("over-quota", f"{asker} asks for {thing} again")
+        everybodys = self._members if is_member else self._others
+        if not everybodys.take(num_bytes, now_s):
+            own.put_back(1)
+            raise WireError("over-quota", f"no {num_bytes} bytes for {asker} now: too much was asked for")
+
+    def _own(self, asker: str, thing: str, pace: Pace) -> Bucket:
+        key = (asker, thing)
+        bucket = self._askers.get(key)
+        if bucket is None:
+            bucket = self._askers[key] = Bucket(per_s=1.0 / pace.every_s, burst=pace.burst)
+            if len(self._askers) > MAX_REMEMBERED:
+                self._askers.popitem(last=False)
+        self._askers.move_to_end(key)
+        return bucket

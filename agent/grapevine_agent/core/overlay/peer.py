@@ -1,0 +1,29 @@
+"""What is known of one other peer."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from grapevine_proto.messages import PeerAnnouncement
+
+
+@dataclass
+class Peer:
+    """See `members`. Times are monotonic seconds of receipt."""
+
+    id: str
+    announcement: PeerAnnouncement = field(default_factory=PeerAnnouncement)
+    is_announced: bool = False  # that is its own, and not what its messages let us guess
+    is_member: bool = False
+    is_silent: bool = False  # it was listened to, and not heard
+    online: bool = False
+    session: int = 0
+    last_heard_s: float = -math.inf
+    updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
+    versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is a member that may be alive."""
+        return self.is_member and self.online and not self.is_silent

@@ -1,0 +1,34 @@
+"""What an owner says of tasks to everybody: signed records, as effects."""
+
+from __future__ import annotations
+
+import hashlib
+
+from grapevine_agent.core.effects import Effect, Publish, SaveBlob
+from grapevine_proto.manifest_codec import task_id
+from grapevine_proto.messages import Review, TaskPublication
+from grapevine_proto.topics import TaskTopic
+
+
+def publication(peer: str, manifest: bytes, weights: bytes, expires_at_ms: int) -> tuple[str, list[Effect]]:
+    """A task of `peer`'s with its initial weights: its id, and the effects that publish it."""
+    task, digest = task_id(manifest), hashlib.sha256(weights).hexdigest()
+    body = TaskPublication(manifest=manifest)
+    topic = TaskTopic(peer, task, "manifest")
+    return task, [
+        SaveBlob(digest=digest, content=weights),
+        Publish(topic=topic, body=body, retain=True, expires_at_ms=expires_at_ms),
+    ]
+
+
+def retraction(peer: str, task: str, reason: str) -> Effect:
+    """A tombstone for a task of `peer`'s own."""
+    return Publish(
+        topic=TaskTopic(peer, task, "manifest"), body=TaskPublication(retracted=True, reason=reason), retain=True
+    )
+
+
+def verdict(peer: str, review: Review, expires_at_ms: int) -> Effect:
+    """What `peer` makes of a task, or that it takes back what it said."""
+    topic = TaskTopic(peer, review.task, "review")
+    return Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)

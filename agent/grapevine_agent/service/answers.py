@@ -1,0 +1,74 @@
+"""Blobs and released models on their way out: behind everything else, and in memory only when their turn comes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import assert_never
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.service import clock
+from grapevine_agent.service.sealer import Sealer
+from grapevine_proto import topics
+from grapevine_proto.messages import Blob, ReleasedModel
+
+ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
+
+
+class Answers:
+    """Queues answers as orders, and makes their payloads.
+
+    One blob is held in memory at a time: all who wait for the same one are served from a single read.
+    """
+
+    def __init__(
+        self, *, outbox: Outbox, get_blob: Callable[[str], Awaitable[bytes | None]], sealer: Sealer, root: str
+    ) -> None:
+        self._outbox = outbox
+        self._get_blob = get_blob
+        self._sealer = sealer
+        self._root = root
+        self._digest = ""  # of the blob that is held
+        self._content: bytes | None = None
+        self.num_reads = 0
+
+    def queue(self, order: fx.SendBlob | fx.Publish) -> None:
+        """Let somebody have a blob, or a released model, when nothing else is due."""
+        match order:
+            case fx.SendBlob(task=task, digest=digest, num_bytes=num_bytes):
+                thing = digest
+            case fx.Publish(body=ReleasedModel(task=task, cluster=cluster) as model):
+                thing, num_bytes = f"model {cluster} of {task}", model.full.nbytes + model.buffers.nbytes
+            case fx.Publish():
+                raise ValueError(f"{type(order.body).__name__} is no answer")
+            case _:
+                assert_never(order)
+        deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
+        topic = topics.build(self._root, order.topic)
+        self._outbox.answer(
+            topic, deadline_s=deadline_s, order=order, thing=thing, num_bytes=max(1, num_bytes), task=task
+        )
+
+    async def payload_of(self, waiting: Waiting) -> bytes | None:
+        """The sealed answer, None if there is none."""
+        order = waiting.order
+        if isinstance(order, fx.SendBlob):
+            content = await self._blob(order.digest)
+            if content is None:
+                return None
+            body = Blob(task=order.task, digest=order.digest, content=content)
+            order = fx.Publish(topic=order.topic, body=body, receiver_session=order.receiver_session)
+        assert isinstance(order, fx.Publish)
+        return self._sealer.seal(order, clock.now().wall_ms)
+
+    def sent(self) -> None:
+        """An answer has left: a blob that nobody else waits for is let go."""
+        if not self._outbox.owes(self._digest):
+            self._digest, self._content = "", None
+
+    async def _blob(self, digest: str) -> bytes | None:
+        if self._digest != digest:
+            self._content = await self._get_blob(digest)
+            self._digest = digest
+            self.num_reads += 1
+        return self._content

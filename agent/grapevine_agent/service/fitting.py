@@ -1,0 +1,69 @@
+"""Whether a task fits this device: its program, its pace, and the samples of a source beside it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from grapevine_agent.config.firmware import FirmwareProfile
+from grapevine_agent.core.tasks.deadlines import pace_reason, work_of
+from grapevine_agent.core.tasks.fitting import memory_reason, preparing_mb, samples_reason, training_mb
+from grapevine_agent.data.matching import WhyNoRoom, has_room
+from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_tasks.checks import MemoryEstimate, ProgramLimits, check_manifest, estimate_memory
+from grapevine_tasks.pipelines import SampleMemory
+
+MIB: Final = 2**20
+# The bound on a program's memory trusts no kernel, and is up to twice what honest programs take. What the estimate
+# says is held against the memory itself, and the trainer process cannot grow beyond it.
+BOUND_SLACK = 2
+MOST_ESTIMATES = 10_000  # that are kept, some hundred bytes each
+
+
+class DeviceFit:
+    """Whether tasks fit a device: sound, small and quick enough, and with room for the samples beside the model."""
+
+    def __init__(self, profile: FirmwareProfile, step_timeout_s: float) -> None:
+        self._profile = profile
+        self._step_timeout_s = step_timeout_s
+        self._estimates: OrderedDict[str, MemoryEstimate] = OrderedDict()  # of the tasks that fit, by id
+        self._limits = ProgramLimits(
+            num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
+        )
+
+    def reason(self, task: str, manifest: TaskManifest) -> str:
+        """Why a task does not fit, whatever it is trained on; empty if it does."""
+        reason, estimate = self._look(manifest)
+        self._estimates.pop(task, None)
+        if estimate is not None and not reason:
+            self._estimates[task] = estimate
+            if len(self._estimates) > MOST_ESTIMATES:
+                self._estimates.popitem(last=False)
+        return reason
+
+    def room(self, task: str) -> WhyNoRoom:
+        """Why samples do not fit beside a task's model; of one that does not fit in any case `reason` says it."""
+        estimate = self._estimates.get(task)
+        if estimate is None:
+            return has_room
+        return lambda samples: samples_reason(estimate, samples, self._profile.memory_mb)
+
+    def memory_mb(self, manifest: TaskManifest, samples: SampleMemory) -> tuple[int, int]:
+        """What preparing these samples takes in all, and what training on them. (0, 0) of an unsound task."""
+        estimate = self._look(manifest)[1]
+        return (preparing_mb(samples), training_mb(estimate, samples)) if estimate is not None else (0, 0)
+
+    def _look(self, manifest: TaskManifest) -> tuple[str, MemoryEstimate | None]:
+        profile, plan = self._profile, manifest.training
+        try:
+            checked = check_manifest(manifest, check_merging=check_merge_plan, limits=self._limits)
+        except TaskError as error:
+            return str(error), None
+        estimate = estimate_memory(manifest.program, checked, plan)
+        reasons = (
+            memory_reason(manifest, estimate, profile.memory_mb),
+            pace_reason(work_of(manifest, checked), plan, profile.pace, self._step_timeout_s),
+        )
+        return "; ".join(reason for reason in reasons if reason), estimate

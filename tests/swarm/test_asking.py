@@ -1,0 +1,154 @@
+"""Small requests for large answers, and what nobody asked for, said to real cores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.swarm.digits import DigitsTrainer, built_digits, samples_of
+from tests.swarm.floods import Flood, to
+from tests.swarm.learning_crowd import Crowd, crowd
+from tests.swarm.world import Node
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning.merging import MAX_SOURCES
+from grapevine_agent.core.overlay.answers import ANSWER_BURST_BYTES, BLOBS
+from grapevine_proto import messages as m
+from grapevine_proto.signing import SigningKey
+from grapevine_proto.topics import TaskTopic
+
+
+@pytest.fixture
+def group() -> Crowd:
+    group = crowd(num_members=2)
+    group.world.run(3)
+    return group
+
+
+def strangers_to(group: Crowd, num: int, *, announced: bool = True) -> Flood:
+    """Invented peers, on hand."""
+    flood = Flood(group.world, group.task, num_peers=num, for_s=0.1)
+    if announced:
+        flood.begin()
+    else:
+        flood.keys = [SigningKey(np.random.default_rng(1_000 + k).bytes(32)) for k in range(num)]
+    group.world.run(0.5)
+    group.world.letters.clear()
+    return flood
+
+
+def ask(flood: Flood, node: Node, key: SigningKey, body: m.Body) -> None:
+    flood.say(key, to(node.peer, key), body, session=10**15, receiver_session=node.session)
+
+
+def blob_request(group: Crowd, **changes: str) -> m.BlobRequest:
+    manifest = group.members[0].core.book.entries[group.task].manifest
+    return replace(m.BlobRequest(task=group.task, digest=manifest.initial_weights.digest), **changes)
+
+
+def answers_of(group: Crowd, node: Node, flood: Flood) -> int:
+    return sum(group.world.letters[key.peer_id, node.peer] for key in flood.keys)
+
+
+def test_who_asks_a_hundred_times_is_answered_twice(group: Crowd) -> None:
+    giver = group.members[0]
+    giver.blobs.setdefault(blob_request(group).digest, built_digits().weights)
+    flood = strangers_to(group, 1)
+    for _ in range(100):
+        ask(flood, giver, flood.keys[0], blob_request(group))
+        group.world.run(0.05)
+    assert answers_of(group, giver, flood) == BLOBS.burst
+    assert giver.dropped.count("over-quota") == 100 - BLOBS.burst
+
+
+def test_two_hundred_who_join_at_once_are_all_served_by_one(group: Crowd) -> None:
+    giver = group.members[0]
+    flood = strangers_to(group, 200)
+    for key in flood.keys:
+        ask(flood, giver, key, blob_request(group))
+    group.world.run(0.5)
+    assert answers_of(group, giver, flood) == 200
+
+
+def test_only_what_the_task_names_is_given_and_only_by_who_has_to_do_with_it(group: Crowd) -> None:
+    giver, reviewer = group.members[0], group.reviewers[0]
+    giver.blobs["a" * 64] = b"the owner's own"
+    flood = strangers_to(group, 1)
+    (key,) = flood.keys
+    ask(flood, giver, key, blob_request(group, digest="a" * 64))
+    ask(flood, giver, key, blob_request(group, task="0" * 64))
+    ask(flood, reviewer, key, blob_request(group))
+    unheard_of = strangers_to(group, 1, announced=False)
+    ask(unheard_of, giver, unheard_of.keys[0], blob_request(group))
+    group.world.run(0.5)
+    assert answers_of(group, giver, flood) == answers_of(group, reviewer, flood) == 0
+    assert answers_of(group, giver, unheard_of) == 0
+    assert {"digest", "not-joined", "stranger"} <= set(giver.dropped)
+    assert "not-joined" in reviewer.dropped
+
+
+def test_models_are_given_to_many_keys_within_what_all_together_may_have(group: Crowd) -> None:
+    giver = group.members[0]
+    flood = strangers_to(group, 600)
+    size = giver.core.tasks.learning[group.task].model.parameters.nbytes
+    for _ in range(2):  # the second time within two seconds
+        for key in flood.keys:
+            ask(flood, giver, key, m.ModelRequest(task=group.task))
+        group.world.run(0.2)
+    given = answers_of(group, giver, flood)
+    assert 0 < given <= min(600, ANSWER_BURST_BYTES / size + 20)
+
+
+def test_a_blob_that_nobody_was_asked_for_is_not_hashed(group: Crowd) -> None:
+    manifest = group.members[0].core.book.entries[group.task].manifest
+    for node in (group.engineer, *group.members):
+        node.blobs.clear()  # so that who joins goes on asking
+    key = group.world.key()
+    late = group.world.add(
+        replace(group.settings, peer=key.peer_id), key, trainer=DigitsTrainer(manifest, samples_of(2), seed=9)
+    )
+    flood = strangers_to(group, 1)
+    group.world.run(3)
+    assert group.task not in late.core.tasks.learning
+    forged = bytes(manifest.initial_weights.num_bytes)
+    blob = m.Blob(task=group.task, digest=manifest.initial_weights.digest, content=forged)
+    ask(flood, late, flood.keys[0], blob)
+    group.world.run(0.1)
+    assert late.dropped[-1] == "not-asked"
+
+
+def test_a_record_that_is_erased_again_and_again_comes_back_ever_more_seldom(group: Crowd) -> None:
+    core, world = group.members[0].core, group.world
+    topic = TaskTopic(group.engineer.peer, group.task, "manifest")
+    relays: list[float] = []
+    for _ in range(400):
+        world.now_s += 3.0
+        core.erased(topic, world.moment())
+        effects = core.tick(world.moment())
+        relays += [world.now_s for each in effects if isinstance(each, fx.Relay) and each.received.topic == topic]
+    assert 3 <= len(relays) <= 8  # in twenty minutes; after every other erasure before
+    assert np.all(np.diff(np.diff(relays)) > 0)
+
+
+def test_names_that_updates_invent_do_not_fill_the_memory(group: Crowd) -> None:
+    learner = group.members[0].core.tasks.learning[group.task]
+    flood = strangers_to(group, 1)
+    (key,) = flood.keys
+    for k in range(MAX_SOURCES // 1_000 + 3):
+        update = m.ModelUpdate(
+            task=group.task,
+            window=1,
+            version=k + 1,
+            age=1,
+            experience=1,
+            samples=1,
+            full=learner.model.parameters,
+            buffers=learner.model.buffers,
+            contributions={f"x{k:03d}-{number:015d}": 1 for number in range(1_000)},
+        )
+        ask(flood, group.members[0], key, update)
+        group.world.run(0.3)
+    versions = group.members[0].core.tasks.learning[group.task].model.versions
+    assert len(versions) <= MAX_SOURCES
+    assert group.members[1].peer in versions

@@ -1,0 +1,117 @@
+"""Blobs and released models on their way out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.clock import now
+from grapevine_agent.service.sealer import Sealer
+from grapevine_proto import messages as m
+from grapevine_proto.codec import open_envelope
+from grapevine_proto.signing import SigningKey
+from grapevine_proto.topics import InboxTopic, parse
+
+TASK, ONE, TWO = "7" * 64, "1" * 64, "2" * 64
+
+
+class Holder:
+    """Our key."""
+
+    def __init__(self) -> None:
+        self.key = SigningKey.generate()
+
+    @property
+    def peer_id(self) -> str:
+        return self.key.peer_id
+
+
+class Counting:
+    """Numbers for the sealer."""
+
+    def next_session(self, now_ms: int) -> int:
+        return now_ms
+
+    def next_sequence(self, topic: str, now_ms: int) -> int:
+        return now_ms
+
+
+class Shelf:
+    """Blobs that count how often they are read."""
+
+    def __init__(self, *digests: str) -> None:
+        self.blobs = {digest: digest.encode() * 20 for digest in digests}
+        self.num_reads = 0
+
+    async def get(self, digest: str) -> bytes | None:
+        self.num_reads += 1
+        return self.blobs.get(digest)
+
+
+def answers_of(shelf: Shelf) -> tuple[Answers, Outbox, str]:
+    outbox, holder = Outbox(), Holder()
+    sealer = Sealer(holder, Counting())
+    sealer.begin_session(1)
+    return Answers(outbox=outbox, get_blob=shelf.get, sealer=sealer, root="g/v1"), outbox, holder.peer_id
+
+
+def send_blob(us: str, asker: int, digest: str = ONE) -> fx.SendBlob:
+    topic = InboxTopic(f"a{asker:019d}", us)
+    return fx.SendBlob(topic=topic, task=TASK, digest=digest, num_bytes=1_000, receiver_session=5)
+
+
+async def sent(answers: Answers, outbox: Outbox) -> list[tuple[Waiting, bytes | None]]:
+    found = []
+    while (waiting := outbox.next_due(now().monotonic_s)) is not None:
+        found.append((waiting, await answers.payload_of(waiting) if waiting.order is not None else waiting.payload))
+        outbox.sent(waiting)
+        answers.sent()
+    return found
+
+
+async def test_all_who_wait_for_the_same_blob_are_served_from_one_read() -> None:
+    shelf = Shelf(ONE)
+    answers, outbox, us = answers_of(shelf)
+    for asker in range(100):
+        answers.queue(send_blob(us, asker))
+    assert shelf.num_reads == 0  # nothing is in memory before its turn
+    found = await sent(answers, outbox)
+    assert shelf.num_reads == 1
+    for waiting, payload in found:
+        assert payload is not None
+        message = open_envelope(payload, parse("g/v1", waiting.topic)).message
+        assert message.body == m.Blob(task=TASK, digest=ONE, content=shelf.blobs[ONE])
+        assert message.receiver_session == 5
+    assert len(found) == 100
+
+
+async def test_a_blob_that_nobody_waits_for_any_more_is_let_go() -> None:
+    shelf = Shelf(ONE, TWO)
+    answers, outbox, us = answers_of(shelf)
+    for digest in (ONE, ONE, TWO):
+        answers.queue(send_blob(us, shelf.num_reads, digest))
+        await sent(answers, outbox)
+    assert shelf.num_reads == 3
+    assert answers._content is None
+
+
+async def test_a_blob_that_is_not_there_is_not_sent() -> None:
+    answers, outbox, us = answers_of(Shelf())
+    answers.queue(send_blob(us, 0))
+    assert [payload for _, payload in await sent(answers, outbox)] == [None]
+
+
+async def test_a_released_model_waits_behind_updates_and_is_signed_when_it_goes() -> None:
+    answers, outbox, us = answers_of(Shelf())
+    model = m.ReleasedModel(task=TASK, full=np.ones(4, np.float32))
+    answers.queue(fx.Publish(topic=InboxTopic("a" * 20, us), body=model, receiver_session=3))
+    outbox.enqueue("update", b"update", deadline_s=now().monotonic_s + 10)
+    (first, _), (second, payload) = await sent(answers, outbox)
+    assert first.topic == "update"
+    assert second.payload == b""
+    assert payload is not None
+    body = open_envelope(payload, parse("g/v1", second.topic)).message.body
+    assert isinstance(body, m.ReleasedModel)
+    assert body.full.tolist() == [1.0] * 4
