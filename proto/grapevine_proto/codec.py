@@ -9,7 +9,7 @@ The conversions of the bodies stand in `bodies`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
@@ -99,7 +99,8 @@ def open_envelope(
         raise WireError("hops", f"{envelope.hops} hops, the limit is {message.hop_limit}")
     if not bodies.belongs_on(message.body, topic):
         raise WireError("topic-mismatch", f"a {type(message.body).__name__} does not belong on {topic.below_root()}")
-    return Received(message=message, topic=topic, envelope=payload, broker=broker, retained=retained)
+    verified = check is not _take_on_trust
+    return Received(message=message, topic=topic, envelope=payload, broker=broker, retained=retained, verified=verified)
 
 
 def reopen_envelope(payload: bytes, topic: Topic) -> Received:
@@ -108,8 +109,7 @@ def reopen_envelope(payload: bytes, topic: Topic) -> Received:
     The signature takes as long as everything else together, several times over. Whoever relays such a message,
     or acts upon it, asks `is_authentic` first: bytes on a disk change. Raises `WireError` for what is no message.
     """
-    received = open_envelope(payload, topic, retained=True, check=_take_on_trust)
-    return replace(received, verified=False)
+    return open_envelope(payload, topic, retained=True, check=_take_on_trust)
 
 
 def is_authentic(received: Received) -> bool:

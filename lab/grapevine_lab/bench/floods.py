@@ -7,6 +7,7 @@ verified, `sealed` the bytes that go through a broker or lie in a database.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -98,6 +99,11 @@ def large_manifests(number: int, publisher: Callable[[int], str]) -> Iterator[tu
         wire.name, wire.publisher = f"flood {index}", publisher(index)
         encoded = wire.SerializeToString(deterministic=True)
         yield wire.publisher, task_id(encoded), encoded
+
+
+def key(number: int) -> SigningKey:
+    """A stranger's key."""
+    return SigningKey(hashlib.sha256(f"stranger {number}".encode()).digest())
 
 
 _sequences = itertools.count(CREATED_MS)

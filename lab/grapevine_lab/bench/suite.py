@@ -19,7 +19,9 @@ from grapevine_lab.bench import (
     merging,
     sample_memory,
     service,
+    strangers,
     strategies,
+    ticks,
     time_estimate,
     training_throughput,
     updates,
@@ -29,6 +31,8 @@ from grapevine_proto.errors import GrapevineError
 
 BENCHMARKS = (
     Benchmark(names=(service.MEMORY, service.IDLE_CPU), run=service.run, missing=service.missing),
+    Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
+    Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grapevine_agent.store import Store, StoredModel, StoredRecord
+from grapevine_agent.store import Store, StoredModel, StoredRecord, database
 from grapevine_agent.store.blobs import Blobs
 from grapevine_agent.store.database import METRICS_KEPT
 from grapevine_proto.errors import StoreError
@@ -79,6 +79,16 @@ def test_the_sequence_of_a_verdict_outlives_its_record_and_the_process(tmp_path:
         assert store.records() == []
     with Store.open(tmp_path) as store:
         assert store.newest_sequences() == {topic: 7}
+
+
+def test_a_sequence_that_made_room_for_others_is_forgotten_and_no_other_is(store: Store) -> None:
+    topics = [f"peer/them/task/{number}/review" for number in range(3)]
+    for topic in topics:
+        store.forget_record(topic, 7)
+    store.next_sequence("peer/us/announcement", 9)
+    store.forget_sequence(topics[1])
+    assert store.newest_sequences() == {topics[0]: 7, topics[2]: 7}
+    assert store.next_sequence("peer/us/announcement", 0) == 10
 
 
 def test_expired_records_are_forgotten(store: Store) -> None:
@@ -152,6 +162,15 @@ def test_odd_numbers_in_metrics_are_kept(store: Store) -> None:
     (entry,) = store.metrics("t")
     assert np.isnan(entry.metrics.loss)
     assert entry.metrics.age == 2**63
+
+
+def test_the_history_of_all_tasks_together_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "METRICS_KEPT_IN_ALL", 300)
+    for number in range(1024):
+        store.add_metrics("self", number, line(f"{number // 100}"))
+    held = {task: len(store.metrics(f"{task}", 1_000)) for task in range(11)}
+    assert sum(held.values()) == 300
+    assert [task for task, number in held.items() if number] == [7, 8, 9, 10]  # the newest
 
 
 def test_the_history_of_metrics_is_bounded(tmp_path: Path) -> None:
