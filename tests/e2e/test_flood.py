@@ -88,11 +88,10 @@ def test_a_minute_of_strangers_costs_two_learners_nothing(mosquitto: RunningBrok
                     assert learner.status() is not None, learner.log()
                     slowest_s = max(slowest_s, time.monotonic() - asked_s)
                 time.sleep(0.3)
-            assert strangers.stdout is not None
-            sent = json.loads(strangers.stdout.read())
+            sent = json.loads(strangers.communicate()[0])  # closes the pipe as well
         finally:
             strangers.kill()
-            strangers.wait()
+            strangers.communicate()
         after = accuracy(town)
         assert sent["crowd"] >= 10_000
         assert sent["heavy"] == 96
