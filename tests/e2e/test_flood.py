@@ -75,23 +75,23 @@ def test_a_minute_of_strangers_costs_two_learners_nothing(mosquitto: RunningBrok
         memory_mb = [(each.status() or {})["memory_mb"] for each in town.learners]
         victims = sessions_of(town.learners, url, root)
         arguments = [url, root, town.task, str(manifest_file(home, town)), str(FLOOD_S), json.dumps(victims)]
-        strangers = subprocess.Popen(
+        slowest_s = 0.0
+        with subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.strangers", *arguments],
             cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
-        )
-        try:
-            slowest_s = 0.0
-            while strangers.poll() is None:
-                for learner in town.learners:
-                    asked_s = time.monotonic()
-                    assert learner.status() is not None, learner.log()
-                    slowest_s = max(slowest_s, time.monotonic() - asked_s)
-                time.sleep(0.3)
-            sent = json.loads(strangers.communicate()[0])  # closes the pipe as well
-        finally:
-            strangers.kill()
-            strangers.communicate()
+        ) as strangers:
+            try:
+                while strangers.poll() is None:
+                    for learner in town.learners:
+                        asked_s = time.monotonic()
+                        assert learner.status() is not None, learner.log()
+                        slowest_s = max(slowest_s, time.monotonic() - asked_s)
+                    time.sleep(0.3)
+                assert strangers.stdout is not None
+                sent = json.loads(strangers.stdout.read())
+            finally:
+                strangers.kill()
         after = accuracy(town)
         assert sent["crowd"] >= 10_000
         assert sent["heavy"] == 96
