@@ -1,0 +1,112 @@
+"""What does not fit is refused before a task is joined, in words for the owner, and his limits reach the core."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.agent.training.conftest import three_classes
+from typer.testing import CliRunner
+
+from grapevine_agent.cli import build_app
+from grapevine_agent.config.agent_toml import Config, load_config
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.service.assembly import assembled
+from grapevine_proto.errors import ConfigError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_tasks.built import BuiltTask, write_built
+
+PI = "raspberry-pi-zero-2-w"  # its speed is known
+
+
+@pytest.fixture
+def manifest(manifest: TaskManifest) -> TaskManifest:
+    """Its model normalises over a batch, so a device comes with more than one sample."""
+    return replace(manifest, data=replace(manifest.data, minimum_samples=16))
+
+
+def _config(folder: Path, limits: str, num: int = 200) -> Config:
+    samples = three_classes(num)
+    np.savez(folder / "points.npz", x=samples["x"], y=samples["y"])
+    (folder / "agent.toml").write_text(
+        f"[agent]\nname = 'a'\nstate_dir = 'state'\nprofile = '{PI}'\nconsent = 'auto'\n"
+        f"[[data]]\nkind = 'points'\nname = 'garden'\npath = 'points.npz'\nmax_bytes = 1000000000\n[limits]\n{limits}\n"
+    )
+    return load_config(folder / "agent.toml", {})
+
+
+async def _settings(config: Config) -> CoreSettings:
+    with assembled(config) as service:
+        return service.core.settings
+
+
+async def _reasons(config: Config, manifest: TaskManifest) -> list[str]:
+    """Why an approved task is not joined: what the core asks about it, in its order."""
+    settings = await _settings(config)
+    return [reason for reason in (settings.check_task("t", manifest), settings.match_data("t", manifest)) if reason]
+
+
+async def test_a_task_that_fits_is_joined(manifest: TaskManifest, tmp_path: Path) -> None:
+    assert await _reasons(_config(tmp_path, ""), manifest) == []
+
+
+async def test_a_source_that_is_too_large_for_the_trainer_is_a_reason_not_to_join(
+    manifest: TaskManifest, tmp_path: Path
+) -> None:
+    (reason,) = await _reasons(_config(tmp_path, "memory_mb = 400", 4_000_000), manifest)
+    assert reason.startswith("garden: 4,000,000 samples are too many: it needs about")
+    assert await _reasons(_config(tmp_path, "memory_mb = 900", 4_000_000), manifest) == []
+
+
+async def test_a_task_that_is_too_large_without_any_samples_says_so_once(
+    manifest: TaskManifest, tmp_path: Path
+) -> None:
+    many = replace(manifest, data=replace(manifest.data, minimum_samples=3_000_000))
+    (reason,) = await _reasons(_config(tmp_path, "memory_mb = 320", 3_000_001), many)
+    assert reason.startswith("needs about")
+
+
+async def test_rounds_that_cannot_end_in_the_owners_time_are_a_reason_not_to_join(
+    manifest: TaskManifest, tmp_path: Path
+) -> None:
+    """A million steps of a few operators each."""
+    long = replace(manifest, training=replace(manifest.training, steps_per_round=1_000_000))
+    (reason,) = await _reasons(_config(tmp_path, "step_timeout_s = 600"), long)
+    assert "a round of 1,000,000 training steps takes about" in reason
+    assert "limits.step_timeout_s allows 600" in reason
+    assert await _reasons(_config(tmp_path, "step_timeout_s = 604800"), long) == []
+
+
+async def test_the_owners_pace_reaches_the_core(tmp_path: Path) -> None:
+    usual = await _settings(_config(tmp_path, ""))
+    assert (usual.shortest_round_s, usual.upload_bytes_per_s) == (0.2, 4 * 2**20)
+    slow = await _settings(_config(tmp_path, "round_interval_s = 5\nupload_mb_per_s = 0.5"))
+    assert (slow.shortest_round_s, slow.upload_bytes_per_s) == (5.0, 2**19)
+
+
+@pytest.mark.parametrize(
+    "limit", ["step_timeout_s = 1", "step_timeout_s = 1e9", "round_interval_s = 0", "upload_mb_per_s = 0"]
+)
+def test_limits_that_are_none_are_refused(limit: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=limit.split(" ", maxsplit=1)[0]):
+        _config(tmp_path, limit)
+
+
+def test_data_check_tells_what_a_task_would_take(manifest: TaskManifest, weights: bytes, tmp_path: Path) -> None:
+    (tmp_path / "sources").mkdir()
+    write_built(BuiltTask(draft=manifest, weights=weights), tmp_path / "sources", tmp_path / "task")
+    config = _config(tmp_path, "memory_mb = 400").path
+    arguments = ["data", "check", "--task", str(tmp_path / "task"), "--config", str(config)]
+    done = CliRunner().invoke(build_app(), [*arguments, "--json"])
+    (found,) = json.loads(done.stdout)
+    assert found["fits"]
+    assert 50 < found["prepare_mb"] < 80
+    assert 290 < found["train_mb"] < 300
+    assert "memory: about" in CliRunner().invoke(build_app(), arguments).stdout
+    _config(tmp_path, "memory_mb = 400", 4_000_000)
+    done = CliRunner().invoke(build_app(), [*arguments, "--json"])
+    assert done.exit_code == 1
+    assert "4,000,000 samples are too many" in json.loads(done.stdout)[0]["why"]
