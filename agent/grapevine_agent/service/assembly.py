@@ -22,7 +22,7 @@ from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
-from grapevine_agent.service.fitting import DeviceFit
+from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
@@ -58,11 +58,11 @@ def assembled(
     with Store.open(config.agent.state_dir) as store:
         _confirm(identity, store)
         unsaved = Unsaved()
-        sources = configured_sources(config, profile)
+        sources, bare = configured_sources(config, profile), BareTrainer()
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
             settings=replace(
-                _settings(config, profile, identity, sources),
+                _settings(config, profile, identity, sources, bare),
                 role="observer" if guest else role,
                 server_heartbeat_s=server_heartbeat_s,
             ),
@@ -70,7 +70,7 @@ def assembled(
             store=store,
             transport=_transport(config, identity, guest=guest),
             root=config.mqtt.root,
-            trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers) if trains else None,
+            trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers, bare) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
             recording=_recording(config, sources, unsaved) if role == "member" and not guest else None,
             config=config,
@@ -101,9 +101,13 @@ def _recording(config: Config, sources: tuple[DataSource, ...], unsaved: Unsaved
 
 
 def _settings(
-    config: Config, profile: FirmwareProfile, identity: Identity, sources: tuple[DataSource, ...]
+    config: Config,
+    profile: FirmwareProfile,
+    identity: Identity,
+    sources: tuple[DataSource, ...],
+    bare: BareTrainer,
 ) -> CoreSettings:
-    fitting = DeviceFit(profile, config.limits.step_timeout_s)
+    fitting = DeviceFit(profile, config.limits.step_timeout_s, bare)
 
     def match_data(task: str, manifest: ManifestHead) -> str:
         if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
 from grapevine_agent.config.firmware import FirmwareProfile
 from grapevine_agent.core.tasks.deadlines import pace_reason, work_of
-from grapevine_agent.core.tasks.fitting import memory_reason, preparing_mb, samples_reason, training_mb
+from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, preparing_mb, samples_reason, training_mb
 from grapevine_agent.data.matching import WhyNoRoom, has_room
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_proto.errors import TaskError
@@ -22,12 +23,20 @@ BOUND_SLACK = 2
 MOST_ESTIMATES = 10_000  # that are kept, some hundred bytes each
 
 
+@dataclass
+class BareTrainer:
+    """What a trainer with PyTorch and without samples takes on this device: as its last one told."""
+
+    mb: int = TRAINER_MB
+
+
 class DeviceFit:
     """Whether tasks fit a device: sound, small and quick enough, and with room for the samples beside the model."""
 
-    def __init__(self, profile: FirmwareProfile, step_timeout_s: float) -> None:
+    def __init__(self, profile: FirmwareProfile, step_timeout_s: float, bare: BareTrainer | None = None) -> None:
         self._profile = profile
         self._step_timeout_s = step_timeout_s
+        self._bare = bare or BareTrainer()
         self._estimates: OrderedDict[str, MemoryEstimate] = OrderedDict()  # of the tasks that fit, by id
         self._limits = ProgramLimits(
             num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
@@ -48,12 +57,14 @@ class DeviceFit:
         estimate = self._estimates.get(task)
         if estimate is None:
             return has_room
-        return lambda samples: samples_reason(estimate, samples, self._profile.memory_mb)
+        return lambda samples: samples_reason(estimate, samples, self._profile.memory_mb, bare_mb=self._bare.mb)
 
     def memory_mb(self, manifest: TaskManifest, samples: SampleMemory) -> tuple[int, int]:
         """What preparing these samples takes in all, and what training on them. (0, 0) of an unsound task."""
         estimate = self._look(manifest)[1]
-        return (preparing_mb(samples), training_mb(estimate, samples)) if estimate is not None else (0, 0)
+        if estimate is None:
+            return 0, 0
+        return preparing_mb(samples), training_mb(estimate, samples, bare_mb=self._bare.mb)
 
     def _look(self, manifest: TaskManifest) -> tuple[str, MemoryEstimate | None]:
         profile, plan = self._profile, manifest.training
@@ -63,7 +74,7 @@ class DeviceFit:
             return str(error), None
         estimate = estimate_memory(manifest.program, checked, plan)
         reasons = (
-            memory_reason(manifest, estimate, profile.memory_mb),
+            memory_reason(manifest, estimate, profile.memory_mb, bare_mb=self._bare.mb),
             pace_reason(work_of(manifest, checked), plan, profile.pace, self._step_timeout_s),
         )
         return "; ".join(reason for reason in reasons if reason), estimate

@@ -16,7 +16,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Literal
 
 import numpy as np
@@ -24,29 +24,28 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
-from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
-from grapevine_agent.service import clock
+from grapevine_agent.service import clock, restoring
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
-from grapevine_agent.service.saving import Saver, readable, readable_each
+from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
-from grapevine_proto.codec import Received, is_authentic, open_envelope, reopen_envelope
+from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import Topic
 
 logger = logging.getLogger(__name__)
 
@@ -144,32 +143,14 @@ class AgentService:
         self._stop.set()
 
     def _restore(self) -> None:
-        now = clock.now()
-        consents = {task: state == "joined" for task, state in readable(self.store.memberships, dict[str, str]).items()}
-        sequences: dict[Topic, int] = {}
-        for name, number in readable(self.store.newest_sequences, dict[str, int]).items():
-            with contextlib.suppress(WireError):  # a name that was damaged
-                if topics.writer_of(topic := topics.parse_below_root(name)) != self.identity.peer_id:
-                    sequences[topic] = number
-        self.perform(self.core.start(self._stored(now), consents, now, dict(reversed(sequences.items()))))
+        now, store, peer = clock.now(), self.store, self.identity.peer_id
 
-    def _stored(self, now: Moment) -> Iterator[Received]:
-        """The records of an earlier life, one by one: reviews first, since they say which manifests matter."""
-        for stored in readable_each(self.store.each_record):
-            try:
-                topic = topics.parse_below_root(stored.topic)
-                received = reopen_envelope(stored.envelope, topic)
-            except WireError as error:
-                logger.warning("stored record on %s is dropped: %s", stored.topic, error)
-                with contextlib.suppress(StoreError):  # the next start drops it again
-                    self.store.delete_record(stored.topic)
-                continue
-            own = received.message.sender == self.identity.peer_id
-            expired = 0 < stored.expires_at_ms < now.wall_ms
-            lasts = isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review")
-            if own and not expired and lasts and is_authentic(received):
-                self.outbox.keep(topics.build(self.root, topic), stored.envelope)
-            yield received
+        def keep(topic: Topic, envelope: bytes) -> None:
+            self.outbox.keep(topics.build(self.root, topic), envelope)
+
+        stored = restoring.records(store, peer, now.wall_ms, keep)
+        sequences = restoring.sequences_of_others(store, peer)
+        self.perform(self.core.start(stored, restoring.consents(store), now, sequences))
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""

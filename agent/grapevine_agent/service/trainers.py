@@ -21,6 +21,7 @@ from grapevine_agent.core.tasks.fitting import samples_reason
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.matching import WhyNoRoom, check_fit, has_room
+from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -70,14 +71,20 @@ class Trainers:
         sources: What our own processes may train on.
         limits: Of our own processes.
         attached: The owner's trainers.
+        bare: Where is kept what one of our processes takes before it has samples.
     """
 
     def __init__(
-        self, sources: tuple[DataSource, ...], limits: TrainerLimits, attached: tuple[TrainerConfig, ...] = ()
+        self,
+        sources: tuple[DataSource, ...],
+        limits: TrainerLimits,
+        attached: tuple[TrainerConfig, ...] = (),
+        bare: BareTrainer | None = None,
     ) -> None:
         self._sources = sources
         self._attached = attached
         self._limits = limits
+        self._bare = bare or BareTrainer()
         self._running: dict[str, _Running] = {}
         self._manifests: dict[str, TaskManifest] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -110,7 +117,7 @@ class Trainers:
 
             return _Running(AttachedTrainer(manifest, attached.url))
         report = _checked(manifest)
-        why_no_room = _room(manifest, report, self._limits.memory_mb)
+        why_no_room = _room(manifest, report, self._limits.memory_mb, self._bare)
         match = match_source(manifest.data, self._sources, why_no_room=why_no_room)
         if match.source is None:  # it has gone, or grown, since the task was joined: the trainer will say so
             match = match_source(manifest.data, self._sources)
@@ -190,6 +197,7 @@ class Trainers:
         started_s = time.monotonic()
         if not trainer.is_running:
             await trainer.start(running.start_timeout_s)
+            self._bare.mb = trainer.bare_mb or self._bare.mb
         timeout_s = self._deadline_s(running, manifest, asked)
         if isinstance(asked, fx.Evaluate):
             found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)
@@ -239,12 +247,12 @@ def _checked(manifest: TaskManifest) -> CheckReport | None:
         return None
 
 
-def _room(manifest: TaskManifest, report: CheckReport | None, memory_mb: int) -> WhyNoRoom:
+def _room(manifest: TaskManifest, report: CheckReport | None, memory_mb: int, bare: BareTrainer) -> WhyNoRoom:
     """Why samples do not fit beside a task's program; `memory_mb` of 0 is no limit."""
     if report is None or not memory_mb:
         return has_room
     estimate = estimate_memory(manifest.program, report, manifest.training)
-    return lambda samples: samples_reason(estimate, samples, memory_mb)
+    return lambda samples: samples_reason(estimate, samples, memory_mb, bare_mb=bare.mb)
 
 
 def _failed(asked: Asked, error: str) -> fx.Trained | fx.Evaluated:

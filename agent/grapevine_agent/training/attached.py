@@ -55,6 +55,7 @@ class AttachedTrainer:
         self._lock = asyncio.Lock()
         self.is_running = False  # it described itself, and has not failed since
         self.num_samples = 0
+        self.bare_mb = 0
         self.num_test = 0  # it does not say how many, before it has evaluated
         self.protection = f"the owner's own trainer at {url}"
 

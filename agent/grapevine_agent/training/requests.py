@@ -57,6 +57,7 @@ class Ready:
     num_samples: int
     num_test: int
     protection: str = ""  # what holds the process from now on, for people
+    bare_mb: int = 0  # what the process takes with PyTorch and without samples; 0: it does not tell
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,7 @@ class AnyTrainer(Protocol):
     num_samples: int  # to train on; known once started
     num_test: int  # to evaluate on; known once started, 0 if it is not
     protection: str  # what holds it, for people; known once started
+    bare_mb: int  # what it takes with PyTorch and without samples; known once started, 0 if it does not tell
 
     @property
     def is_running(self) -> bool:
@@ -114,6 +115,7 @@ class Trainer:
         self.num_samples = 0  # to train on; known once started
         self.num_test = 0
         self.protection = ""
+        self.bare_mb = 0
 
     @property
     def is_running(self) -> bool:
@@ -148,7 +150,7 @@ class Trainer:
             )
             ready = await self._ask(setup, Ready, timeout_s)
             self.num_samples, self.num_test = ready.num_samples, ready.num_test
-            self.protection = plain(ready.protection)
+            self.protection, self.bare_mb = plain(ready.protection), ready.bare_mb
             logger.info("trainer of %s started: %d samples; %s", self._manifest.name, self.num_samples, self.protection)
 
     async def train(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import ctypes
 import logging
+import math
 import os
 import queue
 import resource
@@ -52,6 +53,7 @@ logger = logging.getLogger(__name__)
 
 MIB = 2**20
 MEMORY_SLACK = 64 * MIB  # stacks of threads and arenas that are mapped but never filled
+BARE_SLACK_MB = 16  # by which a process before its samples differs from start to start, and what first steps add to it
 OOM_SCORE = 800  # when the machine runs out of memory, this process is the one to go
 _PR_SET_PDEATHSIG = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -110,11 +112,13 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
 def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[LocalTrainer, SharedVectors, Ready]:
     """Bound the memory, load the samples, then PyTorch; bound what may still be taken; close the sandbox."""
     manifest, source = decode_manifest(base64.b64decode(setup.manifest)), DataSource.from_json(setup.source)
+    begun = _status("VmRSS")
     prepare_to_load(source)
     with _memory_limit(setup.memory_mb):
         _give_memory_back(at_least=_GIVEN_BACK)
         samples = load_samples(manifest.data, source)
     _give_memory_back(at_least=_KEPT_BY_GLIBC)
+    with_samples = _status("VmRSS")
     # PyTorch maps much that it never fills, so it is loaded without a limit; nothing of a stranger runs yet.
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
     from grapevine_agent.training.warm_up import warm_up  # noqa: PLC0415
@@ -122,13 +126,19 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     layout = ModelLayout.of(manifest.program)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
     warm_up()
+    bare = begun + _status("VmRSS") - with_samples
     if setup.memory_mb:
         limit = _memory_left(setup.memory_mb)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     protection = close_sandbox("off" if setup.sandbox == "off" else "strict", with_landlock=with_landlock)
     logger.info("sandbox: %s", protection)
     trainer = LocalTrainer(manifest.program, manifest.training, samples, seed=setup.seed, num_threads=setup.num_threads)
-    ready = Ready(num_samples=len(samples.x), num_test=len(samples.x_test), protection=protection)
+    ready = Ready(
+        num_samples=len(samples.x),
+        num_test=len(samples.x_test),
+        protection=protection,
+        bare_mb=math.ceil(bare / MIB) + BARE_SLACK_MB,
+    )
     return trainer, memory, ready
 
 

@@ -18,7 +18,9 @@ from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.pipelines import SampleMemory, fewest_samples_memory
 
 READER_MB: Final = 50  # of a trainer process before it has read a sample
-TRAINER_MB: Final = 290  # of one that has loaded PyTorch and run its first layers (2.13 for CPUs, x86-64: 287)
+# Of one that has loaded PyTorch and run its first layers, before a device's own trainers have told it: 2.13 for CPUs
+# takes 245 to 330 MB on x86-64, as the processor has more or fewer kinds of vector instructions.
+TRAINER_MB: Final = 290
 _MIB = 2**20
 
 
@@ -37,18 +39,21 @@ def reasons_not_to_fit(manifest: TaskManifest, limits: DeviceLimits) -> list[str
     return reasons
 
 
-def memory_reason(manifest: TaskManifest, memory: MemoryEstimate, memory_mb: int) -> str:
-    """Why a trainer of this task does not fit into `memory_mb`, whatever the source; empty if it does."""
-    return samples_reason(memory, fewest_samples_memory(manifest.data), memory_mb)
+def memory_reason(manifest: TaskManifest, memory: MemoryEstimate, memory_mb: int, *, bare_mb: int = TRAINER_MB) -> str:
+    """Why a trainer of this task does not fit into `memory_mb`, whatever the source; empty if it does.
+
+    `bare_mb` is what a trainer takes on this device with PyTorch and without samples.
+    """
+    return samples_reason(memory, fewest_samples_memory(manifest.data), memory_mb, bare_mb=bare_mb)
 
 
-def samples_reason(memory: MemoryEstimate, samples: SampleMemory, memory_mb: int) -> str:
+def samples_reason(memory: MemoryEstimate, samples: SampleMemory, memory_mb: int, *, bare_mb: int = TRAINER_MB) -> str:
     """Why a trainer with these samples does not fit into `memory_mb`; empty if it does, by the estimate."""
-    preparing, training = preparing_mb(samples), training_mb(memory, samples)
+    preparing, training = preparing_mb(samples), training_mb(memory, samples, bare_mb=bare_mb)
     if max(preparing, training) <= memory_mb:
         return ""
     if training > memory_mb:
-        pytorch = f"({TRAINER_MB} of them for PyTorch itself)"
+        pytorch = f"({bare_mb} of them for PyTorch itself)"
         return f"needs about {training:,} MB to train {pytorch}, profile allows {memory_mb:,}"
     return f"needs about {preparing:,} MB to prepare its samples, profile allows {memory_mb:,}"
 
@@ -64,9 +69,9 @@ def preparing_mb(samples: SampleMemory) -> int:
     return READER_MB + _mb(samples.libraries + samples.preparing)
 
 
-def training_mb(memory: MemoryEstimate, samples: SampleMemory) -> int:
+def training_mb(memory: MemoryEstimate, samples: SampleMemory, *, bare_mb: int = TRAINER_MB) -> int:
     """Of one that trains and evaluates, about."""
-    return TRAINER_MB + _mb(samples.libraries + samples.kept + memory.peak_bytes)
+    return bare_mb + _mb(samples.libraries + samples.kept + memory.peak_bytes)
 
 
 def _mb(num_bytes: int) -> int:

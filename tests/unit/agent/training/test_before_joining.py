@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app
 from grapevine_agent.config.agent_toml import Config, load_config
+from grapevine_agent.config.firmware import Machine, load_profile
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.service.assembly import assembled
+from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.built import BuiltTask, write_built
@@ -67,6 +69,17 @@ async def test_a_task_that_is_too_large_without_any_samples_says_so_once(
     many = replace(manifest, data=replace(manifest.data, minimum_samples=3_000_000))
     (reason,) = await _reasons(_config(tmp_path, "memory_mb = 320", 3_000_001), many)
     assert reason.startswith("needs about")
+
+
+def test_what_pytorch_takes_on_this_device_is_held_against_its_limit(manifest: TaskManifest) -> None:
+    profile, bare = (
+        replace(load_profile("raspberry-pi-4b", Machine(cores=4, memory_mb=4000)), memory_mb=320),
+        BareTrainer(),
+    )
+    fitting = DeviceFit(profile, 600.0, bare)
+    assert fitting.reason("t", manifest) == ""
+    bare.mb = 350
+    assert "(350 of them for PyTorch itself), profile allows 320" in fitting.reason("t", manifest)
 
 
 async def test_rounds_that_cannot_end_in_the_owners_time_are_a_reason_not_to_join(

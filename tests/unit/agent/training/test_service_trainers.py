@@ -15,6 +15,7 @@ from tests.unit.agent.training.conftest import three_classes
 
 from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.tasks.fitting import READER_MB, TRAINER_MB
 from grapevine_agent.data import DataSource
 from grapevine_agent.service import trainers as module
 from grapevine_agent.service.trainers import Trainers
@@ -26,6 +27,8 @@ Model = tuple[Vector, Vector]
 Start = Callable[..., Trainers]
 WEEK_S = 7 * 86_400.0
 ENDLESS = 10_000_000  # steps
+LIMIT_MB = 420  # with PyTorch a trainer takes 250 to 330 of them, by its processor
+MANY = 8_000_000  # samples, which do not fit into what is left
 
 
 @pytest.fixture
@@ -118,19 +121,32 @@ async def test_what_a_library_lets_out_is_an_answer_and_no_silence(
 
 async def test_a_source_that_has_grown_too_large_is_not_loaded(start: Start, model: Model, source: DataSource) -> None:
     """It fitted when the task was joined."""
-    trainers = start(TrainerLimits(memory_mb=320))
-    many = three_classes(2_000_000)
+    trainers = start(TrainerLimits(memory_mb=LIMIT_MB))
+    many = three_classes(MANY)
     np.savez(source.path, x=many["x"], y=many["y"])
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
-    assert answer.error.startswith("garden: 2,000,000 samples are too many: it needs about")
+    assert answer.error.startswith(f"garden: {MANY:,} samples are too many: it needs about")
     assert not trainers.status()[0]["running"]
 
 
 async def test_a_running_trainer_goes_on_with_what_it_has(start: Start, model: Model, source: DataSource) -> None:
-    trainers = start(TrainerLimits(memory_mb=320))
+    trainers = start(TrainerLimits(memory_mb=LIMIT_MB))
     trainers._running["t"].source = replace(source, reload_s=0.0)
     assert (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error == ""
-    many = three_classes(2_000_000)
+    many = three_classes(MANY)
     np.savez(source.path, x=many["x"], y=many["y"])
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
     assert (answer.error, answer.dataset_size) == ("", 160)
+
+
+async def test_what_pytorch_takes_is_what_the_devices_own_trainers_told(start: Start, model: Model) -> None:
+    trainers = start(TrainerLimits(memory_mb=LIMIT_MB))
+    assert trainers._bare.mb == TRAINER_MB
+    assert (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error == ""
+    told = trainers._bare.mb
+    assert told != TRAINER_MB
+    assert READER_MB < told < LIMIT_MB
+    trainers._bare.mb = 2 * LIMIT_MB
+    await trainers._running["t"].trainer.stop()
+    answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
+    assert f"({2 * LIMIT_MB} of them for PyTorch itself)" in answer.error
