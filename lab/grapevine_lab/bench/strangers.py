@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 
 from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
-from grapevine_agent.identity import load_identity
+from grapevine_agent.identity import make_if_new, read_identity
 from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
 from grapevine_agent.store import Store, StoredRecord
 from grapevine_broker import start_broker
@@ -161,7 +161,8 @@ def _num_seen(status: dict[str, Any]) -> int:
 async def _starts(folder: Path, url: str, say: Callable[[str], None]) -> list[Figure]:
     config, state = _write_config(folder, url), folder / "state"
     state.mkdir(mode=0o700)
-    peer = load_identity(state).peer_id
+    make_if_new(state)
+    peer = read_identity(state).peer_id
     heartbeat = topics.build(ROOT, PeerTopic(peer, "heartbeat"))
     async with _client(url, heartbeat) as client:
         empty = [await _start_s(client, config, folder / "log", heartbeat) for _ in range(NUM_STARTS)]
