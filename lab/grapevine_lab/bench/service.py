@@ -197,8 +197,12 @@ def running_service(config: Path, log: Path) -> Iterator[psutil.Process]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, without the settings that the person who runs this has for an agent of their own."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("GRAPEVINE_")}
+    """Ours, without the settings that the person who runs this has for an agent of their own.
+
+    Bytecode is kept, as where Grapevine is installed: else each start would compile it anew.
+    """
+    ours = ("GRAPEVINE_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
 
 
 def build_digits(folder: Path) -> BuiltTask:
