@@ -216,11 +216,17 @@ class Village:
 
 
 def village(
-    home: Household, *, num_learners: int = 2, servers: tuple[Member, ...] = (), folder: Path | None = None
+    home: Household,
+    *,
+    num_learners: int = 2,
+    servers: tuple[Member, ...] = (),
+    folder: Path | None = None,
+    extra: str = "",
 ) -> Village:
     engineer, *reviewers = (home.add(name) for name in ("engineer", "reviewer-1", "reviewer-2"))
     learners = [
-        home.add(f"learner-{k}", digits=k, consent="auto", trusted=list(reviewers)) for k in range(num_learners)
+        home.add(f"learner-{k}", digits=k, consent="auto", trusted=list(reviewers), extra=extra)
+        for k in range(num_learners)
     ]
     for member in (engineer, *reviewers, *learners):
         member.start()

@@ -24,6 +24,19 @@ pytestmark = [pytest.mark.timeout(360), pytest.mark.mosquitto, _no_mosquitto]
 FLOOD_S = 60.0
 SETTLED_ROUNDS = 60
 READINGS = 20
+LIMITS = "memory_mb = 700"
+BLOWN_UP = """shape = []
+
+[[data.pipeline]]
+name = "resize"
+height = 2048
+width = 2048
+
+[[data.pipeline]]
+name = "resize"
+height = 8
+width = 8
+"""
 
 
 @pytest.fixture
@@ -67,8 +80,11 @@ def manifest_file(home: Household, town: Village) -> Path:
 def test_a_minute_of_strangers_costs_two_learners_nothing(mosquitto: RunningBroker, tmp_path: Path) -> None:
     url, root = mosquitto.url, "grapevine/v1"
     with household(tmp_path, url, root) as home:
-        town = village(home)
+        town = village(home, extra=LIMITS)
         town.join()
+        # Approved, and of gigabytes while its samples are prepared.
+        large = home.publish(town.engineer, home.built_task("blown up", ("shape = []\n", BLOWN_UP)))
+        home.approve(large, *town.reviewers)
         wait_for(lambda: all(each.task(town.task)["round"] > SETTLED_ROUNDS for each in town.learners), within_s=120)
         before = accuracy(town)
         merges = [each.task(town.task)["merges"] for each in town.learners]
@@ -102,6 +118,9 @@ def test_a_minute_of_strangers_costs_two_learners_nothing(mosquitto: RunningBrok
             assert status is not None
             assert learner.task(town.task)["merges"] > held + 0.5 * FLOOD_S, "they went on hearing each other"
             assert status["memory_mb"] < was_mb + 60
+            refused = learner.task(large)
+            assert not refused["joined"]
+            assert "to prepare its samples, profile allows 700" in refused["why"]
         # Killed and started again beside all that is stored and retained, an agent is back soon.
         town.learners[0].kill()
         asked_s = time.monotonic()
