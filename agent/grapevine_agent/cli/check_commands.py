@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from grapevine_agent.cli.output import JsonOption, answer, console
 from grapevine_agent.config.firmware import load_profile
@@ -100,17 +102,17 @@ def costs_table(report: CostReport) -> Table:
     return table
 
 
-def fits_table(report: CostReport) -> Table:
-    """Which devices a task fits, and why not, for people."""
-    table = Table(caption="times are estimates")
+def fits_table(report: CostReport) -> Group:
+    """Which devices a task fits, and below that why it does not fit the others, for people."""
+    table = Table(caption="times are estimates", caption_justify="left")
     for name in ("profile", "fits", "MB", "step", "evaluation", "round"):
         table.add_column(name, no_wrap=True)
-    table.add_column("why not")
     for fit in report.fits:
         times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
         mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
-        table.add_row(fit.profile, mark, f"{fit.allowed_mb:,}", *times, escape("\n".join(fit.reasons)))
-    return table
+        table.add_row(fit.profile, mark, f"{fit.allowed_mb:,}", *times)
+    reasons = [Text(f"{fit.profile}: {reason}") for fit in report.fits for reason in fit.reasons]
+    return Group(table, *reasons)
 
 
 def _seconds(number: float | None) -> str:
@@ -133,4 +135,5 @@ def _with_prefix(number: int, base: int, unit: str) -> str:
     """Three digits or so: 19.1 kB, 2.4 MFLOP."""
     power = min(4, int(math.log(number, base))) if number >= base else 0
     scaled = number / base**power
-    return f"{scaled:.0f} {unit}" if power == 0 else f"{scaled:.3g} {' kMGT'[power]}{unit}"
+    digits = f"{scaled:.0f}" if power == 0 or scaled >= 100 else f"{scaled:.3g}"
+    return f"{digits} {' kMGT'[power].strip()}{unit}"

@@ -58,9 +58,8 @@ def register(app: typer.Typer) -> None:
         sources = _named(_sources(loaded), name)
         manifest = _manifest(loaded, task) if task else None
         fit = DeviceFit(_profile(loaded), loaded.limits.step_timeout_s)
-        if manifest is not None:
-            fit.reason(manifest.name, manifest)
-        results = [_check(source, manifest, fit) for source in sources]
+        why_not = fit.reason(manifest.name, manifest) if manifest is not None else ""
+        results = [_check(source, manifest, fit, why_not) for source in sources]
         answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
         if not as_json:
             for result in results:
@@ -117,12 +116,13 @@ def _where(source: DataSource) -> str:
     return source.recording.topic if source.recording is not None else str(source.path)
 
 
-def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit) -> dict[str, Any]:
+def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit, why_not: str) -> dict[str, Any]:
+    """What is in a source; with a task, whether it fits: `why_not` says why none could."""
     result: dict[str, Any] = {"name": source.name, "kind": source.kind, "trouble": "", "fits": None, "why": ""}
     if manifest is not None:
         now_s, room = clock.now().wall_ms / 1000, fit.room(manifest.name)
         match = match_source(manifest.data, [source], now_s=now_s, why_no_room=room)
-        result |= {"fits": bool(match), "why": str(match)}
+        result |= {"fits": bool(match) and not why_not, "why": why_not if match and why_not else str(match)}
         if match.memory is not None:
             prepare_mb, train_mb = fit.memory_mb(manifest, match.memory)
             result |= {"prepare_mb": prepare_mb, "train_mb": train_mb}

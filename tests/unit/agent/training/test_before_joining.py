@@ -123,3 +123,19 @@ def test_data_check_tells_what_a_task_would_take(manifest: TaskManifest, weights
     done = CliRunner().invoke(build_app(), [*arguments, "--json"])
     assert done.exit_code == 1
     assert "4,000,000 samples are too many" in json.loads(done.stdout)[0]["why"]
+
+
+def test_data_check_says_of_a_task_that_no_source_is_good_for_it(
+    manifest: TaskManifest, weights: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "sources").mkdir()
+    long = replace(manifest, training=replace(manifest.training, steps_per_round=1_000_000))
+    write_built(BuiltTask(draft=long, weights=weights), tmp_path / "sources", tmp_path / "task")
+    config = _config(tmp_path, "step_timeout_s = 600").path
+    done = CliRunner().invoke(
+        build_app(), ["data", "check", "--task", str(tmp_path / "task"), "--config", str(config), "--json"]
+    )
+    (found,) = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert not found["fits"]
+    assert "a round of 1,000,000 training steps takes about" in found["why"]
