@@ -9,7 +9,7 @@ from grapevine_proto.topics import PeerTopic
 
 def where_records_are(settings: CoreSettings) -> list[str]:
     """The filters of all that brokers retain of peers and tasks."""
-    return [*where_presence_is_said(settings), *map(topics.every_task, ("manifest", "review", "server"))]
+    return [*where_presence_is_said(settings), *(topics.every_task(leaf) for leaf in ("manifest", "review", "server"))]
 
 
 def where_presence_is_said(settings: CoreSettings) -> list[str]:
