@@ -5,11 +5,13 @@ Rules, per topic (which names its author, see `topics`):
 - The highest sequence wins. The same bytes again are *known* and ignored in silence; a lower
   sequence is *stale*. That holds after the newest has run out as well: of manifests and reviews the
   sequence is remembered, or a broker could bring an older verdict back to life.
-- Freshness is `expires_at_ms` alone.
+- Freshness is `expires_at_ms` alone. A record with the very sequence that is remembered counts again for as long as
+  it says: our clock may have been wrong when it was taken for expired.
 - A tombstone beats the manifest that it retracts, whatever arrives later.
 - Presence is ordered by session first: a will is signed when its session begins and is published by
   the broker hours later, with a sequence older than the "online" that it revokes. Within a session
-  offline is therefore the last word; a newer session revokes it.
+  offline is therefore the last word; a newer session revokes it. Adverts of servers are ordered so as well: like
+  presence they are numbered by the clock, and a server that starts again may have been told another time.
 - The book is bounded in number and in bytes, and so is one author's part of it. *Strangers* share two
   budgets, one for presence and one for what is said of tasks (see `budgets`); whoever holds much of a full
   one makes room for who holds little. Authors whom the owner trusts (`trusted`) and ourselves (`own`) are
@@ -27,7 +29,8 @@ from grapevine_proto import topics
 from grapevine_proto.budgets import Budget, held_bytes
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import PeerState, TaskPublication
+from grapevine_proto.messages import PeerState, ServerAdvert, TaskPublication
+from grapevine_proto.sessions import supersedes
 from grapevine_proto.topics import TaskTopic, Topic
 
 MAX_TASK_RECORDS_PER_AUTHOR = 3 * 32  # 32 tasks, each with a manifest, a review and a server advert
@@ -78,8 +81,8 @@ class RecordBook:
         if held is not None:
             if held.envelope == received.envelope:
                 return False
-            _check_newer(held, received)
-        elif received.message.sequence <= self._sequences.get(received.topic, -1):
+            _check_newer(held, received, wall_ms)
+        elif received.message.sequence < self._sequences.get(received.topic, -1):
             raise WireError("stale", f"a newer one than {received.message.sequence} on it has run out")
         try:
             self._make_room(received, is_new=held is None)
@@ -251,11 +254,13 @@ class RecordBook:
         return gone
 
 
-def _check_newer(held: Received, received: Received) -> None:
+def _check_newer(held: Received, received: Received, wall_ms: int) -> None:
     """Raise `WireError` unless `received` supersedes `held`."""
     old, new = held.message, received.message
-    if isinstance(old.body, PeerState) and isinstance(new.body, PeerState):
-        newer = (new.session, not new.body.online, new.sequence) > (old.session, not old.body.online, old.sequence)
+    if isinstance(old.body, PeerState | ServerAdvert) and new.session != old.session:
+        newer = supersedes(new.session, old.session, wall_ms)
+    elif isinstance(old.body, PeerState) and isinstance(new.body, PeerState):
+        newer = (not new.body.online, new.sequence) > (not old.body.online, old.sequence)
     else:
         newer = new.sequence > old.sequence
     if not newer:

@@ -18,6 +18,8 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import AnswerQuota
+from grapevine_agent.core.overlay.clock_watch import ClockWatch
+from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
@@ -54,7 +56,7 @@ class AgentCore:
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _renew_at_ms: float = math.inf
-    _ticked: Moment = field(default_factory=lambda: Moment(0.0, 0))  # turns wall clock deadlines into monotonic ones
+    _clock: ClockWatch = field(default_factory=lambda: ClockWatch(Moment(0.0, 0)))
 
     def __post_init__(self) -> None:
         neighbours = self.settings.neighbours
@@ -100,14 +102,8 @@ class AgentCore:
         for received in records:
             effects += self._restore(received, now)
         self._started = True
-        self._ticked = now
-        subscriptions = [
-            *self._where_presence_is_said(),
-            topics.every_task("manifest"),
-            topics.every_task("review"),
-            topics.every_task("server"),
-            topics.inbox_of(self.settings.peer),
-        ]
+        self._clock.last = now
+        subscriptions = [*where_records_are(self.settings), topics.inbox_of(self.settings.peer)]
         self.tasks.assessor.mark_all()
         return [
             *effects,
@@ -129,14 +125,6 @@ class AgentCore:
                 self.records.remember(received.topic, received.message.sequence)
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
-
-    def _where_presence_is_said(self) -> list[str]:
-        """The filters that tell who is there: everybody, or the neighbours that the owner named."""
-        neighbours = self.settings.neighbours
-        if neighbours is None:
-            return [topics.every_peer("announcement"), topics.every_peer("state")]
-        ours = sorted({*neighbours, *self.settings.trusted_servers, self.settings.peer})
-        return [PeerTopic(peer, leaf).below_root() for peer in ours for leaf in ("announcement", "state")]
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
@@ -218,7 +206,7 @@ class AgentCore:
                 raise WireError("topic", f"addressed to {received.topic.receiver}")
             if not self.presence.has_session(message.receiver_session):
                 raise WireError("old-session", f"says our session is {message.receiver_session}")
-        self.replays.check(message, is_known=self.members.is_member(message.sender))
+        self.replays.check(message, wall_ms=now.wall_ms, is_known=self.members.is_member(message.sender))
 
     def _read_passing(self, received: Received, now: Moment) -> list[Effect]:
         sender, session = received.message.sender, received.message.session
@@ -254,7 +242,9 @@ class AgentCore:
 
     def erased(self, topic: Topic, now: Moment) -> list[Effect]:
         """Somebody erased a retained record. That says nothing: whoever holds it announces it again."""
-        if self.records.get(topic) is not None or topics.writer_of(topic) == self.settings.peer:
+        if isinstance(topic, PeerTopic) and topic.peer == self.settings.peer:
+            self.presence.erased(topic.leaf, now.monotonic_s)
+        elif self.records.get(topic) is not None or topics.writer_of(topic) == self.settings.peer:
             self.relays.erased(topic, now.monotonic_s)
         return []
 
@@ -262,13 +252,13 @@ class AgentCore:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
-        self._ticked = now
-        effects = [*self.members.tick(now.monotonic_s), *self._look(now)]
+        self.members.wall_ms = now.wall_ms
+        effects = self._clock.tick(now, self.presence, self.settings)
+        effects += [*self.members.tick(now.monotonic_s), *self._look(now)]
         if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
-        if self.presence.is_due(now.monotonic_s):
-            effects.append(self.presence.beat(self._progress(), now.monotonic_s))
+        effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
         effects += self.tasks.tick(now)
         effects += self._announce(now)
@@ -279,7 +269,7 @@ class AgentCore:
         times = [
             self.steward.deadline_s(),
             self._monotonic_s(self.steward.next_change_ms),
-            self.members.deadline_s(self._ticked.monotonic_s),
+            self.members.deadline_s(self._clock.last.monotonic_s),
             self.presence.deadline_s(),
             self.relays.due_s,
             *self.tasks.deadlines_s(),
@@ -289,7 +279,8 @@ class AgentCore:
         return min(times)
 
     def _monotonic_s(self, wall_ms: float) -> float:
-        return self._ticked.monotonic_s + max(0.0, wall_ms - self._ticked.wall_ms) / 1000
+        """Turns a deadline of the wall clock into a monotonic one."""
+        return self._clock.last.monotonic_s + max(0.0, wall_ms - self._clock.last.wall_ms) / 1000
 
     def _look(self, now: Moment) -> list[Effect]:
         return [*self.steward.tick(now), *self._announce(now)]

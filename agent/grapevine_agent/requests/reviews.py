@@ -15,6 +15,7 @@ from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.dating import dated
 from grapevine_agent.requests.listing import listed, shown
 from grapevine_agent.requests.naming import find_task, meant, twins
 from grapevine_agent.requests.parameters import checked_reason, needed, within
@@ -110,7 +111,7 @@ class ReviewRequests:
         entry = self._find(task, acts=True)
         service, entries = self._service, self._service.core.book.entries
         reason = checked_reason(reason if approved else needed(reason, "the reason of a rejection"))
-        valid_until_ms = clock.now().wall_ms + int(within(days, LEAST_DAYS, MOST_DAYS, "days") * DAY_MS)
+        valid_until_ms = dated().wall_ms + int(within(days, LEAST_DAYS, MOST_DAYS, "days") * DAY_MS)
         service.perform(service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms))
         own = entry.brief.publisher == service.identity.peer_id
         notes = ["an author's own review does not count anywhere"] if own else []
@@ -131,7 +132,7 @@ class ReviewRequests:
     def revoke(self, task: str, reason: str = "") -> dict[str, Any]:
         """Take this peer's own verdict on a task back. Raises `TaskError` if there is none."""
         entry, reason = self._find(task, acts=True), checked_reason(reason)
-        core, now = self._service.core, clock.now()
+        core, now = self._service.core, dated()
         reviewer = self._service.identity.peer_id
         own = core.book.reviews.get(entry.id, {}).get(reviewer)
         if own is None or own.withdrawn:

@@ -17,6 +17,7 @@ from grapevine_agent.core.tasks.lineage import descendants
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, update_bytes
+from grapevine_agent.requests.dating import dated
 from grapevine_agent.requests.naming import find_task, meant, whole_peer
 from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.service import clock
@@ -101,7 +102,7 @@ class TaskRequests:
     def _finished(self, folder: str, servers: list[str]) -> TaskManifest:
         servers = [whole_peer(server, "the server") for server in servers]
         draft = load_built(_whole_path(folder)).draft
-        manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=clock.now().wall_ms)
+        manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
         return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
 
     def _publish(self, manifest: TaskManifest, weights: bytes) -> dict[str, Any]:

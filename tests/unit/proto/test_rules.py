@@ -15,6 +15,7 @@ from grapevine_proto.replay import WINDOW, ReplayGuard
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
+NOW_MS = 1_750_000_000_000
 STATE = PeerTopic(ME, "state")
 NAME = PeerTopic(ME, "announcement")
 
@@ -210,7 +211,67 @@ def test_a_sequence_that_was_kept_on_disk_counts_in_the_next_life() -> None:
     book = RecordBook()
     assert book.remember(REVIEW, 2)
     with pytest.raises(WireError, match="stale"):
-        book.accept(verdict(approved=True, sequence=2), 0)
+        book.accept(verdict(approved=True, sequence=1), 0)
+    assert book.accept(verdict(approved=True, sequence=2), 0)
+
+
+def test_a_record_that_a_wrong_clock_took_for_expired_counts_again_and_nothing_older_does() -> None:
+    book, year_ms = RecordBook(), 365 * 86_400_000
+    review = verdict(approved=True, sequence=2, expires_at_ms=NOW_MS + 1_000)
+    assert book.accept(review, NOW_MS)
+    assert book.expire(NOW_MS + 10 * year_ms) == [review]
+    with pytest.raises(WireError, match="expired"):
+        book.accept(review, NOW_MS + 10 * year_ms)
+    with pytest.raises(WireError, match="stale"):
+        book.accept(verdict(approved=True, sequence=1), NOW_MS)
+    assert book.accept(review, NOW_MS)
+
+
+def test_a_servers_advert_of_a_newer_session_counts_whatever_clock_numbered_the_older_one() -> None:
+    book = RecordBook()
+    topic = TaskTopic(ME, TASK, "server")
+
+    def advert(session: int, sequence: int) -> Received:
+        body = m.ServerAdvert(task=TASK, online=True)
+        said = m.Message(sender=ME, session=session, sequence=sequence, body=body)
+        return open_envelope(seal(said, topic, KEY), topic)
+
+    assert book.accept(advert(1, NOW_MS + 10**12), NOW_MS)
+    assert book.accept(advert(2, NOW_MS), NOW_MS)
+    for stale in (advert(1, NOW_MS + 2 * 10**12), advert(2, NOW_MS - 1)):
+        with pytest.raises(WireError, match="stale"):
+            book.accept(stale, NOW_MS)
+
+
+AHEAD = NOW_MS + 10**12
+
+
+def test_a_peer_whose_clock_ran_ahead_is_believed_again_once_it_is_right_or_goes_on() -> None:
+    book, topic = RecordBook(), PeerTopic(ME, "state")
+
+    def state(session: int) -> Received:
+        said = m.Message(sender=ME, session=session, sequence=1, body=m.PeerState(online=True))
+        return open_envelope(seal(said, topic, KEY), topic)
+
+    for session in (NOW_MS - 5, AHEAD, AHEAD + 1, NOW_MS - 4, NOW_MS, AHEAD + 2):
+        assert book.accept(state(session), NOW_MS)
+    book = RecordBook()
+    for session in (AHEAD, NOW_MS):
+        assert book.accept(state(session), NOW_MS)
+    with pytest.raises(WireError, match="stale"):
+        book.accept(state(NOW_MS - 1), NOW_MS)
+
+
+def test_messages_of_a_clock_that_ran_ahead_are_counted_apart_and_none_twice() -> None:
+    guard = ReplayGuard()
+    for session in (NOW_MS - 9, NOW_MS - 8, AHEAD, AHEAD + 1, NOW_MS - 7, NOW_MS - 6, AHEAD + 2):
+        guard.check(beat(session, 1), wall_ms=NOW_MS)
+    for session in (NOW_MS - 9, NOW_MS - 8, NOW_MS - 7, AHEAD, AHEAD + 1, AHEAD + 2):
+        with pytest.raises(WireError, match="replayed"):
+            guard.check(beat(session, 1), wall_ms=NOW_MS)
+    guard.check(beat(NOW_MS - 6, 2), wall_ms=NOW_MS)
+    (windows,) = guard._senders.values()
+    assert len(windows) == 4
 
 
 def test_strangers_who_fill_the_book_keep_no_trusted_reviewer_out() -> None:
@@ -219,7 +280,7 @@ def test_strangers_who_fill_the_book_keep_no_trusted_reviewer_out() -> None:
     body = m.Message(sender=stranger.peer_id, session=1, sequence=1, body=m.PeerAnnouncement())
     book = RecordBook(capacity=1, trusted=frozenset((ME,)))
     assert book.accept(open_envelope(seal(body, topic, stranger), topic), 0)
-    assert book.accept(verdict(approved=False, sequence=1, expires_at_ms=10), 0)
+    assert book.accept(verdict(approved=False, sequence=2, expires_at_ms=10), 0)
     assert book.remember(TaskTopic(stranger.peer_id, TASK, "review"), 7)
     assert book.expire(11)
     with pytest.raises(WireError, match="stale"):

@@ -33,6 +33,8 @@ from grapevine_agent.core.overlay.roll_call import RollCall
 from grapevine_agent.core.overlay.strangers import Strangers
 from grapevine_proto import topics
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState
+from grapevine_proto.sessions import supersedes
+from grapevine_proto.topics import PeerTopic
 
 SILENT_HEARTBEATS = 3.5  # a peer this many intervals late is not counted on
 ROTATE_HEARTBEATS = 10  # the sample is drawn anew this often
@@ -53,6 +55,7 @@ class Members:
     only_named: bool = False  # nobody else's presence is listened to
     peers: dict[str, Peer] = field(default_factory=dict)
     sampled_since_s: dict[str, float] = field(default_factory=dict)
+    wall_ms: int = 0  # now, as sessions are dated; 0: not known
     _rotate_at_s: float = -math.inf
     _presence_changed: bool = False
     _by_task: dict[str, set[str]] = field(default_factory=dict)  # of members
@@ -147,9 +150,10 @@ class Members:
         if known is None:
             self._overlooked_s = now_s
             return
-        if session < known.session:
+        is_newer = supersedes(session, known.session, self.wall_ms)
+        if not is_newer and session != known.session:
             return  # it was heard since, in a newer one
-        if known.online != state.online or session > known.session:
+        if known.online != state.online or is_newer:
             self._set_online(known, state.online)
         known.session, known.last_heard_s = session, now_s
 
@@ -219,9 +223,10 @@ class Members:
 
     def _hear_alive(self, known: Peer, session: int, now_s: float) -> None:
         """A member was heard. That it is online shows too, unless its goodbye, or its will, is of this session."""
-        if not known.online and session > known.session:
-            self._set_online(known, True)
-        known.session = max(known.session, session)
+        if supersedes(session, known.session, self.wall_ms):
+            if not known.online:
+                self._set_online(known, True)
+            known.session = session
         self.hear(known.id, now_s)
 
     def overlook(self, now_s: float) -> None:
@@ -326,8 +331,8 @@ class Members:
         wanted = {*self.sampled_since_s, *self.strangers.choose(now_s)}
         held, self._subscribed = self._subscribed, wanted
         effects: list[Effect] = [
-            *(Unsubscribe(filter=_heartbeat_of(peer)) for peer in sorted(held - wanted)),
-            *(Subscribe(filter=_heartbeat_of(peer), qos=0) for peer in sorted(wanted - held)),
+            *(Unsubscribe(filter=PeerTopic(peer, "heartbeat").below_root()) for peer in sorted(held - wanted)),
+            *(Subscribe(filter=PeerTopic(peer, "heartbeat").below_root(), qos=0) for peer in sorted(wanted - held)),
         ]
         is_wanted, has_room = self._calls(now_s)
         if self.roll_call.tick(now_s, is_wanted=is_wanted, has_room=has_room):
@@ -393,7 +398,3 @@ class Members:
         gone.sort(key=lambda p: p.last_heard_s)
         for peer in gone[: max(1, self.capacity // 10)]:
             self._forget(peer.id)
-
-
-def _heartbeat_of(peer: str) -> str:
-    return topics.PeerTopic(peer, "heartbeat").below_root()

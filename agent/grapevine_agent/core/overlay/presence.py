@@ -4,7 +4,10 @@
                     announcement again when what it says has changed
     goodbye      ─▶ state "offline"
 
-A will of an earlier session that a broker publishes late is contradicted.
+Both records are said again where they would be lost otherwise. An announcement is good for a week, so a peer that stays
+connected repeats it at a quarter of its life: whoever comes later finds one that is fresh. It is repeated when the
+clock was set, since its end was counted by the wrong one, and whichever of the two was erased from a broker is said
+again, with pauses that grow (`pauses`). A will of an earlier session that a broker publishes late is contradicted.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from dataclasses import dataclass, field
 
 from grapevine_agent.core.effects import Effect, Publish
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.pauses import Pause, next_pause
 from grapevine_proto import messages as m
 from grapevine_proto.topics import PeerTopic
 
-ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000  # an announcement is good for a week, and repeated at each connect
+ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000
+REPEAT_AFTER_S = ANNOUNCE_FOR_MS / 4 / 1000
 KEPT_SESSIONS = 4
 
 
@@ -30,12 +35,18 @@ class Presence:
     _sessions: list[int] = field(default_factory=list)  # of our connections, the newest last; none: not there
     _announced: m.PeerAnnouncement | None = None
     _heartbeat_at_s: float = 0.0
+    _announce_at_s: float = math.inf  # again, though nothing has changed
+    _state_at_s: float = math.inf  # the same of our state
+    _pauses: dict[str, Pause] = field(default_factory=dict)  # by what was erased: "announcement" or "state"
+    _erased: set[str] = field(default_factory=set)  # and not said since
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session."""
         self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
         self._heartbeat_at_s = now.monotonic_s
         self._announced = None
+        self._pauses.clear()
+        self._erased.clear()
         return [self._state(online=True)]
 
     def goodbye(self) -> list[Effect]:
@@ -48,30 +59,59 @@ class Presence:
         is_wrong = isinstance(body, m.PeerState) and not body.online and bool(self._sessions)
         return [self._state(online=True)] if is_wrong else []
 
+    def erased(self, leaf: str, now_s: float) -> None:
+        """Somebody erased our announcement or our state from a broker."""
+        pause = self._pauses.get(leaf)
+        at_s = now_s if pause is None else max(now_s, pause.over_s)
+        if leaf == "announcement":
+            self._announce_at_s = min(self._announce_at_s, at_s)
+        elif leaf == "state":
+            self._state_at_s = min(self._state_at_s, at_s)
+        else:
+            return
+        self._erased.add(leaf)
+
+    def clock_was_set(self, now_s: float) -> None:
+        """What we said will end by a clock that was wrong: it is said again."""
+        self._announce_at_s = now_s
+
     def has_session(self, session: int) -> bool:
         """Whether a message is to one of our last sessions: others are recordings."""
         return session in self._sessions
 
     def announce(self, announcement: m.PeerAnnouncement, now: Moment) -> list[Effect]:
-        """Say who we are, if that is news to the broker."""
-        if announcement == self._announced or not self._sessions:
+        """Say who we are, if that is news to the broker, or soon to be forgotten."""
+        is_known = announcement == self._announced and now.monotonic_s < self._announce_at_s
+        if is_known or not self._sessions:
             return []
-        self._announced = announcement
+        self._announced, self._announce_at_s = announcement, now.monotonic_s + REPEAT_AFTER_S
+        self._is_said("announcement", now.monotonic_s)
         topic = PeerTopic(self.peer, "announcement")
         return [Publish(topic=topic, body=announcement, retain=True, expires_at_ms=now.wall_ms + ANNOUNCE_FOR_MS)]
 
-    def is_due(self, now_s: float) -> bool:
-        """Whether it is time for a heartbeat."""
-        return bool(self._sessions) and now_s >= self._heartbeat_at_s
-
-    def beat(self, progress: tuple[m.TaskProgress, ...], now_s: float) -> Effect:
-        """Our heartbeat, with how far we are."""
-        self._heartbeat_at_s = now_s + self.heartbeat_s
-        return Publish(topic=PeerTopic(self.peer, "heartbeat"), body=m.Heartbeat(progress=progress), qos=0)
+    def tick(self, progress: tuple[m.TaskProgress, ...], now_s: float) -> list[Effect]:
+        """Our heartbeat, with how far we are, and our state, where they are due."""
+        if not self._sessions:
+            return []
+        effects: list[Effect] = []
+        if now_s >= self._state_at_s:
+            effects.append(self._state(online=True))
+            self._is_said("state", now_s)
+        if now_s >= self._heartbeat_at_s:
+            self._heartbeat_at_s = now_s + self.heartbeat_s
+            heartbeat = m.Heartbeat(progress=progress)
+            effects.append(Publish(topic=PeerTopic(self.peer, "heartbeat"), body=heartbeat, qos=0))
+        return effects
 
     def deadline_s(self) -> float:
-        """When the next heartbeat is due, monotonic."""
-        return self._heartbeat_at_s if self._sessions else math.inf
+        """When something is due next, monotonic."""
+        return min(self._heartbeat_at_s, self._announce_at_s, self._state_at_s) if self._sessions else math.inf
+
+    def _is_said(self, leaf: str, now_s: float) -> None:
+        if leaf in self._erased:
+            self._erased.discard(leaf)
+            self._pauses[leaf] = next_pause(self._pauses.get(leaf), now_s)
 
     def _state(self, *, online: bool) -> Effect:
+        self._state_at_s = math.inf
         return Publish(topic=PeerTopic(self.peer, "state"), body=m.PeerState(online=online), retain=True)

@@ -13,24 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grapevine_agent.core.overlay.pauses import Pause, next_pause
 from grapevine_proto.codec import Received
 from grapevine_proto.records import LASTING_LEAVES
 from grapevine_proto.topics import TaskTopic, Topic
 
 RELAY_AFTER_S = (3.0, 8.0)  # what a broker did not send by then it has lost
-FIRST_PAUSE_S = 16.0  # between giving a record back and doing it again
-LONGEST_PAUSE_S = 3_600.0
 BATCH_BYTES = 250_000  # in one go, or one record that is larger
 BATCH_RECORDS = 32
 BETWEEN_BATCHES_S = 1.0
-
-
-@dataclass
-class _Given:
-    """When a record was given back last, and how long the pause after it is."""
-
-    at_s: float
-    pause_s: float
 
 
 @dataclass(kw_only=True)
@@ -40,7 +31,7 @@ class Relays:
     rng: np.random.Generator
     due_s: float = math.inf  # when to look next
     _on_broker: set[Topic] = field(default_factory=set)  # heard since we connected, and not erased since
-    _given: dict[Topic, _Given] = field(default_factory=dict)
+    _given: dict[Topic, Pause] = field(default_factory=dict)
 
     def connected(self, now_s: float) -> None:
         """A broker took us in: nothing is known of what it holds."""
@@ -65,7 +56,7 @@ class Relays:
         """Somebody erased a record of ours, or one that we hold."""
         self._on_broker.discard(topic)
         given = self._given.get(topic)
-        earliest_s = now_s if given is None else max(now_s, given.at_s + given.pause_s)
+        earliest_s = now_s if given is None else max(now_s, given.over_s)
         self.due_s = min(self.due_s, earliest_s + float(self.rng.uniform(*RELAY_AFTER_S)))
 
     def due(self, held: Iterable[Received], now_s: float) -> list[Received]:
@@ -80,8 +71,8 @@ class Relays:
             if not isinstance(topic, TaskTopic) or topic.leaf not in LASTING_LEAVES or topic in self._on_broker:
                 continue
             given = self._given.get(topic)
-            if given is not None and now_s < given.at_s + given.pause_s:
-                self.due_s = min(self.due_s, given.at_s + given.pause_s)
+            if given is not None and now_s < given.over_s:
+                self.due_s = min(self.due_s, given.over_s)
                 continue
             num_bytes += len(record.envelope)
             if batch and (num_bytes > BATCH_BYTES or len(batch) == BATCH_RECORDS):
@@ -89,12 +80,5 @@ class Relays:
                 break
             batch.append(record)
             self._on_broker.add(topic)  # once for each loss: some brokers take no record that is not its author's
-            self._given[topic] = _Given(now_s, _next_pause_s(given, now_s))
+            self._given[topic] = next_pause(given, now_s)
         return batch
-
-
-def _next_pause_s(given: _Given | None, now_s: float) -> float:
-    """Twice as long as before; as at first where nobody has erased the record for long."""
-    if given is None or now_s - given.at_s > 2 * LONGEST_PAUSE_S:
-        return FIRST_PAUSE_S
-    return min(2 * given.pause_s, LONGEST_PAUSE_S)

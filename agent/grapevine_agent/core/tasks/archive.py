@@ -67,7 +67,7 @@ class Archive:
         for received in gone:
             body, sequence = received.message.body, received.message.sequence
             if isinstance(body, m.Review) or (isinstance(body, m.TaskPublication) and body.retracted):
-                self.records.remember(received.topic, sequence - 1)  # it may come back, and nothing older
+                self.records.remember(received.topic, sequence)  # it may come back, and nothing older
         return gone
 
     def expire(self, wall_ms: int) -> list[Received]:

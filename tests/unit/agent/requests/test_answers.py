@@ -13,14 +13,17 @@ import pytest
 from tests.swarm.digits import built_digits
 
 from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.line import _needs_all
 from grapevine_agent.requests.dispatch import Requests
+from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import GrapevineError, RequestError, TaskError
 from grapevine_proto.manifest import ManifestBrief
 from grapevine_proto.manifest_codec import encode_manifest
+from grapevine_tasks.built import write_built
 
 ADA, MALLORY = "a" * 20, "m" * 20
 DIGITS, OTHER = "d8c9fad13b84" + "0" * 52, "77" + "1" * 62
@@ -135,6 +138,23 @@ async def test_a_rejection_says_why(service: AgentService, reason: str) -> None:
 async def test_a_reason_that_nobody_would_take_is_not_sent(service: AgentService, method: str, reason: str) -> None:
     with pytest.raises(RequestError, match="reason"):
         await ask(service, method, task=DIGITS, reason=reason, **({"approved": True} if method == "review" else {}))
+    assert num_signed(service) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "params"), [("review", {"approved": True}), ("revoke", {}), ("publish", {"folder": "", "servers": []})]
+)
+async def test_nothing_is_signed_by_a_clock_that_nobody_has_set(
+    service: AgentService, method: str, params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if method == "publish":
+        write_built(built_digits(), tmp_path, tmp_path / "task")
+        params = {**params, "folder": str(tmp_path / "task")}
+    else:
+        params = {**params, "task": DIGITS}
+    monkeypatch.setattr(clock, "now", lambda: Moment(1.0, 86_400_000))
+    with pytest.raises(TaskError, match=r"clock says 1970-01-02 00:00 UTC.*set the clock"):
+        await ask(service, method, **params)
     assert num_signed(service) == 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from grapevine_agent.core.overlay.relays import BATCH_BYTES, BATCH_RECORDS, LONGEST_PAUSE_S, Relays
+from grapevine_agent.core.overlay.pauses import LONGEST_PAUSE_S
+from grapevine_agent.core.overlay.relays import BATCH_BYTES, BATCH_RECORDS, Relays
 from grapevine_proto.codec import Received
 from grapevine_proto.messages import Message, Review
 from grapevine_proto.topics import TaskTopic, Topic
