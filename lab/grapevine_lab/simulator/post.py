@@ -85,7 +85,7 @@ class Post:
         """Send what is due, as fast as the link takes it."""
         now_s = self.clock.now_s
         while device.online and not device.draining:
-            waiting = device.outbox.next_due(now_s)
+            waiting = device.outbox.take(now_s)
             if waiting is None:
                 return
             device.outbox.sent(waiting)
