@@ -189,20 +189,27 @@ class Connection:
         """
         room = self._room[min(qos, 1)]
         await room.acquire()
-        if self.over.done():
+        try:
+            ack = self._hand_over(topic, payload, qos, retain)
+        except BaseException:
             room.release()
+            raise
+        ack.add_done_callback(lambda _done: room.release())
+        await asyncio.shield(ack)
+
+    def _hand_over(self, topic: str, payload: bytes, qos: int, retain: bool) -> asyncio.Future[None]:
+        """Give a message to paho; what is to come of it."""
+        if self.over.done():
             msg = f"lost the connection to {self.url} before publishing on {topic}"
             raise ConnectionLostError(msg)
         info = self._client.publish(topic, payload, qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            room.release()
             msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
             raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
-        done = self._acks if qos else self._written
-        ack = done[info.mid] = self._loop.create_future()
-        ack.add_done_callback(lambda _done: room.release())
+        acks = self._acks if qos else self._written
+        ack = acks[info.mid] = self._loop.create_future()
         self._asked(info.mid, f"a message on {topic}", len(topic) + len(payload))
-        await asyncio.shield(ack)
+        return ack
 
     async def close(self) -> None:
         """Say DISCONNECT, so that the broker forgets our will, and wait for the end."""

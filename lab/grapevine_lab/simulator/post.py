@@ -9,6 +9,8 @@ What a device makes of a message that has arrived is the world's business.
 
 from __future__ import annotations
 
+import heapq
+
 from grapevine_agent.net.outbox import Waiting
 from grapevine_agent.net.unanswered import ANSWER_S, SLOWEST_BYTES_PER_S
 from grapevine_lab.simulator import events as ev
@@ -33,6 +35,7 @@ class Post:
         self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
         self.num_delivered = 0
         self._kept: list[tuple[int, Delivery]] = []  # records that wait for a partition to end
+        self._acks: list[tuple[float, int]] = []  # a heap: when one arrives, and where
 
     def plan_cuts(self) -> None:
         """Put the ends of the network's partitions on the clock."""
@@ -89,7 +92,7 @@ class Post:
     def drain(self, device: Device) -> None:
         """Send what is due, as fast as the link takes it and as far as the outbox lets it."""
         now_s = self.clock.now_s
-        self.settle(device)
+        self._settle_all()
         while device.online and not device.draining:
             waiting = device.outbox.take(now_s)
             if waiting is None:
@@ -126,11 +129,17 @@ class Post:
             self.clock.at(overdue_s, ev.Overdue(device.index, device.connection))
         else:
             device.acks.append((acknowledged_s, waiting))
+            heapq.heappush(self._acks, (acknowledged_s, device.index))
 
     def settle(self, device: Device) -> None:
         """Take note of the acknowledgements that have arrived."""
         while device.acks and device.acks[0][0] <= self.clock.now_s:
             device.outbox.sent(device.acks.popleft()[1])
+
+    def _settle_all(self) -> None:
+        """The same for everybody: what was acknowledged need not stay in memory until its sender says more."""
+        while self._acks and self._acks[0][0] <= self.clock.now_s:
+            self.settle(self.population.devices[heapq.heappop(self._acks)[1]])
 
     def _await_acknowledgement(self, device: Device) -> None:
         """Go on when the next one arrives, if something waits for it: else nobody needs to know when that is."""
