@@ -7,15 +7,21 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected, Trying, Will
+from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected, Outbox, Trying, Will
+from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sending import Sending
 from grapevine_broker.mosquitto import MosquittoBroker
+from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto.errors import BrokerError
+from grapevine_proto.signing import SigningKey
 
 NOWHERE = "mqtt://127.0.0.1:9"  # the discard port: nothing listens there
 
@@ -194,6 +200,44 @@ async def test_an_oversize_publish_is_refused_here_and_blocks_nothing(broker: An
         await client.transport.publish(f"{broker.root}/big", bytes(5_000))
     await client.transport.publish(f"{broker.root}/small", bytes(4_900))
     assert (await client.next(Arrived)).topic == f"{broker.root}/small"
+
+
+async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_that_takes_its_place(
+    private_broker: Any, connect: Any
+) -> None:
+    reader = await connect(private_broker.url, subscribe=("test/#",))
+    client, outbox = await connect(private_broker.url), Outbox()
+    sealer = Sealer(Holder(SigningKey.generate()), Numbering())
+    answers = Answers(outbox=outbox, get_blob=lambda _digest: asyncio.sleep(0), sealer=sealer, root="test")
+    sending = Sending(outbox=outbox, transport=client.transport, answers=answers)
+    running = asyncio.create_task(sending.run())
+    sending.connected(20)
+    os.kill(private_broker.pid, signal.SIGSTOP)
+    for number in range(100):
+        outbox.enqueue(f"test/{number}", b"", deadline_s=time.monotonic() + 60.0)
+    outbox.keep("test/record", b"r")
+    sending.wake()
+    await asyncio.sleep(0.1)  # long enough for some to be on the way
+    assert len(outbox) == 101
+    await asyncio.to_thread(private_broker.kill)
+    await client.next(Disconnected)
+    await asyncio.to_thread(private_broker.start)
+    await reader.next(Connected)
+    await client.next(Connected)
+    sending.connected(20)
+    arrived = {(await reader.next(Arrived)).topic for _ in range(101)}
+    assert arrived == {f"test/{number}" for number in range(100)} | {"test/record"}
+    running.cancel()
+
+
+@pytest.mark.mosquitto
+async def test_what_mosquitto_takes_unacknowledged_is_obeyed(connect: Any) -> None:
+    for url, most in (("", 7), ("?version=3.1.1", 64)):
+        with MosquittoBroker(max_in_flight=7) as running:
+            client = await connect(running.url + url, wait=False)
+            assert (await client.next(Connected)).max_in_flight == most
+            await asyncio.gather(*(client.transport.publish("test/x", b"") for _ in range(300)))
+            await client.transport.disconnect()
 
 
 @pytest.mark.mosquitto

@@ -7,12 +7,16 @@ unacknowledged messages is unlimited and is sent again for ever, whereas what mu
 connection waits in our outbox. For the same reason paho's own reconnecting is off.
 
     open() ──TCP, TLS──> CONNECT ──CONNACK──> subscribe() / publish() … ──> close() or lost
+
+Whatever is answered has a deadline (`unanswered.py`). When it passes, the connection is cut, all that was not
+answered fails, and the transport makes a new one: a broker that lost one acknowledgement may have lost others.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -25,20 +29,27 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from grapevine_agent.net.client import Client
 from grapevine_agent.net.events import Will
+from grapevine_agent.net.explaining import explain, refusal
 from grapevine_agent.net.inbound import wake
+from grapevine_agent.net.outbox import MAX_UNDER_WAY
+from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import BrokerError
 
 MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on a small device is scarce
-_MAX_IN_FLIGHT = 20  # unacknowledged messages on the way; publish() waits for room, so that paho queues nothing
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
-_SUBACK_S = 10.0
 _CLOSE_S = 2.0
+_LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
 
 
 class WrongVersionError(BrokerError):
     """The broker does not speak this version of MQTT, or does not answer it."""
+
+
+class ConnectionLostError(BrokerError):
+    """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +57,7 @@ class Accepted:
     """What the broker said in its CONNACK."""
 
     max_packet_bytes: int | None = None  # None: it did not say
-    max_in_flight: int = _MAX_IN_FLIGHT  # more unacknowledged messages would end a v5 connection
+    max_in_flight: int = MAX_UNDER_WAY  # more unacknowledged messages would end a v5 connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,24 +73,6 @@ class Login:
     will: Will | None = None
 
 
-class _Client(mqtt.Client):
-    """A paho client whose network thread tells when and why it ended, whatever happened in it."""
-
-    when_over: Callable[[BaseException | None], None] | None = None
-
-    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:  # noqa: ARG002
-        """Run the network thread: paho's own would swallow a failed first connection, and try again."""
-        error: BaseException | None = None
-        try:
-            return super().loop_forever(timeout, retry_first_connection=False)
-        except Exception as failure:  # a broker's bytes can be anything, and paho's parser trusts them
-            error = failure
-            return MQTTErrorCode.MQTT_ERR_UNKNOWN
-        finally:
-            if self.when_over is not None:
-                self.when_over(error)
-
-
 class Connection:
     """See the module's docstring. Call everything from the event loop.
 
@@ -88,10 +81,17 @@ class Connection:
         version: `5` or `3.1.1`.
         login: Who connects, and how.
         on_message: Called **in the network thread** with topic, payload and the retained flag.
+        answer_s: How long the broker may take to answer what we send.
     """
 
     def __init__(
-        self, *, url: BrokerUrl, version: str, login: Login, on_message: Callable[[str, bytes, bool], object]
+        self,
+        *,
+        url: BrokerUrl,
+        version: str,
+        login: Login,
+        on_message: Callable[[str, bytes, bool], object],
+        answer_s: float = ANSWER_S,
     ) -> None:
         self.url = url
         self.version = version
@@ -102,9 +102,14 @@ class Connection:
         self._accepted: asyncio.Future[Accepted] = self._loop.create_future()
         self.over: asyncio.Future[str] = self._loop.create_future()  # done, with the reason, when the connection is
         self._tcp_open: asyncio.Future[None] = self._loop.create_future()
-        self._acks: dict[int, asyncio.Future[None]] = {}
+        self._acks: dict[int, asyncio.Future[None]] = {}  # of QoS 1
+        self._written: dict[int, asyncio.Future[None]] = {}  # of QoS 0
         self._subacks: dict[int, asyncio.Future[list[ReasonCode]]] = {}
-        self._room = asyncio.Semaphore(_MAX_IN_FLIGHT)
+        # publish() waits for room, so that paho queues nothing: for QoS 0 until it is written to the socket
+        self._room = (asyncio.Semaphore(MAX_UNDER_WAY), asyncio.Semaphore(MAX_UNDER_WAY))
+        self._answer_s = answer_s
+        self._unanswered = Unanswered(answer_s=answer_s)
+        self._next_look: asyncio.TimerHandle | None = None
         self._reason = ""
         self._given_up = False
         self._client = self._make_client(login)
@@ -138,7 +143,7 @@ class Connection:
             raise BrokerError(msg) from None
         if self._accepted.done():
             accepted = self._accepted.result()  # or its exception
-            self._room = asyncio.Semaphore(accepted.max_in_flight)
+            self._room = (self._room[0], asyncio.Semaphore(accepted.max_in_flight))
             return accepted
         if self._tcp_open.done():
             msg = f"it closed the connection at a CONNECT of MQTT {self.version} ({self.over.result()})"
@@ -149,47 +154,62 @@ class Connection:
         """Subscribe to (filter, QoS) pairs; those that the broker refused.
 
         Raises:
-            BrokerError: The connection was lost, or nothing came back in 10 seconds.
+            ConnectionLostError: The connection was lost, or cut because no answer came.
         """
         asked: list[tuple[Sequence[tuple[str, int]], asyncio.Future[list[ReasonCode]]]] = []
         for start in range(0, len(filters), _FILTERS_PER_PACKET):
             some = filters[start : start + _FILTERS_PER_PACKET]
-            asked.append((some, self._await_suback(*self._client.subscribe(list(some)))))
-        codes = await self._answers([future for _, future in asked], "SUBSCRIBE")
+            what = f"a subscription to {some[0][0]}"
+            asked.append((some, self._await_suback(what, *self._client.subscribe(list(some)))))
+        codes = await asyncio.gather(*(future for _, future in asked))
         return tuple(
-            filter_and_qos[0]
+            each
             for (some, _), answer in zip(asked, codes, strict=True)
-            for filter_and_qos, code in zip(some, answer, strict=False)
-            if code.is_failure
+            for index, (each, _) in enumerate(some)
+            if index >= len(answer) or answer[index].is_failure
         )
 
     async def unsubscribe(self, filters: Sequence[str]) -> None:
-        """End subscriptions; BrokerError as for `subscribe`."""
-        asked = [
-            self._await_suback(*self._client.unsubscribe(list(filters[start : start + _FILTERS_PER_PACKET])))
-            for start in range(0, len(filters), _FILTERS_PER_PACKET)
-        ]
-        await self._answers(asked, "UNSUBSCRIBE")
+        """End subscriptions; ConnectionLostError as for `subscribe`."""
+        asked = []
+        for start in range(0, len(filters), _FILTERS_PER_PACKET):
+            some = list(filters[start : start + _FILTERS_PER_PACKET])
+            asked.append(self._await_suback(f"the end of a subscription to {some[0]}", *self._client.unsubscribe(some)))
+        await asyncio.gather(*asked)
 
     async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         """Publish; return when acknowledged (QoS 1) or written to the socket (QoS 0).
 
+        At one QoS messages leave in the order of the calls. A caller that is cancelled keeps its place among those
+        that wait for their acknowledgement: the broker counts it too.
+
         Raises:
-            BrokerError: The connection was lost before that, or the broker refused.
+            ConnectionLostError: The connection was lost before that, or cut because no answer came.
+            BrokerError: The broker refused.
         """
-        async with self._room if qos else contextlib.nullcontext():
-            if self.over.done():
-                msg = f"lost the connection to {self.url} before publishing on {topic}"
-                raise BrokerError(msg)
-            info = self._client.publish(topic, payload, qos, retain)
-            if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
-                raise BrokerError(msg)
-            ack = self._acks[info.mid] = self._loop.create_future()
-            try:
-                await ack
-            finally:
-                self._acks.pop(info.mid, None)
+        room = self._room[min(qos, 1)]
+        await room.acquire()
+        try:
+            ack = self._hand_over(topic, payload, qos, retain)
+        except BaseException:
+            room.release()
+            raise
+        ack.add_done_callback(lambda _done: room.release())
+        await asyncio.shield(ack)
+
+    def _hand_over(self, topic: str, payload: bytes, qos: int, retain: bool) -> asyncio.Future[None]:
+        """Give a message to paho; what is to come of it."""
+        if self.over.done():
+            msg = f"lost the connection to {self.url} before publishing on {topic}"
+            raise ConnectionLostError(msg)
+        info = self._client.publish(topic, payload, qos, retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
+            raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
+        acks = self._acks if qos else self._written
+        ack = acks[info.mid] = self._loop.create_future()
+        self._asked(info.mid, f"a message on {topic}", len(topic) + len(payload))
+        return ack
 
     async def close(self) -> None:
         """Say DISCONNECT, so that the broker forgets our will, and wait for the end."""
@@ -198,21 +218,12 @@ class Connection:
 
     async def abort(self) -> None:
         """Cut the connection without a DISCONNECT: the broker will send our will. Harmless when it is over."""
-        self._given_up = True
-        if self.over.done():
-            return
-        connection = self._client.socket()
-        if isinstance(connection, socket.socket):  # the network thread sees the end of the stream, and ends
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        elif connection is not None:
-            connection.close()
-        if connection is not None:
+        if self._cut():
             await asyncio.wait([self.over], timeout=_CLOSE_S)
 
-    def _make_client(self, login: Login) -> _Client:
+    def _make_client(self, login: Login) -> Client:
         is_v5 = self.version == "5"
-        client = _Client(
+        client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=login.client_id,
             clean_session=None if is_v5 else True,
@@ -221,6 +232,7 @@ class Connection:
             reconnect_on_failure=False,
         )
         client.max_inflight_messages_set(0)  # no limit in paho, because ours is lower
+        client.is_under_way = self._unanswered.__contains__
         if login.username:
             client.username_pw_set(login.username, login.password or None)
         if self.url.has_tls:
@@ -256,11 +268,11 @@ class Connection:
         if code.is_failure:
             self._reason = f"refused: {code}"
             failure = WrongVersionError if "protocol version" in str(code).lower() else BrokerError
-            wake(self._loop, _fail, self._accepted, failure(_refusal(code, self.url)))
+            wake(self._loop, _fail, self._accepted, failure(refusal(code, self.url)))
             return
         accepted = Accepted(
             max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
-            max_in_flight=min(_MAX_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _MAX_IN_FLIGHT)),
+            max_in_flight=min(MAX_UNDER_WAY, getattr(properties, "ReceiveMaximum", MAX_UNDER_WAY)),
         )
         wake(self._loop, _settle, self._accepted, accepted)
 
@@ -271,6 +283,7 @@ class Connection:
         self._reason = self._reason or {"Unspecified error": "connection lost"}.get(str(code), str(code))
 
     def _arrived(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
+        self._unanswered.heard(self._loop.time())
         try:
             topic = message.topic
         except UnicodeDecodeError:
@@ -295,43 +308,74 @@ class Connection:
     # --- in the event loop ----------------------------------------------------------------------
 
     def _acknowledge(self, mid: int, refusal: str) -> None:
-        ack = self._acks.get(mid)
-        if ack is not None and refusal:
+        by_broker = mid in self._acks
+        ack = (self._acks if by_broker else self._written).pop(mid, None)
+        if ack is None:
+            return
+        self._unanswered.answered(mid, self._loop.time(), by_broker=by_broker)
+        if refusal:
             _fail(ack, BrokerError(f"{self.url} refuses the message: {refusal}"))
-        elif ack is not None:
+        else:
             _settle(ack, None)
 
     def _settle_suback(self, mid: int, codes: list[ReasonCode]) -> None:
-        if mid in self._subacks:
-            _settle(self._subacks[mid], codes)
+        suback = self._subacks.pop(mid, None)
+        if suback is not None:
+            self._unanswered.answered(mid, self._loop.time())
+            _settle(suback, codes)
 
-    def _await_suback(self, code: MQTTErrorCode, mid: int | None) -> asyncio.Future[list[ReasonCode]]:
+    def _await_suback(self, what: str, code: MQTTErrorCode, mid: int | None) -> asyncio.Future[list[ReasonCode]]:
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS or mid is None or self.over.done():
             msg = f"lost the connection to {self.url} while subscribing"
-            raise BrokerError(msg)
+            raise ConnectionLostError(msg)
         self._subacks[mid] = self._loop.create_future()
+        self._asked(mid, what, 0)
         return self._subacks[mid]
 
-    async def _answers(self, futures: list[asyncio.Future[list[ReasonCode]]], what: str) -> list[list[ReasonCode]]:
-        try:
-            async with asyncio.timeout(_SUBACK_S):
-                return await asyncio.gather(*futures)
-        except TimeoutError:
-            msg = f"{self.url} did not acknowledge a {what} in {_SUBACK_S:g} s"
-            raise BrokerError(msg) from None
-        finally:
-            self._subacks = {mid: future for mid, future in self._subacks.items() if future not in futures}
+    def _asked(self, mid: int, what: str, num_bytes: int) -> None:
+        self._unanswered.sent(mid, what, num_bytes, self._loop.time())
+        if self._next_look is None:
+            self._look()
+
+    def _look(self) -> None:
+        """Cut the connection if an answer is overdue, else look again while there is something to wait for."""
+        self._next_look = None
+        now_s, deadline_s = self._loop.time(), self._unanswered.deadline_s()
+        if self.over.done() or deadline_s == math.inf:
+            return
+        if deadline_s > now_s:
+            in_s = min(deadline_s - now_s, self._answer_s / _LOOKS_PER_DEADLINE)
+            self._next_look = self._loop.call_later(in_s, self._look)
+            return
+        self._reason = self._reason or self._unanswered.complaint(now_s)
+        self._cut()
+        self._loop.call_later(_CLOSE_S, self._finish, self._reason)  # even if its thread hangs
+
+    def _cut(self) -> bool:
+        """End the stream, so that the network thread sees it and ends; whether there is one."""
+        self._given_up = True
+        connection = None if self.over.done() else self._client.socket()
+        if isinstance(connection, socket.socket):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        elif connection is not None:
+            connection.close()
+        return connection is not None
 
     def _finish(self, reason: str) -> None:
+        if self.over.done():
+            return
         _settle(self.over, reason)
         lost = f"the connection to {self.url} was lost before it acknowledged ({reason})"
-        unanswered: list[asyncio.Future[Any]] = [*self._acks.values(), *self._subacks.values()]
+        unanswered: list[asyncio.Future[Any]] = [*self._acks.values(), *self._written.values(), *self._subacks.values()]
         for future in unanswered:
-            _fail(future, BrokerError(lost))
+            _fail(future, ConnectionLostError(lost))
+        if self._next_look is not None:
+            self._next_look.cancel()
         # The callbacks are methods of ours: cut the knot, so that the client closes its sockets now.
         self._client.on_socket_open = self._client.on_connect = self._client.on_disconnect = None
         self._client.on_message = self._client.on_publish = self._client.on_subscribe = None
-        self._client.on_unsubscribe = self._client.when_over = None
+        self._client.on_unsubscribe = self._client.when_over = self._client.is_under_way = None
 
 
 def _connect_properties(max_received_bytes: int) -> Properties:
@@ -353,30 +397,3 @@ def _fail(future: asyncio.Future[Any], error: BrokerError) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # whoever waited for it may have gone: that is no error of its own
-
-
-def _refusal(code: ReasonCode, url: BrokerUrl) -> str:
-    text = f"it refuses us: {str(code).lower()}"
-    if "authorized" in text or "password" in text:
-        who = f"user {url.username!r}" if url.username else "an anonymous client"
-        text += f" ({who}): check the user name and password of this broker in the configuration"
-    return text
-
-
-def explain(error: BaseException, url: BrokerUrl) -> str:
-    """Say why a connection failed, in words that help an owner."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not trusted ({error.verify_message}): set mqtt.ca_file to who signed it"
-        case ssl.SSLError():
-            return f"TLS failed ({error.reason or error}): is {url.port} its TLS port?"
-        case socket.gaierror():
-            return f"the name {url.host} cannot be resolved: check it, and this device's network"
-        case ConnectionRefusedError():
-            return f"nothing listens on {url.host}:{url.port}: is the broker running?"
-        case TimeoutError():
-            return f"no answer from {url.host}:{url.port}: is it on, and reachable from here?"
-        case OSError():
-            return f"{error.strerror or error}"
-        case _:
-            return f"the connection broke ({type(error).__name__}: {error})"

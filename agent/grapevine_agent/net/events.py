@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.urls import BrokerUrl
 
 
@@ -15,6 +16,7 @@ class Connected:
     url: BrokerUrl
     version: str  # "5" or "3.1.1"
     max_packet_bytes: int  # whole packets: the smaller of our limit and the broker's
+    max_in_flight: int = MAX_UNDER_WAY  # unacknowledged messages of QoS 1: the same of these
     refused: tuple[str, ...] = ()  # filters that the broker refuses us
 
 

@@ -2,9 +2,10 @@
 
 Sans-IO. The service drains it while it is connected:
 
-    on Connected:            outbox.connected()
-    while connected:         waiting = outbox.next_due(now_s); publish it; outbox.sent(waiting)
-    when a publish fails:    nothing: it is still due
+    on Connected:                  outbox.connected(): whatever was under way is due again
+    while connected:               waiting = outbox.take(now_s): it is under way; publish it
+    acknowledged, or given up:     outbox.sent(waiting): there is room for another one
+    lost with the connection:      nothing: its fate is unknown, and it is due again at the next one
 
 A broker may have lost its retained messages, and one that never saw us has none: so every record is
 due again after each connect.
@@ -12,6 +13,11 @@ due again after each connect.
 Three lanes: records go before messages, and messages before *answers*, which somebody else asked for and
 which are large. An answer need not be there yet: what it is to be made of stands in `Waiting.order`, so that a
 hundred that wait do not hold a hundred models in memory.
+
+What is *under way* is bounded by number (a broker may announce less) and by bytes: all of it lies in one stream, and
+whatever is said next comes behind it. QoS 1 and QoS 0 have bounds of their own, since only the first waits for a round
+trip: a heartbeat goes while twenty updates wait for their acknowledgement. Within a QoS nothing overtakes what
+comes before it, so two records of one topic arrive in order.
 """
 
 from __future__ import annotations
@@ -19,12 +25,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+MAX_UNDER_WAY = 64  # of each QoS: 640 messages a second at a round trip of 100 ms
+MAX_BYTES_UNDER_WAY = 500_000  # 4 s on a line of 1 Mbit/s, less than a heartbeat may be late; one message may be larger
+
+Lane: TypeAlias = Literal["record", "message", "answer"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """One publish that is due. `deadline_s` is monotonic time; records have none."""
+    """One publish that is due or under way. `deadline_s` is monotonic time; records have none."""
 
+    number: int  # counts all that was put in
+    lane: Lane
     topic: str
     payload: bytes
     qos: int = 1
@@ -35,14 +49,31 @@ class Waiting:
     thing: str = ""  # of an answer: what was asked for
     num_bytes: int = 0  # of an answer, about
 
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        return max(self.num_bytes, len(self.payload))
+
+
+@dataclass
+class _Room:
+    """For what is under way at one QoS."""
+
+    most: int = MAX_UNDER_WAY
+    num: int = 0
+    num_bytes: int = 0
+
+    def fits(self, waiting: Waiting) -> bool:
+        return self.num == 0 or (self.num < self.most and self.num_bytes + waiting.size <= MAX_BYTES_UNDER_WAY)
+
 
 class Outbox:
     """See the module's docstring.
 
     Args:
-        max_messages: Messages that may wait; the oldest is dropped for a new one.
+        max_messages: Messages that may wait or be under way; the oldest that waits is dropped for a new one.
         max_bytes: The same in bytes of payload. Records are not counted: their number is ours to choose.
-        max_answers: Answers that may wait; one that finds no room is dropped.
+        max_answers: Answers that may wait or be under way; one that finds no room is dropped.
         max_answer_bytes: The same in bytes, of those that are made and of those that are still to be made.
     """
 
@@ -58,21 +89,33 @@ class Outbox:
         self.num_expired = 0
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._records: dict[str, Waiting] = {}
-        self._due: dict[str, Waiting] = {}  # of the records; in the order in which they became due
-        self._messages: deque[Waiting] = deque()
-        self._num_bytes = 0
         self._max_answers = max_answers
         self._max_answer_bytes = max_answer_bytes
+        self._number = 0
+        self._records: dict[str, Waiting] = {}
+        self._due: dict[str, Waiting] = {}  # of the records; in the order in which they became due
+        self._messages: tuple[deque[Waiting], deque[Waiting]] = (deque(), deque())  # by QoS
         self._answers: deque[Waiting] = deque()
+        self._under_way: dict[int, Waiting] = {}  # by number, in the order in which they left
+        self._unwanted: set[int] = set()  # under way, and not to go again
+        self._rooms = (_Room(), _Room())  # by QoS
+        self._num_messages = 0  # that wait or are under way
+        self._num_bytes = 0
 
     def __len__(self) -> int:
-        """How many publishes are due, including messages whose deadline may have passed."""
-        return len(self._due) + len(self._messages) + len(self._answers)
+        """How many publishes wait or are under way, including messages whose deadline may have passed."""
+        return self.num_waiting + len(self._under_way)
+
+    @property
+    def num_waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._due) + len(self._messages[0]) + len(self._messages[1]) + len(self._answers)
 
     def keep(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = True) -> None:
         """Publish a record now and after every connect, in place of the topic's last one."""
-        record = Waiting(topic=topic, payload=payload, qos=qos, retain=retain)
+        record = Waiting(
+            number=self._next_number(), lane="record", topic=topic, payload=payload, qos=qos, retain=retain
+        )
         self._records[topic] = self._due[topic] = record
 
     def forget(self, topic: str) -> None:
@@ -84,13 +127,20 @@ class Outbox:
         self, topic: str, payload: bytes, *, deadline_s: float, qos: int = 1, retain: bool = False, task: str = ""
     ) -> None:
         """Publish a message once, unless `deadline_s` (monotonic) passes before, or its task is dropped."""
-        self._messages.append(
-            Waiting(topic=topic, payload=payload, qos=qos, retain=retain, deadline_s=deadline_s, task=task)
+        message = Waiting(
+            number=self._next_number(),
+            lane="message",
+            topic=topic,
+            payload=payload,
+            qos=qos,
+            retain=retain,
+            deadline_s=deadline_s,
+            task=task,
         )
+        self._messages[min(qos, 1)].append(message)
+        self._num_messages += 1
         self._num_bytes += len(payload)
-        while len(self._messages) > self._max_messages or self._num_bytes > self._max_bytes:
-            self._drop_first()
-            self.num_dropped += 1
+        self._drop_oldest()
 
     def answer(
         self,
@@ -110,14 +160,17 @@ class Outbox:
         once for the same topic.
         """
         num_bytes = num_bytes or len(payload)
-        if thing and any(each.topic == topic and each.thing == thing for each in self._answers):
+        owed = self._owed()
+        if thing and any(each.topic == topic and each.thing == thing for each in owed):
             return True
-        held = sum(each.num_bytes for each in self._answers)
-        if len(self._answers) >= self._max_answers or (held and held + num_bytes > self._max_answer_bytes):
+        held = sum(each.num_bytes for each in owed)
+        if len(owed) >= self._max_answers or (held and held + num_bytes > self._max_answer_bytes):
             self.num_dropped += 1
             return False
         self._answers.append(
             Waiting(
+                number=self._next_number(),
+                lane="answer",
                 topic=topic,
                 payload=payload,
                 retain=retain,
@@ -132,48 +185,113 @@ class Outbox:
 
     def owes(self, thing: str) -> bool:
         """Whether somebody waits for this thing."""
-        return any(each.thing == thing for each in self._answers)
+        return any(each.thing == thing for each in self._owed())
 
     def drop_task(self, task: str) -> None:
-        """Publish no more messages of a task. Records stay."""
+        """Publish no more messages of a task; what is under way does not go again. Records stay."""
         self._answers = deque(each for each in self._answers if each.task != task)
-        self._messages = deque(each for each in self._messages if each.task != task)
-        self._num_bytes = sum(len(each.payload) for each in self._messages)
+        for queue in self._messages:
+            kept = [each for each in queue if each.task != task]
+            self._num_messages -= len(queue) - len(kept)
+            self._num_bytes -= sum(len(each.payload) for each in queue if each.task == task)
+            queue.clear()
+            queue.extend(kept)
+        self._unwanted.update(
+            each.number for each in self._under_way.values() if each.task == task and each.lane != "record"
+        )
 
-    def connected(self) -> None:
-        """Make every record due again."""
+    def connected(self, max_in_flight: int = MAX_UNDER_WAY) -> None:
+        """Make every record due again, and in their old places the messages and answers that were under way.
+
+        The broker takes `max_in_flight` messages of QoS 1 that it has not acknowledged.
+        """
         self._due = dict(self._records)
+        for each in reversed(self._under_way.values()):
+            if each.number in self._unwanted or each.lane == "record":
+                self._left(each)
+            elif each.lane == "message":
+                self._messages[min(each.qos, 1)].appendleft(each)
+            else:
+                self._answers.appendleft(each)
+        self._under_way.clear()
+        self._unwanted.clear()
+        self._rooms = (_Room(), _Room(most=min(max_in_flight, MAX_UNDER_WAY)))
+        self._drop_oldest()
 
-    def next_due(self, now_s: float) -> Waiting | None:
-        """Return what to publish next: records first, then messages, then answers. It stays due until `sent`."""
-        for record in self._due.values():
-            return record
-        while self._messages:
-            if self._messages[0].deadline_s > now_s:
-                return self._messages[0]
-            self._drop_first()
-            self.num_expired += 1
-        while self._answers:
-            if self._answers[0].deadline_s > now_s:
-                return self._answers[0]
-            self._answers.popleft()
-            self.num_expired += 1
+    def take(self, now_s: float) -> Waiting | None:
+        """Return what to publish next: records first, then messages, then answers. It is under way until `sent`.
+
+        None: nothing is due, or what is due waits for something under way.
+        """
+        self._drop_expired(now_s)
+        is_blocked = [False, False]  # by QoS: nothing of a QoS overtakes what has no room
+        for waiting in self._firsts():
+            qos = min(waiting.qos, 1)
+            if is_blocked[qos]:
+                continue
+            if self._rooms[qos].fits(waiting):
+                self._depart(waiting)
+                return waiting
+            is_blocked[qos] = True
         return None
 
     def sent(self, waiting: Waiting) -> None:
-        """Take off what was published. A record that was replaced meanwhile stays due."""
-        if self._due.get(waiting.topic) is waiting:
-            del self._due[waiting.topic]
+        """Take off what was published, or given up. A record that was replaced meanwhile stays due."""
+        if self._under_way.pop(waiting.number, None) is None:
             return
-        for index, message in enumerate(self._messages):
-            if message is waiting:
-                del self._messages[index]
-                self._num_bytes -= len(waiting.payload)
-                return
-        for index, answer in enumerate(self._answers):
-            if answer is waiting:
-                del self._answers[index]
-                return
+        self._unwanted.discard(waiting.number)
+        room = self._rooms[min(waiting.qos, 1)]
+        room.num -= 1
+        room.num_bytes -= waiting.size
+        self._left(waiting)
 
-    def _drop_first(self) -> None:
-        self._num_bytes -= len(self._messages.popleft().payload)
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _owed(self) -> list[Waiting]:
+        under_way = (each for each in self._under_way.values() if each.lane == "answer")
+        return [*under_way, *self._answers]
+
+    def _firsts(self) -> list[Waiting]:
+        """The first of each lane and QoS, in the order of their turns."""
+        found = [next(iter(self._due.values()))] if self._due else []
+        messages = [queue[0] for queue in self._messages if queue]
+        found += messages if len(messages) < 2 else sorted(messages, key=_by_number)
+        return [*found, self._answers[0]] if self._answers else found
+
+    def _depart(self, waiting: Waiting) -> None:
+        if waiting.lane == "record":
+            del self._due[waiting.topic]
+        elif waiting.lane == "message":
+            self._messages[min(waiting.qos, 1)].popleft()
+        else:
+            self._answers.popleft()
+        self._under_way[waiting.number] = waiting
+        room = self._rooms[min(waiting.qos, 1)]
+        room.num += 1
+        room.num_bytes += waiting.size
+
+    def _left(self, waiting: Waiting) -> None:
+        """A message is no longer ours to send."""
+        if waiting.lane == "message":
+            self._num_messages -= 1
+            self._num_bytes -= len(waiting.payload)
+
+    def _drop_expired(self, now_s: float) -> None:
+        for queue in (*self._messages, self._answers):
+            while queue and queue[0].deadline_s <= now_s:
+                self._left(queue.popleft())
+                self.num_expired += 1
+
+    def _drop_oldest(self) -> None:
+        while self._num_messages > self._max_messages or self._num_bytes > self._max_bytes:
+            waiting = [queue for queue in self._messages if queue]
+            if not waiting:
+                return
+            self._left(min(waiting, key=lambda queue: queue[0].number).popleft())
+            self.num_dropped += 1
+
+
+def _by_number(waiting: Waiting) -> int:
+    return waiting.number

@@ -22,10 +22,17 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, WrongVersionError
+from grapevine_agent.net.connection import (
+    MAX_RECEIVED_BYTES,
+    Connection,
+    ConnectionLostError,
+    Login,
+    WrongVersionError,
+)
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
 from grapevine_agent.net.inbound import Inbound
 from grapevine_agent.net.tls import TlsOptions, tls_context
+from grapevine_agent.net.unanswered import ANSWER_S
 from grapevine_agent.net.urls import BrokerUrl, Version
 from grapevine_proto.errors import BrokerError, ConfigError
 
@@ -73,6 +80,7 @@ class Transport:
         backoff_s: Shortest and longest wait between two rounds of attempts.
         connect_s: How long TCP and TLS may take.
         connack_s: How long the broker may then take to answer, in each version of MQTT.
+        answer_s: How long it may take to answer later packets, beside what their bytes take (`unanswered.py`).
         max_waiting: Messages that may wait to be read; further ones are dropped and counted.
         max_waiting_bytes: The same in bytes.
         rng: Source of the jitter.
@@ -96,6 +104,7 @@ class Transport:
         backoff_s: tuple[float, float] = (1.0, 60.0),
         connect_s: float = 10.0,
         connack_s: float = 5.0,
+        answer_s: float = ANSWER_S,
         max_waiting: int = 16_384,
         max_waiting_bytes: int = 32_000_000,
         rng: random.Random | None = None,
@@ -120,6 +129,7 @@ class Transport:
         self._backoff_s = backoff_s
         self._connect_s = connect_s
         self._connack_s = connack_s
+        self._answer_s = answer_s
         self._rng = rng or random.Random()
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
         self._filters: dict[str, int] = {}
@@ -156,7 +166,8 @@ class Transport:
         To subscribe again to what is subscribed has the broker send its retained messages again.
 
         Raises:
-            BrokerError: The broker refuses a filter, or the connection was lost. They stay remembered.
+            BrokerError: The broker refuses a filter, or the connection was lost, or cut for want of an answer. They
+                stay remembered.
             ValueError: A filter or QoS is none.
         """
         for each, qos in filters:
@@ -178,10 +189,11 @@ class Transport:
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; return when the broker has acknowledged (QoS 1) or the packet was sent (QoS 0).
 
-        There is no deadline but the connection's end: wrap it in `asyncio.timeout` for one.
+        Messages of one QoS leave in the order of the calls, as many at once as the broker takes unacknowledged.
 
         Raises:
-            BrokerError: Not connected, too large, or lost before that: it may have arrived all the same.
+            ConnectionLostError: Not connected, or lost before that: it may have arrived all the same.
+            BrokerError: Too large, or the broker refuses it.
         """
         size = packet_bytes(topic, payload)
         if size > self._limit:  # paho would send it for ever, and nothing behind it
@@ -192,7 +204,7 @@ class Transport:
             raise BrokerError(msg)
         if self._connection is None:
             msg = f"not connected to {' or '.join(map(str, self._brokers))}: {topic} was not published"
-            raise BrokerError(msg)
+            raise ConnectionLostError(msg)
         await self._connection.publish(topic, payload, qos=qos, retain=retain)
 
     async def disconnect(self) -> None:
@@ -264,7 +276,9 @@ class Transport:
             tls=tls_context(self._tls) if url.has_tls else None,  # afresh: certificates are renewed
             will=self._will(),
         )
-        connection = Connection(url=url, version=version, login=login, on_message=self._arrived)
+        connection = Connection(
+            url=url, version=version, login=login, on_message=self._arrived, answer_s=self._answer_s
+        )
         self._inbound.hold()
         try:
             accepted = await connection.open(connect_s=self._connect_s, connack_s=self._connack_s)
@@ -275,7 +289,15 @@ class Transport:
             raise
         self._limit = min(self._own_limit, accepted.max_packet_bytes or self._own_limit)
         self._connection = connection
-        self._inbound.release(Connected(url=url, version=version, max_packet_bytes=self._limit, refused=refused))
+        self._inbound.release(
+            Connected(
+                url=url,
+                version=version,
+                max_packet_bytes=self._limit,
+                max_in_flight=accepted.max_in_flight,
+                refused=refused,
+            )
+        )
         return connection
 
     async def _subscribe_all(self, connection: Connection) -> tuple[str, ...]:

@@ -36,13 +36,14 @@ from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic, open_envelope
-from grapevine_proto.errors import BrokerError, GrapevineError, StoreError, WireError
+from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import Topic
@@ -105,10 +106,10 @@ class AgentService:
         self._sealer = Sealer(identity, self._numbers)
         self._saver = Saver(store, self.unsaved)
         self._answers = Answers(outbox=self.outbox, get_blob=self._saver.get_blob, sealer=self._sealer, root=root)
+        self._sending = Sending(outbox=self.outbox, transport=self.transport, answers=self._answers)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
         self._wake = asyncio.Event()
-        self._outgoing = asyncio.Event()
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()  # set at the first connection
@@ -122,7 +123,7 @@ class AgentService:
             tasks = [
                 group.create_task(self.transport.run(), name="connection"),
                 group.create_task(self._read(), name="incoming"),
-                group.create_task(self._write(), name="outgoing"),
+                group.create_task(self._sending.run(), name="outgoing"),
                 group.create_task(self._keep_time(), name="timers"),
             ]
             if self.recording is not None:
@@ -154,15 +155,14 @@ class AgentService:
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
-        effects = self.core.goodbye()
-        for effect in effects:
-            if not isinstance(effect, fx.Publish):
+        goodbye = []
+        for effect in self.core.goodbye():
+            if isinstance(effect, fx.Publish):
+                payload = self._sealer.seal(effect, clock.now().wall_ms)
+                goodbye.append((topics.build(self.root, effect.topic), payload))
+            else:
                 self._perform(effect)
-                continue
-            with contextlib.suppress(BrokerError, TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
-                    payload = self._sealer.seal(effect, clock.now().wall_ms)
-                    await self.transport.publish(topics.build(self.root, effect.topic), payload, retain=effect.retain)
+        await self._sending.leave(goodbye, GOODBYE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
                 await self.transport.disconnect()
@@ -187,15 +187,14 @@ class AgentService:
                         self.recording.hear(topic, payload, retained=retained)
                     else:
                         self._hear(topic, payload, retained=retained)
-                case Connected(url=url, version=version, refused=refused):
+                case Connected(url=url, version=version, max_in_flight=most, refused=refused):
                     self.broker_trouble, self.broker_version = "", version
                     logger.info("connected to %s, MQTT %s", url, version)
                     if refused:
                         logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
-                    self.outbox.connected()
+                    self._sending.connected(most)
                     self.perform(self.core.connected(self._sealer.session, clock.now()))
                     self.ready.set()
-                    self._outgoing.set()
                 case Disconnected(url=url, reason=reason):
                     self.broker_trouble = f"lost {url}: {reason}"
                     if self._stop.is_set():
@@ -231,34 +230,11 @@ class AgentService:
 
     # --- outgoing ---------------------------------------------------------------------------------
 
-    async def _write(self) -> None:
-        """Publish what is due, one by one, while there is a connection."""
-        while True:
-            waiting = self.outbox.next_due(clock.now().monotonic_s) if self.transport.connected_to else None
-            if waiting is None:
-                await self._outgoing.wait()
-                self._outgoing.clear()
-                continue
-            try:
-                payload = waiting.payload if waiting.order is None else await self._answers.payload_of(waiting)
-                if payload is not None:
-                    await self.transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
-            except StoreError as error:
-                logger.warning("not sent: %s", error)
-            except BrokerError as error:
-                logger.debug("not published: %s", error)
-                if self.transport.connected_to is None:
-                    continue
-                logger.warning("given up: %s", error)  # too large for this broker: it would never go
-            self.outbox.sent(waiting)
-            if waiting.order is not None:
-                self._answers.sent()
-
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; a released model is signed when its turn comes."""
         if isinstance(effect.body, ReleasedModel):
             self._answers.queue(effect)
-            self._outgoing.set()
+            self._sending.wake()
             return
         wall_ms = clock.now().wall_ms
         payload = self._sealer.seal(effect, wall_ms)
@@ -272,7 +248,7 @@ class AgentService:
             deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
             task = getattr(effect.body, "task", "")
             self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
-        self._outgoing.set()
+        self._sending.wake()
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -319,7 +295,7 @@ class AgentService:
                 self._deliver(effect)
             case fx.SendBlob():
                 self._answers.queue(effect)
-                self._outgoing.set()
+                self._sending.wake()
             case fx.Notify(text=text, level=level):
                 logger.log(_LEVELS[level], "%s", printable(text))
             case fx.SaveMetrics(metrics=metrics):
@@ -333,7 +309,7 @@ class AgentService:
             deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
             name = topics.build(self.root, received.topic)
             self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
-            self._outgoing.set()
+            self._sending.wake()
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 
 from grapevine_lab.bench import (
+    far_broker,
     joining,
     memory_estimate,
     merging,
@@ -35,6 +36,7 @@ BENCHMARKS = (
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
+    Benchmark(names=(far_broker.NAME,), run=far_broker.run, missing=far_broker.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
     Benchmark(

@@ -61,7 +61,7 @@ def _rules(prepared: Prepared) -> Iterator[_Rule]:
 
 def _surroundings(scenario: Scenario) -> Iterator[_Rule]:
     plain, network = NetworkPlan(), scenario.network
-    for key in ("jitter_s", "up_bps", "down_bps", "loss", "wan", "fedscale", "cuts"):
+    for key in ("jitter_s", "up_bps", "down_bps", "loss", "up_loss", "wan", "fedscale", "cuts"):
         value = getattr(network, key)
         yield _Rule(key=f"network.{key}", value=value, holds=value == getattr(plain, key), remedy="leave it out")
     availability = scenario.availability.kind

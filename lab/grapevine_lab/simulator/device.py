@@ -11,7 +11,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service.sealer import Sealer
 from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey
 from grapevine_lab.simulator.network import Link
@@ -66,6 +66,9 @@ class Device:
     tick_s: float = float("inf")
     draining: bool = False  # something waits for the link to be free
     connection: int = 0  # counts connections: what was on its way to an earlier one is lost
+    away: bool = False  # no connection is to be had
+    acks: deque[tuple[float, Waiting]] = field(default_factory=deque)  # on their way, and when they arrive
+    ack_is_awaited: bool = False  # something waits for the first of them
 
     def __post_init__(self) -> None:
         self.numbering = Numbering()

@@ -45,6 +45,27 @@ class Drain(NamedTuple):
     connection: int
 
 
+class Acknowledged(NamedTuple):
+    """An acknowledgement has arrived that something waits for."""
+
+    node: int
+    connection: int
+
+
+class Overdue(NamedTuple):
+    """An acknowledgement should have arrived, and has not."""
+
+    node: int
+    connection: int
+
+
+class Reconnect(NamedTuple):
+    """The pause after a connection that a node itself has cut is over."""
+
+    node: int
+    connection: int
+
+
 class Left(NamedTuple):
     """The last bit of a message has reached the broker."""
 
@@ -87,4 +108,19 @@ class Heal(NamedTuple):
     """A partition ends: what the bridges have kept goes on its way."""
 
 
-Event: TypeAlias = Tick | Boot | Off | Join | Drop | Drain | Left | Arrive | Trained | Evaluated | Heal
+Event: TypeAlias = (
+    Tick
+    | Boot
+    | Off
+    | Join
+    | Drop
+    | Drain
+    | Acknowledged
+    | Overdue
+    | Reconnect
+    | Left
+    | Arrive
+    | Trained
+    | Evaluated
+    | Heal
+)

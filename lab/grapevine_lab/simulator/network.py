@@ -7,8 +7,11 @@ Every node has one connection, and a message crosses two of them: the sender's u
 
 A connection that is up loses nothing that the broker must keep, as TCP does not. `loss` is what
 applications see all the same, of messages that are not records: full queues, connections that end
-in between, the unreliable links of the papers (Chisme's R = 1 − loss). A *partition* divides the nodes
+in between, the unreliable links of the papers (Chisme's R = 1 − loss). `up_loss` is what a broker loses: a
+message that never reaches it, or whose acknowledgement never comes. A *partition* divides the nodes
 into groups that cannot hear each other; each group keeps a broker of its own until it is healed.
+
+The broker stands in the middle: half a latency up, half of one down, so a round trip to it takes one latency.
 """
 
 from __future__ import annotations
@@ -17,6 +20,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+
+PAUSE_S = 1.0  # the transport's shortest, before jitter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,7 @@ class NetworkPlan:
     up_bps: float = float("inf")  # bits per second
     down_bps: float = float("inf")
     loss: float = 0.0  # of messages that are not records
+    up_loss: float = 0.0  # of all that is sent to the broker
     wan: bool = False  # latencies between sites as measured, instead of `latency_s`
     fedscale: bool = False  # bandwidths drawn from device profiles, instead of `up_bps` and `down_bps`
     signatures: bool = False  # sign and verify every message; hostile peers need it, throughput does not
@@ -94,6 +100,7 @@ class Network:
     rng: np.random.Generator
     latencies_s: NDArray[np.float64] | None = None
     sites: list[int] = field(default_factory=list)
+    _round_trips_s: dict[int, float] = field(default_factory=dict)  # by site
 
     def latency_s(self, sender: int, receiver: int) -> float:
         """One way between two nodes, for one message; -1 stands for somebody without a place."""
@@ -105,6 +112,15 @@ class Network:
             latency_s += abs(float(self.rng.normal(0.0, self.plan.jitter_s)))
         return latency_s
 
+    def round_trip_s(self, node: int) -> float:
+        """From a node to the broker and back, without jitter: the mean of one way to each node."""
+        if self.latencies_s is None:
+            return self.plan.latency_s
+        site = self.sites[node]
+        if site not in self._round_trips_s:
+            self._round_trips_s[site] = float(self.latencies_s[site, self.sites].mean())
+        return self._round_trips_s[site]
+
     def is_cut(self, sender: int, receiver: int, now_s: float) -> bool:
         """Whether a partition lies between two nodes now."""
         return any(
@@ -115,3 +131,11 @@ class Network:
     def loses(self) -> bool:
         """Whether a message that may be lost is lost."""
         return self.plan.loss > 0 and self.rng.random() < self.plan.loss
+
+    def loses_up(self) -> bool:
+        """Whether what is sent to the broker is lost on the way there."""
+        return self.plan.up_loss > 0 and self.rng.random() < self.plan.up_loss
+
+    def pause_s(self) -> float:
+        """How long a node waits before it connects again, as the transport does."""
+        return PAUSE_S * float(self.rng.uniform(0.5, 1.0))

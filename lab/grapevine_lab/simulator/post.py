@@ -1,6 +1,7 @@
 """The way of a message between devices: up a link, through the broker, down other links.
 
     outbox ─▶ link up ─▶ Left ─▶ broker ─▶ link down ─▶ Arrive
+      ▲────── acknowledged (QoS 1), a round trip later; if lost: Overdue, and again over a new connection
 
 Links take time, networks lose passing messages and are cut; what crosses a cut as a record waits for its end.
 What a device makes of a message that has arrived is the world's business.
@@ -8,6 +9,10 @@ What a device makes of a message that has arrived is the world's business.
 
 from __future__ import annotations
 
+import heapq
+
+from grapevine_agent.net.outbox import Waiting
+from grapevine_agent.net.unanswered import ANSWER_S, SLOWEST_BYTES_PER_S
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.broker import MemoryBroker
 from grapevine_lab.simulator.broker_sessions import Delivery, Will
@@ -30,6 +35,7 @@ class Post:
         self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
         self.num_delivered = 0
         self._kept: list[tuple[int, Delivery]] = []  # records that wait for a partition to end
+        self._acks: list[tuple[float, int]] = []  # a heap: when one arrives, and where
 
     def plan_cuts(self) -> None:
         """Put the ends of the network's partitions on the clock."""
@@ -49,7 +55,8 @@ class Post:
         now_s = self.clock.now_s
         device.connection += 1
         device.online = True
-        device.draining = False
+        device.draining = device.ack_is_awaited = False
+        device.acks.clear()
         wall_ms = self.clock.moment().wall_ms
         device.sealer.begin_session(wall_ms)
         topic, payload = device.sealer.seal_will(wall_ms)
@@ -63,6 +70,7 @@ class Post:
         """A connection is lost; the broker sends the will."""
         if not device.online:
             return
+        self.settle(device)
         device.online = False
         device.connection += 1
         self._route(self.broker.drop(device.peer, self.clock.now_s))
@@ -82,25 +90,76 @@ class Post:
     # --- up ---------------------------------------------------------------------------------------
 
     def drain(self, device: Device) -> None:
-        """Send what is due, as fast as the link takes it."""
+        """Send what is due, as fast as the link takes it and as far as the outbox lets it."""
         now_s = self.clock.now_s
+        self._settle_all()
         while device.online and not device.draining:
-            waiting = device.outbox.next_due(now_s)
+            waiting = device.outbox.take(now_s)
             if waiting is None:
+                self._await_acknowledgement(device)
                 return
-            device.outbox.sent(waiting)
             left_s = device.link.send(len(waiting.payload), now_s)
+            is_lost = self.network.loses_up()
+            self._expect_acknowledgement(device, waiting, left_s, is_lost=is_lost)
             if left_s <= now_s:
-                self._route(
-                    self.broker.publish(device.peer, waiting.topic, waiting.payload, waiting.qos, waiting.retain, now_s)
-                )
+                if not is_lost:
+                    self._route(
+                        self.broker.publish(
+                            device.peer, waiting.topic, waiting.payload, waiting.qos, waiting.retain, now_s
+                        )
+                    )
                 continue
-            self.clock.at(
-                left_s,
-                ev.Left(device.index, device.connection, waiting.topic, waiting.payload, waiting.qos, waiting.retain),
-            )
+            if not is_lost:
+                self.clock.at(
+                    left_s,
+                    ev.Left(
+                        device.index, device.connection, waiting.topic, waiting.payload, waiting.qos, waiting.retain
+                    ),
+                )
             device.draining = True
             self.clock.at(left_s, ev.Drain(device.index, device.connection))
+
+    def _expect_acknowledgement(self, device: Device, waiting: Waiting, left_s: float, *, is_lost: bool) -> None:
+        """QoS 0 has none; at QoS 1 it is one round trip away, or never comes."""
+        acknowledged_s = left_s + self.network.round_trip_s(device.index)
+        if not waiting.qos or (acknowledged_s <= self.clock.now_s and not is_lost):
+            device.outbox.sent(waiting)
+        elif is_lost:
+            overdue_s = left_s + ANSWER_S + len(waiting.payload) / SLOWEST_BYTES_PER_S
+            self.clock.at(overdue_s, ev.Overdue(device.index, device.connection))
+        else:
+            device.acks.append((acknowledged_s, waiting))
+            heapq.heappush(self._acks, (acknowledged_s, device.index))
+
+    def settle(self, device: Device) -> None:
+        """Take note of the acknowledgements that have arrived."""
+        while device.acks and device.acks[0][0] <= self.clock.now_s:
+            device.outbox.sent(device.acks.popleft()[1])
+
+    def _settle_all(self) -> None:
+        """The same for everybody: what was acknowledged need not stay in memory until its sender says more."""
+        while self._acks and self._acks[0][0] <= self.clock.now_s:
+            self.settle(self.population.devices[heapq.heappop(self._acks)[1]])
+
+    def _await_acknowledgement(self, device: Device) -> None:
+        """Go on when the next one arrives, if something waits for it: else nobody needs to know when that is."""
+        if device.acks and device.outbox.num_waiting and not device.ack_is_awaited:
+            device.ack_is_awaited = True
+            self.clock.at(device.acks[0][0], ev.Acknowledged(device.index, device.connection))
+
+    def acknowledged(self, event: ev.Acknowledged) -> None:
+        """There is room for something that waited."""
+        device = self.population.devices[event.node]
+        if device.connection == event.connection:
+            device.ack_is_awaited = False
+            self.drain(device)
+
+    def overdue(self, event: ev.Overdue) -> None:
+        """Cut a connection that owes an acknowledgement; the next one begins after a pause."""
+        device = self.population.devices[event.node]
+        if device.connection == event.connection and device.online:
+            self.disconnect(device)
+            self.clock.at(self.clock.now_s + self.network.pause_s(), ev.Reconnect(device.index, device.connection))
 
     def left(self, event: ev.Left) -> None:
         """The last bit of a message has reached the broker."""

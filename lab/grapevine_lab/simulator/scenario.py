@@ -255,6 +255,7 @@ def _read_network(table: Table) -> NetworkPlan:
         up_bps=table.number("up_bps", NetworkPlan.up_bps, low=1.0, high=float("inf")),
         down_bps=table.number("down_bps", NetworkPlan.down_bps, low=1.0, high=float("inf")),
         loss=table.number("loss", 0.0, low=0.0, high=1.0),
+        up_loss=table.number("up_loss", 0.0, low=0.0, high=1.0),
         wan=table.boolean("wan", False),
         fedscale=table.boolean("fedscale", False),
         signatures=table.boolean("signatures", False),

@@ -5,6 +5,7 @@ order and with the same pieces: sealer, outbox, quota, codec, core. Sockets, thr
 replaced by events on the clock:
 
     effect Publish ─▶ sealer ─▶ outbox ─▶ link up ─▶ Left ─▶ broker ─▶ link down ─▶ Arrive ─▶ codec ─▶ core
+                                   ▲─────────────────────────┘ the acknowledgement, a round trip later
     effect Train ─▶ Work ─▶ Trained ─▶ core
     core.deadline_s() ─▶ Tick ─▶ core
 
@@ -99,13 +100,22 @@ class World:
                 self._evaluated(event)
             case ev.Drain():
                 self.post.drained(event)
+            case ev.Acknowledged():
+                self.post.acknowledged(event)
+            case ev.Overdue():
+                self.post.overdue(event)
+            case ev.Reconnect(node, connection):
+                if self.devices[node].connection == connection and not self.devices[node].away:
+                    self._connect(self.devices[node])
             case ev.Boot(node):
                 self._boot(self.devices[node])
             case ev.Off(node):
                 self._switch_off(self.devices[node])
             case ev.Join(node):
+                self.devices[node].away = False
                 self._connect(self.devices[node])
             case ev.Drop(node):
+                self.devices[node].away = True
                 self.post.disconnect(self.devices[node])
             case ev.Heal():
                 self.post.heal()
@@ -190,6 +200,7 @@ class World:
             case fx.Relay(received=received):
                 topic = received.topic.below_root()
                 deadline_s = now_s + MESSAGE_DEADLINE_S
+                self.post.settle(device)
                 device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
                 self.post.drain(device)
             case fx.Subscribe(filter=filter_, qos=qos):
@@ -233,6 +244,7 @@ class World:
         assert device.core is not None
         payload = Letter(device.sealer.seal(effect, self.clock.moment().wall_ms))
         topic = effect.topic.below_root()
+        self.post.settle(device)
         if effect.retain:
             device.outbox.keep(topic, payload)
             if isinstance(effect.body, TaskPublication | Review):

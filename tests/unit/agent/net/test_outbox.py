@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from grapevine_agent.net import Outbox, Waiting
+from grapevine_agent.net.outbox import MAX_BYTES_UNDER_WAY
 
 
 def drain(outbox: Outbox, now_s: float = 0.0) -> list[tuple[str, bytes]]:
     sent = []
-    while (waiting := outbox.next_due(now_s)) is not None:
+    while (waiting := outbox.take(now_s)) is not None:
         sent.append((waiting.topic, waiting.payload))
         outbox.sent(waiting)
     return sent
@@ -28,18 +32,134 @@ def test_the_latest_record_of_a_topic_wins_and_is_due_after_every_connect() -> N
 def test_a_record_replaced_while_it_is_published_stays_due() -> None:
     outbox = Outbox()
     outbox.keep("a", b"old")
-    waiting = outbox.next_due(0.0)
+    waiting = outbox.take(0.0)
     assert isinstance(waiting, Waiting)
     outbox.keep("a", b"new")
     outbox.sent(waiting)
     assert drain(outbox) == [("a", b"new")]
 
 
-def test_what_was_not_sent_is_still_due() -> None:
+def test_what_was_not_acknowledged_is_due_again_at_the_next_connection_in_its_old_place() -> None:
     outbox = Outbox()
-    outbox.enqueue("inbox", b"1", deadline_s=10.0)
-    assert outbox.next_due(0.0) is outbox.next_due(0.0) is not None
-    assert len(outbox) == 1
+    for payload in (b"1", b"2", b"3", b"4"):
+        outbox.enqueue("inbox", payload, deadline_s=10.0)
+    outbox.answer("asker", b"blob", deadline_s=10.0)
+    first, second, third = (outbox.take(0.0) for _ in range(3))
+    assert second is not None
+    outbox.sent(second)
+    assert len(outbox) == 4
+    outbox.connected()
+    assert len(outbox) == 4
+    assert drain(outbox) == [("inbox", b"1"), ("inbox", b"3"), ("inbox", b"4"), ("asker", b"blob")]
+    assert first is not None
+    assert third is not None
+
+
+def test_what_is_under_way_does_not_go_again_once_its_time_has_passed_or_its_task_is_over() -> None:
+    outbox = Outbox()
+    outbox.enqueue("inbox", b"late", deadline_s=5.0)
+    outbox.enqueue("inbox", b"left", deadline_s=20.0, task="over")
+    outbox.answer("asker", b"left too", deadline_s=20.0, task="over")
+    outbox.enqueue("inbox", b"good", deadline_s=20.0, task="other")
+    while outbox.take(0.0):
+        pass
+    outbox.drop_task("over")
+    outbox.connected()
+    assert drain(outbox, now_s=6.0) == [("inbox", b"good")]
+    assert outbox.num_expired == 1
+    assert len(outbox) == 0
+
+
+def test_of_a_record_that_was_under_way_and_replaced_only_the_newest_goes_again() -> None:
+    outbox = Outbox()
+    outbox.keep("a", b"old")
+    old = outbox.take(0.0)
+    outbox.keep("a", b"new")
+    new = outbox.take(0.0)
+    assert old is not None
+    assert new is not None
+    assert (old.payload, new.payload) == (b"old", b"new")  # over one connection both, in order
+    outbox.connected()
+    assert drain(outbox) == [("a", b"new")]
+
+
+def test_what_a_broker_takes_unacknowledged_bounds_what_is_under_way_and_nothing_overtakes() -> None:
+    outbox = Outbox()
+    outbox.connected(max_in_flight=3)
+    for number in range(5):
+        outbox.keep(f"record {number}", b"r")
+    outbox.enqueue("inbox", b"update", deadline_s=10.0)
+    taken = [outbox.take(0.0) for _ in range(4)]
+    assert [each.topic if each else None for each in taken] == ["record 0", "record 1", "record 2", None]
+    assert outbox.num_waiting == 3
+    assert taken[0] is not None
+    outbox.sent(taken[0])
+    outbox.sent(taken[0])  # a second acknowledgement makes no second place
+    assert [each.topic if each else None for each in (outbox.take(0.0), outbox.take(0.0))] == ["record 3", None]
+
+
+def test_what_waits_for_no_acknowledgement_never_waits_behind_what_does() -> None:
+    outbox = Outbox()
+    outbox.connected(max_in_flight=1)
+    outbox.enqueue("update", b"1", deadline_s=10.0)
+    outbox.enqueue("update", b"2", deadline_s=10.0)
+    outbox.enqueue("heartbeat", b"h", deadline_s=10.0, qos=0)
+    assert [each.topic if each else None for each in (outbox.take(0.0) for _ in range(3))] == [
+        "update",
+        "heartbeat",
+        None,
+    ]
+
+
+def test_bytes_under_way_are_bounded_and_one_message_may_be_larger() -> None:
+    outbox = Outbox()
+    for size in (MAX_BYTES_UNDER_WAY + 1, 1, MAX_BYTES_UNDER_WAY, 1):
+        outbox.enqueue("inbox", bytes(size), deadline_s=10.0)
+    large = outbox.take(0.0)
+    assert large is not None
+    assert outbox.take(0.0) is None
+    outbox.sent(large)
+    small = outbox.take(0.0)
+    assert small is not None
+    assert small.size == 1
+    assert outbox.take(0.0) is None
+
+
+@given(
+    st.lists(st.sampled_from(["keep", "message", "qos0", "answer", "take", "sent", "connected", "drop"]), max_size=80)
+)
+def test_its_counts_hold_and_all_of_it_leaves_in_the_end(steps: list[str]) -> None:
+    outbox = Outbox(max_messages=10, max_bytes=100)
+    under_way: list[Waiting] = []
+    for number, step in enumerate(steps):
+        match step:
+            case "keep":
+                outbox.keep(f"record {number % 3}", b"%d" % number)
+            case "message" | "qos0":
+                outbox.enqueue(
+                    "inbox", bytes(number), deadline_s=99.0, qos=int(step == "message"), task="ab"[number % 2]
+                )
+            case "answer":
+                outbox.answer("asker", bytes(number), deadline_s=99.0, task="ab"[number % 2])
+            case "take":
+                under_way += [each] if (each := outbox.take(0.0)) else []
+            case "sent" if under_way:
+                outbox.sent(under_way.pop(0))
+            case "connected":
+                outbox.connected(2)
+                under_way.clear()
+            case "drop":
+                outbox.drop_task("a")
+        waiting = [each for queue in outbox._messages for each in queue]
+        flying = [each for each in outbox._under_way.values() if each.lane == "message"]
+        assert outbox._num_messages == len(waiting) + len(flying)
+        assert outbox._num_bytes == sum(len(each.payload) for each in (*waiting, *flying))
+        assert len(flying) <= 64
+    for each in under_way:
+        outbox.sent(each)
+    drain(outbox)
+    assert len(outbox) == outbox._num_messages == outbox._num_bytes == 0
+    assert all(room.num == room.num_bytes == 0 for room in outbox._rooms)
 
 
 def test_messages_go_once_in_order_unless_their_deadline_passed() -> None:
@@ -71,7 +191,7 @@ def test_messages_of_a_task_that_is_over_are_not_sent_and_its_records_are() -> N
     outbox.enqueue("b", b"2", deadline_s=10, task="other")
     outbox.drop_task("over")
     sent = []
-    while (waiting := outbox.next_due(0)) is not None:
+    while (waiting := outbox.take(0)) is not None:
         sent.append(waiting.topic)
         outbox.sent(waiting)
     assert sent == ["record", "b"]

@@ -64,7 +64,7 @@ def send_blob(us: str, asker: int, digest: str = ONE) -> fx.SendBlob:
 
 async def sent(answers: Answers, outbox: Outbox) -> list[tuple[Waiting, bytes | None]]:
     found = []
-    while (waiting := outbox.next_due(now().monotonic_s)) is not None:
+    while (waiting := outbox.take(now().monotonic_s)) is not None:
         found.append((waiting, await answers.payload_of(waiting) if waiting.order is not None else waiting.payload))
         outbox.sent(waiting)
         answers.sent()

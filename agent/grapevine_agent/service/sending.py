@@ -1,0 +1,100 @@
+"""From the outbox to the broker, several at a time.
+
+    outbox ─take─▶ (an answer is made, one by one) ─▶ transport ─┬▶ acknowledged, or refused ─▶ outbox.sent
+                                                                 └▶ lost ─▶ due again at the next connection
+
+How many are under way at once is the outbox's to decide, and how long each may be is the connection's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from grapevine_agent.net.connection import ConnectionLostError
+from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.service import clock
+from grapevine_agent.service.answers import Answers
+from grapevine_proto.errors import BrokerError, StoreError
+
+logger = logging.getLogger(__name__)
+
+
+class Sending:
+    """See the module's docstring. `run()` is its one task."""
+
+    def __init__(self, *, outbox: Outbox, transport: Transport, answers: Answers) -> None:
+        self._outbox = outbox
+        self._transport = transport
+        self._answers = answers
+        self._wake = asyncio.Event()
+        self._making = asyncio.Lock()  # of answers: one in memory at a time
+        self._is_open = False
+        self._is_leaving = False
+        self._connection = 0  # counts them: what an earlier one failed to do says nothing about this one
+        self._group: asyncio.TaskGroup | None = None
+
+    def wake(self) -> None:
+        """Something is due."""
+        self._wake.set()
+
+    def connected(self, max_in_flight: int) -> None:
+        """There is a new connection: what the last one did not acknowledge goes again."""
+        self._outbox.connected(max_in_flight)
+        self._connection += 1
+        self._is_open = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Publish what is due, for ever."""
+        async with asyncio.TaskGroup() as self._group:
+            while True:
+                self._send_due()
+                await self._wake.wait()
+                self._wake.clear()
+
+    async def leave(self, goodbye: Sequence[tuple[str, bytes]], within_s: float) -> None:
+        """Send what there is room for, retained messages as the last ones behind it, and then nothing more."""
+        self._send_due()
+        self._is_leaving = True
+        await asyncio.sleep(0)  # what was taken above is handed over first
+        last = [asyncio.create_task(self._transport.publish(topic, payload, retain=True)) for topic, payload in goodbye]
+        if last:
+            said, unsaid = await asyncio.wait(last, timeout=within_s)
+            for task in unsaid:
+                task.cancel()
+            await asyncio.gather(*said, *unsaid, return_exceptions=True)
+
+    def _send_due(self) -> None:
+        if self._group is None or self._is_leaving:
+            return
+        while self._is_open and self._transport.connected_to is not None:
+            waiting = self._outbox.take(clock.now().monotonic_s)
+            if waiting is None:
+                return
+            self._group.create_task(self._send(waiting, self._connection))
+
+    async def _send(self, waiting: Waiting, connection: int) -> None:
+        try:
+            payload = waiting.payload if waiting.order is None else await self._make(waiting)
+            if payload is not None:
+                await self._transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
+        except ConnectionLostError as error:
+            logger.debug("not published: %s", error)
+            if connection == self._connection:
+                self._is_open = False
+            return
+        except StoreError as error:
+            logger.warning("not sent: %s", error)
+        except BrokerError as error:
+            logger.warning("given up: %s", error)  # too large for this broker, or refused: it would never go
+        self._outbox.sent(waiting)
+        if waiting.order is not None:
+            self._answers.sent()
+        self._wake.set()
+
+    async def _make(self, waiting: Waiting) -> bytes | None:
+        async with self._making:
+            return await self._answers.payload_of(waiting)
