@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class Walking(Trainer):
         return parameters + step, buffers, 0.0, num_steps
 
 
-def _finished(num_members: int = 4, **merging: object) -> Crowd:
+def _finished(num_members: int = 4, **merging: Any) -> Crowd:
     group = crowd(num_members=num_members, num_rounds=4, **merging)
     for number, node in enumerate(group.members):
         node.trainer = Walking(number)
@@ -53,7 +54,7 @@ def _rests(group: Crowd, node: Node) -> bool:
     ],
     ids=str,
 )
-def test_members_of_a_finished_task_come_to_rest(merging: dict[str, object]) -> None:
+def test_members_of_a_finished_task_come_to_rest(merging: dict[str, Any]) -> None:
     group = _finished(**merging)
     assert all(_rests(group, node) for node in group.members)
     before, saved = _sent(group), [node.saved[group.task] for node in group.members]

@@ -16,7 +16,7 @@ def held_lines(held: dict[str, Any]) -> str:
         return ""
     limits, free = held["limits"], held["free"]
     holders = ", ".join(
-        f"{shown(each['name'], 40)} {each['memory_mb']:,} MB and {each['cores']} cores" for each in tasks[:MOST_NAMED]
+        f"{shown(each['name'], 40)} {each['memory_mb']:,} MB and {_cores(each['cores'])}" for each in tasks[:MOST_NAMED]
     )
     more = f" and {len(tasks) - MOST_NAMED} more" if len(tasks) > MOST_NAMED else ""
     return (
@@ -38,6 +38,10 @@ def folder_line(folder: dict[str, Any]) -> str:
         total_mb = sum(each["mb"] for each in left)
         kept = f"; {total_mb:,.1f} of them models that are not in use (grapevine forget): {names}{more}"
     return f"\nstate folder: {folder['mb']:,.1f} of {folder['limit_mb']:,.0f} MB{kept}"
+
+
+def _cores(num: int) -> str:
+    return "1 core" if num == 1 else f"{num} cores"
 
 
 def _span(seconds: float) -> str:

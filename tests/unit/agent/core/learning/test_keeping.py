@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -47,24 +48,24 @@ def _run(seconds: float, **settings: float) -> tuple[int, int, list[float]]:
     """Two members that train all the time. Returns bytes, saves, and each save's lag behind the model, in seconds."""
     group = crowd(num_members=1)
     key = group.world.key()
-    node = group.world.add(replace(group.settings, peer=key.peer_id, **settings), key, trainer=Walking(3))  # type: ignore[arg-type]
+    measured = group.world.add(replace(group.settings, peer=key.peer_id, **settings), key, trainer=Walking(3))  # type: ignore[arg-type]
     num_bytes, saves, perform = [0], [0], group.world.perform
 
-    def watched(to: Node, effects: object) -> None:
-        for effect in list(effects):  # type: ignore[call-overload]
-            if to is node and isinstance(effect, fx.SaveModel):
+    def watched(node: Node, effects: Iterable[fx.Effect]) -> None:
+        for effect in effects:
+            if node is measured and isinstance(effect, fx.SaveModel):
                 num_bytes[0] += FILE_BYTES + sum(vector.nbytes for vector in effect.vectors.values())
                 saves[0] += 1
-            perform(to, [effect])
+            perform(node, [effect])
 
     group.world.perform = watched  # type: ignore[method-assign]
     lost = []
     for _ in range(int(seconds / 2)):
         group.world.run(2)
-        learner = node.core.tasks.learning.get(group.task)
-        if learner is not None and group.task in node.saved:
+        learner = measured.core.tasks.learning.get(group.task)
+        if learner is not None and group.task in measured.saved:
             trained_each_s = 10 / 0.25  # steps, at most
-            lost.append((learner.model.age - node.saved[group.task].counters["age"]) / trained_each_s)
+            lost.append((learner.model.age - measured.saved[group.task].counters["age"]) / trained_each_s)
     return num_bytes[0], saves[0], lost
 
 

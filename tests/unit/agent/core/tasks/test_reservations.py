@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.agent.core.tasks.device import SETTINGS, Device
@@ -15,11 +16,11 @@ from grapevine_proto.manifest import Requirements
 LIMITS = DeviceLimits(memory_mb=1000, cores=4, disk_mb=100)
 
 
-def device(limits: DeviceLimits = LIMITS, **settings: object) -> Device:
-    return Device(replace(SETTINGS, limits=limits, **settings))  # type: ignore[arg-type]
+def device(limits: DeviceLimits = LIMITS, **settings: Any) -> Device:
+    return Device(replace(SETTINGS, limits=limits, **settings))
 
 
-def task(on: Device, name: str, memory_mb: int = 0, cores: int = 1, **fields: object) -> str:
+def task(on: Device, name: str, memory_mb: int = 0, cores: int = 1, **fields: Any) -> str:
     made = on.publish(name=name, requirements=Requirements(memory_mb=memory_mb, cores=cores), **fields)
     on.approve(made)
     on.settle()
