@@ -40,7 +40,7 @@ def crowd(*, num_members: int = 5, seed: int = 0, num_rounds: int = 0, **merging
     settings = CoreSettings(
         peer="",
         review=ReviewPolicy(approvals=2, trusted=frozenset(key.peer_id for key in reviewer_keys)),
-        limits=DeviceLimits(memory_mb=1000),
+        limits=DeviceLimits(memory_mb=1000, cores=4),
         heartbeat_s=1.0,
         match_data=lambda _task, _manifest: "",
     )

@@ -1,4 +1,4 @@
-"""What the owner of a device asks and decides: `init`, `status`, `join`, `leave`."""
+"""What the owner of a device asks and decides: `init`, `status`, `join`, `leave`, `forget`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
+from grapevine_agent.cli.holding import folder_line, held_lines
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import guess_profile
@@ -75,9 +76,20 @@ def register(app: typer.Typer) -> None:
 
     @app.command()
     def leave(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """Leave a task and do not come back. Its model stays on disk."""
+        """Leave a task and do not come back. Its model stays on disk, until `forget` or for want of room."""
         result = ask(configuration(config), "consent", {"task": task, "joined": False})
         answer(result, as_json=as_json, text=f"left {shown(result['name'])}\n{shown_task(result)}")
+
+    @app.command()
+    def forget(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+        """Delete what is kept of a task that is not joined: its model, its metrics and its initial weights.
+
+        That you left it is remembered. What others publish of it stays with them, and is heard of again.
+        """
+        result = ask(configuration(config), "forget", {"task": task})
+        name = f"{shown(result['name'])} " if result["name"] else ""
+        text = f"forgot {name}({result['task'][:12]}): its models took {result['freed_mb']:.1f} MB"
+        answer(result, as_json=as_json, text=text)
 
     @app.command("id")
     def show_id(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -122,6 +134,8 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        + held_lines(status["held"])
+        + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
@@ -158,7 +172,7 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
             metric = f"{task['metric_name']} {task['metric']:.3f}, " if task["metric"] is not None else ""
             here = (
                 f"round {task['round']}, {metric}{task['peers']} peers, server {task['server']}, "
-                f"staleness {task['staleness']:.1f}"
+                f"staleness {task['staleness']:.1f}" + (", at rest" if task["resting"] else "")
             )
         table.add_row(shown(task["name"], 60), task["id"][:12], task["standing"], here, shown(task["decided_by"]))
     return table

@@ -47,6 +47,7 @@ SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
 BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of the variable, not a password
 
+LEAST_STATE_MB: Final = 16  # a database, a key and a small model
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
 _SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
 # Variables that mean something but are no settings of a table.
@@ -114,12 +115,15 @@ class Limits:
     max_batch: int | None = None
     max_parameters: int | None = None
     chunk_window: int | None = None
+    state_mb: int | None = None  # of the whole state folder
+    save_mb_per_day: int | None = None  # of all tasks' models together
     can_train: bool | None = None
     cpu_s: float = 0.0  # of one request to the trainer, all threads together; 0: as long as it may take
     sandbox: Sandbox = "strict"
     step_timeout_s: float = 3600.0  # no request to a trainer takes longer, whatever its task asks for
     round_interval_s: float = 0.2  # no task's rounds are shorter
     upload_mb_per_s: float = 4.0  # of one task's updates, on average
+    save_every_s: float = 60.0  # no model is saved more often; what a kill costs of a task's training, at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,12 +294,15 @@ def _read_limits(table: Table) -> Limits:
         max_batch=table.optional_integer("max_batch", low=1, high=1 << 20),
         max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),
         chunk_window=window,
+        state_mb=table.optional_integer("state_mb", low=LEAST_STATE_MB, high=1 << 30),
+        save_mb_per_day=table.optional_integer("save_mb_per_day", low=1, high=1 << 30),
         can_train=table.optional_boolean("can_train"),
         cpu_s=table.number("cpu_s", Limits.cpu_s, low=0.0, high=1e9),
         sandbox=cast(Sandbox, table.text("sandbox", Limits.sandbox, choices=("strict", "off"))),
         step_timeout_s=table.number("step_timeout_s", Limits.step_timeout_s, low=10.0, high=7 * 86_400.0),
         round_interval_s=table.number("round_interval_s", Limits.round_interval_s, low=0.01, high=7 * 86_400.0),
         upload_mb_per_s=table.number("upload_mb_per_s", Limits.upload_mb_per_s, low=0.001, high=1e6),
+        save_every_s=table.number("save_every_s", Limits.save_every_s, low=0.5, high=86_400.0),
     )
 
 

@@ -125,6 +125,12 @@ EXAMPLE_CONFIG = """\
 # No task's rounds are shorter than this, and none sends more updates than this, on average (2^20 bytes).
 #round_interval_s = 0.2
 #upload_mb_per_s = 4.0
+# A model that has changed is saved this often, or more seldom where all of them would write more than
+# save_mb_per_day (2^20 bytes): a kill or a power cut costs at most that much training. `grapevine status` shows it.
+#save_every_s = 60.0
+#save_mb_per_day = 1000
+# The whole state folder. Where it grows beyond, the models of tasks that were left go, the oldest first.
+#state_mb = 2000
 # "off" trains without system call filter and Landlock, for kernels that have neither.
 #sandbox = "strict"
 """

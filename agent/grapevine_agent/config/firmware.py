@@ -17,7 +17,7 @@ from typing import Final
 
 import psutil
 
-from grapevine_agent.config.agent_toml import Limits
+from grapevine_agent.config.agent_toml import LEAST_STATE_MB, Limits
 from grapevine_agent.config.toml_reader import Table, read_toml, suggestion
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.core.tasks.deadlines import Pace
@@ -26,6 +26,9 @@ from grapevine_proto.errors import ConfigError
 DEFAULT_PROFILE: Final = "generic"
 # Importing torch takes 230 MB before the first tensor: with less than this, a trainer cannot start.
 LEAST_TRAINING_MB: Final = 300
+# Of a profile that says nothing of disks: a memory card of 16 GB that is to last, as most devices have.
+STATE_MB: Final = 2_000
+SAVE_MB_PER_DAY: Final = 1_000
 # Copies of a model that live at once: working, base, released, gradient, two of Adam's, updates in flight.
 _MODEL_COPIES = 10
 _BYTES_PER_PARAMETER = 4
@@ -58,7 +61,8 @@ class FirmwareProfile:
     """What a device can do, with every limit filled in (none is 0).
 
     `memory_mb`, `threads`, `max_batch` and `max_parameters` bound what a task may use here;
-    `chunk_window` is how many chunks of a transfer may be unacknowledged (1 or 4).
+    `chunk_window` is how many chunks of a transfer may be unacknowledged (1 or 4). `state_mb` bounds the state folder,
+    `save_mb_per_day` what is written of models: what a class of devices has of disk, and how soon it wears out.
     """
 
     name: str
@@ -71,6 +75,8 @@ class FirmwareProfile:
     chunk_window: int
     can_train: bool
     power: PowerDraw
+    state_mb: int = STATE_MB
+    save_mb_per_day: int = SAVE_MB_PER_DAY
     boards: tuple[str, ...] = ()
     gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
     gflops_source: str = ""
@@ -149,6 +155,8 @@ def with_limits(profile: FirmwareProfile, limits: Limits) -> FirmwareProfile:
         max_batch=limits.max_batch or profile.max_batch,
         max_parameters=limits.max_parameters or profile.max_parameters,
         chunk_window=limits.chunk_window or profile.chunk_window,
+        state_mb=limits.state_mb or profile.state_mb,
+        save_mb_per_day=limits.save_mb_per_day or profile.save_mb_per_day,
         can_train=profile.can_train if limits.can_train is None else limits.can_train,
     )
     if limited.can_train and limited.memory_mb < LEAST_TRAINING_MB:
@@ -170,6 +178,7 @@ def device_limits(profile: FirmwareProfile, *, cannot_train: str = "") -> Device
         max_parameters=profile.max_parameters,
         max_batch=profile.max_batch,
         cannot_train=cannot_train,
+        disk_mb=profile.state_mb,
         watts_idle=profile.power.idle_w,
         watts_training=profile.power.training_w,
     )
@@ -196,6 +205,8 @@ def _read_profile(path: Path) -> FirmwareProfile:
         max_batch=table.integer("max_batch", 1024, low=1, high=1 << 20),
         max_parameters=table.integer("max_parameters", 0, low=0, high=1 << 40),
         chunk_window=table.integer("chunk_window", 4, low=1, high=4),
+        state_mb=table.integer("state_mb", STATE_MB, low=LEAST_STATE_MB, high=1 << 30),
+        save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
         can_train=table.boolean("can_train", True),
         gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
         gflops_source=table.text("gflops_source", ""),

@@ -321,9 +321,10 @@ class AgentCore:
         weights: bytes | None,
         now: Moment,
         inherited: fx.SavedModel | None = None,
+        error: str = "",
     ) -> list[Effect]:
-        """What the store holds of a joined task, or of an earlier version of it; each may be None."""
-        return [*self.tasks.loaded(task, saved, weights, now, inherited), *self._announce(now)]
+        """What the store holds of a joined task, or of an earlier one, if anything; `error`: it cannot say."""
+        return [*self.tasks.loaded(task, saved, weights, now, inherited, error), *self._announce(now)]
 
     def _judge(self, task: str, now: Moment) -> list[Effect]:
         entry = self.book.entries.get(task)

@@ -64,8 +64,22 @@ class DeviceLimits:
     max_parameters: int = 10_000_000
     max_batch: int = 256
     cannot_train: str = ""  # why this device trains nothing; empty: it does
+    disk_mb: int = 2_000  # of the whole state folder
     watts_idle: float = 0.0
     watts_training: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a task takes of a device for as long as it is joined."""
+
+    memory_mb: int = 0  # of our trainer process; none for a trainer of the owner's
+    cores: int = 0
+    disk_mb: int = 0  # of its model in the state folder, with the one before it and the next one
+
+
+def _declared(_task: str, manifest: ManifestHead) -> Needs:
+    return Needs(memory_mb=manifest.requirements.memory_mb, cores=manifest.requirements.cores)
 
 
 def _matches_nothing(_task: str, manifest: ManifestHead) -> str:
@@ -78,7 +92,7 @@ def _finds_nothing(_task: str, _manifest: TaskManifest) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreSettings:
-    """All of it. The two functions are pure; "" means yes, anything else is the reason for no."""
+    """All of it. Of the functions `match_data` and `check_task` say "" for yes, anything else is the reason for no."""
 
     peer: str
     name: str = ""
@@ -100,9 +114,11 @@ class CoreSettings:
     heartbeat_s: float = 10.0
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
-    save_every_s: float = 5.0
+    save_every_s: float = 5.0  # no task's model is saved more often
+    save_bytes_per_day: float = math.inf  # of all tasks' models: where they are large, they are saved more seldom
     match_data: Callable[[str, ManifestHead], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[str, TaskManifest], str] = _finds_nothing
+    needs: Callable[[str, ManifestHead], Needs] = _declared  # asked after the other two
 
     @property
     def trusted_authors(self) -> frozenset[str]:

@@ -18,11 +18,12 @@ from statistics import median
 
 import numpy as np
 
-from grapevine_agent.merge.geometry import block_of, blocks, squared_distance, store
+from grapevine_agent.merge.geometry import block_of, blocks, squared_distance, squared_length, store
 from grapevine_agent.merge.voices import Voice
 from grapevine_proto.messages import Vector
 
 MIN_HISTORY = 3  # below it there is no telling what is usual
+SAME = 1e-6  # of a model's length: merging equal models moves them by a tenth of it
 
 
 @dataclass
@@ -41,7 +42,9 @@ class Clip:
             return received
         limit = self.factor * median(self.recent) if len(self.recent) >= MIN_HISTORY else math.inf
         distance = math.sqrt(squared_distance(local.parameters, received.parameters))
-        if distance > 0:  # equal models say nothing about how far apart models usually are
+        # Models that are equal but for rounding say nothing about how far apart models usually are. Were they counted,
+        # members that agree could never again be told anything by one who comes late.
+        if distance > SAME * math.sqrt(squared_length(local.parameters)):
             self.recent.append(min(distance, limit))
         parameters = _within(limit, distance, local.parameters, received.parameters)
         base = received.base

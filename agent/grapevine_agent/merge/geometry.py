@@ -51,6 +51,17 @@ def squared_distance(one: Vector, other: Vector) -> float:
     return total
 
 
+def squared_length(vector: Vector) -> float:
+    """‖vector‖², of a float32 [p]."""
+    total = 0.0
+    scratch = block_of(vector.size)
+    for span in blocks(0, vector.size):
+        block = scratch[: span.stop - span.start]
+        block[:] = vector[span]
+        total += float(np.dot(block, block))
+    return total
+
+
 def scaled_cosine(own: Vector, other: Vector, origin: Vector | None) -> float:
     """S' = (S + 1)/2 ∈ [0, 1], S the cosine of the angle between two models seen from `origin`.
 

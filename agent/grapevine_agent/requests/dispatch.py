@@ -16,6 +16,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.holding import HoldingRequests, held, state_folder
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
@@ -37,6 +38,7 @@ class Requests:
             "manifest": self.manifest,
             **ReviewRequests(service).methods(),
             **TaskRequests(service).methods(),
+            **HoldingRequests(service).methods(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -70,6 +72,8 @@ class Requests:
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
+            "held": held(service),
+            "state_folder": state_folder(service),
             "num_tasks": len(core.book.entries),
             "tasks": [self._task(entry) for entry in listed(core)],
         }
@@ -86,6 +90,7 @@ class Requests:
             "standing": judgement.standing,
             "joined": taking_part is not None,
             "why": "" if taking_part else "; ".join(core.why_not(entry, now)) or "waits for its initial weights",
+            "retry_at_ms": core.tasks.assessor.retry_at_ms(entry, now),  # of what failed too often; 0: nothing is
             "judgement": judgement.why,
             "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
             "decided_by": core.book.decide(entry, core.settings).by,
@@ -126,6 +131,7 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "peers": len(learner.members.of_task(learner.task, now.monotonic_s)),
         "server": learner.server_state(),
         "shares": {peer: round(share, 4) for peer, share in learner.merging.shares.items()},
+        "resting": learner.rest.is_resting,
         "merges": learner.merging.num_merged,
         "sent": learner.num_sent,
         "staleness": learner.staleness(now),

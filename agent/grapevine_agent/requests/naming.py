@@ -64,6 +64,22 @@ def find_task(wanted: str, entries: Mapping[str, TaskEntry], *, acts: bool) -> T
     return entries[found.id]
 
 
+def find_kept(wanted: str, entries: Mapping[str, TaskEntry], kept: Iterable[str]) -> str:
+    """The id of the task that is meant, which is known here, or of which something is kept (ids alone).
+
+    What is done to it lasts. Raises like `find_task`.
+    """
+    left = [Known(id=task, name="", about="known no more, something of it is kept") for task in kept]
+    known = [*map(_known_task, entries.values()), *(each for each in left if each.id not in entries)]
+    if any(each.id == wanted for each in known):
+        return wanted
+    found = _meant(wanted, known, what="task", id_form=r"[0-9a-f]{1,64}", acts=True)
+    if found is None:
+        near = _near(wanted, known, "see grapevine status")
+        raise TaskError(f"nothing is known or kept of a task {printable(wanted)!r}; {near}")
+    return found.id
+
+
 def meant(entry: TaskEntry) -> dict[str, Any]:
     """Which task an answer is about, beyond doubt: what a command shows after it did something."""
     brief = entry.brief

@@ -14,7 +14,7 @@ from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, with_limits
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
-from grapevine_agent.core.settings import CoreSettings, Role
+from grapevine_agent.core.settings import CoreSettings, Needs, Role
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net.events import Will
@@ -55,7 +55,8 @@ def assembled(
     if not guest:
         make_if_new(config.agent.state_dir)
     identity = read_identity(config.agent.state_dir)
-    with Store.open(config.agent.state_dir) as store:
+    state_bytes = profile.state_mb * MIB
+    with Store.open(config.agent.state_dir, cap_bytes=state_bytes) as store:
         _confirm(identity, store)
         unsaved = Unsaved()
         sources, bare = configured_sources(config, profile), BareTrainer()
@@ -109,12 +110,20 @@ def _settings(
 ) -> CoreSettings:
     fitting = DeviceFit(profile, config.limits.step_timeout_s, bare)
 
+    def is_attached(task: str, manifest: ManifestHead) -> bool:
+        return choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None
+
     def match_data(task: str, manifest: ManifestHead) -> str:
-        if choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None:
+        if is_attached(task, manifest):
             return ""  # it is the trainer's to say, when it is asked
         now_s = clock.now().wall_ms / 1000
         match = match_source(manifest.data, sources, now_s=now_s, why_no_room=fitting.room(task))
+        if match.memory is not None:
+            fitting.matched(task, match.memory)
         return _why_no_processes() if match else str(match)
+
+    def needs(task: str, manifest: ManifestHead) -> Needs:
+        return fitting.needs(task, manifest, attached=is_attached(task, manifest))
 
     return CoreSettings(
         peer=identity.peer_id,
@@ -133,6 +142,9 @@ def _settings(
         shortest_round_s=config.limits.round_interval_s,
         upload_bytes_per_s=config.limits.upload_mb_per_s * MIB,
         check_task=fitting.reason,
+        needs=needs,
+        save_every_s=config.limits.save_every_s,
+        save_bytes_per_day=profile.save_mb_per_day * MIB,
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from grapevine_agent.config.firmware import FirmwareProfile
+from grapevine_agent.core.learning.keeping import FILE_BYTES
+from grapevine_agent.core.settings import Needs
 from grapevine_agent.core.tasks.deadlines import pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, preparing_mb, samples_reason, training_mb
 from grapevine_agent.data.matching import WhyNoRoom, has_room
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import ManifestHead, TaskManifest
 from grapevine_tasks.checks import MemoryEstimate, ProgramLimits, check_manifest, estimate_memory
+from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.pipelines import SampleMemory
 
 MIB: Final = 2**20
@@ -21,6 +25,16 @@ MIB: Final = 2**20
 # says is held against the memory itself, and the trainer process cannot grow beyond it.
 BOUND_SLACK = 2
 MOST_ESTIMATES = 10_000  # that are kept, some hundred bytes each
+FILES_OF_A_MODEL: Final = 3  # the current one, the one before it, and the one that is being written
+
+
+@dataclass
+class _Estimated:
+    """What is known of a task that fits: its memory, its file on disk, and the samples that it was matched with."""
+
+    memory: MemoryEstimate
+    file_bytes: int
+    samples: SampleMemory | None = None
 
 
 @dataclass
@@ -37,7 +51,7 @@ class DeviceFit:
         self._profile = profile
         self._step_timeout_s = step_timeout_s
         self._bare = bare or BareTrainer()
-        self._estimates: OrderedDict[str, MemoryEstimate] = OrderedDict()  # of the tasks that fit, by id
+        self._estimates: OrderedDict[str, _Estimated] = OrderedDict()  # of the tasks that fit, by id
         self._limits = ProgramLimits(
             num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
         )
@@ -47,17 +61,36 @@ class DeviceFit:
         reason, estimate = self._look(manifest)
         self._estimates.pop(task, None)
         if estimate is not None and not reason:
-            self._estimates[task] = estimate
+            layout = ModelLayout.of(manifest.program)
+            num_numbers = 2 * (layout.num_parameters + layout.num_buffers)  # the working and the released model
+            self._estimates[task] = _Estimated(estimate, 4 * num_numbers + FILE_BYTES)
             if len(self._estimates) > MOST_ESTIMATES:
                 self._estimates.popitem(last=False)
         return reason
 
     def room(self, task: str) -> WhyNoRoom:
         """Why samples do not fit beside a task's model; of one that does not fit in any case `reason` says it."""
-        estimate = self._estimates.get(task)
-        if estimate is None:
+        held = self._estimates.get(task)
+        if held is None:
             return has_room
-        return lambda samples: samples_reason(estimate, samples, self._profile.memory_mb, bare_mb=self._bare.mb)
+        return lambda samples: samples_reason(held.memory, samples, self._profile.memory_mb, bare_mb=self._bare.mb)
+
+    def matched(self, task: str, samples: SampleMemory) -> None:
+        """A task was matched with a source whose samples take so much."""
+        if (held := self._estimates.get(task)) is not None:
+            held.samples = samples
+
+    def needs(self, task: str, manifest: ManifestHead, *, attached: bool = False) -> Needs:
+        """What a task takes here while it is joined; `attached`: a trainer of the owner's does the work, not ours."""
+        held, required = self._estimates.get(task), manifest.requirements
+        disk_mb = math.ceil((FILES_OF_A_MODEL * held.file_bytes) / MIB) if held is not None else 0
+        if attached:
+            return Needs(disk_mb=disk_mb)
+        memory_mb = required.memory_mb
+        if held is not None and held.samples is not None:
+            training = training_mb(held.memory, held.samples, bare_mb=self._bare.mb)
+            memory_mb = max(memory_mb, preparing_mb(held.samples), training)
+        return Needs(memory_mb=memory_mb, cores=required.cores, disk_mb=disk_mb)
 
     def memory_mb(self, manifest: TaskManifest, samples: SampleMemory) -> tuple[int, int]:
         """What preparing these samples takes in all, and what training on them. (0, 0) of an unsound task."""

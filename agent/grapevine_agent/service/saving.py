@@ -1,13 +1,16 @@
 """What the core wants kept goes to disk in order, on one thread beside the event loop.
 
-What the disk does not take waits in memory, the newest of each thing, and is written when the disk takes it again:
-of each topic one record, of each task one model and one decision, and a bounded number of weights and metrics.
+Lines of metrics are history and no state: they wait for each other, and many are written at once, because a database
+writes whole pages. What the disk does not take waits in memory, the newest of each thing, and is written when the disk
+takes it again: of each topic one record, of each task one model and one decision, and a bounded number of weights and
+metrics.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service.unsaved import Unsaved
-from grapevine_agent.store import Store, StoredModel, StoredRecord
+from grapevine_agent.store import MetricsEntry, Store, StoredModel, StoredRecord, Tenants
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Metrics
 
@@ -24,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Key: TypeAlias = tuple[str, str]  # what kind, and which one of it
+Piece: TypeAlias = list[tuple[Key, fx.Effect]]  # of one kind, written in one go
 
 RECORDS, WEIGHTS, MODELS, DECISIONS, METRICS = "records", "initial weights", "models", "decisions", "metrics"
 MOST_WAITING_METRICS: Final = 500
@@ -32,15 +36,24 @@ LARGEST_COUNTER: Final = (1 << 63) - 1
 
 
 class Saver:
-    """Takes the effects that save something. On a disk that takes nothing, learning goes on in memory."""
+    """Takes the effects that save something. On a disk that takes nothing, learning goes on in memory.
 
-    def __init__(self, store: Store, unsaved: Unsaved | None = None) -> None:
+    Args:
+        store: Where to.
+        unsaved: What the disk does not take, where it is known already.
+        metrics_every_s: Lines of metrics are written so often at most.
+    """
+
+    def __init__(self, store: Store, unsaved: Unsaved | None = None, *, metrics_every_s: float = 0.0) -> None:
         self._store = store
         self._unsaved = unsaved or Unsaved()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
         self._lock = threading.Lock()
         self._waiting: dict[Key, fx.Effect] = {}  # oldest first
         self._num_metrics = 0
+        self._heard_ms: dict[Key, int] = {}  # when a line of metrics came, that waits
+        self._metrics_every_s = metrics_every_s
+        self._metrics_at_s = -math.inf  # monotonic
 
     def save(self, effect: fx.Effect) -> None:
         """Queue one effect. A newer one of the same thing takes the place of one that still waits."""
@@ -49,20 +62,28 @@ class Saver:
             if kind == METRICS:
                 self._num_metrics += 1
                 name = str(self._num_metrics)  # each is a line of its own
+                self._heard_ms[kind, name] = _wall_ms()
             self._waiting[kind, name] = effect
             self._make_room(kind)
-        if self._unsaved.may_try(kind):
+        if self._unsaved.may_try(kind) and (kind != METRICS or self._metrics_due()):
             self._submit()
 
     def retry(self) -> None:
-        """Try what waits again, if its pause is over."""
+        """Try what waits again, if its pause is over; write lines of metrics, if it is their time."""
         with self._lock:
             kinds = {kind for kind, _ in self._waiting}
-        if any(self._unsaved.is_in_trouble(kind) and self._unsaved.may_try(kind) for kind in kinds):
+        due = (METRICS in kinds and self._metrics_due(), *map(self._unsaved.is_in_trouble, kinds))
+        if any(due) and any(map(self._unsaved.may_try, kinds)):
             self._submit()
 
+    def _metrics_due(self) -> bool:
+        return time.monotonic() >= self._metrics_at_s + self._metrics_every_s
+
     async def load_model(self, task: str) -> fx.SavedModel | None:
-        """The newest saved model of a task, be it in memory; None where there is none that can be read."""
+        """The newest saved model of a task, be it in memory; None where there is none, or none that is whole.
+
+        Raises StoreError where the disk cannot say.
+        """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._load_model, task)
 
     async def get_blob(self, digest: str) -> bytes | None:
@@ -72,6 +93,15 @@ class Saver:
         if isinstance(waiting, fx.SaveBlob):
             return waiting.content
         return await asyncio.to_thread(readable, lambda: self._store.get_blob(digest), lambda: None)
+
+    async def forget(self, task: str, *, weights: str, but_decision: str) -> None:
+        """Delete what is kept of a task, and what waits to be: see `Store.forget_task`. Raises StoreError."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._forget, task, weights, but_decision)
+
+    async def make_room(self, tenants: Tenants) -> list[str]:
+        """Keep the state folder within its bound: see `Store.make_room`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.make_room, tenants)
 
     async def finish(self) -> None:
         """Return when everything is on disk that the disk takes."""
@@ -87,34 +117,67 @@ class Saver:
         self._thread.submit(self._write_waiting).add_done_callback(_log_failure)
 
     def _write_waiting(self, *, last: bool = False) -> None:
-        """Write what waits, oldest first; of a kind that the disk does not take, one is tried."""
+        """Write what waits, oldest first, metrics together; of a kind that the disk does not take, one is tried."""
         with self._lock:
             waiting = list(self._waiting.items())
+        pieces: list[Piece] = [[each] for each in waiting if each[0][0] != METRICS]
+        if metrics := [each for each in waiting if each[0][0] == METRICS and (last or self._metrics_due())]:
+            pieces.append(metrics)
         refused: set[str] = set()
-        for key, effect in waiting:
-            kind = key[0]
+        for piece in pieces:
+            kind = piece[0][0][0]
             if kind in refused or not (last or self._unsaved.may_try(kind)):
                 refused.add(kind)
                 continue
             try:
-                self._write(effect)
+                if kind == METRICS:
+                    self._write_metrics(piece)
+                else:
+                    self._write(piece[0][1])
             except StoreError as error:
                 self._unsaved.failed(kind, error)
                 refused.add(kind)
+                continue
             except Exception:
                 logger.exception("%s: not saved", kind)
-                self._done(key, effect)
-            else:
+            for key, effect in piece:
                 self._done(key, effect)
         with self._lock:
             left = {kind for kind, _ in self._waiting}
-        for kind in {key[0] for key, _ in waiting} - refused - left:
+        for kind in {piece[0][0][0] for piece in pieces} - refused - left:
             self._unsaved.saved(kind)
+
+    def _write_metrics(self, piece: Piece) -> None:
+        with self._lock:
+            entries = [
+                MetricsEntry(peer="self", at_ms=self._heard_ms.get(key, 0), metrics=effect.metrics)
+                for key, effect in piece
+                if isinstance(effect, fx.SaveMetrics)
+            ]
+        self._store.add_all_metrics(entries)
+        self._metrics_at_s = time.monotonic()
+
+    def _forget(self, task: str, weights: str, but_decision: str) -> None:
+        with self._lock:
+            gone = [
+                key
+                for key, effect in self._waiting.items()
+                if key in ((MODELS, task), (WEIGHTS, weights))
+                or (isinstance(effect, fx.SaveMetrics) and effect.metrics.task == task)
+            ]
+            for key in gone:
+                self._drop(key)
+        self._store.forget_task(task, weights=weights, but_decision=but_decision)
 
     def _done(self, key: Key, effect: fx.Effect) -> None:
         with self._lock:
             if self._waiting.get(key) is effect:  # else a newer one has come
-                del self._waiting[key]
+                self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        """The lock is held."""
+        del self._waiting[key]
+        self._heard_ms.pop(key, None)
 
     def _write(self, effect: fx.Effect) -> None:
         store = self._store
@@ -141,15 +204,13 @@ class Saver:
                 store.save_model(effect.task, StoredModel(vectors=effect.vectors, metadata=dict(effect.counters)))
             case fx.SaveConsent(task=task, joined=joined):
                 store.set_membership(task, "joined" if joined else "left", _wall_ms())
-            case fx.SaveMetrics(metrics=metrics):
-                store.add_metrics("self", _wall_ms(), metrics)
 
     def _load_model(self, task: str) -> fx.SavedModel | None:
         with self._lock:
             waiting = self._waiting.get((MODELS, task))
         if isinstance(waiting, fx.SaveModel):
             return fx.SavedModel(vectors=waiting.vectors, counters=waiting.counters)
-        stored = readable(lambda: self._store.load_model(task), lambda: None)
+        stored = self._store.load_model(task)
         if stored is None:
             return None
         counters = {name: value for name, value in stored.metadata.items() if isinstance(value, int)}
@@ -166,7 +227,7 @@ class Saver:
         if kind == METRICS:
             found = [key for key in self._waiting if key[0] == METRICS]
             for key in found[: max(0, len(found) - MOST_WAITING_METRICS)]:
-                del self._waiting[key]
+                self._drop(key)
         elif kind == WEIGHTS:
             sizes = {
                 key: len(effect.content) for key, effect in self._waiting.items() if isinstance(effect, fx.SaveBlob)

@@ -37,6 +37,7 @@ from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sending import Sending
+from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
@@ -104,7 +105,10 @@ class AgentService:
         self.unsaved = unsaved or Unsaved()
         self._numbers = OwnNumbers(store, self.unsaved)
         self._sealer = Sealer(identity, self._numbers)
-        self._saver = Saver(store, self.unsaved)
+        self._saver = Saver(store, self.unsaved, metrics_every_s=settings.save_every_s)
+        self.tidying = Tidying(self.core, store, self._saver, self.started_at)
+        if trainers is not None:
+            trainers.room_mb = self.core.tasks.reservations.room_mb
         self._answers = Answers(outbox=self.outbox, get_blob=self._saver.get_blob, sealer=self._sealer, root=root)
         self._sending = Sending(outbox=self.outbox, transport=self.transport, answers=self._answers)
         self._quota = SenderQuota()
@@ -259,6 +263,8 @@ class AgentService:
                 self.perform(self.core.unwatch(task))
             self._saver.retry()
             self._numbers.retry()
+            if self.tidying.is_due(clock.now()):
+                self._in_background(self.tidying.make_room(clock.now()))
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
             wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
@@ -332,12 +338,20 @@ class AgentService:
         await self.transport.unsubscribe(name)
 
     async def _load(self, wanted: fx.LoadTask) -> None:
-        saved = await self._saver.load_model(wanted.task)
-        inherited = None
-        for donor in wanted.donors if saved is None else ():
-            inherited = inherited or await self._saver.load_model(donor)
-        weights = await self._saver.get_blob(wanted.weights_digest)
-        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited))
+        """Whatever comes of it, the core is told: it waits for that."""
+        saved = inherited = weights = None
+        error = ""
+        try:
+            saved = await self._saver.load_model(wanted.task)
+            for donor in wanted.donors if saved is None else ():
+                inherited = inherited or await self._saver.load_model(donor)
+            weights = await self._saver.get_blob(wanted.weights_digest)
+        except GrapevineError as failure:
+            error = str(failure)
+        except Exception as failure:
+            logger.exception("loading %s failed", wanted.task)
+            error = f"{type(failure).__name__}: {failure}"
+        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited, error))
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         """What fails here fails for one message or one task; the service goes on."""
@@ -345,6 +359,8 @@ class AgentService:
             await work
         except GrapevineError as error:
             logger.log(logging.DEBUG if self._stop.is_set() else logging.WARNING, "%s", error)
+        except Exception:
+            logger.exception("something failed; the service goes on")
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._logged(work))

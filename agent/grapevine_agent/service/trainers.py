@@ -1,6 +1,8 @@
 """One trainer for each task that is being learned, and the order in which it is asked.
 
-It is a process of ours, or one of the owner's where `[[trainer]]` names the task or its kind of data.
+It is a process of ours, or one of the owner's where `[[trainer]]` names the task or its kind of data. It is made when
+it is first asked, and made anew after it has ended: a source that has gone meanwhile is the answer to that request, and
+one that has come back is found. Whatever happens, who asked is answered.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Traine
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, check_program, estimate_memory
+from grapevine_tasks.pipelines import SampleMemory
 
 logger = logging.getLogger(__name__)
 
@@ -34,12 +37,19 @@ Asked: TypeAlias = fx.Train | fx.Evaluate
 
 
 @dataclass
-class _Running:
+class _Made:
+    """A trainer, and what it was made of."""
+
     trainer: AnyTrainer
     source: DataSource | None = None  # none: a trainer of the owner's
     report: CheckReport | None = None  # what the task computes; none: not known, as for a trainer of the owner's
     why_no_room: WhyNoRoom = has_room
     start_timeout_s: float = START_TIMEOUT_S
+
+
+@dataclass
+class _Running:
+    made: _Made | None = None  # none: nobody has asked, or the last one has ended
     num_samples: int = 0  # in the source when the trainer process loaded it
     newest_s: float | None = None
     loaded_s: float = 0.0  # on the monotonic clock
@@ -48,6 +58,10 @@ class _Running:
     work: asyncio.Task[None] | None = None
     num_failures: int = 0
     trouble: str = ""  # the last failure
+
+    @property
+    def is_running(self) -> bool:
+        return self.made is not None and self.made.trainer.is_running
 
     def ask(self, asked: Asked, done: Done) -> None:
         """Put a request at the end. An evaluation that nobody has begun is not worth its time beside a newer one."""
@@ -72,6 +86,8 @@ class Trainers:
         limits: Of our own processes.
         attached: The owner's trainers.
         bare: Where is kept what one of our processes takes before it has samples.
+
+    `room_mb` says what memory a task's process may take beside the other tasks'.
     """
 
     def __init__(
@@ -85,6 +101,7 @@ class Trainers:
         self._attached = attached
         self._limits = limits
         self._bare = bare or BareTrainer()
+        self.room_mb: Callable[[str], int] = lambda _task: limits.memory_mb
         self._running: dict[str, _Running] = {}
         self._manifests: dict[str, TaskManifest] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -103,36 +120,55 @@ class Trainers:
                     stopping.add_done_callback(self._stopping.discard)
             case fx.Train(task=task) | fx.Evaluate(task=task) if task in self._running:
                 self._running[task].ask(effect, done)
+            case fx.Train() | fx.Evaluate():
+                answer = _failed(effect, "no trainer was started for this task")
+                asyncio.get_running_loop().call_soon(done, answer)
 
     def _start(self, task: str) -> None:
         manifest = self._manifests[task]
-        running = self._make(task, manifest)
-        self._running[task] = running
-        running.work = asyncio.create_task(self._work(running, manifest), name=f"trainer of {manifest.name}")
+        running = self._running[task] = _Running()
+        running.work = asyncio.create_task(self._work(running, task, manifest), name=f"trainer of {manifest.name}")
 
-    def _make(self, task: str, manifest: TaskManifest) -> _Running:
+    def _make(self, task: str, manifest: TaskManifest) -> _Made:
+        """Raises TaskError where the owner's sources have nothing for the task, or not any more."""
         attached = choose_trainer(self._attached, task=task, name=manifest.name, kind=manifest.data.kind)
         if attached is not None:
             from grapevine_agent.training.attached import AttachedTrainer  # noqa: PLC0415 — few have one
 
-            return _Running(AttachedTrainer(manifest, attached.url))
+            return _Made(AttachedTrainer(manifest, attached.url))
         report = _checked(manifest)
-        why_no_room = _room(manifest, report, self._limits.memory_mb, self._bare)
+        why_no_room = self._room(task, manifest, report)
         match = match_source(manifest.data, self._sources, why_no_room=why_no_room)
-        if match.source is None:  # it has gone, or grown, since the task was joined: the trainer will say so
-            match = match_source(manifest.data, self._sources)
-        source = match.source or next(each for each in self._sources if each.kind == manifest.data.kind)
+        if match.source is None:  # it has gone, or grown, since the task was joined
+            raise TaskError(str(match))
         start_timeout_s = START_TIMEOUT_S
         if match.memory is not None:
             loading = loading_s(match.memory, match.num_samples + match.num_test)
             start_timeout_s = max(START_TIMEOUT_S, min(loading, self._limits.step_timeout_s))
-        return _Running(
-            Trainer(manifest, source, self._limits),
-            source,
+        limits = self._limits
+        if limits.memory_mb:
+            limits = replace(limits, memory_mb=max(1, min(limits.memory_mb, self.room_mb(task))))  # 0 would be no limit
+        return _Made(
+            Trainer(manifest, match.source, limits),
+            match.source,
             report=report,
             why_no_room=why_no_room,
             start_timeout_s=start_timeout_s,
         )
+
+    def _room(self, task: str, manifest: TaskManifest, report: CheckReport | None) -> WhyNoRoom:
+        """Why samples do not fit beside a task's program, and beside the other tasks; a limit of 0 MB is none."""
+        limit_mb = self._limits.memory_mb
+        if report is None or not limit_mb:
+            return has_room
+        estimate = estimate_memory(manifest.program, report, manifest.training)
+
+        def why_no_room(samples: SampleMemory) -> str:
+            room_mb = max(1, min(limit_mb, self.room_mb(task)))
+            whose = "profile allows" if room_mb == limit_mb else "the other tasks leave"
+            return samples_reason(estimate, samples, room_mb, bare_mb=self._bare.mb, whose=whose)
+
+        return why_no_room
 
     def status(self) -> list[dict[str, Any]]:
         """Of each trainer what protects it (empty until it has started), and what went wrong with it."""
@@ -140,8 +176,8 @@ class Trainers:
             {
                 "task": task,
                 "name": self._manifests[task].name,
-                "running": running.trainer.is_running,
-                "protection": running.trainer.protection,
+                "running": running.is_running,
+                "protection": running.made.trainer.protection if running.made is not None else "",
                 "failures": running.num_failures,
                 "trouble": running.trouble,
             }
@@ -149,56 +185,64 @@ class Trainers:
             if task in self._manifests
         ]
 
-    async def _work(self, running: _Running, manifest: TaskManifest) -> None:
+    async def _work(self, running: _Running, task: str, manifest: TaskManifest) -> None:
         while True:
             asked, done = await running.next()
             try:
+                if not running.is_running:
+                    running.made = None
+                    running.made = await asyncio.to_thread(self._make, task, manifest)
+                assert running.made is not None
                 if isinstance(asked, fx.Train):
-                    await self._refresh(running, manifest)
-                answer = await self._answer(running, manifest, asked)
+                    await self._refresh(running, running.made, manifest)
+                answer = await self._answer(running.made, manifest, asked)
             except TaskError as error:
                 answer = _failed(asked, str(error))
             except Exception as error:  # a library's fault; who asked waits for an answer
                 logger.exception("%s: %s failed", manifest.name, type(asked).__name__)
-                await running.trainer.stop()
+                if running.made is not None:
+                    await running.made.trainer.stop()
                 answer = _failed(asked, f"{type(error).__name__}: {error}")
             if answer.error:
                 running.num_failures += 1
                 running.trouble = answer.error
-            done(answer)
+            try:
+                done(answer)
+            except Exception:  # of who asked; the next request is to be answered all the same
+                logger.exception("%s: an answer was not taken", manifest.name)
 
-    async def _refresh(self, running: _Running, manifest: TaskManifest) -> None:
+    async def _refresh(self, running: _Running, made: _Made, manifest: TaskManifest) -> None:
         """End a trainer whose source has changed since it was loaded: the next request starts one with what is new.
 
         Raises TaskError when no trainer runs and the source does not fit the task, or the device.
         """
-        now_s, source = time.monotonic(), running.source
-        if source is None or (running.trainer.is_running and now_s - running.loaded_s < source.reload_s):
+        now_s, source = time.monotonic(), made.source
+        if source is None or (running.is_running and now_s - running.loaded_s < source.reload_s):
             return
         try:
             description = await asyncio.to_thread(describe, source, manifest.data)
-            num_samples, _ = check_fit(manifest.data, source, description, why_no_room=running.why_no_room)
+            num_samples, _ = check_fit(manifest.data, source, description, why_no_room=made.why_no_room)
         except TaskError as error:
-            if not running.trainer.is_running:
+            if not running.is_running:
                 raise
             running.loaded_s = now_s
             logger.info("%s goes on with the samples that it has: %s", manifest.name, error)
             return
         found = (num_samples, description.newest_s)
-        if running.trainer.is_running and found != (running.num_samples, running.newest_s):
+        if running.is_running and found != (running.num_samples, running.newest_s):
             logger.info("%s: %s now has %d samples; the trainer starts anew", manifest.name, source.name, found[0])
-            await running.trainer.stop()
+            await made.trainer.stop()
         running.num_samples, running.newest_s = found
         running.loaded_s = now_s
 
-    async def _answer(self, running: _Running, manifest: TaskManifest, asked: Asked) -> fx.Trained | fx.Evaluated:
+    async def _answer(self, made: _Made, manifest: TaskManifest, asked: Asked) -> fx.Trained | fx.Evaluated:
         """Raises TaskError when there is none."""
-        trainer = running.trainer
+        trainer = made.trainer
         started_s = time.monotonic()
         if not trainer.is_running:
-            await trainer.start(running.start_timeout_s)
+            await trainer.start(made.start_timeout_s)
             self._bare.mb = trainer.bare_mb or self._bare.mb
-        timeout_s = self._deadline_s(running, manifest, asked)
+        timeout_s = self._deadline_s(made, manifest, asked)
         if isinstance(asked, fx.Evaluate):
             found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)
             return fx.Evaluated(
@@ -220,15 +264,15 @@ class Trainers:
             seconds=time.monotonic() - started_s,
         )
 
-    def _deadline_s(self, running: _Running, manifest: TaskManifest, asked: Asked) -> float:
+    def _deadline_s(self, made: _Made, manifest: TaskManifest, asked: Asked) -> float:
         """How long a request may take. How fast a trainer of the owner's is, nobody has told us."""
-        limits, report = self._limits, running.report
+        limits, report = self._limits, made.report
         if report is None:
             return limits.step_timeout_s
         if isinstance(asked, fx.Train):
             expected_s = training_s(report, manifest.training, limits.pace)
         else:
-            expected_s = evaluation_s(report, running.trainer.num_test, limits.pace)
+            expected_s = evaluation_s(report, made.trainer.num_test, limits.pace)
         return deadline_s(expected_s, limits.step_timeout_s)
 
     async def stop_all(self) -> None:
@@ -247,14 +291,6 @@ def _checked(manifest: TaskManifest) -> CheckReport | None:
         return None
 
 
-def _room(manifest: TaskManifest, report: CheckReport | None, memory_mb: int, bare: BareTrainer) -> WhyNoRoom:
-    """Why samples do not fit beside a task's program; `memory_mb` of 0 is no limit."""
-    if report is None or not memory_mb:
-        return has_room
-    estimate = estimate_memory(manifest.program, report, manifest.training)
-    return lambda samples: samples_reason(estimate, samples, memory_mb, bare_mb=bare.mb)
-
-
 def _failed(asked: Asked, error: str) -> fx.Trained | fx.Evaluated:
     if isinstance(asked, fx.Train):
         return fx.Trained(task=asked.task, error=error)
@@ -266,4 +302,5 @@ async def _end(running: _Running) -> None:
         running.work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await running.work
-    await running.trainer.stop()
+    if running.made is not None:
+        await running.made.trainer.stop()

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from grapevine_agent.store.durable import (
@@ -70,22 +71,49 @@ class Blobs:
             os.utime(path)
         return content
 
-    def _make_room(self, num_bytes: int) -> None:
+    def free(self, num_bytes: int, *, keep: Collection[str] = ()) -> list[tuple[str, int]]:
+        """Delete what was unused for longest until so much is free. Returns digests and sizes of what went."""
+        gone: list[tuple[str, int]] = []
         try:
-            files = [
-                (entry.stat(), Path(entry.path))
-                for entry in os.scandir(self._folder)
-                if _DIGEST.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
-            ]
-            held = sum(status.st_size for status, _ in files)
-            for status, path in sorted(files, key=lambda file: file[0].st_mtime_ns):
-                if held + num_bytes <= self._cap_bytes:
-                    return
-                path.unlink(missing_ok=True)
-                held -= status.st_size
-                logger.info("blob %s… made room for another", path.name[:12])
+            for status, path in self._files():
+                if num_bytes <= 0:
+                    break
+                if path.name not in keep:
+                    path.unlink(missing_ok=True)
+                    num_bytes -= status.st_size
+                    gone.append((path.name, status.st_size))
         except OSError as error:
             raise StoreError(f"{self._folder}: no room can be made ({error.strerror}); check its owner") from error
+        return gone
+
+    def delete(self, digest: str) -> None:
+        """Delete the bytes with this digest, if they are here."""
+        if not _DIGEST.fullmatch(digest):
+            return
+        path = self._folder / digest
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be deleted ({error.strerror}); check its owner") from error
+
+    def _make_room(self, num_bytes: int) -> None:
+        try:
+            held = sum(status.st_size for status, _ in self._files())
+        except OSError as error:
+            raise StoreError(f"{self._folder}: no room can be made ({error.strerror}); check its owner") from error
+        for digest, _ in self.free(held + num_bytes - self._cap_bytes):
+            logger.info("blob %s… made room for another", digest[:12])
+
+    def _files(self) -> list[tuple[os.stat_result, Path]]:
+        """All of them, what was unused for longest first. Raises OSError."""
+        if not self._folder.is_dir():
+            return []
+        files = [
+            (entry.stat(), Path(entry.path))
+            for entry in os.scandir(self._folder)
+            if _DIGEST.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
+        return sorted(files, key=lambda file: file[0].st_mtime_ns)
 
 
 def _remove(path: Path, why: str) -> None:

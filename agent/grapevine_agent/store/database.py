@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -270,11 +270,16 @@ class Database:
         rows = self._file.read("SELECT task, state FROM memberships ORDER BY changed_at_ms, task")
         return {task: state for task, state in rows if isinstance(task, str) and isinstance(state, str)}
 
-    def forget_task(self, task: str) -> None:
-        """Forget the decision on a task, and its metrics."""
+    def tasks(self) -> list[str]:
+        """The tasks that a decision or metrics are kept of."""
+        rows = self._file.read("SELECT task FROM memberships UNION SELECT task FROM metrics", ())
+        return [task for (task,) in rows if isinstance(task, str)]
+
+    def forget_task(self, task: str, *, but_decision: str = "") -> None:
+        """Forget the decision on a task, unless it is `but_decision`, and its metrics."""
 
         def forget(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM memberships WHERE task = ?", (task,))
+            connection.execute("DELETE FROM memberships WHERE task = ? AND state != ?", (task, but_decision))
             connection.execute("DELETE FROM metrics WHERE task = ?", (task,))
 
         self._file.write("decision", forget)
@@ -282,16 +287,21 @@ class Database:
     # --- metrics ----------------------------------------------------------------------------------
 
     def add_metrics(self, peer: str, at_ms: int, metrics: Metrics) -> None:
-        """Append to a task's history, of which the newest `METRICS_KEPT` entries are kept."""
+        """Append one entry to a task's history."""
+        self.add_all_metrics([MetricsEntry(peer=peer, at_ms=at_ms, metrics=metrics)])
+
+    def add_all_metrics(self, entries: Sequence[MetricsEntry]) -> None:
+        """Append to tasks' histories, in one go; of each the newest `METRICS_KEPT` entries are kept."""
         # NumPy's scalars come in here too; a NaN loss is kept, for it is news.
-        line = json.dumps(asdict(metrics), default=float)
-        self._additions += 1
-        prunes = self._additions % _PRUNE_EVERY == 0
+        lines = [
+            (each.metrics.task, each.peer, each.at_ms, json.dumps(asdict(each.metrics), default=float))
+            for each in entries
+        ]
+        before, self._additions = self._additions, self._additions + len(lines)
+        prunes = before // _PRUNE_EVERY != self._additions // _PRUNE_EVERY
 
         def add(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "INSERT INTO metrics (task, peer, at_ms, line) VALUES (?, ?, ?, ?)", (metrics.task, peer, at_ms, line)
-            )
+            connection.executemany("INSERT INTO metrics (task, peer, at_ms, line) VALUES (?, ?, ?, ?)", lines)
             if prunes:
                 _prune_metrics(connection)
 

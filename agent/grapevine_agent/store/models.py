@@ -61,6 +61,15 @@ class StoredModel:
     metadata: Mapping[str, Fact] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelsOnDisk:
+    """What the folder of one task holds."""
+
+    task: str
+    num_bytes: int
+    saved_s: float  # Unix time of the newest file
+
+
 class ModelFiles:
     """The folder of models. Methods raise `StoreError`; task ids are checked before they become folder names."""
 
@@ -117,6 +126,24 @@ class ModelFiles:
             return sorted(path.parent.name for path in self._folder.glob(f"*/{CURRENT}") if is_id(path.parent.name))
         except OSError as error:
             raise StoreError(f"{self._folder}: cannot be read ({error.strerror}); check its owner") from error
+
+    def on_disk(self) -> tuple[ModelsOnDisk, ...]:
+        """Every task's models, damaged ones included, the one that was saved longest ago first."""
+        found = []
+        try:
+            folders = [path for path in self._folder.iterdir() if is_id(path.name) and path.is_dir()]
+        except OSError as error:
+            raise StoreError(f"{self._folder}: cannot be read ({error.strerror}); check its owner") from error
+        for folder in folders:
+            try:
+                files = {status.st_ino: status for status in (path.lstat() for path in folder.iterdir())}.values()
+            except OSError:  # it is being deleted, or written
+                continue
+            saved_s = max((status.st_mtime for status in files), default=0.0)
+            found.append(
+                ModelsOnDisk(task=folder.name, num_bytes=sum(status.st_size for status in files), saved_s=saved_s)
+            )
+        return tuple(sorted(found, key=lambda each: (each.saved_s, each.task)))
 
     def delete(self, task: str) -> None:
         """Delete all models of a task."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,10 @@ from grapevine_agent.store.database import Database, MetricsEntry, StoredRecord
 from grapevine_agent.store.durable import make_state_dir, remove_leftovers
 from grapevine_agent.store.lock import StateLock
 from grapevine_agent.store.models import ModelFiles, StoredModel
+from grapevine_agent.store.room import Contents, Room, Tenants
 from grapevine_proto.messages import Metrics
+
+UNBOUNDED = 1 << 62
 
 
 class Store:
@@ -23,15 +26,18 @@ class Store:
     still there. Killing the process at any instant loses at most the call in progress.
     """
 
-    def __init__(self, *, lock: StateLock, database: Database, models: ModelFiles, blobs: Blobs) -> None:
+    def __init__(self, *, lock: StateLock, database: Database, models: ModelFiles, blobs: Blobs, room: Room) -> None:
         self._lock = lock
+        self._room = room
         self._database = database
         self._models = models
         self._blobs = blobs
 
     @classmethod
-    def open(cls, state_dir: Path, *, blob_cap_bytes: int = DEFAULT_CAP_BYTES) -> Self:
+    def open(cls, state_dir: Path, *, cap_bytes: int = UNBOUNDED, blob_cap_bytes: int = DEFAULT_CAP_BYTES) -> Self:
         """Open the folder, making it if need be; a damaged database is moved aside and replaced.
+
+        `cap_bytes` bounds the whole folder (see `make_room`), and initial weights take a quarter of it at most.
 
         On a disk that takes nothing it opens too: then what is there is read, and each write raises `StoreError`.
         Raises `StoreError` if another process holds the folder, it cannot be made, the database is of a newer
@@ -42,8 +48,9 @@ class Store:
         try:
             remove_leftovers(state_dir)
             models = ModelFiles(state_dir / "models")
-            blobs = Blobs(state_dir / "blobs", blob_cap_bytes)
-            return cls(lock=lock, database=Database(state_dir / "grapevine.db"), models=models, blobs=blobs)
+            blobs = Blobs(state_dir / "blobs", min(blob_cap_bytes, cap_bytes // 4))
+            room = Room(state_dir, models, blobs, cap_bytes)
+            return cls(lock=lock, database=Database(state_dir / "grapevine.db"), models=models, blobs=blobs, room=room)
         except BaseException:
             lock.release()
             raise
@@ -121,10 +128,29 @@ class Store:
         """What was decided, by task."""
         return self._database.memberships()
 
-    def forget_task(self, task: str) -> None:
-        """Forget a task: decision, metrics and models."""
+    def forget_task(self, task: str, *, weights: str = "", but_decision: str = "") -> None:
+        """Forget a task: models, metrics, `weights` (a digest), and the decision unless it is `but_decision`."""
         self._models.delete(task)
-        self._database.forget_task(task)
+        self._database.forget_task(task, but_decision=but_decision)
+        if weights:
+            self._blobs.delete(weights)
+
+    def kept_tasks(self) -> list[str]:
+        """The tasks that anything is kept of: a model, a decision, or metrics; sorted."""
+        return sorted({*self._database.tasks(), *(held.task for held in self._models.on_disk())})
+
+    def contents(self) -> Contents:
+        """What lies in the folder, and the models in it."""
+        return self._room.contents()
+
+    @property
+    def cap_bytes(self) -> int:
+        """What the whole folder may take."""
+        return self._room.cap_bytes
+
+    def make_room(self, tenants: Tenants) -> list[str]:
+        """Give up what is not in use until the folder is within its bound; what went is logged, and returned."""
+        return self._room.make(tenants)
 
     def save_model(self, task: str, model: StoredModel) -> None:
         """Make `model` the current one of a task; the one before it is kept.
@@ -154,6 +180,10 @@ class Store:
     def add_metrics(self, peer: str, at_ms: int, metrics: Metrics) -> None:
         """Append to a task's history, which is bounded: the oldest go first."""
         self._database.add_metrics(peer, at_ms, metrics)
+
+    def add_all_metrics(self, entries: Sequence[MetricsEntry]) -> None:
+        """The same for many entries, in one go: the disk writes little more than for one."""
+        self._database.add_all_metrics(entries)
 
     def metrics(self, task: str, limit: int = 100) -> list[MetricsEntry]:
         """The newest `limit` entries of a task's history, oldest first."""

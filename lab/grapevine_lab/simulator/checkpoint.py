@@ -57,7 +57,7 @@ _OURS = (
 )
 # Functions that a world refers to: the strategies' own, and what settings are made of.
 _FUNCTIONS = {
-    "grapevine_agent.core.settings": {"_finds_nothing", "_matches_nothing"},
+    "grapevine_agent.core.settings": {"_declared", "_finds_nothing", "_matches_nothing"},
     "grapevine_lab.simulator.experiment": {"_matches"},
     "grapevine_lab.simulator.keys": {"no_check"},
     "grapevine_proto.signing": {"check_signature"},

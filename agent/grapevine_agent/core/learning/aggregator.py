@@ -15,6 +15,7 @@ import numpy as np
 
 from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
 from grapevine_agent.core.learning.intake import Claims, Intake
+from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
@@ -54,12 +55,13 @@ class Aggregator:
     saved: SavedModel | None = None
     steps_before: int = 0  # see `Claims`
     members: Members | None = None  # see `Claims`
+    budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
     model_version: int = 0
     num_merged: int = 0
     _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
     _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
     _next_s: float = 0.0
-    _next_save_s: float = 0.0
+    _has_news: bool = False  # since the model was saved
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
@@ -82,6 +84,8 @@ class Aggregator:
         )
         if self.saved is not None:
             self.strategy.restore(_own_state(self.saved))
+        budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
+        self.keeper = Keeper(budget=budget, kept=self.save() if self.saved is not None else None)
 
     def _context(self, now: Moment) -> ServerContext:
         return ServerContext(
@@ -140,9 +144,10 @@ class Aggregator:
             effects += self._publish(models)
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))
-        if models and now.monotonic_s >= self._next_save_s:
-            effects.append(self.save())
-            self._next_save_s = now.monotonic_s + self.settings.save_every_s
+        self._has_news = self._has_news or bool(models)
+        if self._has_news and now.monotonic_s >= self.keeper.next_s:
+            effects += self.keeper.due(self.save(), now.monotonic_s)
+            self._has_news = False
         return effects
 
     @property

@@ -29,10 +29,13 @@ from grapevine_agent.core.effects import (
     Trained,
 )
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
+from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import Pace
+from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.setbacks import Trials
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
@@ -46,8 +49,6 @@ from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SHARES_TOLD = 64
-MAX_FAILURES = 3  # in a row and of one kind, training or evaluation, before the task is given up
-RETRY_TRAINING_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -63,16 +64,16 @@ class Learning:
     started: Moment
     rng: np.random.Generator
     steps_before: int = 0  # see `Claims`
+    budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
+    is_saved: bool = False  # the model comes from the disk
     servers: dict[str, ServerLink] = field(default_factory=dict)
     training: Train | None = None  # the snapshot that the trainer is at work on
-    failure: str = ""  # why the task was given up
+    trials: Trials = field(default_factory=Trials)
     energy_j: float = 0.0
     loss: float = 0.0
     evaluation: Evaluated | None = None
     num_sent: int = 0
     _next_round_s: float = 0.0
-    _next_save_s: float = 0.0
-    _failures: dict[str, int] = field(default_factory=dict)  # in a row, of each kind
     _first_version: int = 0  # what the model came with
 
     def __post_init__(self) -> None:
@@ -99,12 +100,18 @@ class Learning:
         )
         self.writer = UpdateWriter(task=self.task, update_form=form)
         self.clock = SendClock(self.rng)
+        self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
+        budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
+        self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None)
 
     # --- what arrives -----------------------------------------------------------------------------
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
         """Take a member's update. Raises `WireError` if it is not fit to be merged."""
         self.merging.accept(sender, update, now)
+        if self.rest.is_news(self.model):
+            self._next_round_s = now.monotonic_s
+            self._arm(now)
         return []
 
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment) -> list[Effect]:
@@ -156,24 +163,23 @@ class Learning:
             effects += self._server_changed(link, before)
         if now.monotonic_s >= self.merging.merge_by_s and self.training is not None:
             self.merging.merge_gathered(now)
-        if self.training is None and not self.failure and now.monotonic_s >= self._next_round_s:
+        if self.training is None and not self.trials.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
-        if self.clock.next_s == math.inf and not self._sends_every_round:
+        if self.clock.next_s == math.inf:
             self._arm(now)
         if self.clock.due(now.monotonic_s):
             effects += self._gossip(now)
             self._arm(now)
-        if now.monotonic_s >= self._next_save_s:
-            effects.append(self.save())
-            self._next_save_s = now.monotonic_s + self.settings.save_every_s
+        if now.monotonic_s >= self.keeper.next_s:
+            effects += self.keeper.due(self.save(), now.monotonic_s)
         return effects
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        times = [self.clock.next_s, self._next_save_s]
+        times = [self.clock.next_s, self.keeper.next_s]
         if self.training is not None:
             times.append(self.merging.merge_by_s)
-        elif not self.failure:
+        elif not self.trials.failure:
             times.append(self._next_round_s)
         return min(times)
 
@@ -187,7 +193,10 @@ class Learning:
                 self.writer.open_window()
         model.round += 1
         model.release(self.manifest.merging.ema)
-        self._next_round_s = max(now.monotonic_s, self._next_round_s) + self.pace.round_interval_s
+        if self.rest.begin_round(model, trains=trains):
+            self._arm(now)
+        interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
+        self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
         effects: list[Effect] = []
         if trains:
             self.training = Train(
@@ -200,7 +209,7 @@ class Learning:
             effects.append(self.training)
         elif self._sends_every_round:
             effects += self._send_round(now)
-        if model.round % self.settings.evaluate_every_rounds == 0:
+        if model.round % self.settings.evaluate_every_rounds == 0 and self.rest.evaluates(model.released):
             effects.append(
                 Evaluate(task=self.task, round=model.round, parameters=model.released, buffers=model.released_buffers)
             )
@@ -213,9 +222,9 @@ class Learning:
             return []
         if result.error or result.parameters is None or result.buffers is None:
             failed = self._failed("training", result.error)
-            self._next_round_s = now.monotonic_s + RETRY_TRAINING_S * self._failures["training"]
+            self._next_round_s = now.monotonic_s + self.trials.pause_s("training")
             return [failed]
-        self._failures["training"] = 0
+        self.trials.succeeded("training")
         model = self.model
         if self.merging.strategy.pairwise:
             model.base = snapshot.parameters  # the model before its last training: what Chisme's Δ are taken from
@@ -247,7 +256,7 @@ class Learning:
         """An evaluation of the released model came back: report it."""
         if evaluation.error:
             return [self._failed("evaluation", evaluation.error)]
-        self._failures["evaluation"] = 0
+        self.trials.succeeded("evaluation")
         self.evaluation = evaluation
         metrics = Metrics(
             task=self.task,
@@ -276,16 +285,13 @@ class Learning:
         ]
 
     def _failed(self, kind: str, error: str) -> Notify:
-        """The trainer could not do what it was asked for. A task of which one kind of work always fails ends."""
-        self._failures[kind] = num = self._failures.get(kind, 0) + 1
-        if num >= MAX_FAILURES:
-            self.failure = f"{kind} failed {num} times in a row: {error}"
-        return Notify(text=f"{self.manifest.name}: {self.failure or f'{kind} failed: {error}'}", level="warning")
+        return Notify(text=f"{self.manifest.name}: {self.trials.failed(kind, error)}", level="warning")
 
     # --- sending ----------------------------------------------------------------------------------
 
     def _arm(self, now: Moment) -> None:
-        self.clock.arm(now.monotonic_s, self.send_rate(now))
+        if not self._sends_every_round:
+            self.clock.arm(now.monotonic_s, self.send_rate(now))
 
     def send_rate(self, now: Moment) -> float:
         """Gossip sends per second, at present."""
@@ -296,7 +302,7 @@ class Learning:
             round_interval_s=self.pace.round_interval_s,
             num_members=1 + self._targets(now).num_counted,
         )
-        rate = min(rate, self.pace.most_sends_per_s)
+        rate = min(rate, self.pace.most_sends_per_s, self.rest.most_sends_per_s)
         return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
 
     def targets(self, now: Moment) -> list[str]:
@@ -324,7 +330,7 @@ class Learning:
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
             targets = [targets[i] for i in sorted(chosen)]
-        return [self._send(peer) for peer in self.pace.few(targets, self.rng)]
+        return [self._send(peer) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
 
     def _send(self, receiver: str) -> Publish:
         self.num_sent += 1

@@ -7,6 +7,8 @@ What can change what:
     a task may be joined, or no longer              ▶ the versions before it: they give way, or need not
     a version that is heard of, or gone             ▶ the versions after it, whose chains it closes or breaks
     the owner's data                                ▶ whatever is approved, looked at every ten seconds
+    a task ends, which makes room                   ▶ the same, at once
+    the pause after a task's work failed is over    ▶ that task
     the owner's word on whom to trust               ▶ everything that a trusted verdict is there for
 
 A verdict of whom nobody trusts changes nothing, and no task of which nobody trusted has spoken is ever asked about:
@@ -15,17 +17,19 @@ whatever number of them strangers publish, and however they name each other as p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.settings import CoreSettings, Needs
 from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.docket import Docket
 from grapevine_agent.core.tasks.entry import ProgramFound, TaskEntry
 from grapevine_agent.core.tasks.fitting import reasons_not_to_fit
 from grapevine_agent.core.tasks.judging import Judgement
+from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.succession import Succession
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto.errors import TaskError
@@ -40,6 +44,7 @@ class Assessor:
     learning: Mapping[str, Any]
     aggregating: Mapping[str, Any]
     joining: Mapping[str, Any]
+    reservations: Reservations
     docket: Docket = field(default_factory=Docket)
     num_judged: int = 0  # ever
     _approved: dict[str, None] = field(default_factory=dict)
@@ -100,27 +105,35 @@ class Assessor:
             self._approved.pop(entry.id, None)
             return False
         self.succession.follow(entry.id)
-        self.docket.judged(entry.id, judgement.changes_at_ms)
+        self.docket.judged(entry.id, _first(judgement.changes_at_ms, self.retry_at_ms(entry, now)))
         if judgement.standing == "approved":
             self._approved[entry.id] = None
         else:
             self._approved.pop(entry.id, None)
-        willing = next(self._own_reasons(entry, judgement), None) is None
+        willing = next(self._own_reasons(entry, judgement, now), None) is None
         self.mark(self.succession.set_willing(entry.id, willing))
-        return willing and not self._is_replaced(entry.id)
+        return willing and not self.is_replaced(entry.id)
 
-    def _is_replaced(self, task: str) -> bool:
+    def is_replaced(self, task: str) -> bool:
+        """Whether a later version of a task takes its place."""
         if any(task in self.succession.before(other) for other in (*self.learning, *self.aggregating)):
             return True
         return not self.takes_part(task) and bool(self.succession.willing_after(task))
 
-    def _own_reasons(self, entry: TaskEntry, judgement: Judgement) -> Iterator[str]:
+    def retry_at_ms(self, entry: TaskEntry, now: Moment) -> int:
+        """When a task that was set back is tried again, in unix milliseconds; 0: that is not waited for."""
+        setback = entry.setback
+        if setback is None or setback.is_over(now.monotonic_s) or math.isinf(setback.until_s):
+            return 0
+        return now.wall_ms + math.ceil(1000 * (setback.until_s - now.monotonic_s))
+
+    def _own_reasons(self, entry: TaskEntry, judgement: Judgement, now: Moment) -> Iterator[str]:
         """What is in the way whatever other versions there are: from what is cheap to find out to what is dear."""
         settings = self.settings
         if judgement.standing != "approved":
             yield judgement.why
-        if entry.ended:
-            yield entry.ended
+        if entry.setback is not None and (set_back := entry.setback.reason(now.monotonic_s)):
+            yield set_back
         if settings.role == "observer":
             yield "this agent only observes"
             return
@@ -132,8 +145,10 @@ class Assessor:
             yield consent.by
         if judgement.standing == "approved" or self._is_shown_whole(entry):
             found = self._program_found(entry)
-            reasons = (*found.too_large, self._mismatch(entry), found.unsound)
-            yield from (reason for reason in reasons if reason)
+            reasons = [each for each in (*found.too_large, self._mismatch(entry), found.unsound) if each]
+            yield from reasons
+            if not reasons and not self.takes_part(entry.id) and (no_room := self._no_room(entry)):
+                yield no_room
 
     def _reasons_not_to_serve(self, entry: TaskEntry, judgement: Judgement) -> Iterator[str]:
         if judgement.standing != "approved" and not self._is_shown_whole(entry):
@@ -169,12 +184,25 @@ class Assessor:
         except TaskError:
             return ""  # `_program_found` says it
 
+    def needs(self, entry: TaskEntry) -> Needs:
+        """What a task that fits takes of this device."""
+        if self.settings.role != "member":
+            return Needs()
+        try:
+            return self.settings.needs(entry.id, entry.head)
+        except TaskError:
+            return Needs()  # `_program_found` says it
+
+    def _no_room(self, entry: TaskEntry) -> str:
+        earlier = [each.id for each in lineage.ancestors(entry, self.book.entries)]
+        return self.reservations.why_no_room(entry.id, self.needs(entry), giving_way=earlier)
+
     # --- explaining -------------------------------------------------------------------------------
 
     def why_not(self, entry: TaskEntry, now: Moment) -> list[str]:
         """Why the task is not joined, for its owner; empty if it is, or is about to be."""
         judgement = self.judgement(entry, now)
-        reasons = list(self._own_reasons(entry, judgement))
+        reasons = list(self._own_reasons(entry, judgement, now))
         if newer := self._replacement(entry):
             return [*reasons, f"replaced by its version {newer.brief.version} ({newer.id[:12]})"]
         if reasons and judgement.standing in ("waiting", "approved"):
@@ -191,3 +219,8 @@ class Assessor:
             later += self.succession.willing_after(entry.id)
         found = [self.book.entries[task] for task in later]
         return max(found, key=lambda each: (each.brief.version, each.brief.created_at_ms, each.id), default=None)
+
+
+def _first(*times_ms: int) -> int:
+    """The earliest of some times, 0 standing for never."""
+    return min((each for each in times_ms if each), default=0)

@@ -11,6 +11,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from grapevine_agent.core.learning.setbacks import Setback
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import ManifestBrief, ManifestHead, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest, decode_manifest_head
@@ -88,7 +89,7 @@ class TaskEntry:
     retracted: bool = False
     retraction: str = ""
     consent: bool | None = None
-    ended: str = ""  # why this agent no longer takes part, e.g. a trainer that cannot run it
+    setback: Setback | None = None  # the last time that its work failed too often here
     program_found: ProgramFound | None = None  # None: nobody has looked
     _tensors: bytes = b""  # see `tensors`; empty: nobody has looked
 

@@ -47,15 +47,25 @@ def memory_reason(manifest: TaskManifest, memory: MemoryEstimate, memory_mb: int
     return samples_reason(memory, fewest_samples_memory(manifest.data), memory_mb, bare_mb=bare_mb)
 
 
-def samples_reason(memory: MemoryEstimate, samples: SampleMemory, memory_mb: int, *, bare_mb: int = TRAINER_MB) -> str:
-    """Why a trainer with these samples does not fit into `memory_mb`; empty if it does, by the estimate."""
+def samples_reason(
+    memory: MemoryEstimate,
+    samples: SampleMemory,
+    memory_mb: int,
+    *,
+    bare_mb: int = TRAINER_MB,
+    whose: str = "profile allows",
+) -> str:
+    """Why a trainer with these samples does not fit into `memory_mb`; empty if it does, by the estimate.
+
+    `whose` says what `memory_mb` is, for the owner.
+    """
     preparing, training = preparing_mb(samples), training_mb(memory, samples, bare_mb=bare_mb)
     if max(preparing, training) <= memory_mb:
         return ""
     if training > memory_mb:
         pytorch = f"({bare_mb} of them for PyTorch itself)"
-        return f"needs about {training:,} MB to train {pytorch}, profile allows {memory_mb:,}"
-    return f"needs about {preparing:,} MB to prepare its samples, profile allows {memory_mb:,}"
+        return f"needs about {training:,} MB to train {pytorch}, {whose} {memory_mb:,}"
+    return f"needs about {preparing:,} MB to prepare its samples, {whose} {memory_mb:,}"
 
 
 def trainer_mb(data: DataContract, memory: MemoryEstimate) -> int:

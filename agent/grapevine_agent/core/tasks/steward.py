@@ -22,6 +22,7 @@ from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
+from grapevine_proto.errors import TaskError
 from grapevine_proto.topics import TaskTopic
 
 MAX_KEPT_EARLIER = 8  # versions before one that the owner uses that no stranger pushes out
@@ -119,7 +120,7 @@ class Steward:
         """Whether the owner has, or has had, to do with a task, or trusts whoever published it."""
         return bool(
             self.matters(entry.id)
-            or entry.ended
+            or entry.setback
             or entry.consent is not None
             or entry.brief.publisher in self.settings.trusted_authors
             or self.assessor.succession.has_followers(entry.id)  # which would be taken for something new without it
@@ -152,7 +153,7 @@ class Steward:
         return effects
 
     def _remove(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        effects = self.tasks.end(entry, "", now) if self.assessor.takes_part(entry.id) else []
+        effects = self.tasks.end(entry, None, now) if self.assessor.takes_part(entry.id) else []
         self.archive.records.let_go(_manifest_topic(entry))
         self.book.remove(entry.id)
         self.assessor.gone(entry.id)
@@ -173,11 +174,41 @@ class Steward:
         return [*effects, *self.look(now, everything=True)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
-        """The owner joins or leaves a task."""
+        """The owner joins or leaves a task. What failed before is tried again at once."""
         self.book.set_consent(task, joined)
         entry = self.book.entries.get(task)
+        if entry is not None and joined:
+            entry.setback = None
         self.assessor.mark_approved()  # it may be a later version of this one
         return [*self._hold(entry, now), *self.judge(entry, now)] if entry is not None else []
+
+    # --- what may be forgotten --------------------------------------------------------------------
+
+    def forget(self, task: str) -> None:
+        """The owner wants nothing of a task to be kept that this agent takes no part in. A no of the owner's stays.
+
+        Raises TaskError if it takes part.
+        """
+        if self.assessor.takes_part(task):
+            name = self.book.entries[task].brief.name
+            raise TaskError(f"{name} is joined, and its model is in use; first: grapevine leave {task[:12]}")
+        if self.book.consents.get(task) is True:
+            self.book.forget_consent(task)
+        if (entry := self.book.entries.get(task)) is not None:
+            entry.setback = None
+            self.assessor.mark((task,))
+
+    def in_use(self, now: Moment) -> frozenset[str]:
+        """The tasks whose models may be wanted again without a word of the owner's: joined, or only waiting to be."""
+        return frozenset(entry.id for entry in self.book.entries.values() if self._may_return(entry, now))
+
+    def _may_return(self, entry: TaskEntry, now: Moment) -> bool:
+        if self.assessor.takes_part(entry.id):
+            return True
+        if not self.assessor.matters(entry) or not self.book.decide(entry, self.settings).joins:
+            return False
+        standing = self.assessor.judgement(entry, now).standing
+        return standing in ("approved", "waiting") and not self.assessor.is_replaced(entry.id)
 
     # --- judging ----------------------------------------------------------------------------------
 
@@ -243,7 +274,9 @@ class Steward:
             self._would_join[entry.id] = None
         else:
             self._would_join.pop(entry.id, None)
-        return self.tasks.end(entry, "", now) if takes_part and not wants else []
+        if takes_part and wants:
+            self.tasks.renew_reservation(entry)
+        return self.tasks.end(entry, None, now) if takes_part and not wants else []
 
     def _join_some(self, now: Moment) -> list[Effect]:
         effects: list[Effect] = []

@@ -186,6 +186,12 @@ class TaskBook:
         if task in self.entries:
             self.entries[task].consent = joined
 
+    def forget_consent(self, task: str) -> None:
+        """The owner's word on a task is taken back, as if none had been said."""
+        self.consents.pop(task, None)
+        if task in self.entries:
+            self.entries[task].consent = None
+
     def decide(self, entry: TaskEntry, settings: CoreSettings) -> Decision:
         """Whether the owner consents (see `consent`)."""
         return decide(

@@ -5,7 +5,7 @@ judged well ─▶ joining: LoadTask
                  ├─ initial weights on disk ────────────────────┤
                  └─ neither: BlobRequest to the publisher and ──┴─▶ Learning (members)
                     then to members, in turn, until one answers      or Aggregator (servers)
-judged badly, left, failed ─▶ saved, trainer stopped
+judged badly, left, failed ─▶ saved, trainer stopped; what failed is tried again after a pause (see `setbacks`)
 
 What ends a task ends it at once: the step that the trainer is at work on is thrown away, and what
 waits to be sent is not sent. The model that is saved is the one before that step.
@@ -29,15 +29,18 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.keeping import SaveBudget
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.setbacks import Failure, Setback
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.assessor import Assessor
 from grapevine_agent.core.tasks.entry import TaskEntry
+from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
@@ -48,6 +51,7 @@ from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import load_initial
 
 ASK_WEIGHTS_EVERY_S = 3.0
+LOADING = "loading"  # the kind of a failure to read what was saved
 WAIT_FOR_WEIGHTS_S = 60.0  # a blob that comes later was not asked for
 
 
@@ -77,12 +81,17 @@ class TaskLife:
     _joining: dict[str, _Joining] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.reservations = Reservations(limits=self.settings.limits)
+        self.budget = SaveBudget(
+            save_every_s=self.settings.save_every_s, bytes_per_day=self.settings.save_bytes_per_day
+        )
         self.assessor = Assessor(
             settings=self.settings,
             book=self.book,
             learning=self.learning,
             aggregating=self.aggregating,
             joining=self._joining,
+            reservations=self.reservations,
         )
 
     def tasks(self) -> tuple[str, ...]:
@@ -99,22 +108,26 @@ class TaskLife:
         """Take part in a task, as soon as its weights are here."""
         wanted = entry.head.initial_weights
         self._joining[entry.id] = _Joining(wanted)
+        self.reservations.take(entry.id, entry.brief.name, self.assessor.needs(entry))
         return [
             fx.Notify(text=f"{entry.brief.name}: joining ({why})"),
             fx.LoadTask(task=entry.id, weights_digest=wanted.digest, donors=lineage.donors(entry, self.book.entries)),
         ]
 
-    def end(self, entry: TaskEntry, failure: str, now: Moment) -> list[Effect]:
-        """Take part in a task no more: judged so, or because of a `failure`."""
-        entry.ended = failure or entry.ended
+    def end(self, entry: TaskEntry, failure: Failure | None, now: Moment) -> list[Effect]:
+        """Take part in a task no more: judged so, or because of a `failure`. That makes room for others."""
         effects: list[Effect] = []
         self._joining.pop(entry.id, None)
         if (learner := self.learning.pop(entry.id, None)) is not None:
-            effects += [learner.save(), fx.StopTrainer(task=entry.id)]
+            effects += [*learner.keeper.if_changed(learner.save()), fx.StopTrainer(task=entry.id)]
             effects += [fx.Unsubscribe(filter=_model_filter(server, entry.id)) for server in learner.servers]
         if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
-            effects += [aggregator.save(), aggregator.advert(online=False)]
-        if failure:
+            effects += [*aggregator.keeper.if_changed(aggregator.save()), aggregator.advert(online=False)]
+        self.budget.leave(entry.id)
+        self.reservations.give_back(entry.id)
+        self.assessor.mark_approved()
+        if failure is not None:
+            entry.setback = Setback.after(entry.setback, failure, now.monotonic_s)
             self.assessor.wants(entry, now)  # no longer, and earlier versions need not give way to it any more
         why = "; ".join(self.assessor.why_not(entry, now))
         return [
@@ -122,6 +135,10 @@ class TaskLife:
             fx.DropUnsent(task=entry.id),
             fx.Notify(text=f"{entry.brief.name}: stopped: {why}", level="warning"),
         ]
+
+    def renew_reservation(self, entry: TaskEntry) -> None:
+        """A joined task was looked at again: its samples may have become more."""
+        self.reservations.renew(entry.id, self.assessor.needs(entry))
 
     def set_settings(self, settings: CoreSettings) -> list[Effect]:
         """The owner changed whom to trust: servers are heard, or heard no more, from now on."""
@@ -148,11 +165,19 @@ class TaskLife:
         weights: bytes | None,
         now: Moment,
         inherited: fx.SavedModel | None = None,
+        error: str = "",
     ) -> list[Effect]:
-        """What the store holds of a joined task, or of an earlier version of it; each may be None."""
+        """What the store holds of a joined task, or of an earlier version of it; each may be None.
+
+        `error`: it cannot say. Then nothing begins, for the model that is there would be lost to a new one.
+        """
         joining, entry = self._joining.get(task), self.book.entries.get(task)
         if joining is None or entry is None:
             return []
+        if error:
+            return self.end(entry, Failure(kind=LOADING, why=f"what is saved of it cannot be read: {error}"), now)
+        if entry.setback is not None and entry.setback.kind == LOADING:
+            entry.setback = None
         joining.loaded, joining.inherited = True, inherited
         layout = ModelLayout.of(entry.manifest.program)
         model = ModelState.restored(saved, layout) if saved is not None else None
@@ -200,7 +225,8 @@ class TaskLife:
         try:
             parameters, buffers = load_initial(layout, weights, entry.manifest.initial_weights)
         except TaskError as error:
-            return self.end(entry, f"its initial weights do not fit its program: {error}", now)
+            why = f"its initial weights do not fit its program: {error}"
+            return self.end(entry, Failure(kind="weights", why=why, is_lasting=True), now)
         model = self._inherited(entry, layout) or ModelState.initial(parameters, buffers)
         return self._begin(entry, layout, model, now)
 
@@ -226,7 +252,7 @@ class TaskLife:
         effects = self._take_part(entry, layout, model, now, saved)
         for earlier in lineage.ancestors(entry, self.book.entries):
             if self.assessor.takes_part(earlier.id):
-                effects += self.end(earlier, "", now)
+                effects += self.end(earlier, None, now)
         return effects
 
     def _take_part(
@@ -246,6 +272,7 @@ class TaskLife:
                 saved=saved,
                 steps_before=steps_before,
                 members=self.members,
+                budget=self.budget,
             )
             return [fx.Notify(text=f"{entry.brief.name}: serving")]
         learner = self.learning[entry.id] = Learning(
@@ -258,6 +285,8 @@ class TaskLife:
             started=now,
             rng=self.rng,
             steps_before=steps_before,
+            budget=self.budget,
+            is_saved=saved is not None,
         )
         self.members.name(learner.servers)
         effects: list[Effect] = [
@@ -282,8 +311,8 @@ class TaskLife:
             effects += learner.tick(now)
         for aggregator in self.aggregating.values():
             effects += aggregator.tick(now)
-        for learner in [learner for learner in self.learning.values() if learner.failure]:
-            effects += self.end(self.book.entries[learner.task], learner.failure, now)
+        for learner in [learner for learner in self.learning.values() if learner.trials.failure]:
+            effects += self.end(self.book.entries[learner.task], learner.trials.failure, now)
         return effects
 
     def deadlines_s(self) -> Iterator[float]:
@@ -293,10 +322,10 @@ class TaskLife:
         yield from (aggregator.deadline_s() for aggregator in self.aggregating.values())
 
     def goodbye(self) -> list[Effect]:
-        """Save every model, and revoke the adverts."""
+        """Save every model that has changed, and revoke the adverts."""
+        parts: list[Learning | Aggregator] = [*self.learning.values(), *self.aggregating.values()]
         return [
-            *(learner.save() for learner in self.learning.values()),
-            *(aggregator.save() for aggregator in self.aggregating.values()),
+            *(save for part in parts for save in part.keeper.if_changed(part.save())),
             *(aggregator.advert(online=False) for aggregator in self.aggregating.values()),
         ]
 

@@ -61,7 +61,14 @@ def test_every_setting_of_the_example_can_be_switched_on(tmp_path: Path, environ
     assert config.data[0].kind == "digits-8x8"
     assert config.review.trusted == (ALICE, BOB)
     assert config.limits == Limits(
-        memory_mb=700, threads=3, max_batch=64, max_parameters=5_000_000, chunk_window=4, can_train=True
+        memory_mb=700,
+        threads=3,
+        max_batch=64,
+        max_parameters=5_000_000,
+        chunk_window=4,
+        state_mb=2000,
+        save_mb_per_day=1000,
+        can_train=True,
     )
     # What the example shows as a default is the default.
     defaults = load_config(write(tmp_path, ""), environ)

@@ -62,3 +62,11 @@ def test_an_update_as_far_away_as_numbers_go_is_clipped_like_any_other() -> None
     clipped = practised(2).apply(local, voice("k", [3e38, 3e38]))
     assert np.isfinite(clipped.parameters).all()
     assert clipped.parameters.tolist() == [pytest.approx(-3e38), pytest.approx(2 / 5**0.5)]
+
+
+def test_members_that_agree_can_still_be_told_something_new() -> None:
+    """They differ by rounding alone, which is no measure of how far apart models usually are."""
+    clip, local = Clip(2.0), voice("i", [1, 2])
+    for distance in (0.125, 0.125, 0.125, *[2.0**-22] * 40):
+        clip.apply(local, voice("k", [1, 2 + distance]))
+    assert clip.apply(local, voice("k", [1, 12])).parameters.tolist() == [1, 2.25]

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from grapevine_agent.cli import build_app
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.config.firmware import Machine, load_profile
-from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.settings import CoreSettings, Needs
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.manifest import TaskManifest
+from grapevine_proto.manifest import Requirements, TaskManifest
 from grapevine_tasks.built import BuiltTask, write_built
 
 PI = "raspberry-pi-zero-2-w"  # its speed is known
@@ -139,3 +139,32 @@ def test_data_check_says_of_a_task_that_no_source_is_good_for_it(
     assert done.exit_code == 1
     assert not found["fits"]
     assert "a round of 1,000,000 training steps takes about" in found["why"]
+
+
+async def test_what_a_task_holds_is_what_its_samples_take_and_a_trainer_of_the_owners_holds_nothing(
+    manifest: TaskManifest, tmp_path: Path
+) -> None:
+    settings = await _settings(_config(tmp_path, "memory_mb = 900", 2_000_000))
+    assert (settings.check_task("t", manifest), settings.match_data("t", manifest)) == ("", "")
+    many = settings.needs("t", manifest)
+    few_settings = await _settings(_config(tmp_path, "memory_mb = 900"))
+    assert (few_settings.check_task("t", manifest), few_settings.match_data("t", manifest)) == ("", "")
+    few = few_settings.needs("t", manifest)
+    assert 290 <= few.memory_mb < 300 < many.memory_mb < 900
+    assert (few.cores, few.disk_mb) == (1, 1)
+    asks_more = replace(manifest, requirements=Requirements(memory_mb=800, cores=2))
+    assert (few_settings.needs("t", asks_more).memory_mb, few_settings.needs("t", asks_more).cores) == (800, 2)
+    config = _config(tmp_path, "memory_mb = 900\n[[trainer]]\nkind = 'points'\nurl = 'unix:///run/trainer.sock'")
+    attached = await _settings(config)
+    assert (attached.check_task("t", asks_more), attached.match_data("t", asks_more)) == ("", "")
+    assert attached.needs("t", asks_more) == Needs(disk_mb=1)
+
+
+async def test_what_is_written_and_kept_is_the_profiles_unless_the_owner_says_otherwise(tmp_path: Path) -> None:
+    usual = await _settings(_config(tmp_path, ""))
+    assert (usual.save_every_s, usual.save_bytes_per_day, usual.limits.disk_mb) == (60.0, 500 * 2**20, 1000)
+    own = await _settings(_config(tmp_path, "save_every_s = 5\nsave_mb_per_day = 20\nstate_mb = 64"))
+    assert (own.save_every_s, own.save_bytes_per_day, own.limits.disk_mb) == (5.0, 20 * 2**20, 64)
+    for limit in ("save_every_s = 0", "save_mb_per_day = 0", "state_mb = 1"):
+        with pytest.raises(ConfigError, match=limit.split(" ", maxsplit=1)[0]):
+            _config(tmp_path, limit)

@@ -131,8 +131,10 @@ async def test_a_source_that_has_grown_too_large_is_not_loaded(start: Start, mod
 
 async def test_a_running_trainer_goes_on_with_what_it_has(start: Start, model: Model, source: DataSource) -> None:
     trainers = start(TrainerLimits(memory_mb=LIMIT_MB))
-    trainers._running["t"].source = replace(source, reload_s=0.0)
     assert (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error == ""
+    made = trainers._running["t"].made
+    assert made is not None
+    made.source = replace(source, reload_s=0.0)
     many = three_classes(MANY)
     np.savez(source.path, x=many["x"], y=many["y"])
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
@@ -147,6 +149,68 @@ async def test_what_pytorch_takes_is_what_the_devices_own_trainers_told(start: S
     assert told != TRAINER_MB
     assert READER_MB < told < LIMIT_MB
     trainers._bare.mb = 2 * LIMIT_MB
-    await trainers._running["t"].trainer.stop()
+    made = trainers._running["t"].made
+    assert made is not None
+    await made.trainer.stop()
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
     assert f"({2 * LIMIT_MB} of them for PyTorch itself)" in answer.error
+
+
+async def test_a_source_that_has_gone_is_an_answer_and_one_that_is_back_is_trained_on(
+    start: Start, model: Model, source: DataSource
+) -> None:
+    """A disk that is not mounted: it was there when the task was judged."""
+    away = source.path.with_suffix(".away")
+    source.path.rename(away)
+    trainers = start(TrainerLimits())
+    for answer in (_ask(trainers, model, steps=1), _ask(trainers, model)):
+        assert "garden" in (await asyncio.wait_for(answer, 60)).error
+    assert trainers.status()[0]["failures"] == 2
+    away.rename(source.path)
+    assert (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error == ""
+
+
+async def test_a_task_for_which_no_source_is_configured_any_more_is_an_answer(
+    manifest: TaskManifest, model: Model
+) -> None:
+    trainers = Trainers((), TrainerLimits())
+    trainers.take(fx.StartTrainer(task="t", manifest=manifest), lambda _done: None)
+    assert "no data source of the kind 'points'" in (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error
+    await trainers.stop_all()
+
+
+async def test_who_asks_for_a_task_that_was_not_started_is_answered_too(model: Model) -> None:
+    trainers = Trainers((), TrainerLimits())
+    for answer in (_ask(trainers, model, steps=1), _ask(trainers, model, round_=7)):
+        assert "no trainer was started" in (await asyncio.wait_for(answer, 5)).error
+
+
+async def test_an_answer_that_is_not_taken_ends_no_trainer(
+    start: Start, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainers = start(TrainerLimits())
+
+    def stumble(_done: object) -> None:
+        raise KeyError("a fault of the core's")
+
+    parameters, buffers = model
+    trainers.take(fx.Evaluate(task="t", round=1, parameters=parameters, buffers=buffers), stumble)
+    assert (await asyncio.wait_for(_ask(trainers, model, steps=1), 60)).error == ""
+    assert "an answer was not taken" in caplog.text
+
+
+async def test_samples_must_fit_beside_the_other_tasks_and_so_must_the_process(
+    start: Start, model: Model, source: DataSource
+) -> None:
+    trainers = start(TrainerLimits(memory_mb=3 * LIMIT_MB))
+    many = three_classes(MANY)
+    np.savez(source.path, x=many["x"], y=many["y"])
+    trainers.room_mb = lambda _task: LIMIT_MB  # the rest is another task's
+    answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
+    assert answer.error.startswith(f"garden: {MANY:,} samples are too many: it needs about")
+    assert f"the other tasks leave {LIMIT_MB}" in answer.error
+    few = three_classes(200)
+    np.savez(source.path, x=few["x"], y=few["y"])
+    trainers.room_mb = lambda _task: 40  # less than a process takes before it trains
+    answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
+    assert "the other tasks leave 40" in answer.error

@@ -11,7 +11,7 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_lab.bench import floods
 from grapevine_proto.codec import Received
@@ -31,6 +31,7 @@ WEIGHTS = encode_weights(LAYOUT, np.zeros(LAYOUT.num_parameters, np.float32), np
 SETTINGS = CoreSettings(
     peer=ME,
     review=ReviewPolicy(approvals=2, trusted=frozenset((ADA, BEN)), max_valid_days=300),
+    limits=DeviceLimits(cores=1000),
     match_data=lambda _task, _head: "",
 )
 

@@ -82,11 +82,12 @@ def test_a_trained_task_ends_properly_when_its_record_runs_out_and_is_shown_as_e
     assert device.trains(task)
     device.wait(4.9)
     assert device.trains(task)
+    assert fx.SaveModel in {type(each) for each in device.effects}  # it has not changed since
     device.effects.clear()
     device.wait(0.2)
     assert not device.trains(task)
     kinds = {type(each) for each in device.effects}
-    assert {fx.SaveModel, fx.StopTrainer, fx.DropUnsent, fx.Notify} <= kinds
+    assert {fx.StopTrainer, fx.DropUnsent, fx.Notify} <= kinds
     assert device.standing(task) == "expired"
     assert "expired on" in device.why_not(task)[0]
     device.wait(30)

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.agent.core.tasks.device import ADA, BEN, CAT, ENGINEER, NOW_MS, SETTINGS, STRANGER, WEIGHTS, Device
 
+from grapevine_agent.core.learning.setbacks import Failure
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import judge
 from grapevine_lab.bench import floods
@@ -101,7 +102,7 @@ def happen(device: Device, data: Data, what: Happening) -> Device:
             device.wall_shift_ms += by_s * 1000
         case ("fail", int(number)):
             if (learner := device.core.tasks.learning.get(IDS[number])) is not None:
-                learner.failure = "its trainer cannot run it"
+                learner.trials.failure = Failure(kind="training", why="its trainer cannot run it")
         case ("wait", float() | int() as for_s):
             device.wait(for_s)
         case ("disk", bool(answers)):
@@ -142,7 +143,8 @@ def own_reasons_anew(device: Device, entry: TaskEntry) -> list[str]:
         retraction=entry.retraction if entry.retracted else None,
     )
     decision = core.book.decide(entry, core.settings)
-    reasons = [judgement.why if judgement.standing != "approved" else "", entry.ended]
+    set_back = entry.setback.reason(device.now_s) if entry.setback is not None else ""
+    reasons = [judgement.why if judgement.standing != "approved" else "", set_back]
     reasons += ["" if decision.joins else decision.by, core.settings.match_data(entry.id, entry.manifest)]
     return [reason for reason in reasons if reason]
 
@@ -216,7 +218,9 @@ def test_judging_bit_by_bit_gives_what_judging_all_anew_gives(approved: set[int]
     learned = set(device.core.tasks.all_parts())
     entries = device.core.book.entries.values()
     only_here = any(
-        each.ended or each.retracted or TaskTopic(each.brief.publisher, each.id, "manifest") not in device.disk.records
+        each.setback
+        or each.retracted
+        or TaskTopic(each.brief.publisher, each.id, "manifest") not in device.disk.records
         for each in entries
     )  # what a new life does not know
     if not only_here and not device.core.book._refusals:
