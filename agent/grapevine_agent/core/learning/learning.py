@@ -28,10 +28,12 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
+from grapevine_agent.core.learning.failures import Failures
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.merging import Merging
-from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.model_state import ModelState, without_negative_variances
 from grapevine_agent.core.learning.pace import Pace
+from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
@@ -41,13 +43,11 @@ from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share, Vector
+from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SHARES_TOLD = 64
-MAX_FAILURES = 3  # in a row and of one kind, training or evaluation, before the task is given up
-RETRY_TRAINING_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -63,27 +63,28 @@ class Learning:
     started: Moment
     rng: np.random.Generator
     steps_before: int = 0  # see `Claims`
+    fallback: ModelState | None = None  # to begin again with, if the model that somebody gave cannot be trained
     servers: dict[str, ServerLink] = field(default_factory=dict)
     training: Train | None = None  # the snapshot that the trainer is at work on
-    failure: str = ""  # why the task was given up
     energy_j: float = 0.0
     loss: float = 0.0
     evaluation: Evaluated | None = None
     num_sent: int = 0
     _next_round_s: float = 0.0
     _next_save_s: float = 0.0
-    _failures: dict[str, int] = field(default_factory=dict)  # in a row, of each kind
     _first_version: int = 0  # what the model came with
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
         self._first_version = self.model.version
+        self.failures = Failures(name=self.manifest.name)
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
         strategies = (STRATEGIES[plan.strategy], SERVER_STRATEGIES[plan.server_strategy])
         form = "delta" if any(each.needs_base for each in strategies) else plan.update_form
         self.pace = Pace.of(self.manifest, self.settings, self.layout, form)
         self.merging = Merging(
+            task=self.task,
             peer=self.settings.peer,
             manifest=self.manifest,
             members=self.members,
@@ -97,21 +98,23 @@ class Learning:
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
         )
-        self.writer = UpdateWriter(task=self.task, update_form=form)
+        self.writer = UpdateWriter(task=self.task, update_form=form, sources=self.merging.sources)
+        self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clock = SendClock(self.rng)
 
     # --- what arrives -----------------------------------------------------------------------------
 
-    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
-        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
-        self.merging.accept(sender, update, now)
-        return []
+    def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
+        """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
+        with self.receipts.lacking(sender, session):
+            held = self.merging.accept(sender, update, now)
+        return [self.receipts.give(sender, session, held)] if held else []
 
-    def accept_server_model(self, sender: str, received: ServerModel, now: Moment) -> list[Effect]:
+    def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
         self.merging.intake.model(received.full, received.buffers)
-        link.hear_model(received, self.settings.peer)
+        link.hear_model(received, self.settings.peer, session)
         link.hear_life(now.monotonic_s)
         return []
 
@@ -149,7 +152,7 @@ class Learning:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed: merge, start a round, gossip, save, whichever is due."""
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self.receipts.due()]
         for link in self.servers.values():
             before = link.state
             link.tick(now.monotonic_s)
@@ -170,6 +173,8 @@ class Learning:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
+        if self.receipts.are_due:
+            return 0.0
         times = [self.clock.next_s, self._next_save_s]
         if self.training is not None:
             times.append(self.merging.merge_by_s)
@@ -195,7 +200,7 @@ class Learning:
                 parameters=model.parameters,
                 buffers=model.buffers,
                 num_steps=plan.steps_per_round,
-                age=model.age,
+                age=model.schedule_age,
             )
             effects.append(self.training)
         elif self._sends_every_round:
@@ -212,10 +217,13 @@ class Learning:
         if snapshot is None:
             return []
         if result.error or result.parameters is None or result.buffers is None:
-            failed = self._failed("training", result.error)
-            self._next_round_s = now.monotonic_s + RETRY_TRAINING_S * self._failures["training"]
+            failed = self.failures.add("training", result.error)
+            self._next_round_s = now.monotonic_s + self.failures.retry_after_s
+            if self.fallback is not None and self.failures.is_last_chance:
+                self.model.begin_again(self.fallback.parameters, self.fallback.buffers)
             return [failed]
-        self._failures["training"] = 0
+        self.failures.end("training")
+        self.fallback = None
         model = self.model
         if self.merging.strategy.pairwise:
             model.base = snapshot.parameters  # the model before its last training: what Chisme's Δ are taken from
@@ -227,8 +235,9 @@ class Learning:
             start_buffers=snapshot.buffers,
             end_buffers=result.buffers,
         )
-        model.buffers = _without_negative_variances(self.layout, model.buffers)
+        model.buffers = without_negative_variances(self.layout, model.buffers)
         model.age += result.num_steps
+        model.steps += result.num_steps
         model.experience += result.num_samples
         model.processed += result.num_samples
         model.samples = result.dataset_size
@@ -246,8 +255,8 @@ class Learning:
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
         if evaluation.error:
-            return [self._failed("evaluation", evaluation.error)]
-        self._failures["evaluation"] = 0
+            return [self.failures.add("evaluation", evaluation.error)]
+        self.failures.end("evaluation")
         self.evaluation = evaluation
         metrics = Metrics(
             task=self.task,
@@ -274,13 +283,6 @@ class Learning:
             SaveMetrics(metrics=metrics),
             Notify(text=line),
         ]
-
-    def _failed(self, kind: str, error: str) -> Notify:
-        """The trainer could not do what it was asked for. A task of which one kind of work always fails ends."""
-        self._failures[kind] = num = self._failures.get(kind, 0) + 1
-        if num >= MAX_FAILURES:
-            self.failure = f"{kind} failed {num} times in a row: {error}"
-        return Notify(text=f"{self.manifest.name}: {self.failure or f'{kind} failed: {error}'}", level="warning")
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -328,13 +330,20 @@ class Learning:
 
     def _send(self, receiver: str) -> Publish:
         self.num_sent += 1
+        link, session = self.servers.get(receiver), self.members.session_of(receiver)
+        version = link.merged_version if link else 0
         return Publish(
             topic=InboxTopic(receiver, self.settings.peer),
-            body=self.writer.write(self.model, receiver, self.merging.server_version),
-            receiver_session=self.members.session_of(receiver),
+            body=self.writer.write(self.model, receiver, session=session, server_version=version),
+            receiver_session=session,
         )
 
     # --- telling ----------------------------------------------------------------------------------
+
+    @property
+    def failure(self) -> str:
+        """Why the task was given up; empty while it was not."""
+        return self.failures.given_up
 
     def save(self) -> SaveModel:
         """The effect that keeps the model across a restart."""
@@ -353,7 +362,7 @@ class Learning:
             for peer in self.targets(now)
             if self.task in self.members.peers[peer].versions
         }
-        return self.model.mean_staleness(known)
+        return self.merging.sources.mean_staleness(known)
 
     def staleness_bound(self, now: Moment) -> float:
         """Lemma 1's bound on the staleness at present rates, in versions.
@@ -378,14 +387,3 @@ class Learning:
         return [
             Notify(text=f"{self.manifest.name}: server {link.peer} is {link.state} (was {before}){goes_on}"),
         ]
-
-
-def _without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:
-    """Adding a change that was found elsewhere can take a running variance below zero: clamp it."""
-    clamped = buffers
-    for entry in layout.buffers:
-        if entry.nonnegative and np.any(clamped[entry.span] < 0):
-            if clamped is buffers:
-                clamped = buffers.copy()
-            np.maximum(clamped[entry.span], 0, out=clamped[entry.span])
-    return clamped

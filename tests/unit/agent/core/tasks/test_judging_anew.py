@@ -101,7 +101,7 @@ def happen(device: Device, data: Data, what: Happening) -> Device:
             device.wall_shift_ms += by_s * 1000
         case ("fail", int(number)):
             if (learner := device.core.tasks.learning.get(IDS[number])) is not None:
-                learner.failure = "its trainer cannot run it"
+                learner.failures.given_up = "its trainer cannot run it"
         case ("wait", float() | int() as for_s):
             device.wait(for_s)
         case ("disk", bool(answers)):
