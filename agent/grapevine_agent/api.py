@@ -26,6 +26,7 @@ from typing import Any, Self, TypeAlias
 
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.line import Line, open_line
+from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.naming import find_peer
 from grapevine_agent.requests.parameters import needed, within
@@ -35,7 +36,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_tasks.built import BuiltTask
 
 POLL_S = 0.5
-PERSONAL_STRATEGIES = ("chisme", "cos-sim-dfl")  # members keep models of their own: there is no consensus
+PERSONAL_STRATEGIES = tuple(name for name, strategy in STRATEGIES.items() if strategy.personal)
 CLUSTERED_STRATEGIES = ("cfl", "flic")
 LONGEST_FETCH_S = 30.0
 LONGEST_S = 1e9  # that can be waited for: NaN and infinity are mistakes

@@ -225,6 +225,16 @@ def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
     )
 
 
+def _write_receipt(body: m.BaseReceipt) -> pb.BaseReceipt:
+    return pb.BaseReceipt(task=body.task, base_digest=body.base_digest)
+
+
+def _read_receipt(wire: pb.BaseReceipt) -> m.BaseReceipt:
+    if len(wire.base_digest) not in (0, 32):
+        raise WireError("malformed", f"a base's SHA-256 has 32 bytes, not {len(wire.base_digest)}")
+    return m.BaseReceipt(task=reading.identifier(wire.task, "task"), base_digest=wire.base_digest)
+
+
 def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
     return pb.ServerModel(
         task=body.task,
@@ -306,6 +316,7 @@ def _write_released(body: m.ReleasedModel) -> pb.ReleasedModel:
         cluster=body.cluster,
         members=body.members,
         refusal=body.refusal,
+        steps=body.steps,
     )
 
 
@@ -328,6 +339,7 @@ def _read_released(wire: pb.ReleasedModel) -> m.ReleasedModel:
         cluster=wire.cluster,
         members=reading.each_of(wire.members, lambda peer: reading.identifier(peer, "member"), "members"),
         refusal=reading.text(wire.refusal, "refusal"),
+        steps=reading.count(wire.steps, "steps"),
     )
 
 
@@ -385,6 +397,7 @@ _CONVERSIONS = (
         lambda wire: m.ModelRequest(task=reading.identifier(wire.task, "task"), cluster=wire.cluster),
     ),
     _Conversion(m.ReleasedModel, "released_model", "inbox", _write_released, _read_released),
+    _Conversion(m.BaseReceipt, "base_receipt", "inbox", _write_receipt, _read_receipt),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}
 _BY_FIELD = {conversion.field: conversion for conversion in _CONVERSIONS}

@@ -123,6 +123,14 @@ class ModelUpdate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaseReceipt:
+    """I hold the base of yours whose SHA-256 this is; or none, where it is empty. Deltas from it may come alone."""
+
+    task: str
+    base_digest: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerModel:
     """The model that a server has aggregated, published once for all who read it."""
 
@@ -208,10 +216,13 @@ class ReleasedModel:
     cluster: int = 0
     members: tuple[str, ...] = ()
     refusal: str = ""
+    steps: int = 0  # that a member's schedule is at: its own, or its model's if these are more
 
 
 Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert
-Passing: TypeAlias = Heartbeat | ModelUpdate | ServerModel | Metrics | BlobRequest | Blob | ModelRequest | ReleasedModel
+Passing: TypeAlias = (
+    Heartbeat | ModelUpdate | BaseReceipt | ServerModel | Metrics | BlobRequest | Blob | ModelRequest | ReleasedModel
+)
 Body: TypeAlias = Record | Passing
 
 RECORDS = (PeerAnnouncement, PeerState, TaskPublication, Review, ServerAdvert)

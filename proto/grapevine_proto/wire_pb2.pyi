@@ -21,7 +21,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,7 @@ class Message(_message.Message):
     BLOB_FIELD_NUMBER: _ClassVar[int]
     MODEL_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RELEASED_MODEL_FIELD_NUMBER: _ClassVar[int]
+    BASE_RECEIPT_FIELD_NUMBER: _ClassVar[int]
     version: int
     sender: str
     session: int
@@ -64,7 +65,8 @@ class Message(_message.Message):
     blob: Blob
     model_request: ModelRequest
     released_model: ReleasedModel
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ...) -> None: ...
+    base_receipt: BaseReceipt
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
     __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers")
@@ -178,6 +180,14 @@ class ModelUpdate(_message.Message):
     server_version: int
     def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ...) -> None: ...
 
+class BaseReceipt(_message.Message):
+    __slots__ = ("task", "base_digest")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    BASE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    base_digest: bytes
+    def __init__(self, task: _Optional[str] = ..., base_digest: _Optional[bytes] = ...) -> None: ...
+
 class Contributions(_message.Message):
     __slots__ = ("peers", "versions")
     PEERS_FIELD_NUMBER: _ClassVar[int]
@@ -267,7 +277,7 @@ class ModelRequest(_message.Message):
     def __init__(self, task: _Optional[str] = ..., cluster: _Optional[int] = ...) -> None: ...
 
 class ReleasedModel(_message.Message):
-    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal")
+    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal", "steps")
     TASK_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -283,6 +293,7 @@ class ReleasedModel(_message.Message):
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     task: str
     age: int
     round: int
@@ -298,4 +309,5 @@ class ReleasedModel(_message.Message):
     cluster: int
     members: _containers.RepeatedScalarFieldContainer[str]
     refusal: str
-    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ...) -> None: ...
+    steps: int
+    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ...) -> None: ...

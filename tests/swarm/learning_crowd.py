@@ -20,9 +20,11 @@ class Crowd:
     server_key: SigningKey
     settings: CoreSettings
     task: str
+    more_server_keys: list[SigningKey]
 
-    def start_server(self) -> Node:
-        return self.world.add(replace(self.settings, peer=self.server_key.peer_id, role="server"), self.server_key)
+    def start_server(self, number: int = 0) -> Node:
+        key = [self.server_key, *self.more_server_keys][number]
+        return self.world.add(replace(self.settings, peer=key.peer_id, role="server"), key)
 
     def accuracy(self, since_s: float) -> list[float]:
         """Mean accuracy of each member's released model since then."""
@@ -33,10 +35,13 @@ class Crowd:
         return means
 
 
-def crowd(*, num_members: int = 5, seed: int = 0, num_rounds: int = 0, **merging: object) -> Crowd:
+def crowd(
+    *, num_members: int = 5, seed: int = 0, num_rounds: int = 0, num_servers: int = 1, **merging: object
+) -> Crowd:
     world = World(seed)
     engineer_key, server_key = world.key(), world.key()
     reviewer_keys = [world.key(), world.key()]
+    more_server_keys = [world.key() for _ in range(num_servers - 1)]
     settings = CoreSettings(
         peer="",
         review=ReviewPolicy(approvals=2, trusted=frozenset(key.peer_id for key in reviewer_keys)),
@@ -47,7 +52,7 @@ def crowd(*, num_members: int = 5, seed: int = 0, num_rounds: int = 0, **merging
     engineer = world.add(replace(settings, peer=engineer_key.peer_id, consent="never"), engineer_key)
     reviewers = [world.add(replace(settings, peer=key.peer_id, consent="never"), key) for key in reviewer_keys]
     manifest = digits_manifest(engineer.peer, created_at_ms=EPOCH_MS, num_rounds=num_rounds, **merging)
-    manifest = replace(manifest, servers=(server_key.peer_id,))
+    manifest = replace(manifest, servers=tuple(key.peer_id for key in (server_key, *more_server_keys)))
     members = []
     for k in range(num_members):
         key = world.key()
@@ -58,4 +63,4 @@ def crowd(*, num_members: int = 5, seed: int = 0, num_rounds: int = 0, **merging
     world.run(0.5)
     for reviewer in reviewers:
         world.approve(reviewer, task)
-    return Crowd(world, engineer, reviewers, members, server_key, settings, task)
+    return Crowd(world, engineer, reviewers, members, server_key, settings, task, more_server_keys)

@@ -12,7 +12,6 @@ from tests.swarm.learning_crowd import Crowd, crowd
 from tests.swarm.world import Node
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.core.learning.merging import MAX_SOURCES
 from grapevine_agent.core.overlay.answers import ANSWER_BURST_BYTES, BLOBS
 from grapevine_proto import messages as m
 from grapevine_proto.signing import SigningKey
@@ -129,26 +128,3 @@ def test_a_record_that_is_erased_again_and_again_comes_back_ever_more_seldom(gro
         relays += [world.now_s for each in effects if isinstance(each, fx.Relay) and each.received.topic == topic]
     assert 3 <= len(relays) <= 8  # in twenty minutes; after every other erasure before
     assert np.all(np.diff(np.diff(relays)) > 0)
-
-
-def test_names_that_updates_invent_do_not_fill_the_memory(group: Crowd) -> None:
-    learner = group.members[0].core.tasks.learning[group.task]
-    flood = strangers_to(group, 1)
-    (key,) = flood.keys
-    for k in range(MAX_SOURCES // 1_000 + 3):
-        update = m.ModelUpdate(
-            task=group.task,
-            window=1,
-            version=k + 1,
-            age=1,
-            experience=1,
-            samples=1,
-            full=learner.model.parameters,
-            buffers=learner.model.buffers,
-            contributions={f"x{k:03d}-{number:015d}": 1 for number in range(1_000)},
-        )
-        ask(flood, group.members[0], key, update)
-        group.world.run(0.3)
-    versions = group.members[0].core.tasks.learning[group.task].model.versions
-    assert len(versions) <= MAX_SOURCES
-    assert group.members[1].peer in versions

@@ -63,7 +63,7 @@ def test_a_server_helps_by_every_strategy(strategy: str) -> None:
     assert set(aggregator.contributors) == {member.peer for member in group.members}
     learner = group.members[0].core.tasks.learning[group.task]
     assert learner.server_state() == "reachable"
-    assert learner.merging.server_version > 0
+    assert learner.servers[server.peer].merged_version > 0
     assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > REACHED.get(strategy, 0.9)
 
 

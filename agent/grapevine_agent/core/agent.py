@@ -219,15 +219,21 @@ class AgentCore:
             case m.ModelUpdate(task=task) as update:
                 taker = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
                 if taker is None:
+                    if self.tasks.is_beginning(task):
+                        return []  # we are announced, and it will be sent again
                     raise WireError("not-joined", f"an update of {task}")
-                effects = taker.accept(sender, update, now)
+                effects = taker.accept(sender, update, now, session)
                 self.members.hear_update(sender, task, now.monotonic_s, session=session)
                 return effects
             case m.ServerModel(task=task) as model:
                 learner = self.tasks.learning.get(task)
                 if learner is None:
                     raise WireError("not-joined", f"a server's model of {task}")
-                return learner.accept_server_model(sender, model, now)
+                return learner.accept_server_model(sender, model, now, session)
+            case m.BaseReceipt(task=task) as receipt:
+                if (learner := self.tasks.learning.get(task)) is not None:
+                    learner.writer.hear_receipt(sender, receipt.base_digest, session)
+                return []
             case m.BlobRequest() as request:
                 return self.blobs.answer(sender, session, request, now)
             case m.Blob() as blob:
@@ -235,7 +241,7 @@ class AgentCore:
             case m.ModelRequest() as asked:
                 return self.models.answer(sender, session, asked, now)
             case m.ReleasedModel() as released:
-                return self.models.take(sender, released, now)
+                return [*self.models.take(sender, released, now), *self._announce(now)]
             case m.Metrics(task=task) as metrics if task in self._watched:
                 return [fx.Delivered(sender=sender, body=metrics)]
         return []

@@ -126,7 +126,7 @@ class Train:
     parameters: Vector
     buffers: Vector
     num_steps: int
-    age: int = 0  # optimiser steps in the snapshot: a schedule makes the learning rate of them
+    age: int = 0  # optimiser steps that the schedule is at, which makes the learning rate of them
 
 
 @dataclass(frozen=True, kw_only=True)

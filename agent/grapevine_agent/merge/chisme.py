@@ -59,4 +59,5 @@ STRATEGY = Strategy(
     pairwise=True,
     source="Kuttivelil and Obraczka (Chisme), equations 9 to 17",
     memory="4p",
+    personal=True,
 )

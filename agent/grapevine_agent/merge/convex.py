@@ -9,14 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from grapevine_agent.merge.voices import Merged, Voice, bounded_shares, unchanged, weighted_sum
+from grapevine_agent.merge.voices import (
+    Merged,
+    Voice,
+    bounded_shares,
+    larger_count,
+    mixed_count,
+    unchanged,
+    weighted_sum,
+)
 
 
 def merge_gathered(*, local: Voice, received: Sequence[Voice], weights: Sequence[float], max_share: float) -> Merged:
     """The weighted mean of local and received models, all at once.
 
     `weights` are the local model's and then one for each received model; none is negative, and if all
-    are zero they become equal. Age and experience are the largest among the models that have a share.
+    are zero they become equal. Age and experience are mixed by the same shares as the models.
     """
     if not received:
         return unchanged(local)
@@ -26,26 +34,30 @@ def merge_gathered(*, local: Voice, received: Sequence[Voice], weights: Sequence
     by_peer: dict[str, float] = {}
     for voice, share in zip(voices, shares, strict=True):
         by_peer[voice.peer] = by_peer.get(voice.peer, 0.0) + share
-    mixed = [voice for voice, share in zip(voices, shares, strict=True) if share > 0]
     return Merged(
         parameters=weighted_sum([voice.parameters for voice in voices], shares),
         buffers=weighted_sum([voice.buffers for voice in voices], shares),
-        age=max(voice.age for voice in mixed),
-        experience=max(voice.experience for voice in mixed),
+        age=mixed_count([voice.age for voice in voices], shares),
+        experience=mixed_count([voice.experience for voice in voices], shares),
         shares=by_peer,
     )
 
 
-def take_in(own: Voice, voice: Voice, *, weights: tuple[float, float], max_share: float) -> tuple[Voice, float]:
-    """`own` after it took `voice` in, and the share that `voice` had. Weights: own, then the voice's."""
+def take_in(
+    own: Voice, voice: Voice, *, weights: tuple[float, float], max_share: float, age_by_max: bool = False
+) -> tuple[Voice, float]:
+    """`own` after it took `voice` in, and the share that `voice` had. Weights: own, then the voice's.
+
+    Age and experience are mixed by the shares; with `age_by_max` they are the larger ones of those that have a share.
+    """
     mine, theirs = bounded_shares(weights, (False, voice.kind == "peer"), max_share)
-    mixed = [each for each, share in ((own, mine), (voice, theirs)) if share > 0]
+    mix = larger_count if age_by_max else mixed_count
     own = replace(
         own,
         parameters=weighted_sum((own.parameters, voice.parameters), (mine, theirs)),
         buffers=weighted_sum((own.buffers, voice.buffers), (mine, theirs)),
-        age=max(each.age for each in mixed),
-        experience=max(each.experience for each in mixed),
+        age=mix((own.age, voice.age), (mine, theirs)),
+        experience=mix((own.experience, voice.experience), (mine, theirs)),
     )
     return own, theirs
 
@@ -56,6 +68,7 @@ def merge_in_turn(
     received: Sequence[Voice],
     weigh: Callable[[Voice, Voice], tuple[float, float]],
     max_share: float,
+    age_by_max: bool = False,
 ) -> Merged:
     """Take the received models in one by one, in order of arrival.
 
@@ -64,7 +77,7 @@ def merge_in_turn(
     """
     own, shares = local, {local.peer: 1.0}
     for voice in received:
-        own, share = take_in(own, voice, weights=weigh(own, voice), max_share=max_share)
+        own, share = take_in(own, voice, weights=weigh(own, voice), max_share=max_share, age_by_max=age_by_max)
         shares = {peer: before * (1 - share) for peer, before in shares.items()}
         shares[voice.peer] = shares.get(voice.peer, 0.0) + share
     return replace(unchanged(own), shares=shares)

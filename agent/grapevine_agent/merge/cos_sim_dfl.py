@@ -40,4 +40,5 @@ STRATEGY = Strategy(
     pairwise=False,
     source="Kuttivelil and Obraczka (Chisme), equations 5 to 8",
     memory="(|R| + 3)p",
+    personal=True,
 )

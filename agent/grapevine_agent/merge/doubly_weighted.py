@@ -3,12 +3,13 @@
 The DecentraLearn poster asks for "doubly weighted averaging: server model vs. model age" and leaves
 the formula open. This is Grapevine's:
 
-    θ ← Σ_j s_j·g(a_j)·θ_j / Σ_j s_j·g(a_j)        a ← max_j a_j
+    θ ← Σ_j s_j·g(a_j)·θ_j / Σ_j s_j·g(a_j)        a ← Σ_j s_j·g(a_j)·a_j / Σ_j s_j·g(a_j)
 
 over oneself, the peers' models that have arrived, and the server's model. s_j = 1 for oneself and
 for peers. For the server's model s = ρ·h(τ): as many voices as it has contributors that we know,
 halved for each heartbeat interval that the server has been silent (see `core.server_link`). A lost
-server therefore fades, and what remains is the age-weighted mean of gossip: there is no switch.
+server therefore fades, and what remains is the age-weighted mean of gossip: there is no switch. Where a share is
+held at `max_share`, so is its part of the age: age follows what was taken.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def follow_server(*, local: Voice, received: Sequence[Voice], context: Context) 
     return Merged(
         parameters=server.parameters,
         buffers=server.buffers,
-        age=max(local.age, server.age),
-        experience=max(local.experience, server.experience),
+        age=server.age,
+        experience=server.experience,
         shares={server.peer: 1.0},
     )
 

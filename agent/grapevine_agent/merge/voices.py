@@ -94,6 +94,7 @@ class Strategy:
 
     `pairwise` strategies take updates one by one in order of arrival; the others take the gathered
     set. `needs_base`: updates should say where they started, so their senders send base and delta.
+    `personal`: members keep models of their own, and there is no consensus.
     `memory` is what a merge of |R| updates holds, in words, with p the size of one model.
     """
 
@@ -103,6 +104,7 @@ class Strategy:
     memory: str
     constants: Mapping[str, Constant] = field(default_factory=dict)
     needs_base: bool = False
+    personal: bool = False
 
     def with_defaults(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every constant of the strategy: as given, else its default."""
@@ -158,16 +160,33 @@ def unchanged(local: Voice) -> Merged:
     )
 
 
+def mixed_count(counts: Sequence[int], shares: Sequence[float]) -> int:
+    """Σ shares[j]·counts[j], rounded: the age, or the experience, of a mix of models.
+
+    A model of which a tenth was taken brings a tenth of its steps. By the largest, what others trained
+    between two of one's own steps would count as one's own, and ages would outrun anybody's training.
+    """
+    mixed = round(math.fsum(share * count for count, share in zip(counts, shares, strict=True)))
+    taken = [count for count, share in zip(counts, shares, strict=True) if share > 0]
+    return min(max(mixed, min(taken)), max(taken))  # shares sum to 1 but for their last digits
+
+
+def larger_count(counts: Sequence[int], shares: Sequence[float]) -> int:
+    """The largest count among the models that have a share: how papers merge ages (Hegedűs et al. 2019)."""
+    return max(count for count, share in zip(counts, shares, strict=True) if share > 0)
+
+
 def merged_of_equals(voices: Sequence[Voice], *, parameters: Vector, buffers: Vector) -> Merged:
-    """A merge in which every one of n voices has the share 1/n. Age and experience are the largest."""
+    """A merge in which every one of n voices has the share 1/n; so have their ages and experiences."""
+    equal = [1 / len(voices)] * len(voices)
     shares = dict.fromkeys((voice.peer for voice in voices), 0.0)
     for voice in voices:
         shares[voice.peer] += 1 / len(voices)
     return Merged(
         parameters=parameters,
         buffers=buffers,
-        age=max(voice.age for voice in voices),
-        experience=max(voice.experience for voice in voices),
+        age=mixed_count([voice.age for voice in voices], equal),
+        experience=mixed_count([voice.experience for voice in voices], equal),
         shares=shares,
     )
 

@@ -114,7 +114,7 @@ class Observer:
                 online=device.online,
                 version=learner.model.version,
                 age=learner.model.age,
-                staleness=learner.model.mean_staleness(versions),
+                staleness=learner.merging.sources.mean_staleness(versions),
                 staleness_bound=learner.staleness_bound(now),
                 num_neighbours=len(neighbours),
                 server=learner.server_state(),

@@ -74,6 +74,8 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             buffers=BUFFERS,
         ),
     ),
+    (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK, base_digest=b"d" * 32)),
+    (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK)),
     (
         TaskTopic(ME, TASK, "model"),
         m.ServerModel(task=TASK, model_version=9, age=70, full=VECTOR, buffers=BUFFERS, contributions=CONTRIBUTIONS),
@@ -102,6 +104,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             server=True,
             cluster=1,
             members=(OTHER,),
+            steps=80,
         ),
     ),
     (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, refusal="only members may have it")),

@@ -1,8 +1,8 @@
 """One task, aggregated by an optional server.
 
 The server gives every update to the task's server strategy as it comes, asynchronously: nobody is
-selected, nobody is waited for, and no round is closed. At each heartbeat it publishes what the
-strategy has made of them, one model, or one a cluster. Nothing that training depends on is kept
+selected, nobody is waited for, and no round is closed. A few times a round (see `server_pace`) it publishes what
+the strategy has made of them, one model, or one a cluster. Nothing that training depends on is kept
 here. Killed at any moment it takes no model with it; started again it goes on from its last saved
 model and from the first updates that it hears.
 """
@@ -16,7 +16,10 @@ import numpy as np
 from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
+from grapevine_agent.core.learning.merging import HOLD_WINDOWS
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.receipts import Receipts
+from grapevine_agent.core.learning.server_pace import ServerPace
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
@@ -36,7 +39,6 @@ from grapevine_proto.messages import ModelUpdate, ReleasedModel, ServerAdvert, S
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
-FORGET_INTERVALS = 20.0  # an update this many heartbeats old no longer speaks for its sender
 MAX_SAMPLES = 10_000_000  # of a member's data set that are believed
 STATE = "server/"  # where a strategy's own vectors and counters lie in what is saved
 
@@ -62,16 +64,28 @@ class Aggregator:
     _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
     _next_s: float = 0.0
     _has_news: bool = False  # since the model was saved
+    _next_model_s: float = 0.0
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
         self.claims = Claims(
-            manifest=self.manifest, started=self.started, steps_before=self.steps_before, members=self.members
+            task=self.task,
+            manifest=self.manifest,
+            started=self.started,
+            steps_before=self.steps_before,
+            members=self.members,
         )
-        self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS)
+        entry = SERVER_STRATEGIES[plan.server_strategy]
+        self.pace = ServerPace(
+            heartbeat_s=self.settings.server_heartbeat_s,
+            round_interval_s=self.manifest.training.round_interval_s,
+            in_rounds=entry.in_rounds,
+        )
+        window_s = plan.window_rounds * self.manifest.training.round_interval_s
+        self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS, hold_s=HOLD_WINDOWS * window_s)
+        self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)
-        entry = SERVER_STRATEGIES[plan.server_strategy]
         self._sums_deltas = entry.needs_base
         self._constants = entry.with_defaults(plan.server_constants)
         self.strategy = entry.make(
@@ -94,12 +108,14 @@ class Aggregator:
             now_s=now.monotonic_s,
             round=self.model.round,
             version=self.model_version,
-            forget_s=FORGET_INTERVALS * self.settings.server_heartbeat_s,
+            forget_s=self.pace.forget_s,
         )
 
-    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
-        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
-        taken = self.intake.model_of(sender, update)
+    def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
+        """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
+        with self.receipts.lacking(sender, session):
+            taken = self.intake.model_of(sender, update, now.monotonic_s)
+        self.pace.hear(sender, update.version, now.monotonic_s)
         mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
         voice = Voice(
             peer=sender,
@@ -132,15 +148,20 @@ class Aggregator:
         if len(self._versions) > MAX_MEMBERS:
             del self._versions[next(iter(self._versions))]
         self.num_merged += 1
-        return []
+        return [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
 
     def tick(self, now: Moment) -> list[Effect]:
-        """At each heartbeat: aggregate what is new, publish the models, and say that the server is there."""
+        """At each heartbeat say that the server is there; before that, publish a model where one is due."""
+        effects: list[Effect] = [*self.receipts.due()]
         if now.monotonic_s < self._next_s:
-            return []
+            return effects
         self._next_s = max(now.monotonic_s, self._next_s) + self.settings.server_heartbeat_s
-        effects: list[Effect] = []
-        if models := self.strategy.aggregate(self._context(now)):
+        models: list[ClusterModel] = []
+        # Heartbeats come a little late; a model is due at the nearest one.
+        if now.monotonic_s > self._next_model_s - self.settings.server_heartbeat_s / 2:
+            models = self.strategy.aggregate(self._context(now))
+        if models:
+            self._next_model_s = now.monotonic_s + self.pace.publish_every_s
             effects += self._publish(models)
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))
@@ -157,15 +178,14 @@ class Aggregator:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        return self._next_s
+        return 0.0 if self.receipts.are_due else self._next_s
 
     def _publish(self, models: list[ClusterModel]) -> list[Effect]:
         model = self.model
         for each in models:
             self._clusters[each.cluster] = each
-            model.age = max(model.age, each.age)
             if each.cluster == 0:
-                model.parameters, model.buffers = each.parameters, each.buffers
+                model.parameters, model.buffers, model.age = each.parameters, each.buffers, each.age
         model.round += 1
         model.release(self.manifest.merging.ema)
         self.model_version += 1

@@ -3,7 +3,7 @@
 Everything in an update is a claim. Shapes and finiteness are checked to the letter; counters are
 believed within reason: an age above what the task's own pace allows since it was published, or far
 above what the other members say, is capped. Caps are relative to the *other senders*, not to
-oneself: ages merge by `max`, so a cap relative to one's own age would only slow a liar down.
+oneself: what was believed becomes part of one's own age, so a cap relative to that would only slow a liar down.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
@@ -34,10 +34,11 @@ LARGEST_NUMBER = 1e30  # in a model; float32 ends at 3e38
 class Claims:
     """The newest age and experience that each sender claims, and what is believed of them."""
 
+    task: str
     manifest: TaskManifest
     started: Moment
     steps_before: int = 0  # that a model may bring along from earlier versions of the task
-    members: Members | None = None  # whose claims count; None: every sender's
+    members: Members | None = None  # whose claims count, while they are there; None: every sender's
     ages: OrderedDict[str, int] = field(default_factory=OrderedDict)
     experiences: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
@@ -52,31 +53,46 @@ class Claims:
         elapsed_s = max(since_published_s, since_joined_s, 0.0)
         return self.steps_before + int(plan.steps_per_round * (1 + PACE_SLACK * elapsed_s / plan.round_interval_s))
 
+    def most_rounds(self, now: Moment) -> int:
+        """The rounds that a member can have finished since the task was published."""
+        return (self.pace_limit(now) - self.steps_before) // self.manifest.training.steps_per_round
+
     def believed_age(self, sender: str, age: int, now: Moment) -> int:
         """`age`, capped. See the module's docstring."""
-        return self._believe(self.ages, sender, age, self.pace_limit(now), self.manifest.training.steps_per_round)
+        least = self.manifest.training.steps_per_round
+        return self._believe(self.ages, sender, age, now, limit=self.pace_limit(now), least=least)
 
     def believed_experience(self, sender: str, experience: int, now: Moment) -> int:
         """`experience` (samples), capped likewise; Chisme's M_i keeps what was believed."""
         plan = self.manifest.training
-        limit = self.pace_limit(now) * plan.batch_size
-        believed = self._believe(self.experiences, sender, experience, limit, plan.steps_per_round * plan.batch_size)
+        limit, least = self.pace_limit(now) * plan.batch_size, plan.steps_per_round * plan.batch_size
+        believed = self._believe(self.experiences, sender, experience, now, limit=limit, least=least)
         self.experiences[sender] = believed
         return believed
 
-    def _believe(self, book: OrderedDict[str, int], sender: str, claim: int, limit: float, least: int) -> int:
+    def present_experiences(self, now: Moment) -> dict[str, int]:
+        """Chisme's M_i: what was believed of each sender that is still there. Who left must not weigh on who stayed."""
+        return {peer: held for peer, held in self.experiences.items() if self._counts(peer, now)}
+
+    def _believe(
+        self, book: OrderedDict[str, int], sender: str, claim: int, now: Moment, *, limit: float, least: int
+    ) -> int:
         """Note a claim, and cap it: at `limit`, and where there is a median at a multiple of it (at `least`)."""
         book[sender] = claim
         book.move_to_end(sender)
         if len(book) > MAX_SENDERS:
-            del book[next((peer for peer in book if not self._counts(peer)), next(iter(book)))]
-        claims = [held for peer, held in book.items() if peer == sender or self._counts(peer)]
+            del book[next((peer for peer in book if not self._counts(peer, now)), next(iter(book)))]
+        claims = [held for peer, held in book.items() if peer == sender or self._counts(peer, now)]
         if len(claims) >= MIN_SENDERS:
             limit = min(limit, max(CLAIM_FACTOR * median(claims), least))
         return int(min(claim, limit))
 
-    def _counts(self, sender: str) -> bool:
-        return self.members is None or self.members.is_member(sender)
+    def _counts(self, sender: str, now: Moment) -> bool:
+        """Whether a sender is a member of the task that is there: the ages of those who left stand still for ever."""
+        members = self.members
+        if members is None:
+            return True
+        return members.is_alive(sender, now.monotonic_s) and members.says_it_takes_part(sender, self.task)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +102,16 @@ class Taken:
     parameters: Vector
     buffers: Vector
     base: Vector | None
+    receipt: bytes = b""  # digest of the base that came with it and is held now: its sender may know
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What a sender's deltas start from, and when it was used last, monotonic."""
+
+    digest: bytes
+    vector: Vector
+    used_s: float
 
 
 @dataclass(frozen=True)
@@ -102,19 +128,23 @@ class Intake:
     """Turns an update into vectors that are fit to be merged.
 
     The last base of each of a few senders is kept, so that a sender that has sent its base once may
-    send the delta alone. With `keep_windows` (strategies that sum deltas) the base that an update is
-    given is the first one of its sender's window, and its delta the total change since; a new
-    window of the sender restarts both. What was merged once does not count twice: after our own
-    merge, `close_windows`, a sender's open window begins for us at the model that was merged.
+    send the delta alone. A sender that has a receipt relies on it: its base keeps its place while it was used
+    within `hold_s`, and where there is no room a newcomer's base is not held.
+
+    With `keep_windows` (strategies that sum deltas) the base that an update is given is the first one of its
+    sender's window, and its delta the total change since; a new window of the sender restarts both. What was
+    merged once does not count twice: after our own merge, `close_windows`, a sender's open window begins for us
+    at the model that was merged.
     """
 
     layout: ModelLayout
     keep_windows: bool = False
     capacity: int = 8
-    _bases: OrderedDict[str, tuple[bytes, Vector]] = field(default_factory=OrderedDict)
+    hold_s: float = 0.0
+    _bases: OrderedDict[str, _Base] = field(default_factory=OrderedDict)
     _windows: OrderedDict[str, _Window] = field(default_factory=OrderedDict)
 
-    def model_of(self, sender: str, update: ModelUpdate) -> Taken:
+    def model_of(self, sender: str, update: ModelUpdate, now_s: float = 0.0) -> Taken:
         """What the sender says, checked. Raises `WireError`."""
         self._check(update.buffers, self.layout.num_buffers, "buffers")
         self.check_buffers(update.buffers)
@@ -125,15 +155,20 @@ class Intake:
         self._check(update.delta, self.layout.num_parameters, "delta")
         base = update.base
         if base is None:
-            digest, base = self._bases.get(sender, (b"", None))
-            if base is None or digest != update.base_digest:
+            held = self._bases.get(sender)
+            if held is None or held.digest != update.base_digest:
                 raise WireError("unknown-base", f"{sender} sends a delta alone, from a base that is not held")
+            base = held.vector
+            self._bases[sender] = replace(held, used_s=now_s)
+            self._bases.move_to_end(sender)
         else:
             self._check(base, self.layout.num_parameters, "base")
-            self._remember(sender, base)
         parameters = base + update.delta
         self._check(parameters, self.layout.num_parameters, "base + delta")
-        return self._windowed(sender, update, parameters, base)
+        taken = self._windowed(sender, update, parameters, base)
+        if update.base is None:
+            return taken
+        return replace(taken, receipt=self._remember(sender, base, now_s))
 
     def _windowed(self, sender: str, update: ModelUpdate, parameters: Vector, base: Vector | None) -> Taken:
         if not self.keep_windows:
@@ -165,11 +200,17 @@ class Intake:
             if entry.nonnegative and np.any(buffers[entry.span] < 0):
                 raise WireError("out-of-range", f"{entry.name} has a negative variance")
 
-    def _remember(self, sender: str, base: Vector) -> None:
-        self._bases[sender] = (base_digest(base), base)
+    def _remember(self, sender: str, base: Vector, now_s: float) -> bytes:
+        """Hold a base, if there is room. Returns its digest, or nothing if it is not held."""
+        if sender not in self._bases and len(self._bases) >= self.capacity:
+            longest_unused = next(iter(self._bases))
+            if now_s - self._bases[longest_unused].used_s < self.hold_s:
+                return b""
+            del self._bases[longest_unused]
+        digest = base_digest(base)
+        self._bases[sender] = _Base(digest, base, now_s)
         self._bases.move_to_end(sender)
-        if len(self._bases) > self.capacity:
-            self._bases.popitem(last=False)
+        return digest
 
     @staticmethod
     def _check(vector: Vector, size: int, what: str) -> None:

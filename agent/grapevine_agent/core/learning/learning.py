@@ -31,8 +31,9 @@ from grapevine_agent.core.effects import (
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import Merging
-from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.model_state import ModelState, without_negative_variances
 from grapevine_agent.core.learning.pace import Pace
+from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.setbacks import Trials
@@ -44,7 +45,7 @@ from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share, Vector
+from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -66,6 +67,7 @@ class Learning:
     steps_before: int = 0  # see `Claims`
     budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
     is_saved: bool = False  # the model comes from the disk
+    fallback: ModelState | None = None  # to begin again with, if the model that somebody gave cannot be trained
     servers: dict[str, ServerLink] = field(default_factory=dict)
     training: Train | None = None  # the snapshot that the trainer is at work on
     trials: Trials = field(default_factory=Trials)
@@ -85,6 +87,7 @@ class Learning:
         form = "delta" if any(each.needs_base for each in strategies) else plan.update_form
         self.pace = Pace.of(self.manifest, self.settings, self.layout, form)
         self.merging = Merging(
+            task=self.task,
             peer=self.settings.peer,
             manifest=self.manifest,
             members=self.members,
@@ -98,7 +101,8 @@ class Learning:
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
         )
-        self.writer = UpdateWriter(task=self.task, update_form=form)
+        self.writer = UpdateWriter(task=self.task, update_form=form, sources=self.merging.sources)
+        self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
@@ -106,19 +110,20 @@ class Learning:
 
     # --- what arrives -----------------------------------------------------------------------------
 
-    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> list[Effect]:
-        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
-        self.merging.accept(sender, update, now)
+    def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
+        """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
+        with self.receipts.lacking(sender, session):
+            held = self.merging.accept(sender, update, now)
         if self.rest.is_news(self.model):
             self._next_round_s = now.monotonic_s
             self._arm(now)
-        return []
+        return [self.receipts.give(sender, session, held)] if held else []
 
-    def accept_server_model(self, sender: str, received: ServerModel, now: Moment) -> list[Effect]:
+    def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
         self.merging.intake.model(received.full, received.buffers)
-        link.hear_model(received, self.settings.peer)
+        link.hear_model(received, self.settings.peer, session)
         link.hear_life(now.monotonic_s)
         return []
 
@@ -156,7 +161,7 @@ class Learning:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed: merge, start a round, gossip, save, whichever is due."""
-        effects: list[Effect] = []
+        effects: list[Effect] = [*self.receipts.due()]
         for link in self.servers.values():
             before = link.state
             link.tick(now.monotonic_s)
@@ -176,6 +181,8 @@ class Learning:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
+        if self.receipts.are_due:
+            return 0.0
         times = [self.clock.next_s, self.keeper.next_s]
         if self.training is not None:
             times.append(self.merging.merge_by_s)
@@ -204,7 +211,7 @@ class Learning:
                 parameters=model.parameters,
                 buffers=model.buffers,
                 num_steps=plan.steps_per_round,
-                age=model.age,
+                age=model.schedule_age,
             )
             effects.append(self.training)
         elif self._sends_every_round:
@@ -223,8 +230,11 @@ class Learning:
         if result.error or result.parameters is None or result.buffers is None:
             failed = self._failed("training", result.error)
             self._next_round_s = now.monotonic_s + self.trials.pause_s("training")
+            if self.fallback is not None and self.trials.is_last_chance("training"):
+                self.model.begin_again(self.fallback.parameters, self.fallback.buffers)
             return [failed]
         self.trials.succeeded("training")
+        self.fallback = None
         model = self.model
         if self.merging.strategy.pairwise:
             model.base = snapshot.parameters  # the model before its last training: what Chisme's Δ are taken from
@@ -236,8 +246,9 @@ class Learning:
             start_buffers=snapshot.buffers,
             end_buffers=result.buffers,
         )
-        model.buffers = _without_negative_variances(self.layout, model.buffers)
+        model.buffers = without_negative_variances(self.layout, model.buffers)
         model.age += result.num_steps
+        model.steps += result.num_steps
         model.experience += result.num_samples
         model.processed += result.num_samples
         model.samples = result.dataset_size
@@ -334,10 +345,12 @@ class Learning:
 
     def _send(self, receiver: str) -> Publish:
         self.num_sent += 1
+        link, session = self.servers.get(receiver), self.members.session_of(receiver)
+        version = link.merged_version if link else 0
         return Publish(
             topic=InboxTopic(receiver, self.settings.peer),
-            body=self.writer.write(self.model, receiver, self.merging.server_version),
-            receiver_session=self.members.session_of(receiver),
+            body=self.writer.write(self.model, receiver, session=session, server_version=version),
+            receiver_session=session,
         )
 
     # --- telling ----------------------------------------------------------------------------------
@@ -359,7 +372,7 @@ class Learning:
             for peer in self.targets(now)
             if self.task in self.members.peers[peer].versions
         }
-        return self.model.mean_staleness(known)
+        return self.merging.sources.mean_staleness(known)
 
     def staleness_bound(self, now: Moment) -> float:
         """Lemma 1's bound on the staleness at present rates, in versions.
@@ -384,14 +397,3 @@ class Learning:
         return [
             Notify(text=f"{self.manifest.name}: server {link.peer} is {link.state} (was {before}){goes_on}"),
         ]
-
-
-def _without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:
-    """Adding a change that was found elsewhere can take a running variance below zero: clamp it."""
-    clamped = buffers
-    for entry in layout.buffers:
-        if entry.nonnegative and np.any(clamped[entry.span] < 0):
-            if clamped is buffers:
-                clamped = buffers.copy()
-            np.maximum(clamped[entry.span], 0, out=clamped[entry.span])
-    return clamped

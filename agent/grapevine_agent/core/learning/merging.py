@@ -11,13 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 
 import numpy as np
 
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
@@ -27,7 +27,7 @@ from grapevine_proto.messages import ModelUpdate
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
-MAX_SOURCES = 16_384  # whose versions in the model are remembered: any name may stand in an update
+HOLD_WINDOWS = 3.0  # a base that was used so lately keeps its place
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class _Pending:
 class Merging:
     """See the module's docstring. `model` and `servers` are the learner's own and are kept up to date here."""
 
+    task: str
     peer: str
     manifest: TaskManifest
     members: Members
@@ -55,7 +56,6 @@ class Merging:
     max_share: float = 0.5
     max_pending: int = 64
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
-    server_version: int = 0  # of the server's model that was merged last
     num_merged: int = 0
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
@@ -64,20 +64,33 @@ class Merging:
         plan = self.manifest.merging
         self.strategy = STRATEGIES[plan.strategy]
         self.claims = Claims(
-            manifest=self.manifest, started=self.started, steps_before=self.steps_before, members=self.members
+            task=self.task,
+            manifest=self.manifest,
+            started=self.started,
+            steps_before=self.steps_before,
+            members=self.members,
         )
         sums_deltas = self.strategy.needs_base
+        window_s = plan.window_rounds * self.round_interval_s
         self.intake = Intake(
-            layout=self.layout, keep_windows=sums_deltas, capacity=self.max_pending if sums_deltas else 8
+            layout=self.layout,
+            keep_windows=sums_deltas,
+            capacity=self.max_pending if sums_deltas else 8,
+            hold_s=HOLD_WINDOWS * window_s,
         )
+        self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.clip = Clip(plan.clip)
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
 
-    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> None:
-        """Take a member's update. Raises `WireError` if it is not fit to be merged."""
-        taken = self.intake.model_of(sender, update)
+    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> bytes:
+        """Take a member's update. Raises `WireError` if it is not fit to be merged.
+
+        Returns the digest of the base that came with it and is held from now on, empty if there is none.
+        """
+        taken = self.intake.model_of(sender, update, now.monotonic_s)
+        self.sources.hear(sender, update.version)
         voice = Voice(
             peer=sender,
             parameters=taken.parameters,
@@ -90,14 +103,15 @@ class Merging:
         voice = self.clip.apply(self._own_voice(), voice)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
-            self._take(self._merge([voice]), [contributions])
-            return
+            self._take(self._merge([voice], now), {sender: contributions}, now)
+            return taken.receipt
         self._pending.pop(sender, None)
         if len(self._pending) >= self.max_pending:
             self._pending.pop(next(iter(self._pending)))
         self._pending[sender] = _Pending(voice, contributions)
         if self._merges_early:
             self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.round_interval_s)
+        return taken.receipt
 
     def end_window(self, now: Moment) -> None:
         """Merge what the window has gathered; the next one starts from the merged model."""
@@ -110,7 +124,7 @@ class Merging:
     def merge_gathered(self, now: Moment) -> None:
         """Merge the pending updates and the servers' models, if there are any."""
         received = [pending.voice for pending in self._pending.values()]
-        contributions = [pending.contributions for pending in self._pending.values()]
+        contributions = {sender: pending.contributions for sender, pending in self._pending.items()}
         known = {self.peer, *self.members.heard_of()} if self.servers else set()
         for link in self.servers.values():
             weight = link.source_weight(now.monotonic_s, known=known, cap=self.manifest.merging.server_trust_cap)
@@ -126,15 +140,15 @@ class Merging:
                     samples=self.model.samples,
                     kind="server",
                     source_weight=weight,
-                    seen=link.model.model_version == self.server_version,
+                    seen=link.model.model_version == link.merged_version,
                 )
             )
-            contributions.append(link.model.contributions)
-            self.server_version = link.model.model_version
+            contributions[link.peer] = link.model.contributions
+            link.merged_version = link.model.model_version
         self._pending.clear()
         self.merge_by_s = math.inf
         if received:
-            self._take(self._merge(received), contributions)
+            self._take(self._merge(received, now), contributions, now)
 
     def _own_voice(self) -> Voice:
         return Voice(
@@ -147,7 +161,7 @@ class Merging:
             samples=self.model.samples,
         )
 
-    def _merge(self, received: list[Voice]) -> Merged:
+    def _merge(self, received: list[Voice], now: Moment) -> Merged:
         return self.strategy.merge(
             local=self._own_voice(),
             received=received,
@@ -155,33 +169,18 @@ class Merging:
                 constants=self._constants,
                 max_share=self.max_share,
                 epoch=self.model.epoch,
-                experiences={**self.claims.experiences, self.peer: self.model.experience},
+                experiences={**self.claims.present_experiences(now), self.peer: self.model.experience},
                 spans=self._spans,
                 rng=self.rng,
             ),
         )
 
-    def _take(self, merged: Merged, contributions: list[Mapping[str, int]]) -> None:
+    def _take(self, merged: Merged, contributions: Mapping[str, Mapping[str, int]], now: Moment) -> None:
+        """Make a merge's result the model; `contributions` say what is in whose model that took part."""
         model = self.model
-        model.parameters, model.buffers = merged.parameters, merged.buffers
-        model.age, model.experience = merged.age, merged.experience
+        model.mix_in(merged.parameters, merged.buffers, age=merged.age, experience=merged.experience)
         self.shares = merged.shares
         self.num_merged += 1
-        held = model.versions
-        for each in contributions:
-            for peer, version in each.items():
-                if version > held.get(peer, -1):
-                    held.pop(peer, None)  # so that it stands last: see `UpdateWriter`
-                    held[peer] = version
-        held.pop(self.peer, None)
-        self._forget_sources(held)
-
-    def _forget_sources(self, held: dict[str, int]) -> None:
-        """Where too many sources were named, drop those that nobody has heard of, the oldest news first."""
-        excess = len(held) - MAX_SOURCES
-        if excess <= 0:
-            return
-        gone = list(islice((peer for peer in held if not self.members.is_member(peer)), excess))
-        gone += islice((peer for peer in held if self.members.is_member(peer)), excess - len(gone))
-        for peer in gone:
-            del held[peer]
+        most = self.claims.most_rounds(now)
+        for sender, each in contributions.items():
+            self.sources.mix_in(each, sender=sender, most=most)

@@ -15,7 +15,7 @@ from grapevine_agent.core.effects import SavedModel
 from grapevine_proto.messages import Vector
 from grapevine_tasks.layout import ModelLayout
 
-COLD_START = 10  # β_t = min(β, t/(t + COLD_START)): the first merges count for more
+COLD_START = 10  # β_t = min(β, t/(t + COLD_START)), t merged models averaged so far: the first count for more
 
 
 @dataclass(kw_only=True)
@@ -26,11 +26,13 @@ class ModelState:
     buffers: Vector
     released: Vector
     released_buffers: Vector
-    age: int = 0  # optimiser steps in `parameters`, merged by max
+    age: int = 0  # optimiser steps in `parameters`: own ones are added, merges mix it as they mix the models
+    steps: int = 0  # own optimiser steps, on top of those that the model was begun with
     experience: int = 0  # samples in the model (Chisme's μ): own ones are added, merges move it
     samples: int = 0  # size of the own data set
     version: int = 0  # own updates so far, N_i^i
     round: int = 0
+    num_released: int = 0  # merged models that are averaged in `released`
     window: int = 0
     processed: int = 0  # own samples processed: what epochs are counted by
     base: Vector | None = None  # θ at the start of the open window, or before the last training (see `Learning`)
@@ -53,6 +55,8 @@ class ModelState:
             released=self.released,
             released_buffers=self.released_buffers,
             age=self.age,
+            steps=self.schedule_age,
+            num_released=self.num_released,
             experience=self.experience,
             samples=self.samples,
         )
@@ -75,10 +79,12 @@ class ModelState:
             released=vectors["released"],
             released_buffers=vectors["released_buffers"],
             age=counters.get("age", 0),
+            steps=counters.get("steps", counters.get("age", 0)),
             experience=counters.get("experience", 0),
             samples=counters.get("samples", 0),
             version=counters.get("version", 0),
             round=counters.get("round", 0),
+            num_released=counters.get("num_released", counters.get("round", 0)),
             window=counters.get("window", 0),
             processed=counters.get("processed", 0),
         )
@@ -94,10 +100,12 @@ class ModelState:
             },
             {
                 "age": self.age,
+                "steps": self.steps,
                 "experience": self.experience,
                 "samples": self.samples,
                 "version": self.version,
                 "round": self.round,
+                "num_released": self.num_released,
                 "window": self.window,
                 "processed": self.processed,
             },
@@ -105,7 +113,8 @@ class ModelState:
 
     def release(self, ema: float) -> None:
         """Take the merged model into the released one: one averaging step for each local round."""
-        beta = np.float32(min(ema, self.round / (self.round + COLD_START)))
+        self.num_released += 1
+        beta = np.float32(min(ema, self.num_released / (self.num_released + COLD_START)))
         self.released = beta * self.released + (1 - beta) * self.parameters
         self.released_buffers = beta * self.released_buffers + (1 - beta) * self.buffers
 
@@ -117,12 +126,38 @@ class ModelState:
         self.parameters = self.parameters + (end - start)
         self.buffers = self.buffers + (end_buffers - start_buffers)
 
+    def mix_in(self, parameters: Vector, buffers: Vector, *, age: int, experience: int) -> None:
+        """Take what a merge has made."""
+        self.parameters, self.buffers = parameters, buffers
+        self.age, self.experience = age, experience
+
+    def begin_again(self, parameters: Vector, buffers: Vector) -> None:
+        """Leave the model for another one that nobody has trained."""
+        self.parameters = self.released = parameters
+        self.buffers = self.released_buffers = buffers
+        self.age = self.steps = self.experience = self.num_released = 0
+
+    @property
+    def schedule_age(self) -> int:
+        """Where in the task's schedule this member is, in optimiser steps: its own, or its model's if these are more.
+
+        What is merged was sent some time ago, so an age grows more slowly than its member trains: by age alone
+        schedules would end late. Whoever began later, or trains more slowly, is where the model is that it took.
+        """
+        return max(self.steps, self.age)
+
     @property
     def epoch(self) -> int:
         """Passes over the own data set that were completed: t of Delta Sum."""
         return self.processed // self.samples if self.samples else 0
 
-    def mean_staleness(self, known_versions: Mapping[str, int]) -> float:
-        """Mean over sources of S = N_i^i − N_j^i, in versions; 0 where no source is known."""
-        lags = [max(0, version - self.versions.get(peer, 0)) for peer, version in known_versions.items()]
-        return sum(lags) / len(lags) if lags else 0.0
+
+def without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:
+    """Adding a change that was found elsewhere can take a running variance below zero: clamp it."""
+    clamped = buffers
+    for entry in layout.buffers:
+        if entry.nonnegative and np.any(clamped[entry.span] < 0):
+            if clamped is buffers:
+                clamped = buffers.copy()
+            np.maximum(clamped[entry.span], 0, out=clamped[entry.span])
+    return clamped

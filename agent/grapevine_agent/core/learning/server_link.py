@@ -38,9 +38,11 @@ class ServerLink:
     heartbeat_s: float = 1.0
     state: ServerState = "unknown"
     model: ServerModel | None = None
+    merged_version: int = 0  # of its model that was merged last: each server counts its own
     cluster: int | None = None  # the cluster that names us
     advertised: frozenset[str] = frozenset()
     last_heard_s: float = field(default=float("-inf"))
+    _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
 
@@ -54,8 +56,11 @@ class ServerLink:
         elif not retained:
             self.hear_life(now_s)
 
-    def hear_model(self, received: ServerModel, peer: str) -> None:
-        """A model of the server, heard by `peer`: its own cluster's, or cluster 0's while no cluster names it."""
+    def hear_model(self, received: ServerModel, peer: str, session: int = 0) -> None:
+        """A model of the server, heard by `peer`: its own cluster's, or cluster 0's while no cluster names it.
+
+        The newest counts. A server that restarted may go on from an earlier version: its newer `session` says so.
+        """
         named = peer in received.members
         if received.members and not named:
             if received.cluster == self.cluster:
@@ -64,8 +69,8 @@ class ServerLink:
                 return
         self.cluster = received.cluster if named else None
         held = self.model
-        if held is None or received.model_version > held.model_version or received.age > held.age:
-            self.model = received
+        if held is None or (session, received.model_version) > (self._session, held.model_version):
+            self.model, self._session = received, session
 
     def hear_life(self, now_s: float) -> None:
         """Anything fresh came from the server."""

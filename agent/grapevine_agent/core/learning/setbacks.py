@@ -51,6 +51,10 @@ class Trials:
         self.failure = Failure(kind=kind, why=why, worked=kind in self._worked)
         return why
 
+    def is_last_chance(self, kind: str) -> bool:
+        """Whether one more failure of this kind sets the task back."""
+        return self._failures.get(kind, 0) == MAX_FAILURES - 1
+
     def pause_s(self, kind: str) -> float:
         """How long this kind of work is not to be asked for after its last failure."""
         return QUICK_PAUSE_S * self._failures.get(kind, 0)

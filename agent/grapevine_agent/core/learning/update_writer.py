@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import islice
 
 from grapevine_agent.core.learning.intake import base_digest
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.sources import Sources
 from grapevine_proto.messages import ModelUpdate
 
 MAX_CONTRIBUTIONS = 64  # named in an update
@@ -17,32 +17,44 @@ class UpdateWriter:
     """Writes the updates of one task, in the form that its manifest asks for.
 
     With `delta` a receiver gets the base of the open window and the change since, and the change
-    alone once it has got that base.
+    alone once it has said that it holds that base: see `receipts`.
     """
 
     task: str
     update_form: str
-    _sent_bases: dict[str, bytes] = field(default_factory=dict)  # receiver → digest of the base it has
+    sources: Sources
+    _offered: dict[str, bytes] = field(default_factory=dict)  # receiver → digest of the base that it was sent last
+    _held: dict[str, tuple[bytes, int]] = field(default_factory=dict)  # receiver → of the base it has, in its session
 
     def open_window(self) -> None:
         """A new window: whoever is sent to next gets its base first."""
-        self._sent_bases.clear()
+        self._offered.clear()
+        self._held.clear()
 
-    def write(self, model: ModelState, receiver: str, server_version: int) -> ModelUpdate:
-        """The update of `model` for `receiver`; `server_version` is of the server's model merged last."""
+    def hear_receipt(self, receiver: str, base_digest: bytes, session: int) -> None:
+        """A receiver says which base it holds, in this session of it; none if the digest is empty."""
+        if base_digest and self._offered.get(receiver) == base_digest:
+            self._held[receiver] = (base_digest, session)
+        else:
+            self._held.pop(receiver, None)
+
+    def write(self, model: ModelState, receiver: str, *, session: int, server_version: int) -> ModelUpdate:
+        """The update of `model` for `receiver`, whose session this is.
+
+        `server_version` is of the receiver's own model that was merged last, if it is a server; else 0.
+        """
         full = base = delta = None
         digest = b""
         if self.update_form == "delta":
             base = model.base if model.base is not None else model.parameters
             delta = model.parameters - base
             digest = base_digest(base)
-            if self._sent_bases.get(receiver) == digest:
+            if self._held.get(receiver) == (digest, session):
                 base = None
             else:
-                self._sent_bases[receiver] = digest
+                self._offered[receiver] = digest
         else:
             full = model.parameters
-        newest = dict(islice(reversed(model.versions.items()), MAX_CONTRIBUTIONS))  # what changed last stands last
         return ModelUpdate(
             task=self.task,
             window=model.window,
@@ -56,5 +68,5 @@ class UpdateWriter:
             base_digest=digest,
             server_version=server_version,
             buffers=model.buffers,
-            contributions=newest,
+            contributions=self.sources.told(MAX_CONTRIBUTIONS),
         )

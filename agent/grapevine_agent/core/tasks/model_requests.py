@@ -1,4 +1,4 @@
-"""Released models, asked for and given: what `grapevine task pull` rests on.
+"""Released models, asked for and given: what `grapevine task pull` rests on, and what newcomers begin with.
 
     who wants it ── ModelRequest ──▶ a member, or a server, of the task
                  ◀── ReleasedModel ── its released model, or why it does not give it
@@ -77,11 +77,15 @@ class ModelRequests:
                 return ReleasedModel(
                     task=task,
                     age=model.age,
+                    steps=model.schedule_age,
                     round=model.round,
                     version=model.version,
                     full=model.released,
                     buffers=model.released_buffers,
-                    contributions={**model.versions, **({self.settings.peer: model.version} if model.version else {})},
+                    contributions={
+                        **learner.merging.sources.told(len(model.versions)),
+                        **({self.settings.peer: model.version} if model.version else {}),
+                    },
                     strategy=learner.manifest.merging.strategy,
                     num_evaluated=evaluation.num_evaluated if evaluation else 0,
                     loss=evaluation.loss if evaluation else 0.0,
@@ -107,6 +111,11 @@ class ModelRequests:
 
     def take(self, sender: str, released: ReleasedModel, now: Moment) -> list[Effect]:
         """What was asked for. Raises `WireError` if it was not, or does not fit the task's program."""
+        begun = []
+        if self.tasks.waits_for_model(sender, released.task):
+            begun = self.tasks.take_released(sender, released, now)
+            if (sender, released.task) not in self._asked:
+                return begun
         until_s = self._asked.get((sender, released.task), 0.0)
         entry = self.tasks.book.entries.get(released.task)
         if until_s < now.monotonic_s or entry is None:
@@ -118,4 +127,4 @@ class ModelRequests:
                 raise WireError("bad-program", str(error)) from None
             Intake(layout=layout).model(released.full, released.buffers)
         del self._asked[sender, released.task]
-        return [fx.Delivered(sender=sender, body=released)]
+        return [*begun, fx.Delivered(sender=sender, body=released)]

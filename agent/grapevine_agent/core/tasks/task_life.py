@@ -3,8 +3,11 @@
 judged well ─▶ joining: LoadTask
                  ├─ a saved model ──────────────────────────────┐
                  ├─ initial weights on disk ────────────────────┤
-                 └─ neither: BlobRequest to the publisher and ──┴─▶ Learning (members)
-                    then to members, in turn, until one answers      or Aggregator (servers)
+                 └─ neither: BlobRequest to the publisher and ──┤
+                    then to members, in turn, until one answers │
+                 initial weights, and others are there already: │
+                 one of them is asked for its model (newcomers) ┴─▶ Learning (members)
+                                                                     or Aggregator (servers)
 judged badly, left, failed ─▶ saved, trainer stopped; what failed is tried again after a pause (see `setbacks`)
 
 What ends a task ends it at once: the step that the trainer is at work on is thrown away, and what
@@ -29,6 +32,7 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.intake import Claims
 from grapevine_agent.core.learning.keeping import SaveBudget
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.model_state import ModelState
@@ -40,6 +44,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.assessor import Assessor
 from grapevine_agent.core.tasks.entry import TaskEntry
+from grapevine_agent.core.tasks.newcomers import Newcomer, has_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto import messages as m
@@ -65,6 +70,7 @@ class _Joining:
     num_asked: int = 0
     asked: dict[str, float] = field(default_factory=dict)  # whom, and until when an answer is expected
     inherited: fx.SavedModel | None = None  # of an earlier version that this agent trained once
+    newcomer: Newcomer | None = None  # the weights are here, and somebody is asked for a trained model
 
 
 @dataclass(kw_only=True)
@@ -95,8 +101,14 @@ class TaskLife:
         )
 
     def tasks(self) -> tuple[str, ...]:
-        """The tasks that this agent takes part in, sorted."""
-        return tuple(sorted({*self.learning, *self.aggregating}))
+        """The tasks that this agent takes part in, or is about to begin with, sorted."""
+        beginning = (task for task, joining in self._joining.items() if joining.newcomer is not None)
+        return tuple(sorted({*self.learning, *self.aggregating, *beginning}))
+
+    def is_beginning(self, task: str) -> bool:
+        """Whether this agent waits for a member's model to begin a task with."""
+        joining = self._joining.get(task)
+        return joining is not None and joining.newcomer is not None
 
     def all_parts(self) -> tuple[str, ...]:
         """The tasks that this agent takes part in, or is on its way to."""
@@ -208,7 +220,7 @@ class TaskLife:
     def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
         joining = self._joining.get(blob.task)
-        if joining is None or joining.asked.get(sender, -math.inf) < now.monotonic_s:
+        if joining is None or joining.newcomer or joining.asked.get(sender, -math.inf) < now.monotonic_s:
             raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
         entry, wanted = self.book.entries[blob.task], joining.wanted
         if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
@@ -227,8 +239,55 @@ class TaskLife:
         except TaskError as error:
             why = f"its initial weights do not fit its program: {error}"
             return self.end(entry, Failure(kind="weights", why=why, is_lasting=True), now)
-        model = self._inherited(entry, layout) or ModelState.initial(parameters, buffers)
-        return self._begin(entry, layout, model, now)
+        if (inherited := self._inherited(entry, layout)) is not None:
+            return self._begin(entry, layout, inherited, now)
+        newcomer = Newcomer(initial=ModelState.initial(parameters, buffers), layout=layout, began_s=now.monotonic_s)
+        if has_crowds_model(entry.manifest) and self._whom_to_ask(entry, now) != ((), ()):
+            # Asked at the next tick: who is asked must have heard first that we take part.
+            self._joining[entry.id].newcomer = newcomer
+            newcomer.next_s = now.monotonic_s
+            return []
+        return self._begin(entry, layout, newcomer.initial, now)
+
+    def _whom_to_ask(self, entry: TaskEntry, now: Moment) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Servers of a task, and members of it, that may have a trained model and may be there."""
+        trusted = {*entry.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}
+        servers = tuple(
+            peer
+            for peer in sorted(trusted)
+            if self.members.may_be_there(peer, now.monotonic_s) and self.members.says_it_takes_part(peer, entry.id)
+        )
+        return servers, tuple(p for p in self.members.to_ask(entry.id, now.monotonic_s) if p not in trusted)
+
+    def _ask_for_model(self, task: str, newcomer: Newcomer, now: Moment) -> list[Effect]:
+        """Ask the next one, or give up and begin."""
+        entry = self.book.entries[task]
+        peer = newcomer.choose(*self._whom_to_ask(entry, now), now.monotonic_s, self.rng)
+        if not peer:
+            return self._begin(entry, newcomer.layout, newcomer.initial, now)
+        request = m.ModelRequest(task=task)
+        topic = InboxTopic(peer, self.settings.peer)
+        return [fx.Publish(topic=topic, body=request, receiver_session=self.members.session_of(peer))]
+
+    def waits_for_model(self, sender: str, task: str) -> bool:
+        """Whether a released model of this sender is what a task is to begin with."""
+        joining = self._joining.get(task)
+        return joining is not None and joining.newcomer is not None and joining.newcomer.waits_for(sender)
+
+    def take_released(self, sender: str, released: m.ReleasedModel, now: Moment) -> list[Effect]:
+        """A model that was asked for, to begin with. Raises `WireError` if it is not fit; then the next is asked."""
+        entry, newcomer = self.book.entries[released.task], self._joining[released.task].newcomer
+        assert newcomer is not None
+        steps_before = lineage.steps_before(entry, self.book.entries)
+        claims = Claims(task=entry.id, manifest=entry.manifest, started=now, steps_before=steps_before)
+        model = newcomer.take(sender, released, claims, now)
+        if model is None:
+            return []
+        told = f"{entry.brief.name}: beginning with the model of {sender}, {model.age} steps old"
+        return [
+            fx.Notify(text=told),
+            *self._begin(entry, newcomer.layout, model, now, fallback=newcomer.initial),
+        ]
 
     def _inherited(self, entry: TaskEntry, layout: ModelLayout) -> ModelState | None:
         """The model that this agent has of the nearest earlier version, if it fits: in memory, else as it was saved."""
@@ -247,16 +306,23 @@ class TaskLife:
         model: ModelState,
         now: Moment,
         saved: fx.SavedModel | None = None,
+        fallback: ModelState | None = None,
     ) -> list[Effect]:
         del self._joining[entry.id]
-        effects = self._take_part(entry, layout, model, now, saved)
+        effects = self._take_part(entry, layout, model, now, saved, fallback)
         for earlier in lineage.ancestors(entry, self.book.entries):
             if self.assessor.takes_part(earlier.id):
                 effects += self.end(earlier, None, now)
         return effects
 
     def _take_part(
-        self, entry: TaskEntry, layout: ModelLayout, model: ModelState, now: Moment, saved: fx.SavedModel | None
+        self,
+        entry: TaskEntry,
+        layout: ModelLayout,
+        model: ModelState,
+        now: Moment,
+        saved: fx.SavedModel | None,
+        fallback: ModelState | None,
     ) -> list[Effect]:
         continues = bool(lineage.donors(entry, self.book.entries))
         steps_before = max(lineage.steps_before(entry, self.book.entries), model.age) if continues else 0
@@ -287,6 +353,7 @@ class TaskLife:
             steps_before=steps_before,
             budget=self.budget,
             is_saved=saved is not None,
+            fallback=fallback,
         )
         self.members.name(learner.servers)
         effects: list[Effect] = [
@@ -304,8 +371,11 @@ class TaskLife:
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
         effects: list[Effect] = []
-        for task, joining in self._joining.items():
-            if joining.loaded and now.monotonic_s >= joining.ask_at_s:
+        for task, joining in list(self._joining.items()):
+            if joining.newcomer is not None:
+                if now.monotonic_s >= joining.newcomer.next_s:
+                    effects += self._ask_for_model(task, joining.newcomer, now)
+            elif joining.loaded and now.monotonic_s >= joining.ask_at_s:
                 effects += self._ask_weights(task, joining, now)
         for learner in self.learning.values():
             effects += learner.tick(now)
@@ -317,7 +387,11 @@ class TaskLife:
 
     def deadlines_s(self) -> Iterator[float]:
         """When `tick` has something to do next, for each task, monotonic."""
-        yield from (joining.ask_at_s for joining in self._joining.values() if joining.loaded)
+        for joining in self._joining.values():
+            if joining.newcomer is not None:
+                yield joining.newcomer.next_s
+            elif joining.loaded:
+                yield joining.ask_at_s
         yield from (learner.deadline_s() for learner in self.learning.values())
         yield from (aggregator.deadline_s() for aggregator in self.aggregating.values())
 

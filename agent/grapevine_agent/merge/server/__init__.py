@@ -35,7 +35,7 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
         constants=AGE_CONSTANTS,
     ),
     "fedavg": ServerStrategyEntry(
-        make=FedAvg, source="McMahan et al. 2017, algorithm 1; Chisme equation 1", memory="|R|p"
+        make=FedAvg, source="McMahan et al. 2017, algorithm 1; Chisme equation 1", memory="|R|p", in_rounds=True
     ),
     "fedasync": ServerStrategyEntry(
         make=FedAsync,
@@ -70,6 +70,7 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
         },
         needs_base=True,
         clusters=True,
+        in_rounds=True,
     ),
     "flic": ServerStrategyEntry(
         make=Flic,
@@ -83,6 +84,7 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
         },
         needs_base=True,
         clusters=True,
+        in_rounds=True,
     ),
 }
 

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from grapevine_agent.merge.server.deltas import cosines, difference, moved, norm
 from grapevine_agent.merge.server.held import ByVersion, Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
-from grapevine_agent.merge.voices import bounded_shares, weighted_sum
+from grapevine_agent.merge.voices import bounded_shares, mixed_count, weighted_sum
 from grapevine_proto.messages import Vector
 
 HELD_MODELS = 4
@@ -181,7 +181,8 @@ class Clusters:
             change = weighted_sum([delta.delta for delta in fresh], shares)
             cluster.parameters = moved(cluster.parameters, change)
             cluster.buffers = weighted_sum([delta.buffers for delta in fresh], shares)
-            cluster.age = max(cluster.age, *(delta.age for delta in fresh))
+            # It does not fall: deltas are added, and the steps that were in the model are in it still.
+            cluster.age = max(cluster.age, mixed_count([delta.age for delta in fresh], shares))
         cluster.models.put(context.version + 1, cluster.parameters)
         cluster.changed = False
         return ClusterModel(

@@ -1,6 +1,6 @@
 """`doubly-weighted`: the age-weighted mean of the members heard lately. Grapevine's own, and the default.
 
-    θ ← Σ_k g(a_k)·θ_k / Σ_k g(a_k)        a ← max_k a_k
+    θ ← Σ_k g(a_k)·θ_k / Σ_k g(a_k)        a ← Σ_k g(a_k)·a_k / Σ_k g(a_k)
 
 over the newest update of each member heard within `forget_s`, with g of `voices.age_weights`. It is
 the server's half of doubly weighted averaging (see `merge.doubly_weighted` for the members'):
@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from grapevine_agent.merge.server.held import Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
-from grapevine_agent.merge.voices import age_weights, bounded_shares, weighted_sum
+from grapevine_agent.merge.voices import age_weights, bounded_shares, mixed_count, weighted_sum
 
 
 class DoublyWeighted:
@@ -23,8 +23,7 @@ class DoublyWeighted:
     Nothing is kept over a restart: the mean is made of what members send, and they send it again.
     """
 
-    def __init__(self, start: ServerStart) -> None:
-        self._age = start.age
+    def __init__(self, start: ServerStart) -> None:  # noqa: ARG002 - the interface's
         self._updates: Newest[ServerUpdate] = Newest()
         self._fresh = False
 
@@ -42,12 +41,11 @@ class DoublyWeighted:
             return []
         weights = age_weights([update.age for update in updates], context.constants)
         shares = bounded_shares(weights, [True] * len(updates), context.max_share)
-        self._age = max(self._age, *(update.age for update in updates))
         return [
             ClusterModel(
                 parameters=weighted_sum([update.parameters for update in updates], shares),
                 buffers=weighted_sum([update.buffers for update in updates], shares),
-                age=self._age,
+                age=mixed_count([update.age for update in updates], shares),
                 contributors=tuple(update.peer for update in updates),
             )
         ]

@@ -12,7 +12,7 @@ counted in published models all hundred would weigh α, and the last three would
 result.) The paper numbers the version that is being made, so that its freshest update may have t − τ =
 1; here that update has s = 0.
 
-Held between calls: p, and 256 numbers. Buffers are mixed by the same α_s. `max_share` has no say: the
+Held between calls: p, and 256 numbers. Buffers and age are mixed by the same α_s. `max_share` has no say: the
 share of an update is what α_s is.
 """
 
@@ -35,7 +35,8 @@ class FedAsync:
     """
 
     def __init__(self, start: ServerStart) -> None:
-        self._parameters, self._buffers, self._age = start.parameters, start.buffers, start.age
+        self._parameters, self._buffers = start.parameters, start.buffers
+        self._age = float(start.age)  # the share of a stale update would round to nothing
         self._published = start.version
         self._steps = 0
         self._steps_at: ByVersion[int] = ByVersion(REMEMBERED_VERSIONS)
@@ -50,7 +51,7 @@ class FedAsync:
         alpha = constants["alpha"] * (1 + staleness) ** -constants["a"]
         self._parameters = weighted_sum((self._parameters, update.parameters), (1 - alpha, alpha))
         self._buffers = weighted_sum((self._buffers, update.buffers), (1 - alpha, alpha))
-        self._age = max(self._age, update.age)
+        self._age += alpha * (update.age - self._age)
         self._steps += 1
         self._heard.put(update.peer, update.heard_s, None)
         self._fresh = True
@@ -64,7 +65,10 @@ class FedAsync:
         self._steps_at.put(context.version + 1, self._steps)
         return [
             ClusterModel(
-                parameters=self._parameters, buffers=self._buffers, age=self._age, contributors=self._heard.peers()
+                parameters=self._parameters,
+                buffers=self._buffers,
+                age=round(self._age),
+                contributors=self._heard.peers(),
             )
         ]
 

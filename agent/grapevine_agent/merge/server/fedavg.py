@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from grapevine_agent.merge.server.held import Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
-from grapevine_agent.merge.voices import bounded_shares, weighted_sum
+from grapevine_agent.merge.voices import bounded_shares, mixed_count, weighted_sum
 
 
 class FedAvg:
@@ -25,8 +25,7 @@ class FedAvg:
     models have what they learnt, speak again in the next.
     """
 
-    def __init__(self, start: ServerStart) -> None:
-        self._age = start.age
+    def __init__(self, start: ServerStart) -> None:  # noqa: ARG002 - the interface's
         self._updates: Newest[ServerUpdate] = Newest()
 
     def accept(self, update: ServerUpdate, context: ServerContext) -> None:  # noqa: ARG002 - the interface's
@@ -40,12 +39,11 @@ class FedAvg:
         if not updates:
             return []
         shares = bounded_shares([update.samples for update in updates], [True] * len(updates), context.max_share)
-        self._age = max(self._age, *(update.age for update in updates))
         return [
             ClusterModel(
                 parameters=weighted_sum([update.parameters for update in updates], shares),
                 buffers=weighted_sum([update.buffers for update in updates], shares),
-                age=self._age,
+                age=mixed_count([update.age for update in updates], shares),
                 contributors=tuple(update.peer for update in updates),
             )
         ]

@@ -19,6 +19,8 @@ published). Buffers of the model (BatchNorm's) are not summed. They are mixed by
 step gives to models whose base is θ, which are convex:
 
     b ← (1 − c)·b + c·Σ w_k·b_k/Σ w_k        w_k = 1/√(1 + s_k)        c = min(1, η·Σ w_k/K)
+
+The age is mixed likewise, and does not fall: the steps that were in θ are in it still.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ import numpy as np
 from grapevine_agent.merge.server.deltas import add_difference, moved
 from grapevine_agent.merge.server.held import ByVersion, Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
-from grapevine_agent.merge.voices import weighted_sum
+from grapevine_agent.merge.voices import mixed_count, weighted_sum
 from grapevine_proto.messages import Vector
 
 HELD_MODELS = 8
@@ -61,7 +63,8 @@ class FedBuff:
         self._total = np.zeros_like(self._parameters)
         self._total_buffers = np.zeros_like(self._buffers)
         self._weight = 0.0
-        self._waiting: list[tuple[str, float, int]] = []  # sender, heard_s, age: theirs is not in the model yet
+        # Sender, heard_s, age, weight: theirs is not in the model yet.
+        self._waiting: list[tuple[str, float, int, float]] = []
 
     def accept(self, update: ServerUpdate, context: ServerContext) -> None:
         """Add the change to the buffer, and take a step if it is full."""
@@ -71,7 +74,7 @@ class FedBuff:
         add_difference(self._total, update.parameters, base, weight)
         self._total_buffers += np.float32(weight) * update.buffers
         self._weight += weight
-        self._waiting.append((update.peer, update.heard_s, update.age))
+        self._waiting.append((update.peer, update.heard_s, update.age, weight))
         if len(self._waiting) >= round(context.constants["buffer"]):
             self._step(context.constants["eta"])
 
@@ -81,9 +84,11 @@ class FedBuff:
         mixed = min(1.0, eta * self._weight / num_held)
         mean = self._total_buffers * np.float32(1 / self._weight)
         self._buffers = weighted_sum((self._buffers, mean), (1 - mixed, mixed))
-        for peer, heard_s, age in self._waiting:
+        for peer, heard_s, _, _ in self._waiting:
             self._heard.put(peer, heard_s, None)
-            self._age = max(self._age, age)
+        shares = [weight / self._weight for *_, weight in self._waiting]
+        mean_age = mixed_count([age for _, _, age, _ in self._waiting], shares)
+        self._age = max(self._age, mixed_count((self._age, mean_age), (1 - mixed, mixed)))
         self._steps += 1
         self._fresh = True
         self._empty()

@@ -136,7 +136,7 @@ class ServerStrategyEntry:
 
     `memory` is what it holds between calls, in words, with p the size of one model and |R| ≤
     `MAX_MEMBERS` the members held. `needs_base`: members should send base and delta. `clusters`: there
-    may be several models at a time.
+    may be several models at a time. `in_rounds`: each model closes a round, of those who were heard in it.
     """
 
     make: Maker
@@ -145,6 +145,7 @@ class ServerStrategyEntry:
     constants: Mapping[str, Constant] = field(default_factory=dict)
     needs_base: bool = False
     clusters: bool = False
+    in_rounds: bool = False
 
     def with_defaults(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every constant of the strategy: as given, else its default."""

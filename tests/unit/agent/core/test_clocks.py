@@ -213,17 +213,10 @@ def test_a_training_step_is_added_to_the_model_as_mixed_meanwhile() -> None:
 
 def test_the_released_model_is_an_average_of_merged_ones_with_a_warm_start() -> None:
     model = state(0.0)
-    model.parameters, model.round = np.array([11.0], np.float32), 1
+    model.parameters = np.array([11.0], np.float32)
     model.release(0.95)
     assert model.released.tolist() == [pytest.approx(11 * 10 / 11)]  # β = 1/11
-    model.round = 10_000
+    model.num_released = 10_000
     model.parameters = np.array([0.0], np.float32)
     model.release(0.95)
     assert model.released.tolist() == [pytest.approx(9.5)]
-
-
-def test_staleness_counts_the_versions_that_a_model_lags_behind() -> None:
-    model = state(0.0)
-    model.versions = {ALICE: 7}
-    assert model.mean_staleness({ALICE: 10, BOB: 5}) == 4
-    assert model.mean_staleness({}) == 0

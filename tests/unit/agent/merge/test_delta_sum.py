@@ -21,7 +21,7 @@ def test_bases_are_averaged_and_deltas_summed() -> None:
     merged = exact()
     assert merged.parameters.tolist() == pytest.approx([3 + 0.15 * -3, 0.15 * 3])
     assert merged.buffers.tolist() == pytest.approx([3])
-    assert merged.age == 9
+    assert merged.age == 6
     assert merged.shares == pytest.approx({"i": 1 / 3, "k": 1 / 3, "l": 1 / 3})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -66,8 +65,11 @@ def s_prime(own: Matrix, other: Matrix, origin: Matrix) -> float:
 
 
 def age_weighted(voices: Sequence[Voice]) -> Matrix:
-    ages = [voice.age for voice in voices]  # each is larger than those before
-    return in_turn(voices, [new / (old + new) for old, new in pairwise(ages)])
+    age, shares = voices[0].age, []
+    for voice in voices[1:]:
+        shares.append(voice.age / (age + voice.age))
+        age = round((1 - shares[-1]) * age + shares[-1] * voice.age)
+    return in_turn(voices, shares)
 
 
 def chisme(voices: Sequence[Voice]) -> Matrix:

@@ -14,8 +14,20 @@ from grapevine_agent.merge.voices import BLOCK, bounded_shares, weighted_sum
 def test_age_weighted_weighs_by_steps_seen() -> None:
     merged = merge("age-weighted", voice("i", [0, 0], age=10), voice("k", [4, 8], age=30))
     assert merged.parameters.tolist() == [3, 6]
-    assert merged.age == 30
+    assert merged.age == 25  # 10/4 + 3·30/4: as much of the age as of the model
     assert merged.shares == {"i": 0.25, "k": 0.75}
+
+
+def test_the_papers_rule_takes_the_larger_age() -> None:
+    crowd = [voice("i", [0], age=10, experience=5), voice("k", [4], age=30), voice("l", [4], age=0, experience=9)]
+    merged = merge("age-weighted", *crowd, age_by_max=1.0)
+    assert (merged.age, merged.experience) == (30, 5)  # `l` has no share
+    assert merge("age-weighted", *crowd[:2], age_by_max=1.0).parameters.tolist() == [3]
+
+
+def test_a_newcomer_that_takes_half_a_model_takes_half_its_age() -> None:
+    merged = merge("doubly-weighted", voice("i", [0]), voice("k", [4], age=1000), max_share=0.5)
+    assert (merged.parameters.tolist(), merged.age) == ([2], 500)
 
 
 def test_age_weighted_takes_updates_one_by_one() -> None:
@@ -30,7 +42,7 @@ def test_doubly_weighted_weighs_by_age_and_by_source() -> None:
     # weights 2, 4 and 3·2
     assert merged.parameters.tolist() == [pytest.approx((4 * 5 + 6 * 10) / 12)]
     assert merged.shares == pytest.approx({"i": 2 / 12, "k": 4 / 12, "s": 6 / 12})
-    assert merged.age == 4
+    assert merged.age == 3
 
 
 def test_doubly_weighted_without_a_server_is_the_gathered_age_weighted_mean() -> None:
@@ -63,7 +75,7 @@ def test_an_old_crowd_still_tells_fresh_from_stale_by_how_far_ages_are_apart(nam
 def test_average_is_the_plain_mean_and_a_server_counts_as_often_as_it_stands_for_members() -> None:
     merged = merge("average", voice("i", [0], age=5), voice("k", [3]), voice("l", [6], age=9, experience=70))
     assert merged.parameters.tolist() == [3]
-    assert (merged.age, merged.experience) == (9, 70)
+    assert (merged.age, merged.experience) == (5, 23)
     assert merged.shares == pytest.approx({"i": 1 / 3, "k": 1 / 3, "l": 1 / 3})
     server = voice("s", [8], kind="server", source_weight=3.0)
     assert merge("average", voice("i", [0]), server).parameters.tolist() == [6]

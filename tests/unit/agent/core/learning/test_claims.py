@@ -21,7 +21,7 @@ def claims_of() -> Claims:
         members.hear_state(peer, PeerState(online=True), 1, 0.0)
         members.hear_heartbeat(peer, Heartbeat(), 0.0)
     manifest = digits_manifest("p" * 20, created_at_ms=0)
-    claims = Claims(manifest=manifest, started=Moment(0.0, 0), members=members)
+    claims = Claims(task="t", manifest=manifest, started=Moment(0.0, 0), members=members)
     for peer in FRIENDS:
         assert claims.believed_age(peer, 100, NOW) == 100
     return claims
@@ -41,3 +41,31 @@ def test_new_names_do_not_push_out_what_members_said() -> None:
     assert set(FRIENDS) <= claims.ages.keys()
     assert len(claims.ages) <= MAX_SENDERS
     assert claims.believed_age("y" * 20, 10**9, NOW) <= CLAIM_FACTOR * 100
+
+
+def test_claims_of_those_who_left_count_no_more() -> None:
+    claims = claims_of()
+    assert claims.members is not None
+    for peer in FRIENDS[2:]:
+        claims.members.hear_state(peer, PeerState(online=False), 1, 1.0)
+    # Of the two who stayed one has gone on for years; three who stand still do not hold it back.
+    assert claims.believed_age(FRIENDS[0], 5_000, NOW) == 5_000
+
+
+def test_claims_of_those_who_left_the_task_count_no_more() -> None:
+    claims = claims_of()
+    assert claims.members is not None
+    for peer in FRIENDS[2:]:
+        claims.members.hear_announcement(peer, PeerAnnouncement(tasks=("another",)))
+    assert claims.believed_age(FRIENDS[0], 5_000, NOW) == 5_000
+
+
+def test_the_map_of_experiences_is_of_those_who_are_there() -> None:
+    claims = claims_of()
+    assert claims.members is not None
+    for peer in FRIENDS:
+        claims.believed_experience(peer, 320, NOW)
+    claims.members.hear_state(FRIENDS[4], PeerState(online=False), 1, 1.0)
+    assert claims.present_experiences(NOW) == dict.fromkeys(FRIENDS[:4], 320)
+    claims.members.hear_state(FRIENDS[4], PeerState(online=True), 2, 2.0)
+    assert FRIENDS[4] in claims.present_experiences(NOW)

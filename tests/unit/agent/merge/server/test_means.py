@@ -16,14 +16,14 @@ def test_fedavg_weighs_by_the_size_of_the_data_sets() -> None:
     )
     assert model.parameters.tolist() == [3, 7]
     assert model.buffers.tolist() == [4]
-    assert (model.age, model.contributors, model.members, model.cluster) == (3, ("k", "l"), (), 0)
+    assert (model.age, model.contributors, model.members, model.cluster) == (2, ("k", "l"), (), 0)
 
 
 def test_doubly_weighted_weighs_by_age() -> None:
     model = Server("doubly-weighted", [9], [9]).model(
         update("k", [0], buffers=[1], age=10), update("l", [4], buffers=[5], age=30)
     )
-    assert (model.parameters.tolist(), model.buffers.tolist(), model.age) == ([3], [4], 30)
+    assert (model.parameters.tolist(), model.buffers.tolist(), model.age) == ([3], [4], 25)
 
 
 def test_the_exponent_of_the_age_weight_is_the_tasks_choice() -> None:
@@ -81,7 +81,7 @@ def test_fedavg_takes_who_was_heard_in_the_round_and_no_other() -> None:
     server.model(update("k", [0], age=5), update("l", [4], age=1))
     second = server.model(update("l", [8], age=2))
     assert (second.parameters.tolist(), second.contributors) == ([8], ("l",))
-    assert second.age == 5  # what was learnt in the first round is in what the second started from
+    assert second.age == 2  # it is the model of `l` alone
 
 
 def test_doubly_weighted_keeps_who_was_not_heard_again_until_it_is_forgotten() -> None:

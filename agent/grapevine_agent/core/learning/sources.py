@@ -1,0 +1,125 @@
+"""Whose work is in a model: the newest version of each source that was mixed in, N_j^i of the scale-robust paper.
+
+Updates name what is in them, and any name and number may stand there. So a source must be somebody who was
+heard, and no number is taken that is above what the source has said itself, in a heartbeat or with an update
+of its own: its *word*. News may travel faster than a word does, so a version above it is kept apart until the
+next word comes, which confirms it or refutes it. Until then it is handed on, as a claim, and counts for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from grapevine_agent.core.overlay.members import Members
+
+MAX_SOURCES = 8_192  # whose versions are remembered
+MAX_UNHEARD = 1_024  # of them, where only neighbours are listened to and whoever is further away cannot be known
+NO_WORD = -1
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A version that others say is in their models, above the source's word at that time."""
+
+    version: int
+    word: int
+
+
+@dataclass(kw_only=True)
+class Sources:
+    """See the module's docstring. `versions` is the model's own: source → version, what changed last standing last."""
+
+    task: str
+    peer: str  # ourselves
+    members: Members
+    versions: dict[str, int]
+    _claims: dict[str, _Claim] = field(default_factory=dict)
+    _words: dict[str, int] = field(default_factory=dict)  # sender → the version of its newest update
+    _unheard: set[str] = field(default_factory=set)
+
+    def hear(self, sender: str, version: int) -> None:
+        """A sender has said which version its own update is."""
+        if self._may_be_named(sender) or len(self._words) < MAX_SOURCES:
+            self._words[sender] = max(version, self._words.get(sender, NO_WORD))
+
+    def mix_in(self, contributions: Mapping[str, int], *, sender: str, most: int) -> None:
+        """Note what is in a model that was merged. What others say of a source is passed over above `most`."""
+        for source, version in contributions.items():
+            if source == self.peer or (source != sender and not self._may_be_named(source)):
+                continue
+            self._settle(source)
+            if version <= self._word(source):
+                self._hold(source, version)
+            elif version <= most and version > self._newest(source):
+                self._claims[source] = _Claim(version, self._word(source))
+                self._move_last(source, self.versions.get(source, 0))
+        self._forget()
+
+    def told(self, most: int) -> dict[str, int]:
+        """The newest version of each source, as it is handed on: of at most so many, what changed last first."""
+        return {source: self._newest(source) for source in islice(reversed(self.versions), most)}
+
+    def mean_staleness(self, known_versions: Mapping[str, int]) -> float:
+        """Mean over sources of S = N_i^i − N_j^i, in versions, `known_versions` being N_i^i; 0 where none is known."""
+        lags = [version - min(version, self._at(source, version)) for source, version in known_versions.items()]
+        return sum(lags) / len(lags) if lags else 0.0
+
+    def _at(self, source: str, version: int) -> int:
+        """What is here of a source that is at this version."""
+        self._settle(source)
+        claim = self._claims.get(source)
+        held = self.versions.get(source, 0)
+        return claim.version if claim is not None and held < claim.version <= version else held
+
+    def _word(self, source: str) -> int:
+        known = self.members.peers.get(source)
+        beaten = known.versions.get(self.task, NO_WORD) if known is not None else NO_WORD
+        return max(beaten, self._words.get(source, NO_WORD))
+
+    def _newest(self, source: str) -> int:
+        claim = self._claims.get(source)
+        held = self.versions.get(source, 0)
+        return max(held, claim.version) if claim is not None else held
+
+    def _settle(self, source: str) -> None:
+        """Hold a claim against what its source has said since."""
+        claim = self._claims.get(source)
+        if claim is None:
+            return
+        word = self._word(source)
+        if claim.version <= word:
+            self.versions[source] = max(claim.version, self.versions.get(source, 0))
+        if word > claim.word:
+            del self._claims[source]
+
+    def _hold(self, source: str, version: int) -> None:
+        if version > self._newest(source) or source not in self.versions:
+            self._move_last(source, max(version, self.versions.get(source, 0)))
+        elif version > self.versions[source]:
+            self.versions[source] = version
+
+    def _move_last(self, source: str, version: int) -> None:
+        self.versions.pop(source, None)
+        self.versions[source] = version
+
+    def _may_be_named(self, source: str) -> bool:
+        if self.members.is_member(source) or source in self._unheard:
+            return True
+        if not self.members.only_named or len(self._unheard) >= MAX_UNHEARD:
+            return False
+        self._unheard.add(source)
+        return True
+
+    def _forget(self) -> None:
+        """Where there are too many, drop those who are no members, the oldest news first, then the others."""
+        excess = len(self.versions) - MAX_SOURCES
+        if excess <= 0:
+            return
+        gone = list(islice((peer for peer in self.versions if not self.members.is_member(peer)), excess))
+        gone += islice((peer for peer in self.versions if self.members.is_member(peer)), excess - len(gone))
+        for peer in gone:
+            del self.versions[peer]
+            self._claims.pop(peer, None)
+            self._words.pop(peer, None)
