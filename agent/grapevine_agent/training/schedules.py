@@ -1,7 +1,7 @@
-"""The learning rate as a function of a model's age: the optimiser steps in it.
+"""The learning rate as a function of age: the optimiser steps that a member has taken, or those in its model.
 
-Merges take the larger age, so a device that joins late starts at the learning rate of the others, and
-one that fell behind catches up with it. Nothing here remembers anything.
+The larger of the two, so a device that joins late starts at the learning rate of the others, and one that
+fell behind catches up with it (`ModelState.schedule_age`). Nothing here remembers anything.
 """
 
 from __future__ import annotations

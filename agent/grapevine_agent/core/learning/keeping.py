@@ -21,7 +21,7 @@ from grapevine_agent.core.learning.rest import MOVES, has_moved
 
 DAY_S: Final = 86_400.0
 FILE_BYTES: Final = 8 * 1024  # of a saved model beside its numbers: header, whole blocks, the folder's entry
-_ROUNDS_ONLY = frozenset(("round", "window"))  # counters that move in a task in which nothing happens
+_ROUNDS_ONLY = frozenset(("round", "window", "num_released"))  # counters that move in a task in which nothing happens
 
 
 @dataclass(kw_only=True)

@@ -162,6 +162,8 @@ class Merging:
         )
 
     def _merge(self, received: list[Voice], now: Moment) -> Merged:
+        experiences = self.claims.present_experiences(now) if self.strategy.personal else {}
+        experiences[self.peer] = self.model.experience
         return self.strategy.merge(
             local=self._own_voice(),
             received=received,
@@ -169,7 +171,7 @@ class Merging:
                 constants=self._constants,
                 max_share=self.max_share,
                 epoch=self.model.epoch,
-                experiences={**self.claims.present_experiences(now), self.peer: self.model.experience},
+                experiences=experiences,
                 spans=self._spans,
                 rng=self.rng,
             ),

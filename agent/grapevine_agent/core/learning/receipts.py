@@ -38,7 +38,6 @@ class Receipts:
             topic=InboxTopic(sender, self.peer),
             body=BaseReceipt(task=self.task, base_digest=digest),
             receiver_session=session,
-            qos=0,
         )
 
     @contextmanager

@@ -47,6 +47,8 @@ class Sources:
     def mix_in(self, contributions: Mapping[str, int], *, sender: str, most: int) -> None:
         """Note what is in a model that was merged. What others say of a source is passed over above `most`."""
         for source, version in contributions.items():
+            if version <= self.versions.get(source, NO_WORD):
+                continue  # most of them are old news
             if source == self.peer or (source != sender and not self._may_be_named(source)):
                 continue
             self._settle(source)

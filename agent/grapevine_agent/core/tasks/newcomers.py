@@ -1,6 +1,6 @@
 """Who joins a crowd begins with the crowd's model: a member's released one, asked for before anything is trained.
 
-    weights are here ─▶ nobody is there ───────────────────────────────────────────────▶ begin with the initial weights
+    weights are here ─▶ nobody is there, or the task is new ───────────────────────────▶ begin with the initial weights
                      └▶ ModelRequest to a server of the task, or a member chosen at random
                           ├─ a model that fits ────────────────────────────────────────▶ begin with it
                           └─ refused, untrained, unfit, or silent for a while: the next, until `give_up_s` have passed
@@ -32,14 +32,15 @@ from grapevine_tasks.layout import ModelLayout
 
 ANSWER_S = 2.0  # a member is given so long to answer, and what its model takes at the pace of answers
 MAX_ANSWER_S = 20.0
+NEW_FOR_ROUNDS = 10  # while members can have made no more since a task was published, all begin together
 GIVE_UP_ANSWERS = 4.0  # waits, after which the initial weights must do
 
 
-def has_crowds_model(manifest: TaskManifest) -> bool:
-    """Whether there is one model that the members of a task agree on."""
+def may_have_crowds_model(manifest: TaskManifest, claims: Claims, now: Moment) -> bool:
+    """Whether the members of a task have one model together, and can have trained it for a while."""
     plan = manifest.merging
     clusters = bool(manifest.servers) and SERVER_STRATEGIES[plan.server_strategy].clusters
-    return not STRATEGIES[plan.strategy].personal and not clusters
+    return not STRATEGIES[plan.strategy].personal and not clusters and claims.most_rounds(now) > NEW_FOR_ROUNDS
 
 
 @dataclass(kw_only=True)

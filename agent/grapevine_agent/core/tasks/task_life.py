@@ -44,7 +44,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.assessor import Assessor
 from grapevine_agent.core.tasks.entry import TaskEntry
-from grapevine_agent.core.tasks.newcomers import Newcomer, has_crowds_model
+from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto import messages as m
@@ -242,7 +242,8 @@ class TaskLife:
         if (inherited := self._inherited(entry, layout)) is not None:
             return self._begin(entry, layout, inherited, now)
         newcomer = Newcomer(initial=ModelState.initial(parameters, buffers), layout=layout, began_s=now.monotonic_s)
-        if has_crowds_model(entry.manifest) and self._whom_to_ask(entry, now) != ((), ()):
+        is_old = may_have_crowds_model(entry.manifest, self._claims(entry, now), now)
+        if is_old and self._whom_to_ask(entry, now) != ((), ()):
             # Asked at the next tick: who is asked must have heard first that we take part.
             self._joining[entry.id].newcomer = newcomer
             newcomer.next_s = now.monotonic_s
@@ -269,6 +270,11 @@ class TaskLife:
         topic = InboxTopic(peer, self.settings.peer)
         return [fx.Publish(topic=topic, body=request, receiver_session=self.members.session_of(peer))]
 
+    def _claims(self, entry: TaskEntry, now: Moment) -> Claims:
+        """What can be believed of a task's members before one is a member."""
+        steps_before = lineage.steps_before(entry, self.book.entries)
+        return Claims(task=entry.id, manifest=entry.manifest, started=now, steps_before=steps_before)
+
     def waits_for_model(self, sender: str, task: str) -> bool:
         """Whether a released model of this sender is what a task is to begin with."""
         joining = self._joining.get(task)
@@ -278,9 +284,7 @@ class TaskLife:
         """A model that was asked for, to begin with. Raises `WireError` if it is not fit; then the next is asked."""
         entry, newcomer = self.book.entries[released.task], self._joining[released.task].newcomer
         assert newcomer is not None
-        steps_before = lineage.steps_before(entry, self.book.entries)
-        claims = Claims(task=entry.id, manifest=entry.manifest, started=now, steps_before=steps_before)
-        model = newcomer.take(sender, released, claims, now)
+        model = newcomer.take(sender, released, self._claims(entry, now), now)
         if model is None:
             return []
         told = f"{entry.brief.name}: beginning with the model of {sender}, {model.age} steps old"
