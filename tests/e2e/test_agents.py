@@ -213,7 +213,7 @@ def test_a_broker_that_cannot_be_reached_is_named_and_tried_again(tmp_path: Path
         assert lonely.stop() == 0
 
 
-@pytest.mark.parametrize("command", [("status",), ("join", "x"), ("leave", "x")])
+@pytest.mark.parametrize("command", [("status",), ("join", "x"), ("leave", "x"), ("forget", "x")])
 def test_a_command_without_a_service_says_how_to_start_one(tmp_path: Path, command: tuple[str, ...]) -> None:
     folder = tmp_path / "nobody"
     folder.mkdir()
