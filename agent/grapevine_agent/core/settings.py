@@ -101,6 +101,7 @@ class CoreSettings:
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0
+    look_every_s: float = 10.0  # at the owner's data, which come and go without a word
     match_data: Callable[[str, ManifestHead], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[str, TaskManifest], str] = _finds_nothing
 
