@@ -116,6 +116,7 @@ class CoreSettings:
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0  # no task's model is saved more often
     save_bytes_per_day: float = math.inf  # of all tasks' models: where they are large, they are saved more seldom
+    look_every_s: float = 10.0  # at the owner's data, which come and go without a word
     match_data: Callable[[str, ManifestHead], str] = _matches_nothing  # of a task's id and manifest
     check_task: Callable[[str, TaskManifest], str] = _finds_nothing
     needs: Callable[[str, ManifestHead], Needs] = _declared  # asked after the other two

@@ -35,7 +35,7 @@ from grapevine_lab.simulator.broker_sessions import (
     Will,
     options_of,
 )
-from grapevine_lab.simulator.broker_topics import FilterIndex, TopicIndex, check_filter, check_topic, split_shared
+from grapevine_lab.simulator.broker_topics import FilterIndex, TopicIndex, check_filter, check_publication, split_shared
 
 __all__ = ["Connection", "Delivery", "MemoryBroker", "Will"]
 
@@ -100,7 +100,7 @@ class MemoryBroker:
         if not client:
             raise ValueError("a client has an id")
         if will is not None:
-            _check_publication(will.topic, will.qos)
+            check_publication(will.topic, will.qos)
         deliveries = self.tick(now_s)
         session = self._sessions.get(client)
         if session is not None:
@@ -136,6 +136,11 @@ class MemoryBroker:
         if session is not None:
             deliveries += self._close(session, now_s)
         return deliveries
+
+    def crash(self) -> None:
+        """End as a broker that is killed: no connection, session or will is left; what it retains was on its disk."""
+        self._sessions.clear()
+        self._subscribers, self._groups = FilterIndex(), ShareGroups()
 
     def is_connected(self, client: str) -> bool:
         """Whether a client is connected."""
@@ -236,7 +241,7 @@ class MemoryBroker:
             ValueError: No such connection, or something that MQTT forbids.
         """
         self._connected_session(client)
-        _check_publication(topic, qos)
+        check_publication(topic, qos)
         timers = self._timers
         deliveries = self.tick(now_s) if timers and timers[0][0] <= now_s else []
         expires_at_s = inf if expiry_s is None else now_s + expiry_s
@@ -389,9 +394,3 @@ class MemoryBroker:
             session.enqueue(message, retained)
         else:
             self.num_dropped += 1
-
-
-def _check_publication(topic: str, qos: int) -> None:
-    check_topic(topic)
-    if qos not in (0, 1):
-        raise ValueError(f"{qos=}: give 0 or 1")

@@ -42,6 +42,13 @@ def check_filter(topic_filter: str) -> None:
             raise ValueError(f"filter {topic_filter!r}: in {level!r} a wildcard does not fill its level, as in a/+/b")
 
 
+def check_publication(topic: str, qos: int) -> None:
+    """Raise ValueError for what nobody may publish with."""
+    check_topic(topic)
+    if qos not in (0, 1):
+        raise ValueError(f"{qos=}: give 0 or 1")
+
+
 def split_shared(topic_filter: str) -> tuple[str, str]:
     """Take a filter apart into its group and the filter proper; the group of one that is not shared is "" (4.8.2).
 

@@ -49,6 +49,7 @@ _OURS = (
     "grapevine_agent.core.",
     "grapevine_agent.merge.",
     "grapevine_agent.net.outbox",
+    "grapevine_agent.service.numbering",
     "grapevine_agent.service.sealer",
     "grapevine_agent.training.results",
     "grapevine_lab.simulator.",
@@ -133,6 +134,7 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
             repr(part)
             for part in (scenario.topology, scenario.network, scenario.availability, scenario.server, scenario.measure)
         ),
+        *(repr(part) for part in (scenario.review, scenario.words, scenario.faults, scenario.life) if part),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
     return {"grapevine": distribution.version(), "seed": sitting.seed, "scenario": digest}

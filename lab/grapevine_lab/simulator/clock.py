@@ -41,5 +41,31 @@ class VirtualClock(Generic[Event]):
         return event
 
     def moment(self) -> Moment:
-        """Now, as the core wants it. Every node's clocks are right."""
+        """Now, as the core wants it, by a clock that is right."""
         return Moment(monotonic_s=self.now_s, wall_ms=EPOCH_MS + int(self.now_s * 1000))
+
+
+@dataclass
+class WallClock:
+    """How wrong one device's wall clock is. Its monotonic clock is right, as the kernel's is."""
+
+    ahead_s: float = 0.0  # of the right time, at `since_s`
+    ppm: float = 0.0  # that it goes too fast
+    since_s: float = 0.0
+
+    def set(self, now_s: float, *, ahead_s: float | None = None, ppm: float | None = None) -> None:
+        """Set it, or change how fast it goes."""
+        self.ahead_s = self.wrong_by_s(now_s) if ahead_s is None else ahead_s
+        self.ppm = self.ppm if ppm is None else ppm
+        self.since_s = now_s
+
+    def wrong_by_s(self, now_s: float) -> float:
+        """How far it is ahead of the right time; behind it if that is negative."""
+        return self.ahead_s + self.ppm * 1e-6 * (now_s - self.since_s)
+
+    def moment(self, right: Moment) -> Moment:
+        """What this device takes for now."""
+        if not self.ahead_s and not self.ppm:
+            return right
+        wrong_ms = int(1000 * self.wrong_by_s(right.monotonic_s))
+        return Moment(monotonic_s=right.monotonic_s, wall_ms=right.wall_ms + wrong_ms)

@@ -1,7 +1,7 @@
 """`grapevine simulate`.
 
-Exit codes: 0 it ran to its end; 1 it failed; 2 the command line is wrong; 130 ended by Ctrl-C, 143 by
-SIGTERM, with a checkpoint left behind from which `--resume` goes on.
+Exit codes: 0 it ran to its end; 1 it failed, or an invariant of a long run did not hold; 2 the command line is
+wrong; 130 ended by Ctrl-C, 143 by SIGTERM, with a checkpoint left behind from which `--resume` goes on.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ def _simulate(
     }
     try:
         from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - others start without all this
+        from grapevine_lab.simulator.invariants import as_json as life_as_json  # noqa: PLC0415
+        from grapevine_lab.simulator.life_report import print_invariants  # noqa: PLC0415
         from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
         from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
         from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
@@ -88,7 +90,7 @@ def _simulate(
         scenario = read_scenario(path, quick=quick, changes=changes)
         prepared = prepare(scenario)
         with Progress(scenario.name) as progress:
-            summary, notes = run_all(
+            summary, notes, lives = run_all(
                 prepared, num_seeds, folder, progress, resume=resume, stopping=lambda: bool(received)
             )
     except KeyboardInterrupt:
@@ -101,8 +103,16 @@ def _simulate(
     for note in notes:
         tell(note)
     if as_json:
-        sys.stdout.write(json.dumps({**summary_as_json(summary), "folder": str(folder)}) + "\n")
+        told = {**summary_as_json(summary), "folder": str(folder)}
+        if lives:
+            told["invariants"] = {seed: life_as_json(life.invariants) for seed, life in lives.items()}
+        sys.stdout.write(json.dumps(told) + "\n")
     else:
         print_summary(summary, console)
+        for seed, life in lives.items():
+            print_invariants(life, seed, console)
         console.print(f"tables and plots: {folder}", markup=False)
-    return 0
+    broken = [f"seed {seed}: {each.name}" for seed, life in lives.items() for each in life.broken]
+    if broken:
+        tell(f"did not hold: {'; '.join(broken)}")
+    return 1 if broken else 0

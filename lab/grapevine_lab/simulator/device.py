@@ -12,13 +12,17 @@ from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
-from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey
+from grapevine_lab.simulator.clock import WallClock
+from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey, SoundDisk
 from grapevine_lab.simulator.network import Link
 from grapevine_proto.codec import Received
 from grapevine_proto.quotas import SenderQuota
+from grapevine_proto.topics import Topic
 
 LOG_LINES = 50  # that are kept of each device
+SEQUENCE_BYTES = 150  # of one on disk, with the name of its topic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,29 @@ class Disk:
     blobs: dict[str, bytes] = field(default_factory=dict)
     models: dict[str, fx.SavedModel] = field(default_factory=dict)
     consents: dict[str, bool] = field(default_factory=dict)
+    sequences: dict[Topic, int] = field(default_factory=dict)  # of records that ran out
+
+    def put(self, received: Received) -> None:
+        """Keep a record, unless a newer one is held on its topic."""
+        held = self.records.get(received.topic.below_root())
+        if held is None or held.message.sequence <= received.message.sequence:
+            self.records[received.topic.below_root()] = received
+
+    def oldest_first(self) -> dict[Topic, int]:
+        """The sequences, in the order in which a start is told of them."""
+        return dict(sorted(self.sequences.items(), key=lambda each: each[1]))
+
+    @property
+    def num_bytes(self) -> int:
+        """What lies there, but for what a file system and a database add."""
+        models = (vector.nbytes for model in self.models.values() for vector in model.vectors.values())
+        records = (len(received.envelope) for received in self.records.values())
+        return sum(models) + sum(records) + sum(map(len, self.blobs.values())) + len(self.sequences) * SEQUENCE_BYTES
+
+    def own_records(self, peer: str, wall_ms: int) -> list[Received]:
+        """The peer's own manifests and verdicts, which are said again at every connection while they hold."""
+        own = (received for received in self.records.values() if received.message.sender == peer)
+        return [each for each in own if not 0 < each.message.expires_at_ms < wall_ms]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -66,13 +93,17 @@ class Device:
     tick_s: float = float("inf")
     draining: bool = False  # something waits for the link to be free
     connection: int = 0  # counts connections: what was on its way to an earlier one is lost
-    away: bool = False  # no connection is to be had
     acks: deque[tuple[float, Waiting]] = field(default_factory=deque)  # on their way, and when they arrive
     ack_is_awaited: bool = False  # something waits for the first of them
+    wall: WallClock = field(default_factory=WallClock)
+    online_since_s: float = 0.0  # while it is online
+    off_until_s: float = 0.0  # a fault keeps it off, or
+    offline_until_s: float = 0.0  # without a connection
+    is_gone: bool = False  # for good
 
     def __post_init__(self) -> None:
         self.numbering = Numbering()
-        self.sealer = Sealer(Holder(self.key), self.numbering)
+        self._begin_to_speak()
         self.outbox = Outbox()
         self.quotas = SenderQuota()
         self.core: AgentCore | None = None
@@ -82,10 +113,18 @@ class Device:
         """Its peer id."""
         return self.key.peer_id
 
-    def boot(self, rng: np.random.Generator) -> AgentCore:
-        """Start the process: a new core, and an empty outbox."""
+    def _begin_to_speak(self) -> None:
+        """What a process knows of its own numbers beside what the store keeps ends with it."""
+        self.numbers = OwnNumbers(self.numbering, SoundDisk())
+        self.sealer = Sealer(Holder(self.key), self.numbers)
+
+    def boot(self, rng: np.random.Generator, wall_ms: int) -> AgentCore:
+        """Start the process: a new core, and an outbox with what it says of tasks."""
         self.core = AgentCore(settings=self.settings, rng=rng)
+        self._begin_to_speak()
         self.outbox = Outbox()
+        for received in self.disk.own_records(self.peer, wall_ms):
+            self.outbox.keep(received.topic.below_root(), received.envelope)
         self.quotas = SenderQuota()
         self.filters = {}
         self.running = True

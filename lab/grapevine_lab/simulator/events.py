@@ -108,6 +108,40 @@ class Heal(NamedTuple):
     """A partition ends: what the bridges have kept goes on its way."""
 
 
+class Begin(NamedTuple):
+    """An entry of the timeline of faults happens; its number there."""
+
+    number: int
+
+
+class End(NamedTuple):
+    """It is over."""
+
+    number: int
+
+
+class Retry(NamedTuple):
+    """A device tries to connect again, now that the broker is back."""
+
+    node: int
+
+
+class Right(NamedTuple):
+    """A device's wall clock is put right."""
+
+    node: int
+
+
+class Say(NamedTuple):
+    """An owner says something; its number in the timeline of words."""
+
+    number: int
+
+
+class Census(NamedTuple):
+    """Somebody who sees everything looks how it stands."""
+
+
 Event: TypeAlias = (
     Tick
     | Boot
@@ -123,4 +157,10 @@ Event: TypeAlias = (
     | Trained
     | Evaluated
     | Heal
+    | Begin
+    | End
+    | Retry
+    | Right
+    | Say
+    | Census
 )

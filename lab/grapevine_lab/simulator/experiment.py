@@ -6,7 +6,6 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,17 +20,20 @@ from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.availability import absences
 from grapevine_lab.simulator.clock import EPOCH_MS
-from grapevine_lab.simulator.datasets import Dataset, data_folder, dataset_facts, load_dataset
+from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
 from grapevine_lab.simulator.device import Device, Power
+from grapevine_lab.simulator.equipment import make_network, step_times
 from grapevine_lab.simulator.events import Boot, Drop, Join, Off
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
+from grapevine_lab.simulator.life_plan import ReviewPlan
+from grapevine_lab.simulator.long_runs import give_course
 from grapevine_lab.simulator.measurements import Measurements
-from grapevine_lab.simulator.network import Link, Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
 from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.scenario import Scenario
-from grapevine_lab.simulator.topologies import make_topology
+from grapevine_lab.simulator.timeline import comes_at_s
+from grapevine_lab.simulator.topologies import OPEN, make_topology
 from grapevine_lab.simulator.work import Work
 from grapevine_lab.simulator.world import World
 from grapevine_proto.codec import seal
@@ -133,6 +135,8 @@ def begin(prepared: Prepared, seed: int) -> Run:
     keys = _Keys(_rng(seed, "keys"), signed=scenario.network.signatures)
     members = [keys.draw() for _ in range(nodes.num)]
     engineer, reviewers = keys.draw(), [keys.draw() for _ in range(APPROVALS)]
+    if scenario.review is not None:
+        engineer, reviewers = members[0], [members[node] for node in scenario.review.reviewers]
     server = keys.draw() if scenario.server.present else None
     manifest = finish_manifest(
         replace(prepared.built.draft, servers=(server.peer_id,) if server is not None else ()),
@@ -143,12 +147,12 @@ def begin(prepared: Prepared, seed: int) -> Run:
     observer = Observer(
         seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
     )
-    network = _network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
+    network = make_network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
     world = World(rng=_rng(seed, "world"), network=network, work=work, observer=observer)
-    task = _publish(world, manifest, engineer, reviewers)
+    task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
-    step_s = _step_times(prepared, manifest, _rng(seed, "speeds"))
+    step_s = step_times(nodes, manifest.training, _rng(seed, "speeds"))
     limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
     away = absences(scenario.availability, nodes.num, _rng(seed, "availability"), limit_s)
     for node, key in enumerate(members):
@@ -157,18 +161,26 @@ def begin(prepared: Prepared, seed: int) -> Run:
         device = Device(
             index=node,
             key=key,
-            settings=replace(settings, peer=key.peer_id, neighbours=frozenset(near)),
+            settings=replace(
+                settings,
+                peer=key.peer_id,
+                neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
+                renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
+            ),
             link=network.links[node],
             seat=node,
             step_s=step_s[node],
             exponential=nodes.training_time == "exponential",
             power=_power(prepared.profile),
         )
-        device.disk.blobs.update(blobs)
-        _switch_on(world, device, scenario, _start_s(scenario, manifest, node, seed), away[node])
+        if scenario.review is None:
+            device.disk.blobs.update(blobs)
+        start_s = _start_s(scenario, manifest, node, seed) + comes_at_s(scenario.faults, node)
+        _switch_on(world, device, scenario, start_s, away[node])
     if server is not None:
         _add_server(world, scenario, settings, server, manifest, blobs)
     world.post.plan_cuts()
+    give_course(world, scenario, prepared.built, reviewers=settings.review.trusted, seed=seed, limit_s=limit_s)
     samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
     return Run(
         world=world,
@@ -238,9 +250,10 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
 def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[str]) -> CoreSettings:
     nodes, profile = prepared.scenario.nodes, prepared.profile
     interval_s = manifest.training.round_interval_s
+    plan = prepared.scenario.review or ReviewPlan(reviewers=(), approvals=APPROVALS, max_valid_days=REVIEWED_FOR_DAYS)
     return CoreSettings(
         peer="",
-        review=ReviewPolicy(approvals=APPROVALS, trusted=reviewers, max_valid_days=REVIEWED_FOR_DAYS),
+        review=ReviewPolicy(approvals=plan.approvals, trusted=reviewers, max_valid_days=plan.max_valid_days),
         limits=DeviceLimits(
             profile=profile.name,
             cores=max(profile.cores, manifest.requirements.cores),
@@ -254,6 +267,8 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
         server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
         max_share=nodes.max_share,
         max_pending=nodes.max_pending,
+        save_every_s=nodes.save_every_s or CoreSettings.save_every_s,
+        look_every_s=nodes.look_every_s or CoreSettings.look_every_s,
         match_data=_matches,
     )
 
@@ -276,51 +291,6 @@ def _start_s(scenario: Scenario, manifest: TaskManifest, node: int, seed: int) -
     if scenario.mode == "rounds":
         return 0.0
     return float(_rng(seed, f"start {node}").random()) * manifest.training.round_interval_s
-
-
-def _step_times(prepared: Prepared, manifest: TaskManifest, rng: np.random.Generator) -> list[float]:
-    """Seconds that an optimiser step takes on each node."""
-    nodes, training = prepared.scenario.nodes, manifest.training
-    step_s = nodes.step_s or training.round_interval_s / 4 / training.steps_per_round
-    match nodes.speeds:
-        case "lognormal":
-            return [step_s * float(f) for f in np.exp(rng.normal(0.0, nodes.speed_spread, nodes.num))]
-        case "fedscale":
-            times_ms = _device_profiles("computation_ms_per_sample")
-            return [float(ms) / 1000 * training.batch_size for ms in rng.choice(times_ms, nodes.num)]
-        case _:
-            return [step_s] * nodes.num
-
-
-def _network(scenario: Scenario, num_links: int, rng: np.random.Generator) -> Network:
-    plan = scenario.network
-    ups, downs = [plan.up_bps] * num_links, [plan.down_bps] * num_links
-    if plan.fedscale:
-        ups = downs = [1000.0 * float(kbps) for kbps in rng.choice(_device_profiles("communication_kbps"), num_links)]
-    latencies_s, sites = None, []
-    if plan.wan:
-        path = data_folder() / "net_latency" / "wan_rtt_227.npz"
-        if not path.exists():
-            raise ConfigError(
-                f"{scenario.source}: network.wan: there is no {path}; it is an npz file with latency_ms [s, s], "
-                "one-way latencies between sites: make one, or set network.latency_s instead"
-            )
-        with np.load(path, allow_pickle=False) as archive:
-            latencies_s = archive["latency_ms"].astype(np.float64) / 1000
-        sites = [int(site) for site in rng.integers(len(latencies_s), size=num_links)]
-    links = [Link(up_bps=up, down_bps=down) for up, down in zip(ups, downs, strict=True)]
-    return Network(plan=plan, links=links, rng=rng, latencies_s=latencies_s, sites=sites)
-
-
-def _device_profiles(key: str) -> list[float]:
-    path = data_folder() / "device_profiles" / "device_profiles.json"
-    if not path.exists():
-        raise ConfigError(
-            f"there is no {path}: FedScale's device profiles, as JSON with fedscale_demo_10.{key}; "
-            "without them, give speeds and bandwidths by number"
-        )
-    values: list[float] = json.loads(path.read_text(encoding="utf-8"))["fedscale_demo_10"][key]
-    return values
 
 
 def _add_server(

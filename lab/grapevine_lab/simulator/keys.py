@@ -8,9 +8,11 @@ nobody in a simulation can forge anything unless the scenario's author made it s
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from grapevine_agent.service.unsaved import Unsaved
 from grapevine_proto.signing import SigningKey, peer_id_of
 
 _NO_SIGNATURE = bytes(64)
@@ -58,6 +60,37 @@ class Numbering:
         """A number for a record: larger than every one before on its topic."""
         self.sequences[topic] = max(self.sequences.get(topic, 0) + 1, now_ms)
         return self.sequences[topic]
+
+    def last_sequence(self, topic: str) -> int:
+        """The last number that was given on a topic; -1 if none was."""
+        return self.sequences.get(topic, -1)
+
+    def keep_sequences(self, sequences: Mapping[str, int]) -> None:
+        """Remember numbers that were given without asking."""
+        for topic, number in sequences.items():
+            self.sequences[topic] = max(self.sequences.get(topic, -1), number)
+
+
+class SoundDisk(Unsaved):
+    """A disk that takes everything, for whoever asks before writing. It has no lock, so a checkpoint can hold it."""
+
+    def __init__(self) -> None:
+        """Nothing is ever in trouble."""
+
+    def may_try(self, kind: str) -> bool:  # noqa: ARG002 - as in `Unsaved`
+        """Always."""
+        return True
+
+    def is_in_trouble(self, kind: str) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+    def failed(self, kind: str, error: BaseException) -> None:
+        """It does not."""
+        raise AssertionError(f"{kind}: {error}")
+
+    def saved(self, kind: str) -> None:
+        """As always."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Post:
         self.network = network
         self.population = population
         self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
+        self.is_up = True  # the broker
         self.num_delivered = 0
         self._kept: list[tuple[int, Delivery]] = []  # records that wait for a partition to end
         self._acks: list[tuple[float, int]] = []  # a heap: when one arrives, and where
@@ -55,9 +56,10 @@ class Post:
         now_s = self.clock.now_s
         device.connection += 1
         device.online = True
+        device.online_since_s = now_s
         device.draining = device.ack_is_awaited = False
         device.acks.clear()
-        wall_ms = self.clock.moment().wall_ms
+        wall_ms = device.wall.moment(self.clock.moment()).wall_ms
         device.sealer.begin_session(wall_ms)
         topic, payload = device.sealer.seal_will(wall_ms)
         will = Will(topic.below_root(), Letter(payload), 1, True)
@@ -66,14 +68,29 @@ class Post:
             self._route(self.broker.subscribe(device.peer, filter_, qos, now_s))
         device.outbox.connected()
 
-    def disconnect(self, device: Device) -> None:
-        """A connection is lost; the broker sends the will."""
+    def disconnect(self, device: Device, *, silent: bool = False) -> None:
+        """A connection is lost; the broker sends the will, unless that never comes."""
         if not device.online:
             return
         self.settle(device)
         device.online = False
         device.connection += 1
-        self._route(self.broker.drop(device.peer, self.clock.now_s))
+        if silent:
+            self._route(self.broker.disconnect(device.peer, self.clock.now_s))
+        else:
+            self._route(self.broker.drop(device.peer, self.clock.now_s))
+
+    def crash(self, *, empties: bool) -> None:
+        """The broker is killed: nobody is connected, and nobody's will is sent. What it retained is gone or not."""
+        self.is_up = False
+        if empties:
+            self.broker = MemoryBroker(max_queued_messages=MAX_QUEUED_MESSAGES)
+        else:
+            self.broker.crash()
+        for device in self.population.devices:
+            if device.online:
+                device.online = False
+                device.connection += 1
 
     def subscribe(self, device: Device, filter_: str, qos: int) -> None:
         """Listen to topics, at every later connection as well."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from grapevine_lab.simulator.experiment import Prepared
+from grapevine_lab.simulator.life_report import LifeReport, draw_life
 from grapevine_lab.simulator.measurements import Measurements
 from grapevine_lab.simulator.plots import draw_plots
 from grapevine_lab.simulator.progress import Progress
@@ -33,8 +34,10 @@ def run_all(
     *,
     resume: bool,
     stopping: Callable[[], bool],
-) -> tuple[Summary, list[str]]:
-    """Run the seeds one after the other and write everything. The summary, and what the user should know beside it.
+) -> tuple[Summary, list[str], dict[int, LifeReport]]:
+    """Run the seeds one after the other and write everything.
+
+    The summary, what the user should know beside it, and of a long run what held in each seed.
 
     Raises ConfigError where the folder holds results and `resume` is not asked for, or results of another scenario.
     """
@@ -75,7 +78,10 @@ def run_all(
     )
     runs = [_told(outcome) for outcome in outcomes]
     _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})
-    return summary, _notes(outcomes)
+    lives = {outcome.seed: outcome.life for outcome in outcomes if outcome.life is not None}
+    for seed, life in lives.items():
+        draw_life(life, folder / "plots" / f"life-{seed}.svg", title=f"{scenario.name}, seed {seed}")
+    return summary, _notes(outcomes), lives
 
 
 def _run_one(
@@ -91,9 +97,11 @@ def _run_one(
     done, kept = folder / "outcome.json", folder / "checkpoint"
     if resume and done.exists():
         told = json.loads(done.read_text(encoding="utf-8"))
-        return Outcome(**told, measurements=read_tables(folder))
+        return Outcome(**told, measurements=read_tables(folder), life=LifeReport.read(folder))
     outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping)
     write_tables(outcome.measurements, folder)
+    if outcome.life is not None:
+        outcome.life.write(folder)
     _write_json(done, _told(outcome))
     kept.unlink(missing_ok=True)
     return outcome
@@ -101,7 +109,9 @@ def _run_one(
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {
-        each.name: getattr(outcome, each.name) for each in dataclasses.fields(outcome) if each.name != "measurements"
+        each.name: getattr(outcome, each.name)
+        for each in dataclasses.fields(outcome)
+        if each.name not in ("measurements", "life")  # which have files of their own
     }
 
 
@@ -145,6 +155,7 @@ def _fixed(prepared: Prepared) -> dict[str, Any]:
     for key in ("folder", "source"):
         told.pop(key)
     told["nodes"].pop("workers")
+    _leave_out_what_is_new(told)
     if scenario.data.is_own_file:
         told["data"]["sha256"] = hashlib.sha256(Path(scenario.data.name).read_bytes()).hexdigest()
         told["data"].pop("name")
@@ -152,6 +163,16 @@ def _fixed(prepared: Prepared) -> dict[str, Any]:
         told["task"]["path"] = scenario.task.path.name
     told["initial_weights"] = prepared.built.draft.initial_weights.digest
     return told
+
+
+def _leave_out_what_is_new(told: dict[str, Any]) -> None:
+    """What only long runs have is not in the file of another scenario."""
+    for key in ("review", "words", "faults", "life"):
+        if not told[key]:
+            told.pop(key)
+    for key in ("save_every_s", "look_every_s"):
+        if not told["nodes"][key]:
+            told["nodes"].pop(key)
 
 
 def _clear(folder: Path) -> None:

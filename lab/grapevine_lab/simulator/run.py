@@ -15,6 +15,7 @@ from pathlib import Path
 from grapevine_lab.simulator import checkpoint
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_trainer
+from grapevine_lab.simulator.life_report import LifeReport
 from grapevine_lab.simulator.measurements import Measurements
 from grapevine_lab.simulator.sitting import Sitting
 from grapevine_lab.simulator.world import World
@@ -49,6 +50,7 @@ class Outcome:
     rejected: dict[str, int] = field(default_factory=dict)
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     reached_limit: bool = False
+    life: LifeReport | None = None  # of a long run
 
 
 def run_seed(
@@ -204,4 +206,5 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         rejected=rejected,
         server=_server_traffic(world),
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,
+        life=LifeReport.of(world.ledger) if world.ledger is not None else None,
     )

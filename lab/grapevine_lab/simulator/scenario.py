@@ -8,6 +8,7 @@
     [topology]      who can hear whom     [network]       latencies, bandwidths, loss; [[network.cut]]
     [availability]  when nodes are there  [server]        when a server is
     [measure]       what is noted, and how often
+    [review], [[words]], [[faults]], [life]   long runs: who speaks for tasks, and when; what goes wrong; what must hold
     [quick]         keys as "nodes.num" = 10: what `--quick` changes
 
 Docs: `docs/guide-researcher.md`. Whatever nobody reads is an error, with the nearest name that there is.
@@ -26,10 +27,12 @@ from typing import Any, Literal, TypeAlias, cast
 from grapevine_agent.config.toml_reader import Table, read_toml
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
 from grapevine_lab.simulator.datasets import DatasetPlan, read_dataset
+from grapevine_lab.simulator.life_plan import LifePlan, ReviewPlan, read_life, read_review
 from grapevine_lab.simulator.measurements import MODELS
 from grapevine_lab.simulator.network import Cut, NetworkPlan
 from grapevine_lab.simulator.observer import MeasurePlan
 from grapevine_lab.simulator.partitions import PartitionPlan, read_partition
+from grapevine_lab.simulator.timeline import Fault, Word, read_faults, read_words
 from grapevine_lab.simulator.topologies import TopologyPlan, read_topology
 from grapevine_lab.simulator.work import ModelKind
 from grapevine_proto.errors import ConfigError
@@ -39,8 +42,9 @@ How: TypeAlias = Literal["auto", "stacked", "plain", "none"]
 
 _SECTIONS = (
     "scenario", "task", "data", "partition", "nodes", "topology", "network", "availability", "server", "measure",
-    "quick",
+    "review", "words", "faults", "life", "quick",
 )  # fmt: skip
+_TIMELINES = ("words", "faults")  # tables of which there are many
 _CHOICES = ("topology.kind", "partition.kind", "availability.kind", "data.name")  # that decide which keys there are
 
 
@@ -71,6 +75,8 @@ class NodesPlan:
     max_share: float = 1.0  # of a single peer in a merge; agents on devices hold it at 0.5
     max_pending: int = 1024
     heartbeat_s: float = 0.0  # 0: ten seconds, or a round where that is longer
+    save_every_s: float = 0.0  # 0: as on devices
+    look_every_s: float = 0.0  # at the owner's data; 0: as on devices
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +108,10 @@ class Scenario:
     availability: AvailabilityPlan
     server: ServerPlan
     measure: MeasurePlan
+    review: ReviewPlan | None = None
+    words: tuple[Word, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    life: LifePlan | None = None
 
 
 def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Scenario:
@@ -134,7 +144,7 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
 def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
     """Put a value at a dotted key, making tables on the way."""
     *tables, last = key.split(".")
-    if key in _SECTIONS and isinstance(value, dict):
+    if key in _SECTIONS and isinstance(value, list if key in _TIMELINES else dict):
         content[key] = deepcopy(value)  # a whole table
         return
     if not tables or tables[0] not in _SECTIONS:
@@ -183,7 +193,15 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
         availability=read_availability(top.table("availability"), folder),
         server=_read_server(top.table("server")),
         measure=_read_measure(top.table("measure")),
+        review=read_review(top.table("review"), nodes.num),
+        words=read_words(top.tables("words"), nodes.num),
+        faults=read_faults(top.tables("faults"), nodes.num),
+        life=read_life(top.table("life"), is_written=top.anything("life") is not None),
     )
+    if scenario.words and scenario.review is None:
+        raise ConfigError(f"{source}: [[words]] need somebody who approves; write [review] reviewers = [1, 2]")
+    if scenario.life is not None and scenario.review is None:
+        raise ConfigError(f"{source}: [life] holds tasks against their reviews; write [review] reviewers = [1, 2]")
     general.finish()
     top.finish()
     return scenario
@@ -232,6 +250,8 @@ def _read_nodes(table: Table) -> NodesPlan:
         max_share=table.number("max_share", NodesPlan.max_share, low=0.01, high=1.0),
         max_pending=table.integer("max_pending", NodesPlan.max_pending, low=1, high=100_000),
         heartbeat_s=table.number("heartbeat_s", 0.0, low=0.0, high=1e6),
+        save_every_s=table.number("save_every_s", 0.0, low=0.0, high=1e9),
+        look_every_s=table.number("look_every_s", 0.0, low=0.0, high=1e9),
     )
     table.finish()
     return plan

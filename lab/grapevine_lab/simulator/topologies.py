@@ -3,6 +3,7 @@
 | kind | keys | graph |
 |---|---|---|
 | `complete` | | everybody with everybody |
+| `open` | | the same, but nobody is told who the others are: they find each other, as devices do |
 | `ring` | | two neighbours each |
 | `star` | | node 0 with everybody |
 | `watts-strogatz` | `k` and `p`, or `connectivity` (and `p`) | a small world (Watts & Strogatz 1998) |
@@ -46,6 +47,7 @@ _MAX_DRAWS: Final = 1000
 _DIAMETER_MAX_NODES: Final = 1000  # breadth-first from every node: above, it takes seconds
 _REWIRED: Final = 0.1
 
+OPEN: Final = "open"
 FLOCKY_10: Final = "runner_deltasum_f10-e1"
 
 
@@ -320,6 +322,7 @@ def _file(wanted: _Wanted) -> nx.Graph:
 
 _MAKERS: Final[dict[str, Callable[[_Wanted], nx.Graph]]] = {
     "complete": _complete,
+    OPEN: _complete,
     "ring": _ring,
     "star": _star,
     "watts-strogatz": _watts_strogatz,

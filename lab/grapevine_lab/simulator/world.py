@@ -21,18 +21,22 @@ from collections.abc import Iterable
 import numpy as np
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.service.shell import MESSAGE_DEADLINE_S
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.service.shell import LONGEST_NAP_S, MESSAGE_DEADLINE_S
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.broker_sessions import Delivery
 from grapevine_lab.simulator.clock import VirtualClock
+from grapevine_lab.simulator.course import Course
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.keys import no_check
+from grapevine_lab.simulator.ledger import Ledger
 from grapevine_lab.simulator.letters import Letter, opened
 from grapevine_lab.simulator.network import Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.post import Post
 from grapevine_lab.simulator.work import Work
-from grapevine_proto.codec import open_envelope
+from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import RECORDS, Blob, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
@@ -62,6 +66,8 @@ class World:
         self.post = Post(clock=self.clock, network=network, population=self.population)
         self.num_members = 0  # that are switched on
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
+        self.course = Course()
+        self.ledger: Ledger | None = None
         self._check = check_signature if network.plan.signatures else no_check
 
     def add(self, device: Device, *, start_s: float = 0.0) -> None:
@@ -91,7 +97,7 @@ class World:
                 if device.running and stamp == device.tick_stamp:
                     assert device.core is not None
                     device.tick_s = math.inf
-                    self._do(device, device.core.tick(self.clock.moment()))
+                    self.do(device, device.core.tick(self.now(device)))
             case ev.Left():
                 self.post.left(event)
             case ev.Trained():
@@ -105,37 +111,78 @@ class World:
             case ev.Overdue():
                 self.post.overdue(event)
             case ev.Reconnect(node, connection):
-                if self.devices[node].connection == connection and not self.devices[node].away:
-                    self._connect(self.devices[node])
+                if self.devices[node].connection == connection:
+                    self.connect(self.devices[node])
             case ev.Boot(node):
-                self._boot(self.devices[node])
+                self.boot(self.devices[node])
             case ev.Off(node):
-                self._switch_off(self.devices[node])
+                self.switch_off(self.devices[node])
             case ev.Join(node):
-                self.devices[node].away = False
-                self._connect(self.devices[node])
+                self.devices[node].offline_until_s = self.clock.now_s
+                self.connect(self.devices[node])
             case ev.Drop(node):
-                self.devices[node].away = True
+                self.devices[node].offline_until_s = math.inf
                 self.post.disconnect(self.devices[node])
             case ev.Heal():
                 self.post.heal()
+            case _:
+                self._take_course(event)
+
+    def _take_course(self, event: ev.Event) -> None:
+        """What only long runs have."""
+        match event:
+            case ev.Begin(number):
+                self.course.begin(number, self)
+            case ev.End(number):
+                self.course.end(number, self)
+            case ev.Say(number):
+                self.course.say(number, self)
+            case ev.Retry(node):
+                self.connect(self.devices[node])
+            case ev.Right(node):
+                self.devices[node].wall.set(self.clock.now_s, ahead_s=0.0)
+                self.look_at_clock(self.devices[node])
+            case ev.Census():
+                assert self.ledger is not None
+                self.ledger.look(self.clock.now_s)
+                self.clock.at(self.clock.now_s + self.ledger.plan.look_every_s, ev.Census())
+
+    def now(self, device: Device) -> Moment:
+        """What a device takes for now."""
+        return device.wall.moment(self.clock.moment())
+
+    def look_at_clock(self, device: Device) -> None:
+        """A device's clock was set. Its service wakes up some seconds later at most, and its core looks soon after.
+
+        Where the scenario has it look at its owner's data less often than a device does, this look is not put off.
+        """
+        if device.core is not None:
+            device.core.steward._look_at_s = min(
+                device.core.steward._look_at_s, self.clock.now_s + CoreSettings.look_every_s
+            )
+            device.tick_s = min(device.tick_s, self.clock.now_s + LONGEST_NAP_S)
+            device.tick_stamp += 1
+            self.clock.at(device.tick_s, ev.Tick(device.index, device.tick_stamp))
 
     # --- devices come and go ----------------------------------------------------------------------
 
-    def _boot(self, device: Device) -> None:
+    def boot(self, device: Device) -> None:
+        """Switch a device on, with what its disk holds."""
         if device.running:
             return
-        core = device.boot(np.random.default_rng(int(self.rng.integers(2**63))))
+        now = self.now(device)
+        core = device.boot(np.random.default_rng(int(self.rng.integers(2**63))), now.wall_ms)
         device.on_since_s = self.clock.now_s
         self._came_or_went(device, 1)
         disk = device.disk
-        self._do(device, core.start(list(disk.records.values()), dict(disk.consents), self.clock.moment()))
-        self._connect(device)
+        self.do(device, core.start(list(disk.records.values()), dict(disk.consents), now, disk.oldest_first()))
+        self.connect(device)
 
-    def _switch_off(self, device: Device) -> None:
+    def switch_off(self, device: Device, *, silent: bool = False) -> None:
+        """Take a device's power, without a goodbye; with `silent` the broker never tells."""
         if not device.running:
             return
-        self.post.disconnect(device)
+        self.post.disconnect(device, silent=silent)
         device.running = False
         self._came_or_went(device, -1)
         device.on_s += self.clock.now_s - device.on_since_s
@@ -149,20 +196,22 @@ class World:
         self.num_members += by if device.settings.role == "member" else 0
         self.changed.append(device.index)
 
-    def _connect(self, device: Device) -> None:
+    def connect(self, device: Device) -> None:
         """A connection, then the core's presence."""
         if device.online or not device.running:
             return
+        if not self.post.is_up or self.clock.now_s < device.offline_until_s:
+            return
         assert device.core is not None
         self.post.connect(device)
-        self._do(device, device.core.connected(device.sealer.session, self.clock.moment()))
+        self.do(device, device.core.connected(device.sealer.session, self.now(device)))
 
     # --- messages ---------------------------------------------------------------------------------
 
     def _hear(self, device: Device, delivery: Delivery) -> None:
         """Take what arrived. Anything that is wrong with it is counted, and changes nothing."""
         assert device.core is not None
-        now, payload = self.clock.moment(), delivery.payload
+        now, payload = self.now(device), delivery.payload
         try:
             topic = parse_below_root(delivery.topic)
             held = device.core.records.get(topic)
@@ -173,16 +222,23 @@ class World:
             if not device.core.is_worth_reading(topic, len(payload), now):
                 return
             received = opened(payload, delivery.topic, self._check, retained=delivery.retained)
-            self._do(device, device.core.receive(received, now))
+            if received.message.sender == device.peer:
+                device.sealer.heard(received.message)
+                device.numbers.heard(received.message, delivery.topic)
+            self.do(device, device.core.receive(received, now))
+            if self.ledger is not None:
+                self.ledger.took(device, received.message, now.monotonic_s)
         except WireError as error:
             device.rejected[error.reason] += 1
 
     # --- effects ----------------------------------------------------------------------------------
 
-    def _do(self, device: Device, effects: Iterable[fx.Effect]) -> None:
+    def do(self, device: Device, effects: Iterable[fx.Effect]) -> None:
         """Do what a core asked for, and wind its timer."""
         for effect in effects:
             self._perform(device, effect)
+            if self.ledger is not None:
+                self.ledger.did(device, effect, self.clock.now_s)
         assert device.core is not None
         due_s = device.core.deadline_s()
         if due_s != device.tick_s:
@@ -198,11 +254,7 @@ class World:
             case fx.Publish():
                 self._publish(device, effect)
             case fx.Relay(received=received):
-                topic = received.topic.below_root()
-                deadline_s = now_s + MESSAGE_DEADLINE_S
-                self.post.settle(device)
-                device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
-                self.post.drain(device)
+                self._relay(device, received)
             case fx.Subscribe(filter=filter_, qos=qos):
                 self.post.subscribe(device, filter_, qos)
             case fx.Unsubscribe(filter=filter_):
@@ -211,7 +263,7 @@ class World:
                 self._train(device, effect)
             case fx.Evaluate():
                 self.changed.append(device.index)
-                if ticket := self.observer.round_began(device, effect, self.clock.moment()):
+                if ticket := self.observer.round_began(device, effect, self.now(device)):
                     answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
                     self.clock.at(now_s + EVALUATION_S, answer)
             case fx.DropUnsent(task=task):
@@ -220,36 +272,48 @@ class World:
                 disk = device.disk
                 inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
                 loaded = device.core.loaded(
-                    task, disk.models.get(task), disk.blobs.get(digest), self.clock.moment(), inherited
+                    task, disk.models.get(task), disk.blobs.get(digest), self.now(device), inherited
                 )
-                self._do(device, loaded)
+                self.do(device, loaded)
             case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
                 if digest in device.disk.blobs:
                     blob = Blob(task=task, digest=digest, content=device.disk.blobs[digest])
                     self._publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
             case fx.SaveModel(task=task, vectors=vectors, counters=counters):
+                if self.ledger is not None:
+                    self.ledger.saves(device.disk.models.get(task), effect, now_s)
                 device.disk.models[task] = fx.SavedModel(vectors=vectors, counters=counters)
             case fx.SaveBlob(digest=digest, content=content):
                 device.disk.blobs[digest] = content
             case fx.SaveRecord(received=received):
-                device.disk.records[received.topic.below_root()] = received
-            case fx.ForgetRecord(received=received):
+                device.disk.put(received)
+            case fx.ForgetRecord(received=received, remembered=remembered):
                 device.disk.records.pop(received.topic.below_root(), None)
+                if remembered is not None and received.message.sender != device.peer:
+                    device.disk.sequences[received.topic] = remembered
+            case fx.ForgetSequence(topic=forgotten):
+                device.disk.sequences.pop(forgotten, None)
             case fx.SaveConsent(task=task, joined=joined):
                 device.disk.consents[task] = joined
             case fx.Notify(text=text, level=level) if level != "debug":
                 device.log.append(text)
 
+    def _relay(self, device: Device, received: Received) -> None:
+        self.post.settle(device)
+        topic, deadline_s = received.topic.below_root(), self.clock.now_s + MESSAGE_DEADLINE_S
+        device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
+        self.post.drain(device)
+
     def _publish(self, device: Device, effect: fx.Publish) -> None:
         assert device.core is not None
-        payload = Letter(device.sealer.seal(effect, self.clock.moment().wall_ms))
+        payload = Letter(device.sealer.seal(effect, self.now(device).wall_ms))
         topic = effect.topic.below_root()
         self.post.settle(device)
         if effect.retain:
             device.outbox.keep(topic, payload)
             if isinstance(effect.body, TaskPublication | Review):
                 opened = open_envelope(payload, effect.topic, check=self._check)
-                self._do(device, device.core.receive(opened, self.clock.moment()))
+                self.do(device, device.core.receive(opened, self.now(device)))
         else:
             assert not isinstance(effect.body, RECORDS)
             deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
@@ -294,9 +358,9 @@ class World:
                 loss=result.loss,
                 seconds=event.took_s,
             )
-        effects = device.core.trained(done, self.clock.moment())
-        self.observer.round_ended(device, event.task, self.clock.moment())
-        self._do(device, effects)
+        effects = device.core.trained(done, self.now(device))
+        self.observer.round_ended(device, event.task, self.now(device))
+        self.do(device, effects)
 
     def _evaluated(self, event: ev.Evaluated) -> None:
         device = self.devices[event.node]
@@ -310,4 +374,4 @@ class World:
             metric=found.metric,
             num_evaluated=found.num_samples,
         )
-        self._do(device, device.core.evaluated(done, self.clock.moment()))
+        self.do(device, device.core.evaluated(done, self.now(device)))

@@ -26,7 +26,6 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.topics import TaskTopic
 
 MAX_KEPT_EARLIER = 8  # versions before one that the owner uses that no stranger pushes out
-LOOK_EVERY_S = 10.0  # the owner's data come and go without a word
 LOOK_AGAIN_S = 0.02  # while tasks wait to be judged
 MAX_JUDGED = 100  # tasks at a time: some milliseconds
 MAX_CONCERNED = 8  # tasks beside one of which something was said: its earlier versions, and what waits already
@@ -232,7 +231,7 @@ class Steward:
         if not due and not self.has_waiting:
             return []
         if due:
-            self._look_at_s = now.monotonic_s + LOOK_EVERY_S
+            self._look_at_s = now.monotonic_s + self.settings.look_every_s
         effects = [*self.made_room(now), *self.records_gone(self.archive.expire(now.wall_ms), now)]
         self._has_expired = self.archive.has_expired(now.wall_ms)
         if due:

@@ -19,6 +19,7 @@ from grapevine_lab.simulator.datasets import DATASETS
 from grapevine_lab.simulator.measurements import Reading, Sample, columns_of
 from grapevine_lab.simulator.partitions import PARTITION_KINDS
 from grapevine_lab.simulator.scenario import Scenario, read_scenario
+from grapevine_lab.simulator.timeline import FAULT_KINDS, WORD_KINDS
 from grapevine_lab.simulator.topologies import TOPOLOGY_KINDS
 from grapevine_proto.errors import ConfigError
 from grapevine_tasks.authoring.task_file import read_task_file
@@ -28,7 +29,7 @@ PAGE = "\n" + (DOCS / "simulator.md").read_text(encoding="utf-8")
 WRONG = "qqqqzzzz"  # near no name, so the reader answers with all that it knows
 TOPMOST = 2**63 - 1
 
-Content: TypeAlias = dict[str, dict[str, Any]]
+Content: TypeAlias = dict[str, Any]
 
 BASE: Content = {
     "scenario": {"rounds": 3, "duration_s": 9.0},
@@ -36,6 +37,9 @@ BASE: Content = {
     "data": {"name": "digits"},
 }
 CUT = {"from_s": 0.0, "until_s": 1.0, "groups": [[0]]}
+REVIEW = {"reviewers": [1, 2]}  # whoever speaks of tasks, and whatever is held against what was said, needs it
+# Tables of which there may be many, each with what a first one needs beside the one that is asked about.
+ARRAYS: dict[str, dict[str, Any]] = {"network.cut": CUT, "faults": {}, "words": {"node": 0, "task": "a"}}
 OWN_FILE = "a file"  # what the page calls the `data.name` that is a path
 FILE = "samples.npz"
 # The key that chooses what else a table knows, all that it can be, and what has to be written with some of it.
@@ -44,6 +48,8 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "partition": ("kind", PARTITION_KINDS),
     "topology": ("kind", TOPOLOGY_KINDS),
     "availability": ("kind", get_args(availability.Kind)),
+    "faults": ("kind", FAULT_KINDS),
+    "words": ("kind", WORD_KINDS),
 }
 NEEDED = {
     ("topology", "flocky"): {"name": "x"},
@@ -89,7 +95,7 @@ def documented() -> list[Row]:
     tables = re.findall(r"^### `\[+([a-z.]+)\]+`$", PAGE, flags=re.MULTILINE)
     found = []
     for table in tables:
-        heading = f"### `[[{table}]]`" if "." in table else f"### `[{table}]`"
+        heading = f"### `[[{table}]]`" if table in ARRAYS else f"### `[{table}]`"
         if table == "quick":
             continue  # keys of the other tables
         for row in rows_below(heading):
@@ -104,15 +110,25 @@ ROWS = documented()
 
 def content_of(table: str, kind: str = "", entries: Mapping[str, object] | None = None) -> Content:
     """A scenario's content in which one table is of a kind, with some entries over it."""
-    content = {name: dict(keys) for name, keys in BASE.items()}
-    at = content.setdefault(table.partition(".")[0], {})
-    if kind:
-        at |= {KINDS[table][0]: FILE if kind == OWN_FILE else kind} | NEEDED.get((table, kind), {})
-    if table == "network.cut":
-        at["cut"] = [CUT | dict(entries or {})]
-    else:
-        at |= entries or {}
+    content: Content = {name: dict(keys) for name, keys in BASE.items()}
+    chosen = {KINDS[table][0]: FILE if kind == OWN_FILE else kind} | NEEDED.get((table, kind), {}) if kind else {}
+    if table in ("words", "life"):
+        content["review"] = dict(REVIEW)
+    if table in ARRAYS:
+        outer, _, last = table.rpartition(".")
+        written = ARRAYS[table] | chosen | dict(entries or {})
+        first = [{"kind": "publish", **ARRAYS["words"]}] if table == "words" and kind != "publish" else []
+        (content.setdefault(outer, {}) if outer else content)[last] = [*first, written]
+        return content
+    content.setdefault(table, {}).update({**(REVIEW if table == "review" else {}), **chosen, **(entries or {})})
     return content
+
+
+def entry_of(content: Content, table: str) -> dict[str, Any]:
+    """The table that `content_of` was asked about."""
+    for key in table.split("."):
+        content = content[key]
+    return content[-1] if isinstance(content, list) else content
 
 
 def read(folder: Path, content: Content) -> Scenario:
@@ -198,7 +214,7 @@ def bound(text: str, row: Row) -> float:
     """A bound as the page writes it; another key in its place means what that key is in these tests."""
     if text == "2⁶³ − 1":
         return float(TOPMOST)
-    named: dict[str, float] = {"`from_s`": CUT["from_s"], "`num_users`": 10.0}  # type: ignore[dict-item]
+    named: dict[str, float] = {"`from_s`": CUT["from_s"], "`num_users`": 10.0, "`nodes.num` − 1": 9.0}  # type: ignore[dict-item]
     return named[text] if text in named else float(text.replace(",", ""))
 
 
@@ -207,7 +223,7 @@ def test_a_default_written_out_changes_nothing(tmp_path: Path, row: Row) -> None
     (written,) = quoted(row.default)
     default = 10 if written == "nodes.num" else tomllib.loads(f"value = {written}")["value"]
     told, untold = (content_of(row.table, kind_for(row), {row.key: default}) for _ in range(2))
-    del untold[row.table][row.key]
+    del entry_of(untold, row.table)[row.key]
     assert read(tmp_path, told) == read(tmp_path, untold)
 
 
