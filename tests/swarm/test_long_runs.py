@@ -179,7 +179,7 @@ def test_a_device_starts_again_from_what_its_store_kept(tmp_path: Path) -> None:
     (learner,) = member.core.tasks.learning.values()
     version, session = learner.model.version, member.sealer.session
     world.run(10 * HOUR_S + 30)
-    assert (reviewer.core, member.core) == (None, None)
+    assert [each.core for each in (reviewer, member)] == [None, None]
     world.run(10 * HOUR_S + 120)
     again = member.learner(learner.task)
     assert again is not None
