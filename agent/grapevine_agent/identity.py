@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 IDENTITY_FILE = "identity.pem"
 PEER_FILE = "identity.peer"
 DATABASE_FILE = "grapevine.db"  # a folder that has one belonged to somebody
+MODELS_FOLDER = "models"  # one in which models lie was somebody's, too
 _PEER_ID = re.compile(rb"[a-z2-7]{20}\n?")
 
 
@@ -191,7 +192,11 @@ def confirm(identity: Identity, database_says: str) -> None:
 
 def _was_used(state_dir: Path) -> bool:
     """Whether the folder has belonged to a peer: then a key that is not there was lost."""
-    return any(os.path.lexists(state_dir / name) for name in (PEER_FILE, DATABASE_FILE))
+    if any(os.path.lexists(state_dir / name) for name in (PEER_FILE, DATABASE_FILE)):
+        return True
+    with suppress(OSError):
+        return any((state_dir / MODELS_FOLDER).iterdir())
+    return False
 
 
 def _remembered(state_dir: Path) -> str:

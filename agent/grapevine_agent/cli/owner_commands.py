@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.holding import folder_line, held_lines
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
+from grapevine_agent.cli.output import (
+    ConfigOption,
+    JsonOption,
+    answer,
+    configuration,
+    console,
+    errors,
+    shown,
+    shown_task,
+)
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import guess_profile
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
@@ -40,8 +51,11 @@ def register(app: typer.Typer) -> None:
         ] = False,
         as_json: JsonOption = False,
     ) -> None:
-        """Write a configuration file to start from, and make this device's identity. What is there already stays."""
-        path = config or Path("grapevine.toml")
+        """Write a configuration file to start from, and make this device's identity. What is there already stays.
+
+        Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder.
+        """
+        path = config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
         wrote = not path.exists()
         profile = guess_profile()
         if wrote:
@@ -52,8 +66,11 @@ def register(app: typer.Typer) -> None:
             raise ConfigError(
                 f"{path} is there already, and so is the key of {load_identity(state_dir).peer_id}: edit it"
             )
+        had_peer = (state_dir / IDENTITY_FILE).exists()
         peer = (_another_identity(state_dir) if new_peer else first_identity(state_dir)).peer_id
         did = f"wrote {path}" if wrote else f"{path} stays as it is"
+        if had_peer and not new_peer:
+            did += f"; its state folder {state_dir} has a key already: for another device set agent.state_dir first"
         with_profile = f", with the firmware profile {profile}" if wrote else ""
         answer(
             {"config": str(path), "peer": peer, "state_dir": str(state_dir), "profile": loaded.agent.profile},
@@ -73,12 +90,14 @@ def register(app: typer.Typer) -> None:
         result = ask(configuration(config), "consent", {"task": task, "joined": True})
         text = f"{shown(result['name'])}: {shown(result['why']) or 'joined'}; this word is for this version alone"
         answer(result, as_json=as_json, text=f"{text}\n{shown_task(result)}")
+        _warn_of_unsaved(result)
 
     @app.command()
     def leave(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Leave a task and do not come back. Its model stays on disk, until `forget` or for want of room."""
         result = ask(configuration(config), "consent", {"task": task, "joined": False})
         answer(result, as_json=as_json, text=f"left {shown(result['name'])}\n{shown_task(result)}")
+        _warn_of_unsaved(result)
 
     @app.command()
     def forget(task: ActedTaskArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -97,6 +116,14 @@ def register(app: typer.Typer) -> None:
         loaded = configuration(config)
         peer = load_identity(loaded.agent.state_dir).peer_id
         answer({"peer": peer, "socket": str(state_socket(loaded))}, as_json=as_json, text=peer)
+
+
+def _warn_of_unsaved(result: dict[str, Any]) -> None:
+    if why := result["not_saved"]:
+        errors.print(
+            f"[yellow]warning:[/] the agent does as you said, but that is not on disk yet ({escape(why)}): a power cut "
+            "would undo it. `grapevine status` says what is not saved"
+        )
 
 
 def _write_config(path: Path, profile: str) -> None:

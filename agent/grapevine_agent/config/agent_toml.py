@@ -51,7 +51,7 @@ LEAST_STATE_MB: Final = 16  # a database, a key and a small model
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
 _SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
 # Variables that mean something but are no settings of a table.
-_OTHER_VARIABLES = {"GRAPEVINE_CONFIG", PASSWORD_VARIABLE}
+_OTHER_VARIABLES = {"GRAPEVINE_CONFIG", "GRAPEVINE_DATA", PASSWORD_VARIABLE}
 
 
 @dataclass(frozen=True, kw_only=True)

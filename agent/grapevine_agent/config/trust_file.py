@@ -5,8 +5,9 @@ its own because the agent may write in its state folder, where the configuration
 read-only, or made by a tool.
 
 A device without this file trusts fewer reviewers, but also denies fewer peers. So a damaged one is never taken for an
-empty one: the copy beside it is used, which `grapevine trust` writes too. What the owner changed by hand is no damage,
-and its mistakes are named: an editor leaves another time of change, a worn disk does not.
+empty one: the copy beside it is used, which `grapevine trust` writes too; the same where it is gone, or empty, as power
+cuts leave files. What the owner changed by hand is no damage, and its mistakes are named: an editor leaves another
+time of change, a worn disk does not.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ ROLE_HINT: Final = '"security" (a-z, 0-9, - and _)'
 Relation: TypeAlias = Literal["reviewer", "publisher", "server", "denied"]
 RELATIONS: Final[tuple[Relation, ...]] = get_args(Relation)
 
+_LEFT_BY_POWER_CUTS: Final = b"\0 \t\r\n"
 _HEAD = """\
 # Written by `grapevine trust`; the lists in the configuration are joined with it.
 """
@@ -53,29 +55,50 @@ class TrustedPeer:
 
 def read_trust_file(state_dir: Path) -> tuple[TrustedPeer, ...]:
     """What `grapevine trust` has written, or the owner; nothing if there is no file. Raises `ConfigError`."""
-    path = state_dir / TRUST_FILE
+    path, copy = state_dir / TRUST_FILE, state_dir / TRUST_COPY
+    if trouble := _trouble(state_dir):
+        logger.warning(
+            "%s %s: its copy %s is used, until `grapevine trust` writes it again (to trust nobody, delete both)",
+            path,
+            trouble,
+            TRUST_COPY,
+        )
+        return _read(copy)
     if not path.exists():
         return ()
-    if _is_damaged(state_dir):
-        logger.warning("%s is damaged: its copy %s is used, until `grapevine trust` writes it again", path, TRUST_COPY)
-        return _read(state_dir / TRUST_COPY)
-    return _read(path)
+    try:
+        return _read(path)
+    except ConfigError as error:
+        if not _is_sound(copy):
+            raise
+        raise ConfigError(f"{error}; {copy} is sound: to go back to it, copy it over {TRUST_FILE}") from None
 
 
-def _is_damaged(state_dir: Path) -> bool:
-    """Whether the file is not what its copy is, though nobody has changed it."""
+def _trouble(state_dir: Path) -> str:
+    """Why the copy is to be used, in words; empty: the file is what the owner wrote, or there is nothing better."""
     path, copy = state_dir / TRUST_FILE, state_dir / TRUST_COPY
+    if not _is_sound(copy):
+        return ""
     try:
-        copied = copy.read_bytes()
-        if path.is_file() and path.stat().st_mtime_ns != copy.stat().st_mtime_ns:
-            return False
-        _read(copy)
-    except (OSError, ConfigError):
-        return False  # there is nothing better to be had
-    try:
-        return path.read_bytes() != copied
+        content = path.read_bytes()
+        if not content.strip(_LEFT_BY_POWER_CUTS):
+            return "is empty"
+        is_changed_by_hand = path.stat().st_mtime_ns != copy.stat().st_mtime_ns
+        return "" if is_changed_by_hand or content == copy.read_bytes() else "is damaged"
+    except FileNotFoundError:
+        return "is gone"
+    except PermissionError:
+        return ""  # of another user, and not damaged: reading it says so
     except OSError:
-        return True
+        return "is damaged"
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        _read(path)
+    except (OSError, ConfigError):
+        return False
+    return True
 
 
 def _read(path: Path) -> tuple[TrustedPeer, ...]:
@@ -92,7 +115,7 @@ def write_trust_file(state_dir: Path, peers: Iterable[TrustedPeer]) -> None:
     """Replace the file, in one go, and then its copy. Raises `StoreError`."""
     make_state_dir(state_dir)
     path, copy = state_dir / TRUST_FILE, state_dir / TRUST_COPY
-    if _is_damaged(state_dir):
+    if _trouble(state_dir) and path.exists():
         logger.warning("%s was damaged and was moved to %s", path, move_aside(path, time.time()))
     blocks = [
         f"\n[[peer]]\nid = {_quoted(each.peer)}\nas = {_quoted(each.relation)}\n"

@@ -23,6 +23,7 @@ from grapevine_agent.requests.parameters import checked
 from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
+from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import RequestError
 
@@ -110,12 +111,13 @@ class Requests:
 
     # --- saying -----------------------------------------------------------------------------------
 
-    def consent(self, task: str, joined: bool) -> dict[str, Any]:
-        """The owner joins or leaves a task."""
+    async def consent(self, task: str, joined: bool) -> dict[str, Any]:
+        """The owner joins or leaves a task. `not_saved`: why that is not on disk yet, and a power cut undoes it."""
         service = self._service
         entry = find_task(task, service.core.book.entries, acts=True)
         service.perform(service.core.set_consent(entry.id, joined, clock.now()))
-        return self._task(entry) | meant(entry) | {"peer": service.identity.peer_id}
+        not_saved = await service.why_not_saved(DECISIONS)
+        return self._task(entry) | meant(entry) | {"peer": service.identity.peer_id, "not_saved": not_saved}
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

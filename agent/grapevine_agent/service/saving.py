@@ -103,6 +103,13 @@ class Saver:
         """Keep the state folder within its bound: see `Store.make_room`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._store.make_room, tenants)
 
+    async def why_not_saved(self, kind: str) -> str:
+        """Why something of this kind is not on disk, once all that waits was tried; empty: it is."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._write_waiting)
+        with self._lock:
+            waits = any(kind == each for each, _ in self._waiting)
+        return (self._unsaved.reason(kind) or "the disk is busy") if waits else ""
+
     async def finish(self) -> None:
         """Return when everything is on disk that the disk takes."""
         await asyncio.to_thread(self._thread.submit(self._write_waiting, last=True).result)

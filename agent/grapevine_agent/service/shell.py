@@ -143,6 +143,10 @@ class AgentService:
         await self._saver.finish()
         self._numbers.retry()
 
+    async def why_not_saved(self, kind: str) -> str:
+        """Why something of this kind (see `saving`) is not on disk; empty if it is."""
+        return await self._saver.why_not_saved(kind)
+
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()

@@ -240,8 +240,10 @@ class Trainers:
         trainer = made.trainer
         started_s = time.monotonic()
         if not trainer.is_running:
-            await trainer.start(made.start_timeout_s)
-            self._bare.mb = trainer.bare_mb or self._bare.mb
+            try:
+                await trainer.start(made.start_timeout_s)
+            finally:
+                self._bare.mb = trainer.bare_mb or self._bare.mb
         timeout_s = self._deadline_s(made, manifest, asked)
         if isinstance(asked, fx.Evaluate):
             found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)

@@ -50,6 +50,11 @@ class Unsaved:
         with self._lock:
             return kind in self._troubles
 
+    def reason(self, kind: str) -> str:
+        """Why the last write of this kind failed; empty if it did not."""
+        with self._lock:
+            return self._troubles[kind].reason if kind in self._troubles else ""
+
     def failed(self, kind: str, error: BaseException) -> None:
         """A write failed."""
         reason = reason_of(error)

@@ -86,6 +86,7 @@ class Failed:
     number: int
     reason: str
     fatal: bool = False
+    bare_mb: int = 0  # as in `Ready`, where that alone was too much
 
 
 Request: TypeAlias = Setup | TrainRequest | EvaluateRequest

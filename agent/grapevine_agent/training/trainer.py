@@ -219,6 +219,7 @@ class Trainer:
             await self._end()
             raise
         if isinstance(answer, Failed):
+            self.bare_mb = answer.bare_mb or self.bare_mb
             if answer.fatal:
                 await self._end()
             raise TaskError(plain(answer.reason))

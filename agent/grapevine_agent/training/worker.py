@@ -62,6 +62,12 @@ _KEPT_BY_GLIBC = 32 * MIB  # where glibc would have come to by itself
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "malloc of size")
 
 
+class _TooLittleMemoryError(TaskError):
+    """The process is as large as it may be before it trains: PyTorch alone takes `bare_mb` of it."""
+
+    bare_mb = 0
+
+
 def main(arguments: list[str]) -> int:
     """Serve requests until the control socket closes."""
     control_fd, memory_fd, parent, niceness = map(int, arguments)
@@ -81,7 +87,8 @@ def main(arguments: list[str]) -> int:
         except Exception as error:  # what it is, the service is told in any case
             if not isinstance(error, GrapevineError):
                 logger.exception("not ready to train")
-            control.sendall(to_line(Failed(number=0, reason=_reason(error, setup), fatal=True)))
+            bare_mb = error.bare_mb if isinstance(error, _TooLittleMemoryError) else 0
+            control.sendall(to_line(Failed(number=0, reason=_reason(error, setup), fatal=True, bare_mb=bare_mb)))
             return 1
         requests: queue.SimpleQueue[Request | Answer] = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(lines, requests), daemon=True).start()
@@ -126,9 +133,13 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     layout = ModelLayout.of(manifest.program)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
     warm_up()
-    bare = begun + _status("VmRSS") - with_samples
+    bare_mb = math.ceil((begun + _status("VmRSS") - with_samples) / MIB) + BARE_SLACK_MB
     if setup.memory_mb:
-        limit = _memory_left(setup.memory_mb)
+        try:
+            limit = _memory_left(setup.memory_mb)
+        except _TooLittleMemoryError as error:
+            error.bare_mb = bare_mb
+            raise
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     protection = close_sandbox("off" if setup.sandbox == "off" else "strict", with_landlock=with_landlock)
     logger.info("sandbox: %s", protection)
@@ -137,7 +148,7 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
         num_samples=len(samples.x),
         num_test=len(samples.x_test),
         protection=protection,
-        bare_mb=math.ceil(bare / MIB) + BARE_SLACK_MB,
+        bare_mb=bare_mb,
     )
     return trainer, memory, ready
 
@@ -163,7 +174,7 @@ def _memory_left(memory_mb: int) -> int:
     resident, mapped = _status("VmRSS"), _status("VmData")
     left = memory_mb * MIB - resident
     if left <= 0:
-        raise TaskError(
+        raise _TooLittleMemoryError(
             f"the trainer takes {resident // MIB} MB before it trains; limits.memory_mb = {memory_mb} is too little"
         )
     return mapped + left + MEMORY_SLACK

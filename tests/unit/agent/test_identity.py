@@ -22,6 +22,7 @@ from grapevine_agent.identity import (
     NoIdentityError,
     first_identity,
     load_identity,
+    make_if_new,
     new_identity,
 )
 from grapevine_agent.service.assembly import assembled
@@ -258,3 +259,12 @@ def test_two_first_starts_at_once_agree_on_one_identity(tmp_path: Path) -> None:
     assert [start.returncode for start in starts] == [0, 0, 0]
     assert len(peers) == 1
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [PEER_FILE, IDENTITY_FILE]
+
+
+def test_a_folder_in_which_models_lie_was_somebodys_and_no_new_peer_is_made_there(tmp_path: Path) -> None:
+    (tmp_path / "state" / "models").mkdir(parents=True)
+    assert first_identity(tmp_path / "state").peer_id  # an empty folder of models is nobody's
+    (tmp_path / "again" / "models" / "t").mkdir(parents=True)
+    make_if_new(tmp_path / "again")
+    with pytest.raises(IdentityError, match="this folder was used before, and there is no key"):
+        load_identity(tmp_path / "again")

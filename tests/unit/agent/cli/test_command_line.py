@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app, main
 
@@ -194,3 +195,16 @@ def test_a_name_that_no_file_can_have_is_told_in_a_line(
     told = capsys.readouterr().err
     assert told
     assert "Traceback" not in told
+
+
+def test_init_writes_the_file_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "etc" / "agent.toml"
+    monkeypatch.setenv("GRAPEVINE_CONFIG", str(path))
+    monkeypatch.setenv("GRAPEVINE_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(build_app(), ["init"])
+    assert done.exit_code == 0, done.output
+    assert f"wrote {path}" in done.output
+    assert not (tmp_path / "grapevine.toml").exists()
+    another = CliRunner().invoke(build_app(), ["init", "--config", str(tmp_path / "b.toml")])
+    assert "has a key already" in " ".join(another.output.split())

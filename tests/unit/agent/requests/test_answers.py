@@ -20,7 +20,7 @@ from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
-from grapevine_proto.errors import GrapevineError, RequestError, TaskError
+from grapevine_proto.errors import GrapevineError, RequestError, StoreError, TaskError
 from grapevine_proto.manifest import ManifestBrief
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_tasks.built import write_built
@@ -111,6 +111,20 @@ async def test_a_verdict_says_what_was_signed_by_whom_and_for_how_long(service: 
     assert num_signed(service) == 1
     joined = await ask(service, "consent", task="digits", joined=True)
     assert (joined["task"], joined["publisher"], joined["version"], joined["peer"]) == (DIGITS, ADA, 3, own)
+
+
+async def test_the_owners_word_says_when_it_is_not_on_disk(
+    service: AgentService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (await ask(service, "consent", task="digits", joined=True))["not_saved"] == ""
+
+    def refuse(*_: object) -> None:
+        raise StoreError("grapevine.db: cannot be written") from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(service.store, "set_membership", refuse)
+    assert (await ask(service, "consent", task="digits", joined=False))["not_saved"] == "No space left on device"
+    monkeypatch.undo()
+    assert service.store.memberships() == {DIGITS: "joined"}
 
 
 async def test_a_verdict_on_a_task_with_a_look_alike_says_so(service: AgentService) -> None:

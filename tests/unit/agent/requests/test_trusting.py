@@ -11,7 +11,7 @@ from tests.disks import small_disk
 from grapevine_agent.cli.output import shown
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.config.review import policy_of
-from grapevine_agent.config.trust_file import TRUST_FILE, read_trust_file
+from grapevine_agent.config.trust_file import TRUST_COPY, TRUST_FILE, read_trust_file
 from grapevine_agent.core.settings import ConsentRule
 from grapevine_agent.printable import printable
 from grapevine_agent.requests.trusting import change_trust
@@ -203,9 +203,53 @@ def test_what_the_owner_takes_out_by_hand_stays_out(tmp_path: Path, caplog: pyte
     assert read_trust_file(file.parent) == ()
     add(config, BEN)
     assert [each.peer for each in read_trust_file(file.parent)] == [BEN]
-    file.unlink()
+    for each in (file, file.parent / TRUST_COPY):
+        each.unlink()
     assert read_trust_file(file.parent) == ()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "is gone"), (b"", "is empty"), (bytes(150), "is empty")])
+def test_a_trust_file_that_a_power_cut_emptied_gives_way_to_its_copy_and_the_copy_stays(
+    tmp_path: Path, content: bytes | None, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = loaded(tmp_path)
+    add(config, ADA, "denied")
+    file = tmp_path / "state" / TRUST_FILE
+    held = read_trust_file(file.parent)
+    file.unlink() if content is None else file.write_bytes(content)
+    assert read_trust_file(file.parent) == held
+    assert f"{says}: its copy trust.toml.copy is used" in caplog.text
+    add(config, BEN)
+    assert {each.peer for each in read_trust_file(file.parent)} == {ADA, BEN}
+
+
+def test_a_mistake_of_the_owners_is_named_and_the_sound_copy_beside_it(tmp_path: Path) -> None:
+    config = loaded(tmp_path)
+    add(config, ADA)
+    file = tmp_path / "state" / TRUST_FILE
+    file.write_text("x = [")
+    with pytest.raises(
+        ConfigError, match=r"this is not TOML.*trust\.toml\.copy is sound: to go back to it, copy it over"
+    ):
+        read_trust_file(file.parent)
+
+
+def test_a_trust_file_that_may_not_be_read_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = loaded(tmp_path)
+    add(config, ADA)
+    file = tmp_path / "state" / TRUST_FILE
+
+    def denied(path: Path, *_: object, **__: object) -> bytes:
+        if path.name == TRUST_FILE:
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert read_trust_file(file.parent)  # its text was read: nothing was moved, no copy used
+    add(config, BEN)
+    assert not list(file.parent.glob("trust.toml.corrupt-*"))
 
 
 def test_a_full_disk_refuses_a_change_of_trust_and_keeps_what_was(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ Start = Callable[..., Trainers]
 WEEK_S = 7 * 86_400.0
 ENDLESS = 10_000_000  # steps
 LIMIT_MB = 420  # with PyTorch a trainer takes 250 to 330 of them, by its processor
+TIGHT_MB = 200
 MANY = 8_000_000  # samples, which do not fit into what is left
 
 
@@ -214,3 +215,15 @@ async def test_samples_must_fit_beside_the_other_tasks_and_so_must_the_process(
     trainers.room_mb = lambda _task: 40  # less than a process takes before it trains
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
     assert "the other tasks leave 40" in answer.error
+
+
+async def test_a_trainer_that_is_too_large_before_it_trains_tells_how_large_and_the_next_refusal_knows(
+    start: Start, model: Model
+) -> None:
+    trainers = start(TrainerLimits(memory_mb=TIGHT_MB))
+    trainers._bare.mb = 1  # as if PyTorch were small: it is tried
+    answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
+    assert answer.error.endswith(f"limits.memory_mb = {TIGHT_MB} is too little")
+    assert TIGHT_MB < trainers._bare.mb < LIMIT_MB
+    answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
+    assert f"({trainers._bare.mb} of them for PyTorch itself), profile allows {TIGHT_MB}" in answer.error
