@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +18,6 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.errors import TaskError
 from grapevine_proto.messages import ModelRequest, ReleasedModel, Vector
 
-UNTRAINED = 0.3  # what the initial weights and a round or two of one's own reach at most
-
 
 def join(group: Crowd, number: int, *, trainer: Trainer | None = None, **changes: object) -> Node:
     key = group.world.key()
@@ -28,7 +27,7 @@ def join(group: Crowd, number: int, *, trainer: Trainer | None = None, **changes
     return group.world.add(settings, key, trainer=trainer)
 
 
-def trained_crowd(num_members: int, *, for_s: float = 8.0, **merging: object) -> Crowd:
+def trained_crowd(num_members: int, *, for_s: float = 8.0, **merging: Any) -> Crowd:
     group = crowd(num_members=num_members, **merging)
     group.world.run(for_s)
     return group
