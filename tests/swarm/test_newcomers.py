@@ -18,8 +18,6 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.errors import TaskError
 from grapevine_proto.messages import ModelRequest, ReleasedModel, Vector
 
-UNTRAINED = 0.3  # what the initial weights and a round or two of one's own reach at most
-
 
 def join(group: Crowd, number: int, *, trainer: Trainer | None = None, **changes: object) -> Node:
     key = group.world.key()
