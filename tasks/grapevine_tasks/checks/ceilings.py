@@ -10,6 +10,7 @@ The campaign in `tests/unit/tasks/hostile/memory` holds the table against what P
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +77,8 @@ GRADIENTS: Mapping[str, Gradient] = {
     **dict.fromkeys(("CONCATENATE", "STACK"), "part"),
 }
 
+_TILED = (Operator.CONV1D, Operator.CONV2D)
+_LARGEST_TILED = 16  # numbers that a kernel has in a direction
 _TRANSPOSED = (Operator.CONV_TRANSPOSE1D, Operator.CONV_TRANSPOSE2D)
 _ALWAYS_IN_ORDER = (Operator.LINEAR, Operator.EMBEDDING, Operator.FULL)
 _MAYBE_SCATTERED = (Operator.ATTENTION, Operator.LSTM, Operator.GRU, Operator.RNN)
@@ -140,7 +143,7 @@ def _matmul(call: Call) -> Extra:
 
 
 def _convolution(call: Call) -> Extra:
-    """The unfolded input, where oneDNN is not; what oneDNN pads to whole vectors, where channels are few."""
+    """Without oneDNN the unfolded input, or NNPACK's tiles; with it what it pads to whole vectors, few channels."""
     x, weight = call.shape_of(call.reads[0]), call.shape_of(call.reads[1])
     result = call.shape_of(call.makes[0])
     transposed = call.node.operator in _TRANSPOSED
@@ -151,7 +154,29 @@ def _convolution(call: Call) -> Extra:
     padded = 0
     if max(x[1], result[1]) < VECTOR:
         padded = sum(FLOAT_BYTES * VECTOR * num_elements((shape[0], *shape[2:])) for shape in (x, result))
-    return Extra(forward=max(columns, padded), backward=max(columns, padded))
+    return Extra(forward=max(columns, padded, _tile_bytes(call)), backward=max(columns, padded))
+
+
+def _tile_bytes(call: Call) -> int:
+    """What NNPACK takes, which PyTorch has convolve larger batches where oneDNN is off: measured, and explained so.
+
+    It goes over the image tile by tile, and transforms that tile of every sample and channel, and all kernels: 8 × 8
+    numbers, or 16 × 16 where that makes less than a quarter as many tiles. Strides and dilation it leaves to others.
+    """
+    stride, _, dilation = (call.node.arguments[place] for place in (3, 4, 5))
+    if call.node.operator not in _TILED or set(_integers(stride)) != {1} or set(_integers(dilation)) != {1}:
+        return 0
+    x, weight, result = (call.shape_of(value) for value in (call.reads[0], call.reads[1], call.makes[0]))
+    kernel, image = weight[2:], result[2:]
+    if max(kernel) > _LARGEST_TILED:
+        return 0
+
+    def num_tiles(side: int) -> int:
+        return math.prod(math.ceil(size / (side - along + 1)) for size, along in zip(image, kernel, strict=True))
+
+    is_small = max(kernel) <= 8 and num_tiles(8) <= 4 * num_tiles(16)
+    transformed = x[0] * (x[1] + result[1]) + num_elements(weight[:2])
+    return FLOAT_BYTES * (8 if is_small else 16) ** 2 * transformed
 
 
 def _layer_norm(call: Call) -> Extra:

@@ -38,7 +38,9 @@ from grapevine_tasks.sizes import ValueType
 
 SHARED_SLOTS = 2  # of the memory that a trainer shares with its service
 MOST_MOMENTS = 2  # that any optimiser remembers: vectors of the parameters' size
-LIBRARY_BYTES = 4 * MIB  # buffers of MKL and oneDNN, code that oneDNN writes for new shapes
+LIBRARY_BYTES = (
+    8 * MIB
+)  # buffers of MKL and oneDNN (up to 6 MB, by the processor), code that oneDNN writes for new shapes
 ABOUT = Rules(node=estimated, loss_keeps=1)
 AT_MOST = Rules(node=bounded, loss_keeps=3, loss_forward=3, loss_backward=5, is_cautious=True)
 

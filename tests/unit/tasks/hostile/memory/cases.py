@@ -193,6 +193,23 @@ CASES: Mapping[str, Case] = {
         ),
         features=ONE_CHANNEL,
     ),
+    "convolution of many channels and few places, without oneDNN": Case(
+        write=lambda draft: mean(
+            draft, draft.put(Operator.CONV1D, Ref(0), draft.parameter(100, 500, 2), None, (1,), (0,), (1,), 1)
+        ),
+        features=(500, 8),
+        batch=1,
+        with_onednn=False,
+    ),
+    "convolution of images, without oneDNN": Case(
+        write=lambda draft: mean(
+            draft,
+            draft.put(Operator.CONV2D, Ref(0), draft.parameter(16, 32, 3, 3), None, (1, 1), (1, 1), (1, 1), 1),
+        ),
+        features=(32, 14, 14),
+        batch=1,
+        with_onednn=False,
+    ),
     "transposed convolution of one channel": Case(
         write=lambda draft: mean(
             draft,
