@@ -52,7 +52,7 @@ def main(scenario: Path, folder: Path) -> None:
     run.LOOK_EVERY_S = 0.0  # a round's end is to be told when it comes
     plan = read_scenario(scenario)
     with RoundReporter(plan.name, harness) as progress:
-        summary, _ = run_all(prepare(plan), 1, folder, progress, resume=False, stopping=lambda: False)
+        summary, _, _ = run_all(prepare(plan), 1, folder, progress, resume=False, stopping=lambda: False)
     for model in summary.models:
         if model.model == "working" and math.isfinite(model.metric.median):
             harness.learned(model.metric.median)

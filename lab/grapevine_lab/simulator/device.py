@@ -95,6 +95,7 @@ class Device:
     connection: int = 0  # counts connections: what was on its way to an earlier one is lost
     wall: WallClock = field(default_factory=WallClock)
     online_since_s: float = 0.0  # while it is online
+    offline_since_s: float = 0.0  # while it is not
     off_until_s: float = 0.0  # a fault keeps it off, or
     offline_until_s: float = 0.0  # without a connection
     is_gone: bool = False  # for good

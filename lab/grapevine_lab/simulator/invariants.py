@@ -64,6 +64,13 @@ def invariants_of(ledger: Ledger) -> tuple[Invariant, ...]:
             ledger.unapproved_notes[0] if ledger.unapproved_notes else "",
         ),
         _share("updates sent to devices that are not there", plan.max_ghosts, settled.ghosts, settled.sends),
+        _at_most(
+            "and nobody sends to one that has been gone for",
+            plan.forgotten_within_s / 3600,
+            ledger.longest_gone_s / 3600,
+            "h",
+            ledger.longest_gone,
+        ),
         _share("claims of honest members not believed", plan.max_disbelieved, settled.disbelieved, settled.taken),
         _finished(ledger, settled),
         _share("saves of models that had not changed", plan.max_same_saves, settled.same_saves, settled.saves),
@@ -107,7 +114,9 @@ def _finished(ledger: Ledger, settled: Day) -> Invariant:
 
 def _written(ledger: Ledger) -> Invariant:
     of_each = {
-        index: DAY_S * ledger.written[index] / on_s / MB for index, on_s in ledger.settled_on_s.items() if on_s >= LEAST_ON_S
+        index: DAY_S * ledger.written[index] / on_s / MB
+        for index, on_s in ledger.settled_on_s.items()
+        if on_s >= LEAST_ON_S
     }
     worst = max(of_each, key=lambda index: of_each[index], default=-1)
     found = of_each.get(worst, 0.0)

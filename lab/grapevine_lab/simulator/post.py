@@ -65,8 +65,7 @@ class Post:
         """A connection is lost; the broker sends the will, unless that never comes."""
         if not device.online:
             return
-        device.online = False
-        device.connection += 1
+        self._went(device)
         if silent:
             self._route(self.broker.disconnect(device.peer, self.clock.now_s))
         else:
@@ -81,8 +80,11 @@ class Post:
             self.broker.crash()
         for device in self.population.devices:
             if device.online:
-                device.online = False
-                device.connection += 1
+                self._went(device)
+
+    def _went(self, device: Device) -> None:
+        device.online, device.offline_since_s = False, self.clock.now_s
+        device.connection += 1  # what is on its way over this one is lost
 
     def subscribe(self, device: Device, filter_: str, qos: int) -> None:
         """Listen to topics, at every later connection as well."""
