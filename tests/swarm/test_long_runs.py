@@ -175,8 +175,8 @@ def test_a_device_starts_again_from_what_its_store_kept(tmp_path: Path) -> None:
     world = house(tmp_path, "kind = 'off'\nnodes = [1, 3]\nat_s = 36_000\nfor_s = 60")
     world.run(10 * HOUR_S - 1)
     reviewer, member = world.devices[1], world.devices[3]
-    assert member.core is not None
-    (learner,) = member.core.tasks.learning.values()
+    learner = member.learner(world.course.tasks["first"])
+    assert learner is not None
     version, session = learner.model.version, member.sealer.session
     world.run(10 * HOUR_S + 30)
     assert [each.core for each in (reviewer, member)] == [None, None]
@@ -196,7 +196,7 @@ def test_records_that_ran_out_are_no_news_after_a_restart(tmp_path: Path) -> Non
     device = world.devices[3]
     assert device.core is not None
     assert len(device.disk.sequences) == 2  # two reviews
-    assert [topic for topic in device.core.records._sequences if topic.below_root().endswith("/review")]
+    assert set(device.disk.sequences) <= set(device.core.records._sequences)
 
 
 def test_a_broker_that_restarts_empty_is_given_everything_back(tmp_path: Path) -> None:
@@ -329,6 +329,16 @@ def test_the_command_shows_the_invariants_and_fails_with_what_does_not_hold(tmp_
     assert (tmp_path / "out" / "seed-0" / "life-sizes.csv").read_text().startswith("day,name,most,allowed,mean\n")
 
 
+@pytest.mark.xfail(strict=True, reason="members that left for good stay in the median that claims are held against")
+def test_who_stays_is_believed_when_most_have_left(tmp_path: Path) -> None:
+    world = house(tmp_path, "kind = 'leaves'\nnodes = [3, 4, 5, 6, 7, 8]\nat_s = 7_200", changes=("nodes.num=9",))
+    world.run(16 * HOUR_S)
+    assert learning(world) == [True] * 3 + [False] * 6
+    assert world.ledger is not None
+    assert sum(day.taken for day in world.ledger.days.values()) > 200
+    assert told(world)["claims of honest members not believed"] is True
+
+
 # --- a month of the year --------------------------------------------------------------------------
 
 
@@ -343,6 +353,8 @@ def month() -> LifeReport:
 # What other changes mend: with them the marks go, and these hold as the others do.
 AWAITED = {
     "and who the others say they are within": "an announcement runs out after a week and is not repeated",
+    "approved tasks are joined within": "reviews that a clock which ran ahead has let run out are not taken back",
+    "and nobody sends to one that has been gone for": "among more than 16 peers a silent one may not be listened to",
     "saves of models that had not changed": "a model is saved at intervals, be it changed or not",
 }
 NAMES = [
@@ -351,6 +363,7 @@ NAMES = [
     "approved tasks are joined within",
     "rounds of tasks that are not approved",
     "updates sent to devices that are not there",
+    "and nobody sends to one that has been gone for",
     "claims of honest members not believed",
     "saves of models that had not changed",
     "written, a day and device",

@@ -97,6 +97,7 @@ class Device:
     ack_is_awaited: bool = False  # something waits for the first of them
     wall: WallClock = field(default_factory=WallClock)
     online_since_s: float = 0.0  # while it is online
+    offline_since_s: float = 0.0  # while it is not
     off_until_s: float = 0.0  # a fault keeps it off, or
     offline_until_s: float = 0.0  # without a connection
     is_gone: bool = False  # for good

@@ -64,6 +64,13 @@ def invariants_of(ledger: Ledger) -> tuple[Invariant, ...]:
             ledger.unapproved_notes[0] if ledger.unapproved_notes else "",
         ),
         _share("updates sent to devices that are not there", plan.max_ghosts, settled.ghosts, settled.sends),
+        _at_most(
+            "and nobody sends to one that has been gone for",
+            plan.forgotten_within_s / 3600,
+            ledger.longest_gone_s / 3600,
+            "h",
+            ledger.longest_gone,
+        ),
         _share("claims of honest members not believed", plan.max_disbelieved, settled.disbelieved, settled.taken),
         _finished(ledger, settled),
         _share("saves of models that had not changed", plan.max_same_saves, settled.same_saves, settled.saves),

@@ -64,6 +64,8 @@ class Ledger:
     longest_unknown: str = ""
     longest_unannounced_s: float = 0.0
     longest_unannounced: str = ""
+    longest_gone_s: float = 0.0  # that somebody was when an update was sent to it
+    longest_gone: str = ""
     longest_unjoined_s: float = 0.0
     longest_unjoined: str = ""
     written: Counter[int] = field(default_factory=Counter)  # bytes by device, in settled times
@@ -87,7 +89,7 @@ class Ledger:
         """A device did something."""
         match effect:
             case fx.Publish(body=ModelUpdate() as update, topic=InboxTopic(receiver=receiver)):
-                self._sent(update.task, receiver, now_s)
+                self._sent(device, update.task, receiver, now_s)
             case fx.Publish(body=TaskPublication() | Review() as body, topic=TaskTopic(task=task)):
                 self._said(device, task, body, now_s)
             case fx.Train(task=task):
@@ -124,10 +126,15 @@ class Ledger:
         if now_s >= self.plan.settled_s:
             self.written[device.index] += num_bytes
 
-    def _sent(self, task: str, receiver: str, now_s: float) -> None:
+    def _sent(self, device: Device, task: str, receiver: str, now_s: float) -> None:
         day, index = self.day(now_s), self.population.index_of(receiver)
         day.sends += 1
-        day.ghosts += index < 0 or not self.population.devices[index].online
+        if index < 0 or not self.population.devices[index].online:
+            day.ghosts += 1
+            gone_s = now_s - self.population.devices[index].offline_since_s if index >= 0 else math.inf
+            if device.online and gone_s > self.longest_gone_s and now_s >= self.plan.settled_s:
+                self.longest_gone_s = gone_s
+                self.longest_gone = f"day {now_s / DAY_S:.1f}: node {device.index} to node {index}"
         finished_s = self._finished_since_s.get(task)
         day.finished_sends += finished_s is not None and now_s - finished_s > FINISHED_FOR_S
 

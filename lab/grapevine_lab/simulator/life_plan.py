@@ -31,6 +31,7 @@ class LifePlan:
     joins_within_s: float = 172_800.0
     stops_within_s: float = 60.0
     max_ghosts: float = 0.02
+    forgotten_within_s: float = 432_000.0
     max_growth: float = 1.1  # of a whole core, over the last third of the time in which nothing new comes
     max_same_saves: float = 0.02
     max_disbelieved: float = 0.001
@@ -78,6 +79,7 @@ def read_life(table: Table, *, is_written: bool) -> LifePlan | None:
         joins_within_s=seconds("joins_within_s", default.joins_within_s),
         stops_within_s=seconds("stops_within_s", default.stops_within_s),
         max_ghosts=share("max_ghosts", default.max_ghosts),
+        forgotten_within_s=seconds("forgotten_within_s", default.forgotten_within_s),
         max_growth=table.number("max_growth", default.max_growth, low=1.0, high=1000.0),
         max_same_saves=share("max_same_saves", default.max_same_saves),
         max_disbelieved=share("max_disbelieved", default.max_disbelieved),

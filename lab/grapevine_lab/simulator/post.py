@@ -73,8 +73,7 @@ class Post:
         if not device.online:
             return
         self.settle(device)
-        device.online = False
-        device.connection += 1
+        self._went(device)
         if silent:
             self._route(self.broker.disconnect(device.peer, self.clock.now_s))
         else:
@@ -89,8 +88,11 @@ class Post:
             self.broker.crash()
         for device in self.population.devices:
             if device.online:
-                device.online = False
-                device.connection += 1
+                self._went(device)
+
+    def _went(self, device: Device) -> None:
+        device.online, device.offline_since_s = False, self.clock.now_s
+        device.connection += 1  # what is on its way over this one is lost
 
     def subscribe(self, device: Device, filter_: str, qos: int) -> None:
         """Listen to topics, at every later connection as well."""

@@ -135,13 +135,13 @@ class Members:
 
     # --- what is heard ----------------------------------------------------------------------------
 
-    def hear_announcement(self, peer: str, announcement: PeerAnnouncement) -> None:
-        """Who a peer says it is, and which tasks it is a member of."""
+    def hear_announcement(self, peer: str, announcement: PeerAnnouncement, *, is_guess: bool = False) -> None:
+        """Who a peer says it is, and which tasks it is a member of; or what its messages let us guess of that."""
         known = self._meet(peer)
         if known is None:
             return
         self._index(known, add=False)
-        known.announcement, known.is_announced = announcement, True
+        known.announcement, known.is_announced = announcement, not is_guess
         self._index(known, add=True)
 
     def hear_state(self, peer: str, state: PeerState, session: int, now_s: float) -> None:
@@ -185,7 +185,7 @@ class Members:
         self, peer: str, heartbeat: Heartbeat, now_s: float, *, session: int = 0, ours: Collection[str] = ()
     ) -> None:
         """A peer is alive, and this far with its tasks; of those only the ones that are `ours` are noted."""
-        known = self.peers.get(peer)
+        known, tasks = self.peers.get(peer), tuple(p.task for p in heartbeat.progress)
         if known is None or not known.is_member:
             if not self._newcomers.take(now_s, self._num_members):
                 return
@@ -193,7 +193,9 @@ class Members:
             if known is None:
                 return
             self.roll_call.found()
-            self._welcome(known, tuple(p.task for p in heartbeat.progress))
+            self._welcome(known, tasks)
+        elif tasks and not known.is_announced:
+            self.hear_announcement(peer, PeerAnnouncement(tasks=tasks), is_guess=True)
         self._hear_alive(known, session, now_s)
         known.versions = {p.task: p.version for p in heartbeat.progress if p.task in ours}
 
@@ -237,13 +239,11 @@ class Members:
 
     def session_of(self, peer: str) -> int:
         """The newest session of a peer, 0 if it was never heard."""
-        known = self.peers.get(peer)
-        return known.session if known else 0
+        return self.peers[peer].session if peer in self.peers else 0
 
     def is_member(self, peer: str) -> bool:
         """Whether this peer was heard, and taken in."""
-        known = self.peers.get(peer)
-        return known is not None and known.is_member
+        return peer in self.peers and self.peers[peer].is_member
 
     def is_known(self, peer: str) -> bool:
         """Whether this is a member, or somebody who has said who it is."""

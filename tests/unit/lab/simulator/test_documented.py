@@ -126,9 +126,11 @@ def content_of(table: str, kind: str = "", entries: Mapping[str, object] | None 
 
 def entry_of(content: Content, table: str) -> dict[str, Any]:
     """The table that `content_of` was asked about."""
+    at: Any = content
     for key in table.split("."):
-        content = content[key]
-    return content[-1] if isinstance(content, list) else content
+        at = at[key]
+    entry: dict[str, Any] = at[-1] if isinstance(at, list) else at
+    return entry
 
 
 def read(folder: Path, content: Content) -> Scenario:
