@@ -352,10 +352,7 @@ def month() -> LifeReport:
 
 # What other changes mend: with them the marks go, and these hold as the others do.
 AWAITED = {
-    "and who the others say they are within": "an announcement runs out after a week and is not repeated",
-    "approved tasks are joined within": "reviews that a clock which ran ahead has let run out are not taken back",
     "and nobody sends to one that has been gone for": "among more than 16 peers a silent one may not be listened to",
-    "saves of models that had not changed": "a model is saved at intervals, be it changed or not",
 }
 NAMES = [
     "members of an approved task know each other within",
