@@ -14,8 +14,9 @@ they are there: that is the owner's word.
 A peer is *online* from its retained state (revoked by its will or its goodbye) and *alive* while it
 is not silent for longer than expected. Presence never rests on the will alone: some brokers never
 send it. Heartbeats of everybody would be n² deliveries, so only a rotating sample of ⌈3 ln n⌉ members
-is listened to; silence counts only against a peer that is in the sample. Beside it a few strangers are
-listened to in turn (`strangers`), and at times everybody (`roll_call`).
+is listened to; silence counts only against a peer that is in the sample, and once found it lasts until the
+peer is heard again, whoever named it. Beside it a few strangers are listened to in turn (`strangers`), and at
+times everybody (`roll_call`).
 """
 
 from __future__ import annotations
@@ -376,15 +377,14 @@ class Members:
 
     def _look_for_the_silent(self, now_s: float) -> None:
         """Members who were not heard are listened to among the strangers, and come back when they are heard."""
-        if self.only_named:
-            return
         since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
         for known in list(self.peers.values()):
             if known.updated_s and max(known.updated_s.values()) < since_s:
                 self._forget_updates(known)
-            if not known.is_counted or known.id in self.named:
+            if not known.is_counted:
                 continue
-            if self._is_late(known, now_s) or known.last_heard_s < since_s:
+            long_ago = known.last_heard_s < since_s and known.id not in self.named  # who is named needs no proof
+            if self._is_late(known, now_s) or long_ago:
                 known.is_silent = True
                 self._recount(known)
                 self.strangers.miss(known.id)
