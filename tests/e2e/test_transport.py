@@ -208,7 +208,13 @@ async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_th
     reader = await connect(private_broker.url, subscribe=("test/#",))
     client, outbox = await connect(private_broker.url), Outbox()
     sealer = Sealer(Holder(SigningKey.generate()), Numbering())
-    answers = Answers(outbox=outbox, get_blob=lambda _digest: asyncio.sleep(0), sealer=sealer, root="test")
+    answers = Answers(
+        outbox=outbox,
+        get_blob=lambda _digest: asyncio.sleep(0),
+        sealer=sealer,
+        root="test",
+        max_bytes=lambda: 1_000_000,
+    )
     sending = Sending(outbox=outbox, transport=client.transport, answers=answers)
     running = asyncio.create_task(sending.run())
     sending.connected(20)

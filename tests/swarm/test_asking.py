@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.swarm.digits import DigitsTrainer, built_digits, samples_of
+from tests.swarm.digits import DigitsTrainer, built_digits, digits_manifest, samples_of
 from tests.swarm.floods import Flood, to
 from tests.swarm.learning_crowd import Crowd, crowd
-from tests.swarm.world import Node
+from tests.swarm.world import EPOCH_MS, Node, World
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay.answers import ANSWER_BURST_BYTES, BLOBS
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
 from grapevine_proto import messages as m
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import TaskTopic
@@ -50,7 +51,7 @@ def answers_of(group: Crowd, node: Node, flood: Flood) -> int:
     return sum(group.world.letters[key.peer_id, node.peer] for key in flood.keys)
 
 
-def test_who_asks_a_hundred_times_is_answered_twice(group: Crowd) -> None:
+def test_who_asks_a_hundred_times_is_answered_once(group: Crowd) -> None:
     giver = group.members[0]
     giver.blobs.setdefault(blob_request(group).digest, built_digits().weights)
     flood = strangers_to(group, 1)
@@ -68,6 +69,35 @@ def test_two_hundred_who_join_at_once_are_all_served_by_one(group: Crowd) -> Non
         ask(flood, giver, key, blob_request(group))
     group.world.run(0.5)
     assert answers_of(group, giver, flood) == 200
+
+
+def test_a_crowd_that_joins_at_once_gives_on_what_its_first_members_got() -> None:
+    """Everybody asked the publisher before, in one moment."""
+    world, num_joining = World(0), 25
+    engineer_key = world.key()
+    settings = CoreSettings(
+        peer="",
+        review=ReviewPolicy(approvals=0),
+        limits=DeviceLimits(memory_mb=1000),
+        heartbeat_s=2.0,
+        shortest_round_s=1e6,
+        match_data=lambda _task, _manifest: "",
+    )
+    engineer = world.add(replace(settings, peer=engineer_key.peer_id, consent="never"), engineer_key)
+    keys = [world.key() for _ in range(num_joining)]
+    nodes = [world.add(replace(settings, peer=key.peer_id), key, train_s=1e6) for key in keys]
+    world.run(8.0)
+    manifest = digits_manifest(engineer.peer, created_at_ms=EPOCH_MS)
+    task = world.publish_task(engineer, manifest, built_digits().weights)
+    asked_at_s: list[float] = []
+    while any(task not in node.core.tasks.learning for node in nodes):
+        before = sum(world.letters[engineer.peer, node.peer] for node in nodes)
+        world.run(0.1)
+        asked_at_s += [world.now_s] * (sum(world.letters[engineer.peer, node.peer] for node in nodes) - before)
+        assert world.now_s < 20.0
+    assert len(asked_at_s) < num_joining / 2
+    givers = {giver for (_, giver), num in world.letters.items() if num and giver != engineer.peer}
+    assert len(givers & {node.peer for node in nodes}) > 5
 
 
 def test_only_what_the_task_names_is_given_and_only_by_who_has_to_do_with_it(group: Crowd) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Body, Metrics, ReleasedModel, Vector
-from grapevine_proto.topics import Topic
+from grapevine_proto.topics import InboxTopic, Topic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,12 @@ class SaveBlob:
 
 @dataclass(frozen=True, kw_only=True)
 class SendBlob:
-    """Look for a blob, and if it is there send it on `topic`, behind whatever is not a blob or a released model."""
+    """Look for a blob, and if it is there send it on `topic`, behind whatever is not a blob or a released model.
 
-    topic: Topic
+    Where there is no room for it, `AgentCore.blobs.not_given` is to be told.
+    """
+
+    topic: InboxTopic
     task: str
     digest: str
     num_bytes: int

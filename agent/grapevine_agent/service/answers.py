@@ -22,9 +22,16 @@ class Answers:
     """
 
     def __init__(
-        self, *, outbox: Outbox, get_blob: Callable[[str], Awaitable[bytes | None]], sealer: Sealer, root: str
+        self,
+        *,
+        outbox: Outbox,
+        get_blob: Callable[[str], Awaitable[bytes | None]],
+        sealer: Sealer,
+        root: str,
+        max_bytes: Callable[[], int],
     ) -> None:
         self._outbox = outbox
+        self._max_bytes = max_bytes  # of a packet, at present
         self._get_blob = get_blob
         self._sealer = sealer
         self._root = root
@@ -32,8 +39,8 @@ class Answers:
         self._content: bytes | None = None
         self.num_reads = 0
 
-    def queue(self, order: fx.SendBlob | fx.Publish) -> None:
-        """Let somebody have a blob, or a released model, when nothing else is due."""
+    def queue(self, order: fx.SendBlob | fx.Publish) -> bool:
+        """Let somebody have a blob, or a released model, when nothing else is due. Whether there is room for it."""
         match order:
             case fx.SendBlob(task=task, digest=digest, num_bytes=num_bytes):
                 thing = digest
@@ -43,9 +50,11 @@ class Answers:
                 raise ValueError(f"{type(order.body).__name__} is no answer")
             case _:
                 assert_never(order)
+        if num_bytes > self._max_bytes():
+            return False  # no packet could hold it
         deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
         topic = topics.build(self._root, order.topic)
-        self._outbox.answer(
+        return self._outbox.answer(
             topic, deadline_s=deadline_s, order=order, thing=thing, num_bytes=max(1, num_bytes), task=task
         )
 

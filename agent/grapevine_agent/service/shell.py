@@ -109,7 +109,13 @@ class AgentService:
         self.tidying = Tidying(self.core, store, self._saver, self.started_at)
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
-        self._answers = Answers(outbox=self.outbox, get_blob=self._saver.get_blob, sealer=self._sealer, root=root)
+        self._answers = Answers(
+            outbox=self.outbox,
+            get_blob=self._saver.get_blob,
+            sealer=self._sealer,
+            root=root,
+            max_bytes=lambda: self.transport.max_packet_bytes,
+        )
         self._sending = Sending(outbox=self.outbox, transport=self.transport, answers=self._answers)
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
@@ -241,7 +247,8 @@ class AgentService:
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; a released model is signed when its turn comes."""
         if isinstance(effect.body, ReleasedModel):
-            self._answers.queue(effect)
+            if not self._answers.queue(effect):
+                self.rejected["no-room"] += 1
             self._sending.wake()
             return
         wall_ms = clock.now().wall_ms
@@ -304,7 +311,9 @@ class AgentService:
             case fx.Delivered():
                 self._deliver(effect)
             case fx.SendBlob():
-                self._answers.queue(effect)
+                if not self._answers.queue(effect):
+                    self.rejected["no-room"] += 1
+                    self.core.blobs.not_given(effect)
                 self._sending.wake()
             case fx.Notify(text=text, level=level):
                 logger.log(_LEVELS[level], "%s", printable(text))

@@ -94,7 +94,7 @@ async def _sending(url: str) -> AsyncIterator[tuple[Transport, Outbox, Sending]]
     """What the service sends with, connected."""
     transport, outbox = Transport([BrokerUrl.parse(url)], client_id="grapevine-bench-far"), Outbox()
     sealer = Sealer(Holder(SigningKey.generate()), Numbering())
-    answers = Answers(outbox=outbox, get_blob=_no_blob, sealer=sealer, root=DEFAULT_ROOT)
+    answers = Answers(outbox=outbox, get_blob=_no_blob, sealer=sealer, root=DEFAULT_ROOT, max_bytes=lambda: 1_000_000)
     sending = Sending(outbox=outbox, transport=transport, answers=answers)
     tasks = [asyncio.create_task(transport.run()), asyncio.create_task(sending.run())]
     try:

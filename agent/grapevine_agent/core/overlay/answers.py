@@ -2,7 +2,8 @@
 
 Each asker has a quota of its own for each thing that it asks for, and all askers together have one in bytes:
 members, and those who are not heard yet, one each, so that invented askers take nothing from members. Who is
-refused asks somebody else: whoever has joined a task can give its weights.
+refused asks somebody else: whoever has joined a task can give its weights. What had no room on its way out was
+not given, and is not counted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Pace:
     burst: float
 
 
-BLOBS = Pace(every_s=30.0, burst=2.0)  # one may be lost on the way
+BLOBS = Pace(every_s=30.0, burst=1.0)  # whoever has lost it asks somebody else meanwhile
 MODELS = Pace(every_s=2.0, burst=1.0)  # it changes with each round
 
 
@@ -51,6 +52,11 @@ class AnswerQuota:
         if not everybodys.take(num_bytes, now_s):
             own.put_back(1)
             raise WireError("over-quota", f"no {num_bytes} bytes for {asker} now: too much was asked for")
+
+    def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
+        """An answer that was counted is not given."""
+        self._own(asker, thing, pace).put_back(1)
+        (self._members if is_member else self._others).put_back(num_bytes)
 
     def _own(self, asker: str, thing: str, pace: Pace) -> Bucket:
         key = (asker, thing)

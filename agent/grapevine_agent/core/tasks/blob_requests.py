@@ -41,14 +41,8 @@ class BlobRequests:
             raise WireError("digest", f"{sender} asks for {request.digest}, which is not of its task")
         if not self.members.is_known(sender):
             raise WireError("stranger", f"{sender} asks for weights and has not said who it is")
-        self.quota.charge(
-            sender,
-            f"the blob {weights.digest}",
-            weights.num_bytes,
-            now.monotonic_s,
-            pace=BLOBS,
-            is_member=self.members.is_member(sender),
-        )
+        is_member, thing = self.members.is_member(sender), _thing(weights.digest)
+        self.quota.charge(sender, thing, weights.num_bytes, now.monotonic_s, pace=BLOBS, is_member=is_member)
         return [
             SendBlob(
                 topic=InboxTopic(sender, self.peer),
@@ -58,3 +52,13 @@ class BlobRequests:
                 receiver_session=session,
             )
         ]
+
+    def not_given(self, order: SendBlob) -> None:
+        """An answer had no room on its way out: who asked for it may ask again at once."""
+        asker = order.topic.receiver
+        is_member, thing = self.members.is_member(asker), _thing(order.digest)
+        self.quota.put_back(asker, thing, order.num_bytes, pace=BLOBS, is_member=is_member)
+
+
+def _thing(digest: str) -> str:
+    return f"the blob {digest}"

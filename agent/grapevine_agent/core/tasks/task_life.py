@@ -3,8 +3,8 @@
 judged well ─▶ joining: LoadTask
                  ├─ a saved model ──────────────────────────────┐
                  ├─ initial weights on disk ────────────────────┤
-                 └─ neither: BlobRequest to the publisher and ──┤
-                    then to members, in turn, until one answers │
+                 └─ neither: BlobRequest to whoever has them, ──┤
+                    the publisher or a member, until one answers│
                  initial weights, and others are there already: │
                  one of them is asked for its model (newcomers) ┴─▶ Learning (members)
                                                                      or Aggregator (servers)
@@ -23,7 +23,6 @@ Whether to join and when to end is said by the `steward`; what ends by itself is
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,28 +46,22 @@ from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
+from grapevine_agent.core.tasks.weights_wanted import WeightsWanted
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.manifest import WeightsRef
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import load_initial
 
-ASK_WEIGHTS_EVERY_S = 3.0
 LOADING = "loading"  # the kind of a failure to read what was saved
-WAIT_FOR_WEIGHTS_S = 60.0  # a blob that comes later was not asked for
 
 
 @dataclass
 class _Joining:
     """A task that was joined, on its way to its weights."""
 
-    wanted: WeightsRef
-    loaded: bool = False
-    ask_at_s: float = 0.0
-    num_asked: int = 0
-    asked: dict[str, float] = field(default_factory=dict)  # whom, and until when an answer is expected
+    wanted: WeightsWanted
     inherited: fx.SavedModel | None = None  # of an earlier version that this agent trained once
     newcomer: Newcomer | None = None  # the weights are here, and somebody is asked for a trained model
 
@@ -119,7 +112,7 @@ class TaskLife:
     def join(self, entry: TaskEntry, why: str) -> list[Effect]:
         """Take part in a task, as soon as its weights are here."""
         wanted = entry.head.initial_weights
-        self._joining[entry.id] = _Joining(wanted)
+        self._joining[entry.id] = _Joining(WeightsWanted(weights=wanted, rng=self.rng))
         self.reservations.take(entry.id, entry.brief.name, self.assessor.needs(entry))
         return [
             fx.Notify(text=f"{entry.brief.name}: joining ({why})"),
@@ -190,39 +183,35 @@ class TaskLife:
             return self.end(entry, Failure(kind=LOADING, why=f"what is saved of it cannot be read: {error}"), now)
         if entry.setback is not None and entry.setback.kind == LOADING:
             entry.setback = None
-        joining.loaded, joining.inherited = True, inherited
+        joining.inherited = inherited
         layout = ModelLayout.of(entry.manifest.program)
         model = ModelState.restored(saved, layout) if saved is not None else None
         if model is not None:
             return self._begin(entry, layout, model, now, saved)
         if weights is not None:
             return self._begin_from(entry, weights, now)
-        joining.ask_at_s = now.monotonic_s
+        joining.wanted.begin(self.members.num_alive(now.monotonic_s), now.monotonic_s)
         return []
 
-    def _ask_weights(self, task: str, joining: _Joining, now: Moment) -> Iterator[Effect]:
+    def _ask_weights(self, task: str, wanted: WeightsWanted, now: Moment) -> Iterator[Effect]:
         entry = self.book.entries[task]
         asked = (entry.brief.publisher, *self.members.to_ask(task, now.monotonic_s))
         holders = [peer for peer in asked if self.members.may_be_there(peer, now.monotonic_s)]
-        joining.ask_at_s = now.monotonic_s + ASK_WEIGHTS_EVERY_S
-        if not holders:
+        holder = wanted.ask(holders, now.monotonic_s)
+        if holder is None:
             return
-        holder = holders[joining.num_asked % len(holders)]
-        joining.num_asked += 1
-        joining.asked = {peer: until_s for peer, until_s in joining.asked.items() if until_s > now.monotonic_s}
-        joining.asked[holder] = now.monotonic_s + WAIT_FOR_WEIGHTS_S
         yield fx.Publish(
             topic=InboxTopic(holder, self.settings.peer),
-            body=m.BlobRequest(task=task, digest=joining.wanted.digest),
+            body=m.BlobRequest(task=task, digest=wanted.weights.digest),
             receiver_session=self.members.session_of(holder),
         )
 
     def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
         joining = self._joining.get(blob.task)
-        if joining is None or joining.newcomer or joining.asked.get(sender, -math.inf) < now.monotonic_s:
+        if joining is None or joining.newcomer or not joining.wanted.expects(sender, now.monotonic_s):
             raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
-        entry, wanted = self.book.entries[blob.task], joining.wanted
+        entry, wanted = self.book.entries[blob.task], joining.wanted.weights
         if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
             raise WireError("digest", "the bytes are not those that the manifest names")
         return [
@@ -379,8 +368,8 @@ class TaskLife:
             if joining.newcomer is not None:
                 if now.monotonic_s >= joining.newcomer.next_s:
                     effects += self._ask_for_model(task, joining.newcomer, now)
-            elif joining.loaded and now.monotonic_s >= joining.ask_at_s:
-                effects += self._ask_weights(task, joining, now)
+            elif now.monotonic_s >= joining.wanted.ask_at_s:
+                effects += self._ask_weights(task, joining.wanted, now)
         for learner in self.learning.values():
             effects += learner.tick(now)
         for aggregator in self.aggregating.values():
@@ -392,10 +381,7 @@ class TaskLife:
     def deadlines_s(self) -> Iterator[float]:
         """When `tick` has something to do next, for each task, monotonic."""
         for joining in self._joining.values():
-            if joining.newcomer is not None:
-                yield joining.newcomer.next_s
-            elif joining.loaded:
-                yield joining.ask_at_s
+            yield joining.newcomer.next_s if joining.newcomer is not None else joining.wanted.ask_at_s
         yield from (learner.deadline_s() for learner in self.learning.values())
         yield from (aggregator.deadline_s() for aggregator in self.aggregating.values())
 

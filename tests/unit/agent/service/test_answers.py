@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from grapevine_agent.core import effects as fx
@@ -15,6 +17,7 @@ from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, parse
 
 TASK, ONE, TWO = "7" * 64, "1" * 64, "2" * 64
+MOST = 1_000_000  # bytes of a packet
 
 
 class Holder:
@@ -54,7 +57,11 @@ def answers_of(shelf: Shelf) -> tuple[Answers, Outbox, str]:
     outbox, holder = Outbox(), Holder()
     sealer = Sealer(holder, Counting())
     sealer.begin_session(1)
-    return Answers(outbox=outbox, get_blob=shelf.get, sealer=sealer, root="g/v1"), outbox, holder.peer_id
+    return (
+        Answers(outbox=outbox, get_blob=shelf.get, sealer=sealer, root="g/v1", max_bytes=lambda: MOST),
+        outbox,
+        holder.peer_id,
+    )
 
 
 def send_blob(us: str, asker: int, digest: str = ONE) -> fx.SendBlob:
@@ -115,3 +122,12 @@ async def test_a_released_model_waits_behind_updates_and_is_signed_when_it_goes(
     body = open_envelope(payload, parse("g/v1", second.topic)).message.body
     assert isinstance(body, m.ReleasedModel)
     assert body.full.tolist() == [1.0] * 4
+
+
+async def test_what_no_packet_could_hold_is_refused_before_it_is_read() -> None:
+    shelf = Shelf(ONE)
+    answers, outbox, us = answers_of(shelf)
+    assert not answers.queue(replace(send_blob(us, 0), num_bytes=MOST + 1))
+    assert answers.queue(send_blob(us, 1))
+    assert [waiting.topic.split("/")[3] for waiting, _ in await sent(answers, outbox)] == [f"a{1:019d}"]
+    assert shelf.num_reads == 1

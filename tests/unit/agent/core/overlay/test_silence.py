@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from grapevine_agent.core.effects import Subscribe
+from grapevine_agent.core.effects import Subscribe, Unsubscribe
 from grapevine_agent.core.learning.gossip import SendClock, Targets
 from grapevine_agent.core.overlay.members import ROTATE_HEARTBEATS, SAMPLE_ALL_BELOW, Members
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState
@@ -47,8 +47,8 @@ class Overlay:
             for effect in self.members.tick(now_s):
                 if isinstance(effect, Subscribe):
                     self.filters.add(effect.filter)
-                else:
-                    self.filters.discard(effect.filter)  # type: ignore[attr-defined]
+                elif isinstance(effect, Unsubscribe):
+                    self.filters.discard(effect.filter)
             for peer in self.everybody[self._turn % TURNS :: TURNS]:
                 if self._is_heard(peer, now_s):
                     self.members.hear_heartbeat(peer, Heartbeat(), now_s, session=1)
