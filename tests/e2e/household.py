@@ -137,7 +137,7 @@ class Household:
             f'[agent]\nname = "{name}"\nstate_dir = "{folder / "state"}"\nconsent = "{consent}"\nlog_level = "debug"',
             f'[mqtt]\nbrokers = ["{self.url}"]\nroot = "{self.root}"\nheartbeat_s = 0.5',
             f"[review]\napprovals = 2\ntrusted = {trusted_ids}",
-            f"[limits]\nthreads = 1\nsave_every_s = 5\n{extra}",
+            f"[limits]\ncores = 32\nthreads = 1\nsave_every_s = 5\n{extra}",
         ]
         if digits is not None:
             own = samples_of(digits)

@@ -111,6 +111,7 @@ class Limits:
     """`[limits]`: what the owner sets instead of the firmware profile; None keeps the profile's value."""
 
     memory_mb: int | None = None
+    cores: int | None = None  # that tasks may ask for, all together
     threads: int | None = None
     max_batch: int | None = None
     max_parameters: int | None = None
@@ -290,6 +291,7 @@ def _read_limits(table: Table) -> Limits:
         raise table.error("chunk_window", "must be 1 (slow links) or 4")
     return Limits(
         memory_mb=table.optional_integer("memory_mb", low=1, high=1 << 24),
+        cores=table.optional_integer("cores", low=1, high=1024),
         threads=table.optional_integer("threads", low=1, high=1024),
         max_batch=table.optional_integer("max_batch", low=1, high=1 << 20),
         max_parameters=table.optional_integer("max_parameters", low=1, high=1 << 40),

@@ -113,6 +113,9 @@ EXAMPLE_CONFIG = """\
 # Set these to give less, or more, than the firmware profile does.
 #memory_mb = 700
 #threads = 3
+
+# Cores that all joined tasks may ask for together; more than there are: trainers take turns, and each is slower.
+#cores = 4
 #max_batch = 64
 #max_parameters = 5000000
 #chunk_window = 4

@@ -151,6 +151,7 @@ def with_limits(profile: FirmwareProfile, limits: Limits) -> FirmwareProfile:
     limited = replace(
         profile,
         memory_mb=limits.memory_mb or profile.memory_mb,
+        cores=limits.cores or profile.cores,
         threads=limits.threads or profile.threads,
         max_batch=limits.max_batch or profile.max_batch,
         max_parameters=limits.max_parameters or profile.max_parameters,

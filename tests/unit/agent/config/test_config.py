@@ -62,6 +62,7 @@ def test_every_setting_of_the_example_can_be_switched_on(tmp_path: Path, environ
     assert config.review.trusted == (ALICE, BOB)
     assert config.limits == Limits(
         memory_mb=700,
+        cores=4,
         threads=3,
         max_batch=64,
         max_parameters=5_000_000,

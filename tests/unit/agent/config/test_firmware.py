@@ -11,6 +11,7 @@ from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import (
     Machine,
     detect_machine,
+    device_limits,
     guess_profile,
     load_profile,
     profile_names,
@@ -157,3 +158,9 @@ def test_an_installed_package_finds_the_profiles_inside_it(tmp_path: Path) -> No
     assert file.startswith(str(tmp_path))
     assert "'raspberry-pi-4b'" in names
     assert name == "generic"
+
+
+def test_the_owner_says_how_many_cores_all_tasks_may_ask_for_together() -> None:
+    profile = load_profile("generic", Machine(cores=2, memory_mb=4000))
+    assert device_limits(with_limits(profile, Limits())).cores == 2
+    assert device_limits(with_limits(profile, Limits(cores=6))).cores == 6
