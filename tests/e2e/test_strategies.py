@@ -79,7 +79,9 @@ def test_members_merge_by_every_strategy(stage: Stage, strategy: str) -> None:
         assert line["age"] > 0
         assert line["shares"]
         assert set(line["shares"]) <= {each.peer for each in stage.town.learners}
-    assert set(stage.town.learners[0].status()["rejected"]) <= {"not-joined", "unknown-base"}  # type: ignore[index]
+    # So many tasks with such short rounds, and their receipts, may be more than one peer may say in a second.
+    rejected = set(stage.town.learners[0].status()["rejected"])  # type: ignore[index]
+    assert rejected <= {"not-joined", "unknown-base", "over-quota"}
 
 
 @pytest.mark.parametrize("strategy", SERVER_STRATEGIES)
