@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.figures import loss_of, metric_of
 from tests.unit.agent.training.conftest import three_classes
 from torch import nn
 
@@ -39,12 +40,12 @@ def test_training_learns_and_tells_how_well(manifest: TaskManifest, samples: Sam
     before = trainer.evaluate(*model)
     result = trainer.train(*model, 100)
     after = trainer.evaluate(result.parameters, result.buffers)
-    assert before.metric < 0.7
-    assert after.metric > 0.9
-    assert after.loss < before.loss
+    assert metric_of(before) < 0.7
+    assert metric_of(after) > 0.9
+    assert loss_of(after) < loss_of(before)
     assert after.num_samples == 50
     assert result.num_samples == 100 * 16
-    assert result.loss < before.loss
+    assert result.loss < loss_of(before)
     assert not np.array_equal(result.buffers, model[1])  # statistics moved
     assert trainer.num_samples == 200
 
@@ -193,7 +194,8 @@ def test_a_regression_is_trained_with_mse(manifest: TaskManifest, model: Model) 
     plan = replace(manifest.training, loss="mse", metric="mse")
     trainer = LocalTrainer(manifest.program, plan, Samples(x=x, y=y, x_test=x, y_test=y))
     result = trainer.train(*model, 200)
-    assert trainer.evaluate(result.parameters, result.buffers).metric < 0.3 * trainer.evaluate(*model).metric
+    after = metric_of(trainer.evaluate(result.parameters, result.buffers))
+    assert after < 0.3 * metric_of(trainer.evaluate(*model))
 
 
 def test_read_only_samples_will_do(manifest: TaskManifest, samples: Samples, model: Model) -> None:
