@@ -23,11 +23,11 @@ from grapevine_tasks.pipelines import (
     HELD_OUT_SEED,
     MISSING,
     held_out,
+    held_out_stretches,
     holdout_of,
     is_series,
+    left_stretches,
     rows_needed,
-    tested_stretches,
-    trained_stretches,
 )
 
 
@@ -97,8 +97,8 @@ def split(raw: RawSamples, contract: DataContract) -> tuple[NDArray[np.int64], N
     span = rows_needed(contract)
     trains, tests = [], []
     for start, end in pairwise(starts.tolist()):
-        tested = tested_stretches(end - start, span, holdout)
-        trains += [np.arange(start + a, start + b) for a, b in trained_stretches(end - start, tested)]
+        tested = held_out_stretches(end - start, span, holdout)
+        trains += [np.arange(start + a, start + b) for a, b in left_stretches(end - start, tested)]
         tests += [np.arange(start + a, start + b) for a, b in tested]
     has_gaps = in_order and contract.features.dtype == "float32"
     return _joined(trains, has_gaps=has_gaps), _joined(tests, has_gaps=has_gaps)

@@ -22,8 +22,8 @@ from grapevine_tasks.pipelines.holdout import (
     HELD_OUT_SEED,
     HOLDOUTS,
     held_out,
-    tested_stretches,
-    trained_stretches,
+    held_out_stretches,
+    left_stretches,
 )
 from grapevine_tasks.pipelines.prepare import (
     MAX_BYTES,
@@ -63,9 +63,11 @@ __all__ = [
     "fewest_samples",
     "fewest_samples_memory",
     "held_out",
+    "held_out_stretches",
     "holdout_of",
     "in_units",
     "is_series",
+    "left_stretches",
     "model_specs",
     "prepare",
     "prepare_learning",
@@ -75,6 +77,4 @@ __all__ = [
     "scaled",
     "spans",
     "target_unit",
-    "tested_stretches",
-    "trained_stretches",
 ]

@@ -38,7 +38,7 @@ def num_stretches(num_rows: int, span: int, holdout: str) -> int:
     return max(1, min(MOST_STRETCHES, held_out(num_rows) // (LEAST_WINDOWS * span)))
 
 
-def tested_stretches(num_rows: int, span: int, holdout: str) -> list[tuple[int, int]]:
+def held_out_stretches(num_rows: int, span: int, holdout: str) -> list[tuple[int, int]]:
     """Where the held-out stretches of rows in order begin and end: together `held_out(num_rows)` rows."""
     total, num = held_out(num_rows), num_stretches(num_rows, span, holdout)
     if holdout == "last":
@@ -54,7 +54,7 @@ def tested_stretches(num_rows: int, span: int, holdout: str) -> list[tuple[int, 
     return found
 
 
-def trained_stretches(num_rows: int, tested: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def left_stretches(num_rows: int, tested: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """What is left of the rows beside the held-out stretches, in order."""
     edges = [0, *(edge for stretch in tested for edge in stretch), num_rows]
     return [(start, end) for start, end in zip(edges[::2], edges[1::2], strict=True) if start < end]

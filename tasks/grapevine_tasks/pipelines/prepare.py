@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
-from grapevine_tasks.pipelines.holdout import tested_stretches, trained_stretches
+from grapevine_tasks.pipelines.holdout import held_out_stretches, left_stretches
 from grapevine_tasks.pipelines.steps import (
     MAX_ELEMENTS,
     Arguments,
@@ -97,8 +97,8 @@ def fewest_samples(contract: DataContract) -> tuple[int, int]:
     A series in which numbers are missing may give fewer yet. Raises TaskError like `rows_needed`.
     """
     num = contract.minimum_samples
-    tested = tested_stretches(num, rows_needed(contract), holdout_of(contract))
-    both = (trained_stretches(num, tested), tested)
+    tested = held_out_stretches(num, rows_needed(contract), holdout_of(contract))
+    both = (left_stretches(num, tested), tested)
     training, test = (sum(count_prepared(end - start, contract) for start, end in part) for part in both)
     return max(training, 1), max(test, 1)
 
