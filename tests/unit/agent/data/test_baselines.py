@@ -18,6 +18,11 @@ ROW = FeatureSpec(name="row", dtype="float32", shape=(2,))
 CLASS = FeatureSpec(name="y", dtype="int64", shape=())
 
 
+def near(name: str, value: float) -> Any:
+    """A baseline of that name and, but for rounding, that value."""
+    return Baseline(name=name, value=pytest.approx(value))  # type: ignore[arg-type]
+
+
 def source(tmp_path: Path, **arrays: Any) -> DataSource:
     path = tmp_path / "own.npz"
     np.savez(path, **arrays)
@@ -37,7 +42,7 @@ def test_the_mean_is_each_numbers_own() -> None:
     y = np.array([[0.0, 10.0], [2.0, 30.0]], np.float32)
     tests = np.array([[1.0, 22.0], [4.0, 20.0]], np.float32)
     for metric, value in (("mse", 13 / 4), ("rmse", math.sqrt(13 / 4)), ("mae", 5 / 4)):
-        assert of_training(metric, y, tests) == Baseline(name="mean", value=pytest.approx(value))
+        assert of_training(metric, y, tests) == near("mean", value)
 
 
 def test_without_test_samples_there_is_no_baseline(tmp_path: Path) -> None:
@@ -61,9 +66,9 @@ def test_of_a_forecast_it_is_that_all_goes_on_as_it_was(tmp_path: Path, steps: t
     rising = np.stack([np.arange(100.0), np.zeros(100)], axis=1)
     own = source(tmp_path, x=rising.astype(np.float32))
     both = load_samples(forecast(*steps), own, "mae")
-    assert both.baseline == Baseline(name="last value", value=pytest.approx((1 + 2 + 0 + 0) / 4))
+    assert both.baseline == near("last value", (1 + 2 + 0 + 0) / 4)
     first = load_samples(forecast(*steps, columns=0.0), own, "rmse")
-    assert first.baseline == Baseline(name="last value", value=pytest.approx(math.sqrt((1 + 4) / 2)))
+    assert first.baseline == near("last value", math.sqrt((1 + 4) / 2))
 
 
 def test_errors_of_a_standardised_column_are_told_in_its_own_units(tmp_path: Path) -> None:

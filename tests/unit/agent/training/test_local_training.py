@@ -17,6 +17,7 @@ from torch import nn
 
 from grapevine_agent.data import Samples
 from grapevine_agent.training.local_training import LocalTrainer
+from grapevine_agent.training.results import Evaluation
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import Optimiser, TaskManifest, TrainingPlan
 from grapevine_proto.messages import Vector
@@ -154,7 +155,7 @@ def test_fewer_samples_than_a_batch_make_one_batch(manifest: TaskManifest, model
 
 def test_without_test_samples_nothing_is_evaluated(manifest: TaskManifest, model: Model) -> None:
     trainer = LocalTrainer(manifest.program, manifest.training, _samples(20, num_test=0))
-    assert trainer.evaluate(*model).num_samples == 0
+    assert trainer.evaluate(*model) == Evaluation(loss=None, metric=None, num_samples=0)
 
 
 def test_an_evaluation_is_the_mean_over_samples_whatever_the_batches(manifest: TaskManifest, model: Model) -> None:

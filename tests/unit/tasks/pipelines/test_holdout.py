@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,9 @@ FORECAST = PipelineStep(name="forecast", arguments={"length": (24.0,), "horizon"
 
 def series(holdout: str, **changes: Any) -> DataContract:
     features = FeatureSpec(name="row", dtype="float32", shape=(2,))
-    fields = {"kind": "hourly", "features": features, "target": features, "pipeline": (FORECAST,), "holdout": holdout}
-    contract = DataContract(**(fields | changes))
-    return DataContract(**(fields | changes | {"target": model_specs(contract)[1]}))
+    contract = DataContract(kind="hourly", features=features, target=features, pipeline=(FORECAST,), holdout=holdout)
+    contract = replace(contract, **changes)
+    return replace(contract, target=model_specs(contract)[1])
 
 
 def raw_rows(num: int) -> RawSamples:
@@ -107,13 +108,13 @@ def test_a_holdout_that_is_none_and_one_that_would_leak_are_refused() -> None:
         check_contract(series(fine))
     with pytest.raises(TaskError, match=r"data.holdout is 'block'; .*blocks"):
         check_contract(series("block"))
-    words = {
-        "features": FeatureSpec(name="word", dtype="int64", shape=()),
-        "pipeline": (PipelineStep(name="window", arguments={"length": (8.0,)}),),
-        "num_classes": 2,
-    }
     contract = DataContract(
-        kind="words", target=FeatureSpec(name="y", dtype="int64", shape=()), holdout="blocks", **words
+        kind="words",
+        features=FeatureSpec(name="word", dtype="int64", shape=()),
+        target=FeatureSpec(name="y", dtype="int64", shape=()),
+        num_classes=2,
+        pipeline=(PipelineStep(name="window", arguments={"length": (8.0,)}),),
+        holdout="blocks",
     )
     with pytest.raises(TaskError, match="cannot say where a series is cut"):
         check_contract(contract)
@@ -130,6 +131,5 @@ def test_the_owners_units_are_those_of_the_column_that_is_predicted() -> None:
     assert target_unit(series("", pipeline=both), learnt) == 4.0
     logarithm = PipelineStep(name="log1p")
     assert target_unit(series("", pipeline=(logarithm, one)), ()) is None
-    given_target = {"pipeline": (standard,), "target": FeatureSpec(name="y", dtype="float32", shape=(1,))}
-    features = FeatureSpec(name="row", dtype="float32", shape=(2,))
-    assert target_unit(DataContract(kind="k", features=features, **given_target), learnt) == 1.0
+    row, own = (FeatureSpec(name=name, dtype="float32", shape=(size,)) for name, size in (("row", 2), ("y", 1)))
+    assert target_unit(DataContract(kind="k", features=row, target=own, pipeline=(standard,)), learnt) == 1.0

@@ -131,11 +131,12 @@ def test_the_best_survives_a_restart_and_what_is_none_is_passed_over() -> None:
     np.testing.assert_array_equal(again.held.asked.parameters, asked(7).parameters)
     judge(again, evaluated(31, 0.55))
     assert held(again)[0] == 7
-    for wrong in (
+    wrongs: tuple[dict[str, Any], ...] = (
         {"vectors": {"parameters": np.ones(3, np.float32), "buffers": np.empty(0, np.float32)}},
         {"figures": {"metric": float("nan"), "loss": 0.1, "counted": 0.1}},
         {"figures": {}},
-    ):
+    )
+    for wrong in wrongs:
         assert restarted(best, **wrong).held is None
 
 
