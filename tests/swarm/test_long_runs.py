@@ -329,9 +329,9 @@ def test_the_command_shows_the_invariants_and_fails_with_what_does_not_hold(tmp_
     assert (tmp_path / "out" / "seed-0" / "life-sizes.csv").read_text().startswith("day,name,most,allowed,mean\n")
 
 
-@pytest.mark.xfail(strict=True, reason="members that left for good stay in the median that claims are held against")
 def test_who_stays_is_believed_when_most_have_left(tmp_path: Path) -> None:
-    world = house(tmp_path, "kind = 'leaves'\nnodes = [3, 4, 5, 6, 7, 8]\nat_s = 7_200", changes=("nodes.num=9",))
+    changes = ("nodes.num=9", "life.settled_s=0")
+    world = house(tmp_path, "kind = 'leaves'\nnodes = [3, 4, 5, 6, 7, 8]\nat_s = 3_600", changes=changes)
     world.run(16 * HOUR_S)
     assert learning(world) == [True] * 3 + [False] * 6
     assert world.ledger is not None
@@ -350,10 +350,6 @@ def month() -> LifeReport:
     return outcome.life
 
 
-# What other changes mend: with them the marks go, and these hold as the others do.
-AWAITED = {
-    "and nobody sends to one that has been gone for": "among more than 16 peers a silent one may not be listened to",
-}
 NAMES = [
     "members of an approved task know each other within",
     "and who the others say they are within",
@@ -377,13 +373,7 @@ NAMES = [
 
 
 @pytest.mark.timeout(600)  # of which a free core takes half a minute
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.xfail(strict=True, reason=AWAITED[name])] if name in AWAITED else [])
-        for name in NAMES
-    ],
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_month_of_the_year_holds(month: LifeReport, name: str) -> None:
     (found,) = [each for each in month.invariants if each.name == name]
     assert found.holds, found
