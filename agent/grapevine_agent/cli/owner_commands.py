@@ -153,6 +153,7 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
         where = f"connected to {status['broker']} (MQTT {status['mqtt_version']})"
+        where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"

@@ -31,7 +31,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from grapevine_agent.net.client import Client
 from grapevine_agent.net.events import Will
-from grapevine_agent.net.explaining import explain, refusal
+from grapevine_agent.net.explaining import explain, is_about_the_login, is_for_good, refusal
+from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
 from grapevine_agent.net.inbound import wake
 from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
@@ -42,14 +43,6 @@ MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
 _CLOSE_S = 2.0
 _LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
-
-
-class WrongVersionError(BrokerError):
-    """The broker does not speak this version of MQTT, or does not answer it."""
-
-
-class ConnectionLostError(BrokerError):
-    """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +91,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self._keepalive_s = login.keepalive_s
+        self._username = login.username
         self._max_received_bytes = login.max_received_bytes
         self._accepted: asyncio.Future[Accepted] = self._loop.create_future()
         self.over: asyncio.Future[str] = self._loop.create_future()  # done, with the reason, when the connection is
@@ -111,6 +105,7 @@ class Connection:
         self._unanswered = Unanswered(answer_s=answer_s)
         self._next_look: asyncio.TimerHandle | None = None
         self._reason = ""
+        self._is_for_good = False  # the reason: somebody has to mend something
         self._given_up = False
         self._client = self._make_client(login)
 
@@ -119,6 +114,7 @@ class Connection:
 
         Raises:
             WrongVersionError: It refused this version of MQTT, closed, or said nothing for `connack_s` seconds.
+            RefusedError: It refuses our login, or TLS with it fails.
             BrokerError: It cannot be reached, or refuses us.
         """
         self._client.connect_timeout = connect_s
@@ -141,6 +137,8 @@ class Connection:
                 raise WrongVersionError(msg) from None
             msg = f"no answer from {self.url.host}:{self.url.port}"
             raise BrokerError(msg) from None
+        if self._is_for_good:
+            raise RefusedError(self.over.result())
         if self._accepted.done():
             accepted = self._accepted.result()  # or its exception
             self._room = (self._room[0], asyncio.Semaphore(accepted.max_in_flight))
@@ -267,8 +265,12 @@ class Connection:
     ) -> None:
         if code.is_failure:
             self._reason = f"refused: {code}"
-            failure = WrongVersionError if "protocol version" in str(code).lower() else BrokerError
-            wake(self._loop, _fail, self._accepted, failure(refusal(code, self.url)))
+            failure: BrokerError = BrokerError(refusal(code))
+            if "protocol version" in str(code).lower():
+                failure = WrongVersionError(refusal(code))
+            elif is_about_the_login(code):
+                failure = RefusedError(refusal(code, self._username))
+            wake(self._loop, _fail, self._accepted, failure)
             return
         accepted = Accepted(
             max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
@@ -303,6 +305,7 @@ class Connection:
 
     def _thread_ended(self, error: BaseException | None) -> None:
         reason = explain(error, self.url) if error is not None else self._reason or "connection lost"
+        self._is_for_good = is_for_good(error)
         wake(self._loop, self._finish, reason)
 
     # --- in the event loop ----------------------------------------------------------------------

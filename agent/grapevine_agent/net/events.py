@@ -36,6 +36,7 @@ class Trying:
     reason: str
     retry_in_s: float  # when the next attempt begins …
     next_url: BrokerUrl  # … and with whom
+    all_refuse: bool = False  # every broker: until somebody mends a login, a URL or a certificate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,7 @@ class Requests:
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",
             "mqtt_version": service.broker_version,
-            "trouble": service.broker_trouble,
+            "trouble": service.twin.trouble(now.monotonic_s) or service.broker_trouble,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},

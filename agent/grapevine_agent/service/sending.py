@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from grapevine_agent.net.connection import ConnectionLostError
+from grapevine_agent.net.failures import ConnectionLostError
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock

@@ -39,6 +39,7 @@ from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.twin import Twin
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
@@ -96,7 +97,9 @@ class AgentService:
         self.trainers = trainers
         self.rejected: Counter[str] = Counter()
         self.broker_trouble = ""
+        self.broker_refuses = False  # every broker does, until somebody mends something
         self.broker_version = ""
+        self.twin = Twin()
         self.started_at = clock.now()
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.transport = transport(self._make_will)
@@ -183,7 +186,7 @@ class AgentService:
 
     def _make_will(self) -> Will:
         wall_ms = clock.now().wall_ms
-        self._sealer.begin_session(wall_ms)
+        self.twin.began(self._sealer.begin_session(wall_ms))
         topic, payload = self._sealer.seal_will(wall_ms)
         return Will(topic=topics.build(self.root, topic), payload=payload, qos=1, retain=True)
 
@@ -202,7 +205,7 @@ class AgentService:
                     else:
                         self._hear(topic, payload, retained=retained)
                 case Connected(url=url, version=version, max_in_flight=most, refused=refused):
-                    self.broker_trouble, self.broker_version = "", version
+                    self.broker_trouble, self.broker_refuses, self.broker_version = "", False, version
                     logger.info("connected to %s, MQTT %s", url, version)
                     if refused:
                         logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
@@ -214,9 +217,16 @@ class AgentService:
                     if self._stop.is_set():
                         continue
                     logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", url, reason)
-                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url):
-                    self.broker_trouble = f"cannot reach {url}: {reason}"
+                    self._look_for_a_twin(reason)
+                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url, all_refuse=all_refuse):
+                    self.broker_trouble, self.broker_refuses = f"cannot reach {url}: {reason}", all_refuse
                     logger.warning("cannot reach %s: %s; trying %s in %.0f s", url, reason, next_url, retry_in_s)
+
+    def _look_for_a_twin(self, reason: str) -> None:
+        now_s = clock.now().monotonic_s
+        self.twin.lost(reason, now_s)
+        if trouble := self.twin.trouble(now_s):
+            logger.warning("%s", trouble)
 
     def _hear(self, name: str, payload: bytes, *, retained: bool) -> None:
         """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
@@ -237,6 +247,7 @@ class AgentService:
             if received.message.sender == self.identity.peer_id:
                 self._sealer.heard(received.message)
                 self._numbers.heard(received.message, topic.below_root())
+                self.twin.heard(received.message, now.monotonic_s)
             self.perform(self.core.receive(received, now))
         except WireError as error:
             self.rejected[error.reason] += 1
