@@ -11,6 +11,7 @@ from tests.swarm.simulations import prepared_of, written
 from tests.swarm.test_simulated_runs import simulate
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning.rest import Rest
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import begin, prepare
 from grapevine_lab.simulator.life_report import LifeReport
@@ -337,6 +338,23 @@ def test_who_stays_is_believed_when_most_have_left(tmp_path: Path) -> None:
     assert world.ledger is not None
     assert sum(day.taken for day in world.ledger.days.values()) > 200
     assert told(world)["claims of honest members not believed"] is True
+
+
+def test_a_finished_task_is_sent_at_the_pace_of_heartbeats_and_no_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "updates of finished tasks, a heartbeat and device"
+    text = HOUSE.replace('task = "first"\n[[words]]', 'task = "first"\nnum_rounds = 5\n[[words]]', 1)
+    changes = ("nodes.heartbeat_s=3600", "nodes.num=8", "life.settled_s=0")
+
+    def run() -> World:
+        world = begin(prepared_of(tmp_path, text, *changes), 0).world
+        world.run(60 * HOUR_S)
+        return world
+
+    assert told(run())[name] is True
+    monkeypatch.setattr(Rest, "is_resting", False)
+    assert told(run())[name] is False
 
 
 # --- a month of the year --------------------------------------------------------------------------
