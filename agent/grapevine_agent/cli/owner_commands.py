@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -41,6 +42,10 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def init(
         config: ConfigOption = None,
+        state_dir: Annotated[
+            Path | None,
+            typer.Option(help="Where key, records and models are to lie; it is written into the new file."),
+        ] = None,
         new_peer: Annotated[
             bool,
             typer.Option(
@@ -59,8 +64,9 @@ def register(app: typer.Typer) -> None:
         wrote = not path.exists()
         profile = guess_profile()
         if wrote:
-            _write_config(path, profile)
+            _write_config(path, profile, state_dir)
         loaded = configuration(path)
+        _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
         state_dir = loaded.agent.state_dir
         if not (wrote or new_peer) and (state_dir / IDENTITY_FILE).exists():
             raise ConfigError(
@@ -126,12 +132,25 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
         )
 
 
-def _write_config(path: Path, profile: str) -> None:
+def _write_config(path: Path, profile: str, state_dir: Path | None) -> None:
+    text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"')
+    if state_dir is not None:
+        example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
+        text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"'))
+        path.write_text(text)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror}); check free space and permissions") from None
+
+
+def _confirm_state_dir(path: Path, found: Path, wanted: Path | None) -> None:
+    """Before a key is made: it must lie where the owner said. Raises ConfigError."""
+    if wanted is not None and wanted.absolute() != found.absolute():
+        raise ConfigError(
+            f"{path} is there already, or the environment has its say, and the state folder is {found}, not {wanted}: "
+            f'write state_dir = "{wanted.absolute()}" into its [agent], or unset GRAPEVINE_STATE_DIR'
+        )
 
 
 def _another_identity(state_dir: Path) -> Identity:

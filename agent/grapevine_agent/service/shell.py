@@ -36,6 +36,7 @@ from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.seldom import Seldom
 from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
@@ -120,6 +121,7 @@ class AgentService:
             max_bytes=lambda: self.transport.max_packet_bytes,
         )
         self._sending = Sending(outbox=self.outbox, transport=self.transport, answers=self._answers)
+        self._seldom = Seldom()
         self._quota = SenderQuota()
         self._max_bytes = max_bytes
         self._wake = asyncio.Event()
@@ -326,7 +328,8 @@ class AgentService:
                     self.rejected["no-room"] += 1
                     self.core.blobs.not_given(effect)
                 self._sending.wake()
-            case fx.Notify(text=text, level=level):
+            case fx.Notify(text=text, level=level, often=often):
+                level = "debug" if often and not self._seldom.may_say(often, clock.now().monotonic_s) else level
                 logger.log(_LEVELS[level], "%s", printable(text))
             case fx.SaveMetrics(metrics=metrics):
                 self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us

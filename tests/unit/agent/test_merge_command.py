@@ -263,3 +263,28 @@ def test_a_file_that_is_none_is_named(files: list[Path]) -> None:
     done = merge("average", files[0], files[1:], files[0].with_name("out.safetensors"))
     assert done.returncode == 1
     assert files[1].name in done.stderr
+
+
+@pytest.mark.parametrize("strategy", ["delta-sum", "average"])
+def test_a_merge_beyond_float32_writes_nothing_and_names_the_tensor(files: list[Path], strategy: str) -> None:
+    for path in files:
+        huge = {name: np.full_like(tensor, 3.4e38) for name, tensor in load_file(path).items()}
+        huge |= {name: -tensor for name, tensor in huge.items() if name.startswith("base/")}
+        save_file(huge, path, metadata=facts(1))
+    out = files[0].with_name("out.safetensors")
+    done = merge(strategy, files[0], files[1:], out)
+    if strategy == "average":  # stays between the models, which is within float32
+        assert done.returncode == 0, done.stderr
+        return
+    assert done.returncode == 2
+    assert "delta-sum takes tensor 'body.weight' beyond what float32 holds: nothing was written" in " ".join(
+        done.stderr.split()
+    )
+    assert not out.exists()
+
+
+def test_a_model_file_of_a_tensor_without_elements_merges(files: list[Path]) -> None:
+    for path in files:
+        tensors = load_file(path) | {"empty": np.zeros((0, 3), np.float32), "base/empty": np.zeros((0, 3), np.float32)}
+        save_file(tensors, path, metadata=facts(1))
+    assert merged("delta-sum", files)[0]["empty"].shape == (0, 3)

@@ -292,7 +292,7 @@ class Learning:
         return [
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
-            Notify(text=line),
+            Notify(text=line, often=f"rounds of {self.task}"),
         ]
 
     def _failed(self, kind: str, error: str) -> Notify:
