@@ -276,7 +276,7 @@ def test_a_merge_beyond_float32_writes_nothing_and_names_the_tensor(
     out = files[0].with_name("out.safetensors")
     done = merge("delta-sum", files[0], files[1:], out, "A=1", "C=1", "bounded=0")
     assert done.returncode == int(is_too_large), done.stderr
-    told = "delta-sum takes tensor 'body.weight' beyond what float32 holds: nothing was written"
+    told = "delta-sum takes tensor 'body.bias' beyond what float32 holds: nothing was written"
     assert (told in " ".join(done.stderr.split())) == is_too_large
     assert out.exists() != is_too_large
 
