@@ -1,7 +1,8 @@
 """A message in parts: what is large is not copied into one piece on its way from a model to a socket.
 
 A copy of a hundred megabytes keeps the interpreter, and so every thread of the process, from anything else for as
-long as it takes. A model's vectors are therefore parts of its message as they are: views of arrays that nobody modifies.
+long as it takes. A model's vectors are therefore parts of its message as they are: views of arrays that nobody
+modifies.
 """
 
 from __future__ import annotations

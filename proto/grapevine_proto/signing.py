@@ -82,7 +82,9 @@ class Signer(Protocol):
         ...
 
 
-Check: TypeAlias = Callable[[bytes, bytes, str, bytes | memoryview], None]  # public key, signature, topic, message; raises WireError
+Check: TypeAlias = Callable[
+    [bytes, bytes, str, bytes | memoryview], None
+]  # public key, signature, topic, message; raises WireError
 
 
 def check_signature(public_key: bytes, signature: bytes, topic: str, message: bytes | memoryview) -> None:

@@ -16,7 +16,9 @@ import pytest
 
 from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected, Outbox, Trying, Will
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.sending import Sending
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.simulator.keys import Holder, Numbering
@@ -207,15 +209,15 @@ async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_th
 ) -> None:
     reader = await connect(private_broker.url, subscribe=("test/#",))
     client, outbox = await connect(private_broker.url), Outbox()
-    sealer = Sealer(Holder(SigningKey.generate()), Numbering())
+    sealing = Sealing(Sealer(Holder(SigningKey.generate()), Numbering()), Beside())
     answers = Answers(
         outbox=outbox,
         get_blob=lambda _digest: asyncio.sleep(0),
-        sealer=sealer,
+        sealing=sealing,
         root="test",
         max_bytes=lambda: 1_000_000,
     )
-    sending = Sending(outbox=outbox, transport=client.transport, answers=answers)
+    sending = Sending(outbox=outbox, transport=client.transport, answers=answers, sealing=sealing)
     running = asyncio.create_task(sending.run())
     sending.connected(20)
     os.kill(private_broker.pid, signal.SIGSTOP)

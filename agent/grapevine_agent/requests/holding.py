@@ -60,7 +60,7 @@ class HoldingRequests:
     def __init__(self, service: AgentService) -> None:
         self._service = service
 
-    def methods(self) -> Mapping[str, Callable[..., Any]]:
+    def acts(self) -> Mapping[str, Callable[..., Any]]:
         """By the names that commands use."""
         return {"forget": self.forget}
 
@@ -69,7 +69,7 @@ class HoldingRequests:
 
         Raises TaskError for a task that is joined, or of which nothing is known or kept.
         """
-        entries = self._service.core.book.entries
-        whole = find_kept(task, entries, self._service.store.kept_tasks())
+        entries, kept = self._service.core.book.entries, self._service.store.kept_tasks()
+        whole = await self._service.turns.look(lambda: find_kept(task, entries, kept))
         name = entries[whole].brief.name if whole in entries else ""
         return {**await self._service.tidying.forget(whole), "name": name}

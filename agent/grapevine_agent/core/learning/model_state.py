@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grapevine_agent.core.effects import SavedModel
+from grapevine_agent.merge.apart import apart
 from grapevine_proto.messages import Vector
 from grapevine_tasks.layout import ModelLayout
 
@@ -115,16 +116,20 @@ class ModelState:
         """Take the merged model into the released one: one averaging step for each local round."""
         self.num_released += 1
         beta = np.float32(min(ema, self.num_released / (self.num_released + COLD_START)))
-        self.released = beta * self.released + (1 - beta) * self.parameters
-        self.released_buffers = beta * self.released_buffers + (1 - beta) * self.buffers
+        with apart():
+            released = beta * self.released + (1 - beta) * self.parameters
+            released_buffers = beta * self.released_buffers + (1 - beta) * self.buffers
+        self.released, self.released_buffers = released, released_buffers
 
     def add_training(self, *, start: Vector, end: Vector, start_buffers: Vector, end_buffers: Vector) -> None:
         """θ ← θ_now + (θ₁ − θ₀) (scale-robust paper, Algorithm 1, line 6).
 
         What was merged while the trainer was at work is kept, and so is what the trainer found.
         """
-        self.parameters = self.parameters + (end - start)
-        self.buffers = self.buffers + (end_buffers - start_buffers)
+        with apart():
+            parameters = self.parameters + (end - start)
+            buffers = self.buffers + (end_buffers - start_buffers)
+        self.parameters, self.buffers = parameters, buffers
 
     def mix_in(self, parameters: Vector, buffers: Vector, *, age: int, experience: int) -> None:
         """Take what a merge has made."""

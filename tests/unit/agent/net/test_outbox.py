@@ -10,7 +10,7 @@ from grapevine_agent.net.outbox import MAX_BYTES_UNDER_WAY
 def drain(outbox: Outbox, now_s: float = 0.0) -> list[tuple[str, bytes]]:
     sent = []
     while (waiting := outbox.take(now_s)) is not None:
-        sent.append((waiting.topic, waiting.payload))
+        sent.append((waiting.topic, bytes(waiting.payload)))
         outbox.sent(waiting)
     return sent
 
