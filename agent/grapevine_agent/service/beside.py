@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
+
+from grapevine_agent.outlasting import outlasted
 
 T = TypeVar("T")
 
@@ -28,34 +30,12 @@ class Beside:
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` gives, or raises.
 
-        A caller that is cancelled is told so once the work has ended, or at once if it had not begun: so nobody can
-        believe that a thing is free which the thread is still at.
+        A caller that is cancelled is told so once the work has ended: so nobody can believe that a thing is free
+        which the thread is still at.
         """
         async with self._room:
-            done = self._thread.submit(work)
-            return await _settled(done)
+            return await outlasted(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     async def close(self) -> None:
         """Wait for the end of what runs; nothing is taken after it."""
         await asyncio.to_thread(self._thread.shutdown)
-
-
-async def _settled(done: Future[T]) -> T:
-    wrapped = asyncio.wrap_future(done)
-    try:
-        return await asyncio.shield(wrapped)
-    except asyncio.CancelledError:
-        if not done.cancel():
-            await _outlast(wrapped)
-        raise
-
-
-async def _outlast(running: asyncio.Future[T]) -> None:
-    """Wait for an end, however often we are told not to."""
-    while not running.done():
-        try:
-            await asyncio.wait([running])
-        except asyncio.CancelledError:
-            continue
-    if not running.cancelled():
-        running.exception()  # nobody waits for it any more
