@@ -1,9 +1,10 @@
 """paho's client with what ours needs of it.
 
 That is word of its thread's end, packet ids that nothing under way has, and large payloads that are not copied. paho
-copies a payload into its packet, what is left of the packet at each write to the socket, and what it received four
-times more; each copy of a hundred megabytes stops every thread of the process. So a large payload lies beside its
-packet here, on the way out in parts and on the way in as a view of what was received.
+copies a payload into its packet, what is left of the packet at each write to the socket, what it has received already
+for more of it, and all of that four times more in the end; each copy of a hundred megabytes stops every thread of the
+process. So a large payload lies beside its packet here: in parts on the way out, on the way in as a view of what was
+received, which lies where it was first put.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
 from grapevine_proto.large_fields import varint
-from grapevine_proto.parts import LARGE, Parts
+from grapevine_proto.parts import LARGE, PIECE, Parts
 
 _PUBLISH: Final = 0x30
 _LONGEST_LENGTH: Final = 4  # bytes of a packet's length, and of its properties' (MQTT 5.0, section 1.5.5)
@@ -69,16 +71,27 @@ class Client(mqtt.Client):
             packet = Parts((bytes(packet[:1]) + varint(length) + bytes(packet[begin:]), *payload))
         return super()._packet_queue(command, packet, mid, qos, info)
 
-    def _handle_publish(self) -> MQTTErrorCode:
-        packet = self._in_packet["packet"]
-        qos = self._in_packet["command"] >> 1 & 3
-        if len(packet) < LARGE or qos > 1:
-            return super()._handle_publish()
-        begin = _payload_begin(packet, qos, is_v5=self._protocol == MQTTProtocolVersion.MQTTv5)
-        self._arriving = memoryview(packet)[begin:].toreadonly()
-        self._in_packet["packet"] = packet[:begin]
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Read what there is, in pieces. Before the first of a large packet there is made room for all of it."""
+        coming: Any = self._in_packet
+        is_first = coming["have_remaining"] and coming["to_process"] == coming["remaining_length"]
+        if is_first and coming["remaining_length"] >= LARGE:
+            coming["packet"] = _Room(coming["remaining_length"])
+        return super()._sock_recv(min(bufsize, PIECE))
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        arrived: Any = self._in_packet["packet"]
+        if not isinstance(arrived, _Room):
+            return super()._packet_handle()
+        whole, command = arrived.content(), self._in_packet["command"]
+        qos = command >> 1 & 3
+        begin = len(whole)
+        if command & 0xF0 == _PUBLISH and qos <= 1:
+            begin = _payload_begin(whole, qos, is_v5=self._protocol == MQTTProtocolVersion.MQTTv5)
+            self._arriving = whole[begin:]
+        self._in_packet["packet"] = bytearray(whole[:begin])
         try:
-            return super()._handle_publish()
+            return super()._packet_handle()
         finally:
             self._arriving = None
 
@@ -88,7 +101,26 @@ class Client(mqtt.Client):
         super()._handle_on_message(message)
 
 
-def _payload_begin(packet: bytearray, qos: int, *, is_v5: bool) -> int:
+class _Room:
+    """Where a large packet is put together. The kernel gives the memory as bytes arrive."""
+
+    def __init__(self, num_bytes: int) -> None:
+        self._bytes = np.empty(num_bytes, np.uint8)
+        self._num_held = 0
+
+    def __iadd__(self, piece: bytes) -> _Room:
+        """Append what was read."""
+        end = self._num_held + len(piece)
+        self._bytes[self._num_held : end] = np.frombuffer(piece, np.uint8)
+        self._num_held = end
+        return self
+
+    def content(self) -> memoryview:
+        """What is held; it is not modified any more."""
+        return self._bytes[: self._num_held].data.toreadonly()
+
+
+def _payload_begin(packet: memoryview, qos: int, *, is_v5: bool) -> int:
     """Where the payload of a PUBLISH begins, after its fixed header (MQTT 5.0, section 3.3); never beyond the end."""
     begin = 2 + int.from_bytes(packet[:2], "big") + (2 if qos else 0)
     if is_v5:
@@ -97,7 +129,7 @@ def _payload_begin(packet: bytearray, qos: int, *, is_v5: bool) -> int:
     return min(begin, len(packet))
 
 
-def _read_length(packet: bytes | bytearray, at: int) -> tuple[int, int]:
+def _read_length(packet: bytes | bytearray | memoryview, at: int) -> tuple[int, int]:
     """A length of one to four bytes, and where it ends."""
     length = 0
     for index in range(_LONGEST_LENGTH):

@@ -59,8 +59,8 @@ class TaskRequests:
 
     async def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
         """Sign and announce a built task; `servers` are authorised beside those that its file names."""
-        built = await asyncio.to_thread(load_built, _whole_path(folder))
-        return await self._publish(self._finished(built.draft, servers), built.weights)
+        manifest, weights = await self._finished(folder, servers)
+        return await self._publish(manifest, weights)
 
     async def revise(self, folder: str, parent: str, servers: list[str], reason: str = "", fork: bool = False) -> Any:
         """Publish a built task as the next version of one of our own."""
@@ -77,8 +77,7 @@ class TaskRequests:
                 )
 
         await turns.look(check)
-        built = await asyncio.to_thread(load_built, _whole_path(folder))
-        manifest = self._finished(built.draft, servers)
+        manifest, weights = await self._finished(folder, servers)
         version = entry.brief.version + 1
         note = f"Version {version}: {reason}" if reason else ""
         manifest = replace(
@@ -88,7 +87,7 @@ class TaskRequests:
             description="\n\n".join(text for text in (manifest.description, note) if text),
         )
         same = ModelLayout.of(manifest.program) == ModelLayout.of(entry.manifest.program)
-        result = await self._publish(manifest, built.weights, check)
+        result = await self._publish(manifest, weights, check)
         return {**result, "parent": entry.id, "keeps_model": same}
 
     def retract(self, task: str, reason: str = "") -> dict[str, Any]:
@@ -110,10 +109,12 @@ class TaskRequests:
     def _find(self, task: str, *, acts: bool = False) -> TaskEntry:
         return find_task(task, self._service.core.book.entries, acts=acts)
 
-    def _finished(self, draft: TaskManifest, servers: list[str]) -> TaskManifest:
+    async def _finished(self, folder: str, servers: list[str]) -> tuple[TaskManifest, bytes]:
+        """The manifest of a built task, and its initial weights."""
         servers = [whole_peer(server, "the server") for server in servers]
-        manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
-        return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
+        built = await asyncio.to_thread(load_built, _whole_path(folder))
+        manifest = finish_manifest(built.draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
+        return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers)))), built.weights
 
     async def _publish(
         self, manifest: TaskManifest, weights: bytes, check: Callable[[], None] = lambda: None

@@ -54,6 +54,7 @@ SAVE_EVERY_S = 10.0
 LEARNED = 0.01  # how far the model is moved in a round
 TRAINING_S = 0.2
 SAMPLES = 600
+BLOCK = 1 << 16
 KEYS = [SigningKey(hashlib.sha256(f"member {number}".encode()).digest()) for number in range(NUM_MEMBERS)]
 PUBLISHER, REVIEWER = floods.key(1), floods.key(2)
 
@@ -104,8 +105,11 @@ class RandomSteps:
         )
 
     def _moved(self, parameters: Vector) -> Vector:
-        noise = self._rng.standard_normal(1024, dtype=np.float32) * np.float32(LEARNED)
-        return parameters + np.resize(noise, parameters.size)
+        moved = parameters.copy()
+        noise = self._rng.standard_normal(BLOCK, dtype=np.float32) * np.float32(LEARNED)
+        for start in range(0, moved.size, BLOCK):
+            moved[start : start + BLOCK] += noise[: moved.size - start]
+        return moved
 
     def status(self) -> list[dict[str, Any]]:
         """As `Trainers.status`."""

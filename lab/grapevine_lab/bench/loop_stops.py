@@ -37,7 +37,7 @@ STRATEGIES = {
     "doubly-weighted": "whole models, gathered, doubly weighted",
     "delta-sum": "base and delta, gathered",
 }
-NUM_EVENTS = 5  # merges, updates sent and rounds that are watched at least
+NUM_EVENTS = 3  # merges, updates sent and rounds that are watched at least
 EVERY_S = 0.002
 ASK_EVERY_S = 0.1
 DEADLINE_S = 300.0
