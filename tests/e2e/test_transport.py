@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from grapevine_agent.service.sending import Sending
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto.errors import BrokerError
+from grapevine_proto.parts import LARGE, Parts, Payload, parts_of
 from grapevine_proto.signing import SigningKey
 
 NOWHERE = "mqtt://127.0.0.1:9"  # the discard port: nothing listens there
@@ -202,6 +204,30 @@ async def test_an_oversize_publish_is_refused_here_and_blocks_nothing(broker: An
         await client.transport.publish(f"{broker.root}/big", bytes(5_000))
     await client.transport.publish(f"{broker.root}/small", bytes(4_900))
     assert (await client.next(Arrived)).topic == f"{broker.root}/small"
+
+
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_a_large_payload_arrives_as_it_left_and_so_does_what_comes_before_and_behind_it(
+    private_broker: Any, connect: Any, version: str
+) -> None:
+    client = await connect(private_broker.url.split("?")[0] + f"?version={version}", subscribe=("test/#",))
+    content = random.Random(0).randbytes(LARGE - 3)
+    parts = Parts((content[:5], content[5 : LARGE // 2], memoryview(content)[LARGE // 2 :], b"end"))
+    said: dict[str, Payload] = {
+        "before": b"b",
+        "parts": parts,
+        "whole": content + b"whole",
+        "short": Parts((b"a", b"b")),
+        "behind": b"c",
+    }
+    await asyncio.gather(*(client.transport.publish(f"test/{name}", each) for name, each in said.items()))
+    heard = [await client.next(Arrived) for _ in said]
+    assert [each.topic for each in heard] == [f"test/{name}" for name in said]
+    assert [bytes(each.payload) for each in heard] == [b"".join(parts_of(each)) for each in said.values()]
+    assert isinstance(heard[1].payload, memoryview)
+    assert heard[1].payload.readonly
+    await client.transport.publish("test/parts", parts, qos=0)
+    assert bytes((await client.next(Arrived)).payload) == bytes(parts)
 
 
 async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_that_takes_its_place(

@@ -17,7 +17,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
-from grapevine_agent.requests.holding import HoldingRequests, held, state_folder
+from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
@@ -26,6 +26,7 @@ from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
 from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
+from grapevine_agent.store.room import Contents
 from grapevine_proto.errors import RequestError
 
 
@@ -36,12 +37,12 @@ class Requests:
         self._service = service
         reviews, tasks = ReviewRequests(service), TaskRequests(service)
         self._looks: dict[str, Callable[..., Any]] = {
-            "status": self.status,
             "manifest": self.manifest,
             **reviews.looks(),
             **tasks.looks(),
         }
-        self._acts: dict[str, Callable[..., Any]] = {
+        self._acts: dict[str, Callable[..., Any]] = {  # and what awaits something
+            "status": self.status,
             "consent": self.consent,
             **reviews.acts(),
             **tasks.acts(),
@@ -69,8 +70,12 @@ class Requests:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Who this agent is, how it is connected, and what it does with the tasks it knows (see `listing`)."""
+        contents = await contents_of(self._service.store)
+        return await self._service.turns.look(lambda: self._status(contents))
+
+    def _status(self, contents: Contents | None) -> dict[str, Any]:
         service, core, now = self._service, self._service.core, clock.now()
         connected_to = service.transport.connected_to
         return {
@@ -91,7 +96,7 @@ class Requests:
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "held": held(service),
-            "state_folder": state_folder(service),
+            "state_folder": state_folder(service, contents),
             "num_tasks": len(core.book.entries),
             "tasks": [self._task(entry) for entry in listed(core)],
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ class Tidying:
 
         Raises TaskError if it is joined, StoreError if the disk refuses.
         """
-        num_bytes = sum(each.num_bytes for each in self._store.contents().models if each.task == task)
+        contents = await asyncio.to_thread(self._store.contents)
+        num_bytes = sum(each.num_bytes for each in contents.models if each.task == task)
         async with self._turns.alone():
             weights = self._forgotten(task)
         await self._saver.forget(task, weights=weights, but_decision="left")

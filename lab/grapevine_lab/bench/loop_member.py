@@ -168,7 +168,7 @@ async def member(
                 [BrokerUrl.parse(url)], client_id=key.peer_id, will=will, max_packet_bytes=LARGEST_PACKET
             ),
             root=ROOT,
-            trainers=RandomSteps(ModelLayout.of(manifest.program)),  # type: ignore[arg-type] — stands for them
+            trainers=RandomSteps(ModelLayout.of(manifest.program)),  # type: ignore[arg-type]
             max_bytes=LARGEST_PACKET,
             config=load_config(None, {}),
         )

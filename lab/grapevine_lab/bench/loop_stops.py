@@ -4,7 +4,8 @@ Two members on one Mosquitto, each a process with the real service (see `loop_me
 base and delta or whole, and take rounds of a second as far as they manage. One of them is watched: its loop's longest
 stop, by a timer every two milliseconds, and how long its owner waits for `status`, who asks ten times a second.
 Watched is from when it has merged and sent for the first time, until it has merged, sent and finished so many rounds
-again. Measured is wall time: on a busy machine the scheduler's pauses count as the loop's.
+again. Measured is wall time: on a busy machine the scheduler's pauses count as the loop's. How long these are says a
+third process, whose loop does nothing but watch itself meanwhile.
 """
 
 from __future__ import annotations
@@ -54,17 +55,22 @@ def run(say: Callable[[str], None]) -> list[Figure]:
                 tempfile.TemporaryDirectory(prefix="grapevine-bench-") as folder,
                 MosquittoBroker(max_packet_bytes=LARGEST_PACKET) as broker,
             ):
-                stop_s, answer_s, told = asyncio.run(_measure(Path(folder), broker.url, size, strategy))
-            say(f"{size:,} parameters, {what}: stop {stop_s * 1e3:.0f} ms, status {answer_s * 1e3:.0f} ms; {told}")
+                found_s, told = asyncio.run(_measure(Path(folder), broker.url, size, strategy))
+            stop_s, answer_s, idle_s = found_s
+            say(
+                f"{size:,} parameters, {what}: stop {stop_s * 1e3:.0f} ms, status {answer_s * 1e3:.0f} ms, "
+                f"an idle loop's stop {idle_s * 1e3:.0f} ms; {told}"
+            )
             of = f"{size / 1e6:g} M parameters, {what}"
             found += [
                 figure(NAME, f"longest stop, {of}", [stop_s], unit="ms", target=TARGET, scale=1e3),
                 figure(NAME, f"longest answer to status, {of}", [answer_s], unit="ms", scale=1e3),
+                figure(NAME, f"longest stop of an idle loop meanwhile, {of}", [idle_s], unit="ms", scale=1e3),
             ]
     return found
 
 
-async def _measure(folder: Path, url: str, size: int, strategy: str) -> tuple[float, float, str]:
+async def _measure(folder: Path, url: str, size: int, strategy: str) -> tuple[tuple[float, float, float], str]:
     folders = [folder / str(number) for number in range(2)]
     for each in folders:
         each.mkdir()
@@ -74,13 +80,14 @@ async def _measure(folder: Path, url: str, size: int, strategy: str) -> tuple[fl
             stops = pulse.Stops()
             watching = asyncio.create_task(pulse.watch(stops, every_s=EVERY_S))
             before = _counts(service)
-            longest_s = await _until(service, tuple(count + NUM_EVENTS for count in before))
+            with _idle() as idle:
+                longest_s = await _until(service, tuple(count + NUM_EVENTS for count in before))
             watching.cancel()
             after = _counts(service)
     told = ", ".join(
         f"{now - then} {what}" for what, now, then in zip(("merged", "sent", "rounds"), after, before, strict=True)
     )
-    return stops.longest_s, longest_s, told
+    return (stops.longest_s, longest_s, idle[0]), told
 
 
 async def _until(service: AgentService, wanted: tuple[int, ...]) -> float:
@@ -100,6 +107,25 @@ def _counts(service: AgentService) -> tuple[int, ...]:
     for learner in service.core.tasks.learning.values():
         return learner.merging.num_merged, learner.num_sent, learner.model.version
     return 0, 0, 0
+
+
+@contextmanager
+def _idle() -> Iterator[list[float]]:
+    """The longest stop of a loop in a process of its own that has nothing to do: known when the block has ended."""
+    found: list[float] = []
+    command = [sys.executable, "-m", "grapevine_lab.bench.loop_stops", str(EVERY_S)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield found
+        said, _ = process.communicate()
+    found.append(float(said))
+
+
+async def _watch_alone(every_s: float) -> float:
+    stops = pulse.Stops()
+    watching = asyncio.create_task(pulse.watch(stops, every_s=every_s))
+    await asyncio.to_thread(sys.stdin.read)
+    watching.cancel()
+    return stops.longest_s
 
 
 @contextmanager
@@ -126,3 +152,7 @@ def _other(folder: Path, url: str, size: int, strategy: str) -> Iterator[None]:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=DEADLINE_S)
             process.kill()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{asyncio.run(_watch_alone(float(sys.argv[1])))}\n")
