@@ -174,7 +174,8 @@ class Outbox:
         """An order has become a payload; nothing if it does not wait any more."""
         queue = self._messages[min(waiting.qos, 1)]
         if queue and queue[0].number == waiting.number:
-            queue[0] = replace(waiting, payload=payload, order=None)
+            queue[0] = made = replace(waiting, payload=payload, order=None)
+            self._num_bytes += made.size - waiting.size
 
     def answer(
         self,

@@ -118,6 +118,7 @@ class AgentService:
         self.tidying = Tidying(self.core, self.turns, store, self._saver, self.started_at)
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
+            trainers.look = self.turns.look
         self._answers = Answers(
             outbox=self.outbox,
             get_blob=self._saver.get_blob,

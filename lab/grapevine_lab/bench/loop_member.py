@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -64,6 +65,7 @@ class RandomSteps:
 
     def __init__(self, layout: ModelLayout) -> None:
         self.room_mb: Callable[[str], int] = lambda _task: 0
+        self.look: object = None
         self._memory = SharedVectors.create(layout.num_parameters, layout.num_buffers)
         self._rng = np.random.default_rng()
         self._number = 0
@@ -172,6 +174,8 @@ async def member(
             max_bytes=LARGEST_PACKET,
             config=load_config(None, {}),
         )
+        gc.collect()
+        gc.freeze()  # as in `serve`
         running = asyncio.create_task(service.run())
         try:
             await service.ready.wait()

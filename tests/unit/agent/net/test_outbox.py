@@ -258,9 +258,10 @@ def test_a_message_that_is_not_made_yet_holds_up_its_qos_and_nothing_else() -> N
     order = outbox.to_make(0.0)
     assert order is not None
     assert order.order == "model"
-    outbox.made(order, b"made")
+    outbox.made(order, b"made" * 500)
     assert outbox.to_make(0.0) is None
-    assert drain(outbox) == [("large", b"made"), ("behind", b"b"), ("answer", b"a")]
+    assert drain(outbox) == [("large", b"made" * 500), ("behind", b"b"), ("answer", b"a")]
+    assert outbox._num_bytes == 0
 
 
 def test_an_order_that_ran_out_or_was_dropped_is_not_made_and_what_was_made_of_it_is_not_sent() -> None:
