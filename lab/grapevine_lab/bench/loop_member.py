@@ -70,11 +70,12 @@ class RandomSteps:
         self._rng = np.random.default_rng()
         self._number = 0
         self._work: set[asyncio.Task[None]] = set()
+        self._is_over = False
 
     def take(self, effect: fx.Effect, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
         """As `Trainers.take`."""
         match effect:
-            case fx.Train():
+            case fx.Train() if not self._is_over:
                 work = asyncio.create_task(self._train(effect, done))
                 self._work.add(work)
                 work.add_done_callback(self._work.discard)
@@ -122,7 +123,9 @@ class RandomSteps:
         for work in self._work:
             work.cancel()
         await asyncio.gather(*self._work, return_exceptions=True)
-        self._memory.close()
+        if not self._is_over:
+            self._is_over = True
+            self._memory.close()
 
 
 def task_of(num_parameters: int, strategy: str) -> tuple[TaskManifest, bytes]:

@@ -78,11 +78,11 @@ async def _measure(folder: Path, url: str, size: int, strategy: str) -> tuple[tu
         with _other(folders[1], url, size, strategy):
             await _until(service, (1, 1, 1))
             stops = pulse.Stops()
-            watching = asyncio.create_task(pulse.watch(stops, every_s=EVERY_S))
             before = _counts(service)
             with _idle() as idle:
+                watching = asyncio.create_task(pulse.watch(stops, every_s=EVERY_S))
                 longest_s = await _until(service, tuple(count + NUM_EVENTS for count in before))
-            watching.cancel()
+                watching.cancel()  # before that process is waited for
             after = _counts(service)
     told = ", ".join(
         f"{now - then} {what}" for what, now, then in zip(("merged", "sent", "rounds"), after, before, strict=True)

@@ -13,6 +13,7 @@ import numpy as np
 
 from grapevine_agent.core.effects import SavedModel
 from grapevine_agent.merge.apart import apart
+from grapevine_agent.merge.geometry import blocks
 from grapevine_proto.messages import Vector
 from grapevine_tasks.layout import ModelLayout
 
@@ -117,8 +118,8 @@ class ModelState:
         self.num_released += 1
         beta = np.float32(min(ema, self.num_released / (self.num_released + COLD_START)))
         with apart():
-            released = beta * self.released + (1 - beta) * self.parameters
-            released_buffers = beta * self.released_buffers + (1 - beta) * self.buffers
+            released = _mixed(self.released, self.parameters, beta)
+            released_buffers = _mixed(self.released_buffers, self.buffers, beta)
         self.released, self.released_buffers = released, released_buffers
 
     def add_training(self, *, start: Vector, end: Vector, start_buffers: Vector, end_buffers: Vector) -> None:
@@ -127,8 +128,8 @@ class ModelState:
         What was merged while the trainer was at work is kept, and so is what the trainer found.
         """
         with apart():
-            parameters = self.parameters + (end - start)
-            buffers = self.buffers + (end_buffers - start_buffers)
+            parameters = _moved(self.parameters, start, end)
+            buffers = _moved(self.buffers, start_buffers, end_buffers)
         self.parameters, self.buffers = parameters, buffers
 
     def mix_in(self, parameters: Vector, buffers: Vector, *, age: int, experience: int) -> None:
@@ -155,6 +156,23 @@ class ModelState:
     def epoch(self) -> int:
         """Passes over the own data set that were completed: t of Delta Sum."""
         return self.processed // self.samples if self.samples else 0
+
+
+# Both without an intermediate vector: to give a large one back to the system can take as long as to make it.
+
+
+def _mixed(released: Vector, merged: Vector, beta: np.float32) -> Vector:
+    """β·released + (1 − β)·merged, float32."""
+    mixed = beta * released
+    for span in blocks(0, mixed.size):
+        mixed[span] += (1 - beta) * merged[span]
+    return mixed
+
+
+def _moved(model: Vector, start: Vector, end: Vector) -> Vector:
+    """Model + (end − start), float32."""
+    moved = end - start
+    return np.add(model, moved, out=moved)
 
 
 def without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:

@@ -140,6 +140,7 @@ async def test_a_service_that_is_stopped_during_a_turn_ends_after_it_and_saves_w
     async with learning(tmp_path) as service:
         gate = Gate(service)
         (learner,) = service.core.tasks.learning.values()
+        await service.trainers.stop_all()  # type: ignore[union-attr]  # or a step might end after the goodbye
         hearing = asyncio.create_task(service.hearing.hear(ROOT, *update(service), retained=False))
         await gate.until_it_began()
         service.stop()
