@@ -40,11 +40,11 @@ async def test_both_of_two_agents_with_one_key_say_so(broker: SharedBroker, tmp_
     for number, url in enumerate([own] if own else [f"{broker.url}?version=3.1.1", f"{broker.url}?version=5"]):
         root = f"twin{number}"
         async with serving(one, url, root) as first:
-            assert first.status()["trouble"] == ""
+            assert (await first.status())["trouble"] == ""
         shutil.rmtree(other, ignore_errors=True)
         shutil.copytree(one, other)
         async with serving(one, url, root) as first, serving(other, url, root) as second, asyncio.timeout(DEADLINE_S):
-            while not first.status()["trouble"] == second.status()["trouble"] == TOLD:
+            while not (await first.status())["trouble"] == (await second.status())["trouble"] == TOLD:
                 await asyncio.sleep(0.05)
 
 
@@ -59,4 +59,4 @@ async def test_an_agent_that_is_lost_and_back_again_and_again_is_no_twin(broker:
                 service.ready.clear()
                 await asyncio.wait_for(service.ready.wait(), DEADLINE_S)
                 await asyncio.sleep(0.2)
-            assert requests.status()["trouble"] == ""
+            assert (await requests.status())["trouble"] == ""

@@ -31,6 +31,8 @@ from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
 from grapevine_proto.errors import ConfigError, StoreError
 
+WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
+
 # Of an id, four characters are enough to look at a task, eight to decide or sign: requests/naming.py.
 TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (4 or more), or its name.")]
 ActedTaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (8 or more), or its name.")]
@@ -184,6 +186,7 @@ def _describe(status: dict[str, Any]) -> str:
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
+        + _stop_line(status.get("longest_stop_ms", 0.0))
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
@@ -200,6 +203,13 @@ def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
         kinds.setdefault(each["reason"], []).append(each["kind"])
     why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
     return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
+
+
+def _stop_line(longest_stop_ms: float) -> str:
+    """Whether the agent has let somebody wait, lately."""
+    if longest_stop_ms < WORTH_TELLING_MS:
+        return ""
+    return f"\n[yellow]it stood still for {longest_stop_ms / 1e3:.1f} s in the last ten minutes[/]: the device is busy"
 
 
 def _trainer_line(trainer: dict[str, Any]) -> str:

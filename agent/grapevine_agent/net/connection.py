@@ -21,7 +21,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -38,6 +38,7 @@ from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import BrokerError
+from grapevine_proto.parts import LARGE, Parts, Payload
 
 MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on a small device is scarce
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
@@ -73,7 +74,7 @@ class Connection:
         url: The broker.
         version: `5` or `3.1.1`.
         login: Who connects, and how.
-        on_message: Called **in the network thread** with topic, payload and the retained flag.
+        on_message: Called **in the network thread** with topic, payload (a view, if it is large) and the retained flag.
         answer_s: How long the broker may take to answer what we send.
     """
 
@@ -83,7 +84,7 @@ class Connection:
         url: BrokerUrl,
         version: str,
         login: Login,
-        on_message: Callable[[str, bytes, bool], object],
+        on_message: Callable[[str, bytes | memoryview, bool], object],
         answer_s: float = ANSWER_S,
     ) -> None:
         self.url = url
@@ -175,7 +176,7 @@ class Connection:
             asked.append(self._await_suback(f"the end of a subscription to {some[0]}", *self._client.unsubscribe(some)))
         await asyncio.gather(*asked)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    async def publish(self, topic: str, payload: Payload, *, qos: int, retain: bool) -> None:
         """Publish; return when acknowledged (QoS 1) or written to the socket (QoS 0).
 
         At one QoS messages leave in the order of the calls. A caller that is cancelled keeps its place among those
@@ -195,12 +196,15 @@ class Connection:
         ack.add_done_callback(lambda _done: room.release())
         await asyncio.shield(ack)
 
-    def _hand_over(self, topic: str, payload: bytes, qos: int, retain: bool) -> asyncio.Future[None]:
+    def _hand_over(self, topic: str, payload: Payload, qos: int, retain: bool) -> asyncio.Future[None]:
         """Give a message to paho; what is to come of it."""
         if self.over.done():
             msg = f"lost the connection to {self.url} before publishing on {topic}"
             raise ConnectionLostError(msg)
-        info = self._client.publish(topic, payload, qos, retain)
+        if isinstance(payload, Parts) and len(payload) >= LARGE:
+            info = self._client.publish_in_parts(topic, payload, qos, retain)
+        else:
+            info = self._client.publish(topic, bytes(payload), qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
             raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
@@ -291,7 +295,8 @@ class Connection:
         except UnicodeDecodeError:
             return  # no topic of ours
         if not self._given_up:
-            self._on_message(topic, bytes(message.payload), message.retain)
+            payload = cast("bytes | memoryview", message.payload)  # see `Client`
+            self._on_message(topic, payload, message.retain)
 
     def _published(
         self, _client: mqtt.Client, _userdata: object, mid: int, code: ReasonCode, _properties: object

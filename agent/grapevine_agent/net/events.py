@@ -41,10 +41,10 @@ class Trying:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """A message. `payload` can be anything: nothing has been verified."""
+    """A message. `payload` can be anything: nothing has been verified. A large one is a view of what was received."""
 
     topic: str
-    payload: bytes
+    payload: bytes | memoryview
     retained: bool
 
 

@@ -32,6 +32,7 @@ from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.unanswered import ANSWER_S
 from grapevine_agent.net.urls import BrokerUrl, Version
 from grapevine_proto.errors import BrokerError, ConfigError
+from grapevine_proto.parts import Payload
 
 _PROBED_FOR_S = 300.0  # what answered on a port that is none of a broker is not asked again for so long
 _STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
@@ -48,7 +49,7 @@ def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Ran
     return whole_s * rng.uniform(0.5, 1.0)
 
 
-def packet_bytes(topic: str, payload: bytes) -> int:
+def packet_bytes(topic: str, payload: Payload) -> int:
     """Return an upper bound of the size of a PUBLISH packet, in bytes."""
     return len(topic.encode()) + len(payload) + _PACKET_OVERHEAD_BYTES
 
@@ -185,7 +186,7 @@ class Transport:
         if self._connection is not None and filters:
             await self._connection.unsubscribe(filters)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+    async def publish(self, topic: str, payload: Payload, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; return when the broker has acknowledged (QoS 1) or the packet was sent (QoS 0).
 
         Messages of one QoS leave in the order of the calls, as many at once as the broker takes unacknowledged.
@@ -343,5 +344,5 @@ class Transport:
             reason = connection.over.result() if connection.over.done() else "given up"
             self._inbound.put(Disconnected(url=connection.url, reason=reason))
 
-    def _arrived(self, topic: str, payload: bytes, retained: bool) -> None:  # in the network thread
+    def _arrived(self, topic: str, payload: bytes | memoryview, retained: bool) -> None:  # in the network thread
         self._inbound.put(Arrived(topic=topic, payload=payload, retained=retained))

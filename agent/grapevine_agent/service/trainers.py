@@ -12,8 +12,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from grapevine_agent.config.trainers import TrainerConfig, choose_trainer
@@ -87,7 +88,8 @@ class Trainers:
         attached: The owner's trainers.
         bare: Where is kept what one of our processes takes before it has samples.
 
-    `room_mb` says what memory a task's process may take beside the other tasks'.
+    `room_mb` says what memory a task's process may take beside the other tasks'; `look` asks it at a time when that
+    can be told (see `turns`), once for each request.
     """
 
     def __init__(
@@ -102,6 +104,8 @@ class Trainers:
         self._limits = limits
         self._bare = bare or BareTrainer()
         self.room_mb: Callable[[str], int] = lambda _task: limits.memory_mb
+        self.look: Callable[[Callable[[], int]], Awaitable[int]] = _at_once
+        self._rooms_mb: dict[str, int] = {}  # as it was when the last request began
         self._running: dict[str, _Running] = {}
         self._manifests: dict[str, TaskManifest] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -147,7 +151,9 @@ class Trainers:
             start_timeout_s = max(START_TIMEOUT_S, min(loading, self._limits.step_timeout_s))
         limits = self._limits
         if limits.memory_mb:
-            limits = replace(limits, memory_mb=max(1, min(limits.memory_mb, self.room_mb(task))))  # 0 would be no limit
+            limits = replace(
+                limits, memory_mb=max(1, min(limits.memory_mb, self._rooms_mb[task]))
+            )  # 0 would be no limit
         return _Made(
             Trainer(manifest, match.source, limits),
             match.source,
@@ -164,7 +170,7 @@ class Trainers:
         estimate = estimate_memory(manifest.program, report, manifest.training)
 
         def why_no_room(samples: SampleMemory) -> str:
-            room_mb = max(1, min(limit_mb, self.room_mb(task)))
+            room_mb = max(1, min(limit_mb, self._rooms_mb[task]))
             whose = "profile allows" if room_mb == limit_mb else "the other tasks leave"
             return samples_reason(estimate, samples, room_mb, bare_mb=self._bare.mb, whose=whose)
 
@@ -189,6 +195,7 @@ class Trainers:
         while True:
             asked, done = await running.next()
             try:
+                self._rooms_mb[task] = await self.look(partial(self.room_mb, task))
                 if not running.is_running:
                     running.made = None
                     running.made = await asyncio.to_thread(self._make, task, manifest)
@@ -281,6 +288,10 @@ class Trainers:
         """End all trainer processes."""
         running, self._running = list(self._running.values()), {}
         await asyncio.gather(*(_end(each) for each in running), *self._stopping)
+
+
+async def _at_once(read: Callable[[], int]) -> int:
+    return read()
 
 
 def _checked(manifest: TaskManifest) -> CheckReport | None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from grapevine_lab.bench import (
     far_broker,
     joining,
+    loop_stops,
     memory_estimate,
     merging,
     sample_memory,
@@ -35,6 +36,7 @@ BENCHMARKS = (
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
+    Benchmark(names=(loop_stops.NAME,), run=loop_stops.run, missing=loop_stops.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(far_broker.NAME,), run=far_broker.run, missing=far_broker.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
