@@ -32,6 +32,7 @@ from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, restoring
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
@@ -72,6 +73,7 @@ class AgentService:
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
         unsaved: What the disk does not take, where it is known already.
+        inspector: Looks at the owner's sources; None where nobody asks about them.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class AgentService:
         config: Config,
         recording: Recording | None = None,
         unsaved: Unsaved | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -109,6 +112,7 @@ class AgentService:
         self.tidying = Tidying(self.core, store, self._saver, self.started_at)
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
+        self._inspector = inspector
         self._answers = Answers(
             outbox=self.outbox,
             get_blob=self._saver.get_blob,
@@ -128,6 +132,9 @@ class AgentService:
 
     async def run(self) -> None:
         """Serve until `stop` is called, then leave in good order."""
+        if self._inspector is not None:
+            judged = lambda: self._stop.is_set() or self.perform(self.core.data_judged(clock.now()))  # noqa: E731
+            self._inspector.tell(asyncio.get_running_loop(), judged)
         self._restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
