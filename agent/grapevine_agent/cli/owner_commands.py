@@ -24,8 +24,9 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
 )
+from grapevine_agent.config.agent_toml import check_files
 from grapevine_agent.config.example import EXAMPLE_CONFIG
-from grapevine_agent.config.firmware import guess_profile
+from grapevine_agent.config.firmware import guess_profile, load_profile
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
 from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
@@ -165,7 +166,10 @@ def _another_identity(state_dir: Path) -> Identity:
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what the running agent does: its broker, its tasks, and why it has not joined the others."""
-    result = ask(configuration(config), "status", {})
+    loaded = configuration(config)
+    load_profile(loaded.agent.profile)  # what `agent run` would not start with is said here as well
+    check_files(loaded, by_owner=False)
+    result = ask(loaded, "status", {})
     answer(result, as_json=as_json, text=_describe(result))
     if not as_json and result["tasks"]:
         console.print(_task_table(result["tasks"]))

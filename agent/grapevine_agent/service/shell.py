@@ -35,6 +35,7 @@ from grapevine_agent.service import clock, loading, pulse, restoring
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.hearing import Hearing
+from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
@@ -80,6 +81,7 @@ class AgentService:
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
         unsaved: What the disk does not take, where it is known already.
+        inspector: Looks at the owner's sources; None where nobody asks about them.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class AgentService:
         config: Config,
         recording: Recording | None = None,
         unsaved: Unsaved | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -123,6 +126,7 @@ class AgentService:
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
             trainers.look = self.turns.look
+        self._inspector = inspector
         self._answers = Answers(
             outbox=self.outbox,
             get_blob=self._saver.get_blob,
@@ -157,6 +161,8 @@ class AgentService:
 
     async def run(self) -> None:
         """Serve until `stop` is called, then leave in good order."""
+        if self._inspector is not None:
+            self._inspector.tell(asyncio.get_running_loop(), self._data_judged)
         self._restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -369,6 +375,10 @@ class AgentService:
                 self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
             case ReleasedModel() as released:
                 self.watching.arrived(delivered.sender, released)
+
+    def _data_judged(self) -> None:
+        if not self._stop.is_set():
+            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now())))
 
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
         """Whoever trained goes on; the core hears of it when it has its turn."""

@@ -22,8 +22,8 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.deadlines import deadline_s, evaluation_s, loading_s, training_s
 from grapevine_agent.core.tasks.fitting import samples_reason
 from grapevine_agent.data import DataSource, match_source
-from grapevine_agent.data.formats import describe
-from grapevine_agent.data.matching import WhyNoRoom, check_fit, has_room
+from grapevine_agent.data.inspection import inspect
+from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room
 from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
@@ -87,6 +87,7 @@ class Trainers:
         limits: Of our own processes.
         attached: The owner's trainers.
         bare: Where is kept what one of our processes takes before it has samples.
+        look: Has a source looked at, and waits for the answer; called in a thread.
 
     `room_mb` says what memory a task's process may take beside the other tasks'; `look` asks it at a time when that
     can be told (see `turns`), once for each request.
@@ -98,11 +99,14 @@ class Trainers:
         limits: TrainerLimits,
         attached: tuple[TrainerConfig, ...] = (),
         bare: BareTrainer | None = None,
+        *,
+        look: Look = inspect,
     ) -> None:
         self._sources = sources
         self._attached = attached
         self._limits = limits
         self._bare = bare or BareTrainer()
+        self._look = look
         self.room_mb: Callable[[str], int] = lambda _task: limits.memory_mb
         self.look: Callable[[Callable[[], int]], Awaitable[int]] = _at_once
         self._rooms_mb: dict[str, int] = {}  # as it was when the last request began
@@ -142,7 +146,7 @@ class Trainers:
             return _Made(AttachedTrainer(manifest, attached.url))
         report = _checked(manifest)
         why_no_room = self._room(task, manifest, report)
-        match = match_source(manifest.data, self._sources, why_no_room=why_no_room)
+        match = match_source(manifest.data, self._sources, why_no_room=why_no_room, look=self._look)
         if match.source is None:  # it has gone, or grown, since the task was joined
             raise TaskError(str(match))
         start_timeout_s = START_TIMEOUT_S
@@ -227,7 +231,8 @@ class Trainers:
         if source is None or (running.is_running and now_s - running.loaded_s < source.reload_s):
             return
         try:
-            description = await asyncio.to_thread(describe, source, manifest.data)
+            found = await asyncio.to_thread(self._look, source, manifest.data)
+            description = found.found()
             num_samples, _ = check_fit(manifest.data, source, description, why_no_room=made.why_no_room)
         except TaskError as error:
             if not running.is_running:
@@ -235,11 +240,11 @@ class Trainers:
             running.loaded_s = now_s
             logger.info("%s goes on with the samples that it has: %s", manifest.name, error)
             return
-        found = (num_samples, description.newest_s)
-        if running.is_running and found != (running.num_samples, running.newest_s):
-            logger.info("%s: %s now has %d samples; the trainer starts anew", manifest.name, source.name, found[0])
+        now = (num_samples, description.newest_s)
+        if running.is_running and now != (running.num_samples, running.newest_s):
+            logger.info("%s: %s now has %d samples; the trainer starts anew", manifest.name, source.name, num_samples)
             await made.trainer.stop()
-        running.num_samples, running.newest_s = found
+        running.num_samples, running.newest_s = now
         running.loaded_s = now_s
 
     async def _answer(self, made: _Made, manifest: TaskManifest, asked: Asked) -> fx.Trained | fx.Evaluated:
