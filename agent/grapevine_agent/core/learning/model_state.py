@@ -171,8 +171,9 @@ def _mixed(released: Vector, merged: Vector, beta: np.float32) -> Vector:
 
 def _moved(model: Vector, start: Vector, end: Vector) -> Vector:
     """Model + (end − start), float32."""
-    moved = end - start
-    return np.add(model, moved, out=moved)
+    moved: Vector = end - start
+    np.add(model, moved, out=moved)
+    return moved
 
 
 def without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:
