@@ -13,6 +13,7 @@ from torch import Tensor, fx
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, BufferUpdate, Graph, Node, Operator, Ref
 from grapevine_tasks.authoring.places import place_of
+from grapevine_tasks.authoring.refusals import unsupported
 from grapevine_tasks.authoring.translations import (
     FILLED,
     LIKE,
@@ -24,7 +25,6 @@ from grapevine_tasks.authoring.translations import (
     is_conversion,
     named_arguments,
     translation_of,
-    unsupported,
 )
 from grapevine_tasks.opset import LARGEST_OPERAND, RULES, Kind
 
@@ -39,7 +39,15 @@ class GraphBuilder:
     results is known only when both graphs have been read; `finish` moves results into place.
     """
 
-    def __init__(self, graph: fx.Graph, constant: Callable[[str, Tensor], int] | None = None) -> None:
+    def __init__(
+        self,
+        graph: fx.Graph,
+        constant: Callable[[str, Tensor], int] | None = None,
+        where: Callable[[fx.Node], str] = place_of,
+    ) -> None:
+        self._where = where  # in the engineer's file
+        self._made: dict[int, fx.Node] = {}  # by result, the node that was translated
+        self._at: fx.Node | None = None  # the node that is being translated
         self._constant = constant  # keeps a tensor that never changes, and says which value it is
         self._nodes = {node.name: node for node in graph.nodes}
         self._order = [node for node in graph.nodes if node.op == "call_function"]
@@ -77,14 +85,15 @@ class GraphBuilder:
         folded = self._fold(live)
         unknown = [node for node in live if node.name not in folded and not is_known(node)]
         if unknown:
-            raise unsupported([str(node.target) for node in unknown], place_of(unknown[0]))
+            raise unsupported([str(node.target) for node in unknown], self._where(unknown[0]))
         for node in live:
             if node.name in folded:
                 continue
+            self._at = node
             try:
                 self._translate(node)
             except TaskError as error:
-                raise TaskError(f"{place_of(node)}{error}") from error
+                raise TaskError(f"{self._where(node)}{error}") from error
 
     def _fold(self, live: list[fx.Node]) -> set[str]:
         """Compute what depends on nothing (positions, masks), and keep the results that others read as constants."""
@@ -143,6 +152,11 @@ class GraphBuilder:
             ),
         )
 
+    def places(self, first_result: int) -> dict[int, str]:
+        """By the number of a result in the finished graph, the line that made it, where that is known."""
+        found = {first_result + number: self._where(node) for number, node in self._made.items()}
+        return {number: place for number, place in found.items() if place}
+
     def _translate(self, node: fx.Node) -> None:
         if node.target is operator.getitem:
             source, index = node.args
@@ -185,6 +199,8 @@ class GraphBuilder:
 
     def _add(self, op: Operator, arguments: tuple[Argument, ...], num_results: int) -> int:
         first = -1 - self._num_results
+        if self._at is not None:
+            self._made |= dict.fromkeys(range(self._num_results, self._num_results + num_results), self._at)
         self._num_results += num_results
         self._built.append(Node(operator=op, arguments=arguments, num_results=num_results))
         return first

@@ -354,11 +354,3 @@ def named_arguments(node: fx.Node) -> dict[str, Any]:
         else:
             named[argument.name] = argument.default_value
     return named
-
-
-def unsupported(targets: Sequence[str], place: str = "") -> TaskError:
-    """The error for operators that opset 1 does not have; `place` is where the first of them stands."""
-    return TaskError(
-        f"{place}the model uses operators that opset 1 does not have: {', '.join(sorted(set(targets)))}. "
-        "Write the layer with others, or ask for them to be added."
-    )
