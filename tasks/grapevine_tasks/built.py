@@ -63,7 +63,9 @@ def read_back(built: BuiltTask) -> None:
     except (WireError, ValueError, TypeError) as error:
         raise TaskError(f"the task cannot be sent: {error}; change that in task.toml or {MODEL_FILE}") from error
     if again != built.draft:
-        raise TaskError("the task is read otherwise than it was written: a number in task.toml is too large or too fine")
+        raise TaskError(
+            "the task is read otherwise than it was written: a number in task.toml is too large or too fine"
+        )
     load_initial(ModelLayout.of(again.program), built.weights, again.initial_weights)
 
 

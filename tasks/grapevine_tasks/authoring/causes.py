@@ -7,6 +7,7 @@ Python's line by line.
 
 from __future__ import annotations
 
+import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,16 +15,18 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.authoring.comparison import Difference, python_draws
+from grapevine_tasks.authoring.comparison import Difference, Kind, python_draws
 from grapevine_tasks.authoring.places import Origins, is_own, line_now, place_in, place_in_text
 from grapevine_tasks.authoring.probes import Stage
 
 _TENSOR_HOOKS = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook)
+_TELLING: tuple[Kind, ...] = ("buffer", "output", "gradient")  # what says most of why it is so, first
 _WAYS_BACK = (
     "write it with operators and detach(), such as x + (f(x) - x).detach(), which is f(x) with the gradient of x, "
     "or (1 + s) * x.detach() - s * x, which is x with its gradient times −s"
@@ -50,11 +53,22 @@ def hooks_on_parameters(module: nn.Module, origins: Origins) -> TaskError | None
 
 
 def drawn_elsewhere(module: nn.Module, stage: Stage) -> TaskError:
-    """The error for a module that draws numbers by Python's or NumPy's generator. Runs it: see `put_back`."""
-    place = _line_that_changes(_running(module, stage), python_draws)
+    """The error for a module that draws numbers by Python, NumPy or a clock. Runs it: see `put_back`."""
+    run = _running(module, stage)
+    if kept := _kept_elsewhere(module, run):
+        place, cause, remedy = kept
+        return TaskError(f"{place}{cause}{remedy}")
+
+    def observe() -> tuple[Any, ...]:
+        own = [value for layer in module.modules() for value in layer.__dict__.values()]
+        numpy = [repr(each.bit_generator.state) for each in own if isinstance(each, np.random.Generator)]
+        return python_draws(), numpy, [each.getstate() for each in own if isinstance(each, random.Random)]
+
+    place = _line_that_changes(run, observe) or ""
     return TaskError(
-        f"{place or ''}the module draws numbers by Python or NumPy, and a program would have the same for ever: draw "
-        "with torch.rand_like, torch.randn_like or torch.bernoulli, or use nn.Dropout"
+        f"{place}the module draws numbers that are not PyTorch's, or gives others each time for another reason, and a "
+        "program would have the same for ever: draw with torch.rand_like, torch.randn_like or torch.bernoulli, or use "
+        "nn.Dropout"
     )
 
 
@@ -70,7 +84,8 @@ def _running(module: nn.Module, stage: Stage) -> Callable[[], Any]:
 
 def _words(found: list[Difference]) -> str:
     """What differs, and by how much."""
-    first = max(found, key=lambda difference: difference.by / (difference.largest or 1.0))
+    telling = min((difference.kind for difference in found), key=_TELLING.index)
+    first = max((d for d in found if d.kind == telling), key=lambda d: d.by / (d.largest or 1.0))
     when = "in training" if first.form == "train" else "in evaluation"
     if not first.stage.gradient:
         when += " without gradients"
@@ -78,9 +93,9 @@ def _words(found: list[Difference]) -> str:
         case "output":
             return f"its output {when} differs by {first.by:.2g} from the module's, which is up to {first.largest:.2g}"
         case "buffer":
-            return f"the buffer {first.name!r} after a step differs by {first.by:.2g}"
+            return f"after a step the buffer {first.name!r} differs by {first.by:.2g} from the module's"
         case "gradient":
-            others = f" and of {len(found) - 1} others" if len(found) > 1 else ""
+            others = f" and {len(found) - 1} more" if len(found) > 1 else ""
             size = first.stage.gradient
             return (
                 f"the gradient of {first.name!r}{others} is up to {first.has / size:.2g} and the module's own "
@@ -94,8 +109,13 @@ def _cause(module: nn.Module, found: list[Difference], origins: Origins) -> tupl
     for search in (_kept_elsewhere, _own_backward, _hook):
         if cause := search(module, run):
             return cause
-    names = [difference.name for difference in found if difference.name]
+    changed = [difference.name for difference in found if difference.kind == "buffer"]
+    names = changed or [difference.name for difference in found if difference.name]
     place = next((at for name in names if (at := origins.place(module, name))), "")
+    if changed:
+        return place, "", f"Change it in forward() in place, such as self.{changed[0]}.mul_(0.9)"
+    if not found[0].stage.gradient:
+        return place, "", "Let forward() compute the same whether gradients are on (torch.is_grad_enabled) or not"
     return place, "", "Write what happens there with PyTorch's operators, and what is to have no gradient with detach()"
 
 
@@ -105,6 +125,8 @@ def _own_backward(_module: nn.Module, run: Callable[[], Any]) -> tuple[str, str,
     for node, place in _recorded(output):
         if isinstance(node, torch.autograd.function.BackwardCFunction):
             name = type(node).__name__.removesuffix("Backward")
+            if name == "CheckpointFunction":
+                return place, "checkpoint() with use_reentrant=True hides its gradients: ", "write use_reentrant=False"
             if name == "BackwardHookFunction":
                 return place, "A hook changes the gradients of a layer, which a program cannot hold: ", _WAYS_BACK
             return place, f"{name} has a backward() of its own, which a program cannot hold: ", _WAYS_BACK
@@ -135,7 +157,7 @@ class _HooksNoted(TorchFunctionMode):
 
     place = ""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _TENSOR_HOOKS and not self.place:
             self.place = line_now()
         return func(*args, **(kwargs or {}))
@@ -166,7 +188,7 @@ def _line_that_changes(run: Callable[[], Any], observe: Callable[[], Any]) -> st
     place = ""
     lines: dict[FrameType, int] = {}
 
-    def local(frame: FrameType, event: str, _argument: object) -> Any:
+    def local(frame: FrameType, _event: str, _argument: object) -> Any:
         nonlocal now, place
         if not place and frame in lines and (seen := observe()) != now:
             now, place = seen, place_in(frame.f_code.co_filename, lines[frame])

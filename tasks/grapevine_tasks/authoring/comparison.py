@@ -58,7 +58,9 @@ class Difference:
     stage: Stage
 
 
-def differences(module: nn.Module, program: Program, weights: Mapping[str, Tensor], example: Tensor) -> list[Difference]:
+def differences(
+    module: nn.Module, program: Program, weights: Mapping[str, Tensor], example: Tensor
+) -> list[Difference]:
     """What the program has otherwise than the module, in the first pass where there is something; empty if nothing.
 
     Args:
@@ -71,7 +73,7 @@ def differences(module: nn.Module, program: Program, weights: Mapping[str, Tenso
         ModuleFailsError: When the module itself cannot take a training step with any samples that were tried.
         DrawnElsewhereError: When it draws numbers that no program can.
     """
-    own = _Own(module, program, weights)
+    own = _Own(module, program)
     built = _Built(program, weights)
     with _states_kept():
         for ways in trials(example, program, tuple(weights[p.name].detach() for p in program.parameters)):
@@ -104,6 +106,8 @@ def _looked_at_twice(own: _Own, built: _Built, trial: Trial, number: int) -> lis
     expected, outcome = at(own, trial), at(built, trial)
     if not (found := _beyond(expected, outcome)):
         return []
+    if _beyond(expected, at(own, trial)):
+        raise DrawnElsewhereError(trial.stages[number])
     nudged = at(own, trial.nudged())
     return [
         Difference(
@@ -128,9 +132,7 @@ def _beyond(expected: Outcome, outcome: Outcome) -> dict[tuple[Kind, str], float
     # What the program holds as a constant has no gradient there.
     apart = {key: _apart(tensor, outcome.get(key, torch.zeros(tensor.shape))) for key, tensor in expected.items()}
     return {
-        key: by
-        for key, by in apart.items()
-        if not by <= RELATIVE * _largest(expected[key]) + FLOOR * largest[key[0]]
+        key: by for key, by in apart.items() if not by <= RELATIVE * _largest(expected[key]) + FLOOR * largest[key[0]]
     }
 
 
@@ -154,10 +156,10 @@ class ModuleFailsError(TaskError):
 
 
 class DrawnElsewhereError(TaskError):
-    """The module draws numbers by Python's or NumPy's generator; `stage` is a pass in which it does."""
+    """The module draws numbers otherwise than by PyTorch's generator; `stage` is a pass in which it does."""
 
     def __init__(self, stage: Stage) -> None:
-        super().__init__("the module draws numbers by Python or NumPy")
+        super().__init__("the module does not give the same for the same seed")
         self.stage = stage
 
 
@@ -171,7 +173,7 @@ class _Side(Protocol):
 class _Own:
     """The engineer's module in eager PyTorch."""
 
-    def __init__(self, module: nn.Module, program: Program, weights: Mapping[str, Tensor]) -> None:
+    def __init__(self, module: nn.Module, program: Program) -> None:
         self._module = module
         self._parameters = {p.name: module.get_parameter(p.name) for p in program.parameters}
         self._constant = {
@@ -179,7 +181,7 @@ class _Own:
             for name, parameter in module.named_parameters()
             if parameter.requires_grad and name not in self._parameters
         }
-        self._names = [b.name for b in program.buffers]
+        self._names = [name for name, tensor in module.named_buffers() if tensor.dtype == torch.float32]
         self._held = [
             (layer, name, tensor, tensor.detach().clone())
             for layer in module.modules()
@@ -236,6 +238,8 @@ class _Built:
         self._program = program
         self._interpreter = Interpreter(program)
         self._buffers = [weights[b.name].detach().clone() for b in program.buffers]
+        floats = {name: tensor for name, tensor in weights.items() if tensor.dtype == torch.float32}
+        self._constant = {n: t for n, t in floats.items() if n not in {b.name for b in program.buffers}}
 
     def outcomes(
         self, trial: Trial, drawing: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -251,7 +255,7 @@ class _Built:
                 with torch.set_grad_enabled(bool(stage.gradient)):
                     output, buffers = self._interpreter.run(stage.form, [stage.x], leaves, buffers)
                 _go_back(output, trial, stage)
-            now = dict(zip((b.name for b in self._program.buffers), buffers, strict=True))
+            now = self._constant | dict(zip((b.name for b in self._program.buffers), buffers, strict=True))
             yield _outcome(output, {name: leaf.grad for name, leaf in named.items()}, named, now, stage)
 
 
@@ -263,22 +267,22 @@ def _go_back(output: Tensor, trial: Trial, stage: Stage) -> None:
 
 
 def _outcome(
-        self, trial: Trial, number: int, stage: Stage, drawing: Callable[[], AbstractContextManager[Any]]
-    ) -> Outcome:
-        self._module.train(stage.form == "train")
-        parameters = self._parameters | self._constant
-        for parameter in parameters.values():
-            parameter.grad = None
-        with _drawn(trial, number, drawing):
-            drawn = python_draws()
-            with torch.set_grad_enabled(bool(stage.gradient)):
-                output = self._module(stage.x)
-            if python_draws() != drawn:
-                raise DrawnElsewhereError(stage)
-            _go_back(output, trial, stage)
-        gradients = {name: parameter.grad for name, parameter in parameters.items()}
-        buffers = {name: self._module.get_buffer(name).detach().clone() for name in self._names}
-        return _outcome(output, gradients, parameters, buffers, stage)
+    self, trial: Trial, number: int, stage: Stage, drawing: Callable[[], AbstractContextManager[Any]]
+) -> Outcome:
+    self._module.train(stage.form == "train")
+    parameters = self._parameters | self._constant
+    for parameter in parameters.values():
+        parameter.grad = None
+    with _drawn(trial, number, drawing):
+        drawn = python_draws()
+        with torch.set_grad_enabled(bool(stage.gradient)):
+            output = self._module(stage.x)
+        if python_draws() != drawn:
+            raise DrawnElsewhereError(stage)
+        _go_back(output, trial, stage)
+    gradients = {name: parameter.grad for name, parameter in parameters.items()}
+    buffers = {name: self._module.get_buffer(name).detach().clone() for name in self._names}
+    return _outcome(output, gradients, parameters, buffers, stage)
 
 
 class _Built:
@@ -288,6 +292,8 @@ class _Built:
         self._program = program
         self._interpreter = Interpreter(program)
         self._buffers = [weights[b.name].detach().clone() for b in program.buffers]
+        floats = {name: tensor for name, tensor in weights.items() if tensor.dtype == torch.float32}
+        self._constant = {n: t for n, t in floats.items() if n not in {b.name for b in program.buffers}}
 
     def outcomes(
         self, trial: Trial, drawing: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -303,7 +309,7 @@ class _Built:
                 output, buffers = self._run(stage, leaves, buffers)
                 if stage.gradient and output.requires_grad:
                     output.backward(_from_behind(output, trial, stage))
-            now = dict(zip((b.name for b in self._program.buffers), buffers, strict=True))
+            now = self._constant | dict(zip((b.name for b in self._program.buffers), buffers, strict=True))
             yield _outcome(output, {name: leaf.grad for name, leaf in named.items()}, named, now, stage)
 
     def _run(self, stage: Stage, leaves: list[Tensor], buffers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -341,21 +347,21 @@ def _drawn(trial: Trial, number: int, drawing: Callable[[], AbstractContextManag
     seed = 100 * trial.seed + number
     torch.manual_seed(seed)
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 — the module's own generator, if it has one
+    np.random.seed(seed)
     with drawing():
         yield
 
 
 def python_draws() -> tuple[Any, ...]:
     """Where Python's and NumPy's generators are: not the same once something was drawn."""
-    name, state, *rest = np.random.get_state()  # noqa: NPY002
+    name, state, *rest = np.random.get_state()
     return random.getstate(), name, state.tobytes(), *rest  # type: ignore[union-attr]
 
 
 class _SameDraws(TorchDispatchMode):
     """Each random operator draws from the same state: in whichever order, equals are drawn for equals."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if torch.Tag.nondeterministic_seeded in func.tags:
             torch.manual_seed(0)
         return func(*args, **(kwargs or {}))
@@ -364,8 +370,8 @@ class _SameDraws(TorchDispatchMode):
 @contextmanager
 def _states_kept() -> Iterator[None]:
     """Within, all generators may be used; afterwards they are where they were."""
-    own, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    own, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield
     random.setstate(own)
-    np.random.set_state(numpy)  # noqa: NPY002
+    np.random.set_state(numpy)

@@ -25,7 +25,7 @@ from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorS
 from grapevine_tasks.authoring.faithful import check_faithful
 from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
 from grapevine_tasks.authoring.places import Origins, layer_of, place_of
-from grapevine_tasks.authoring.refusals import cannot_capture, check_layers, check_nodes
+from grapevine_tasks.authoring.refusals import CallsNoted, cannot_capture, check_layers, check_nodes
 from grapevine_tasks.authoring.regions import DataIsDetached, detach_regions
 from grapevine_tasks.authoring.state import State
 from grapevine_tasks.authoring.untouched import put_back
@@ -92,7 +92,7 @@ def capture(module: nn.Module, example_input: Tensor, origins: Origins | None = 
         buffers=tuple(TensorSpec(name=n, shape=tuple(t.shape)) for n, t in state.buffers.items()),
         constants=tuple(constants.kept),
         train=graphs[0].finish(first_result),
-        eval=_without_updates(graphs[1].finish(first_result)),
+        eval=_without_updates(graphs[1].finish(first_result), evaluation, where),
     )
     places = {name: graph.places(first_result) for name, graph in zip(("train", "eval"), graphs, strict=True)}
     return Captured(program=program, weights=_initial_weights(program, state), places=places)
@@ -111,10 +111,11 @@ def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str])
     noisy = logging.getLogger("torch.export")
     level = noisy.level
     noisy.setLevel(logging.ERROR)
+    noted = CallsNoted()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own deprecations, which the engineer cannot mend
-            with DataIsDetached():
+            with DataIsDetached(), noted:
                 exported: ExportedProgram = export(module, (example,), dynamic_shapes=shapes, strict=False)
             detach_regions(exported, trainable)
             functional = exported.run_decompositions({})
@@ -123,7 +124,7 @@ def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str])
     except TaskError:
         raise
     except Exception as error:  # whatever the engineer's own forward() raises
-        raise cannot_capture(error, module, example) from error
+        raise (TaskError(noted.said) if noted.said else cannot_capture(error, module, example)) from error
     finally:
         noisy.setLevel(level)
 
@@ -152,6 +153,8 @@ class _Constants:
         kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
         if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
             kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
+        if kept.numel() == 0:
+            raise TaskError(f"the tensor {name!r} has no elements (shape {list(kept.shape)}): leave it out")
         if kept.dtype not in _DTYPES:
             raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
         array = kept.cpu().numpy()
@@ -168,7 +171,7 @@ def _graph(
     """Read one exported graph: name its inputs, keep the nodes that its outputs need."""
     builder = GraphBuilder(exported.graph, constants.number, where)
     parameters, buffers = list(state.parameters), list(state.buffers)
-    used = builder.used_inputs(_wanted_outputs(exported, buffers))
+    used = builder.used_inputs(_wanted_outputs(exported, buffers, where))
     for spec in exported.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         target = spec.target or ""
@@ -179,22 +182,24 @@ def _graph(
         elif target in state.buffers:
             builder.give(name, 1 + len(parameters) + buffers.index(target))
         elif name in used:
-            builder.know(name, target, _constant_tensor(exported, state, target))
+            builder.know(name, target, _constant_tensor(exported, state, target, where))
     builder.translate()
     return builder
 
 
-def _constant_tensor(exported: ExportedProgram, state: State, target: str) -> Tensor:
+def _constant_tensor(exported: ExportedProgram, state: State, target: str, where: Callable[[fx.Node], str]) -> Tensor:
     tensor = state.others.get(target, exported.constants.get(target))
     if not isinstance(tensor, Tensor):
         raise TaskError(
-            f"the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
+            f"{_reader(exported, target, where)}the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
             "are kept between steps"
         )
     return tensor
 
 
-def _wanted_outputs(exported: ExportedProgram, buffers: list[str]) -> tuple[str, dict[int, str]]:
+def _wanted_outputs(
+    exported: ExportedProgram, buffers: list[str], where: Callable[[fx.Node], str]
+) -> tuple[str, dict[int, str]]:
     """The names of the output and, by buffer, of the updates."""
     outputs: list[str] = []
     updates: dict[int, str] = {}
@@ -205,15 +210,30 @@ def _wanted_outputs(exported: ExportedProgram, buffers: list[str]) -> tuple[str,
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target in buffers:
             updates[buffers.index(spec.target)] = name
         elif spec.kind is not OutputKind.BUFFER_MUTATION:
-            raise TaskError(f"the model changes {spec.target!r} while it runs; only buffers may change")
+            place = _reader(exported, spec.target, where)
+            raise TaskError(
+                f"{place}the model changes {spec.target!r} while it runs; only buffers may change: compute with a "
+                "changed copy, such as weight.clamp(-1, 1), or make it a buffer"
+            )
     if len(outputs) != 1 or outputs[0] is None:
-        raise TaskError(f"the model returns {len(outputs)} values; return one tensor")
+        made = {node.name: node for node in exported.graph.nodes}
+        place = next((where(made[each]) for each in outputs if each is not None), "")
+        raise TaskError(f"{place}the model returns {len(outputs)} values; return one tensor")
     return outputs[0], updates
 
 
-def _without_updates(graph: Graph) -> Graph:
+def _reader(exported: ExportedProgram, target: str | None, where: Callable[[fx.Node], str]) -> str:
+    """A line that reads a parameter; empty if none is known."""
+    names = {spec.arg.name for spec in exported.graph_signature.input_specs if spec.target == target}
+    readers = [user for node in exported.graph.nodes if node.name in names for user in node.users]
+    return next((place for reader in readers if (place := where(reader))), "")
+
+
+def _without_updates(graph: Graph, exported: ExportedProgram, where: Callable[[fx.Node], str]) -> Graph:
     if graph.updates:
-        raise TaskError("the model changes buffers in eval mode; let it do so in train mode only")
+        changed = next(iter(exported.graph_signature.buffers_to_mutate.values()), None)
+        place = _reader(exported, changed, where)
+        raise TaskError(f"{place}the model changes the buffer {changed!r} in eval mode; let it do so if self.training")
     return graph
 
 

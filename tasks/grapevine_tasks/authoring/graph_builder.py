@@ -12,7 +12,7 @@ from torch import Tensor, fx
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, BufferUpdate, Graph, Node, Operator, Ref
-from grapevine_tasks.authoring.places import place_of
+from grapevine_tasks.authoring.places import layer_of, place_of
 from grapevine_tasks.authoring.refusals import unsupported
 from grapevine_tasks.authoring.translations import (
     FILLED,
@@ -85,7 +85,8 @@ class GraphBuilder:
         folded = self._fold(live)
         unknown = [node for node in live if node.name not in folded and not is_known(node)]
         if unknown:
-            raise unsupported([str(node.target) for node in unknown], self._where(unknown[0]))
+            place, layer = self._where(unknown[0]), layer_of(unknown[0])
+            raise unsupported([str(node.target) for node in unknown], place, layer)
         for node in live:
             if node.name in folded:
                 continue
@@ -115,7 +116,10 @@ class GraphBuilder:
         for name, tensor in computed.items():
             readers = [user for user in self._nodes[name].users if user.name in self._live]
             if name == self._output or any(reader.name not in computed for reader in readers):
-                self._values[name] = self._kept(name, tensor)
+                try:
+                    self._values[name] = self._kept(name, tensor)
+                except TaskError as error:
+                    raise TaskError(f"{self._where(readers[0] if readers else self._nodes[name])}{error}") from error
         return set(computed)
 
     def _kept(self, name: str, tensor: Tensor) -> int:

@@ -38,9 +38,7 @@ class Trial:
         """The same with every float changed by so little that it may as well be rounding."""
         draw = torch.Generator().manual_seed(self.seed)
         weights = tuple(_nudged(each, draw) for each in self.weights)
-        return replace(
-            self, weights=weights, stages=tuple(replace(s, x=_nudged(s.x, draw)) for s in self.stages)
-        )
+        return replace(self, weights=weights, stages=tuple(replace(s, x=_nudged(s.x, draw)) for s in self.stages))
 
 
 def trials(example: Tensor, program: Program, weights: tuple[Tensor, ...]) -> Iterator[list[Trial]]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Iterable
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.overrides import TorchFunctionMode
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.authoring.places import Origins, place_in, place_in_traceback
+from grapevine_tasks.authoring.places import Origins, is_own, line_now, place_in, place_in_traceback
 
 aten = torch.ops.aten
 ONE_INPUT = (
@@ -21,12 +23,17 @@ ONE_INPUT = (
     "side, and take them apart in forward(), such as a, b = x[:, :4], x[:, 4:]"
 )
 _BRANCHES = ("GuardOnDataDependent", "data-dependent", "Could not guard", "DynamicControlFlow")
+# What Python and PyTorch say where a tensor is taken for a dict or a tuple.
+_NOT_ONE = ("invalid data type 'str'", "indices must be", "only integers, slices", "values to unpack")
 _BATCHES = ("batch", "specialized", "Constraints violated", "divisible")
-# By functions that stand in the traceback.
+_PADDED = (
+    "A packed sequence is as long as its numbers say: give the whole padded batch to the recurrent layer, and multiply "
+    "its output by a mask, or take each last step with torch.gather"
+)
+# By names that stand in the lines of forward() which failed.
 _CALLED = {
-    "pack_padded_sequence": "A packed sequence is as long as its numbers say: give the whole padded batch to the "
-    "recurrent layer, and multiply its output by a mask, or take each last step with torch.gather",
-    "pack_sequence": "A packed sequence is as long as its numbers say: give the whole padded batch to the recurrent layer",
+    "pack_padded_sequence": _PADDED,
+    "pack_sequence": _PADDED,
     "numpy": "Write with PyTorch's operators what NumPy does there",
 }
 # By operators that the set lacks: what says the same with those that it has.
@@ -45,8 +52,11 @@ _INSTEAD = {
     "remainder": "write x - y * torch.floor(x / y)",
     "round": "write torch.floor(x + 0.5)",
     "ceil": "write -torch.floor(-x)",
+    "local_scalar_dense": "keep numbers as tensors: item(), float() and int() take them out of the program",
     "arange": "a sample's place in its batch means nothing: use torch.gather to choose within each sample",
 }
+
+_UNTOLD = {torch.cdist: _INSTEAD["cdist"]}
 
 
 def check_layers(module: nn.Module, origins: Origins) -> None:
@@ -95,28 +105,46 @@ def _is_fixed(node: Any) -> bool:
     return isinstance(value, Tensor) and all(isinstance(side, int) for side in value.shape)
 
 
+class CallsNoted(TorchFunctionMode):
+    """Notes the first call of a function whose failure says nothing of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = ""  # the line, the function and the remedy
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _UNTOLD and not self.said:
+            self.said = f"{line_now()}the model uses {func.__name__}, which cannot be captured: {_UNTOLD[func]}"
+        return func(*args, **(kwargs or {}))
+
+
 def cannot_capture(error: Exception, module: nn.Module, example: Tensor) -> TaskError:
     """The error for what `torch.export` raised."""
     reason = str(error).strip().split("\n")[0][:300].rstrip(". ")
     where = place_in_traceback(error) or _place_by_running(module, example)
-    return TaskError(f"{where}torch.export cannot capture the model: {type(error).__name__}: {reason}. {_way_out(error)}")
+    return TaskError(
+        f"{where}torch.export cannot capture the model: {type(error).__name__}: {reason}. {_way_out(error)}"
+    )
 
 
 def _way_out(error: Exception) -> str:
     text = f"{type(error).__name__} {error}"
-    called = {frame.name for frame in traceback.extract_tb(error.__traceback__)}
+    called = {name for frame, _ in traceback.walk_tb(error.__traceback__) for name in _names_in(frame)}
     for name, remedy in _CALLED.items():
-        if name in called or f"{name}()" in text:
+        if name in called:
             return f"{remedy}."
     if any(word in text for word in _BRANCHES):
         return "Do not branch on the values of tensors: choose between two with torch.where."
-    if isinstance(error, TypeError | IndexError | KeyError | AttributeError) and (
-        "indices must be" in text or "only integers, slices" in text or "too many values to unpack" in text
-    ):
+    if any(words in text for words in _NOT_ONE):
         return f"Probably it takes several inputs: {ONE_INPUT}."
     if any(word in text for word in _BATCHES):
         return "The model must take any batch size: write x.shape[0] or -1 where it has a number for the batch."
     return "The model must take any batch size and must not branch on the values of tensors."
+
+
+def _names_in(frame: FrameType) -> tuple[str, ...]:
+    """What the code of one of the engineer's functions calls by name."""
+    return frame.f_code.co_names if is_own(frame.f_code.co_filename) else ()
 
 
 def _place_by_running(module: nn.Module, example: Tensor) -> str:
@@ -129,10 +157,20 @@ def _place_by_running(module: nn.Module, example: Tensor) -> str:
     return ""
 
 
-def unsupported(targets: list[str], place: str = "") -> TaskError:
-    """The error for operators that opset 1 does not have; `place` is where the first of them stands."""
+def unsupported(targets: list[str], place: str = "", layer: str = "") -> TaskError:
+    """The error for operators that opset 1 does not have; `place` and `layer` are where the first of them stands."""
+    before, _, weight = layer.partition("parametrizations.")
+    if weight:
+        names = ", ".join(sorted(set(targets)))
+        return TaskError(
+            f"{place}the parametrisation of {before + weight.split('.')[0]!r} uses operators that opset 1 does not "
+            f"have: {names}. Take it away before build() returns (torch.nn.utils.parametrize.remove_parametrizations), or "
+            "use weight_norm or spectral_norm"
+        )
     plain = [target.split(".")[1].strip("_") if "." in target else target for target in targets]
     remedy = next((words for name in plain for key, words in _INSTEAD.items() if name.startswith(key)), "")
-    remedy = f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Write the layer with others, or ask for them to be added."
+    remedy = (
+        f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Write the layer with others, or ask for them to be added."
+    )
     names = ", ".join(sorted(set(targets)))
     return TaskError(f"{place}the model uses operators that opset 1 does not have: {names}. {remedy}")

@@ -30,7 +30,7 @@ _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 class DataIsDetached(TorchFunctionMode):
     """Within, `x.data` is `x.detach()`: the same numbers without a gradient, and tracing can follow it."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return args[0].detach() if func == _DATA else func(*args, **(kwargs or {}))
 
 

@@ -83,7 +83,9 @@ def _check_sendable(name: str, tensor: Tensor, place: str) -> None:
     what = f"{place}the tensor {name[:80]!r}"
     if not is_tensor_name(name):
         long = f" and {MAX_NAME} characters at most, not {len(name)}" if len(name) > MAX_NAME else ""
-        raise TaskError(f"{what} cannot be sent by this name: call its layer by letters a to z, digits, '_' and '-'{long}")
+        raise TaskError(
+            f"{what} cannot be sent by this name: call its layer by letters a to z, digits, '_' and '-'{long}"
+        )
     if tensor.numel() == 0:
         raise TaskError(f"{what} has no elements (shape {list(tensor.shape)}): leave it out")
     if tensor.dim() > MAX_DIMENSIONS:

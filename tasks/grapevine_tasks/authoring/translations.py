@@ -7,14 +7,13 @@ has beyond that must have the value given in `must`, or the model is not one tha
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx
 
-from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator as Op
 from grapevine_tasks.authoring import conversions
 

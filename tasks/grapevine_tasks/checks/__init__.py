@@ -1,6 +1,6 @@
 """Checks of what a stranger published, before anything of it is fetched or run."""
 
-from grapevine_tasks.checks.manifest import check_manifest
+from grapevine_tasks.checks.manifest import check_few_samples, check_manifest
 from grapevine_tasks.checks.memory import MemoryEstimate, estimate_memory
 from grapevine_tasks.checks.program import check_program
 from grapevine_tasks.checks.report import (
@@ -22,6 +22,7 @@ __all__ = [
     "ProgramLimits",
     "ValueTaskError",
     "Work",
+    "check_few_samples",
     "check_manifest",
     "check_program",
     "estimate_memory",

@@ -20,7 +20,15 @@ from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
 from grapevine_tasks.checks.memory import bound_memory
 from grapevine_tasks.checks.reach import Reach
-from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits, ValueTaskError, Work, WorkByBatch
+from grapevine_tasks.checks.report import (
+    CheckReport,
+    Cost,
+    NodeReport,
+    ProgramLimits,
+    ValueTaskError,
+    Work,
+    WorkByBatch,
+)
 from grapevine_tasks.checks.soundness import check_soundness
 from grapevine_tasks.checks.traffic import STEP_PASSES, Traffic
 from grapevine_tasks.opset import RULES
@@ -256,7 +264,9 @@ class _Walk:
             )
         if any(size.number is None for size in value.shape[1:]):
             raise ValueTaskError(
-                self.name, graph.output, f"the {self.name} graph's output is {value}; only its first dimension may be the batch"
+                self.name,
+                graph.output,
+                f"the {self.name} graph's output is {value}; only its first dimension may be the batch",
             )
         return value
 
