@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from grapevine_proto.errors import TaskError
-from grapevine_tasks.authoring.comparison import Difference, Kind, python_draws
+from grapevine_tasks.authoring.comparison import Difference
 from grapevine_tasks.authoring.places import Origins, is_own, line_now, place_in, place_in_text
 from grapevine_tasks.authoring.probes import Stage
+from grapevine_tasks.authoring.sides import Kind, python_draws
 
 _TENSOR_HOOKS = (Tensor.register_hook, Tensor.register_post_accumulate_grad_hook)
 _TELLING: tuple[Kind, ...] = ("buffer", "output", "gradient")  # what says most of why it is so, first
@@ -172,7 +173,7 @@ def _kept_elsewhere(module: nn.Module, run: Callable[[], Any]) -> tuple[str, str
             if isinstance(value, int | float | str) and name != "training"
         }
 
-    before = observe()
+    before = dict(observe())
     place = _line_that_changes(run, observe)
     if place is None:
         return None

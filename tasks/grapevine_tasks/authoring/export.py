@@ -171,7 +171,7 @@ def _graph(
     """Read one exported graph: name its inputs, keep the nodes that its outputs need."""
     builder = GraphBuilder(exported.graph, constants.number, where)
     parameters, buffers = list(state.parameters), list(state.buffers)
-    used = builder.used_inputs(_wanted_outputs(exported, buffers, where))
+    used = builder.used_inputs(_wanted_outputs(exported, state, where))
     for spec in exported.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         target = spec.target or ""
@@ -190,17 +190,19 @@ def _graph(
 def _constant_tensor(exported: ExportedProgram, state: State, target: str, where: Callable[[fx.Node], str]) -> Tensor:
     tensor = state.others.get(target, exported.constants.get(target))
     if not isinstance(tensor, Tensor):
+        place = _reader(exported, target, where) or state.origin(target)
         raise TaskError(
-            f"{_reader(exported, target, where)}the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
+            f"{place}the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
             "are kept between steps"
         )
     return tensor
 
 
 def _wanted_outputs(
-    exported: ExportedProgram, buffers: list[str], where: Callable[[fx.Node], str]
+    exported: ExportedProgram, state: State, where: Callable[[fx.Node], str]
 ) -> tuple[str, dict[int, str]]:
     """The names of the output and, by buffer, of the updates."""
+    buffers = list(state.buffers)
     outputs: list[str] = []
     updates: dict[int, str] = {}
     for spec in exported.graph_signature.output_specs:
@@ -210,7 +212,7 @@ def _wanted_outputs(
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target in buffers:
             updates[buffers.index(spec.target)] = name
         elif spec.kind is not OutputKind.BUFFER_MUTATION:
-            place = _reader(exported, spec.target, where)
+            place = _reader(exported, spec.target, where) or state.origin(spec.target or "")
             raise TaskError(
                 f"{place}the model changes {spec.target!r} while it runs; only buffers may change: compute with a "
                 "changed copy, such as weight.clamp(-1, 1), or make it a buffer"

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Program
 from grapevine_tasks.authoring import causes
-from grapevine_tasks.authoring.comparison import DrawnElsewhereError, ModuleFailsError, differences
+from grapevine_tasks.authoring.comparison import ModuleFailsError, differences
 from grapevine_tasks.authoring.places import Origins, place_in_traceback
+from grapevine_tasks.authoring.sides import DrawnElsewhereError
 from grapevine_tasks.authoring.untouched import put_back
 
 

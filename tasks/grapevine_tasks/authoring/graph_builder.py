@@ -182,6 +182,8 @@ class GraphBuilder:
             self._convert(node)
         else:
             named = named_arguments(node)
+            if node.target in _SCALED and named["alpha"] != 1:
+                named |= {"other": self._scaled(named["other"], named["alpha"]), "alpha": 1}
             translation = translation_of(node.target, named)
             for name, expected in translation.must.items():
                 if named.get(name, expected) != expected:
@@ -189,6 +191,12 @@ class GraphBuilder:
             if translation.convert:
                 named = translation.convert(named)
             self._append(node, translation, named)
+
+    def _scaled(self, other: Any, alpha: float) -> Ref | float:
+        """What is added `alpha` times."""
+        if not isinstance(other, fx.Node):
+            return float(other * alpha)
+        return Ref(self._add(Operator.MUL, (Ref(self._value(other)), float(alpha)), 1))
 
     def _append(self, node: fx.Node, translation: Translation, named: dict[str, Any]) -> None:
         rule = RULES[translation.operator]
@@ -291,6 +299,8 @@ class GraphBuilder:
         match argument:
             case fx.Node():
                 return Ref(self._value(argument))
+            case Ref():
+                return argument
             case list() | tuple():
                 return tuple(Ref(self._value(item)) if isinstance(item, fx.Node) else int(item) for item in argument)
             case int() if kind is Kind.REAL:
@@ -308,6 +318,7 @@ class GraphBuilder:
         return self._values[node.name]
 
 
+_SCALED = {aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar}
 # What is left of writing into a part of a tensor.
 _WRITES: dict[Any, Callable[[GraphBuilder, fx.Node], None]] = {
     aten.slice_scatter.default: GraphBuilder._written,

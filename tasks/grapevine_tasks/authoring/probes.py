@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from grapevine_proto.program import Operator, Program, Ref
 NUM_SAMPLES = (5, 3)  # of the two batches: a number that was taken for the batch's cannot be both
 _LOOKS_UP = {Operator.EMBEDDING, Operator.INDEX_SELECT}
 _FEW_WORDS = 2  # where nothing says how many there are
+Way: TypeAlias = Callable[[int, torch.Generator], Tensor]
 _NUDGE = 2.0**-21  # two units in the last place of a float32 number, or four
 
 
@@ -64,7 +65,7 @@ def trials(example: Tensor, program: Program, weights: tuple[Tensor, ...]) -> It
         yield found
 
 
-def _ways(example: Tensor, program: Program) -> list[Callable[[int, torch.Generator], Tensor]]:
+def _ways(example: Tensor, program: Program) -> list[Way]:
     """How samples are made: like the engineer's own, if these differ; else of numbers that are usual."""
     shape = example.shape[1:]
 
@@ -75,9 +76,9 @@ def _ways(example: Tensor, program: Program) -> list[Callable[[int, torch.Genera
     varies = len(example) > 0 and bool((example != example.flatten()[0]).any())
     if example.dtype == torch.int64:
         words = _num_words(program)
-        made = [lambda num, draw: torch.randint(words, (num, *shape), generator=draw), rows]
+        made: list[Way] = [lambda num, draw: torch.randint(words, (num, *shape), generator=draw), rows]
         return made[::-1] if varies else made
-    usual = [
+    usual: list[Way] = [
         lambda num, draw: _normal((num, *shape), draw),
         lambda num, draw: 0.05 + 0.9 * torch.rand((num, *shape), generator=draw),
     ]

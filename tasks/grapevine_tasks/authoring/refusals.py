@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from grapevine_proto.errors import TaskError
@@ -65,7 +65,7 @@ def check_layers(module: nn.Module, origins: Origins) -> None:
     for path, layer in module.named_modules():
         where = origins.place(module, path) if path else ""
         named = f"{where}the layer {path!r} ({type(layer).__name__})"
-        if isinstance(layer, LazyModuleMixin) and layer.has_uninitialized_params():
+        if any(is_lazy(each) for each in (*layer._parameters.values(), *layer._buffers.values())):
             raise TaskError(f"{named} has no sizes yet: write them, or call the module once in build()")
         if isinstance(layer, _NormBase) and layer.track_running_stats and layer.momentum is None:
             raise TaskError(
@@ -164,7 +164,7 @@ def unsupported(targets: list[str], place: str = "", layer: str = "") -> TaskErr
         names = ", ".join(sorted(set(targets)))
         return TaskError(
             f"{place}the parametrisation of {before + weight.split('.')[0]!r} uses operators that opset 1 does not "
-            f"have: {names}. Take it away before build() returns (torch.nn.utils.parametrize.remove_parametrizations), or "
+            f"have: {names}. Take it away in build() (torch.nn.utils.parametrize.remove_parametrizations), or "
             "use weight_norm or spectral_norm"
         )
     plain = [target.split(".")[1].strip("_") if "." in target else target for target in targets]

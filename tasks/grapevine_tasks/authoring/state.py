@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ class State:
     buffers: dict[str, Tensor]  # float32, and changed by training
     others: dict[str, Tensor]  # everything else that a graph may read: constants
     canonical: dict[str, str]  # of tied parameters, the name that is kept
+    origin: Callable[[str], str]  # the line where a tensor was made, by its name: `model.py, line 17: `
 
     @classmethod
     def of(cls, module: nn.Module, train: ExportedProgram, origins: Origins) -> State:
@@ -31,7 +34,7 @@ class State:
 
         Raises TaskError, with the line of `origins`, for tensors that no program can hold.
         """
-        named = dict(module.named_parameters())
+        named: dict[str, Tensor] = dict(module.named_parameters())
         unreached = _unreached(module, train)
         parameters = {n: t for n, t in named.items() if t.requires_grad and n not in unreached}
         # What does not train is a constant: it goes into the manifest itself, so there is not much room.
@@ -52,12 +55,12 @@ class State:
         buffers = {n: t for n, t in buffers_by_name.items() if n in changed and t.dtype == torch.float32}
         # Integer buffers that training changes only count batches: their updates are dropped, and
         # reading one is an error because it is neither here nor there.
-        others = {n: t for n, t in buffers_by_name.items() if n not in changed}
+        others: dict[str, Tensor] = {n: t for n, t in buffers_by_name.items() if n not in changed}
         others |= {n: t for n, t in all_names if by_identity[id(t)] in frozen}
         canonical = {n: by_identity[id(t)] for n, t in all_names if by_identity[id(t)] in parameters}
         for name, tensor in (*parameters.items(), *buffers.items()):
             _check_sendable(name, tensor, origins.place(module, name))
-        return cls(parameters, buffers, others, canonical)
+        return cls(parameters, buffers, others, canonical, partial(origins.place, module))
 
 
 def _unreached(module: nn.Module, train: ExportedProgram) -> set[str]:
@@ -66,7 +69,7 @@ def _unreached(module: nn.Module, train: ExportedProgram) -> set[str]:
     Where that is all of them they stay parameters, and the checks say that nothing is learnt.
     """
     signature = train.graph_signature
-    output = next((s.arg.name for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT), None)
+    output = next((str(s.arg.name) for s in signature.output_specs if s.kind is OutputKind.USER_OUTPUT), "")
     if output not in {node.name for node in train.graph.nodes}:
         return set()
     reached = reached_inputs(train.graph, output)
