@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 
 from grapevine_lab.bench import (
+    build_time,
     data_sources,
     far_broker,
     joining,
@@ -48,6 +49,7 @@ BENCHMARKS = (
         missing=training_throughput.missing,
     ),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
+    Benchmark(names=(build_time.NAME,), run=build_time.run, missing=build_time.missing),
     Benchmark(names=(time_estimate.NAME,), run=time_estimate.run, missing=time_estimate.missing),
     Benchmark(names=(data_sources.NAME,), run=data_sources.run, missing=data_sources.missing),
     Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
