@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.constants import check_constants
-from grapevine_agent.merge.geometry import squared_distance
+from grapevine_agent.merge.geometry import LARGEST, squared_distance
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.suggestions import did_you_mean
 
@@ -270,6 +270,15 @@ def _server_weight(model: ModelFile, options: Mapping[str, float]) -> float:
 # --- writing --------------------------------------------------------------------------------------
 
 
+def _check_range(name: str, tensor: Tensor, strategy: str) -> None:
+    """Raise TaskError if a merged tensor leaves float32: merges stop at the largest number (`geometry.store`)."""
+    if tensor.size and not float(np.abs(tensor).max()) < LARGEST:
+        raise TaskError(
+            f"{strategy} takes tensor {name!r} beyond what float32 holds: nothing was written; one of these models "
+            "has numbers that none which has learned something has"
+        )
+
+
 def _write(out: Path, mine: ModelFile, others: Sequence[ModelFile], merged: Merged, strategy: str) -> None:
     tensors: dict[str, Tensor] = {}
     for kind, vector in (("parameters", merged.parameters), ("buffers", merged.buffers)):
@@ -278,6 +287,7 @@ def _write(out: Path, mine: ModelFile, others: Sequence[ModelFile], merged: Merg
             held = mine.tensors[name]
             tensors[name] = vector[at : at + held.size].reshape(held.shape)
             at += held.size
+            _check_range(name, tensors[name], strategy)
     freshest = max((mine, *others), key=lambda model: model.count("age"))
     tensors |= {name: freshest.tensors[name] for name in mine.names("integers")}
     facts = {key: value for key, value in mine.facts.items() if key in ("samples", "epoch", "peer")}

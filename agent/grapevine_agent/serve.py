@@ -8,6 +8,7 @@ otherwise stay in memory for as long as the device runs, 12 MB of it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -73,6 +74,9 @@ async def _run(config: Config, role: Role, server_heartbeat_s: float) -> None:
         # Whoever else answers there keeps this service from starting; a disk does not.
         listening = asyncio.create_task(_listen(control, path))
         await asyncio.wait({listening}, timeout=LISTEN_WITHIN_S)
+        # What there is by now stays: to look through it for garbage would stop the event loop again and again.
+        gc.collect()
+        gc.freeze()
         try:
             if listening.done():
                 listening.result()

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from grapevine_proto import messages as m
 from grapevine_proto import reading
@@ -26,14 +29,43 @@ from grapevine_proto.figures import (
     write_metrics,
     write_released,
 )
+from grapevine_proto.large_fields import WithLarge, head, set_apart
+from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
+
+_MODEL = ("full", "buffers")
+
+Encoded: TypeAlias = tuple[int, memoryview]  # the number of a body's field in the message, and its bytes
 
 
 def serialise(body: m.Body) -> tuple[int, bytes]:
     """The number of the body's field in the message, and the field's bytes."""
+    number, parts = serialise_in_parts(body)
+    return number, b"".join(parts)
+
+
+def serialise_in_parts(body: m.Body) -> tuple[int, list[bytes | memoryview]]:
+    """The same in parts: what is large is left where it is."""
     conversion = _BY_TYPE[type(body)]
-    content: bytes = conversion.write(body).SerializeToString(deterministic=True)
-    return pb.Message.DESCRIPTOR.fields_by_name[conversion.field].number, content
+    if num_bytes(body) < LARGE:
+        return conversion.number, [conversion.write(body).SerializeToString(deterministic=True)]
+    large = {name: reading.view_of(getattr(body, name)) for name in conversion.large}
+    nothing: dict[str, Any] = {name: _nothing(getattr(body, name)) for name in large}
+    parts: list[bytes | memoryview] = [conversion.write(replace(body, **nothing)).SerializeToString(deterministic=True)]
+    for name, view in large.items():
+        if view:
+            parts += [head(conversion.numbers[name], len(view)), view]
+    return conversion.number, parts
+
+
+def num_bytes(body: m.Body) -> int:
+    """What the large fields of a body take, if it has any."""
+    return sum(len(reading.view_of(getattr(body, name))) for name in _BY_TYPE[type(body)].large)
+
+
+def _nothing(value: m.Vector | bytes | memoryview | None) -> m.Vector | bytes | None:
+    """In the place of a value that is written elsewhere."""
+    return np.empty(0, np.float32) if isinstance(value, np.ndarray) else None if value is None else b""
 
 
 def read(wire: pb.Message) -> m.Body:
@@ -43,6 +75,17 @@ def read(wire: pb.Message) -> m.Body:
     if conversion is None:
         raise WireError("unknown-body", "this version does not know the body")
     body: m.Body = conversion.read(getattr(wire, conversion.field))
+    return body
+
+
+def read_large(number: int, encoded: memoryview) -> m.Body:
+    """The body in the field of this number. Vectors, and a blob's content, are views. Raises `WireError`."""
+    conversion = _BY_NUMBER[number]
+    kind = type(getattr(pb.Message(), conversion.field))
+    rest, found = set_apart(encoded, conversion.numbers.values())
+    names = {each: name for name, each in conversion.numbers.items()}
+    wire = reading.parsed(kind, rest, f"a {conversion.field}")
+    body: m.Body = conversion.read(WithLarge(wire, {names[each]: view for each, view in found.items()}))
     return body
 
 
@@ -286,6 +329,18 @@ class _Conversion:
     leaf: str  # the last level of its topic
     write: Callable[[Any], Any]
     read: Callable[[Any], m.Body]
+    large: tuple[str, ...] = ()  # its fields of bytes that may be large
+
+    @cached_property
+    def number(self) -> int:
+        """Of its field in Message."""
+        return int(pb.Message.DESCRIPTOR.fields_by_name[self.field].number)
+
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """Of its fields that may be large."""
+        fields = getattr(pb.Message(), self.field).DESCRIPTOR.fields_by_name
+        return {name: int(fields[name].number) for name in self.large}
 
 
 _CONVERSIONS = (
@@ -301,8 +356,8 @@ _CONVERSIONS = (
     _Conversion(m.Review, "review", "review", _write_review, _read_review),
     _Conversion(m.ServerAdvert, "server_advert", "server", _write_advert, _read_advert),
     _Conversion(m.Heartbeat, "heartbeat", "heartbeat", _write_heartbeat, _read_heartbeat),
-    _Conversion(m.ModelUpdate, "update", "inbox", _write_update, _read_update),
-    _Conversion(m.ServerModel, "server_model", "model", _write_server_model, _read_server_model),
+    _Conversion(m.ModelUpdate, "update", "inbox", _write_update, _read_update, ("full", "base", "delta", "buffers")),
+    _Conversion(m.ServerModel, "server_model", "model", _write_server_model, _read_server_model, _MODEL),
     _Conversion(m.Metrics, "metrics", "metrics", write_metrics, read_metrics),
     _Conversion(
         m.BlobRequest,
@@ -317,8 +372,9 @@ _CONVERSIONS = (
         "inbox",
         lambda body: pb.Blob(task=body.task, digest=body.digest, content=body.content),
         lambda wire: m.Blob(
-            task=reading.identifier(wire.task, "task"), digest=reading.digest(wire.digest), content=wire.content
+            task=reading.identifier(wire.task, "task"), digest=reading.digest(wire.digest), content=bytes(wire.content)
         ),
+        ("content",),
     ),
     _Conversion(
         m.ModelRequest,
@@ -329,8 +385,10 @@ _CONVERSIONS = (
             task=reading.identifier(wire.task, "task"), cluster=wire.cluster, which=read_which(wire.which)
         ),
     ),
-    _Conversion(m.ReleasedModel, "released_model", "inbox", write_released, read_released),
+    _Conversion(m.ReleasedModel, "released_model", "inbox", write_released, read_released, _MODEL),
     _Conversion(m.BaseReceipt, "base_receipt", "inbox", _write_receipt, _read_receipt),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}
 _BY_FIELD = {conversion.field: conversion for conversion in _CONVERSIONS}
+_BY_NUMBER = {conversion.number: conversion for conversion in _CONVERSIONS}
+NUMBERS = frozenset(_BY_NUMBER)  # of the bodies' fields in a message

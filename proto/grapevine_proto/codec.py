@@ -15,7 +15,9 @@ from google.protobuf.message import DecodeError
 
 from grapevine_proto import bodies, topics, wire_pb2
 from grapevine_proto.errors import WireError
+from grapevine_proto.large_fields import head, set_apart
 from grapevine_proto.messages import RECORDS, Message
+from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.reading import MAX_CLAIM
 from grapevine_proto.signing import Check, Signer, check_signature, peer_id_of
 from grapevine_proto.topics import Topic
@@ -30,6 +32,7 @@ class Received:
     """A message with the exact bytes that carried it and where it was heard.
 
     Its signature was checked, unless `verified` says otherwise: then it comes from our own disk (`reopen_envelope`).
+    Of a passing message that arrived as a view of a larger buffer there is no envelope: nobody relays it.
     """
 
     message: Message
@@ -47,6 +50,11 @@ class Received:
 
 def seal(message: Message, topic: Topic, key: Signer) -> bytes:
     """Sign `message` for `topic` and return the MQTT payload."""
+    return bytes(seal_in_parts(message, topic, key))
+
+
+def seal_in_parts(message: Message, topic: Topic, key: Signer) -> Parts:
+    """The same payload in parts: vectors are not copied, and must not be modified while it is used."""
     wire = wire_pb2.Message(
         version=PROTOCOL_VERSION,
         sender=message.sender,
@@ -57,16 +65,16 @@ def seal(message: Message, topic: Topic, key: Signer) -> bytes:
         hop_limit=message.hop_limit,
         receiver_session=message.receiver_session,
     )
-    # A model in a message in an envelope would be copied into and out of protobuf at each level, which takes
-    # longer than to hash and sign it. Fields of bytes are therefore set in front of, or behind, the others.
-    number, body = bodies.serialise(message.body)
-    serialised = b"".join((wire.SerializeToString(deterministic=True), _head(number, len(body)), body))
-    outside = wire_pb2.Envelope(public_key=key.public_key, signature=key.sign_message(topic.below_root(), serialised))
-    return b"".join((_head(_MESSAGE, len(serialised)), serialised, outside.SerializeToString()))
+    # Fields of bytes are set in front of, or behind, the others, so that nothing goes through protobuf at each level.
+    number, body = bodies.serialise_in_parts(message.body)
+    inside = [wire.SerializeToString(deterministic=True), head(number, sum(map(len, body))), *body]
+    signature = key.sign_message(topic.below_root(), *inside)
+    outside = wire_pb2.Envelope(public_key=key.public_key, signature=signature)
+    return Parts((head(_MESSAGE, sum(map(len, inside))), *inside, outside.SerializeToString()))
 
 
 def open_envelope(
-    payload: bytes,
+    payload: bytes | memoryview,
     topic: Topic,
     *,
     broker: str = "",
@@ -84,23 +92,23 @@ def open_envelope(
     if len(payload) > max_bytes:
         raise WireError("too-big", f"{len(payload)} bytes, at most {max_bytes} are taken")
     envelope = wire_pb2.Envelope()
-    _parse(envelope, payload)
-    if envelope.WhichOneof("payload") != "message":
+    serialised = _message_in(envelope, payload)
+    if serialised is None:
         raise WireError("unknown-body", "a sealed envelope, or none")
     writer = topics.writer_of(topic)
     if peer_id_of(envelope.public_key) != writer:
         raise WireError("key-mismatch", f"the key is not that of {writer}, whose topic this is")
-    serialised = envelope.message
     check(envelope.public_key, envelope.signature, topic.below_root(), serialised)
     wire = wire_pb2.Message()
-    _parse(wire, serialised)
-    message = _message(wire, writer)
+    body = _body_in(wire, serialised)
+    message = _message(wire, body, writer)
     if envelope.hops > message.hop_limit:
         raise WireError("hops", f"{envelope.hops} hops, the limit is {message.hop_limit}")
     if not bodies.belongs_on(message.body, topic):
         raise WireError("topic-mismatch", f"a {type(message.body).__name__} does not belong on {topic.below_root()}")
     verified = check is not _take_on_trust
-    return Received(message=message, topic=topic, envelope=payload, broker=broker, retained=retained, verified=verified)
+    kept = bytes(payload) if isinstance(payload, bytes) or isinstance(message.body, RECORDS) else b""
+    return Received(message=message, topic=topic, envelope=kept, broker=broker, retained=retained, verified=verified)
 
 
 def reopen_envelope(payload: bytes, topic: Topic) -> Received:
@@ -123,32 +131,40 @@ def is_authentic(received: Received) -> bool:
     return True
 
 
-def _take_on_trust(_public_key: bytes, _signature: bytes, _topic: str, _message: bytes) -> None:
+def _take_on_trust(_public_key: bytes, _signature: bytes, _topic: str, _message: bytes | memoryview) -> None:
     return
 
 
-def _head(number: int, length: int) -> bytes:
-    """Tag and length of a field of bytes (protobuf encoding: wire type 2, both as varints)."""
-    return _varint(number << 3 | 2) + _varint(length)
+def _message_in(envelope: wire_pb2.Envelope, payload: bytes | memoryview) -> bytes | memoryview | None:
+    """Parse an envelope; the message in it, None if there is none. Of a large one the message stays where it is."""
+    if len(payload) < LARGE:
+        _parse(envelope, payload)
+        return envelope.message if envelope.WhichOneof("payload") == "message" else None
+    rest, found = set_apart(memoryview(payload).toreadonly(), (_MESSAGE,))
+    _parse(envelope, rest)
+    return found.get(_MESSAGE) if envelope.WhichOneof("payload") is None else None
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+def _body_in(wire: wire_pb2.Message, serialised: bytes | memoryview) -> bodies.Encoded | None:
+    """Parse a message; its body apart if it is large, None if it is in `wire`."""
+    if len(serialised) < LARGE:
+        _parse(wire, serialised)
+        return None
+    rest, found = set_apart(memoryview(serialised), bodies.NUMBERS)
+    _parse(wire, rest)
+    if len(found) != 1:
+        raise WireError("unknown-body" if not found else "malformed", f"{len(found)} bodies in a large message")
+    return next(iter(found.items()))
 
 
-def _parse(into: wire_pb2.Envelope | wire_pb2.Message, payload: bytes) -> None:
+def _parse(into: wire_pb2.Envelope | wire_pb2.Message, payload: bytes | memoryview) -> None:
     try:
-        into.ParseFromString(payload)
+        into.ParseFromString(bytes(payload))  # of bytes, itself
     except (DecodeError, RecursionError, ValueError) as error:
         raise WireError("malformed", str(error)) from None
 
 
-def _message(wire: wire_pb2.Message, writer: str) -> Message:
+def _message(wire: wire_pb2.Message, encoded: bodies.Encoded | None, writer: str) -> Message:
     if wire.version != PROTOCOL_VERSION:
         raise WireError("version", f"protocol version {wire.version}, this is {PROTOCOL_VERSION}")
     if wire.sender != writer:
@@ -160,7 +176,7 @@ def _message(wire: wire_pb2.Message, writer: str) -> Message:
         sender=writer,  # the same text, and the same object as in the topic
         session=wire.session,
         sequence=wire.sequence,
-        body=bodies.read(wire),
+        body=bodies.read(wire) if encoded is None else bodies.read_large(*encoded),
         created_at_ms=wire.created_at_ms,
         expires_at_ms=wire.expires_at_ms,
         hop_limit=wire.hop_limit,

@@ -114,6 +114,16 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
     return wire.SerializeToString(deterministic=True)
 
 
+def encode_contract(data: DataContract) -> bytes:
+    """A data contract alone."""
+    return bytes(_data_to_wire(data).SerializeToString(deterministic=True))
+
+
+def decode_contract(encoded: bytes) -> DataContract:
+    """What `encode_contract` wrote. Raises `WireError` when it is none."""
+    return _data(parsed(pb.DataContract, encoded, "data"))
+
+
 def _data_to_wire(data: DataContract) -> pb.DataContract:
     return pb.DataContract(
         kind=data.kind,

@@ -223,8 +223,13 @@ def _constant(encoded: bytes) -> Constant:
     return Constant(dtype=dtype_from_wire(wire.dtype), shape=shape_from_wire(wire.shape), content=wire.content)
 
 
+def is_tensor_name(name: str) -> bool:
+    """Whether a parameter or buffer may be called this: then it is a name in a file and a path, too, on any machine."""
+    return len(name) <= MAX_NAME and bool(_TENSOR_NAME.fullmatch(name)) and not _DEVICE.fullmatch(name)
+
+
 def _tensor_name(name: str) -> str:
-    if len(name) > MAX_NAME or not _TENSOR_NAME.fullmatch(name) or _DEVICE.fullmatch(name):
+    if not is_tensor_name(name):
         wanted = "words of letters, digits, '_' and '-' with dots between"
         raise WireError("bad-program", f"a tensor is called {name[:40]!r}; use {wanted}")
     return name

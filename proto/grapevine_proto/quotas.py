@@ -46,7 +46,10 @@ class _Shares:
 
 @dataclass(kw_only=True)
 class SenderQuota:
-    """A token bucket of messages and one of bytes for each sender (as the topic names it)."""
+    """A token bucket of messages and one of bytes for each sender (as the topic names it).
+
+    A message that is larger than all that a bucket holds is taken from a full one, which owes the rest.
+    """
 
     messages_per_s: float = 50.0
     bytes_per_s: float = 8e6
@@ -67,7 +70,7 @@ class SenderQuota:
         bucket.messages = min(most_messages, bucket.messages + elapsed_s * self.messages_per_s)
         bucket.num_bytes = min(most_bytes, bucket.num_bytes + elapsed_s * self.bytes_per_s)
         bucket.updated_s = now_s
-        if bucket.messages < 1 or bucket.num_bytes < num_bytes:
+        if bucket.messages < 1 or bucket.num_bytes < min(num_bytes, most_bytes):
             raise WireError("over-quota", f"{sender} sends more than its share")
         bucket.messages -= 1
         bucket.num_bytes -= num_bytes

@@ -81,21 +81,30 @@ def each_of(items: Sequence[Item], convert: Callable[[Item], Converted], what: s
     return tuple(convert(item) for item in items)
 
 
-def vector(content: bytes, what: str) -> m.Vector:
+def vector(content: bytes | memoryview, what: str) -> m.Vector:
     """A read-only float32 view of the bytes: models are not copied on the way in."""
     if len(content) % 4:
         raise WireError("malformed", f"{what} has {len(content)} bytes: no whole number of float32")
     return np.frombuffer(content, dtype="<f4")
 
 
-def optional_vector(content: bytes, what: str) -> m.Vector | None:
+def optional_vector(content: bytes | memoryview, what: str) -> m.Vector | None:
     """As `vector`; None for no bytes."""
     return vector(content, what) if content else None
 
 
 def bytes_of(vector: m.Vector | None) -> bytes:
     """Little-endian float32 bytes; none for None."""
-    return b"" if vector is None else np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    return bytes(view_of(vector))
+
+
+def view_of(value: m.Vector | bytes | memoryview | None) -> memoryview:
+    """The bytes of a value where they lie: of a vector its little-endian float32, of None none."""
+    if value is None:
+        return memoryview(b"")
+    if not isinstance(value, np.ndarray):
+        return memoryview(value)
+    return np.ascontiguousarray(value, dtype="<f4").view(np.uint8).data if value.size else memoryview(b"")
 
 
 def contributions(wire: pb.Contributions) -> dict[str, int]:

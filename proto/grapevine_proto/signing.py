@@ -36,9 +36,12 @@ def peer_id_of(public_key: bytes) -> str:
     return base64.b32encode(hashlib.sha256(public_key).digest()).decode("ascii")[:PEER_ID_LENGTH].lower()
 
 
-def signed_bytes(topic: str, message: bytes) -> bytes:
-    """What a signature over `message` on `topic` (below the root) covers."""
-    parts = (DOMAIN, topic.encode("utf-8"), hashlib.sha256(message).digest())
+def signed_bytes(topic: str, *message: bytes | memoryview) -> bytes:
+    """What a signature over `message`, whole or in parts, on `topic` (below the root) covers."""
+    digest = hashlib.sha256()
+    for part in message:
+        digest.update(part)
+    parts = (DOMAIN, topic.encode("utf-8"), digest.digest())
     return b"".join(struct.pack(">I", len(part)) + part for part in parts)
 
 
@@ -64,9 +67,9 @@ class SigningKey:
         """The 64-byte signature over `signed`."""
         return self._key.sign(signed)
 
-    def sign_message(self, topic: str, message: bytes) -> bytes:
-        """The signature over `message` on `topic` (below the root)."""
-        return self.sign(signed_bytes(topic, message))
+    def sign_message(self, topic: str, *message: bytes | memoryview) -> bytes:
+        """The signature over `message`, whole or in parts, on `topic` (below the root)."""
+        return self.sign(signed_bytes(topic, *message))
 
 
 class Signer(Protocol):
@@ -74,15 +77,17 @@ class Signer(Protocol):
 
     public_key: bytes
 
-    def sign_message(self, topic: str, message: bytes) -> bytes:
-        """64 bytes that vouch for `message` on `topic` (below the root)."""
+    def sign_message(self, topic: str, *message: bytes | memoryview) -> bytes:
+        """64 bytes that vouch for `message`, whole or in parts, on `topic` (below the root)."""
         ...
 
 
-Check: TypeAlias = Callable[[bytes, bytes, str, bytes], None]  # public key, signature, topic, message; raises WireError
+Check: TypeAlias = Callable[
+    [bytes, bytes, str, bytes | memoryview], None
+]  # public key, signature, topic, message; raises WireError
 
 
-def check_signature(public_key: bytes, signature: bytes, topic: str, message: bytes) -> None:
+def check_signature(public_key: bytes, signature: bytes, topic: str, message: bytes | memoryview) -> None:
     """Raise `WireError("bad-signature")` unless `signature` is by `public_key`, over `message` on `topic`."""
     verify(public_key, signature, signed_bytes(topic, message))
 

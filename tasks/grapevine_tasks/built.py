@@ -56,6 +56,19 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def read_back(built: BuiltTask) -> None:
+    """Raise TaskError unless the task, once it is written, can be read: by `load_built`, and by those it is sent to."""
+    try:
+        again = decode_manifest(encode_manifest(built.draft))
+    except (WireError, ValueError, TypeError) as error:
+        raise TaskError(f"the task cannot be sent: {error}; change that in task.toml or {MODEL_FILE}") from error
+    if again != built.draft:
+        raise TaskError(
+            "the task is read otherwise than it was written: a number in task.toml is too large or too fine"
+        )
+    load_initial(ModelLayout.of(again.program), built.weights, again.initial_weights)
+
+
 def load_built(folder: Path) -> BuiltTask:
     """Load a built task from its task folder, or from the folder that it was built into.
 

@@ -60,7 +60,7 @@ class Stranger:
                     topic = topics.parse(self.root, arrived.topic)
                     if isinstance(topic, InboxTopic):
                         assert isinstance(open_envelope(arrived.payload, topic).message.body, m.Blob)
-                        payloads.append(arrived.payload)
+                        payloads.append(bytes(arrived.payload))
         except TimeoutError:
             return payloads
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import socket
 import sys
@@ -16,11 +17,14 @@ import pytest
 
 from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected, Outbox, Trying, Will
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.sending import Sending
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto.errors import BrokerError
+from grapevine_proto.parts import LARGE, Parts, Payload, parts_of
 from grapevine_proto.signing import SigningKey
 
 NOWHERE = "mqtt://127.0.0.1:9"  # the discard port: nothing listens there
@@ -202,20 +206,44 @@ async def test_an_oversize_publish_is_refused_here_and_blocks_nothing(broker: An
     assert (await client.next(Arrived)).topic == f"{broker.root}/small"
 
 
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+async def test_a_large_payload_arrives_as_it_left_and_so_does_what_comes_before_and_behind_it(
+    private_broker: Any, connect: Any, version: str
+) -> None:
+    client = await connect(private_broker.url.split("?")[0] + f"?version={version}", subscribe=("test/#",))
+    content = random.Random(0).randbytes(LARGE - 3)
+    parts = Parts((content[:5], content[5 : LARGE // 2], memoryview(content)[LARGE // 2 :], b"end"))
+    said: dict[str, Payload] = {
+        "before": b"b",
+        "parts": parts,
+        "whole": content + b"whole",
+        "short": Parts((b"a", b"b")),
+        "behind": b"c",
+    }
+    await asyncio.gather(*(client.transport.publish(f"test/{name}", each) for name, each in said.items()))
+    heard = [await client.next(Arrived) for _ in said]
+    assert [each.topic for each in heard] == [f"test/{name}" for name in said]
+    assert [bytes(each.payload) for each in heard] == [b"".join(parts_of(each)) for each in said.values()]
+    assert isinstance(heard[1].payload, memoryview)
+    assert heard[1].payload.readonly
+    await client.transport.publish("test/parts", parts, qos=0)
+    assert bytes((await client.next(Arrived)).payload) == bytes(parts)
+
+
 async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_that_takes_its_place(
     private_broker: Any, connect: Any
 ) -> None:
     reader = await connect(private_broker.url, subscribe=("test/#",))
     client, outbox = await connect(private_broker.url), Outbox()
-    sealer = Sealer(Holder(SigningKey.generate()), Numbering())
+    sealing = Sealing(Sealer(Holder(SigningKey.generate()), Numbering()), Beside())
     answers = Answers(
         outbox=outbox,
         get_blob=lambda _digest: asyncio.sleep(0),
-        sealer=sealer,
+        sealing=sealing,
         root="test",
         max_bytes=lambda: 1_000_000,
     )
-    sending = Sending(outbox=outbox, transport=client.transport, answers=answers)
+    sending = Sending(outbox=outbox, transport=client.transport, answers=answers, sealing=sealing)
     running = asyncio.create_task(sending.run())
     sending.connected(20)
     os.kill(private_broker.pid, signal.SIGSTOP)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import gc
+import http.server
 import ipaddress
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from grapevine_agent import line
+from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.identity import make_if_new
 from grapevine_agent.net import Arrived, Connected, TlsOptions, Trying
 from grapevine_broker.child import ChildProcess
 from grapevine_broker.mosquitto import MosquittoBroker, find_mosquitto
@@ -98,11 +104,50 @@ async def test_an_untrusted_certificate_is_refused_and_never_answered_with_plain
     await client.transport.disconnect()
 
 
-async def test_tls_to_a_plain_port_fails_with_a_hint(secure_ports: Any, connect: Any) -> None:
-    plain = secure_ports["ports"]["mqtt"]
-    client = await connect(f"mqtts://127.0.0.1:{plain}", wait=False, connect_s=1.0)
-    assert (await client.next(Trying)).reason
+# paho leaves the socket of a failed WebSocket handshake to the garbage collector, which warns.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize(
+    ("scheme", "port", "told"),
+    [
+        ("mqtts", "mqtt", "does not speak TLS (8883 is its usual port): write mqtt://127.0.0.1:{port}"),
+        ("mqtts", "ws", "does not speak TLS (8883 is its usual port): write ws://127.0.0.1:{port}/mqtt"),
+        ("mqtt", "mqtts", "speaks TLS: write mqtts://127.0.0.1:{port}"),
+        ("ws", "wss", "speaks TLS: write wss://127.0.0.1:{port}/mqtt"),
+        ("mqtt", "ws", "speaks WebSockets: write ws://127.0.0.1:{port}/mqtt"),
+        ("ws", "mqtt", "does not speak WebSockets: write mqtt://127.0.0.1:{port}"),
+    ],
+)
+async def test_a_port_that_speaks_something_else_is_told_with_what_to_write(
+    secure_ports: Any, connect: Any, scheme: str, port: str, told: str
+) -> None:
+    number = secure_ports["ports"][port]
+    client = await connect(f"{scheme}://127.0.0.1:{number}", wait=False, connect_s=5.0, connack_s=1.0)
+    trying = await client.next(Trying)
+    assert told.format(port=number) in trying.reason
+    assert trying.all_refuse
     assert client.transport.connected_to is None
+    await client.transport.disconnect()
+    gc.collect()  # here, and not in the next test
+
+
+async def test_a_web_server_is_no_broker(connect: Any) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = await connect(f"mqtt://127.0.0.1:{server.server_address[1]}", wait=False, connack_s=1.0)
+        trying = await client.next(Trying)
+        assert "a web server answers on port" in trying.reason
+        assert trying.all_refuse
+        await client.transport.disconnect()
+        server.shutdown()
+
+
+async def test_nobody_there_is_no_refusal_and_one_broker_of_two_is_none_of_all(
+    guarded: MosquittoBroker, connect: Any
+) -> None:
+    wrong = guarded.url.replace("mqtt://", "mqtt://ann:guessed@")
+    closed = f"mqtt://127.0.0.1:{claim_port('127.0.0.1', 0)}"
+    client = await connect(wrong, closed, wait=False)
+    assert [(await client.next(Trying)).all_refuse for _ in range(4)] == [False] * 4
     await client.transport.disconnect()
 
 
@@ -150,9 +195,33 @@ async def test_a_wrong_password_is_reported_without_showing_it(guarded: Mosquitt
     client = await connect(url, wait=False)
     trying = await client.next(Trying)
     assert "check the user name and password" in trying.reason
-    assert "'ann'" in trying.reason
+    assert "user 'ann'" in trying.reason
+    assert trying.all_refuse
     assert "guessed" not in f"{trying}"
     await client.transport.disconnect()
+
+
+async def test_whoever_is_refused_is_named_as_the_configuration_has_it(guarded: MosquittoBroker, connect: Any) -> None:
+    client = await connect(guarded.url, wait=False, username="carl", password="whatever")
+    assert "user 'carl'" in (await client.next(Trying)).reason
+    await client.transport.disconnect()
+    client = await connect(guarded.url, wait=False)
+    assert "an anonymous client: no user name is configured" in (await client.next(Trying)).reason
+    await client.transport.disconnect()
+
+
+def test_a_command_that_no_broker_takes_in_says_so_at_once(
+    guarded: MosquittoBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line, "CONNECT_S", 3600.0)  # which it does not wait for
+    state = tmp_path / "state"
+    (path := tmp_path / "agent.toml").write_text(
+        f'[agent]\nstate_dir = "{state}"\n[mqtt]\nbrokers = ["{guarded.url}"]\nusername = "carl"\n'
+    )
+    make_if_new(state)
+    told = r"not authori[sz]ed \(user 'carl'\).*configuration: nothing was sent$"
+    with pytest.raises(BrokerError, match=told), line.open_line(load_config(path, {})):
+        pass
 
 
 async def test_credentials_of_the_configuration_serve_urls_without_any(guarded: MosquittoBroker, connect: Any) -> None:

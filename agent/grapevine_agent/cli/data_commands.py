@@ -16,7 +16,8 @@ from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
-from grapevine_agent.data.survey import survey
+from grapevine_agent.data.inspection import Inspection, inspect
+from grapevine_agent.data.survey import Statistics, survey
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import configured_sources
 from grapevine_agent.service.fitting import DeviceFit
@@ -121,13 +122,18 @@ def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit, wh
     result: dict[str, Any] = {"name": source.name, "kind": source.kind, "trouble": "", "fits": None, "why": ""}
     if manifest is not None:
         now_s, room = clock.now().wall_ms / 1000, fit.room(manifest.name)
-        match = match_source(manifest.data, [source], now_s=now_s, why_no_room=room)
+        statistics = Statistics(source, manifest.data)
+        is_asked = source.kind == manifest.data.kind
+        looked = inspect(source, manifest.data, [statistics]) if is_asked else Inspection()
+        match = match_source(manifest.data, [source], now_s=now_s, why_no_room=room, look=lambda *_: looked)
         result |= {"fits": bool(match) and not why_not, "why": why_not if match and why_not else str(match)}
         if match.memory is not None:
             prepare_mb, train_mb = fit.memory_mb(manifest, match.memory)
             result |= {"prepare_mb": prepare_mb, "train_mb": train_mb}
+        if match and looked.description is not None:
+            return statistics.told(looked.description) | result
     try:
-        return survey(source, manifest.data if manifest is not None and result["fits"] else None) | result
+        return survey(source) | result
     except TaskError as error:
         return result | {"source": source.format, "path": str(source.path), "trouble": str(error)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -23,13 +24,16 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
 )
+from grapevine_agent.config.agent_toml import check_files
 from grapevine_agent.config.example import EXAMPLE_CONFIG
-from grapevine_agent.config.firmware import guess_profile
+from grapevine_agent.config.firmware import guess_profile, load_profile
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
 from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
 from grapevine_proto.errors import ConfigError, StoreError
 from grapevine_proto.manifest import labelled
+
+WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
 
 # Of an id, four characters are enough to look at a task, eight to decide or sign: requests/naming.py.
 TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (4 or more), or its name.")]
@@ -42,6 +46,10 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def init(
         config: ConfigOption = None,
+        state_dir: Annotated[
+            Path | None,
+            typer.Option(help="Where key, records and models are to lie; it is written into the new file."),
+        ] = None,
         new_peer: Annotated[
             bool,
             typer.Option(
@@ -60,8 +68,9 @@ def register(app: typer.Typer) -> None:
         wrote = not path.exists()
         profile = guess_profile()
         if wrote:
-            _write_config(path, profile)
+            _write_config(path, profile, state_dir)
         loaded = configuration(path)
+        _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
         state_dir = loaded.agent.state_dir
         if not (wrote or new_peer) and (state_dir / IDENTITY_FILE).exists():
             raise ConfigError(
@@ -127,12 +136,25 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
         )
 
 
-def _write_config(path: Path, profile: str) -> None:
+def _write_config(path: Path, profile: str, state_dir: Path | None) -> None:
+    text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"')
+    if state_dir is not None:
+        example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
+        text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"'))
+        path.write_text(text)
     except OSError as error:
         raise StoreError(f"{path}: cannot be written ({error.strerror}); check free space and permissions") from None
+
+
+def _confirm_state_dir(path: Path, found: Path, wanted: Path | None) -> None:
+    """Before a key is made: it must lie where the owner said. Raises ConfigError."""
+    if wanted is not None and wanted.absolute() != found.absolute():
+        raise ConfigError(
+            f"{path} is there already, or the environment has its say, and the state folder is {found}, not {wanted}: "
+            f'write state_dir = "{wanted.absolute()}" into its [agent], or unset GRAPEVINE_STATE_DIR'
+        )
 
 
 def _another_identity(state_dir: Path) -> Identity:
@@ -145,7 +167,10 @@ def _another_identity(state_dir: Path) -> Identity:
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what the running agent does: its broker, its tasks, and why it has not joined the others."""
-    result = ask(configuration(config), "status", {})
+    loaded = configuration(config)
+    load_profile(loaded.agent.profile)  # what `agent run` would not start with is said here as well
+    check_files(loaded, by_owner=False)
+    result = ask(loaded, "status", {})
     answer(result, as_json=as_json, text=_describe(result))
     if not as_json and result["tasks"]:
         console.print(_task_table(result["tasks"]))
@@ -154,6 +179,7 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
         where = f"connected to {status['broker']} (MQTT {status['mqtt_version']})"
+        where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
@@ -165,6 +191,7 @@ def _describe(status: dict[str, Any]) -> str:
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
+        + _stop_line(status.get("longest_stop_ms", 0.0))
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
@@ -181,6 +208,13 @@ def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
         kinds.setdefault(each["reason"], []).append(each["kind"])
     why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
     return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
+
+
+def _stop_line(longest_stop_ms: float) -> str:
+    """Whether the agent has let somebody wait, lately."""
+    if longest_stop_ms < WORTH_TELLING_MS:
+        return ""
+    return f"\n[yellow]it stood still for {longest_stop_ms / 1e3:.1f} s in the last ten minutes[/]: the device is busy"
 
 
 def _trainer_line(trainer: dict[str, Any]) -> str:

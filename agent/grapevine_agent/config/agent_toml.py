@@ -48,6 +48,7 @@ BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of the variable, not a password
 
 LEAST_STATE_MB: Final = 16  # a database, a key and a small model
+_NOT_THERE: Final = "is not there; correct the path"
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
 _SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
 # Variables that mean something but are no settings of a table.
@@ -195,13 +196,12 @@ def default_state_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
     return SYSTEM_STATE_DIR if is_root else _xdg_dir(environ, "XDG_STATE_HOME", ".local/state") / "grapevine"
 
 
-def check_files(config: Config) -> None:
-    """Raise `ConfigError` for the first file that the configuration names and that cannot be read."""
-    named: list[tuple[str, Path]] = [
-        (f"data[{i}].path", source.path)
-        for i, source in enumerate(config.data, start=1)
-        if source.recording is None and not source.download  # else it may not be there yet
-    ]
+def check_files(config: Config, *, by_owner: bool = True) -> None:
+    """Raise `ConfigError` for the first file without which the agent cannot run, and that cannot be read.
+
+    Data are none of them: a disk may not be mounted yet. A task that wants what is not there waits, and says why.
+    Without `by_owner` somebody else asks, who need not be allowed to read what is there.
+    """
     mqtt = config.mqtt
     files = {
         "password_file": mqtt.password_file,
@@ -209,11 +209,21 @@ def check_files(config: Config) -> None:
         "cert_file": mqtt.cert_file,
         "key_file": mqtt.key_file,
     }
-    named += [(f"mqtt.{key}", path) for key, path in files.items() if path is not None]
+    named = [(f"mqtt.{key}", path) for key, path in files.items() if path is not None]
     for key, path in named:
-        if not os.access(path, os.R_OK):
-            why = "cannot be read; check its permissions" if os.path.lexists(path) else "is not there; correct the path"
+        why = _why_not_read(path)
+        if why == _NOT_THERE or (why and by_owner):
             raise ConfigError(f"{config.path or 'environment'}: {key} = {str(path)!r}: {why}")
+
+
+def _why_not_read(path: Path) -> str:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _NOT_THERE
+    except OSError as error:
+        return f"cannot be read ({error.strerror}); check its permissions"
+    return "" if os.access(path, os.R_OK) else "cannot be read; check its permissions"
 
 
 def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentConfig:

@@ -2,7 +2,8 @@
 
 every source      kind, name, source, max_bytes, reload_s
 npz               path
-csv, parquet      path, columns, target, time
+csv               path, columns, target, time, separator, decimal, encoding
+parquet           path, columns, target, time
 images            path (a folder)
 torchvision       path (the root), dataset, download
 sqlite            path, query, columns, target, time
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from grapevine_agent.config.toml_reader import Table
+from grapevine_agent.data.csv_dialect import is_encoding
 from grapevine_agent.data.formats import FORMATS
 from grapevine_agent.data.json_paths import parse_path
-from grapevine_agent.data.source import RELOAD_S, DataSource, RecordingPlan
+from grapevine_agent.data.source import RELOAD_S, DataSource, Dialect, RecordingPlan
 from grapevine_agent.data.torchvision_names import TORCHVISION_SETS
 from grapevine_agent.net.transport import check_filter
 from grapevine_tasks.suggestions import did_you_mean
@@ -71,6 +73,7 @@ def _read_source(table: Table, make_path: Callable[[str], Path], recordings: Pat
         columns=columns,
         target=_read_target(table, format_) if has_columns else (),
         time=table.text("time", "") if has_columns and format_ != "mqtt" else "",
+        dialect=_read_dialect(table) if format_ == "csv" else Dialect(),
         query=_read_query(table) if format_ == "sqlite" else "",
         dataset=_read_dataset(table) if format_ == "torchvision" else "",
         download=table.boolean("download", False) if format_ == "torchvision" else False,
@@ -122,6 +125,22 @@ def _read_target(table: Table, format_: str) -> tuple[str, ...]:
         for name in names:
             _check_path(table, "target", name)
     return names
+
+
+def _read_dialect(table: Table) -> Dialect:
+    dialect = Dialect(
+        separator=table.text("separator", Dialect.separator),
+        decimal=table.text("decimal", Dialect.decimal, choices=(".", ",")),
+        encoding=table.text("encoding", Dialect.encoding, max_length=40),
+    )
+    if len(dialect.separator) != 1 or dialect.separator in '"\r\n' or not dialect.separator.isascii():
+        raise table.error("separator", 'must be the one character that stands between cells; write separator = ";"')
+    if dialect.separator == dialect.decimal:
+        key = "decimal" if dialect.decimal == "," else "separator"
+        raise table.error(key, 'cells and fractions cannot both have it; write separator = ";" and decimal = ","')
+    if not is_encoding(dialect.encoding):
+        raise table.error("encoding", 'is no encoding that Python knows; write encoding = "latin-1", or "utf-16"')
+    return dialect
 
 
 def _check_path(table: Table, key: str, text: str) -> None:

@@ -271,6 +271,10 @@ class AgentCore:
         effects += self._announce(now)
         return effects
 
+    def data_judged(self, now: Moment) -> list[Effect]:
+        """More is known of the owner's data than before."""
+        return self.steward.look_at_data(now)
+
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
         times = [

@@ -185,10 +185,15 @@ class SaveMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Notify:
-    """Something the owner may want to know: one line of the log."""
+    """Something the owner may want to know: one line of the log.
+
+    What comes again and again names what it is about in `often`: the owner is told once a minute, and at the level
+    `debug` each time.
+    """
 
     text: str
     level: Literal["debug", "info", "warning"] = "info"
+    often: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,11 @@ def with_gaps(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64) if dtype.kind in "biu" else dtype
 
 
+def whole_dtype(kind: Any) -> np.dtype[Any]:
+    """The same as if no cell was empty: a column of none but empty ones may be anything."""
+    return np.dtype(np.int64) if pa.types.is_null(kind) else numpy_dtype(kind)
+
+
 def to_numpy(column: Any) -> NDArray[Any]:
     """An Arrow array [n]; gaps in numbers are NaN, in text None."""
     if pa.types.is_dictionary(column.type):

@@ -6,12 +6,18 @@ Modules are imported when a source of theirs is asked for: a device pays only fo
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final, cast
 
-from grapevine_agent.data.source import DataSource, Description, Format, RawSamples
+from grapevine_agent.data.source import DataSource, Description, Format, RawSamples, Visitor
 from grapevine_proto import distribution
+from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract
+
+logger = logging.getLogger(__name__)
 
 FORMATS: Final = {
     "npz": "grapevine_agent.data.npz",
@@ -25,27 +31,48 @@ FORMATS: Final = {
 
 # Its own reserves a gigabyte before the first row, and keeps what it has had.
 _ARROWS_ALLOCATOR: Final = ("ARROW_DEFAULT_MEMORY_POOL", "system")
+_LONGEST_TOLD: Final = 300
 _FILES: Final = ("npz", "csv", "parquet", "sqlite")
 
 
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """What is in a source, from its headers. Raises TaskError when it cannot be told."""
-    try:
+    with _as_task_error(source):
         _check_place(source)
         return _format(source).describe(source, contract)
-    except OSError as error:  # it went away meanwhile
-        raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise source.error(f"looking at {source.path} takes more memory than there is; offer less of it") from error
+
+
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same, with all samples read once and shown to visitors. Raises TaskError, as visitors may."""
+    with _as_task_error(source):
+        _check_place(source)
+        return _format(source).examine(source, contract, visitors)
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """A source's arrays. Raises TaskError when they cannot be read, MemoryError when there is no room for them."""
-    try:
+    with _as_task_error(source, memory=False):
         _check_place(source)
         return _format(source).load(source, contract)
-    except OSError as error:
+
+
+@contextmanager
+def _as_task_error(source: DataSource, *, memory: bool = True) -> Iterator[None]:
+    """Whatever a file makes a library let out is that file's fault, and ends no more than what wanted to read it."""
+    try:
+        yield
+    except TaskError:
+        raise
+    except OSError as error:  # it went away meanwhile
         raise source.error(f"cannot read {source.path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        if not memory:
+            raise
+        raise source.error(f"looking at {source.path} takes more memory than there is; offer less of it") from error
+    except Exception as error:
+        logger.debug("%s", source.path, exc_info=True)
+        told = " ".join(str(error).split())[:_LONGEST_TOLD]
+        raise source.error(f"cannot read {source.path}: {type(error).__name__}: {told}") from error
 
 
 def prepare_to_load(source: DataSource) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
+from grapevine_agent.data.source import DataSource, Description, Header, RawSamples, Visitor
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import derives_target
 
@@ -52,6 +53,21 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
     )
 
 
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same, with each image unpacked, and shown to visitors: of `x` one at a time."""
+    description = describe(source, contract)
+    if 0 < source.max_bytes < description.num_bytes:
+        return description
+    for visitor in visitors:
+        visitor.begin(("x",), ("y",))
+    shape = description.arrays["x"].shape[1:]
+    for row, (path, number) in enumerate(_in_order(source, contract) if visitors else ()):
+        sample = {"x": _read(source, path, shape)[None], "y": np.array([number])}
+        for visitor in visitors:
+            visitor.visit(row, sample)
+    return description
+
+
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     """The images as uint8 [n, …], and the numbers of their classes."""
     names, files = _files(source)
@@ -59,13 +75,18 @@ def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     shape = _shape(source, contract, _first(source, files))
     x = np.empty((sum(map(len, files.values())), *shape), np.uint8)
     y = np.empty(len(x), np.int64)
-    row = 0
+    for row, (path, number) in enumerate(_in_order(source, contract)):
+        x[row], y[row] = _read(source, path, shape), number
+    return RawSamples(x=x, y=y, classes=classes)
+
+
+def _in_order(source: DataSource, contract: DataContract | None) -> Iterator[tuple[Path, int]]:
+    """Each image, and the number of its class; -1 for a class that the task does not have."""
+    names, files = _files(source)
+    classes = contract.classes if contract is not None and contract.classes else tuple(names)
     for name in names:
         for file in files[name]:
-            x[row] = _read(source, source.path / name / file, shape)
-            y[row] = classes.index(name) if name in classes else -1
-            row += 1
-    return RawSamples(x=x, y=y, classes=classes)
+            yield source.path / name / file, classes.index(name) if name in classes else -1
 
 
 def _files(source: DataSource) -> tuple[list[str], dict[str, list[str]]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from grapevine_agent.data.formats import describe
+from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.source import DataSource, Description, Header
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
@@ -26,6 +26,11 @@ _TARGET_KINDS = {"float32": "buif", "int64": "bui"}  # numpy's dtype kinds that 
 
 
 WhyNoRoom: TypeAlias = Callable[[SampleMemory], str]
+Look: TypeAlias = Callable[[DataSource, DataContract], Inspection]  # raises `PendingError`
+
+
+class PendingError(TaskError):
+    """Whether a source fits is not known yet."""
 
 
 def has_room(_memory: SampleMemory) -> str:
@@ -58,19 +63,23 @@ def match_source(
     *,
     now_s: float | None = None,
     why_no_room: WhyNoRoom = has_room,
+    look: Look = inspect,
 ) -> SourceMatch:
     """The first source that fits the contract. Raises nothing: what does not fit is explained.
 
     `now_s` is the Unix time that the age of samples is told from; without it any age will do. `why_no_room`
-    says of what samples take why it is too much, or nothing.
+    says of what samples take why it is too much, or nothing. `look` has a source looked at; while it has no answer yet
+    (`PendingError`), no later source is taken in the place of that one.
     """
-    reasons = []
+    reasons: list[str] = []
     for source in sources:
         if source.kind != contract.kind:
             continue
         try:
-            description = describe(source, contract)
+            description = look(source, contract).found()
             num_samples, num_test = check_fit(contract, source, description, now_s=now_s, why_no_room=why_no_room)
+        except PendingError as pending:
+            return SourceMatch(reasons=(*reasons, str(pending)))
         except TaskError as error:
             reasons.append(str(error))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final
@@ -12,8 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from grapevine_agent.data import tables
-from grapevine_agent.data.arrow_tables import LIBRARY_BYTES, ROWS_AT_ONCE, as_arrays, numpy_dtype, with_gaps
-from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
+from grapevine_agent.data.arrow_tables import (
+    LIBRARY_BYTES,
+    ROWS_AT_ONCE,
+    as_arrays,
+    numpy_dtype,
+    whole_dtype,
+    with_gaps,
+)
+from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples, Visitor
 from grapevine_proto.manifest import DataContract
 
 _READ_BYTES: Final = 2**20  # of a column at a time
@@ -24,6 +31,22 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
     """Counts and dtypes from the footer, class names and the newest time from their columns; kept until it changes."""
     stat = _stat(source)
     return _describe(source, ContractKey(contract), stat.st_mtime_ns, stat.st_size)
+
+
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same, with all columns that matter shown to visitors."""
+    description = describe(source, contract)
+    if 0 < source.max_bytes < description.num_bytes:
+        return description
+    chosen = tables.choose(source, contract, _schema(source).names)
+    for visitor in visitors:
+        visitor.begin(chosen.features, chosen.target)
+    row = 0
+    for piece in as_arrays(_batches(source, chosen.all), chosen.all) if visitors else ():
+        for visitor in visitors:
+            visitor.visit(row, piece)
+        row += len(piece[chosen.features[0]])
+    return description
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
@@ -59,6 +82,7 @@ def _look(source: DataSource, key: ContractKey, mtime_ns: int, size: int) -> tab
     if 0 < source.max_bytes < num_rows * 8:
         raise source.error(f"{num_rows:,} rows are more than max_bytes = {source.max_bytes:,} allows; raise it")
     dtypes = {name: numpy_dtype(schema.field(name).type) for name in chosen.all}
+    complete = {name: whole_dtype(schema.field(name).type) for name in chosen.all}
     unsure = [name for name in chosen.all if dtypes[name].kind in "biu" and not _is_complete(footer, name)]
     looked_at = {name for name in chosen.target if dtypes[name].kind == "U"} | ({chosen.time} - {""})
     look = tables.Look(source, replace(chosen, target=tuple(n for n in chosen.target if n in looked_at)))
@@ -68,7 +92,7 @@ def _look(source: DataSource, key: ContractKey, mtime_ns: int, size: int) -> tab
         for piece in as_arrays([batch], look.columns):
             look.add(piece)
     dtypes |= {name: with_gaps(dtypes[name]) for name in gaps}
-    return replace(look.found(dtypes), num_rows=num_rows)
+    return replace(look.found(dtypes, complete), num_rows=num_rows)
 
 
 def _is_complete(footer: Any, name: str) -> bool:

@@ -102,7 +102,7 @@ class Recorder:
         """Whether a message on this topic is for us."""
         return any(topic_matches_sub(recording.plan.topic, topic) for recording in self._recordings)
 
-    def hear(self, topic: str, payload: bytes, now_s: float, *, retained: bool) -> list[Row]:
+    def hear(self, topic: str, payload: bytes | memoryview, now_s: float, *, retained: bool) -> list[Row]:
         """Take a message that came at `now_s` (Unix time); rows of slots that are over. Never raises."""
         reason = "retained" if retained else "large" if len(payload) > MAX_PAYLOAD else ""
         reason = reason or ("clock" if now_s < _OLDEST_CLOCK_S else "")
@@ -112,7 +112,7 @@ class Recorder:
         rows: list[Row] = []
         for recording in self._recordings:
             if topic_matches_sub(recording.plan.topic, topic):
-                rows += self._take(recording, topic, payload, now_s)
+                rows += self._take(recording, topic, bytes(payload), now_s)
         return rows
 
     def tick(self, now_s: float) -> list[Row]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
-from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
+from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples, Visitor
 from grapevine_agent.store.salvage import Layout, Table, text_or_bytes
 from grapevine_agent.store.sqlite_file import FAULTS, SqliteFile
 from grapevine_proto.manifest import DataContract
@@ -164,8 +165,27 @@ def _look(source: DataSource, contract: DataContract | None, chosen: tables.Chos
         dtypes=dtypes,
         names=dict.fromkeys(chosen.target, classes) if is_named else {},
         newest_s=None if newest_s is None else float(newest_s),
+        complete=dtypes,
     )
     return found, num_runs + _ROWS_AT_ONCE  # some may be recorded before they are read
+
+
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same, with the rows shown to visitors, as a trainer reads them."""
+    description = describe(source, contract)
+    chosen = _chosen(source, contract)
+    found, _ = _look(source, contract, chosen)
+    for visitor in visitors:
+        visitor.begin(chosen.features, chosen.target)
+    row = 0
+    lengths: Counter[str] = Counter()
+    for topics, numbers, labels in _stretches(source, contract) if visitors else ():
+        lengths.update(topics)
+        piece = _piece(source, chosen, found, numbers, labels)
+        for visitor in visitors:
+            visitor.visit(row, piece)
+        row += len(numbers)
+    return replace(description, facts={**description.facts, "series": list(lengths.values())})
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
@@ -177,18 +197,29 @@ def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     for topics, numbers, labels in _stretches(source, contract):
         for topic in topics:
             lengths[topic] = lengths.get(topic, 0) + 1
-        columns = np.array(numbers, np.float64).reshape(len(numbers), len(source.columns))
-        piece: dict[str, NDArray[Any]] = {path: columns[:, k] for k, path in enumerate(dict(source.columns).values())}
-        for name in chosen.target:
-            if name not in piece:
-                piece[name] = _label_column(source, labels, found.dtypes[name])
-        rows.add(piece)
+        rows.add(_piece(source, chosen, found, numbers, labels))
     raw = rows.samples()
     return replace(
         raw,
         columns=tuple(wanted for wanted, path in source.columns if path in chosen.features),
         series=tuple(lengths.values()),
     )
+
+
+def _piece(
+    source: DataSource,
+    chosen: tables.Chosen,
+    found: tables.Found,
+    numbers: Sequence[Sequence[float]],
+    labels: list[str | None],
+) -> dict[str, NDArray[Any]]:
+    """Some rows by column."""
+    columns = np.array(numbers, np.float64).reshape(len(numbers), len(source.columns))
+    piece: dict[str, NDArray[Any]] = {path: columns[:, k] for k, path in enumerate(dict(source.columns).values())}
+    for name in chosen.target:
+        if name not in piece:
+            piece[name] = _label_column(source, labels, found.dtypes[name])
+    return piece
 
 
 def _stretches(
@@ -248,7 +279,7 @@ def _label_column(source: DataSource, labels: list[str | None], dtype: np.dtype[
         raise source.error("some rows have no target: they were recorded before `target` was set; rename the source")
     if dtype.kind == "U":
         return np.array(labels, object)
-    return np.array([float(label or 0) for label in labels]).astype(dtype)
+    return np.array([float(label or 0) for label in labels])  # whether they are whole, the judge says
 
 
 def _numbers(text: object) -> list[float] | None:

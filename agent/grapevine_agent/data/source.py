@@ -3,14 +3,14 @@
 Three stages, each a frozen record:
 
     DataSource    what the owner wrote: a kind, a format, where it is           cheap, always there
-    Description   what a look at headers tells: counts, shapes, classes, age    for matching, in the service
-    RawSamples    the arrays, as they are in the source                         in the trainer process
+    Description   what a look tells: counts, shapes, classes, age     for matching; made in a process of its own
+    RawSamples    the arrays, as they are in the source               in the trainer process
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +39,15 @@ class RecordingPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How a CSV file is written."""
+
+    separator: str = ","  # between cells: one character
+    decimal: str = "."  # between a number's whole part and its fraction: "." or ","
+    encoding: str = "utf-8"  # as Python names it; a byte-order mark of UTF-8 is skipped
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataSource:
     """Samples that the owner configured: what they are (`kind`, matched with the task's) and where.
 
@@ -53,6 +62,7 @@ class DataSource:
     columns: tuple[tuple[str, str], ...] = ()
     target: tuple[str, ...] = ()
     time: str = ""
+    dialect: Dialect = Dialect()
     query: str = ""
     dataset: str = ""
     download: bool = False
@@ -76,6 +86,7 @@ class DataSource:
                     "path": Path(fields["path"]),
                     "columns": tuple((wanted, found) for wanted, found in fields["columns"]),
                     "target": tuple(fields["target"]),
+                    "dialect": Dialect(**fields["dialect"]),
                     "recording": None if plan is None else RecordingPlan(**plan),
                 }
             )
@@ -124,15 +135,28 @@ class RawSamples:
     classes: tuple[str, ...] = ()
 
 
-class Format(Protocol):
-    """One kind of source: a module with these two functions.
+class Visitor(Protocol):
+    """Who sees the raw samples of a source as they are read, piece by piece: `judging.Judge`, `survey.Statistics`."""
 
-    Both raise TaskError, naming the source, the value and the remedy. Without a contract they tell and load
+    def begin(self, features: tuple[str, ...], target: tuple[str, ...]) -> None:
+        """What the arrays to come are called. Called again where reading begins anew: what was seen is void."""
+
+    def visit(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Some rows: of a table [n] of each column, else [n, …] of one array; `row` is the first of them, from 0."""
+
+
+class Format(Protocol):
+    """One kind of source: a module with these three functions.
+
+    All raise TaskError, naming the source, the value and the remedy. Without a contract they tell and load
     what the configuration names, or else everything that is a number.
     """
 
     def describe(self, source: DataSource, contract: DataContract | None) -> Description:
-        """Look at headers; cheap enough to be asked for every task that is announced."""
+        """Look at headers, of tables without such at all rows."""
+
+    def examine(self, source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+        """Read all samples once and show them to the visitors, some at a time; they may raise TaskError."""
 
     def load(self, source: DataSource, contract: DataContract | None) -> RawSamples:
         """Read the samples."""

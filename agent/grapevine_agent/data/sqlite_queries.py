@@ -8,7 +8,7 @@ lets reading through and nothing else), no more rows are taken than `MAX_ROWS`, 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
-from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples
+from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples, Visitor
 from grapevine_proto.manifest import DataContract
 
 MAX_ROWS: Final = 1_000_000
@@ -36,6 +36,14 @@ _MAX_LOOKS = 5_000  # then a query is given up: some tens of seconds
 def describe(source: DataSource, contract: DataContract | None) -> Description:
     """The query's columns, counts and class names; kept until the database changes."""
     return _describe(source, ContractKey(contract), _dates(source))
+
+
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same, with all columns that matter shown to visitors."""
+    dates = _dates(source)
+    columns = _columns(source)
+    chosen = tables.choose(source, contract, columns)
+    return _described(source, contract, columns, _looked(source, chosen, visitors), dates)
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:
@@ -63,8 +71,18 @@ def _dates(source: DataSource) -> tuple[tuple[int, int], ...]:
 def _describe(source: DataSource, key: ContractKey, dates: tuple[tuple[int, int], ...]) -> Description:
     columns = _columns(source)
     chosen = tables.choose(source, key.contract, columns)
-    found = _look(source, chosen, dates)
-    described = tables.describe_table(source, key.contract, chosen, columns=columns, found=found)
+    return _described(source, key.contract, columns, _look(source, chosen, dates), dates)
+
+
+def _described(
+    source: DataSource,
+    contract: DataContract | None,
+    columns: list[str],
+    found: tables.Found,
+    dates: tuple[tuple[int, int], ...],
+) -> Description:
+    chosen = tables.choose(source, contract, columns)
+    described = tables.describe_table(source, contract, chosen, columns=columns, found=found)
     return replace(
         described,
         newest_s=described.newest_s if chosen.time else max(date for date, _ in dates) / 1e9,
@@ -75,9 +93,16 @@ def _describe(source: DataSource, key: ContractKey, dates: tuple[tuple[int, int]
 
 @lru_cache(maxsize=16)
 def _look(source: DataSource, chosen: tables.Chosen, dates: tuple[tuple[int, int], ...]) -> tables.Found:  # noqa: ARG001
+    return _looked(source, chosen, ())
+
+
+def _looked(source: DataSource, chosen: tables.Chosen, visitors: Sequence[Visitor]) -> tables.Found:
     """Which columns hold whole numbers, numbers with NaN for NULL, or text; their names, and the newest time."""
     look = tables.Look(source, chosen)
     kinds: dict[str, set[type]] = {name: set() for name in chosen.all}
+    row = 0
+    for visitor in visitors:
+        visitor.begin(chosen.features, chosen.target)
     for piece in _pieces(source, chosen):
         dtypes = {}
         for name, values in piece.items():
@@ -85,23 +110,32 @@ def _look(source: DataSource, chosen: tables.Chosen, dates: tuple[tuple[int, int
             kinds[name] |= found
             dtypes[name] = _dtype(found)
         look.add({name: _as(dtypes[name], piece[name]) for name in look.columns})
+        for visitor in visitors:
+            visitor.visit(row, {name: _as(dtypes[name], piece[name]) for name in chosen.all})
+        row += len(piece[chosen.features[0]])
         look.count(len(piece[chosen.features[0]]))
-    return look.found({name: _dtype(found) for name, found in kinds.items()})
+    for name in chosen.target:
+        if str in kinds[name] and kinds[name] & {int, float}:
+            raise source.error(
+                f'the column {name!r} holds texts and numbers: write CAST("{name}" AS TEXT) in the query'
+            )
+    complete = {name: _dtype(found - {type(None)}) for name, found in kinds.items()}
+    return look.found({name: _dtype(found) for name, found in kinds.items()}, complete)
 
 
 def _kind(source: DataSource, name: str, value: Any) -> type:
-    """`int` for what fits 64 bits, `float` for other numbers and for NULL."""
+    """`int` for what fits 64 bits, `float` for other numbers."""
     if isinstance(value, bytes):
         raise source.error(f"the column {name!r} holds blobs; select numbers or text")
     if isinstance(value, str) and len(value) > MAX_CELL:
         raise source.error(f"the column {name!r} holds a text of {len(value):,} characters; at most {MAX_CELL:,}")
-    return type(value) if isinstance(value, int | str) else float
+    return type(value) if isinstance(value, int | str | None) else float
 
 
 def _dtype(kinds: set[type]) -> np.dtype[Any]:
     if str in kinds:
         return np.dtype("U1")
-    return np.dtype(np.int64 if kinds == {int} else np.float64)
+    return np.dtype(np.int64 if kinds in ({int}, set()) else np.float64)
 
 
 def _as(dtype: np.dtype[Any], values: list[Any]) -> NDArray[Any]:

@@ -9,8 +9,8 @@ names none, the owner's `columns` are taken in the order in which they are writt
 
 An empty cell is NaN: the task's pipeline says whether it may be.
 
-A table is read twice and never held: a look counts its rows, finds the names of classes and the newest time (in the
-service, to match it with a task); then its rows go straight into arrays of the samples' size.
+A table is never held. A look counts its rows, finds the names of classes and the newest time, and shows them to whoever
+judges them; a trainer then reads it once more, straight into arrays of the samples' size.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.data.judging import Judge
 from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import derives_target
@@ -67,6 +68,10 @@ def choose(source: DataSource, contract: DataContract | None, columns: Sequence[
     for name in chosen.all:
         if name not in columns:
             raise source.error(f"has no column {name!r}; {did_you_mean(name, columns)} (see [[data]] columns, target)")
+        if source.recording is None and columns.count(name) > 1:
+            raise source.error(
+                f"has {columns.count(name)} columns that are named {name!r}: give each a name of its own"
+            )
     if not features:
         raise source.error('has no columns to learn from: name them, columns = ["…"]')
     return chosen
@@ -80,6 +85,7 @@ class Found:
     dtypes: Mapping[str, np.dtype[Any]]  # of `Chosen.all`; text has the kind "U"
     names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # the distinct texts of targets, sorted
     newest_s: float | None = None  # of the time column
+    complete: Mapping[str, np.dtype[Any]]  # what `dtypes` would be if no cell was empty
 
 
 class Look:
@@ -112,14 +118,15 @@ class Look:
                 self._newest = max(self._newest, float(times.max()))
                 self._largest = max(self._largest, float(np.abs(times).max()))
 
-    def found(self, dtypes: Mapping[str, np.dtype[Any]]) -> Found:
-        """All of it, when every row was added."""
+    def found(self, dtypes: Mapping[str, np.dtype[Any]], complete: Mapping[str, np.dtype[Any]] | None = None) -> Found:
+        """All of it, when every row was added; see `Found` for the dtypes."""
         unit_s = _unit_s(self._largest) if self._is_number else 1.0
         return Found(
             num_rows=self._num_rows,
             dtypes=dtypes,
             names={name: tuple(sorted(names)) for name, names in self._names.items()},
             newest_s=self._newest * unit_s if np.isfinite(self._newest) else None,
+            complete=dtypes if complete is None else complete,
         )
 
 
@@ -129,7 +136,7 @@ def describe_table(
     """What a look tells of the samples to come. Raises TaskError for features that are no numbers."""
     arrays = {"x": Header(_feature_dtype(source, chosen, found), _shape(found.num_rows, chosen.features, contract))}
     if chosen.target:
-        y_dtype = _target_dtype(chosen, found, are_named=contract is not None and len(chosen.target) == 1)
+        y_dtype = _target_dtype(chosen, found, contract, are_named=contract is not None and len(chosen.target) == 1)
         arrays["y"] = Header(y_dtype, _shape(found.num_rows, chosen.target, contract, is_target=True))
     num_numbers = sum(math.prod(header.shape) for header in arrays.values())
     times = found.num_rows if chosen.time else 0
@@ -151,18 +158,19 @@ def _feature_dtype(source: DataSource, chosen: Chosen, found: Found) -> np.dtype
     return np.result_type(*(found.dtypes[name] for name in chosen.features))
 
 
-def _target_dtype(chosen: Chosen, found: Found, *, are_named: bool) -> np.dtype[Any]:
-    """Of targets as they are, or once their names are numbers."""
+def _target_dtype(chosen: Chosen, found: Found, contract: DataContract | None, *, are_named: bool) -> np.dtype[Any]:
+    """Of targets as they are, or once their names are numbers. Where a cell of whole ones is empty, the judge says."""
     number = np.dtype(np.int64)
-    dtypes = [found.dtypes[name] for name in chosen.target]
+    is_whole = contract is not None and contract.target.dtype == "int64"
+    dtypes = [(found.complete if is_whole else found.dtypes)[name] for name in chosen.target]
     return np.result_type(*(number if are_named and dtype.kind in "UO" else dtype for dtype in dtypes))
 
 
 class Rows:
     """The samples of a table that is read a stretch of rows at a time: into arrays of their final size.
 
-    Raises TaskError, as its methods do, for features that are no numbers, for classes that the task does not have,
-    and for a table that has become longer since it was looked at.
+    Raises TaskError, as its methods do, for features that are no numbers, for what the judge refuses, and for a table
+    that has become longer since it was looked at.
     """
 
     def __init__(self, source: DataSource, contract: DataContract | None, chosen: Chosen, found: Found) -> None:
@@ -171,12 +179,15 @@ class Rows:
         self._x = np.empty(_shape(num, chosen.features, contract), _feature_dtype(source, chosen, found))
         self._y = self._times = None
         if chosen.target:
-            dtype = _target_dtype(chosen, found, are_named=True)
+            dtype = _target_dtype(chosen, found, contract, are_named=True)
             self._y = np.empty(_shape(num, chosen.target, contract, is_target=True), dtype)
         if chosen.time:
             self._times = np.empty(num)
         self._is_number = False
         self._filled = 0
+        self._judge = None if contract is None else Judge(source, contract)
+        if self._judge is not None:
+            self._judge.begin(chosen.features, chosen.target)
 
     def add(self, piece: Mapping[str, NDArray[Any]]) -> None:
         """Some rows more: [n] of each of `Chosen.all`."""
@@ -184,6 +195,8 @@ class Rows:
         span = slice(self._filled, self._filled + num)
         if span.stop > self._found.num_rows:
             raise self._source.error("has changed while it was read: it is read again with the next step")
+        if self._judge is not None:
+            self._judge.visit(self._filled, piece)
         for k, name in enumerate(self._chosen.features):
             _column(self._x, k)[span] = piece[name]
         for k, name in enumerate(self._chosen.target):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
+from grapevine_agent.data.source import DataSource, Description, Header, RawSamples, Visitor
 from grapevine_agent.data.torchvision_names import TORCHVISION_SETS, TorchvisionSet
 from grapevine_agent.data.torchvision_sets import torchvision_datasets
 from grapevine_proto.errors import ConfigError
@@ -40,6 +41,15 @@ def describe(source: DataSource, contract: DataContract | None) -> Description:
         library_bytes=_LIBRARY_BYTES,
         newest_s=folder.stat().st_mtime if folder.exists() else None,
     )
+
+
+def examine(source: DataSource, contract: DataContract | None, visitors: Sequence[Visitor]) -> Description:
+    """The same. Which labels each set has is known: visitors see those, and no images."""
+    description, known = describe(source, contract), _known(source)
+    for visitor in visitors:
+        visitor.begin(("x", "x_test"), ("y", "y_test"))
+        visitor.visit(0, {"y": np.arange(known.num_classes)})
+    return description
 
 
 def load(source: DataSource, contract: DataContract | None) -> RawSamples:

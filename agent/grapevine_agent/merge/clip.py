@@ -18,6 +18,7 @@ from statistics import median
 
 import numpy as np
 
+from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.geometry import block_of, blocks, squared_distance, squared_length, store
 from grapevine_agent.merge.voices import Voice
 from grapevine_proto.messages import Vector
@@ -62,9 +63,10 @@ def _within(limit: float, distance: float, centre: Vector, vector: Vector) -> Ve
         return vector
     moved = np.empty_like(vector)
     scratch = block_of(vector.size)
-    for span in blocks(0, vector.size):
-        step = np.subtract(vector[span], centre[span], out=scratch[: span.stop - span.start], dtype=np.float64)
-        step *= limit / distance
-        step += centre[span]
-        store(step, moved, span)
+    with apart():
+        for span in blocks(0, vector.size):
+            step = np.subtract(vector[span], centre[span], out=scratch[: span.stop - span.start], dtype=np.float64)
+            step *= limit / distance
+            step += centre[span]
+            store(step, moved, span)
     return moved

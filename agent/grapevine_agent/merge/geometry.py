@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.merge.apart import apart
 from grapevine_proto.messages import Vector
 
 # Float64 numbers: 64 KiB, so that a few blocks share a small board's cache. Not more than 10,000: beyond, OpenBLAS
@@ -45,9 +46,10 @@ def squared_distance(one: Vector, other: Vector) -> float:
     """‖one − other‖², of two float32 [p]. The same, to the bit, when they change places."""
     total = 0.0
     scratch = block_of(one.size)
-    for span in blocks(0, one.size):
-        step = np.subtract(one[span], other[span], out=scratch[: span.stop - span.start], dtype=np.float64)
-        total += float(np.dot(step, step))
+    with apart():
+        for span in blocks(0, one.size):
+            step = np.subtract(one[span], other[span], out=scratch[: span.stop - span.start], dtype=np.float64)
+            total += float(np.dot(step, step))
     return total
 
 
@@ -55,10 +57,11 @@ def squared_length(vector: Vector) -> float:
     """‖vector‖², of a float32 [p]."""
     total = 0.0
     scratch = block_of(vector.size)
-    for span in blocks(0, vector.size):
-        block = scratch[: span.stop - span.start]
-        block[:] = vector[span]
-        total += float(np.dot(block, block))
+    with apart():
+        for span in blocks(0, vector.size):
+            block = scratch[: span.stop - span.start]
+            block[:] = vector[span]
+            total += float(np.dot(block, block))
     return total
 
 

@@ -21,7 +21,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -31,25 +31,19 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from grapevine_agent.net.client import Client
 from grapevine_agent.net.events import Will
-from grapevine_agent.net.explaining import explain, refusal
+from grapevine_agent.net.explaining import explain, is_about_the_login, is_for_good, refusal
+from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
 from grapevine_agent.net.inbound import wake
 from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import BrokerError
+from grapevine_proto.parts import LARGE, Parts, Payload
 
 MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on a small device is scarce
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
 _CLOSE_S = 2.0
 _LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
-
-
-class WrongVersionError(BrokerError):
-    """The broker does not speak this version of MQTT, or does not answer it."""
-
-
-class ConnectionLostError(BrokerError):
-    """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +74,7 @@ class Connection:
         url: The broker.
         version: `5` or `3.1.1`.
         login: Who connects, and how.
-        on_message: Called **in the network thread** with topic, payload and the retained flag.
+        on_message: Called **in the network thread** with topic, payload (a view, if it is large) and the retained flag.
         answer_s: How long the broker may take to answer what we send.
     """
 
@@ -90,7 +84,7 @@ class Connection:
         url: BrokerUrl,
         version: str,
         login: Login,
-        on_message: Callable[[str, bytes, bool], object],
+        on_message: Callable[[str, bytes | memoryview, bool], object],
         answer_s: float = ANSWER_S,
     ) -> None:
         self.url = url
@@ -98,6 +92,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self._keepalive_s = login.keepalive_s
+        self._username = login.username
         self._max_received_bytes = login.max_received_bytes
         self._accepted: asyncio.Future[Accepted] = self._loop.create_future()
         self.over: asyncio.Future[str] = self._loop.create_future()  # done, with the reason, when the connection is
@@ -111,6 +106,7 @@ class Connection:
         self._unanswered = Unanswered(answer_s=answer_s)
         self._next_look: asyncio.TimerHandle | None = None
         self._reason = ""
+        self._is_for_good = False  # the reason: somebody has to mend something
         self._given_up = False
         self._client = self._make_client(login)
 
@@ -119,6 +115,7 @@ class Connection:
 
         Raises:
             WrongVersionError: It refused this version of MQTT, closed, or said nothing for `connack_s` seconds.
+            RefusedError: It refuses our login, or TLS with it fails.
             BrokerError: It cannot be reached, or refuses us.
         """
         self._client.connect_timeout = connect_s
@@ -141,6 +138,8 @@ class Connection:
                 raise WrongVersionError(msg) from None
             msg = f"no answer from {self.url.host}:{self.url.port}"
             raise BrokerError(msg) from None
+        if self._is_for_good:
+            raise RefusedError(self.over.result())
         if self._accepted.done():
             accepted = self._accepted.result()  # or its exception
             self._room = (self._room[0], asyncio.Semaphore(accepted.max_in_flight))
@@ -177,7 +176,7 @@ class Connection:
             asked.append(self._await_suback(f"the end of a subscription to {some[0]}", *self._client.unsubscribe(some)))
         await asyncio.gather(*asked)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+    async def publish(self, topic: str, payload: Payload, *, qos: int, retain: bool) -> None:
         """Publish; return when acknowledged (QoS 1) or written to the socket (QoS 0).
 
         At one QoS messages leave in the order of the calls. A caller that is cancelled keeps its place among those
@@ -197,12 +196,15 @@ class Connection:
         ack.add_done_callback(lambda _done: room.release())
         await asyncio.shield(ack)
 
-    def _hand_over(self, topic: str, payload: bytes, qos: int, retain: bool) -> asyncio.Future[None]:
+    def _hand_over(self, topic: str, payload: Payload, qos: int, retain: bool) -> asyncio.Future[None]:
         """Give a message to paho; what is to come of it."""
         if self.over.done():
             msg = f"lost the connection to {self.url} before publishing on {topic}"
             raise ConnectionLostError(msg)
-        info = self._client.publish(topic, payload, qos, retain)
+        if isinstance(payload, Parts) and len(payload) >= LARGE:
+            info = self._client.publish_in_parts(topic, payload, qos, retain)
+        else:
+            info = self._client.publish(topic, bytes(payload), qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
             raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
@@ -267,8 +269,12 @@ class Connection:
     ) -> None:
         if code.is_failure:
             self._reason = f"refused: {code}"
-            failure = WrongVersionError if "protocol version" in str(code).lower() else BrokerError
-            wake(self._loop, _fail, self._accepted, failure(refusal(code, self.url)))
+            failure: BrokerError = BrokerError(refusal(code))
+            if "protocol version" in str(code).lower():
+                failure = WrongVersionError(refusal(code))
+            elif is_about_the_login(code):
+                failure = RefusedError(refusal(code, self._username))
+            wake(self._loop, _fail, self._accepted, failure)
             return
         accepted = Accepted(
             max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
@@ -289,7 +295,8 @@ class Connection:
         except UnicodeDecodeError:
             return  # no topic of ours
         if not self._given_up:
-            self._on_message(topic, bytes(message.payload), message.retain)
+            payload = cast("bytes | memoryview", message.payload)  # see `Client`
+            self._on_message(topic, payload, message.retain)
 
     def _published(
         self, _client: mqtt.Client, _userdata: object, mid: int, code: ReasonCode, _properties: object
@@ -303,6 +310,7 @@ class Connection:
 
     def _thread_ended(self, error: BaseException | None) -> None:
         reason = explain(error, self.url) if error is not None else self._reason or "connection lost"
+        self._is_for_good = is_for_good(error)
         wake(self._loop, self._finish, reason)
 
     # --- in the event loop ----------------------------------------------------------------------

@@ -36,14 +36,15 @@ class Trying:
     reason: str
     retry_in_s: float  # when the next attempt begins …
     next_url: BrokerUrl  # … and with whom
+    all_refuse: bool = False  # every broker: until somebody mends a login, a URL or a certificate
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arrived:
-    """A message. `payload` can be anything: nothing has been verified."""
+    """A message. `payload` can be anything: nothing has been verified. A large one is a view of what was received."""
 
     topic: str
-    payload: bytes
+    payload: bytes | memoryview
     retained: bool
 
 

@@ -5,18 +5,30 @@ from __future__ import annotations
 import socket
 import ssl
 
+from paho.mqtt.client import WebsocketConnectionError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from grapevine_agent.net.urls import BrokerUrl
 
 
-def refusal(code: ReasonCode, url: BrokerUrl) -> str:
-    """Say why a broker refused us at a CONNECT."""
+def is_about_the_login(code: ReasonCode) -> bool:
+    """Whether a broker refused us for who we are: the user name, the password, or what they may do."""
+    text = str(code).lower()
+    return "authorized" in text or "password" in text
+
+
+def refusal(code: ReasonCode, username: str = "") -> str:
+    """Say why a broker refused us, who came as `username`, at a CONNECT."""
     text = f"it refuses us: {str(code).lower()}"
-    if "authorized" in text or "password" in text:
-        who = f"user {url.username!r}" if url.username else "an anonymous client"
+    if is_about_the_login(code):
+        who = f"user {username!r}" if username else "an anonymous client: no user name is configured"
         text += f" ({who}): check the user name and password of this broker in the configuration"
     return text
+
+
+def is_for_good(error: BaseException | None) -> bool:
+    """Whether the next attempt fails in the same way, until somebody mends something."""
+    return isinstance(error, ssl.SSLCertVerificationError)
 
 
 def explain(error: BaseException, url: BrokerUrl) -> str:
@@ -25,7 +37,9 @@ def explain(error: BaseException, url: BrokerUrl) -> str:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not trusted ({error.verify_message}): set mqtt.ca_file to who signed it"
         case ssl.SSLError():
-            return f"TLS failed ({error.reason or error}): is {url.port} its TLS port?"
+            return f"TLS failed ({error.reason or error})"
+        case WebsocketConnectionError():
+            return f"no WebSocket for MQTT at {url.path} ({error})"
         case socket.gaierror():
             return f"the name {url.host} cannot be resolved: check it, and this device's network"
         case ConnectionRefusedError():

@@ -12,6 +12,8 @@ from grapevine_agent.net.events import Arrived, Event, Trying
 class Inbound:
     """Events in order, bounded in number and bytes; what does not fit is dropped and counted.
 
+    A single message may be larger than the bound, as long as no other bytes wait.
+
     `put` may be called from any thread, everything else from the loop's own. While *held*,
     arrivals are kept back: so a consumer sees `Connected` before the first retained message.
 
@@ -39,7 +41,8 @@ class Inbound:
         """Append an event; False if it was dropped. `Connected` and `Disconnected` always fit."""
         size = len(event.payload) + len(event.topic) if isinstance(event, Arrived) else 0
         with self._lock:
-            is_full = self._num_waiting >= self._max_messages or self._num_bytes + size > self._max_bytes
+            is_full = self._num_waiting >= self._max_messages
+            is_full = is_full or (self._num_bytes > 0 and self._num_bytes + size > self._max_bytes)
             if is_full and isinstance(event, Arrived | Trying):
                 self.num_dropped += isinstance(event, Arrived)
                 return False

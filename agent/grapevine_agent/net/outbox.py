@@ -11,8 +11,9 @@ A broker may have lost its retained messages, and one that never saw us has none
 due again after each connect.
 
 Three lanes: records go before messages, and messages before *answers*, which somebody else asked for and
-which are large. An answer need not be there yet: what it is to be made of stands in `Waiting.order`, so that a
-hundred that wait do not hold a hundred models in memory.
+which are large. An answer, or a large message, need not be there yet: what it is to be made of stands in
+`Waiting.order`, so that a hundred that wait do not hold a hundred models in memory. A message is made when it is the
+first that waits, and what is behind it waits for that; an answer is made when it has been taken.
 
 What is *under way* is bounded by number (a broker may announce less) and by bytes: all of it lies in one stream, and
 whatever is said next comes behind it. QoS 1 and QoS 0 have bounds of their own, since only the first waits for a round
@@ -24,10 +25,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from grapevine_proto.parts import Payload
+
 MAX_UNDER_WAY = 64  # of each QoS: 640 messages a second at a round trip of 100 ms
+FEW = 4  # messages that may wait whatever they take: those of one round hold the same model
 MAX_BYTES_UNDER_WAY = 500_000  # 4 s on a line of 1 Mbit/s, less than a heartbeat may be late; one message may be larger
 
 Lane: TypeAlias = Literal["record", "message", "answer"]
@@ -40,14 +44,14 @@ class Waiting:
     number: int  # counts all that was put in
     lane: Lane
     topic: str
-    payload: bytes
+    payload: Payload
     qos: int = 1
     retain: bool = False
     deadline_s: float = math.inf
     task: str = ""  # the task that a message belongs to
-    order: object = None  # of an answer: what the payload is to be made of when its turn comes
+    order: object = None  # what the payload is to be made of when its turn comes; None: it is made
     thing: str = ""  # of an answer: what was asked for
-    num_bytes: int = 0  # of an answer, about
+    num_bytes: int = 0  # of what is to be made, about
 
     @property
     def size(self) -> int:
@@ -72,7 +76,8 @@ class Outbox:
 
     Args:
         max_messages: Messages that may wait or be under way; the oldest that waits is dropped for a new one.
-        max_bytes: The same in bytes of payload. Records are not counted: their number is ours to choose.
+        max_bytes: The same in bytes of payload, of more than a `FEW`. Records are not counted: their number is ours
+            to choose.
         max_answers: Answers that may wait or be under way; one that finds no room is dropped.
         max_answer_bytes: The same in bytes, of those that are made and of those that are still to be made.
     """
@@ -124,9 +129,21 @@ class Outbox:
         self._due.pop(topic, None)
 
     def enqueue(
-        self, topic: str, payload: bytes, *, deadline_s: float, qos: int = 1, retain: bool = False, task: str = ""
+        self,
+        topic: str,
+        payload: Payload = b"",
+        *,
+        deadline_s: float,
+        qos: int = 1,
+        retain: bool = False,
+        task: str = "",
+        order: object = None,
+        num_bytes: int = 0,
     ) -> None:
-        """Publish a message once, unless `deadline_s` (monotonic) passes before, or its task is dropped."""
+        """Publish a message once, unless `deadline_s` (monotonic) passes before, or its task is dropped.
+
+        Give the payload, or an `order` to make it of and about how many bytes that will be: see `to_make`.
+        """
         message = Waiting(
             number=self._next_number(),
             lane="message",
@@ -136,11 +153,29 @@ class Outbox:
             retain=retain,
             deadline_s=deadline_s,
             task=task,
+            order=order,
+            num_bytes=num_bytes,
         )
         self._messages[min(qos, 1)].append(message)
         self._num_messages += 1
-        self._num_bytes += len(payload)
+        self._num_bytes += message.size
         self._drop_oldest()
+
+    def to_make(self, now_s: float) -> Waiting | None:
+        """The order that is to be made into a payload next: a message's whose turn has come. Then call `made`.
+
+        Until then what is behind it waits: nothing overtakes within a QoS.
+        """
+        self._drop_expired(now_s)
+        firsts = [queue[0] for queue in self._messages if queue and queue[0].order is not None]
+        return min(firsts, key=_by_number, default=None)
+
+    def made(self, waiting: Waiting, payload: Payload) -> None:
+        """An order has become a payload; nothing if it does not wait any more."""
+        queue = self._messages[min(waiting.qos, 1)]
+        if queue and queue[0].number == waiting.number:
+            queue[0] = made = replace(waiting, payload=payload, order=None)
+            self._num_bytes += made.size - waiting.size
 
     def answer(
         self,
@@ -193,7 +228,7 @@ class Outbox:
         for queue in self._messages:
             kept = [each for each in queue if each.task != task]
             self._num_messages -= len(queue) - len(kept)
-            self._num_bytes -= sum(len(each.payload) for each in queue if each.task == task)
+            self._num_bytes -= sum(each.size for each in queue if each.task == task)
             queue.clear()
             queue.extend(kept)
         self._unwanted.update(
@@ -229,7 +264,8 @@ class Outbox:
             qos = min(waiting.qos, 1)
             if is_blocked[qos]:
                 continue
-            if self._rooms[qos].fits(waiting):
+            is_made = waiting.order is None or waiting.lane == "answer"
+            if is_made and self._rooms[qos].fits(waiting):
                 self._depart(waiting)
                 return waiting
             is_blocked[qos] = True
@@ -276,7 +312,7 @@ class Outbox:
         """A message is no longer ours to send."""
         if waiting.lane == "message":
             self._num_messages -= 1
-            self._num_bytes -= len(waiting.payload)
+            self._num_bytes -= waiting.size
 
     def _drop_expired(self, now_s: float) -> None:
         for queue in (*self._messages, self._answers):
@@ -287,7 +323,7 @@ class Outbox:
     def _drop_oldest(self) -> None:
         while self._num_messages > self._max_messages or self._num_bytes > self._max_bytes:
             waiting = [queue for queue in self._messages if queue]
-            if not waiting:
+            if not waiting or (sum(map(len, waiting)) <= FEW and self._num_messages <= self._max_messages):
                 return
             self._left(min(waiting, key=lambda queue: queue[0].number).popleft())
             self.num_dropped += 1

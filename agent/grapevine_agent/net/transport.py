@@ -19,23 +19,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from grapevine_agent.net.connection import (
-    MAX_RECEIVED_BYTES,
-    Connection,
-    ConnectionLostError,
-    Login,
-    WrongVersionError,
-)
+from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
+from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
 from grapevine_agent.net.inbound import Inbound
+from grapevine_agent.net.probing import what_answers
 from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.unanswered import ANSWER_S
 from grapevine_agent.net.urls import BrokerUrl, Version
 from grapevine_proto.errors import BrokerError, ConfigError
+from grapevine_proto.parts import Payload
 
+_PROBED_FOR_S = 300.0  # what answered on a port that is none of a broker is not asked again for so long
 _STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
 _PACKET_OVERHEAD_BYTES = 10  # fixed header (5), topic length (2), packet id (2), property length (1)
 
@@ -50,7 +49,7 @@ def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Ran
     return whole_s * rng.uniform(0.5, 1.0)
 
 
-def packet_bytes(topic: str, payload: bytes) -> int:
+def packet_bytes(topic: str, payload: Payload) -> int:
     """Return an upper bound of the size of a PUBLISH packet, in bytes."""
     return len(topic.encode()) + len(payload) + _PACKET_OVERHEAD_BYTES
 
@@ -132,6 +131,7 @@ class Transport:
         self._answer_s = answer_s
         self._rng = rng or random.Random()
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
+        self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
         self._filters: dict[str, int] = {}
         self._connection: Connection | None = None  # only while connected and subscribed
         self._limit = max_packet_bytes
@@ -186,7 +186,7 @@ class Transport:
         if self._connection is not None and filters:
             await self._connection.unsubscribe(filters)
 
-    async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+    async def publish(self, topic: str, payload: Payload, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; return when the broker has acknowledged (QoS 1) or the packet was sent (QoS 0).
 
         Messages of one QoS leave in the order of the calls, as many at once as the broker takes unacknowledged.
@@ -230,16 +230,26 @@ class Transport:
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
         attempt = index = 0
+        refusing: set[BrokerUrl] = set()
         while True:
             url = self._brokers[index]
             try:
                 connection = await self._connect(url)
             except (BrokerError, ConfigError) as error:
+                (refusing.add if isinstance(error, RefusedError | ConfigError) else refusing.discard)(url)
                 index = (index + 1) % len(self._brokers)
                 was_last = index == 0
                 delay_s = backoff_delay_s(attempt, self._backoff_s, self._rng) if was_last else 0.0
                 attempt += was_last
-                self._inbound.put(Trying(url=url, reason=str(error), retry_in_s=delay_s, next_url=self._brokers[index]))
+                self._inbound.put(
+                    Trying(
+                        url=url,
+                        reason=str(error),
+                        retry_in_s=delay_s,
+                        next_url=self._brokers[index],
+                        all_refuse=refusing.issuperset(self._brokers),
+                    )
+                )
                 await asyncio.sleep(delay_s)
                 continue
             connected_at_s = loop.time()
@@ -258,13 +268,25 @@ class Transport:
         for version in versions:
             try:
                 connection = await self._open(url, version)
-            except WrongVersionError:
-                if version == versions[-1]:
-                    raise
+            except BrokerError as error:
+                if not isinstance(error, WrongVersionError) or version == versions[-1]:
+                    raise await self._explained(url, error) from None
             else:
                 self._spoke[url] = version
+                self._probed.pop(url, None)
                 return connection
         raise AssertionError("the last version raises or returns")
+
+    async def _explained(self, url: BrokerUrl, error: BrokerError) -> BrokerError:
+        """The error, with what is on that port if it is no broker of this kind."""
+        if isinstance(error, RefusedError):
+            return error
+        now_s = asyncio.get_running_loop().time()
+        until_s, found = self._probed.get(url, (-math.inf, ""))
+        if now_s >= until_s:
+            found = await what_answers(url)
+            self._probed[url] = now_s + (_PROBED_FOR_S if found else 0.0), found
+        return RefusedError(f"{error}; {found}") if found else error
 
     async def _open(self, url: BrokerUrl, version: str) -> Connection:
         login = Login(
@@ -322,5 +344,5 @@ class Transport:
             reason = connection.over.result() if connection.over.done() else "given up"
             self._inbound.put(Disconnected(url=connection.url, reason=reason))
 
-    def _arrived(self, topic: str, payload: bytes, retained: bool) -> None:  # in the network thread
+    def _arrived(self, topic: str, payload: bytes | memoryview, retained: bool) -> None:  # in the network thread
         self._inbound.put(Arrived(topic=topic, payload=payload, retained=retained))

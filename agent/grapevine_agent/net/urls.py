@@ -12,7 +12,7 @@ Version: TypeAlias = Literal["auto", "5", "3.1.1"]
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _VERSIONS: tuple[Version, ...] = ("auto", "5", "3.1.1")
-_WEBSOCKET_PATH = "/mqtt"
+WEBSOCKET_PATH = "/mqtt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class BrokerUrl:
             port=port or _DEFAULT_PORTS[parts.scheme],
             username=unquote(parts.username or ""),
             password=unquote(parts.password or ""),
-            path=(parts.path or _WEBSOCKET_PATH) if is_websocket else "",
+            path=(parts.path or WEBSOCKET_PATH) if is_websocket else "",
             version=_version(parts.query, shown),
         )
 

@@ -9,6 +9,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import psutil
@@ -17,7 +18,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
-from grapevine_agent.requests.holding import HoldingRequests, held, state_folder
+from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
@@ -26,6 +27,7 @@ from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
 from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
+from grapevine_agent.store.room import Contents
 from grapevine_proto.errors import RequestError
 
 
@@ -34,28 +36,47 @@ class Requests:
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
-        self._methods: dict[str, Callable[..., Any]] = {
+        reviews, tasks = ReviewRequests(service), TaskRequests(service)
+        self._looks: dict[str, Callable[..., Any]] = {
+            "manifest": self.manifest,
+            **reviews.looks(),
+            **tasks.looks(),
+        }
+        self._acts: dict[str, Callable[..., Any]] = {  # and what awaits something
             "status": self.status,
             "consent": self.consent,
-            "manifest": self.manifest,
-            **ReviewRequests(service).methods(),
-            **TaskRequests(service).methods(),
-            **HoldingRequests(service).methods(),
+            **reviews.acts(),
+            **tasks.acts(),
+            **HoldingRequests(service).acts(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
-        """The result of one request. Raises `GrapevineError` with what is wrong with it."""
+        """The result of one request. Raises `GrapevineError` with what is wrong with it.
+
+        Who only looks is answered while something large is going on. Who changes something waits for its turn, and
+        takes it itself if it awaits something else, too.
+        """
         method, params = request.get("method"), request.get("params", {})
-        if method not in self._methods:
-            raise RequestError(f"unknown method {method!r}; known: {', '.join(self._methods)}")
-        asked = self._methods[method]
-        result = asked(**checked(method, asked, params))
-        return await result if inspect.isawaitable(result) else result
+        known = self._looks | self._acts
+        if method not in known:
+            raise RequestError(f"unknown method {method!r}; known: {', '.join(known)}")
+        asked = partial(known[method], **checked(method, known[method], params))
+        turns = self._service.turns
+        if method in self._looks:
+            return await turns.look(asked)
+        if inspect.iscoroutinefunction(known[method]):
+            return await asked()
+        async with turns.alone():
+            return asked()
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def status(self) -> dict[str, Any]:
+    async def status(self) -> dict[str, Any]:
         """Who this agent is, how it is connected, and what it does with the tasks it knows (see `listing`)."""
+        contents = await contents_of(self._service.store)
+        return await self._service.turns.look(lambda: self._status(contents))
+
+    def _status(self, contents: Contents | None) -> dict[str, Any]:
         service, core, now = self._service, self._service.core, clock.now()
         connected_to = service.transport.connected_to
         return {
@@ -66,16 +87,17 @@ class Requests:
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",
             "mqtt_version": service.broker_version,
-            "trouble": service.broker_trouble,
+            "trouble": service.twin.trouble(now.monotonic_s) or service.broker_trouble,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
+            "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "held": held(service),
-            "state_folder": state_folder(service),
+            "state_folder": state_folder(service, contents),
             "num_tasks": len(core.book.entries),
             "tasks": [self._task(entry) for entry in listed(core)],
         }
@@ -116,10 +138,14 @@ class Requests:
     async def consent(self, task: str, joined: bool) -> dict[str, Any]:
         """The owner joins or leaves a task. `not_saved`: why that is not on disk yet, and a power cut undoes it."""
         service = self._service
-        entry = find_task(task, service.core.book.entries, acts=True)
-        service.perform(service.core.set_consent(entry.id, joined, clock.now()))
+        entry = await service.turns.look(lambda: find_task(task, service.core.book.entries, acts=True))
+        await service.turns.take(
+            lambda: service.core.set_consent(entry.id, joined, clock.now()),
+            num_bytes=lambda: service.core.tasks.model_bytes(entry.id),
+        )
         not_saved = await service.why_not_saved(DECISIONS)
-        return self._task(entry) | meant(entry) | {"peer": service.identity.peer_id, "not_saved": not_saved}
+        line = await service.turns.look(lambda: self._task(entry))
+        return line | meant(entry) | {"peer": service.identity.peer_id, "not_saved": not_saved}
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -10,6 +11,8 @@ from grapevine_agent.core.settings import Needs
 from grapevine_agent.requests.naming import find_kept
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
+from grapevine_agent.store import Store
+from grapevine_agent.store.room import Contents
 from grapevine_proto.errors import StoreError
 
 MIB = 2**20
@@ -30,13 +33,19 @@ def held(service: AgentService) -> dict[str, Any]:
     }
 
 
-def state_folder(service: AgentService) -> dict[str, Any]:
+async def contents_of(store: Store) -> Contents | None:
+    """What lies in the state folder, None where the disk does not say. A disk that is writing lets one wait."""
+    try:
+        return await asyncio.to_thread(store.contents)
+    except StoreError:
+        return None
+
+
+def state_folder(service: AgentService, contents: Contents | None) -> dict[str, Any]:
     """What the state folder takes, what it may, and the models in it that are of no task that is in use."""
     core, store = service.core, service.store
     told: dict[str, Any] = {"mb": None, "limit_mb": store.cap_bytes / MIB, "left": []}
-    try:
-        contents = store.contents()
-    except StoreError:
+    if contents is None:
         return told
     in_use, entries = core.steward.in_use(clock.now()), core.book.entries
     left = [each for each in contents.models if each.task not in in_use]
@@ -45,7 +54,7 @@ def state_folder(service: AgentService) -> dict[str, Any]:
         "left": [
             {
                 "task": each.task,
-                "name": entries[each.task].brief.name if each.task in entries else "",
+                "name": entries[each.task].brief.label if each.task in entries else "",
                 "mb": each.num_bytes / MIB,
                 "saved_s": each.saved_s,
             }
@@ -60,7 +69,7 @@ class HoldingRequests:
     def __init__(self, service: AgentService) -> None:
         self._service = service
 
-    def methods(self) -> Mapping[str, Callable[..., Any]]:
+    def acts(self) -> Mapping[str, Callable[..., Any]]:
         """By the names that commands use."""
         return {"forget": self.forget}
 
@@ -69,7 +78,7 @@ class HoldingRequests:
 
         Raises TaskError for a task that is joined, or of which nothing is known or kept.
         """
-        entries = self._service.core.book.entries
-        whole = find_kept(task, entries, self._service.store.kept_tasks())
+        entries, kept = self._service.core.book.entries, self._service.store.kept_tasks()
+        whole = await self._service.turns.look(lambda: find_kept(task, entries, kept))
         name = entries[whole].brief.name if whole in entries else ""
         return {**await self._service.tidying.forget(whole), "name": name}

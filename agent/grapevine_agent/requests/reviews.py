@@ -36,15 +36,13 @@ class ReviewRequests:
     def __init__(self, service: AgentService) -> None:
         self._service = service
 
-    def methods(self) -> dict[str, Callable[..., Any]]:
-        """By name, as they are asked for."""
-        return {
-            "reviews": self.reviews,
-            "review": self.review,
-            "revoke": self.revoke,
-            "records": self.records,
-            "trust": self.trust,
-        }
+    def looks(self) -> dict[str, Callable[..., Any]]:
+        """What changes nothing, by name."""
+        return {"reviews": self.reviews, "records": self.records}
+
+    def acts(self) -> dict[str, Callable[..., Any]]:
+        """What changes something, by name."""
+        return {"review": self.review, "revoke": self.revoke, "trust": self.trust}
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -80,6 +78,7 @@ class ReviewRequests:
         return {
             "task": entry.id,
             "name": entry.brief.name,
+            "version": entry.brief.version,
             "description": entry.brief.description,
             "publisher": entry.brief.publisher,
             "standing": judgement.standing,

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
+from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.tasks.lineage import descendants
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.merge.plan import check_merge_plan
@@ -25,7 +26,7 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.manifest_codec import encode_manifest
+from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_proto.messages import ReleasedModel, Vector, Which
 from grapevine_tasks.built import finish_manifest, load_built
 from grapevine_tasks.closed_sets import METRICS
@@ -42,24 +43,28 @@ class TaskRequests:
     def __init__(self, service: AgentService) -> None:
         self._service = service
 
-    def methods(self) -> Mapping[str, Callable[..., Any]]:
-        """By the names that commands use."""
+    def looks(self) -> Mapping[str, Callable[..., Any]]:
+        """What changes nothing, by the names that commands use."""
+        return {"task": self.task}
+
+    def acts(self) -> Mapping[str, Callable[..., Any]]:
+        """What changes something, by the names that commands use."""
         return {
             "publish": self.publish,
             "revise": self.revise,
             "retract": self.retract,
-            "task": self.task,
             "readings": self.readings,
             "model": self.model,
         }
 
     # --- publishing -------------------------------------------------------------------------------
 
-    def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
+    async def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
         """Sign and announce a built task; `servers` are authorised beside those that its file names."""
-        return self._publish(self._finished(folder, servers), load_built(Path(folder)).weights)
+        manifest, weights = await self._finished(folder, servers)
+        return await self._publish(manifest, weights)
 
-    def revise(
+    async def revise(
         self,
         folder: str,
         parent: str,
@@ -69,15 +74,20 @@ class TaskRequests:
         fresh: bool = False,
     ) -> Any:
         """Publish a built task as the next version of one of our own; `fresh`: its members bring no model along."""
-        entry, reason = self._own(parent, "revise"), checked_reason(reason)
-        book = self._service.core.book
-        newer = descendants(entry, book.entries, book.children)
-        if newer and not fork:
-            raise TaskError(
-                f"{entry.brief.name} has a version {newer[0].brief.version} already ({newer[0].id[:12]}): revise "
-                "that one (--parent), or say --fork to let its members train both"
-            )
-        manifest = self._finished(folder, servers)
+        turns, reason = self._service.turns, checked_reason(reason)
+        entry = await turns.look(lambda: self._own(parent, "revise"))
+
+        def check() -> None:
+            book = self._service.core.book
+            newer = descendants(entry, book.entries, book.children)
+            if newer and not fork:
+                raise TaskError(
+                    f"{entry.brief.name} has a version {newer[0].brief.version} already ({newer[0].id[:12]}): revise "
+                    "that one (--parent), or say --fork to let its members train both"
+                )
+
+        await turns.look(check)
+        manifest, weights = await self._finished(folder, servers)
         version = entry.brief.version + 1
         note = f"Version {version}: {reason}" if reason else ""
         manifest = replace(
@@ -88,8 +98,8 @@ class TaskRequests:
             description="\n\n".join(text for text in (manifest.description, note) if text),
         )
         same = ModelLayout.of(manifest.program) == ModelLayout.of(entry.manifest.program)
-        result = self._publish(manifest, load_built(Path(folder)).weights)
-        ages = self._ages(entry.id)
+        result = await self._publish(manifest, weights, check)
+        ages = await turns.look(lambda: self._ages(entry.id))
         brought = {"keeps_model": same and not fresh, "fresh": fresh, "member_ages": ages}
         return {**result, "parent": entry.id, **brought}
 
@@ -119,13 +129,16 @@ class TaskRequests:
     def _find(self, task: str, *, acts: bool = False) -> TaskEntry:
         return find_task(task, self._service.core.book.entries, acts=acts)
 
-    def _finished(self, folder: str, servers: list[str]) -> TaskManifest:
+    async def _finished(self, folder: str, servers: list[str]) -> tuple[TaskManifest, bytes]:
+        """The manifest of a built task, and its initial weights."""
         servers = [whole_peer(server, "the server") for server in servers]
-        draft = load_built(_whole_path(folder)).draft
-        manifest = finish_manifest(draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
-        return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers))))
+        built = await asyncio.to_thread(load_built, _whole_path(folder))
+        manifest = finish_manifest(built.draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
+        return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers)))), built.weights
 
-    def _publish(self, manifest: TaskManifest, weights: bytes) -> dict[str, Any]:
+    async def _publish(
+        self, manifest: TaskManifest, weights: bytes, check: Callable[[], None] = lambda: None
+    ) -> dict[str, Any]:
         service = self._service
         check_merge_plan(manifest.merging)  # what was built may be older than we are
         content = encode_manifest(manifest)
@@ -135,10 +148,14 @@ class TaskRequests:
                 f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
                 "raise mqtt.max_packet_bytes on every member and on the broker, or make the model smaller"
             )
-        task, effects = service.core.publish_task(content, weights, manifest.expires_at_ms)
-        service.perform(effects)
+
+        def published() -> list[Effect]:
+            check()  # somebody else may have had a turn since
+            return service.core.publish_task(content, weights, manifest.expires_at_ms)[1]
+
+        await service.turns.take(published, num_bytes=lambda: len(weights))
         return {
-            "task": task,
+            "task": task_id(content),
             "name": manifest.name,
             "version": manifest.version,
             "publisher": manifest.publisher,
@@ -201,7 +218,8 @@ class TaskRequests:
         It is the best that a member has had, by its own account; the newest where `latest`, or it has measured none.
         Raises TaskError if the peer refuses, or does not answer in time.
         """
-        entry, core = self._find(task), self._service.core
+        turns, core = self._service.turns, self._service.core
+        entry = await turns.look(lambda: self._find(task))
         giver = self._service.identity.peer_id if peer is None else whole_peer(peer, "the peer")
         cluster, within_s = (
             int(within(cluster, 0, MOST_CLUSTERS - 1, "cluster")),
@@ -209,7 +227,7 @@ class TaskRequests:
         )
         which: Which = "latest" if latest else "best"
         if giver == self._service.identity.peer_id:
-            released = core.models.own(entry.id, cluster, which)
+            released = await turns.look(lambda: core.models.own(entry.id, cluster, which))
         else:
             released = await self._ask(giver, entry, cluster, within_s, which)
         if released.refusal:
@@ -219,7 +237,7 @@ class TaskRequests:
             "peer": giver,
             "manifest": base64.b64encode(entry.encoded).decode(),
             "at_ms": clock.now().wall_ms,
-            **_told(released),
+            **await asyncio.to_thread(_told, released),
         }
 
     async def _ask(self, peer: str, entry: TaskEntry, cluster: int, within_s: float, which: Which) -> ReleasedModel:
@@ -229,7 +247,9 @@ class TaskRequests:
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    service.perform(service.core.models.ask(peer, entry.id, cluster, clock.now(), which))
+                    await service.turns.take(
+                        lambda: service.core.models.ask(peer, entry.id, cluster, clock.now(), which)
+                    )
                     done, _ = await asyncio.wait({answer}, timeout=ASK_AGAIN_S)
                     if done:
                         return answer.result()

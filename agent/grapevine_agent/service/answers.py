@@ -8,9 +8,10 @@ from typing import assert_never
 from grapevine_agent.core import effects as fx
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service import clock
-from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
 from grapevine_proto import topics
 from grapevine_proto.messages import Blob, ReleasedModel
+from grapevine_proto.parts import Payload
 
 ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
 
@@ -26,14 +27,14 @@ class Answers:
         *,
         outbox: Outbox,
         get_blob: Callable[[str], Awaitable[bytes | None]],
-        sealer: Sealer,
+        sealing: Sealing,
         root: str,
         max_bytes: Callable[[], int],
     ) -> None:
         self._outbox = outbox
         self._max_bytes = max_bytes  # of a packet, at present
         self._get_blob = get_blob
-        self._sealer = sealer
+        self._sealing = sealing
         self._root = root
         self._digest = ""  # of the blob that is held
         self._content: bytes | None = None
@@ -58,7 +59,7 @@ class Answers:
             topic, deadline_s=deadline_s, order=order, thing=thing, num_bytes=max(1, num_bytes), task=task
         )
 
-    async def payload_of(self, waiting: Waiting) -> bytes | None:
+    async def payload_of(self, waiting: Waiting) -> Payload | None:
         """The sealed answer, None if there is none."""
         order = waiting.order
         if isinstance(order, fx.SendBlob):
@@ -68,7 +69,7 @@ class Answers:
             body = Blob(task=order.task, digest=order.digest, content=content)
             order = fx.Publish(topic=order.topic, body=body, receiver_session=order.receiver_session)
         assert isinstance(order, fx.Publish)
-        return self._sealer.seal(order, clock.now().wall_ms)
+        return await self._sealing.payload_of(order)
 
     def sent(self) -> None:
         """An answer has left: a blob that nobody else waits for is let go."""

@@ -23,6 +23,7 @@ from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
+from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
@@ -60,10 +61,11 @@ def assembled(
         _confirm(identity, store)
         unsaved = Unsaved()
         sources, bare = configured_sources(config, profile), BareTrainer()
+        inspector = Inspector(memory_mb=profile.memory_mb)
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
             settings=replace(
-                _settings(config, profile, identity, sources, bare),
+                _settings(config, profile, identity, sources, bare, inspector),
                 role="observer" if guest else role,
                 server_heartbeat_s=server_heartbeat_s,
             ),
@@ -71,13 +73,17 @@ def assembled(
             store=store,
             transport=_transport(config, identity, guest=guest),
             root=config.mqtt.root,
-            trainers=Trainers(sources, _trainer_limits(profile, config), config.trainers, bare) if trains else None,
+            trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
             recording=_recording(config, sources, unsaved) if role == "member" and not guest else None,
             config=config,
             unsaved=unsaved,
+            inspector=inspector,
         )
-        yield service
+        try:
+            yield service
+        finally:
+            inspector.close()
 
 
 def configured_sources(config: Config, profile: FirmwareProfile) -> tuple[DataSource, ...]:
@@ -107,6 +113,7 @@ def _settings(
     identity: Identity,
     sources: tuple[DataSource, ...],
     bare: BareTrainer,
+    inspector: Inspector,
 ) -> CoreSettings:
     fitting = DeviceFit(profile, config.limits.step_timeout_s, bare)
 
@@ -117,7 +124,8 @@ def _settings(
         if is_attached(task, manifest):
             return ""  # it is the trainer's to say, when it is asked
         now_s = clock.now().wall_ms / 1000
-        match = match_source(manifest.data, sources, now_s=now_s, why_no_room=fitting.room(task))
+        room = fitting.room(task)
+        match = match_source(manifest.data, sources, now_s=now_s, why_no_room=room, look=inspector.look)
         if match.memory is not None:
             fitting.matched(task, match.memory)
         return _why_no_processes() if match else str(match)
@@ -160,6 +168,16 @@ def _why_no_processes() -> str:
     if importlib.util.find_spec("torch") is None:
         return f"training needs PyTorch, which is not installed here: {distribution.to_add_extra('train')}"
     return ""
+
+
+def _trainers(
+    config: Config,
+    profile: FirmwareProfile,
+    sources: tuple[DataSource, ...],
+    bare: BareTrainer,
+    inspector: Inspector,
+) -> Trainers:
+    return Trainers(sources, _trainer_limits(profile, config), config.trainers, bare, look=inspector.fresh)
 
 
 def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:

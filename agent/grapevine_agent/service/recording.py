@@ -47,7 +47,7 @@ class Recording:
         """Whether a message on this topic is recorded."""
         return self.recorder.takes(topic)
 
-    def hear(self, topic: str, payload: bytes, *, retained: bool) -> None:
+    def hear(self, topic: str, payload: bytes | memoryview, *, retained: bool) -> None:
         """Take a message; anything that is wrong with it is counted."""
         self._waiting += self.recorder.hear(topic, payload, clock.now().wall_ms / 1000, retained=retained)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.service.numbering import MOST
-from grapevine_proto.codec import seal
+from grapevine_proto.codec import seal_in_parts
 from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
+from grapevine_proto.parts import Parts
 from grapevine_proto.signing import Signer
 from grapevine_proto.topics import PeerTopic
 
@@ -53,6 +55,10 @@ class Sealer:
 
     def seal(self, publish: Publish, wall_ms: int) -> bytes:
         """The MQTT payload for `publish`."""
+        return bytes(self.numbered(publish, wall_ms)())
+
+    def numbered(self, publish: Publish, wall_ms: int) -> Callable[[], Parts]:
+        """Give `publish` its number now; what is returned encodes and signs it, on any thread."""
         message = Message(
             sender=self._identity.peer_id,
             session=self.session,
@@ -62,7 +68,8 @@ class Sealer:
             expires_at_ms=publish.expires_at_ms,
             receiver_session=publish.receiver_session,
         )
-        return seal(message, publish.topic, self._identity.key)
+        key = self._identity.key
+        return lambda: seal_in_parts(message, publish.topic, key)
 
     def seal_will(self, wall_ms: int) -> tuple[PeerTopic, bytes]:
         """What the broker is to say for us when it loses us in this session."""

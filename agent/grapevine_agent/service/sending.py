@@ -1,5 +1,6 @@
 """From the outbox to the broker, several at a time.
 
+    outbox ─to_make─▶ a large message is made ─made─▶ outbox
     outbox ─take─▶ (an answer is made, one by one) ─▶ transport ─┬▶ acknowledged, or refused ─▶ outbox.sent
                                                                  └▶ lost ─▶ due again at the next connection
 
@@ -12,12 +13,15 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from grapevine_agent.net.connection import ConnectionLostError
+from grapevine_agent.core.effects import Publish
+from grapevine_agent.net.failures import ConnectionLostError
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.sealing import Sealing
 from grapevine_proto.errors import BrokerError, StoreError
+from grapevine_proto.parts import Payload
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +29,12 @@ logger = logging.getLogger(__name__)
 class Sending:
     """See the module's docstring. `run()` is its one task."""
 
-    def __init__(self, *, outbox: Outbox, transport: Transport, answers: Answers) -> None:
+    def __init__(self, *, outbox: Outbox, transport: Transport, answers: Answers, sealing: Sealing) -> None:
         self._outbox = outbox
         self._transport = transport
         self._answers = answers
+        self._sealing = sealing
+        self._to_make: Waiting | None = None  # what is being made
         self._wake = asyncio.Event()
         self._making = asyncio.Lock()  # of answers: one in memory at a time
         self._is_open = False
@@ -73,8 +79,24 @@ class Sending:
         while self._is_open and self._transport.connected_to is not None:
             waiting = self._outbox.take(clock.now().monotonic_s)
             if waiting is None:
+                self._make_first(self._group)
                 return
             self._group.create_task(self._send(waiting, self._connection))
+
+    def _make_first(self, group: asyncio.TaskGroup) -> None:
+        """Have the large message made whose turn is next: one at a time."""
+        if self._to_make is None:
+            self._to_make = self._outbox.to_make(clock.now().monotonic_s)
+            if self._to_make is not None:
+                group.create_task(self._make_message(self._to_make))
+
+    async def _make_message(self, waiting: Waiting) -> None:
+        try:
+            assert isinstance(waiting.order, Publish)
+            self._outbox.made(waiting, await self._sealing.payload_of(waiting.order))
+        finally:
+            self._to_make = None
+        self._wake.set()
 
     async def _send(self, waiting: Waiting, connection: int) -> None:
         try:
@@ -95,6 +117,6 @@ class Sending:
             self._answers.sent()
         self._wake.set()
 
-    async def _make(self, waiting: Waiting) -> bytes | None:
+    async def _make(self, waiting: Waiting) -> Payload | None:
         async with self._making:
             return await self._answers.payload_of(waiting)

@@ -1,12 +1,12 @@
 """The agent as a device service: the shell around the core.
 
-    broker ─▶ transport ─▶ quota ─▶ codec (verify, decode) ─▶ core ─▶ effects ─┬▶ codec (sign) ─▶ outbox ─▶ broker
+    broker ─▶ transport ─▶ hearing (quota, verify, decode) ─▶ core ─▶ effects ─┬▶ sign ─▶ outbox ─▶ broker
                                                                               ├▶ trainers (processes)
                                                                               └▶ store (disk)
 
 One event loop, one TaskGroup, five tasks: the connection, what arrives from it, what goes out, the
-core's timers, and the owner's commands; a sixth records sensors where the owner named their topics.
-Whatever a peer sends ends in `_hear`, where a `WireError` becomes a count.
+core's timers, and a pulse; a sixth records sensors where the owner named their topics. Commands come over the socket
+beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -30,23 +31,31 @@ from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying,
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
-from grapevine_agent.service import clock, restoring
+from grapevine_agent.service import clock, loading, pulse, restoring
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.beside import Beside
+from grapevine_agent.service.hearing import Hearing
+from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
+from grapevine_agent.service.seldom import Seldom
 from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
+from grapevine_agent.service.turns import Turns
+from grapevine_agent.service.twin import Twin
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
+from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, is_authentic, open_envelope
-from grapevine_proto.errors import GrapevineError, WireError
+from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
-from grapevine_proto.quotas import SenderQuota
+from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import Topic
 
 logger = logging.getLogger(__name__)
@@ -72,6 +81,7 @@ class AgentService:
         recording: Records live topics; None where the owner named none.
         config: What the owner wrote, for requests that need it.
         unsaved: What the disk does not take, where it is known already.
+        inspector: Looks at the owner's sources; None where nobody asks about them.
     """
 
     def __init__(
@@ -87,6 +97,7 @@ class AgentService:
         config: Config,
         recording: Recording | None = None,
         unsaved: Unsaved | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -94,9 +105,10 @@ class AgentService:
         self.store = store
         self.identity = identity
         self.trainers = trainers
-        self.rejected: Counter[str] = Counter()
         self.broker_trouble = ""
+        self.broker_refuses = False  # every broker does, until somebody mends something
         self.broker_version = ""
+        self.twin = Twin()
         self.started_at = clock.now()
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.transport = transport(self._make_will)
@@ -105,29 +117,52 @@ class AgentService:
         self.unsaved = unsaved or Unsaved()
         self._numbers = OwnNumbers(store, self.unsaved)
         self._sealer = Sealer(identity, self._numbers)
+        self._beside = Beside()
+        self._sealing = Sealing(self._sealer, self._beside)
+        self.turns = Turns(self._beside, self.perform)
+        self.stops = pulse.Stops()
         self._saver = Saver(store, self.unsaved, metrics_every_s=settings.save_every_s)
-        self.tidying = Tidying(self.core, store, self._saver, self.started_at)
+        self.tidying = Tidying(self.core, self.turns, store, self._saver, self.started_at)
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
+            trainers.look = self.turns.look
+        self._inspector = inspector
         self._answers = Answers(
             outbox=self.outbox,
             get_blob=self._saver.get_blob,
-            sealer=self._sealer,
+            sealing=self._sealing,
             root=root,
             max_bytes=lambda: self.transport.max_packet_bytes,
         )
-        self._sending = Sending(outbox=self.outbox, transport=self.transport, answers=self._answers)
-        self._quota = SenderQuota()
-        self._max_bytes = max_bytes
+        self._sending = Sending(
+            outbox=self.outbox, transport=self.transport, answers=self._answers, sealing=self._sealing
+        )
+        self.hearing = Hearing(
+            core=self.core,
+            turns=self.turns,
+            beside=self._beside,
+            sealer=self._sealer,
+            numbers=self._numbers,
+            twin=self.twin,
+            max_bytes=max_bytes,
+        )
+        self._seldom = Seldom()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()  # set at the first connection
 
+    @property
+    def rejected(self) -> Counter[str]:
+        """What was dropped, by the reason."""
+        return self.hearing.rejected
+
     # --- life -------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Serve until `stop` is called, then leave in good order."""
+        if self._inspector is not None:
+            self._inspector.tell(asyncio.get_running_loop(), self._data_judged)
         self._restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -135,6 +170,7 @@ class AgentService:
                 group.create_task(self._read(), name="incoming"),
                 group.create_task(self._sending.run(), name="outgoing"),
                 group.create_task(self._keep_time(), name="timers"),
+                group.create_task(pulse.watch(self.stops), name="pulse"),
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.transport), name="recording"))
@@ -144,6 +180,10 @@ class AgentService:
                 task.cancel()
         if self.trainers is not None:
             await self.trainers.stop_all()
+        for each in self._background:
+            each.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)  # a turn is over before its effects are saved
+        await self._beside.close()
         if self.recording is not None:
             await self.recording.finish()
         await self._saver.finish()
@@ -169,13 +209,17 @@ class AgentService:
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
-        goodbye = []
-        for effect in self.core.goodbye():
-            if isinstance(effect, fx.Publish):
-                payload = self._sealer.seal(effect, clock.now().wall_ms)
-                goodbye.append((topics.build(self.root, effect.topic), payload))
-            else:
-                self._perform(effect)
+        goodbye: list[tuple[str, bytes]] = []
+
+        def say(effects: Iterable[fx.Effect]) -> None:
+            for effect in effects:
+                if isinstance(effect, fx.Publish):
+                    payload = self._sealer.seal(effect, clock.now().wall_ms)
+                    goodbye.append((topics.build(self.root, effect.topic), payload))
+                else:
+                    self._perform(effect)
+
+        await self.turns.take(self.core.goodbye, num_bytes=self.core.tasks.largest_model_bytes, perform=say)
         await self._sending.leave(goodbye, GOODBYE_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GOODBYE_S):
@@ -183,7 +227,7 @@ class AgentService:
 
     def _make_will(self) -> Will:
         wall_ms = clock.now().wall_ms
-        self._sealer.begin_session(wall_ms)
+        self.twin.began(self._sealer.begin_session(wall_ms))
         topic, payload = self._sealer.seal_will(wall_ms)
         return Will(topic=topics.build(self.root, topic), payload=payload, qos=1, retain=True)
 
@@ -200,85 +244,79 @@ class AgentService:
                     if self.recording is not None and self.recording.takes(topic):
                         self.recording.hear(topic, payload, retained=retained)
                     else:
-                        self._hear(topic, payload, retained=retained)
+                        await self.hearing.hear(self.root, topic, payload, retained=retained)
                 case Connected(url=url, version=version, max_in_flight=most, refused=refused):
-                    self.broker_trouble, self.broker_version = "", version
+                    self.broker_trouble, self.broker_refuses, self.broker_version = "", False, version
                     logger.info("connected to %s, MQTT %s", url, version)
                     if refused:
                         logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
                     self._sending.connected(most)
-                    self.perform(self.core.connected(self._sealer.session, clock.now()))
+                    session = self._sealer.session
+                    await self.turns.take(partial(self._connected, session))
                     self.ready.set()
                 case Disconnected(url=url, reason=reason):
                     self.broker_trouble = f"lost {url}: {reason}"
                     if self._stop.is_set():
                         continue
                     logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", url, reason)
-                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url):
-                    self.broker_trouble = f"cannot reach {url}: {reason}"
+                    self._look_for_a_twin(reason)
+                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url, all_refuse=all_refuse):
+                    self.broker_trouble, self.broker_refuses = f"cannot reach {url}: {reason}", all_refuse
                     logger.warning("cannot reach %s: %s; trying %s in %.0f s", url, reason, next_url, retry_in_s)
 
-    def _hear(self, name: str, payload: bytes, *, retained: bool) -> None:
-        """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
-        now = clock.now()
-        try:
-            topic = topics.parse(self.root, name)
-            if not payload:
-                self.perform(self.core.erased(topic, now))
-                raise WireError("empty", name)
-            held = self.core.records.get(topic)
-            if held is not None and held.envelope == payload:
-                self.core.heard_again(topic)
-                return
-            self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
-            if not self.core.is_worth_reading(topic, len(payload), now):
-                return
-            received = open_envelope(payload, topic, retained=retained, max_bytes=self._max_bytes)
-            if received.message.sender == self.identity.peer_id:
-                self._sealer.heard(received.message)
-                self._numbers.heard(received.message, topic.below_root())
-            self.perform(self.core.receive(received, now))
-        except WireError as error:
-            self.rejected[error.reason] += 1
-            logger.debug("dropped: %s", error)
+    def _look_for_a_twin(self, reason: str) -> None:
+        now_s = clock.now().monotonic_s
+        self.twin.lost(reason, now_s)
+        if trouble := self.twin.trouble(now_s):
+            logger.warning("%s", trouble)
+
+    def _connected(self, session: int) -> list[fx.Effect]:
+        return self.core.connected(session, clock.now())
 
     # --- outgoing ---------------------------------------------------------------------------------
 
     def publish(self, effect: fx.Publish) -> None:
-        """Sign and queue one message or record; a released model is signed when its turn comes."""
+        """Sign and queue one message or record; what is large is signed when its turn comes."""
         if isinstance(effect.body, ReleasedModel):
             if not self._answers.queue(effect):
                 self.rejected["no-room"] += 1
             self._sending.wake()
             return
-        wall_ms = clock.now().wall_ms
-        payload = self._sealer.seal(effect, wall_ms)
         name = topics.build(self.root, effect.topic)
+        deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
+        enqueue = partial(
+            self.outbox.enqueue, name, deadline_s=deadline_s, qos=effect.qos, task=getattr(effect.body, "task", "")
+        )
+        size = num_bytes(effect.body)
+        if size >= LARGE and not effect.retain:
+            enqueue(order=effect, num_bytes=size)
+            self._sending.wake()
+            return
+        payload = self._sealer.seal(effect, clock.now().wall_ms)
         if effect.retain:
             self.outbox.keep(name, payload)
             if isinstance(effect.body, TaskPublication | Review):
                 # Our own word on a task counts here as it does elsewhere, and at once.
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
         else:
-            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-            task = getattr(effect.body, "task", "")
-            self.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
+            enqueue(payload)
         self._sending.wake()
 
     # --- time -------------------------------------------------------------------------------------
 
     async def _keep_time(self) -> None:
         while True:
-            self.perform(self.core.tick(clock.now()))
+            await self.turns.take(lambda: self.core.tick(clock.now()), num_bytes=self.core.tasks.largest_model_bytes)
             for task in self.watching.forgotten(clock.now().monotonic_s):
-                self.perform(self.core.unwatch(task))
+                await self.turns.take(partial(self.core.unwatch, task))
             self._saver.retry()
             self._numbers.retry()
             if self.tidying.is_due(clock.now()):
                 self._in_background(self.tidying.make_room(clock.now()))
             # Only what happens from here on can bring the deadline forward.
             self._wake.clear()
-            wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, self.core.deadline_s() - clock.now().monotonic_s))
+            deadline_s = await self.turns.look(self.core.deadline_s)
+            wait_s = min(LONGEST_NAP_S, max(SHORTEST_NAP_S, deadline_s - clock.now().monotonic_s))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
@@ -307,7 +345,7 @@ class AgentService:
             case fx.DropUnsent(task=task):
                 self.outbox.drop_task(task)
             case fx.LoadTask():
-                self._in_background(self._load(effect))
+                self._in_background(loading.load(effect, self._saver, self.core, self.turns))
             case fx.Delivered():
                 self._deliver(effect)
             case fx.SendBlob():
@@ -315,7 +353,8 @@ class AgentService:
                     self.rejected["no-room"] += 1
                     self.core.blobs.not_given(effect)
                 self._sending.wake()
-            case fx.Notify(text=text, level=level):
+            case fx.Notify(text=text, level=level, often=often):
+                level = "debug" if often and not self._seldom.may_say(often, clock.now().monotonic_s) else level
                 logger.log(_LEVELS[level], "%s", printable(text))
             case fx.SaveMetrics(metrics=metrics):
                 self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us
@@ -337,34 +376,23 @@ class AgentService:
             case ReleasedModel() as released:
                 self.watching.arrived(delivered.sender, released)
 
+    def _data_judged(self) -> None:
+        if not self._stop.is_set():
+            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now())))
+
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
-        now = clock.now()
+        """Whoever trained goes on; the core hears of it when it has its turn."""
         if isinstance(done, fx.Trained):
-            self.perform(self.core.trained(done, now))
+            size = 0 if done.parameters is None else done.parameters.nbytes
+            self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=lambda: size))
         else:
-            self.perform(self.core.evaluated(done, now))
+            self._in_background(self.turns.take(lambda: self.core.evaluated(done, clock.now())))
 
     async def _subscribe(self, name: str, qos: int) -> None:
         await self.transport.subscribe((name, qos))
 
     async def _unsubscribe(self, name: str) -> None:
         await self.transport.unsubscribe(name)
-
-    async def _load(self, wanted: fx.LoadTask) -> None:
-        """Whatever comes of it, the core is told: it waits for that."""
-        saved = inherited = weights = None
-        error = ""
-        try:
-            saved = await self._saver.load_model(wanted.task)
-            for donor in wanted.donors if saved is None else ():
-                inherited = inherited or await self._saver.load_model(donor)
-            weights = await self._saver.get_blob(wanted.weights_digest)
-        except GrapevineError as failure:
-            error = str(failure)
-        except Exception as failure:
-            logger.exception("loading %s failed", wanted.task)
-            error = f"{type(failure).__name__}: {failure}"
-        self.perform(self.core.loaded(wanted.task, saved, weights, clock.now(), inherited, error))
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         """What fails here fails for one message or one task; the service goes on."""

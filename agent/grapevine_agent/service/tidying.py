@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.turns import Turns
 from grapevine_agent.store import Store, Tenants
 from grapevine_proto.errors import StoreError, TaskError
 
@@ -22,8 +24,9 @@ MIB: Final = 2**20
 class Tidying:
     """See the module's docstring."""
 
-    def __init__(self, core: AgentCore, store: Store, saver: Saver, now: Moment) -> None:
+    def __init__(self, core: AgentCore, turns: Turns, store: Store, saver: Saver, now: Moment) -> None:
         self._core = core
+        self._turns = turns
         self._store = store
         self._saver = saver
         self._next_s = now.monotonic_s + FIRST_LOOK_S
@@ -38,7 +41,7 @@ class Tidying:
     async def make_room(self, now: Moment) -> None:
         """Give up what is not in use, if the folder is over its bound."""
         try:
-            await self._saver.make_room(self._tenants(now))
+            await self._saver.make_room(await self._turns.look(lambda: self._tenants(now)))
         except StoreError as error:
             logger.warning("the state folder is not tidied: %s", error)
 
@@ -54,17 +57,22 @@ class Tidying:
 
         Raises TaskError if it is joined, StoreError if the disk refuses.
         """
+        contents = await asyncio.to_thread(self._store.contents)
+        num_bytes = sum(each.num_bytes for each in contents.models if each.task == task)
+        async with self._turns.alone():
+            weights = self._forgotten(task)
+        await self._saver.forget(task, weights=weights, but_decision="left")
+        return {"task": task, "freed_mb": num_bytes / MIB}
+
+    def _forgotten(self, task: str) -> str:
+        """Have the core forget a task; the digest of its initial weights if nobody else needs them, else empty."""
         core = self._core
         entry = core.book.entries.get(task)
-        num_bytes = sum(each.num_bytes for each in self._store.contents().models if each.task == task)
         core.steward.forget(task)
         weights = _weights_of(entry) if entry is not None else ""
         others = [each for each in core.book.entries.values() if each.id != task and core.steward.matters(each.id)]
         is_needed = entry is not None and entry.brief.publisher == core.settings.peer and not entry.retracted
-        if is_needed or weights in map(_weights_of, others):
-            weights = ""
-        await self._saver.forget(task, weights=weights, but_decision="left")
-        return {"task": task, "freed_mb": num_bytes / MIB}
+        return "" if is_needed or weights in map(_weights_of, others) else weights
 
 
 def _weights_of(entry: TaskEntry) -> str:

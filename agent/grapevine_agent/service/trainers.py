@@ -12,8 +12,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from grapevine_agent.config.trainers import TrainerConfig, choose_trainer
@@ -21,8 +22,8 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.deadlines import deadline_s, evaluation_s, loading_s, training_s
 from grapevine_agent.core.tasks.fitting import samples_reason
 from grapevine_agent.data import DataSource, match_source
-from grapevine_agent.data.formats import describe
-from grapevine_agent.data.matching import WhyNoRoom, check_fit, has_room
+from grapevine_agent.data.inspection import inspect
+from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room
 from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
@@ -86,8 +87,10 @@ class Trainers:
         limits: Of our own processes.
         attached: The owner's trainers.
         bare: Where is kept what one of our processes takes before it has samples.
+        look: Has a source looked at, and waits for the answer; called in a thread.
 
-    `room_mb` says what memory a task's process may take beside the other tasks'.
+    `room_mb` says what memory a task's process may take beside the other tasks'; `look` asks it at a time when that
+    can be told (see `turns`), once for each request.
     """
 
     def __init__(
@@ -96,12 +99,17 @@ class Trainers:
         limits: TrainerLimits,
         attached: tuple[TrainerConfig, ...] = (),
         bare: BareTrainer | None = None,
+        *,
+        look: Look = inspect,
     ) -> None:
         self._sources = sources
         self._attached = attached
         self._limits = limits
         self._bare = bare or BareTrainer()
+        self._look = look
         self.room_mb: Callable[[str], int] = lambda _task: limits.memory_mb
+        self.look: Callable[[Callable[[], int]], Awaitable[int]] = _at_once
+        self._rooms_mb: dict[str, int] = {}  # as it was when the last request began
         self._running: dict[str, _Running] = {}
         self._manifests: dict[str, TaskManifest] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -138,7 +146,7 @@ class Trainers:
             return _Made(AttachedTrainer(manifest, attached.url))
         report = _checked(manifest)
         why_no_room = self._room(task, manifest, report)
-        match = match_source(manifest.data, self._sources, why_no_room=why_no_room)
+        match = match_source(manifest.data, self._sources, why_no_room=why_no_room, look=self._look)
         if match.source is None:  # it has gone, or grown, since the task was joined
             raise TaskError(str(match))
         start_timeout_s = START_TIMEOUT_S
@@ -147,7 +155,9 @@ class Trainers:
             start_timeout_s = max(START_TIMEOUT_S, min(loading, self._limits.step_timeout_s))
         limits = self._limits
         if limits.memory_mb:
-            limits = replace(limits, memory_mb=max(1, min(limits.memory_mb, self.room_mb(task))))  # 0 would be no limit
+            limits = replace(
+                limits, memory_mb=max(1, min(limits.memory_mb, self._rooms_mb[task]))
+            )  # 0 would be no limit
         return _Made(
             Trainer(manifest, match.source, limits),
             match.source,
@@ -164,7 +174,7 @@ class Trainers:
         estimate = estimate_memory(manifest.program, report, manifest.training)
 
         def why_no_room(samples: SampleMemory) -> str:
-            room_mb = max(1, min(limit_mb, self.room_mb(task)))
+            room_mb = max(1, min(limit_mb, self._rooms_mb[task]))
             whose = "profile allows" if room_mb == limit_mb else "the other tasks leave"
             return samples_reason(estimate, samples, room_mb, bare_mb=self._bare.mb, whose=whose)
 
@@ -189,6 +199,7 @@ class Trainers:
         while True:
             asked, done = await running.next()
             try:
+                self._rooms_mb[task] = await self.look(partial(self.room_mb, task))
                 if not running.is_running:
                     running.made = None
                     running.made = await asyncio.to_thread(self._make, task, manifest)
@@ -220,7 +231,8 @@ class Trainers:
         if source is None or (running.is_running and now_s - running.loaded_s < source.reload_s):
             return
         try:
-            description = await asyncio.to_thread(describe, source, manifest.data)
+            found = await asyncio.to_thread(self._look, source, manifest.data)
+            description = found.found()
             num_samples, _ = check_fit(manifest.data, source, description, why_no_room=made.why_no_room)
         except TaskError as error:
             if not running.is_running:
@@ -228,11 +240,11 @@ class Trainers:
             running.loaded_s = now_s
             logger.info("%s goes on with the samples that it has: %s", manifest.name, error)
             return
-        found = (num_samples, description.newest_s)
-        if running.is_running and found != (running.num_samples, running.newest_s):
-            logger.info("%s: %s now has %d samples; the trainer starts anew", manifest.name, source.name, found[0])
+        now = (num_samples, description.newest_s)
+        if running.is_running and now != (running.num_samples, running.newest_s):
+            logger.info("%s: %s now has %d samples; the trainer starts anew", manifest.name, source.name, num_samples)
             await made.trainer.stop()
-        running.num_samples, running.newest_s = found
+        running.num_samples, running.newest_s = now
         running.loaded_s = now_s
 
     async def _answer(self, made: _Made, manifest: TaskManifest, asked: Asked) -> fx.Trained | fx.Evaluated:
@@ -286,6 +298,10 @@ class Trainers:
         """End all trainer processes."""
         running, self._running = list(self._running.values()), {}
         await asyncio.gather(*(_end(each) for each in running), *self._stopping)
+
+
+async def _at_once(read: Callable[[], int]) -> int:
+    return read()
 
 
 def _checked(manifest: TaskManifest) -> CheckReport | None:

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -47,6 +47,7 @@ _METADATA = "grapevine"
 _CHECKSUM = "crc32"
 _OS_ERROR = re.compile(r"os error (\d+)")
 _LARGEST_FACT = (1 << 63) - 1
+_PIECE = 1 << 18  # numbers that are read in one go: 1 MiB
 
 Fact: TypeAlias = str | int | float
 
@@ -207,7 +208,7 @@ def _read(path: Path) -> StoredModel:
     try:
         with safe_open(path, framework="np") as file:
             header = file.metadata() or {}
-            vectors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            vectors = {name: _vector(file, name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         metadata = json.loads(header[_METADATA])
         is_whole = header.get(_CHECKSUM) == _checksum(header[_METADATA], vectors)
     except OSError:
@@ -224,6 +225,19 @@ def _read(path: Path) -> StoredModel:
         if not np.isfinite(vector).all():
             raise _DamagedError(f"{name!r} holds numbers that are not finite")
     return StoredModel(vectors=vectors, metadata=metadata)
+
+
+def _vector(file: Any, name: str) -> Vector:
+    """A tensor of an open file; a long vector in pieces: the library keeps the interpreter while it copies."""
+    lying = file.get_slice(name)
+    shape = lying.get_shape()
+    if len(shape) != 1 or shape[0] <= _PIECE or lying.get_dtype() != "F32":
+        tensor: Vector = file.get_tensor(name)
+        return tensor
+    vector = np.empty(shape[0], np.float32)
+    for start in range(0, shape[0], _PIECE):
+        vector[start : start + _PIECE] = lying[start : start + _PIECE]
+    return vector
 
 
 def _is_fact(value: object) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from grapevine_agent.outlasting import in_a_thread
 from grapevine_agent.training.exchange import Reply, exchange
 from grapevine_agent.training.process import plain
 from grapevine_agent.training.results import Evaluation, TrainingResult, Yardstick
@@ -91,10 +92,10 @@ class AttachedTrainer:
             "momentum": plan.optimiser.momentum,
             "weight_decay": plan.optimiser.weight_decay,
         }
-        body = self._body(parameters, buffers, facts)
+        body = await in_a_thread(lambda: self._body(parameters, buffers, facts), parameters.nbytes)
         async with self._lock:
             reply = await self._ask("POST", "/v1/train", body, len(body) + MOST_WORDS, timeout_s)
-        trained, trained_buffers, words = self._model(reply)
+        trained, trained_buffers, words = await in_a_thread(lambda: self._model(reply), len(reply.body))
         try:
             loss, num_samples = float(words["loss"]), int(words["num_samples"])
         except (KeyError, ValueError):
@@ -103,7 +104,7 @@ class AttachedTrainer:
             ) from None
         result = TrainingResult(parameters=trained, buffers=trained_buffers, loss=loss, num_samples=num_samples)
         try:
-            check_result(result, most_samples=_MOST_SAMPLES)
+            await in_a_thread(lambda: check_result(result, most_samples=_MOST_SAMPLES), trained.nbytes)
         except TaskError as error:
             raise self._error(str(error)) from None
         return result
@@ -111,7 +112,7 @@ class AttachedTrainer:
     async def evaluate(self, parameters: Vector, buffers: Vector, timeout_s: float) -> Evaluation:
         """See `AnyTrainer`."""
         facts = {"loss": self._manifest.training.loss, "metric": self._manifest.training.metric}
-        body = self._body(parameters, buffers, facts)
+        body = await in_a_thread(lambda: self._body(parameters, buffers, facts), parameters.nbytes)
         async with self._lock:
             found = self._json(await self._ask("POST", "/v1/evaluate", body, MOST_WORDS, timeout_s))
         num_samples = self._count(found, "num_samples", least=0)

@@ -23,6 +23,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TrainingPlan
 from grapevine_proto.messages import Vector
 from grapevine_proto.program import Program
+from grapevine_tasks.checks import check_few_samples
 
 
 class LocalTrainer:
@@ -46,6 +47,7 @@ class LocalTrainer:
             torch.set_num_threads(num_threads)
         if len(samples.x) == 0:
             raise TaskError("there are no samples to train on")
+        check_few_samples(program, batch_size=plan.batch_size, num_samples=len(samples.x))
         self._steps = LocalSteps(program, plan)
         self._x, self._y = as_tensor(samples.x), as_tensor(samples.y)
         self._x_test, self._y_test = as_tensor(samples.x_test), as_tensor(samples.y_test)

@@ -114,7 +114,7 @@ class TrainerProcess:
         except ValueError as error:  # a line without an end
             raise TaskError("the trainer's answer is longer than an answer can be") from error
         if not line:
-            raise TaskError(f"the trainer died: {self._killed or _cause(await self._process.wait())}")
+            raise TaskError(f"the trainer died: {self._killed or how_it_ended(await self._process.wait())}")
         answer = from_line(line)
         if not isinstance(answer, Answer):
             raise TaskError(f"the trainer answered with {type(answer).__name__}")
@@ -203,7 +203,7 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:_MAX_LINE])
 
 
-def _cause(returncode: int) -> str:
+def how_it_ended(returncode: int) -> str:
     """Why a process ended, for people."""
     if returncode == -signal.SIGKILL:
         return "killed, perhaps by the kernel for lack of memory"

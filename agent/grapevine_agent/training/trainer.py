@@ -15,6 +15,7 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Sandbox
 from grapevine_agent.core.tasks.deadlines import UNKNOWN_PACE, Pace
 from grapevine_agent.data import DataSource
+from grapevine_agent.outlasting import in_a_thread
 from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (
     Answer,
@@ -164,20 +165,21 @@ class Trainer:
         Raises TaskError when training diverged, took too long, or the process died; see `is_running`.
         """
         async with self._lock:
-            number, memory = self._place(parameters, buffers)
+            number, memory = await self._place(parameters, buffers)
             request = TrainRequest(number=number, num_steps=num_steps, age=age)
             answer = await self._ask(request, Trained, timeout_s)
-            trained, trained_buffers = memory.read(number)
+            trained, trained_buffers = await in_a_thread(lambda: memory.read(number), parameters.nbytes)
         result = TrainingResult(
             parameters=trained, buffers=trained_buffers, loss=answer.loss, num_samples=answer.num_samples
         )
-        check_result(result, most_samples=num_steps * self._manifest.training.batch_size)
+        most_samples = num_steps * self._manifest.training.batch_size
+        await in_a_thread(lambda: check_result(result, most_samples=most_samples), trained.nbytes)
         return result
 
     async def evaluate(self, parameters: Vector, buffers: Vector, timeout_s: float = 60.0) -> Evaluation:
         """Evaluate a model (float32 [p] and [b]) on the test samples. Raises TaskError like `train`."""
         async with self._lock:
-            number, _ = self._place(parameters, buffers)
+            number, _ = await self._place(parameters, buffers)
             answer = await self._ask(EvaluateRequest(number=number), Evaluated, timeout_s)
         if not 0 <= answer.num_samples <= self.num_test:
             raise TaskError(f"the trainer evaluated {answer.num_samples} of {self.num_test} test samples")
@@ -192,14 +194,15 @@ class Trainer:
 
     # --- one process --------------------------------------------------------------------------------
 
-    def _place(self, parameters: Vector, buffers: Vector) -> tuple[int, SharedVectors]:
+    async def _place(self, parameters: Vector, buffers: Vector) -> tuple[int, SharedVectors]:
         """Put a model where the next request finds it."""
         if self._memory is None or not self.is_running:
             raise TaskError("the trainer does not run: start it")
         self._layout.split(parameters, buffers)  # raises for wrong lengths
         self._number += 1
-        self._memory.write(self._number, parameters, buffers)
-        return self._number, self._memory
+        number, memory = self._number, self._memory
+        await in_a_thread(lambda: memory.write(number, parameters, buffers), parameters.nbytes)
+        return number, memory
 
     async def _ask(self, request: Request, expected: type[_Expected], timeout_s: float) -> _Expected:
         """Send a request and wait for its answer. Only after a refusal does the process live on."""

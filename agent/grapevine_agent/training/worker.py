@@ -9,23 +9,31 @@ while training keeps the main thread busy, and the kernel is asked to kill it wi
 from __future__ import annotations
 
 import base64
-import ctypes
 import logging
 import math
 import os
 import queue
 import resource
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from io import BufferedReader
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grapevine_agent.data import DataSource, load_samples
+from grapevine_agent.data.bounds import (
+    GIVEN_BACK,
+    KEPT_BY_GLIBC,
+    MIB,
+    TooLittleMemoryError,
+    be_first_to_go,
+    die_with,
+    give_memory_back,
+    memory_left,
+    memory_limit,
+    status,
+)
 from grapevine_agent.data.formats import prepare_to_load
 from grapevine_agent.training.requests import (
     Answer,
@@ -51,30 +59,16 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MIB = 2**20
-MEMORY_SLACK = 64 * MIB  # stacks of threads and arenas that are mapped but never filled
 BARE_SLACK_MB = 16  # by which a process before its samples differs from start to start, and what first steps add to it
-OOM_SCORE = 800  # when the machine runs out of memory, this process is the one to go
-_PR_SET_PDEATHSIG = 1
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_GIVEN_BACK = MIB
-_KEPT_BY_GLIBC = 32 * MIB  # where glibc would have come to by itself
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "out of memory", "malloc of size")
-
-
-class _TooLittleMemoryError(TaskError):
-    """The process is as large as it may be before it trains: PyTorch alone takes `bare_mb` of it."""
-
-    bare_mb = 0
 
 
 def main(arguments: list[str]) -> int:
     """Serve requests until the control socket closes."""
     control_fd, memory_fd, parent, niceness = map(int, arguments)
-    _die_with(parent)
+    die_with(parent)
     os.nice(niceness)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+    be_first_to_go()
     limit_leftovers()
     with_landlock = may_use_landlock()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
@@ -87,7 +81,7 @@ def main(arguments: list[str]) -> int:
         except Exception as error:  # what it is, the service is told in any case
             if not isinstance(error, GrapevineError):
                 logger.exception("not ready to train")
-            bare_mb = error.bare_mb if isinstance(error, _TooLittleMemoryError) else 0
+            bare_mb = error.bare_mb if isinstance(error, TooLittleMemoryError) else 0
             control.sendall(to_line(Failed(number=0, reason=_reason(error, setup), fatal=True, bare_mb=bare_mb)))
             return 1
         requests: queue.SimpleQueue[Request | Answer] = queue.SimpleQueue()
@@ -98,14 +92,6 @@ def main(arguments: list[str]) -> int:
             control.sendall(to_line(answer))
             if isinstance(answer, Failed) and answer.fatal:
                 return 1
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies (Linux only)."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it died before it could be asked
-        os._exit(0)
 
 
 def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]) -> None:
@@ -119,13 +105,13 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
 def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[LocalTrainer, SharedVectors, Ready]:
     """Bound the memory, load the samples, then PyTorch; bound what may still be taken; close the sandbox."""
     manifest, source = decode_manifest(base64.b64decode(setup.manifest)), DataSource.from_json(setup.source)
-    begun = _status("VmRSS")
+    begun = status("VmRSS")
     prepare_to_load(source)
-    with _memory_limit(setup.memory_mb):
-        _give_memory_back(at_least=_GIVEN_BACK)
+    with memory_limit(setup.memory_mb):
+        give_memory_back(at_least=GIVEN_BACK)
         samples = load_samples(manifest.data, source, manifest.training.metric)
-    _give_memory_back(at_least=_KEPT_BY_GLIBC)
-    with_samples = _status("VmRSS")
+    give_memory_back(at_least=KEPT_BY_GLIBC)
+    with_samples = status("VmRSS")
     # PyTorch maps much that it never fills, so it is loaded without a limit; nothing of a stranger runs yet.
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
     from grapevine_agent.training.warm_up import warm_up  # noqa: PLC0415
@@ -133,11 +119,11 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     layout = ModelLayout.of(manifest.program)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
     warm_up()
-    bare_mb = math.ceil((begun + _status("VmRSS") - with_samples) / MIB) + BARE_SLACK_MB
+    bare_mb = math.ceil((begun + status("VmRSS") - with_samples) / MIB) + BARE_SLACK_MB
     if setup.memory_mb:
         try:
-            limit = _memory_left(setup.memory_mb)
-        except _TooLittleMemoryError as error:
+            limit = memory_left(setup.memory_mb)
+        except TooLittleMemoryError as error:
             error.bare_mb = bare_mb
             raise
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -154,54 +140,6 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
         unit=samples.unit,
     )
     return trainer, memory, ready
-
-
-@contextmanager
-def _memory_limit(memory_mb: int) -> Iterator[None]:
-    """Within, the process cannot grow beyond `memory_mb` (0: it can); what hits the limit is a MemoryError."""
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    if memory_mb:
-        resource.setrlimit(resource.RLIMIT_DATA, (_memory_left(memory_mb), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _memory_left(memory_mb: int) -> int:
-    """The RLIMIT_DATA with which the process grows until `memory_mb` are resident.
-
-    It counts private writable memory whether it is filled or not, and libraries map much that they never
-    fill: so the limit is what is mapped now, and what may be added to what is resident.
-    """
-    resident, mapped = _status("VmRSS"), _status("VmData")
-    left = memory_mb * MIB - resident
-    if left <= 0:
-        raise _TooLittleMemoryError(
-            f"the trainer takes {resident // MIB} MB before it trains; limits.memory_mb = {memory_mb} is too little"
-        )
-    return mapped + left + MEMORY_SLACK
-
-
-def _give_memory_back(*, at_least: int) -> None:
-    """Have the C library give blocks of this size or more back to the system as they are freed, and now what it has.
-
-    By itself glibc raises that size with each large block that is freed, up to 32 MB, and keeps the freed ones:
-    good for training, which takes the same blocks again and again, and bad for arrays that are read once.
-    """
-    with suppress(OSError, AttributeError):
-        library = ctypes.CDLL(None)
-        library.mallopt(_M_MMAP_THRESHOLD, at_least)
-        library.mallopt(_M_TRIM_THRESHOLD, 2 * at_least)
-        library.malloc_trim(0)
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise TaskError(f"/proc/self/status has no {field}; write limits.memory_mb = 0 to train without a limit")
 
 
 def _serve(request: Request | Answer, trainer: LocalTrainer, memory: SharedVectors, setup: Setup) -> Answer:

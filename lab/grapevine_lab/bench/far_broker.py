@@ -20,7 +20,9 @@ from grapevine_agent.net import BrokerUrl, Connected, Outbox, Transport
 from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.service import clock
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.sending import Sending
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.bench.delay import delayed
@@ -93,9 +95,9 @@ async def _one_by_one(transport: Transport) -> float:
 async def _sending(url: str) -> AsyncIterator[tuple[Transport, Outbox, Sending]]:
     """What the service sends with, connected."""
     transport, outbox = Transport([BrokerUrl.parse(url)], client_id="grapevine-bench-far"), Outbox()
-    sealer = Sealer(Holder(SigningKey.generate()), Numbering())
-    answers = Answers(outbox=outbox, get_blob=_no_blob, sealer=sealer, root=DEFAULT_ROOT, max_bytes=lambda: 1_000_000)
-    sending = Sending(outbox=outbox, transport=transport, answers=answers)
+    sealing = Sealing(Sealer(Holder(SigningKey.generate()), Numbering()), Beside())
+    answers = Answers(outbox=outbox, get_blob=_no_blob, sealing=sealing, root=DEFAULT_ROOT, max_bytes=lambda: 1_000_000)
+    sending = Sending(outbox=outbox, transport=transport, answers=answers, sealing=sealing)
     tasks = [asyncio.create_task(transport.run()), asyncio.create_task(sending.run())]
     try:
         async for event in transport.events():

@@ -14,8 +14,11 @@ from concurrent.futures.process import BrokenProcessPool
 from rich.console import Console
 
 from grapevine_lab.bench import (
+    build_time,
+    data_sources,
     far_broker,
     joining,
+    loop_stops,
     memory_estimate,
     merging,
     sample_memory,
@@ -35,6 +38,7 @@ BENCHMARKS = (
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
+    Benchmark(names=(loop_stops.NAME,), run=loop_stops.run, missing=loop_stops.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(far_broker.NAME,), run=far_broker.run, missing=far_broker.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
@@ -45,7 +49,9 @@ BENCHMARKS = (
         missing=training_throughput.missing,
     ),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
+    Benchmark(names=(build_time.NAME,), run=build_time.run, missing=build_time.missing),
     Benchmark(names=(time_estimate.NAME,), run=time_estimate.run, missing=time_estimate.missing),
+    Benchmark(names=(data_sources.NAME,), run=data_sources.run, missing=data_sources.missing),
     Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)

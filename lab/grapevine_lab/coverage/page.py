@@ -22,9 +22,10 @@ beside eager PyTorch: same weights, samples and seed. Written by `python -m grap
 
 - *nodes, operators*: of the training graph, and how many different ones it has.
 - *program*: encoded, in bytes; a manifest carries it. Parameters travel apart.
-- *differences*: the largest of any gradient's element over the largest gradient, and the largest of any element of the
-  outputs in training and in evaluation. 0 is equality to the bit. Across machines and versions of PyTorch no more is
-  promised than PyTorch does.
+- *gradients differ*: the largest difference of any parameter's gradient, over the largest gradient; *outputs differ*:
+  the largest of the outputs in training and in evaluation. 0 is equality to the bit. Across machines and versions of
+  PyTorch no more is promised than PyTorch does. Every model that is built is compared like this, its buffers too, and
+  refused beyond 1e-4 ([decision 50](decisions/0050-the-program-is-the-module.md)).
 - *speed*: eager PyTorch's time of a training step (forward, loss, backward) over the interpreter's, both in one process
   in turn; the median of the pairs, its quartiles in brackets, and how many pairs. 1 is as fast as eager.
 - *fits*: by the limits that a device has unless its owner sets others, with this batch and samples of this size. Models

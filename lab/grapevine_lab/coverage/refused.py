@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.authoring.export import build_program
+from grapevine_tasks.authoring.places import Origins
 
 
 class _Net(nn.Module):
@@ -31,6 +35,42 @@ class _Projected(nn.Module):
         return output
 
 
+class _TwoInputs(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        output: Tensor = self.fc(x) * lengths
+        return output
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(_context: Any, x: Tensor) -> Tensor:
+        return torch.sign(x)
+
+    @staticmethod
+    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient
+
+
+class _Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.calls = nn.Linear(4, 2), 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        output: Tensor = self.fc(x) / self.calls
+        return output
+
+
+def _packed(x: Tensor, fc: Callable[[Tensor], Tensor]) -> Tensor:
+    lengths = torch.full((x.shape[0],), 4)
+    return fc(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)[0])
+
+
 def _frozen() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 65_536), nn.Linear(65_536, 2))
     model[0].requires_grad_(False)
@@ -50,13 +90,26 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
         lambda x, fc: fc(F.conv1d(x.unsqueeze(1), torch.ones(1, 1, 2), padding="same").squeeze(1))
     ),
     "Many frozen parameters": _frozen,
+    "Several inputs": _TwoInputs,
+    "A backward of its own": lambda: _Net(lambda x, fc: fc(x) + fc(_Sign.apply(fc(x)) @ torch.ones(2, 4))),
+    "A number kept from call to call": _Counting,
+    "NumPy's random numbers": lambda: _Net(lambda x, fc: fc(x) * float(np.random.rand())),
+    "A squeeze of all dimensions": lambda: _Net(lambda x, fc: fc(x).unsqueeze(2).squeeze()),
+    "A packed sequence": lambda: _Net(_packed),
+    "Batch normalisation with `momentum=None`": lambda: nn.Sequential(
+        nn.Linear(4, 2), nn.BatchNorm1d(2, momentum=None)
+    ),
+    "A layer that is called `Größe`": lambda: nn.Sequential(OrderedDict({"Größe": nn.Linear(4, 2)})),
 }
 
 
 def refusal(build: Callable[[], nn.Module]) -> str:
     """What building says of a model. Raises AssertionError if nothing."""
+    origins = Origins()
+    with origins.noted():
+        module = build()
     try:
-        build_program(build(), torch.zeros(3, 4))
+        build_program(module, torch.zeros(3, 4), origins)
     except TaskError as error:
         return str(error)
     raise AssertionError("is built")

@@ -148,7 +148,7 @@ class Listener:
         async for event in self._transport.events():
             match event:
                 case Arrived(topic=name, payload=payload):
-                    if news := self.hearing.hear(self._root, name, payload, self.now_s()):
+                    if news := self.hearing.hear(self._root, name, bytes(payload), self.now_s()):
                         if self._began_s is None:
                             self._began_s = asyncio.get_running_loop().time()
                             self.learning.set()

@@ -87,7 +87,7 @@ class Onlooker:
             async for event in self._transport.events():
                 match event:
                     case Arrived(topic=topic, payload=payload):
-                        self.notes.take(topic, payload)
+                        self.notes.take(topic, bytes(payload))
                         self.changed.set()
                     case Connected():
                         self.connected.set()

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from grapevine_lab.simulator.ledger import FINISHED_FOR_S, Day, Ledger
+from grapevine_lab.simulator.ledger import Day, Ledger
 from grapevine_lab.simulator.sizes import BOUNDED, WHOLE
 from grapevine_lab.simulator.standing import DAY_S
 
 MB = 1e6
 LEAST_ON_S = 21_600.0  # of a device whose writes are told by the day
+LEAST_REST_DAYS = 10.0  # of devices, for their pace at rest to be told
 LEAST_WINDOW_DAYS = 10  # of time without anything new, before and after, for growth to be told
 
 
@@ -101,14 +102,15 @@ def _share(name: str, bound: float, part: int, whole: int) -> Invariant:
 
 
 def _finished(ledger: Ledger, settled: Day) -> Invariant:
-    found = settled.finished_sends / settled.device_days if settled.device_days else 0.0
+    heartbeats = settled.rest_days * DAY_S / ledger.population.devices[0].settings.heartbeat_s
+    found = settled.rest_sends / heartbeats if heartbeats else 0.0
     return Invariant(
-        name="updates of finished tasks, a day and device",
-        bound=ledger.plan.max_finished_sends,
+        name="updates of finished tasks, a heartbeat and device",
+        bound=ledger.plan.max_rest_sends,
         found=found,
         unit="",
-        holds=found <= ledger.plan.max_finished_sends if ledger.finished_s > FINISHED_FOR_S else None,
-        note=f"{settled.finished_sends:,} in all",
+        holds=found <= ledger.plan.max_rest_sends if settled.rest_days >= LEAST_REST_DAYS else None,
+        note=f"{settled.rest_sends:,} in {settled.rest_days:,.0f} days of devices",
     )
 
 

@@ -25,7 +25,7 @@ class UnsignedKey:
         self.public_key = hashlib.sha256(seed).digest()
         self.peer_id = peer_id_of(self.public_key)
 
-    def sign_message(self, topic: str, message: bytes) -> bytes:  # noqa: ARG002 — a Signer
+    def sign_message(self, topic: str, *message: bytes | memoryview) -> bytes:  # noqa: ARG002 — a Signer
         """Zeros, of a signature's length."""
         return _NO_SIGNATURE
 
@@ -40,7 +40,7 @@ class SigningKeyOfRun(SigningKey):
 PeerKey: TypeAlias = UnsignedKey | SigningKeyOfRun | SigningKey
 
 
-def no_check(public_key: bytes, signature: bytes, topic: str, message: bytes) -> None:
+def no_check(public_key: bytes, signature: bytes, topic: str, message: bytes | memoryview) -> None:
     """Take every signature for good."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.rest import QUIET_ROUNDS
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.device import SEQUENCE_BYTES, Device
 from grapevine_lab.simulator.life_plan import LifePlan
@@ -27,7 +28,7 @@ SIZES_EVERY_S = 86_400.0
 WHOLE_EVERY_S = 5 * 86_400.0
 RIGHT_WITHIN_S = 60.0  # a clock that is off by less is right, for what is asked here
 CLOCK_SLACK_S = 86_400.0  # the core believes honest clocks to differ by less
-FINISHED_FOR_S = 7 * 86_400.0  # after which a task that nobody trains is expected to be silent
+RESTS_AFTER_ROUNDS = QUIET_ROUNDS + 2  # of a task that everybody has finished: the first two may still move something
 BELIEVED_SHARE = 0.75  # of what an honest sender claims: the pace limit trims a little off the fastest, always
 MOST_NOTES = 20
 
@@ -38,7 +39,8 @@ class Day:
 
     sends: int = 0  # of updates
     ghosts: int = 0  # of these, to devices that are not there
-    finished_sends: int = 0  # of tasks that everybody finished a while ago
+    rest_sends: int = 0  # of these, of finished tasks by devices that are to be at rest with them
+    rest_days: float = 0.0  # of such devices, each task for itself
     saves: int = 0  # of models
     same_saves: int = 0  # that the disk holds already
     taken: int = 0  # updates
@@ -70,7 +72,6 @@ class Ledger:
     longest_unjoined: str = ""
     written: Counter[int] = field(default_factory=Counter)  # bytes by device, in settled times
     settled_on_s: Counter[int] = field(default_factory=Counter)  # seconds switched on, likewise
-    finished_s: float = 0.0  # how long a task was finished at most
     newest_s: float = 0.0  # when something new came last: a device, a task
     _came: set[int] = field(default_factory=set)
     _right_since_s: dict[int, float] = field(default_factory=dict)
@@ -137,8 +138,7 @@ class Ledger:
             if device.online and gone_s > self.longest_gone_s and now_s >= self.plan.settled_s:
                 self.longest_gone_s = gone_s
                 self.longest_gone = f"day {now_s / DAY_S:.1f}: node {device.index} to node {index}"
-        finished_s = self._finished_since_s.get(task)
-        day.finished_sends += finished_s is not None and now_s - finished_s > FINISHED_FOR_S
+        day.rest_sends += now_s > self._rests_at_s(task, device.learner(task))
 
     def _said(self, device: Device, task: str, body: TaskPublication | Review, now_s: float) -> None:
         if isinstance(body, TaskPublication) and not body.retracted and task not in self.standings.tasks:
@@ -195,6 +195,9 @@ class Ledger:
             members = self._members(task, standing, there, now_s)
             self._who_knows_whom(task, standing, members, now_s)
         self._note_finished(now_s)
+        for task in self._finished_since_s:
+            resting = [each for _, each in self.population.learners(task) if now_s > self._rests_at_s(task, each)]
+            day.rest_days += len(resting) * since_s / DAY_S
         self._looked_s = now_s
         if now_s >= self._sizes_at_s:
             self._sizes_at_s += SIZES_EVERY_S
@@ -261,8 +264,15 @@ class Ledger:
             if not learners or not done:
                 self._finished_since_s.pop(task, None)
             else:
-                since_s = self._finished_since_s.setdefault(task, now_s)
-                self.finished_s = max(self.finished_s, now_s - since_s)
+                self._finished_since_s.setdefault(task, now_s)
+
+    def _rests_at_s(self, task: str, learner: Learning | None) -> float:
+        """When a device is to be at rest with a task: rounds after it has begun, and after all have finished."""
+        finished_s = self._finished_since_s.get(task, math.inf)
+        if learner is None:
+            return math.inf
+        quiet_s = RESTS_AFTER_ROUNDS * learner.manifest.training.round_interval_s
+        return max(finished_s, learner.started.monotonic_s) + quiet_s
 
     def _measure(self, there: list[Device], now_s: float) -> None:
         day = int(now_s // DAY_S)

@@ -35,7 +35,7 @@ class LifePlan:
     max_growth: float = 1.1  # of a whole core, over the last third of the time in which nothing new comes
     max_same_saves: float = 0.02
     max_disbelieved: float = 0.001
-    max_finished_sends: float = 0.5  # a day and device
+    max_rest_sends: float = 1.25  # of a finished task, a heartbeat and device
     max_written_mb: float = 50.0  # a day and device
 
 
@@ -83,7 +83,7 @@ def read_life(table: Table, *, is_written: bool) -> LifePlan | None:
         max_growth=table.number("max_growth", default.max_growth, low=1.0, high=1000.0),
         max_same_saves=share("max_same_saves", default.max_same_saves),
         max_disbelieved=share("max_disbelieved", default.max_disbelieved),
-        max_finished_sends=table.number("max_finished_sends", default.max_finished_sends, low=0.0, high=1e6),
+        max_rest_sends=table.number("max_rest_sends", default.max_rest_sends, low=0.0, high=1e6),
         max_written_mb=table.number("max_written_mb", default.max_written_mb, low=0.0, high=1e6),
     )
     table.finish()

@@ -117,23 +117,20 @@ class Post:
             if waiting is None:
                 self._await_acknowledgement(device)
                 return
-            left_s = device.link.send(len(waiting.payload), now_s)
+            payload = bytes(waiting.payload)  # of bytes, itself
+            left_s = device.link.send(len(payload), now_s)
             is_lost = self.network.loses_up()
             self._expect_acknowledgement(device, waiting, left_s, is_lost=is_lost)
             if left_s <= now_s:
                 if not is_lost:
                     self._route(
-                        self.broker.publish(
-                            device.peer, waiting.topic, waiting.payload, waiting.qos, waiting.retain, now_s
-                        )
+                        self.broker.publish(device.peer, waiting.topic, payload, waiting.qos, waiting.retain, now_s)
                     )
                 continue
             if not is_lost:
                 self.clock.at(
                     left_s,
-                    ev.Left(
-                        device.index, device.connection, waiting.topic, waiting.payload, waiting.qos, waiting.retain
-                    ),
+                    ev.Left(device.index, device.connection, waiting.topic, payload, waiting.qos, waiting.retain),
                 )
             device.draining = True
             self.clock.at(left_s, ev.Drain(device.index, device.connection))

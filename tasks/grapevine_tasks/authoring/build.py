@@ -22,10 +22,12 @@ from torch import Tensor, nn
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, MergePlan, TaskManifest
-from grapevine_tasks.authoring.export import build_program
+from grapevine_tasks.authoring.export import Captured, capture
+from grapevine_tasks.authoring.faithful import check_faithful
+from grapevine_tasks.authoring.places import Origins
 from grapevine_tasks.authoring.task_file import TASK_FILE, read_task_file
-from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, fingerprint_of, write_built
-from grapevine_tasks.checks import check_manifest
+from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, fingerprint_of, read_back, write_built
+from grapevine_tasks.checks import ValueTaskError, check_manifest
 from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.weights import reference_to
 
@@ -40,10 +42,12 @@ def build_task(
     check_merging: Callable[[MergePlan], None],
     into: Path | None = None,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
+    compared: bool = True,
 ) -> BuiltTask:
     """Export the model, check the task, and write both to `into` (by default `folder/build`).
 
-    `changes` are laid over the tables of `task.toml`.
+    `changes` are laid over the tables of `task.toml`. `compared` leaves out, when False, to hold the program against
+    the module: to measure what that takes.
 
     `check_merging` knows the agent's merge tables. Building twice gives the same weights:
     `build()` runs with PyTorch seeded by `task.seed`. Raises TaskError, and writes nothing then.
@@ -51,13 +55,14 @@ def build_task(
     fingerprint = fingerprint_of(folder)  # what is saved while we build is not what we build
     task_file = read_task_file(folder / TASK_FILE, changes)
     model = _import_model(folder / MODEL_FILE)
-    with torch.random.fork_rng(devices=[]):
+    origins = Origins()
+    with torch.random.fork_rng(devices=[]), origins.noted():
         torch.manual_seed(task_file.seed)
         module = _call(model, "build")
         example = _call(model, "example") if hasattr(model, "example") else _zeros(task_file.data)
     if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
         raise TaskError(f"{MODEL_FILE}: build() must return an nn.Module and example() a tensor")
-    program, weights = build_program(module, example)
+    captured = capture(module, example, origins)
     draft = TaskManifest(
         name=task_file.name,
         description=task_file.description,
@@ -65,18 +70,30 @@ def build_task(
         version=task_file.version,
         parent=task_file.parent,
         expires_at_ms=round(task_file.lifetime_days * MS_PER_DAY),  # from a publication at 0
-        program=program,
-        initial_weights=reference_to(weights),
+        program=captured.program,
+        initial_weights=reference_to(captured.weights),
         data=task_file.data,
         training=task_file.training,
         merging=task_file.merging,
         requirements=task_file.requirements,
         servers=task_file.servers,
     )
-    check_manifest(draft, check_merging=check_merging)
-    built = BuiltTask(draft=draft, weights=weights)
+    _check(draft, captured, check_merging)
+    built = BuiltTask(draft=draft, weights=captured.weights)
+    read_back(built)
+    if compared:
+        check_faithful(module, captured.program, example, origins)
     write_built(built, folder, into or folder / "build", fingerprint=fingerprint)
     return built
+
+
+def _check(draft: TaskManifest, captured: Captured, check_merging: Callable[[MergePlan], None]) -> None:
+    """Check what would be published; what is wrong with a value of the program has its line of the model."""
+    try:
+        check_manifest(draft, check_merging=check_merging)
+    except ValueTaskError as error:
+        place = captured.places.get(error.graph, {}).get(error.value, "")
+        raise TaskError(f"{place}{error}") from error
 
 
 def _import_model(path: Path) -> ModuleType:

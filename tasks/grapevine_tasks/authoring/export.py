@@ -2,28 +2,33 @@
 
 The module is exported twice, in train and in eval mode, because the two may differ in more than a
 flag. `run_decompositions({})` makes the graphs functional: no operator changes a value in place,
-and what a module did to its buffers becomes outputs.
+and what a module did to its buffers becomes outputs. What records no gradients is detached before (`regions.py`);
+what comes out is then held against the module (`faithful.py`).
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, default_decompositions, export
 from torch.export.graph_signature import InputKind, OutputKind
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorSpec
+from grapevine_tasks.authoring.faithful import check_faithful
 from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
-from grapevine_tasks.authoring.places import place_in_traceback
-from grapevine_tasks.checks import ProgramLimits
+from grapevine_tasks.authoring.places import Origins, layer_of, place_of
+from grapevine_tasks.authoring.refusals import CallsNoted, cannot_capture, check_layers, check_nodes
+from grapevine_tasks.authoring.regions import DataIsDetached, detach_regions
+from grapevine_tasks.authoring.state import State
+from grapevine_tasks.authoring.untouched import put_back
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.opset import LARGEST_OPERAND
 from grapevine_tasks.weights import check_finite, encode_weights
@@ -33,27 +38,52 @@ _DECOMPOSITIONS = 3  # what an operator decomposes into may need the same once m
 _DTYPES = {torch.float32: "float32", torch.int64: "int64"}
 
 
-def build_program(module: nn.Module, example_input: Tensor) -> tuple[Program, bytes]:
-    """Export a module.
+@dataclass(frozen=True, kw_only=True)
+class Captured:
+    """What a module became: its program, its initial weights (safetensors), and where each value comes from."""
+
+    program: Program
+    weights: bytes
+    places: Mapping[str, Mapping[int, str]]  # by graph and number of a value: `model.py, line 17: `
+
+
+def build_program(module: nn.Module, example_input: Tensor, origins: Origins | None = None) -> tuple[Program, bytes]:
+    """Export a module, and see that what comes out is this module.
 
     Args:
         module: Takes one tensor [batch, …] and returns one tensor [batch, …], on the CPU. It is
             not changed.
-        example_input: A batch, float32 or int64 [n, …]; only its shape and dtype matter.
+        example_input: A batch, float32 or int64 [n, …]. The program is compared with the module on samples
+            like it, if they are not all the same; else only its shape and dtype matter.
+        origins: Where the module's layers were made.
 
     Returns:
         The program, and its initial weights: a safetensors file of the parameters and buffers.
 
     Raises:
-        TaskError: When the module cannot be captured, or uses operators that the opset lacks.
+        TaskError: When the module cannot be captured, uses operators that the opset lacks, or trains
+            otherwise than the program would.
     """
+    captured = capture(module, example_input, origins)
+    check_faithful(module, captured.program, example_input, origins or Origins())
+    return captured.program, captured.weights
+
+
+def capture(module: nn.Module, example_input: Tensor, origins: Origins | None = None) -> Captured:
+    """`build_program` without seeing whether what comes out is this module."""
     example = _example(example_input)
-    module = copy.deepcopy(module)  # the engineer's stays in the mode in which it is
-    train = _export(module.train(), example)
-    evaluation = _export(module.eval(), example)
-    state = _State.of(module, train)
+    origins = origins or Origins()
+
+    def where(node: fx.Node) -> str:
+        return place_of(node) or origins.place(module, layer_of(node))
+
+    check_layers(module, origins)
+    with put_back(module):
+        train = _export(module.train(), example, where)
+        evaluation = _export(module.eval(), example, where)
+    state = State.of(module, train, origins)
     constants = _Constants(state)
-    graphs = [_graph(exported, state, constants) for exported in (train, evaluation)]
+    graphs = [_graph(exported, state, constants, where) for exported in (train, evaluation)]
     # Constants come before results, so values are numbered once both graphs have named theirs.
     first_result = 1 + len(state.parameters) + len(state.buffers) + len(constants.kept)
     program = Program(
@@ -62,9 +92,10 @@ def build_program(module: nn.Module, example_input: Tensor) -> tuple[Program, by
         buffers=tuple(TensorSpec(name=n, shape=tuple(t.shape)) for n, t in state.buffers.items()),
         constants=tuple(constants.kept),
         train=graphs[0].finish(first_result),
-        eval=_without_updates(graphs[1].finish(first_result)),
+        eval=_without_updates(graphs[1].finish(first_result), evaluation, where),
     )
-    return program, _initial_weights(program, state)
+    places = {name: graph.places(first_result) for name, graph in zip(("train", "eval"), graphs, strict=True)}
+    return Captured(program=program, weights=_initial_weights(program, state), places=places)
 
 
 def _example(example: Tensor) -> Tensor:
@@ -74,22 +105,26 @@ def _example(example: Tensor) -> Tensor:
     return example.new_zeros((3, *example.shape[1:]))
 
 
-def _export(module: nn.Module, example: Tensor) -> ExportedProgram:
+def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str]) -> ExportedProgram:
     shapes = ({0: Dim("batch", min=2, max=LARGEST_BATCH)},)
+    trainable = {name for name, each in module.named_parameters(remove_duplicate=False) if each.requires_grad}
     noisy = logging.getLogger("torch.export")
     level = noisy.level
     noisy.setLevel(logging.ERROR)
+    noted = CallsNoted()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own deprecations, which the engineer cannot mend
-            exported: ExportedProgram = export(module, (example,), dynamic_shapes=shapes, strict=False)
-            return _decomposed(exported.run_decompositions({}))
+            with DataIsDetached(), noted:
+                exported: ExportedProgram = export(module, (example,), dynamic_shapes=shapes, strict=False)
+            detach_regions(exported, trainable)
+            functional = exported.run_decompositions({})
+            check_nodes(functional.graph.nodes, where)
+            return _decomposed(functional)
+    except TaskError:
+        raise
     except Exception as error:  # whatever the engineer's own forward() raises
-        reason = str(error).strip().split("\n")[0][:300]
-        where = place_in_traceback(error)
-        raise TaskError(
-            f"{where}torch.export cannot capture the model: {type(error).__name__}: {reason}. {_way_out(error)}"
-        ) from error
+        raise (TaskError(noted.said) if noted.said else cannot_capture(error, module, example)) from error
     finally:
         noisy.setLevel(level)
 
@@ -106,58 +141,10 @@ def _decomposed(functional: ExportedProgram) -> ExportedProgram:
     return functional
 
 
-def _way_out(error: Exception) -> str:
-    """What an engineer can do about a model that cannot be captured."""
-    text = f"{type(error).__name__} {error}"
-    if any(
-        word in text for word in ("GuardOnDataDependent", "data-dependent", "Could not guard", "DynamicControlFlow")
-    ):
-        return "Do not branch on the values of tensors: choose between two with torch.where."
-    if any(word in text for word in ("batch", "specialized", "Constraints violated", "divisible")):
-        return "The model must take any batch size: write x.shape[0] or -1 where it has a number for the batch."
-    return "The model must take any batch size and must not branch on the values of tensors."
-
-
-@dataclass
-class _State:
-    """The module's tensors by what they become."""
-
-    parameters: dict[str, Tensor]
-    buffers: dict[str, Tensor]  # float32, and changed by training
-    others: dict[str, Tensor]  # everything else that a graph may read: constants
-    canonical: dict[str, str]  # of tied parameters, the name that is kept
-
-    @classmethod
-    def of(cls, module: nn.Module, train: ExportedProgram) -> _State:
-        named_parameters: dict[str, Tensor] = dict(module.named_parameters())
-        parameters = {name: tensor for name, tensor in named_parameters.items() if tensor.requires_grad}
-        # What does not train is a constant: it goes into the manifest itself, so there is not much room.
-        frozen = {name: tensor for name, tensor in named_parameters.items() if not tensor.requires_grad}
-        if (num_bytes := sum(4 * tensor.numel() for tensor in frozen.values())) > ProgramLimits().constant_bytes:
-            raise TaskError(
-                f"the frozen parameters ({', '.join(list(frozen)[:3])} …) take {num_bytes:,} bytes; a task has room "
-                f"for {ProgramLimits().constant_bytes:,}: train them too, or apply that part of the model to the data "
-                "beforehand"
-            )
-        for name, tensor in parameters.items():
-            if tensor.dtype != torch.float32:
-                raise TaskError(f"the parameter {name!r} is {tensor.dtype}; use float32")
-        by_identity = {id(tensor): name for name, tensor in parameters.items()}
-        tied = module.named_parameters(remove_duplicate=False)
-        changed = set(train.graph_signature.buffers_to_mutate.values())
-        named = dict(module.named_buffers())
-        buffers = {n: t for n, t in named.items() if n in changed and t.dtype == torch.float32}
-        # Integer buffers that training changes only count batches: their updates are dropped, and
-        # reading one is an error because it is neither here nor there.
-        others = {n: t for n, t in named.items() if n not in changed} | frozen
-        canonical = {name: by_identity[id(tensor)] for name, tensor in tied if id(tensor) in by_identity}
-        return cls(parameters, buffers, others, canonical)
-
-
 class _Constants:
     """The constants of both graphs, each once: the graphs may have the same name for different ones."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
         self.kept: list[Constant] = []
 
@@ -166,6 +153,8 @@ class _Constants:
         kept = tensor.detach().to(torch.float32) if tensor.is_floating_point() else tensor.detach()
         if kept.is_floating_point():  # numbers on the wire are finite; no softmax tells this from the −∞ of a mask
             kept = kept.nan_to_num(nan=math.nan, posinf=LARGEST_OPERAND, neginf=-LARGEST_OPERAND)
+        if kept.numel() == 0:
+            raise TaskError(f"the tensor {name!r} has no elements (shape {list(kept.shape)}): leave it out")
         if kept.dtype not in _DTYPES:
             raise TaskError(f"the constant {name!r} is {tensor.dtype}; use float32 or int64")
         array = kept.cpu().numpy()
@@ -176,11 +165,13 @@ class _Constants:
         return 1 + len(self._state.parameters) + len(self._state.buffers) + self.kept.index(constant)
 
 
-def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> GraphBuilder:
+def _graph(
+    exported: ExportedProgram, state: State, constants: _Constants, where: Callable[[fx.Node], str]
+) -> GraphBuilder:
     """Read one exported graph: name its inputs, keep the nodes that its outputs need."""
-    builder = GraphBuilder(exported.graph, constants.number)
+    builder = GraphBuilder(exported.graph, constants.number, where)
     parameters, buffers = list(state.parameters), list(state.buffers)
-    used = builder.used_inputs(_wanted_outputs(exported, buffers))
+    used = builder.used_inputs(_wanted_outputs(exported, state, where))
     for spec in exported.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         target = spec.target or ""
@@ -191,23 +182,27 @@ def _graph(exported: ExportedProgram, state: _State, constants: _Constants) -> G
         elif target in state.buffers:
             builder.give(name, 1 + len(parameters) + buffers.index(target))
         elif name in used:
-            builder.know(name, target, _constant_tensor(exported, state, target))
+            builder.know(name, target, _constant_tensor(exported, state, target, where))
     builder.translate()
     return builder
 
 
-def _constant_tensor(exported: ExportedProgram, state: _State, target: str) -> Tensor:
+def _constant_tensor(exported: ExportedProgram, state: State, target: str, where: Callable[[fx.Node], str]) -> Tensor:
     tensor = state.others.get(target, exported.constants.get(target))
     if not isinstance(tensor, Tensor):
+        place = _reader(exported, target, where) or state.origin(target)
         raise TaskError(
-            f"the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
+            f"{place}the model reads {target!r}, which training changes and which is not float32: only float32 buffers "
             "are kept between steps"
         )
     return tensor
 
 
-def _wanted_outputs(exported: ExportedProgram, buffers: list[str]) -> tuple[str, dict[int, str]]:
+def _wanted_outputs(
+    exported: ExportedProgram, state: State, where: Callable[[fx.Node], str]
+) -> tuple[str, dict[int, str]]:
     """The names of the output and, by buffer, of the updates."""
+    buffers = list(state.buffers)
     outputs: list[str] = []
     updates: dict[int, str] = {}
     for spec in exported.graph_signature.output_specs:
@@ -217,19 +212,34 @@ def _wanted_outputs(exported: ExportedProgram, buffers: list[str]) -> tuple[str,
         elif spec.kind is OutputKind.BUFFER_MUTATION and spec.target in buffers:
             updates[buffers.index(spec.target)] = name
         elif spec.kind is not OutputKind.BUFFER_MUTATION:
-            raise TaskError(f"the model changes {spec.target!r} while it runs; only buffers may change")
+            place = _reader(exported, spec.target, where) or state.origin(spec.target or "")
+            raise TaskError(
+                f"{place}the model changes {spec.target!r} while it runs; only buffers may change: compute with a "
+                "changed copy, such as weight.clamp(-1, 1), or make it a buffer"
+            )
     if len(outputs) != 1 or outputs[0] is None:
-        raise TaskError(f"the model returns {len(outputs)} values; return one tensor")
+        made = {node.name: node for node in exported.graph.nodes}
+        place = next((where(made[each]) for each in outputs if each is not None), "")
+        raise TaskError(f"{place}the model returns {len(outputs)} values; return one tensor")
     return outputs[0], updates
 
 
-def _without_updates(graph: Graph) -> Graph:
+def _reader(exported: ExportedProgram, target: str | None, where: Callable[[fx.Node], str]) -> str:
+    """A line that reads a parameter; empty if none is known."""
+    names = {spec.arg.name for spec in exported.graph_signature.input_specs if spec.target == target}
+    readers = [user for node in exported.graph.nodes if node.name in names for user in node.users]
+    return next((place for reader in readers if (place := where(reader))), "")
+
+
+def _without_updates(graph: Graph, exported: ExportedProgram, where: Callable[[fx.Node], str]) -> Graph:
     if graph.updates:
-        raise TaskError("the model changes buffers in eval mode; let it do so in train mode only")
+        changed = next(iter(exported.graph_signature.buffers_to_mutate.values()), None)
+        place = _reader(exported, changed, where)
+        raise TaskError(f"{place}the model changes the buffer {changed!r} in eval mode; let it do so if self.training")
     return graph
 
 
-def _initial_weights(program: Program, state: _State) -> bytes:
+def _initial_weights(program: Program, state: State) -> bytes:
     layout = ModelLayout.of(program)
     named = {n: t.detach().cpu().numpy() for n, t in (*state.parameters.items(), *state.buffers.items())}
     parameters, buffers = layout.join(named)

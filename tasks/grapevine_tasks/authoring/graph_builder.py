@@ -12,7 +12,8 @@ from torch import Tensor, fx
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, BufferUpdate, Graph, Node, Operator, Ref
-from grapevine_tasks.authoring.places import place_of
+from grapevine_tasks.authoring.places import layer_of, place_of
+from grapevine_tasks.authoring.refusals import unsupported
 from grapevine_tasks.authoring.translations import (
     FILLED,
     LIKE,
@@ -24,7 +25,6 @@ from grapevine_tasks.authoring.translations import (
     is_conversion,
     named_arguments,
     translation_of,
-    unsupported,
 )
 from grapevine_tasks.opset import LARGEST_OPERAND, RULES, Kind
 
@@ -39,7 +39,15 @@ class GraphBuilder:
     results is known only when both graphs have been read; `finish` moves results into place.
     """
 
-    def __init__(self, graph: fx.Graph, constant: Callable[[str, Tensor], int] | None = None) -> None:
+    def __init__(
+        self,
+        graph: fx.Graph,
+        constant: Callable[[str, Tensor], int] | None = None,
+        where: Callable[[fx.Node], str] = place_of,
+    ) -> None:
+        self._where = where  # in the engineer's file
+        self._made: dict[int, fx.Node] = {}  # by result, the node that was translated
+        self._at: fx.Node | None = None  # the node that is being translated
         self._constant = constant  # keeps a tensor that never changes, and says which value it is
         self._nodes = {node.name: node for node in graph.nodes}
         self._order = [node for node in graph.nodes if node.op == "call_function"]
@@ -77,14 +85,16 @@ class GraphBuilder:
         folded = self._fold(live)
         unknown = [node for node in live if node.name not in folded and not is_known(node)]
         if unknown:
-            raise unsupported([str(node.target) for node in unknown], place_of(unknown[0]))
+            place, layer = self._where(unknown[0]), layer_of(unknown[0])
+            raise unsupported([str(node.target) for node in unknown], place, layer)
         for node in live:
             if node.name in folded:
                 continue
+            self._at = node
             try:
                 self._translate(node)
             except TaskError as error:
-                raise TaskError(f"{place_of(node)}{error}") from error
+                raise TaskError(f"{self._where(node)}{error}") from error
 
     def _fold(self, live: list[fx.Node]) -> set[str]:
         """Compute what depends on nothing (positions, masks), and keep the results that others read as constants."""
@@ -106,7 +116,10 @@ class GraphBuilder:
         for name, tensor in computed.items():
             readers = [user for user in self._nodes[name].users if user.name in self._live]
             if name == self._output or any(reader.name not in computed for reader in readers):
-                self._values[name] = self._kept(name, tensor)
+                try:
+                    self._values[name] = self._kept(name, tensor)
+                except TaskError as error:
+                    raise TaskError(f"{self._where(readers[0] if readers else self._nodes[name])}{error}") from error
         return set(computed)
 
     def _kept(self, name: str, tensor: Tensor) -> int:
@@ -143,6 +156,11 @@ class GraphBuilder:
             ),
         )
 
+    def places(self, first_result: int) -> dict[int, str]:
+        """By the number of a result in the finished graph, the line that made it, where that is known."""
+        found = {first_result + number: self._where(node) for number, node in self._made.items()}
+        return {number: place for number, place in found.items() if place}
+
     def _translate(self, node: fx.Node) -> None:
         if node.target is operator.getitem:
             source, index = node.args
@@ -164,6 +182,8 @@ class GraphBuilder:
             self._convert(node)
         else:
             named = named_arguments(node)
+            if node.target in _SCALED and named["alpha"] != 1:
+                named |= {"other": self._scaled(named["other"], named["alpha"]), "alpha": 1}
             translation = translation_of(node.target, named)
             for name, expected in translation.must.items():
                 if named.get(name, expected) != expected:
@@ -171,6 +191,12 @@ class GraphBuilder:
             if translation.convert:
                 named = translation.convert(named)
             self._append(node, translation, named)
+
+    def _scaled(self, other: Any, alpha: float) -> Ref | float:
+        """What is added `alpha` times."""
+        if not isinstance(other, fx.Node):
+            return float(other * alpha)
+        return Ref(self._add(Operator.MUL, (Ref(self._value(other)), float(alpha)), 1))
 
     def _append(self, node: fx.Node, translation: Translation, named: dict[str, Any]) -> None:
         rule = RULES[translation.operator]
@@ -185,6 +211,8 @@ class GraphBuilder:
 
     def _add(self, op: Operator, arguments: tuple[Argument, ...], num_results: int) -> int:
         first = -1 - self._num_results
+        if self._at is not None:
+            self._made |= dict.fromkeys(range(self._num_results, self._num_results + num_results), self._at)
         self._num_results += num_results
         self._built.append(Node(operator=op, arguments=arguments, num_results=num_results))
         return first
@@ -271,6 +299,8 @@ class GraphBuilder:
         match argument:
             case fx.Node():
                 return Ref(self._value(argument))
+            case Ref():
+                return argument
             case list() | tuple():
                 return tuple(Ref(self._value(item)) if isinstance(item, fx.Node) else int(item) for item in argument)
             case int() if kind is Kind.REAL:
@@ -288,6 +318,7 @@ class GraphBuilder:
         return self._values[node.name]
 
 
+_SCALED = {aten.add.Tensor, aten.add.Scalar, aten.sub.Tensor, aten.sub.Scalar}
 # What is left of writing into a part of a tensor.
 _WRITES: dict[Any, Callable[[GraphBuilder, fx.Node], None]] = {
     aten.slice_scatter.default: GraphBuilder._written,

@@ -7,14 +7,13 @@ has beyond that must have the value given in `must`, or the model is not one tha
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import fx
 
-from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator as Op
 from grapevine_tasks.authoring import conversions
 
@@ -354,11 +353,3 @@ def named_arguments(node: fx.Node) -> dict[str, Any]:
         else:
             named[argument.name] = argument.default_value
     return named
-
-
-def unsupported(targets: Sequence[str], place: str = "") -> TaskError:
-    """The error for operators that opset 1 does not have; `place` is where the first of them stands."""
-    return TaskError(
-        f"{place}the model uses operators that opset 1 does not have: {', '.join(sorted(set(targets)))}. "
-        "Write the layer with others, or ask for them to be added."
-    )

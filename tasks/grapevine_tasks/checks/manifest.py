@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
+from grapevine_proto.program import Program
 from grapevine_tasks.checks.contract import check_contract
 from grapevine_tasks.checks.fields import in_range, one_of
 from grapevine_tasks.checks.program import check_program
-from grapevine_tasks.checks.report import CheckReport, ProgramLimits
+from grapevine_tasks.checks.report import TO_LOOK_AT, CheckReport, ProgramLimits
 from grapevine_tasks.checks.training import check_fit, check_training
 from grapevine_tasks.pipelines import fewest_samples
 
@@ -52,6 +53,21 @@ def check_manifest(
     header = 4096 + 400 * (len(manifest.program.parameters) + len(manifest.program.buffers))
     in_range("initial_weights.num_bytes", manifest.initial_weights.num_bytes, payload, payload + header)
     return report
+
+
+def check_few_samples(program: Program, *, batch_size: int, num_samples: int) -> None:
+    """Raise TaskError when a device with so few samples to train on could only fail: all its batches are of these.
+
+    A contract's `minimum_samples` promises more; gaps in a series can leave fewer.
+    """
+    if num_samples >= batch_size:
+        return
+    limits = replace(TO_LOOK_AT, largest_batch=batch_size, smallest_batch=num_samples)
+    try:
+        check_program(program, limits)
+    except TaskError as error:
+        few = "a single sample is" if num_samples == 1 else f"{num_samples} samples are"
+        raise TaskError(f"{few} left to train on, which this model cannot: {error}; offer more samples") from error
 
 
 def _check_merging(merging: MergePlan) -> None:

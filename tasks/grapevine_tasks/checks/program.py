@@ -20,7 +20,15 @@ from grapevine_proto.program import OPSET, Constant, Graph, Node, Program, Ref
 from grapevine_tasks.checks.arguments import resolve
 from grapevine_tasks.checks.memory import bound_memory
 from grapevine_tasks.checks.reach import Reach
-from grapevine_tasks.checks.report import CheckReport, Cost, NodeReport, ProgramLimits, Work, WorkByBatch
+from grapevine_tasks.checks.report import (
+    CheckReport,
+    Cost,
+    NodeReport,
+    ProgramLimits,
+    ValueTaskError,
+    Work,
+    WorkByBatch,
+)
 from grapevine_tasks.checks.soundness import check_soundness
 from grapevine_tasks.checks.traffic import STEP_PASSES, Traffic
 from grapevine_tasks.opset import RULES
@@ -202,7 +210,8 @@ class _Walk:
             self._weigh(*results, workspace=workspace)
         except TaskError as error:
             reason = str(error)[:LONGEST_REASON]  # it may quote a list that a stranger made as long as a program
-            raise TaskError(f"{self.name} graph, value {number}, {node.operator.name}: {reason}") from error
+            said = f"{self.name} graph, value {number}, {node.operator.name}: {reason}"
+            raise ValueTaskError(self.name, number, said) from error
         self._flops += flops
         self._num_kernels += rule.num_kernels(arguments, results)
         self.values.extend(results)
@@ -250,9 +259,15 @@ class _Walk:
     def _output(self, graph: Graph) -> TensorType:
         value = self.values[graph.output] if 0 <= graph.output < len(self.values) else None
         if not isinstance(value, TensorType) or value.dtype != "float32" or value.shape[:1] != (BATCH,):
-            raise TaskError(f"the {self.name} graph's output is {value}; it must be float32[batch, …]")
+            raise ValueTaskError(
+                self.name, graph.output, f"the {self.name} graph's output is {value}; it must be float32[batch, …]"
+            )
         if any(size.number is None for size in value.shape[1:]):
-            raise TaskError(f"the {self.name} graph's output is {value}; only its first dimension may be the batch")
+            raise ValueTaskError(
+                self.name,
+                graph.output,
+                f"the {self.name} graph's output is {value}; only its first dimension may be the batch",
+            )
         return value
 
 

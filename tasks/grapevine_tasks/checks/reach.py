@@ -15,6 +15,7 @@ import numpy as np
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Constant, Graph, Node, Program, Ref
 from grapevine_proto.program import Operator as Op
+from grapevine_tasks.checks.report import ValueTaskError
 from grapevine_tasks.opset.shape_rules.common import dim_of
 from grapevine_tasks.sizes import ONE, TensorType, ValueType
 
@@ -77,15 +78,19 @@ class Reach:
     def check_output(self, graph: Graph, name: str) -> None:
         """Raise TaskError when nothing that is learnt would ever come out."""
         if graph.output not in self._depends:
-            raise TaskError(
+            raise ValueTaskError(
+                name,
+                graph.output,
                 f"the {name} graph's output, value {graph.output}, depends on no parameter: "
-                "let what the parameters are in come out"
+                "let what the parameters are in come out",
             )
         if self._trains and graph.output not in self._learns:
             ends = ", ".join(f"value {value}, {operator.name}" for value, operator in list(self._ends.items())[:3])
-            raise TaskError(
+            raise ValueTaskError(
+                name,
+                next(iter(self._ends), graph.output),
                 f"no gradient comes from the {name} graph's output, value {graph.output}, to a parameter: "
-                f"nothing can be learnt; gradients end at {ends}"
+                f"nothing can be learnt; gradients end at {ends}",
             )
 
     def _follow(self, node: Node, arguments: tuple[Any, ...], results: Sequence[ValueType], first: int) -> None:

@@ -6,10 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
+from grapevine_proto.errors import TaskError
 from grapevine_tasks.sizes import Size, TensorType, ValueType
 
 MIB = 2**20
 EVALUATION_BATCH = 256  # samples at a time when a model is evaluated
+
+
+class ValueTaskError(TaskError):
+    """What is wrong with one value of a program: `value` is its number in the graph ("train" or "eval")."""
+
+    def __init__(self, graph: str, value: int, message: str) -> None:
+        super().__init__(message)
+        self.graph = graph
+        self.value = value
 
 
 @dataclass(frozen=True)

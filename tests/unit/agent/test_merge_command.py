@@ -263,3 +263,26 @@ def test_a_file_that_is_none_is_named(files: list[Path]) -> None:
     done = merge("average", files[0], files[1:], files[0].with_name("out.safetensors"))
     assert done.returncode == 1
     assert files[1].name in done.stderr
+
+
+@pytest.mark.parametrize(("number", "is_too_large"), [(3e36, False), (3.4e38, True)])
+def test_a_merge_beyond_float32_writes_nothing_and_names_the_tensor(
+    files: list[Path], number: float, is_too_large: bool
+) -> None:
+    for place, path in enumerate(files, start=1):
+        huge = {name: np.full_like(tensor, number) for name, tensor in load_file(path).items()}
+        huge |= {name: -tensor for name, tensor in huge.items() if name.startswith("base/")}
+        save_file(huge, path, metadata=facts(place))
+    out = files[0].with_name("out.safetensors")
+    done = merge("delta-sum", files[0], files[1:], out, "A=1", "C=1", "bounded=0")
+    assert done.returncode == int(is_too_large), done.stderr
+    told = "delta-sum takes tensor 'body.bias' beyond what float32 holds: nothing was written"
+    assert (told in " ".join(done.stderr.split())) == is_too_large
+    assert out.exists() != is_too_large
+
+
+def test_a_model_file_of_a_tensor_without_elements_merges(files: list[Path]) -> None:
+    for path in files:
+        tensors = load_file(path) | {"empty": np.zeros((0, 3), np.float32), "base/empty": np.zeros((0, 3), np.float32)}
+        save_file(tensors, path, metadata=facts(1))
+    assert merged("delta-sum", files)[0]["empty"].shape == (0, 3)

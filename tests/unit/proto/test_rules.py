@@ -178,8 +178,22 @@ def test_a_flood_is_stopped_before_it_is_verified_and_only_for_its_sender() -> N
 
 def test_bytes_are_counted_beside_messages() -> None:
     quota = SenderQuota(messages_per_s=100, bytes_per_s=1_000, burst_s=1)
+    quota.charge(ME, 600, 0.0)
     with pytest.raises(WireError, match="over-quota"):
-        quota.charge(ME, 1_001, 0.0)
+        quota.charge(ME, 600, 0.0)
+    quota.charge(ME, 600, 0.2)
+
+
+def test_what_is_larger_than_a_burst_is_taken_now_and_then_and_no_more_in_the_mean() -> None:
+    quota = SenderQuota(messages_per_s=100, bytes_per_s=1_000, burst_s=1)
+    taken = 0
+    for tenth in range(1_000):
+        try:
+            quota.charge(ME, 3_000, tenth / 10)
+        except WireError:
+            continue
+        taken += 3_000
+    assert 90_000 <= taken <= 103_000  # in 100 s
 
 
 def test_the_inbox_topic_names_the_sender_as_writer() -> None:

@@ -24,6 +24,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.merge import Voice
+from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_agent.merge.server.interface import (
@@ -129,20 +130,22 @@ class Aggregator:
         if self._sums_deltas and taken.base is not None:
             mine = replace(mine, parameters=taken.base)  # what must be bounded is the change
         voice = self.clip.apply(mine, voice)
-        self.strategy.accept(
-            ServerUpdate(
-                peer=sender,
-                parameters=voice.parameters,
-                buffers=voice.buffers,
-                base=voice.base,
-                base_version=min(update.server_version, self.model_version),
-                age=voice.age,
-                experience=voice.experience,
-                samples=voice.samples,
-                heard_s=now.monotonic_s,
-            ),
-            self._context(now),
-        )
+        context = self._context(now)
+        with apart():
+            self.strategy.accept(
+                ServerUpdate(
+                    peer=sender,
+                    parameters=voice.parameters,
+                    buffers=voice.buffers,
+                    base=voice.base,
+                    base_version=min(update.server_version, self.model_version),
+                    age=voice.age,
+                    experience=voice.experience,
+                    samples=voice.samples,
+                    heard_s=now.monotonic_s,
+                ),
+                context,
+            )
         self._versions.pop(sender, None)
         self._versions[sender] = update.version
         if len(self._versions) > MAX_MEMBERS:
@@ -159,7 +162,9 @@ class Aggregator:
         models: list[ClusterModel] = []
         # Heartbeats come a little late; a model is due at the nearest one.
         if now.monotonic_s > self._next_model_s - self.settings.server_heartbeat_s / 2:
-            models = self.strategy.aggregate(self._context(now))
+            context = self._context(now)
+            with apart():
+                models = self.strategy.aggregate(context)
         if models:
             self._next_model_s = now.monotonic_s + self.pace.publish_every_s
             effects += self._publish(models)

@@ -22,6 +22,7 @@ from typing import Final
 
 from grapevine_agent.core.effects import Evaluate, Evaluated, SaveBest, SavedModel
 from grapevine_proto.messages import Figure
+from grapevine_tasks.closed_sets import METRICS
 from grapevine_tasks.layout import ModelLayout
 
 IMPROVES: Final = 1e-3  # of the metric that was the best
@@ -51,6 +52,14 @@ class BestModel:
     _counted: float = math.nan  # the metric of the last improvement
     _improved_round: int = 0
     _waiting: tuple[Evaluated, Mapping[str, int]] | None = None  # until the best is measured on the same samples
+
+    @classmethod
+    def of(cls, task: str, metric_name: str, saved: SavedModel | None, layout: ModelLayout) -> BestModel:
+        """With what is saved, if it fits."""
+        best = cls(task=task, higher_is_better=METRICS[metric_name].higher_is_better)
+        if saved is not None:
+            best.restore(saved, layout)
+        return best
 
     def figure(self, round_: int) -> Figure | None:
         """How the best model has done, as a member says it in this round."""

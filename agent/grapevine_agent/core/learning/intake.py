@@ -14,13 +14,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-import numpy as np
-
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.merge.apart import apart
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, Vector
+from grapevine_proto.reading import view_of
 from grapevine_tasks.layout import ModelLayout
 
 CLAIM_FACTOR = 4.0  # κ: an age this many times the median of the senders' is not believed
@@ -163,7 +163,8 @@ class Intake:
             self._bases.move_to_end(sender)
         else:
             self._check(base, self.layout.num_parameters, "base")
-        parameters = base + update.delta
+        with apart():
+            parameters = base + update.delta
         self._check(parameters, self.layout.num_parameters, "base + delta")
         taken = self._windowed(sender, update, parameters, base)
         if update.base is None:
@@ -197,7 +198,7 @@ class Intake:
     def check_buffers(self, buffers: Vector) -> None:
         """Raise `WireError` if a variance is negative."""
         for entry in self.layout.buffers:
-            if entry.nonnegative and np.any(buffers[entry.span] < 0):
+            if entry.nonnegative and buffers[entry.span].min(initial=0) < 0:
                 raise WireError("out-of-range", f"{entry.name} has a negative variance")
 
     def _remember(self, sender: str, base: Vector, now_s: float) -> bytes:
@@ -216,7 +217,8 @@ class Intake:
     def _check(vector: Vector, size: int, what: str) -> None:
         if vector.size != size:
             raise WireError("wrong-shape", f"{what} has {vector.size} numbers, the task's program has {size}")
-        largest = float(np.abs(vector).max(initial=0.0))
+        with apart():
+            largest = max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))  # NaN if one is
         if not math.isfinite(largest):
             raise WireError("non-finite", f"{what} holds NaN or infinity")
         if largest > LARGEST_NUMBER:
@@ -225,4 +227,5 @@ class Intake:
 
 def base_digest(base: Vector) -> bytes:
     """SHA-256 of a base's little-endian float32 bytes: how sender and receiver agree on which one it is."""
-    return hashlib.sha256(np.ascontiguousarray(base, dtype="<f4").tobytes()).digest()
+    with apart():
+        return hashlib.sha256(view_of(base)).digest()

@@ -50,7 +50,6 @@ from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
 from grapevine_proto.topics import InboxTopic, TaskTopic
-from grapevine_tasks.closed_sets import METRICS
 from grapevine_tasks.layout import ModelLayout
 
 
@@ -109,9 +108,7 @@ class Learning:
         self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
-        self.best = BestModel(task=self.task, higher_is_better=METRICS[self.manifest.training.metric].higher_is_better)
-        if self.saved_best is not None:
-            self.best.restore(self.saved_best, self.layout)
+        self.best = BestModel.of(self.task, self.manifest.training.metric, self.saved_best, self.layout)
         self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
         self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None, kept_best=self.best.to_save())
 
@@ -282,7 +279,10 @@ class Learning:
         return [
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
-            Notify(text=line_of(self.manifest.label, self.manifest.training.metric, metrics)),
+            Notify(
+                text=line_of(self.manifest.label, self.manifest.training.metric, metrics),
+                often=f"rounds of {self.task}",
+            ),
             *again,
         ]
 

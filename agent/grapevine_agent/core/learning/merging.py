@@ -21,6 +21,7 @@ from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
+from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate
@@ -169,18 +170,17 @@ class Merging:
     def _merge(self, received: list[Voice], now: Moment) -> Merged:
         experiences = self.claims.present_experiences(now) if self.strategy.personal else {}
         experiences[self.peer] = self.model.experience
-        return self.strategy.merge(
-            local=self._own_voice(),
-            received=received,
-            context=Context(
-                constants=self._constants,
-                max_share=self.max_share,
-                epoch=self.model.epoch,
-                experiences=experiences,
-                spans=self._spans,
-                rng=self.rng,
-            ),
+        context = Context(
+            constants=self._constants,
+            max_share=self.max_share,
+            epoch=self.model.epoch,
+            experiences=experiences,
+            spans=self._spans,
+            rng=self.rng,
         )
+        local = self._own_voice()
+        with apart():
+            return self.strategy.merge(local=local, received=received, context=context)
 
     def _take(self, merged: Merged, contributions: Mapping[str, Mapping[str, int]], now: Moment) -> None:
         """Make a merge's result the model; `contributions` say what is in whose model that took part."""

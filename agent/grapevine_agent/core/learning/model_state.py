@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grapevine_agent.core.effects import Evaluate, SavedModel
+from grapevine_agent.merge.apart import apart
+from grapevine_agent.merge.geometry import blocks
 from grapevine_proto.messages import Vector
 from grapevine_tasks.layout import ModelLayout
 
@@ -127,16 +129,20 @@ class ModelState:
         """Take the merged model into the released one: one averaging step for each local round."""
         self.num_released += 1
         beta = np.float32(min(ema, self.num_released / (self.num_released + COLD_START)))
-        self.released = beta * self.released + (1 - beta) * self.parameters
-        self.released_buffers = beta * self.released_buffers + (1 - beta) * self.buffers
+        with apart():
+            released = _mixed(self.released, self.parameters, beta)
+            released_buffers = _mixed(self.released_buffers, self.buffers, beta)
+        self.released, self.released_buffers = released, released_buffers
 
     def add_training(self, *, start: Vector, end: Vector, start_buffers: Vector, end_buffers: Vector) -> None:
         """θ ← θ_now + (θ₁ − θ₀) (scale-robust paper, Algorithm 1, line 6).
 
         What was merged while the trainer was at work is kept, and so is what the trainer found.
         """
-        self.parameters = self.parameters + (end - start)
-        self.buffers = self.buffers + (end_buffers - start_buffers)
+        with apart():
+            parameters = _moved(self.parameters, start, end)
+            buffers = _moved(self.buffers, start_buffers, end_buffers)
+        self.parameters, self.buffers = parameters, buffers
 
     def mix_in(self, parameters: Vector, buffers: Vector, *, age: int, experience: int) -> None:
         """Take what a merge has made."""
@@ -162,6 +168,24 @@ class ModelState:
     def epoch(self) -> int:
         """Passes over the own data set that were completed: t of Delta Sum."""
         return self.processed // self.samples if self.samples else 0
+
+
+# Both without an intermediate vector: to give a large one back to the system can take as long as to make it.
+
+
+def _mixed(released: Vector, merged: Vector, beta: np.float32) -> Vector:
+    """β·released + (1 − β)·merged, float32."""
+    mixed = beta * released
+    for span in blocks(0, mixed.size):
+        mixed[span] += (1 - beta) * merged[span]
+    return mixed
+
+
+def _moved(model: Vector, start: Vector, end: Vector) -> Vector:
+    """Model + (end − start), float32."""
+    moved: Vector = end - start
+    np.add(model, moved, out=moved)
+    return moved
 
 
 def without_negative_variances(layout: ModelLayout, buffers: Vector) -> Vector:

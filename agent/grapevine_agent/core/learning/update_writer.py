@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from grapevine_agent.core.learning.intake import base_digest
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.sources import Sources
-from grapevine_proto.messages import ModelUpdate
+from grapevine_agent.merge.apart import apart
+from grapevine_proto.messages import ModelUpdate, Vector
 
 MAX_CONTRIBUTIONS = 64  # named in an update
 
@@ -23,6 +24,7 @@ class UpdateWriter:
     task: str
     update_form: str
     sources: Sources
+    _last: tuple[Vector, bytes] | None = None  # the base that was sent last, and its digest
     _offered: dict[str, bytes] = field(default_factory=dict)  # receiver → digest of the base that it was sent last
     _held: dict[str, tuple[bytes, int]] = field(default_factory=dict)  # receiver → of the base it has, in its session
 
@@ -47,8 +49,9 @@ class UpdateWriter:
         digest = b""
         if self.update_form == "delta":
             base = model.base if model.base is not None else model.parameters
-            delta = model.parameters - base
-            digest = base_digest(base)
+            with apart():
+                delta = model.parameters - base
+            digest = self._digest_of(base)
             if self._held.get(receiver) == (digest, session):
                 base = None
             else:
@@ -70,3 +73,9 @@ class UpdateWriter:
             buffers=model.buffers,
             contributions=self.sources.told(MAX_CONTRIBUTIONS),
         )
+
+    def _digest_of(self, base: Vector) -> bytes:
+        """A window has one base, which goes to many: it is hashed once."""
+        if self._last is None or self._last[0] is not base:
+            self._last = (base, base_digest(base))
+        return self._last[1]

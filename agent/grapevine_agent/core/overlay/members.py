@@ -13,10 +13,11 @@ they are there: that is the owner's word.
 
 A peer is *online* from its retained state (revoked by its will or its goodbye) and *alive* while it
 is not silent for longer than expected. Presence never rests on the will alone: some brokers never
-send it. Heartbeats of everybody would be n² deliveries, so only a rotating sample of ⌈3 ln n⌉ members
-is listened to; silence counts only against a peer that is in the sample, and once found it lasts until the
-peer is heard again, whoever named it. Beside it a few strangers are listened to in turn (`strangers`), and at
-times everybody (`roll_call`).
+send it. Heartbeats of everybody would be n² deliveries, so only a sample of max(16, ⌈3 ln n⌉) members is
+listened to, everybody in turn: drawn at random, some would be overlooked for long (as SWIM probes its members in turn:
+Das et al., DSN 2002, section 4.3). Silence counts only against a peer that is in the sample, and once found it lasts
+until the peer is heard again, whoever named it. Beside it a few strangers are listened to in turn (`strangers`), and
+at times everybody (`roll_call`).
 """
 
 from __future__ import annotations
@@ -369,11 +370,19 @@ class Members:
             wanted |= self._some_of([peer for peer in online if peer not in wanted], size - len(wanted))
         for peer in held - wanted:
             del self.sampled_since_s[peer]
+            if peer in self.peers:
+                self.peers[peer].sampled_until_s = now_s
         for peer in wanted - held:
             self.sampled_since_s[peer] = now_s
 
     def _some_of(self, peers: list[str], num: int) -> set[str]:
-        return {str(peer) for peer in self.rng.choice(peers, max(0, min(num, len(peers))), replace=False)}
+        """Those that were not listened to for longest; at random among equals."""
+        shuffled = [peers[k] for k in self.rng.permutation(len(peers))]
+        shuffled.sort(key=self._listened_to_until_s)
+        return set(shuffled[: max(0, num)])
+
+    def _listened_to_until_s(self, peer: str) -> float:
+        return math.inf if peer in self.sampled_since_s else self.peers[peer].sampled_until_s
 
     def _look_for_the_silent(self, now_s: float) -> None:
         """Members who were not heard are listened to among the strangers, and come back when they are heard."""

@@ -21,6 +21,7 @@ class Peer:
     online: bool = False
     session: int = 0
     last_heard_s: float = -math.inf
+    sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now
     updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
     versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says
     ages: dict[str, int] = field(default_factory=dict)  # task → optimiser steps in its model

@@ -55,6 +55,7 @@ class Weighed:
     until_ms: int
     ignored: str = ""
     changes_at_ms: int = 0  # when time alone changes whether it counts; 0: never
+    is_of_another_time: bool = False  # it would count at another time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +115,13 @@ def judge(
             "set the clock (or let NTP do it)",
         )
     if missing := _missing(approvals, manifest.publisher, policy):
-        return found("waiting", missing)
+        return found("waiting", "; ".join([missing, *_approved_in_vain(weighed)]))
     return found("approved", f"approved by {', '.join(each.reviewer for each in approvals) or 'policy'}")
 
 
 def _weigh_one(reviewer: str, verdict: Verdict, publisher: str, policy: ReviewPolicy, wall_ms: int) -> Weighed:
     until_ms, ignored, changes_at_ms = verdict.valid_until_ms, "", 0
+    is_of_another_time = False
     if verdict.approved:
         until_ms = min(until_ms, verdict.made_at_ms + int(policy.max_valid_days * DAY_MS))
     if verdict.withdrawn:
@@ -129,11 +131,13 @@ def _weigh_one(reviewer: str, verdict: Verdict, publisher: str, policy: ReviewPo
     elif reviewer not in policy.reviewers:
         ignored = "not a reviewer whom you trust"
     elif until_ms < wall_ms:
+        is_of_another_time = True
         capped = until_ms < verdict.valid_until_ms
         ignored = f"ran out on {date_of(until_ms)}" + (
             f" (max_valid_days = {policy.max_valid_days:g})" if capped else ""
         )
     elif verdict.approved and verdict.made_at_ms > wall_ms + CLOCK_SLACK_MS:
+        is_of_another_time = True
         days = (verdict.made_at_ms - wall_ms) / DAY_MS
         ignored = f"dated {days:.1f} days ahead of this device's clock: one of the two clocks is wrong"
         changes_at_ms = verdict.made_at_ms - CLOCK_SLACK_MS
@@ -146,6 +150,7 @@ def _weigh_one(reviewer: str, verdict: Verdict, publisher: str, policy: ReviewPo
         until_ms=until_ms,
         ignored=ignored,
         changes_at_ms=changes_at_ms,
+        is_of_another_time=is_of_another_time,
     )
 
 
@@ -186,6 +191,13 @@ def _missing(approvals: list[Weighed], publisher: str, policy: ReviewPolicy) -> 
     if policy.approvals_of.get(publisher) != 0:
         parts += _missing_roles(approvals, publisher, policy)
     return ", ".join(parts)
+
+
+def _approved_in_vain(weighed: list[Weighed]) -> Iterable[str]:
+    """Approvals by trusted reviewers that do not count for their time: a clock may be wrong, here or there."""
+    for each in weighed:
+        if each.verdict.approved and each.is_of_another_time:
+            yield f"approved by {each.reviewer}, {each.ignored}"
 
 
 def _missing_roles(approvals: list[Weighed], publisher: str, policy: ReviewPolicy) -> Iterable[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from grapevine_agent.core.effects import Effect, Publish, SaveBlob
+from grapevine_agent.merge.apart import apart
 from grapevine_proto.manifest_codec import task_id
 from grapevine_proto.messages import Review, TaskPublication
 from grapevine_proto.topics import TaskTopic
@@ -12,7 +13,9 @@ from grapevine_proto.topics import TaskTopic
 
 def publication(peer: str, manifest: bytes, weights: bytes, expires_at_ms: int) -> tuple[str, list[Effect]]:
     """A task of `peer`'s with its initial weights: its id, and the effects that publish it."""
-    task, digest = task_id(manifest), hashlib.sha256(weights).hexdigest()
+    task = task_id(manifest)
+    with apart():
+        digest = hashlib.sha256(weights).hexdigest()
     body = TaskPublication(manifest=manifest)
     topic = TaskTopic(peer, task, "manifest")
     return task, [

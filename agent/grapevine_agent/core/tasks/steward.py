@@ -238,6 +238,11 @@ class Steward:
             self.assessor.mark_approved()  # the owner's data may have changed
         return [*effects, *self.look(now, everything=due)]
 
+    def look_at_data(self, now: Moment) -> list[Effect]:
+        """Judge again what is taken part in and what is approved: the owner's data are known, or have changed."""
+        self.assessor.mark_approved()
+        return self.look(now, everything=True)
+
     def look(self, now: Moment, *, everything: bool = False) -> list[Effect]:
         """Judge what is due: of what this agent takes part in all of it (or `everything`), of the rest some."""
         if now.wall_ms < self._looked.wall_ms - CLOCK_STEP_MS:  # it was set: what had run out may hold again

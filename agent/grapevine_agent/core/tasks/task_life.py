@@ -22,7 +22,6 @@ Whether to join and when to end is said by the `steward`; what ends by itself is
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -47,12 +46,13 @@ from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_agent.core.tasks.weights_wanted import WeightsWanted
+from grapevine_agent.merge.apart import apart
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
-from grapevine_tasks.weights import load_initial
+from grapevine_tasks.weights import load_initial, sha256
 
 LOADING = "loading"  # the kind of a failure to read what was saved
 
@@ -106,6 +106,15 @@ class TaskLife:
     def all_parts(self) -> tuple[str, ...]:
         """The tasks that this agent takes part in, or is on its way to."""
         return (*self._joining, *self.learning, *self.aggregating)
+
+    def model_bytes(self, task: str) -> int:
+        """What the model of a task takes that this agent takes part in; 0 of any other."""
+        part = self.learning.get(task) or self.aggregating.get(task)
+        return part.model.parameters.nbytes if part is not None else 0
+
+    def largest_model_bytes(self) -> int:
+        """What the largest of the models takes."""
+        return max(map(self.model_bytes, (*self.learning, *self.aggregating)), default=0)
 
     # --- joining and ending -----------------------------------------------------------------------
 
@@ -212,7 +221,9 @@ class TaskLife:
         if joining is None or joining.newcomer or not joining.wanted.expects(sender, now.monotonic_s):
             raise WireError("not-asked", f"a blob of {blob.task} by {sender}")
         entry, wanted = self.book.entries[blob.task], joining.wanted.weights
-        if len(blob.content) != wanted.num_bytes or hashlib.sha256(blob.content).hexdigest() != wanted.digest:
+        with apart():
+            is_wanted = len(blob.content) == wanted.num_bytes and wanted.digest == sha256(blob.content)
+        if not is_wanted:
             raise WireError("digest", "the bytes are not those that the manifest names")
         return [
             fx.SaveBlob(digest=wanted.digest, content=blob.content),
@@ -224,7 +235,9 @@ class TaskLife:
     def _begin_from(self, entry: TaskEntry, weights: bytes, now: Moment) -> list[Effect]:
         layout = ModelLayout.of(entry.manifest.program)
         try:
-            parameters, buffers = load_initial(layout, weights, entry.manifest.initial_weights)
+            reference = entry.manifest.initial_weights
+            with apart():
+                parameters, buffers = load_initial(layout, weights, reference)
         except TaskError as error:
             why = f"its initial weights do not fit its program: {error}"
             return self.end(entry, Failure(kind="weights", why=why, is_lasting=True), now)

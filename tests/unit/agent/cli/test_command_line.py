@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app, main
+from grapevine_agent.config.agent_toml import load_config
 
 BLANK = ["", " ", "\t \n", "\u200b", "\u3000"]
 NO_NUMBER = ["nan", "NaN", "inf", "-inf", "-1", "1e999", "seven", "--"]
@@ -208,3 +209,19 @@ def test_init_writes_the_file_that_the_environment_names(tmp_path: Path, monkeyp
     assert not (tmp_path / "grapevine.toml").exists()
     another = CliRunner().invoke(build_app(), ["init", "--config", str(tmp_path / "b.toml")])
     assert "has a key already" in " ".join(another.output.split())
+
+
+def test_init_makes_the_key_where_the_owner_says_and_the_file_says_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, state = tmp_path / "agent.toml", tmp_path / 'st"ate'
+    done = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", state.name])
+    assert done.exit_code == 0, done.output
+    assert (state / "identity.pem").exists()
+    assert load_config(path, {}).agent.state_dir == state
+    assert "\n#state_dir" not in path.read_text()
+    again = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(tmp_path / "other")])
+    assert again.exit_code != 0
+    assert str(again.exception).startswith(f"{path} is there already, or the environment has its say, and the state")
+    assert not (tmp_path / "other").exists()

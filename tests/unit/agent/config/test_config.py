@@ -257,15 +257,28 @@ def test_state_lives_where_the_system_has_it(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_found_before_they_are_needed(tmp_path: Path, environ: dict[str, str]) -> None:
-    text = "[mqtt]\nca_file = 'ca.pem'\n[[data]]\nkind = 'k'\npath = 'd.npz'\n"
+    text = "[mqtt]\nca_file = 'ca.pem'\n"
     config = load_config(write(tmp_path, text), environ)
-    with pytest.raises(ConfigError, match=r"data\[1\]\.path = .*d\.npz': is not there"):
-        check_files(config)
-    (tmp_path / "d.npz").touch()
-    with pytest.raises(ConfigError, match=r"mqtt\.ca_file = "):
-        check_files(config)
+    for by_owner in (True, False):
+        with pytest.raises(ConfigError, match=r"mqtt\.ca_file = .*ca\.pem': is not there; correct the path"):
+            check_files(config, by_owner=by_owner)
     (tmp_path / "ca.pem").touch()
     check_files(config)
+
+
+def test_an_agent_starts_without_the_data_that_are_not_there(tmp_path: Path, environ: dict[str, str]) -> None:
+    check_files(load_config(write(tmp_path, "[[data]]\nkind = 'k'\npath = 'd.npz'\n"), environ))
+
+
+def test_a_secret_that_somebody_else_may_not_read_is_no_mistake_of_theirs(
+    tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_config(write(tmp_path, "[mqtt]\npassword_file = 'secret'\n"), environ)
+    (tmp_path / "secret").touch()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    check_files(config, by_owner=False)
+    with pytest.raises(ConfigError, match=r"password_file = .* cannot be read; check its permissions"):
+        check_files(config)
 
 
 def test_a_file_that_is_not_utf_8_is_told_so(tmp_path: Path) -> None:

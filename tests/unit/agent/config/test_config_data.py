@@ -8,9 +8,11 @@ import pytest
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.data import DataSource, RecordingPlan
+from grapevine_agent.data.source import Dialect
 from grapevine_proto.errors import ConfigError
 
 TOPIC = "[[data]]\nkind = 'k'\nsource = 'mqtt'\ntopic = 'home/+'\n"
+CSV = "[[data]]\nkind = 'k'\npath = 'a.csv'\n"
 COLUMNS = "[data.columns]\na = '$.a'\n"
 
 
@@ -38,6 +40,14 @@ def test_topics_are_recorded_in_the_state_folder(tmp_path: Path) -> None:
     assert DataSource.from_json(source.to_json()) == source
 
 
+def test_a_dialect_is_read_and_reaches_the_process_that_reads_the_file(tmp_path: Path) -> None:
+    (source,) = _read(tmp_path, f"{CSV}separator = ';'\ndecimal = ','\nencoding = 'latin-1'")
+    assert source.dialect == Dialect(separator=";", decimal=",", encoding="latin-1")
+    assert DataSource.from_json(source.to_json()) == source
+    assert _read(tmp_path, CSV)[0].dialect == Dialect()
+    assert _read(tmp_path, f'{CSV}separator = "\\t"')[0].dialect == Dialect(separator="\t")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -58,6 +68,16 @@ def test_topics_are_recorded_in_the_state_folder(tmp_path: Path) -> None:
         (f"{TOPIC.replace('home/+', '+/v1/#')}{COLUMNS}", ["data[1].topic", "agents' own messages"]),
         (f"{TOPIC}devices = 'all'\n{COLUMNS}", ["data[1].devices", '"separate"']),
         (f"{TOPIC}path = 'a'\n{COLUMNS}", ["data[1].path", "unknown key"]),
+        (f"{CSV}separator = ';;'", ["data[1].separator", "';;'", 'write separator = ";"']),
+        (f"{CSV}separator = ''", ["data[1].separator", "the one character"]),
+        (f"{CSV}separator = '\"'", ["data[1].separator", "the one character"]),
+        (f"{CSV}separator = '§'", ["data[1].separator", "the one character"]),
+        (f"{CSV}decimal = ','", ["data[1].decimal", "cannot both have it", 'separator = ";"']),
+        (f"{CSV}separator = '.'", ["data[1].separator", "cannot both have it"]),
+        (f"{CSV}separator = ';'\ndecimal = ';'", ["data[1].decimal", 'one of ".", ","']),
+        (f"{CSV}encoding = 'latin-0'", ["data[1].encoding", "'latin-0'", 'write encoding = "latin-1"']),
+        (f"{CSV}encoding = 'hex'", ["data[1].encoding", "no encoding"]),
+        (f"{CSV.replace('.csv', '.parquet')}separator = ';'", ["data[1].separator", "unknown key"]),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_remedy(tmp_path: Path, text: str, says: list[str]) -> None:

@@ -52,7 +52,8 @@ def test_without_a_source_of_the_kind_the_kinds_are_told(contract: DataContract)
         ({"x": X, "y": Y.astype(float)}, "y holds float64, the task takes int64"),
         ({"x": X, "y": Y, "x_test": X}, "belong together"),
         ({"x": X, "y": Y, "x_test": X, "y_test": Y[:1]}, "20 samples in x_test but 1 in y_test"),
-        ({"x": np.float32(1), "y": Y}, "the task takes"),
+        ({"x": np.float32(1), "y": Y}, "x is a single number"),
+        ({"x": X, "y": np.int64(1)}, "y is a single number"),
         ({"x": X[:5], "y": Y[:5]}, "5 samples, the task needs 10"),
         ({"x": X, "y": np.array([{}] * 20)}, "y holds object"),
     ],
@@ -113,18 +114,22 @@ def test_a_test_set_of_ones_own_is_used(tmp_path: Path, contract: DataContract) 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": X, "y": Y + 1}, "classes from 1 to 3; the task has 0 to 2"),
-        ({"x": X, "y": Y - 1}, "classes from -1"),
-        ({"x": np.where(X > 2, np.nan, X), "y": Y}, "not finite"),
-        ({"x": np.full((20, 4), 1e300), "y": Y}, "not finite"),
+        ({"x": X, "y": Y + 1}, r"y\[\d+\]: 3 is no class of the task: its classes are numbered from 0 to 2"),
+        ({"x": X, "y": Y - 1}, r"y\[\d+\]: -1 is no class"),
+        ({"x": X, "y": np.where(Y == 2, 255, Y)}, r"y\[\d+\]: 255 is no class"),
+        ({"x": X, "y": np.full(20, 2**64 - 1, np.uint64)}, r"y\[0\]: 18446744073709551615 is no class"),
+        ({"x": np.where(X[7, 2] == X, np.nan, X), "y": Y}, r"x\[7, 2\]: nan is no number"),
+        ({"x": np.where(X[7, 2] == X, -np.inf, X), "y": Y}, r"x\[7, 2\]: -inf is not finite"),
+        ({"x": np.where(X[7, 2] == X, 1e39, X), "y": Y}, r"x\[7, 2\]: 1e\+39 is too large for float32"),
     ],
 )
 def test_samples_that_would_spoil_training_are_refused(
     tmp_path: Path, contract: DataContract, arrays: Any, message: str
 ) -> None:
     source = _save(tmp_path, **arrays)
-    with pytest.raises(TaskError, match=message):
+    with pytest.raises(TaskError, match=message) as refused:
         load_samples(contract, source)
+    assert str(match_source(contract, [source])) == str(refused.value)  # before it is joined, in the same words
 
 
 def test_real_targets_may_be_whole_numbers(tmp_path: Path, contract: DataContract) -> None:

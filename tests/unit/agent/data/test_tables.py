@@ -131,9 +131,9 @@ def test_a_file_of_another_format_is_told(make: Make) -> None:
 def test_an_empty_cell_is_missing_and_refused_where_no_series_is_learned(tmp_path: Path) -> None:
     path = _csv(tmp_path, humidity=lambda k: "" if k == 3 else str(k))
     source = DataSource(name="home", kind="climate", path=path, format="csv")
-    raw = load(source, CONTRACT)
+    raw = load(replace(source, columns=(("t", "temperature"), ("h", "humidity"))), None)
     assert np.isnan(raw.x[3, 1])
-    with pytest.raises(TaskError, match="not finite"):
+    with pytest.raises(TaskError, match="row 4, column 'humidity': an empty cell is no number"):
         load_samples(CONTRACT, source)
     windows = load_samples(SERIES, replace(source, time="at"))
     assert np.isfinite(windows.x).all()
@@ -142,7 +142,7 @@ def test_an_empty_cell_is_missing_and_refused_where_no_series_is_learned(tmp_pat
 def test_text_among_numbers_is_told(tmp_path: Path) -> None:
     path = _csv(tmp_path, humidity=lambda k: "wet" if k == 3 else str(k))
     match = match_source(CONTRACT, [DataSource(name="home", kind="climate", path=path, format="csv")])
-    assert "'humidity' holds text" in str(match)
+    assert "row 4, column 'humidity': 'wet' is no number" in str(match)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grapevine_agent.net import Outbox, Waiting
-from grapevine_agent.net.outbox import MAX_BYTES_UNDER_WAY
+from grapevine_agent.net.outbox import FEW, MAX_BYTES_UNDER_WAY
 
 
 def drain(outbox: Outbox, now_s: float = 0.0) -> list[tuple[str, bytes]]:
     sent = []
     while (waiting := outbox.take(now_s)) is not None:
-        sent.append((waiting.topic, waiting.payload))
+        sent.append((waiting.topic, bytes(waiting.payload)))
         outbox.sent(waiting)
     return sent
 
@@ -242,3 +242,67 @@ def test_answers_about_a_task_that_is_over_are_not_sent() -> None:
     outbox.answer("b", b"2", deadline_s=10.0, task="other")
     outbox.drop_task("over")
     assert drain(outbox) == [("b", b"2")]
+
+
+# --- messages that are made when their turn has come ----------------------------------------------
+
+
+def test_a_message_that_is_not_made_yet_holds_up_its_qos_and_nothing_else() -> None:
+    outbox = Outbox()
+    outbox.enqueue("large", order="model", num_bytes=1_000, deadline_s=10.0)
+    outbox.enqueue("behind", b"b", deadline_s=10.0)
+    outbox.enqueue("heartbeat", b"h", deadline_s=10.0, qos=0)
+    outbox.keep("record", b"r")
+    outbox.answer("answer", b"a", deadline_s=10.0)
+    assert [topic for topic, _ in drain(outbox)] == ["record", "heartbeat"]
+    order = outbox.to_make(0.0)
+    assert order is not None
+    assert order.order == "model"
+    outbox.made(order, b"made" * 500)
+    assert outbox.to_make(0.0) is None
+    assert drain(outbox) == [("large", b"made" * 500), ("behind", b"b"), ("answer", b"a")]
+    assert outbox._num_bytes == 0
+
+
+def test_an_order_that_ran_out_or_was_dropped_is_not_made_and_what_was_made_of_it_is_not_sent() -> None:
+    outbox = Outbox()
+    outbox.enqueue("late", order="late", num_bytes=1, deadline_s=1.0)
+    outbox.enqueue("left", order="left", num_bytes=1, deadline_s=10.0, task="7")
+    outbox.enqueue("kept", order="kept", num_bytes=1, deadline_s=10.0)
+    late = outbox.to_make(0.0)
+    left = outbox.to_make(2.0)
+    assert late is not None
+    assert left is not None
+    assert (late.order, left.order) == ("late", "left")
+    outbox.made(late, b"late")
+    outbox.drop_task("7")
+    outbox.made(left, b"left")
+    assert drain(outbox, 2.0) == []
+    kept = outbox.to_make(2.0)
+    assert kept is not None
+    outbox.made(kept, b"kept")
+    assert drain(outbox, 2.0) == [("kept", b"kept")]
+    assert len(outbox) == 0
+
+
+def test_a_few_messages_may_wait_whatever_they_take_and_then_the_oldest_goes() -> None:
+    outbox = Outbox(max_bytes=1_000)
+    for number in range(FEW + 2):
+        outbox.enqueue(f"{number}", order=number, num_bytes=5_000, deadline_s=10.0)
+    assert outbox.num_dropped == 2
+    assert outbox.num_waiting == FEW
+    order = outbox.to_make(0.0)
+    assert order is not None
+    assert order.topic == "2"
+
+
+def test_a_large_message_that_was_lost_on_the_way_goes_again_as_it_was_made() -> None:
+    outbox = Outbox()
+    outbox.enqueue("large", order="model", num_bytes=1_000, deadline_s=10.0)
+    order = outbox.to_make(0.0)
+    assert order is not None
+    outbox.made(order, b"made")
+    assert outbox.take(0.0) is not None
+    outbox.connected()
+    assert outbox.to_make(0.0) is None
+    assert drain(outbox) == [("large", b"made")]

@@ -9,8 +9,10 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.clock import now
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.sealing import Sealing
 from grapevine_proto import messages as m
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.signing import SigningKey
@@ -57,8 +59,9 @@ def answers_of(shelf: Shelf) -> tuple[Answers, Outbox, str]:
     outbox, holder = Outbox(), Holder()
     sealer = Sealer(holder, Counting())
     sealer.begin_session(1)
+    sealing = Sealing(sealer, Beside())
     return (
-        Answers(outbox=outbox, get_blob=shelf.get, sealer=sealer, root="g/v1", max_bytes=lambda: MOST),
+        Answers(outbox=outbox, get_blob=shelf.get, sealing=sealing, root="g/v1", max_bytes=lambda: MOST),
         outbox,
         holder.peer_id,
     )
@@ -70,9 +73,10 @@ def send_blob(us: str, asker: int, digest: str = ONE) -> fx.SendBlob:
 
 
 async def sent(answers: Answers, outbox: Outbox) -> list[tuple[Waiting, bytes | None]]:
-    found = []
+    found: list[tuple[Waiting, bytes | None]] = []
     while (waiting := outbox.take(now().monotonic_s)) is not None:
-        found.append((waiting, await answers.payload_of(waiting) if waiting.order is not None else waiting.payload))
+        payload = await answers.payload_of(waiting) if waiting.order is not None else waiting.payload
+        found.append((waiting, None if payload is None else bytes(payload)))
         outbox.sent(waiting)
         answers.sent()
     return found

@@ -142,7 +142,7 @@ def test_bytes_that_were_damaged_on_disk_raise_nothing_and_are_believed_of_nobod
         relayed = {waiting.payload for waiting in started.outbox._answers}
         assert relayed <= set(true.values())
         for topic, envelope in records:  # the broker has the true ones
-            started._hear(f"{ROOT}/{topic.below_root()}", envelope, retained=True)
+            asyncio.run(started.hearing.hear(ROOT, f"{ROOT}/{topic.below_root()}", envelope, retained=True))
         assert dict(records) == {each.topic: each.envelope for each in started.core.records}
 
 

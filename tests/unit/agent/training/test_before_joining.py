@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,16 @@ async def _settings(config: Config) -> CoreSettings:
 
 async def _reasons(config: Config, manifest: TaskManifest) -> list[str]:
     """Why an approved task is not joined: what the core asks about it, in its order."""
-    settings = await _settings(config)
-    return [reason for reason in (settings.check_task("t", manifest), settings.match_data("t", manifest)) if reason]
+    return (await _judged(config, manifest))[1]
+
+
+async def _judged(config: Config, manifest: TaskManifest) -> tuple[CoreSettings, list[str]]:
+    with assembled(config) as service:
+        settings = service.core.settings
+        unfit = settings.check_task("t", manifest)
+        while "are being checked" in (mismatch := settings.match_data("t", manifest)):
+            await asyncio.sleep(0.02)
+        return settings, [reason for reason in (unfit, mismatch) if reason]
 
 
 async def test_a_task_that_fits_is_joined(manifest: TaskManifest, tmp_path: Path) -> None:
@@ -144,19 +153,19 @@ def test_data_check_says_of_a_task_that_no_source_is_good_for_it(
 async def test_what_a_task_holds_is_what_its_samples_take_and_a_trainer_of_the_owners_holds_nothing(
     manifest: TaskManifest, tmp_path: Path
 ) -> None:
-    settings = await _settings(_config(tmp_path, "memory_mb = 900", 2_000_000))
-    assert (settings.check_task("t", manifest), settings.match_data("t", manifest)) == ("", "")
+    settings, reasons = await _judged(_config(tmp_path, "memory_mb = 900", 2_000_000), manifest)
+    assert reasons == []
     many = settings.needs("t", manifest)
-    few_settings = await _settings(_config(tmp_path, "memory_mb = 900"))
-    assert (few_settings.check_task("t", manifest), few_settings.match_data("t", manifest)) == ("", "")
+    few_settings, reasons = await _judged(_config(tmp_path, "memory_mb = 900"), manifest)
+    assert reasons == []
     few = few_settings.needs("t", manifest)
     assert 290 <= few.memory_mb < 300 < many.memory_mb < 900
     assert (few.cores, few.disk_mb) == (1, 1)
     asks_more = replace(manifest, requirements=Requirements(memory_mb=800, cores=2))
     assert (few_settings.needs("t", asks_more).memory_mb, few_settings.needs("t", asks_more).cores) == (800, 2)
     config = _config(tmp_path, "memory_mb = 900\n[[trainer]]\nkind = 'points'\nurl = 'unix:///run/trainer.sock'")
-    attached = await _settings(config)
-    assert (attached.check_task("t", asks_more), attached.match_data("t", asks_more)) == ("", "")
+    attached, reasons = await _judged(config, asks_more)
+    assert reasons == []
     assert attached.needs("t", asks_more) == Needs(disk_mb=1)
 
 

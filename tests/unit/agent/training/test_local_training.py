@@ -230,3 +230,9 @@ def test_training_does_not_import_pytorchs_compiler() -> None:
         sys.exit("torch._dynamo" in sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=False).returncode == 0
+
+
+def test_a_device_left_with_a_single_sample_is_told_so_before_it_trains(manifest: TaskManifest) -> None:
+    with pytest.raises(TaskError, match=r"a single sample is left .* 1 value at a batch of 1"):
+        LocalTrainer(manifest.program, manifest.training, _samples(1))
+    LocalTrainer(manifest.program, manifest.training, _samples(2))

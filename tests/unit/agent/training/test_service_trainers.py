@@ -17,7 +17,6 @@ from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.fitting import READER_MB, TRAINER_MB
 from grapevine_agent.data import DataSource
-from grapevine_agent.service import trainers as module
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.manifest import TaskManifest
@@ -113,7 +112,7 @@ async def test_what_a_library_lets_out_is_an_answer_and_no_silence(
         raise ZeroDivisionError("in some library")
 
     trainers = start(TrainerLimits())
-    monkeypatch.setattr(module, "describe", stumble)
+    monkeypatch.setattr(trainers, "_look", stumble)
     answer = await asyncio.wait_for(_ask(trainers, model, steps=1), 60)
     assert answer.error == "ZeroDivisionError: in some library"
     monkeypatch.undo()

@@ -9,7 +9,14 @@ import pytest
 
 from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
 from grapevine_agent.core.overlay.allowance import FIRST, Allowance
-from grapevine_agent.core.overlay.members import MAX_TO_ASK, REMEMBER_HEARTBEATS, ROLL_CALL, SAMPLE_ALL_BELOW, Members
+from grapevine_agent.core.overlay.members import (
+    MAX_TO_ASK,
+    REMEMBER_HEARTBEATS,
+    ROLL_CALL,
+    ROTATE_HEARTBEATS,
+    SAMPLE_ALL_BELOW,
+    Members,
+)
 from grapevine_agent.core.overlay.strangers import NUM_PLACES
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, TaskProgress
 
@@ -218,6 +225,19 @@ def test_in_a_large_one_a_rotating_sample_is() -> None:
     assert dropped
     assert dropped <= first
     assert len(members.sampled_since_s) == len(first)
+
+
+def test_everybody_is_listened_to_in_turn() -> None:
+    members = crowd(100)
+    seen: list[str] = []
+    for window in range(6):
+        now_s = 1.0 + (ROTATE_HEARTBEATS + 1) * window
+        for peer in names(100):
+            members.hear(peer, now_s)
+        members.tick(now_s)
+        assert len(members.sampled_since_s) == SAMPLE_ALL_BELOW
+        assert not members.sampled_since_s.keys() & set(seen)
+        seen += members.sampled_since_s
 
 
 def test_half_of_the_sample_is_of_use() -> None:

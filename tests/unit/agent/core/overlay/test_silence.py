@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ class Overlay:
 def test_what_is_sent_to_the_dead_ends_once_they_were_in_the_sample(
     num_members: int, num_dead: int, are_named: bool
 ) -> None:
-    rotations = 3 * num_members / SAMPLE_ALL_BELOW
+    rotations = math.ceil(num_members / SAMPLE_ALL_BELOW) + 1  # everybody was in it in turn, and long enough
     overlay = Overlay(num_members, num_dead, are_named, die_s=20.0)
     before = overlay.run(20.0)
     assert set(before) & overlay.dead

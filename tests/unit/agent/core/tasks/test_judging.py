@@ -9,7 +9,7 @@ from tests.swarm.digits import digits_manifest
 
 from grapevine_agent.core.settings import ConsentRule, ReviewPolicy
 from grapevine_agent.core.tasks.consent import decide
-from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, judge, weigh
+from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, date_of, judge, weigh
 from grapevine_proto.manifest import ManifestBrief
 
 ADA, BEN, CAT, DAN, AUTHOR, STRANGER = ("a" * 20, "b" * 20, "c" * 20, "d" * 20, "e" * 20, "f" * 20)
@@ -108,6 +108,18 @@ def test_a_clock_that_nobody_has_set_approves_nothing_and_still_hears_a_rejectio
     assert "clock says 1970-01-01" in unset.why
     assert judge(MANIFEST, verdicts | {CAT: no()}, TWO, 60_000).standing == "rejected"
     assert judge(MANIFEST, verdicts, TWO, 60_000, retraction="old").why == "retracted by its publisher: old"
+
+
+def test_a_task_that_waits_for_a_clock_says_so() -> None:
+    ahead, past = yes(made_at_ms=NOW + 2 * DAY_MS), yes(valid_until_ms=NOW - DAY_MS)
+    told = judge(MANIFEST, {ADA: ahead, STRANGER: ahead, AUTHOR: ahead}, TWO, NOW).why
+    assert told == (
+        f"0 of 2 approvals by trusted reviewers; approved by {ADA}, dated 2.0 days ahead of this device's clock: "
+        "one of the two clocks is wrong"
+    )
+    told = judge(MANIFEST, {ADA: yes(), BEN: past}, TWO, NOW).why
+    assert told == f"1 of 2 approvals by trusted reviewers; approved by {BEN}, ran out on {date_of(NOW - DAY_MS)}"
+    assert "approved by" not in judge(MANIFEST, {ADA: yes(withdrawn=True)}, TWO, NOW).why
 
 
 def test_why_a_verdict_does_not_count_is_told() -> None:

@@ -146,6 +146,19 @@ def test_what_is_joined_is_not_forgotten_and_a_no_stays() -> None:
     assert here.core.book.consents[first] is False
 
 
+def test_what_becomes_known_of_the_owners_data_is_acted_upon_at_once() -> None:
+    data = {"why": "its samples are being checked"}
+    here = device(match_data=lambda _task, _head: data["why"])
+    waiting = task(here, "waiting", 100)
+    assert not here.trains(waiting)
+    data["why"] = ""
+    here.perform(here.core.data_judged(here.moment()))
+    assert here.trains(waiting)
+    data["why"] = "row 17, column 'temperature': 'unavailable' is no number"
+    here.perform(here.core.data_judged(here.moment()))
+    assert not here.trains(waiting)
+
+
 def test_what_is_in_use_is_what_may_be_wanted_without_a_word_of_the_owners() -> None:
     data = {"why": ""}
     here = device(match_data=lambda _task, head: data["why"] if head.name == "away" else "")

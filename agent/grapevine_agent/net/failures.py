@@ -1,0 +1,17 @@
+"""Why there is no connection."""
+
+from __future__ import annotations
+
+from grapevine_proto.errors import BrokerError
+
+
+class WrongVersionError(BrokerError):
+    """The broker does not speak this version of MQTT, or does not answer it."""
+
+
+class RefusedError(BrokerError):
+    """The broker will not take us before somebody mends something: a login, a URL, a certificate."""
+
+
+class ConnectionLostError(BrokerError):
+    """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""

@@ -1,0 +1,41 @@
+"""One thread beside the event loop, for what is large.
+
+The loop must not stand: whoever waits for a heartbeat, or for an answer over the socket, waits for the loop. What takes
+more than a few milliseconds runs here instead, one thing after the other, while whoever asked for it awaits it. NumPy
+and hashlib let go of the interpreter while they work on something large, so the two go on side by side; one thread,
+because on a small board the cores are the trainers'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from grapevine_agent.outlasting import outlasted
+
+T = TypeVar("T")
+
+MOST_WAITING: Final = 64  # further ones wait until these are done before they are even taken
+
+
+class Beside:
+    """See the module's docstring. Called from the event loop alone."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside")
+        self._room = asyncio.Semaphore(MOST_WAITING)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What `work` gives, or raises.
+
+        A caller that is cancelled is told so once the work has ended: so nobody can believe that a thing is free
+        which the thread is still at.
+        """
+        async with self._room:
+            return await outlasted(asyncio.get_running_loop().run_in_executor(self._thread, work))
+
+    async def close(self) -> None:
+        """Wait for the end of what runs; nothing is taken after it."""
+        await asyncio.to_thread(self._thread.shutdown)

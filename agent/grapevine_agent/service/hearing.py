@@ -1,0 +1,98 @@
+"""What arrives on a topic, from bytes to the core's effects.
+
+    topic ─▶ quota ─▶ is it worth reading? ─▶ verify, decode ─▶ the core's turn ─▶ effects
+             └──────── a turn ──────────┘    beside the loop if large
+
+One message after the other, in the order of their arrival. Whatever a peer sends ends here: a `WireError` becomes a
+count.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from functools import partial
+
+from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.service import clock
+from grapevine_agent.service.beside import Beside
+from grapevine_agent.service.numbering import OwnNumbers
+from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.service.turns import Turns
+from grapevine_agent.service.twin import Twin
+from grapevine_proto import topics
+from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.errors import WireError
+from grapevine_proto.parts import LARGE
+from grapevine_proto.quotas import SenderQuota
+from grapevine_proto.topics import TaskTopic, Topic
+
+logger = logging.getLogger(__name__)
+
+
+class Hearing:
+    """See the module's docstring. `rejected` counts what was dropped, by the reason."""
+
+    def __init__(
+        self,
+        *,
+        core: AgentCore,
+        turns: Turns,
+        beside: Beside,
+        sealer: Sealer,
+        numbers: OwnNumbers,
+        twin: Twin,
+        max_bytes: int,
+    ) -> None:
+        self.rejected: Counter[str] = Counter()
+        self._core = core
+        self._turns = turns
+        self._beside = beside
+        self._sealer = sealer
+        self._numbers = numbers
+        self._twin = twin
+        self._max_bytes = max_bytes
+        self._quota = SenderQuota()
+
+    async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool) -> None:
+        """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
+        try:
+            topic = topics.parse(root, name)
+            if not payload:
+                await self._turns.take(lambda: self._core.erased(topic, clock.now()))
+                raise WireError("empty", name)
+            async with self._turns.alone():
+                if not self._is_worth_reading(topic, payload):
+                    return
+            received = await self._opened(payload, topic, retained=retained)
+            if received.message.sender == self._core.settings.peer:
+                self._sealer.heard(received.message)
+                self._numbers.heard(received.message, topic.below_root())
+                self._twin.heard(received.message, clock.now().monotonic_s)
+            await self._turns.take(
+                lambda: self._core.receive(received, clock.now()),
+                num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),
+            )
+        except WireError as error:
+            self.rejected[error.reason] += 1
+            logger.debug("dropped: %s", error)
+
+    def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview) -> bool:
+        """Raises `WireError` where its sender, or all strangers, have used up what they may cost."""
+        now = clock.now()
+        held = self._core.records.get(topic)
+        if held is not None and len(held.envelope) == len(payload) and held.envelope == payload:
+            self._core.heard_again(topic)
+            return False
+        self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
+        return self._core.is_worth_reading(topic, len(payload), now)
+
+    async def _opened(self, payload: bytes | memoryview, topic: Topic, *, retained: bool) -> Received:
+        opened = partial(open_envelope, payload, topic, retained=retained, max_bytes=self._max_bytes)
+        if LARGE <= len(payload) <= self._max_bytes:
+            return await self._beside.run(opened)
+        return opened()
+
+    def _num_bytes_about(self, topic: Topic) -> int:
+        """A small record can end a task, whose model is looked at then."""
+        return self._core.tasks.model_bytes(topic.task) if isinstance(topic, TaskTopic) else 0

@@ -1,0 +1,38 @@
+"""What an agent would not start with is told by `status` too, in the same words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grapevine_agent import serve
+from grapevine_agent.cli import build_app
+from grapevine_proto.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "profile = 'raspbery-pi-4b'",
+            ["agent.profile = 'raspbery-pi-4b': there is no such firmware profile", "'raspberry-pi-4b'"],
+        ),
+        ("profile = 'mine.toml'", ["mine.toml"]),
+        ("[mqtt]\npassword_file = 'secret'", ["mqtt.password_file = ", "secret'", "is not there; correct the path"]),
+        ("[mqtt]\nca_file = 'ca.pem'", ["mqtt.ca_file = ", "ca.pem'", "is not there; correct the path"]),
+    ],
+)
+def test_status_and_run_tell_the_same_mistake(
+    text: str, says: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f"[agent]\nstate_dir = 'state'\n{text}\n")
+    status = CliRunner().invoke(build_app(), ["status", "--config", str(path)])
+    assert isinstance(status.exception, ConfigError)
+    assert serve.main(["member", "1.0", str(path)]) == serve.EXIT_FAILED
+    ran = capsys.readouterr().err.splitlines()[-1]
+    assert ran == f"error: {status.exception}"
+    for part in says:
+        assert part in ran
