@@ -128,11 +128,21 @@ class Grapevine:
         reason: str = "",
         servers: Sequence[str] = (),
         fork: bool = False,
+        fresh: bool = False,
         wait: bool = True,
     ) -> Published:
-        """Publish a built task as the next version of `parent`; members that approve it move there with their model."""
+        """Publish a built task as the next version of `parent`; members that approve it move there with their model.
+
+        With `fresh` they leave it behind, and begin with the initial weights of this version, at age 0.
+        """
         answer = self.line.ask(
-            "revise", folder=_folder(task), parent=_id(parent), servers=list(servers), reason=reason, fork=fork
+            "revise",
+            folder=_folder(task),
+            parent=_id(parent),
+            servers=list(servers),
+            reason=reason,
+            fork=fork,
+            fresh=fresh,
         )
         return self._announced(answer, wait=wait)
 
@@ -197,17 +207,19 @@ class Grapevine:
         peer: str | None = None,
         server: bool = False,
         cluster: int | None = None,
+        latest: bool = False,
         within_s: float = 30.0,
     ) -> PulledModel:
-        """The released model of a task: of `peer` if given, of a server, else as `givers_of` says.
+        """The best model that a member of a task has had, by its own samples; the newest one where `latest`.
 
-        `peer` is a member's or server's id, the beginning of it, or its name.
+        It is that of `peer` if given (a member's or server's id, the beginning of it, or its name), of a server, else
+        of one of those that `givers_of` names. A server measures nothing, and gives its newest.
         """
         within(within_s, 0.0, LONGEST_S, "within_s")
         about = self.about(task)
         deadline_s = time.monotonic() + within_s
         while True:
-            givers = givers_of(about, peer=peer, server=server, cluster=cluster)
+            givers = givers_of(about, peer=peer, server=server, cluster=cluster, latest=latest)
             if givers or time.monotonic() >= deadline_s:
                 break
             self._tell(f"{about['name']}: nobody who takes part in it is here; waiting up to {within_s:.0f} s")
@@ -219,12 +231,21 @@ class Grapevine:
                 f"{about['name']} ({about['task'][:12]}, {about['standing']}): no {who} of it is here within "
                 f"{within_s:.0f} s; `grapevine task watch` shows when one comes"
             )
-        return PulledModel.of(self._fetch(about, givers, cluster or 0, within_s))
+        return PulledModel.of(self._fetch(about, givers, cluster or 0, within_s, latest=latest))
 
-    def _fetch(self, about: dict[str, Any], givers: list[str], cluster: int, within_s: float) -> dict[str, Any]:
-        """The first server's model; among members the one with the most contributors, then the highest age."""
-        answers, trouble = [], []
+    def _fetch(
+        self, about: dict[str, Any], givers: list[str], cluster: int, within_s: float, *, latest: bool
+    ) -> dict[str, Any]:
+        """The best model of those that were measured; without one a server's; else that with the most contributors.
+
+        Servers come last among the givers, but where the latest is wanted, and are asked where nothing was measured.
+        """
+        servers = {*about["servers"], *([about["own"]] if about["serves"] else [])}
+        answers: list[dict[str, Any]] = []
+        trouble: list[str] = []
         for giver in givers:
+            if giver in servers and (measured := _measured(answers, latest=latest)):
+                return _best(measured, higher_is_better=about["higher_is_better"])
             self._tell(f"asking {about['names'].get(giver) or giver} ({giver}) for its model of {about['name']}")
             try:
                 answers.append(
@@ -234,22 +255,37 @@ class Grapevine:
                         peer=giver,
                         cluster=cluster,
                         within_s=min(LONGEST_FETCH_S, max(1.0, within_s / len(givers))),
+                        latest=latest,
                     )
                 )
             except TaskError as error:
                 trouble.append(str(error))
             if answers and answers[-1]["server"]:
-                return answers[-1]  # type: ignore[no-any-return]
+                return answers[-1]
         if not answers:
             raise TaskError("; ".join(trouble))
-        best: dict[str, Any] = max(answers, key=lambda answer: (len(answer["contributions"]), answer["age"]))
-        return best
+        if measured := _measured(answers, latest=latest):
+            return _best(measured, higher_is_better=about["higher_is_better"])
+        return max(answers, key=lambda answer: (len(answer["contributions"]), answer["age"]))
+
+
+def _measured(answers: list[dict[str, Any]], *, latest: bool) -> list[dict[str, Any]]:
+    """The answers that are a member's best model."""
+    return [] if latest else [each for each in answers if each["which"] == "best" and each["metric"] is not None]
+
+
+def _best(answers: list[dict[str, Any]], *, higher_is_better: bool) -> dict[str, Any]:
+    """The one with the best figure by its giver's account; of equals the one that most have worked on, the oldest."""
+    sign = 1.0 if higher_is_better else -1.0
+    return max(answers, key=lambda each: (sign * each["metric"], len(each["contributions"]), each["age"]))
 
 
 MAX_ASKED = 3  # members whose models are compared
 
 
-def givers_of(about: dict[str, Any], *, peer: str | None, server: bool, cluster: int | None) -> list[str]:
+def givers_of(
+    about: dict[str, Any], *, peer: str | None, server: bool, cluster: int | None, latest: bool = False
+) -> list[str]:
     """Whom to ask for a model, in order. Raises TaskError where the engineer must say whose model is meant."""
     name, own = about["name"], about["own"]
     if peer is not None:
@@ -268,7 +304,17 @@ def givers_of(about: dict[str, Any], *, peer: str | None, server: bool, cluster:
             f"{name} is merged by {about['strategy']}, where each member has a model of its own and none stands for "
             f"all: say whose (--from PEER). Members: {members}"
         )
-    return [*servers, *([own] if about["joined"] else []), *about["members"][:MAX_ASKED]]
+    asked = [*([own] if about["joined"] else []), *_by_claim(about)[:MAX_ASKED]]
+    return [*servers, *asked] if latest else [*asked, *servers]
+
+
+def _by_claim(about: dict[str, Any]) -> list[str]:
+    """The members, those first whose heartbeats claim the best figures."""
+    sign = -1.0 if about["higher_is_better"] else 1.0
+    bests = about["bests"]
+    return sorted(
+        about["members"], key=lambda peer: (peer not in bests, sign * bests[peer]["metric"] if peer in bests else 0.0)
+    )
 
 
 def _folder(task: Built | Path | str) -> str:

@@ -19,11 +19,20 @@ from grapevine_proto import messages as m
 from grapevine_proto import reading
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.errors import WireError
+from grapevine_proto.figures import (
+    WHICH,
+    read_figure,
+    read_metrics,
+    read_released,
+    read_which,
+    write_figure,
+    write_metrics,
+    write_released,
+)
 from grapevine_proto.large_fields import WithLarge, head, set_apart
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 
-SERVER_STATES = ("unknown", "reachable", "suspect", "lost")
 _MODEL = ("full", "buffers")
 
 Encoded: TypeAlias = tuple[int, memoryview]  # the number of a body's field in the message, and its bytes
@@ -206,7 +215,11 @@ def _read_advert(wire: pb.ServerAdvert) -> m.ServerAdvert:
 
 
 def _write_heartbeat(body: m.Heartbeat) -> pb.Heartbeat:
-    return pb.Heartbeat(progress=[pb.TaskProgress(task=p.task, version=p.version, age=p.age) for p in body.progress])
+    return pb.Heartbeat(
+        progress=[
+            pb.TaskProgress(task=p.task, version=p.version, age=p.age, best=write_figure(p.best)) for p in body.progress
+        ]
+    )
 
 
 def _read_heartbeat(wire: pb.Heartbeat) -> m.Heartbeat:
@@ -217,6 +230,7 @@ def _read_heartbeat(wire: pb.Heartbeat) -> m.Heartbeat:
                 task=reading.identifier(p.task, "task"),
                 version=reading.count(p.version, "version"),
                 age=reading.count(p.age, "age"),
+                best=read_figure(p, "best"),
             ),
             "tasks",
         )
@@ -303,88 +317,6 @@ def _read_server_model(wire: pb.ServerModel) -> m.ServerModel:
     )
 
 
-def _write_metrics(body: m.Metrics) -> pb.Metrics:
-    return pb.Metrics(
-        task=body.task,
-        round=body.round,
-        age=body.age,
-        loss=body.loss,
-        metric=body.metric,
-        num_evaluated=body.num_evaluated,
-        staleness=body.staleness,
-        energy_j=body.energy_j,
-        server=body.server,
-        num_peers=body.num_peers,
-        shares=[pb.Share(peer=s.peer, share=s.share) for s in body.shares],
-    )
-
-
-def _read_metrics(wire: pb.Metrics) -> m.Metrics:
-    if wire.server not in SERVER_STATES:
-        raise WireError("malformed", f"server is {wire.server[:40]!r}, not one of {', '.join(SERVER_STATES)}")
-    return m.Metrics(
-        task=reading.identifier(wire.task, "task"),
-        round=reading.count(wire.round, "round"),
-        age=reading.count(wire.age, "age"),
-        loss=reading.real(wire.loss, "loss"),
-        metric=reading.real(wire.metric, "metric"),
-        num_evaluated=reading.count(wire.num_evaluated, "num_evaluated"),
-        staleness=reading.real(wire.staleness, "staleness", 0.0),
-        energy_j=reading.real(wire.energy_j, "energy_j", 0.0),
-        server=wire.server,
-        num_peers=wire.num_peers,
-        shares=reading.each_of(
-            wire.shares,
-            lambda s: m.Share(peer=reading.identifier(s.peer, "peer"), share=reading.real(s.share, "share")),
-            "shares",
-        ),
-    )
-
-
-def _write_released(body: m.ReleasedModel) -> pb.ReleasedModel:
-    return pb.ReleasedModel(
-        task=body.task,
-        age=body.age,
-        round=body.round,
-        version=body.version,
-        full=reading.bytes_of(body.full),
-        buffers=reading.bytes_of(body.buffers),
-        contributions=reading.wire_contributions(body.contributions),
-        strategy=body.strategy,
-        num_evaluated=body.num_evaluated,
-        loss=body.loss,
-        metric=body.metric,
-        server=body.server,
-        cluster=body.cluster,
-        members=body.members,
-        refusal=body.refusal,
-        steps=body.steps,
-    )
-
-
-def _read_released(wire: pb.ReleasedModel) -> m.ReleasedModel:
-    if wire.refusal and (wire.full or wire.buffers):
-        raise WireError("malformed", "a refusal does not come with a model")
-    return m.ReleasedModel(
-        task=reading.identifier(wire.task, "task"),
-        age=reading.count(wire.age, "age"),
-        round=reading.count(wire.round, "round"),
-        version=reading.count(wire.version, "version"),
-        full=reading.vector(wire.full, "full"),
-        buffers=reading.vector(wire.buffers, "buffers"),
-        contributions=reading.contributions(wire.contributions),
-        strategy=reading.text(wire.strategy, "strategy"),
-        num_evaluated=reading.count(wire.num_evaluated, "num_evaluated"),
-        loss=reading.real(wire.loss, "loss"),
-        metric=reading.real(wire.metric, "metric"),
-        server=wire.server,
-        cluster=wire.cluster,
-        members=reading.each_of(wire.members, lambda peer: reading.identifier(peer, "member"), "members"),
-        refusal=reading.text(wire.refusal, "refusal"),
-        steps=reading.count(wire.steps, "steps"),
-    )
-
-
 # --- the table ------------------------------------------------------------------------------------
 
 
@@ -426,7 +358,7 @@ _CONVERSIONS = (
     _Conversion(m.Heartbeat, "heartbeat", "heartbeat", _write_heartbeat, _read_heartbeat),
     _Conversion(m.ModelUpdate, "update", "inbox", _write_update, _read_update, ("full", "base", "delta", "buffers")),
     _Conversion(m.ServerModel, "server_model", "model", _write_server_model, _read_server_model, _MODEL),
-    _Conversion(m.Metrics, "metrics", "metrics", _write_metrics, _read_metrics),
+    _Conversion(m.Metrics, "metrics", "metrics", write_metrics, read_metrics),
     _Conversion(
         m.BlobRequest,
         "blob_request",
@@ -448,10 +380,12 @@ _CONVERSIONS = (
         m.ModelRequest,
         "model_request",
         "inbox",
-        lambda body: pb.ModelRequest(task=body.task, cluster=body.cluster),
-        lambda wire: m.ModelRequest(task=reading.identifier(wire.task, "task"), cluster=wire.cluster),
+        lambda body: pb.ModelRequest(task=body.task, cluster=body.cluster, which=WHICH[body.which]),
+        lambda wire: m.ModelRequest(
+            task=reading.identifier(wire.task, "task"), cluster=wire.cluster, which=read_which(wire.which)
+        ),
     ),
-    _Conversion(m.ReleasedModel, "released_model", "inbox", _write_released, _read_released, _MODEL),
+    _Conversion(m.ReleasedModel, "released_model", "inbox", write_released, read_released, _MODEL),
     _Conversion(m.BaseReceipt, "base_receipt", "inbox", _write_receipt, _read_receipt),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}

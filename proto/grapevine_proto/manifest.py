@@ -54,6 +54,7 @@ class DataContract:
     classes: tuple[str, ...] = ()  # what the classes are called, in their order; none, or num_classes of them
     max_age_s: float = 0.0  # the newest sample may be so old; 0: any age
     pipeline: tuple[PipelineStep, ...] = ()  # in order, after scale and offset
+    holdout: str = ""  # "last" | "blocks" | "random": see `grapevine_tasks.pipelines.holdout`; "": by what samples are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,7 @@ class TrainingPlan:
     loss_constants: Mapping[str, float] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Schedule)
     max_gradient_norm: float = 0.0  # a longer gradient is shortened to it; 0: never
+    patience: int = 0  # local rounds without a better model at most members, after which training ends; 0: no end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +144,17 @@ class ManifestHead:
     merging: MergePlan = MergePlan()
     requirements: Requirements = Requirements()
     servers: tuple[str, ...] = ()  # peer ids that may act as servers of this task
+    fresh: bool = False  # members do not bring a model of an earlier version along
+
+    @property
+    def label(self) -> str:
+        """The name, by which a later version is told from the first one."""
+        return labelled(self.name, self.version)
+
+
+def labelled(name: str, version: int) -> str:
+    """What a version of a task is called in lists."""
+    return name if version == 1 else f"{name} v{version}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +170,12 @@ class ManifestBrief:
     created_at_ms: int = 0
     expires_at_ms: int = 0
     strategy: str = ""
+    fresh: bool = False
+
+    @property
+    def label(self) -> str:
+        """See `ManifestHead.label`."""
+        return labelled(self.name, self.version)
 
     @classmethod
     def of(cls, head: ManifestHead) -> ManifestBrief:
@@ -171,6 +190,7 @@ class ManifestBrief:
             created_at_ms=head.created_at_ms,
             expires_at_ms=head.expires_at_ms,
             strategy=head.merging.strategy,
+            fresh=head.fresh,
         )
 
 

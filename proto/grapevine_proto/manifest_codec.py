@@ -109,6 +109,7 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
         ),
         requirements=pb.Requirements(memory_mb=manifest.requirements.memory_mb, cores=manifest.requirements.cores),
         servers=manifest.servers,
+        fresh=manifest.fresh,
     )
     return wire.SerializeToString(deterministic=True)
 
@@ -141,6 +142,7 @@ def _data_to_wire(data: DataContract) -> pb.DataContract:
             )
             for step in data.pipeline
         ],
+        holdout=data.holdout,
     )
 
 
@@ -172,6 +174,7 @@ def _training_to_wire(training: TrainingPlan) -> pb.TrainingPlan:
         if schedule == Schedule()
         else pb.Schedule(name=schedule.name, constants=_named(schedule.constants)),
         max_gradient_norm=training.max_gradient_norm,
+        patience=training.patience,
     )
 
 
@@ -214,6 +217,7 @@ def decode_manifest_head(encoded: bytes) -> PackedManifest:
         merging=_merging(_part(pb.MergePlan, wire.merging, "merging")),
         requirements=Requirements(memory_mb=requirements.memory_mb, cores=requirements.cores),
         servers=tuple(read_id(server, "a server") for server in wire.servers),
+        fresh=wire.fresh,
     )
 
 
@@ -237,6 +241,7 @@ def read_brief(encoded: bytes) -> ManifestBrief:
         created_at_ms=read_count(wire.created_at_ms, "created_at_ms"),
         expires_at_ms=read_count(wire.expires_at_ms, "expires_at_ms"),
         strategy=read_word(merging.strategy, "merging.strategy"),
+        fresh=wire.fresh,
     )
 
 
@@ -282,6 +287,7 @@ def _data(wire: pb.DataContract) -> DataContract:
         classes=read_lines(wire.classes, "data.classes", MAX_CLASSES),
         max_age_s=read_not_negative(wire.max_age_s, "data.max_age_s"),
         pipeline=_pipeline(wire.pipeline),
+        holdout=read_word(wire.holdout, "data.holdout") if wire.holdout else "",
     )
 
 
@@ -336,6 +342,7 @@ def _training(wire: pb.TrainingPlan) -> TrainingPlan:
         loss_constants=_constants(wire.loss_constants, "training.loss_constants"),
         schedule=_schedule(wire.schedule) if wire.HasField("schedule") else Schedule(),
         max_gradient_norm=read_not_negative(wire.max_gradient_norm, "training.max_gradient_norm"),
+        patience=read_count(wire.patience, "training.patience"),
     )
 
 

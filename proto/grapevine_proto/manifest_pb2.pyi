@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TaskManifest(_message.Message):
-    __slots__ = ("name", "description", "publisher", "version", "parent", "created_at_ms", "expires_at_ms", "program", "initial_weights", "data", "training", "merging", "requirements", "servers")
+    __slots__ = ("name", "description", "publisher", "version", "parent", "created_at_ms", "expires_at_ms", "program", "initial_weights", "data", "training", "merging", "requirements", "servers", "fresh")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PUBLISHER_FIELD_NUMBER: _ClassVar[int]
@@ -23,6 +23,7 @@ class TaskManifest(_message.Message):
     MERGING_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     SERVERS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     publisher: str
@@ -37,10 +38,11 @@ class TaskManifest(_message.Message):
     merging: MergePlan
     requirements: Requirements
     servers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., initial_weights: _Optional[_Union[WeightsRef, _Mapping]] = ..., data: _Optional[_Union[DataContract, _Mapping]] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., merging: _Optional[_Union[MergePlan, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
+    fresh: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Union[_program_pb2.Program, _Mapping]] = ..., initial_weights: _Optional[_Union[WeightsRef, _Mapping]] = ..., data: _Optional[_Union[DataContract, _Mapping]] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., merging: _Optional[_Union[MergePlan, _Mapping]] = ..., requirements: _Optional[_Union[Requirements, _Mapping]] = ..., servers: _Optional[_Iterable[str]] = ..., fresh: _Optional[bool] = ...) -> None: ...
 
 class ManifestParts(_message.Message):
-    __slots__ = ("name", "description", "publisher", "version", "parent", "created_at_ms", "expires_at_ms", "program", "initial_weights", "data", "training", "merging", "requirements", "servers")
+    __slots__ = ("name", "description", "publisher", "version", "parent", "created_at_ms", "expires_at_ms", "program", "initial_weights", "data", "training", "merging", "requirements", "servers", "fresh")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     PUBLISHER_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +57,7 @@ class ManifestParts(_message.Message):
     MERGING_FIELD_NUMBER: _ClassVar[int]
     REQUIREMENTS_FIELD_NUMBER: _ClassVar[int]
     SERVERS_FIELD_NUMBER: _ClassVar[int]
+    FRESH_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     publisher: str
@@ -69,7 +72,8 @@ class ManifestParts(_message.Message):
     merging: _containers.RepeatedScalarFieldContainer[bytes]
     requirements: _containers.RepeatedScalarFieldContainer[bytes]
     servers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Iterable[bytes]] = ..., initial_weights: _Optional[_Iterable[bytes]] = ..., data: _Optional[_Iterable[bytes]] = ..., training: _Optional[_Iterable[bytes]] = ..., merging: _Optional[_Iterable[bytes]] = ..., requirements: _Optional[_Iterable[bytes]] = ..., servers: _Optional[_Iterable[str]] = ...) -> None: ...
+    fresh: bool
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., publisher: _Optional[str] = ..., version: _Optional[int] = ..., parent: _Optional[str] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., program: _Optional[_Iterable[bytes]] = ..., initial_weights: _Optional[_Iterable[bytes]] = ..., data: _Optional[_Iterable[bytes]] = ..., training: _Optional[_Iterable[bytes]] = ..., merging: _Optional[_Iterable[bytes]] = ..., requirements: _Optional[_Iterable[bytes]] = ..., servers: _Optional[_Iterable[str]] = ..., fresh: _Optional[bool] = ...) -> None: ...
 
 class WeightsRef(_message.Message):
     __slots__ = ("digest", "num_bytes")
@@ -80,7 +84,7 @@ class WeightsRef(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ...) -> None: ...
 
 class DataContract(_message.Message):
-    __slots__ = ("kind", "features", "target", "num_classes", "minimum_samples", "scale", "offset", "classes", "max_age_s", "pipeline")
+    __slots__ = ("kind", "features", "target", "num_classes", "minimum_samples", "scale", "offset", "classes", "max_age_s", "pipeline", "holdout")
     KIND_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -91,6 +95,7 @@ class DataContract(_message.Message):
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     MAX_AGE_S_FIELD_NUMBER: _ClassVar[int]
     PIPELINE_FIELD_NUMBER: _ClassVar[int]
+    HOLDOUT_FIELD_NUMBER: _ClassVar[int]
     kind: str
     features: FeatureSpec
     target: FeatureSpec
@@ -101,7 +106,8 @@ class DataContract(_message.Message):
     classes: _containers.RepeatedScalarFieldContainer[str]
     max_age_s: float
     pipeline: _containers.RepeatedCompositeFieldContainer[PipelineStep]
-    def __init__(self, kind: _Optional[str] = ..., features: _Optional[_Union[FeatureSpec, _Mapping]] = ..., target: _Optional[_Union[FeatureSpec, _Mapping]] = ..., num_classes: _Optional[int] = ..., minimum_samples: _Optional[int] = ..., scale: _Optional[float] = ..., offset: _Optional[float] = ..., classes: _Optional[_Iterable[str]] = ..., max_age_s: _Optional[float] = ..., pipeline: _Optional[_Iterable[_Union[PipelineStep, _Mapping]]] = ...) -> None: ...
+    holdout: str
+    def __init__(self, kind: _Optional[str] = ..., features: _Optional[_Union[FeatureSpec, _Mapping]] = ..., target: _Optional[_Union[FeatureSpec, _Mapping]] = ..., num_classes: _Optional[int] = ..., minimum_samples: _Optional[int] = ..., scale: _Optional[float] = ..., offset: _Optional[float] = ..., classes: _Optional[_Iterable[str]] = ..., max_age_s: _Optional[float] = ..., pipeline: _Optional[_Iterable[_Union[PipelineStep, _Mapping]]] = ..., holdout: _Optional[str] = ...) -> None: ...
 
 class PipelineStep(_message.Message):
     __slots__ = ("name", "arguments")
@@ -154,7 +160,7 @@ class Schedule(_message.Message):
     def __init__(self, name: _Optional[str] = ..., constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("loss", "metric", "optimiser", "batch_size", "steps_per_round", "round_interval_s", "num_rounds", "loss_constants", "schedule", "max_gradient_norm")
+    __slots__ = ("loss", "metric", "optimiser", "batch_size", "steps_per_round", "round_interval_s", "num_rounds", "loss_constants", "schedule", "max_gradient_norm", "patience")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     METRIC_FIELD_NUMBER: _ClassVar[int]
     OPTIMISER_FIELD_NUMBER: _ClassVar[int]
@@ -165,6 +171,7 @@ class TrainingPlan(_message.Message):
     LOSS_CONSTANTS_FIELD_NUMBER: _ClassVar[int]
     SCHEDULE_FIELD_NUMBER: _ClassVar[int]
     MAX_GRADIENT_NORM_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
     loss: str
     metric: str
     optimiser: Optimiser
@@ -175,7 +182,8 @@ class TrainingPlan(_message.Message):
     loss_constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
     schedule: Schedule
     max_gradient_norm: float
-    def __init__(self, loss: _Optional[str] = ..., metric: _Optional[str] = ..., optimiser: _Optional[_Union[Optimiser, _Mapping]] = ..., batch_size: _Optional[int] = ..., steps_per_round: _Optional[int] = ..., round_interval_s: _Optional[float] = ..., num_rounds: _Optional[int] = ..., loss_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., max_gradient_norm: _Optional[float] = ...) -> None: ...
+    patience: int
+    def __init__(self, loss: _Optional[str] = ..., metric: _Optional[str] = ..., optimiser: _Optional[_Union[Optimiser, _Mapping]] = ..., batch_size: _Optional[int] = ..., steps_per_round: _Optional[int] = ..., round_interval_s: _Optional[float] = ..., num_rounds: _Optional[int] = ..., loss_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., max_gradient_norm: _Optional[float] = ..., patience: _Optional[int] = ...) -> None: ...
 
 class MergePlan(_message.Message):
     __slots__ = ("strategy", "constants", "update_form", "send_rate", "sends_per_round", "gossip_share_with_server", "server_trust_cap", "clip", "ema", "window_rounds", "server_strategy", "server_constants")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,14 +81,31 @@ class ServerAdvert:
 
 # --- messages that pass ---------------------------------------------------------------------------
 
+Which: TypeAlias = Literal["latest", "best"]  # of a member's released models
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figure:
+    """How a released model did on its member's own held-out samples: a claim, as everything numeric.
+
+    `rounds_since`: the member's own rounds since a best model of it was better by more than a thousandth.
+    """
+
+    metric: float
+    age: int
+    version: int
+    num_evaluated: int
+    rounds_since: int = 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskProgress:
-    """One task's line in a heartbeat: the clock that staleness is measured with."""
+    """One task's line in a heartbeat: the clock that staleness is measured with, and the best model so far."""
 
     task: str
     version: int
     age: int
+    best: Figure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,19 +171,27 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """How a member is doing at a task; `metric` and `loss` are of its released model."""
+    """How a member is doing at a task; `metric` and `loss` are of its released model. None: it was not measured.
+
+    `baseline` is what a model without any learning comes to on the same samples, `metric_in_units` the metric in the
+    units of the member's data, where that is another number.
+    """
 
     task: str
     round: int
     age: int
-    loss: float
-    metric: float
-    num_evaluated: int
-    staleness: float = 0.0
-    energy_j: float = 0.0
+    loss: float | None
+    metric: float | None
+    num_evaluated: int  # held-out samples; 0: there are none, and neither loss nor metric
+    staleness: float | None = None
+    energy_j: float | None = None
     server: str = "unknown"  # how the member sees the task's server
     num_peers: int = 0
     shares: tuple[Share, ...] = ()  # of the last merge, the largest first
+    best: Figure | None = None
+    baseline: float | None = None
+    baseline_name: str = ""
+    metric_in_units: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,17 +213,19 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRequest:
-    """Please send me the model of this task that you would use yourself."""
+    """Please send me the model of this task that you would use yourself, or the best that you have had."""
 
     task: str
     cluster: int = 0  # of a server that holds clusters
+    which: Which = "latest"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedModel:
     """The model that a member evaluates and uses, or that a server has aggregated; or why it is not given.
 
-    `full` is float32 [p], `buffers` float32 [b]. `num_evaluated` 0 means that nobody has evaluated it yet.
+    `full` is float32 [p], `buffers` float32 [b]. `num_evaluated` 0 means that nobody has evaluated it; then loss and
+    metric are None. `best` and `latest` say how both of a member's models have done, whichever this is.
     """
 
     task: str
@@ -210,13 +237,18 @@ class ReleasedModel:
     contributions: Mapping[str, int] = field(default_factory=dict)
     strategy: str = ""
     num_evaluated: int = 0
-    loss: float = 0.0
-    metric: float = 0.0
+    loss: float | None = None
+    metric: float | None = None
     server: bool = False
     cluster: int = 0
     members: tuple[str, ...] = ()
     refusal: str = ""
     steps: int = 0  # that a member's schedule is at: its own, or its model's if these are more
+    which: Which = "latest"
+    best: Figure | None = None
+    latest: Figure | None = None
+    baseline: float | None = None
+    baseline_name: str = ""
 
 
 Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert

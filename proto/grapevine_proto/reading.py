@@ -46,6 +46,13 @@ def real(value: float, what: str, low: float = -math.inf) -> float:
     return value
 
 
+def finite(value: float, what: str) -> float:
+    """A number that is finite. Raises `WireError`."""
+    if not math.isfinite(value):
+        raise WireError("out-of-range", f"{what} = {value}")
+    return value
+
+
 def text(value: str, what: str) -> str:
     """A text of at most `MAX_TEXT` characters. Raises `WireError`."""
     if len(value) > MAX_TEXT:

@@ -1,10 +1,18 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class Which(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WHICH_LATEST: _ClassVar[Which]
+    WHICH_BEST: _ClassVar[Which]
+WHICH_LATEST: Which
+WHICH_BEST: Which
 
 class Envelope(_message.Message):
     __slots__ = ("message", "sealed", "public_key", "signature", "hops")
@@ -141,14 +149,30 @@ class Heartbeat(_message.Message):
     def __init__(self, progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ...) -> None: ...
 
 class TaskProgress(_message.Message):
-    __slots__ = ("task", "version", "age")
+    __slots__ = ("task", "version", "age", "best")
     TASK_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
     task: str
     version: int
     age: int
-    def __init__(self, task: _Optional[str] = ..., version: _Optional[int] = ..., age: _Optional[int] = ...) -> None: ...
+    best: Figure
+    def __init__(self, task: _Optional[str] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., best: _Optional[_Union[Figure, _Mapping]] = ...) -> None: ...
+
+class Figure(_message.Message):
+    __slots__ = ("metric", "age", "version", "num_evaluated", "rounds_since")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    AGE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NUM_EVALUATED_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_SINCE_FIELD_NUMBER: _ClassVar[int]
+    metric: float
+    age: int
+    version: int
+    num_evaluated: int
+    rounds_since: int
+    def __init__(self, metric: _Optional[float] = ..., age: _Optional[int] = ..., version: _Optional[int] = ..., num_evaluated: _Optional[int] = ..., rounds_since: _Optional[int] = ...) -> None: ...
 
 class ModelUpdate(_message.Message):
     __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version")
@@ -217,7 +241,7 @@ class ServerModel(_message.Message):
     def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares")
+    __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares", "edition", "best", "baseline", "baseline_name", "metric_in_units")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +253,11 @@ class Metrics(_message.Message):
     SERVER_FIELD_NUMBER: _ClassVar[int]
     NUM_PEERS_FIELD_NUMBER: _ClassVar[int]
     SHARES_FIELD_NUMBER: _ClassVar[int]
+    EDITION_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_NAME_FIELD_NUMBER: _ClassVar[int]
+    METRIC_IN_UNITS_FIELD_NUMBER: _ClassVar[int]
     task: str
     round: int
     age: int
@@ -240,7 +269,12 @@ class Metrics(_message.Message):
     server: str
     num_peers: int
     shares: _containers.RepeatedCompositeFieldContainer[Share]
-    def __init__(self, task: _Optional[str] = ..., round: _Optional[int] = ..., age: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., num_evaluated: _Optional[int] = ..., staleness: _Optional[float] = ..., energy_j: _Optional[float] = ..., server: _Optional[str] = ..., num_peers: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[Share, _Mapping]]] = ...) -> None: ...
+    edition: int
+    best: Figure
+    baseline: float
+    baseline_name: str
+    metric_in_units: float
+    def __init__(self, task: _Optional[str] = ..., round: _Optional[int] = ..., age: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., num_evaluated: _Optional[int] = ..., staleness: _Optional[float] = ..., energy_j: _Optional[float] = ..., server: _Optional[str] = ..., num_peers: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[Share, _Mapping]]] = ..., edition: _Optional[int] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ..., metric_in_units: _Optional[float] = ...) -> None: ...
 
 class Share(_message.Message):
     __slots__ = ("peer", "share")
@@ -269,15 +303,17 @@ class Blob(_message.Message):
     def __init__(self, task: _Optional[str] = ..., digest: _Optional[str] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class ModelRequest(_message.Message):
-    __slots__ = ("task", "cluster")
+    __slots__ = ("task", "cluster", "which")
     TASK_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    WHICH_FIELD_NUMBER: _ClassVar[int]
     task: str
     cluster: int
-    def __init__(self, task: _Optional[str] = ..., cluster: _Optional[int] = ...) -> None: ...
+    which: Which
+    def __init__(self, task: _Optional[str] = ..., cluster: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ...) -> None: ...
 
 class ReleasedModel(_message.Message):
-    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal", "steps")
+    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal", "steps", "which", "best", "latest", "baseline", "baseline_name")
     TASK_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -294,6 +330,11 @@ class ReleasedModel(_message.Message):
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
+    WHICH_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
+    LATEST_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_NAME_FIELD_NUMBER: _ClassVar[int]
     task: str
     age: int
     round: int
@@ -310,4 +351,9 @@ class ReleasedModel(_message.Message):
     members: _containers.RepeatedScalarFieldContainer[str]
     refusal: str
     steps: int
-    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ...) -> None: ...
+    which: Which
+    best: Figure
+    latest: Figure
+    baseline: float
+    baseline_name: str
+    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., latest: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ...) -> None: ...

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from tests.figures import loss_of, metric_of
 from tests.swarm.world import Trained, Trainer
 
 from grapevine_agent.data import Samples
@@ -52,7 +53,7 @@ class DigitsTrainer(Trainer):
 
     def evaluate(self, parameters: Vector, buffers: Vector) -> tuple[float, float, int]:
         found = self._local.evaluate(parameters, buffers)
-        return found.loss, found.metric, found.num_samples
+        return loss_of(found), metric_of(found), found.num_samples
 
 
 def digits_manifest(publisher: str, *, created_at_ms: int, num_rounds: int = 0, **merging: object) -> TaskManifest:

@@ -236,7 +236,7 @@ def test_a_liars_versions_neither_fill_the_memory_nor_hide_that_a_member_is_not_
         group.world.run(2)
         version = learner_of(group, victim).model.version
         learner = learner_of(group, honest)
-        behind.append(learner.merging.sources.mean_staleness({victim.peer: version}))
+        behind.append(learner.merging.sources.mean_staleness({victim.peer: version}) or 0.0)
         assert learner.model.versions.keys() <= {victim.peer, liar.peer}
         assert learner.model.versions[victim.peer] <= version
     assert behind == sorted(behind)

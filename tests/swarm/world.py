@@ -10,7 +10,7 @@ import heapq
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -197,7 +197,11 @@ class World:
             case fx.Delivered():
                 node.delivered.append(effect)
             case fx.SaveModel(task=task, vectors=vectors, counters=counters):
-                node.saved[task] = fx.SavedModel(vectors=vectors, counters=counters)
+                best = node.saved[task].best if task in node.saved else None
+                node.saved[task] = fx.SavedModel(vectors=vectors, counters=counters, best=best)
+            case fx.SaveBest(task=task, vectors=vectors, counters=counters, figures=figures):
+                best = fx.SavedModel(vectors=vectors, counters=counters, figures=figures)
+                node.saved[task] = replace(node.saved[task], best=best)
             case fx.SaveBlob(digest=digest, content=content):
                 node.blobs[digest] = content
             case fx.SendBlob(topic=topic, task=task, digest=digest, receiver_session=session):
@@ -278,9 +282,12 @@ class World:
         try:
             loss, metric, count = node.trainer.evaluate(asked.parameters, asked.buffers)
         except TaskError as error:
-            failed = fx.Evaluated(task=asked.task, round=asked.round, error=str(error))
+            failed = fx.Evaluated(task=asked.task, round=asked.round, error=str(error), of=asked)
             self.perform(node, node.core.evaluated(failed, self.moment()))
             return
-        node.accuracies.append((self.now_s, metric))
-        evaluation = fx.Evaluated(task=asked.task, round=asked.round, loss=loss, metric=metric, num_evaluated=count)
+        if asked.which == "latest":
+            node.accuracies.append((self.now_s, metric))
+        evaluation = fx.Evaluated(
+            task=asked.task, round=asked.round, loss=loss, metric=metric, num_evaluated=count, of=asked
+        )
         self.perform(node, node.core.evaluated(evaluation, self.moment()))

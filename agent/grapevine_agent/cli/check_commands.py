@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -12,13 +12,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from grapevine_agent.cli.output import JsonOption, answer, console
-from grapevine_agent.config.firmware import load_profile
+from grapevine_agent.cli.output import JsonOption, answer, configuration, console
+from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.config.firmware import load_profile, with_limits
+from grapevine_agent.data import load_samples, match_source
 from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, cost_report
+from grapevine_agent.service.assembly import configured_sources
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_tasks.built import load_built
+from grapevine_tasks.pipelines import in_units
 
 TaskPath = Annotated[
     Path,
@@ -32,24 +36,67 @@ ProfileOption = Annotated[
         show_default=False,
     ),
 ]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Of a device with data for it: say what its samples give without any learning, too."
+    ),
+]
 
 
 def register(task: typer.Typer) -> None:
     """Attach this command to `grapevine task`."""
 
     @task.command()
-    def check(path: TaskPath, profile: ProfileOption = None, as_json: JsonOption = False) -> None:
+    def check(
+        path: TaskPath, profile: ProfileOption = None, config: DataOption = None, as_json: JsonOption = False
+    ) -> None:
         """Say what a built task costs, and which devices can train it. Fails if none of them can."""
         profiles = [load_profile(name) for name in profile] if profile else None
-        report = cost_report(_manifest(path), profiles)
-        answer(report.as_json(), as_json=as_json, text=f"[bold]{escape(report.name)}[/]")
+        manifest = _manifest(path)
+        report = cost_report(manifest, profiles)
+        found = _baseline(manifest, configuration(config)) if config is not None else None
+        beside = {} if found is None else {"baseline": found}
+        answer(report.as_json() | beside, as_json=as_json, text=f"[bold]{escape(report.name)}[/]")
         if not as_json:
+            if found is not None:
+                console.print(f"baseline: {escape(_told(found))}")
             console.print(costs_table(report), fits_table(report), sep="\n")
             for warning in report.warnings:
                 console.print(f"[yellow]warning:[/] {escape(warning)}")
         if not any(fit.fits for fit in report.fits):
             tried = ", ".join(fit.profile for fit in report.fits)
             raise TaskError(f"{report.name} fits none of these profiles: {tried}; make the model or its batch smaller")
+
+
+def _baseline(manifest: TaskManifest, config: Config) -> dict[str, Any]:
+    """What a model without any learning comes to on the first source of a configuration that fits the task."""
+    profile = with_limits(load_profile(config.agent.profile), config.limits)
+    match = match_source(manifest.data, configured_sources(config, profile))
+    metric = manifest.training.metric
+    if match.source is None:
+        return {"metric_name": metric, "value": None, "why": str(match)}
+    samples = load_samples(manifest.data, match.source, metric)
+    found, num = samples.baseline, len(samples.x_test)
+    return {
+        "metric_name": metric,
+        "source": match.source.name,
+        "num_evaluated": num,
+        "name": found.name if found is not None else "",
+        "value": found.value if found is not None else None,
+        "in_units": in_units(metric, found.value, samples.unit) if found is not None else None,
+        "why": "" if found is not None else f"{match.source.name} holds out no samples to measure it on",
+    }
+
+
+def _told(baseline: dict[str, Any]) -> str:
+    if baseline["value"] is None:
+        return f"none: {baseline['why']}"
+    units = f" ({baseline['in_units']:.3g} in its data's units)" if baseline["in_units"] is not None else ""
+    return (
+        f"{baseline['metric_name']} {baseline['value']:.3f}{units} by {baseline['name']}, which needs no learning, on "
+        f"{baseline['num_evaluated']:,} held-out samples of {baseline['source']}"
+    )
 
 
 def _manifest(path: Path) -> TaskManifest:

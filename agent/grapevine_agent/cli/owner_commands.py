@@ -31,6 +31,7 @@ from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, lo
 from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
 from grapevine_proto.errors import ConfigError, StoreError
+from grapevine_proto.manifest import labelled
 
 WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
 
@@ -230,10 +231,31 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
         elif "model_version" in task:
             here = f"serving, model {task['model_version']}"
         else:
-            metric = f"{task['metric_name']} {task['metric']:.3f}, " if task["metric"] is not None else ""
-            here = (
-                f"round {task['round']}, {metric}{task['peers']} peers, server {task['server']}, "
-                f"staleness {task['staleness']:.1f}" + (", at rest" if task["resting"] else "")
-            )
-        table.add_row(shown(task["name"], 60), task["id"][:12], task["standing"], here, shown(task["decided_by"]))
+            here = _progress_line(task)
+        name = labelled(shown(task["name"], 60), task["version"])
+        table.add_row(name, task["id"][:12], task["standing"], here, shown(task["decided_by"]))
     return table
+
+
+def _progress_line(task: dict[str, Any]) -> str:
+    """How a task that is learned here goes; what was not measured is a dash."""
+    staleness = "—" if task["staleness"] is None else f"{task['staleness']:.1f}"
+    state = ", enough: no member improves" if task["enough"] else ""
+    return (
+        f"round {task['round']}, {_quality(task)}, {task['peers']} peers, server {task['server']}, "
+        f"staleness {staleness}{state}" + (", at rest" if task["resting"] else "")
+    )
+
+
+def _quality(task: dict[str, Any]) -> str:
+    """The metric, in the owner's units too, the best so far and what a model without any learning comes to."""
+    name, metric, best = task["metric_name"], task["metric"], task["best"]
+    if metric is None:
+        return f"{name} — (no held-out samples)" if task["num_evaluated"] == 0 else f"{name} —"
+    units = f" ({task['metric_in_units']:.3g} in its data's units)" if task["metric_in_units"] is not None else ""
+    parts = [f"{name} {metric:.3f}{units}"]
+    if best is not None:
+        parts.append(f"best {best['metric']:.3f} at age {best['age']}")
+    if task["baseline"] is not None:
+        parts.append(f"{shown(task['baseline_name'])} {task['baseline']:.3f}")
+    return ", ".join(parts)

@@ -16,6 +16,7 @@ from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_proto.errors import StoreError
+from grapevine_proto.manifest import labelled
 
 DaysOption = Annotated[
     float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
@@ -189,7 +190,7 @@ def _table(tasks: list[dict[str, Any]]) -> Table:
             )
             lines.append(line if review["counts"] else f"[dim]{line}[/]")
         table.add_row(
-            shown(task["name"], 60),
+            labelled(shown(task["name"], 60), task["version"]),
             task["task"][:12],
             task["publisher"],
             f"{task['standing']}: {shown(task['why'])}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -89,6 +89,9 @@ def revise(
     reason: Annotated[str, typer.Option(help="What is new; it is added to the description.")] = "",
     server: ServerOption = None,
     fork: Annotated[bool, typer.Option("--fork", help="Even though the parent has a newer version already.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Members leave their model behind and begin with these weights, at age 0.")
+    ] = False,
     wait: WaitOption = True,
     build_first: BuildOption = False,
     config: ConfigOption = None,
@@ -97,12 +100,10 @@ def revise(
     """Publish a built task as the next version of one of yours; members that approve it bring their model along."""
     _ready(folder, build_first=build_first)
     with api.Grapevine(configuration(config), tell=tell) as grapevine:
-        revised = grapevine.revise(folder, parent=parent, reason=reason, servers=server or [], fork=fork, wait=wait)
-    keeps = (
-        "members that move keep their model and its age"
-        if revised.answer["keeps_model"]
-        else "its parameters differ: members that move begin from the new initial weights"
-    )
+        revised = grapevine.revise(
+            folder, parent=parent, reason=reason, servers=server or [], fork=fork, fresh=fresh, wait=wait
+        )
+    keeps = _what_members_bring(revised.answer)
     answer(
         revised.answer,
         as_json=as_json,
@@ -110,6 +111,18 @@ def revise(
         f"{keeps}; members stay with version {revised.answer['version'] - 1} until this one is approved\n"
         f"next: reviewers run  grapevine review approve {revised.id[:12]}",
     )
+
+
+def _what_members_bring(answer: dict[str, Any]) -> str:
+    """What becomes of the members' models, and how old these are as far as that is known here."""
+    if answer["fresh"]:
+        return "members that move leave their model behind, and begin with the new initial weights at age 0"
+    if not answer["keeps_model"]:
+        return "its parameters differ: members that move begin from the new initial weights, at age 0"
+    ages = answer["member_ages"]
+    known = f"{ages[0]:,}" if ages and ages[0] == ages[-1] else f"{ages[0]:,} to {ages[-1]:,}" if ages else ""
+    told = f" ({known} steps in those of {len(ages)} members known here)" if ages else " (how old, nobody here knows)"
+    return f"members that move keep their model and its age{told}; --fresh would have them begin anew"
 
 
 def retract(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -20,9 +22,15 @@ def register(task: typer.Typer) -> None:
     @task.command()
     def pull(
         task: TaskArgument,
-        output: Annotated[Path, typer.Option("--output", "-o", help="Where the weights go.", dir_okay=False)] = Path(
-            "model.safetensors"
-        ),
+        output: Annotated[
+            Path | None,
+            typer.Option(
+                "--output",
+                "-o",
+                help="Where the weights go; without it a name that tells versions apart: wine-v2-1a2b3c4d.safetensors.",
+                dir_okay=False,
+            ),
+        ] = None,
         pt2: Annotated[
             Path | None, typer.Option(help="Also a program that plain PyTorch runs: torch.export.load.", dir_okay=False)
         ] = None,
@@ -33,25 +41,47 @@ def register(task: typer.Typer) -> None:
         cluster: Annotated[
             int | None, typer.Option(help="Which of the models of a server that holds clusters.", min=0, max=65_535)
         ] = None,
+        latest: Annotated[bool, typer.Option("--latest", help="The newest model, and not the best one.")] = False,
         within: Annotated[float, typer.Option(help="Give up after so many seconds.", min=1, callback=finite)] = 30.0,
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        """Fetch the released model of a task: a server's if there is one, else the best informed member's."""
+        """Fetch the best model that a member of a task has had, by the figures that members give of themselves."""
         with Grapevine(configuration(config), tell=tell) as grapevine:
-            model = grapevine.pull(task, peer=peer, server=server, cluster=cluster, within_s=within)
+            model = grapevine.pull(task, peer=peer, server=server, cluster=cluster, latest=latest, within_s=within)
+        output = output if output is not None else Path(file_name(model.facts))
         model.save(output)
         if pt2 is not None:
             model.save_pt2(pt2)
         facts = model.facts
-        quality = (
-            f", {facts['metric_name']} {facts['metric']:.3f} by its own account" if facts["metric"] is not None else ""
-        )
         files = ", ".join(escape(str(path)) for path in (output, output.with_suffix(".json"), pt2) if path is not None)
         answer(
             {**facts, "file": str(output), "pt2": str(pt2) if pt2 else ""},
             as_json=as_json,
-            text=f"[bold]{shown(facts['name'])}[/] version {facts['task_version']}: the model of "
-            f"{facts['kind']} {facts['model_of']}, age {facts['age']}, with the work of "
-            f"{len(facts['contributors'])} members{quality}\nwrote {files}",
+            text=f"[bold]{shown(facts['name'])}[/] version {facts['task_version']} ({facts['task'][:12]}): the "
+            f"{facts['which']} model of {facts['kind']} {facts['model_of']}, age {facts['age']}, with the work of "
+            f"{len(facts['contributors'])} members\n{quality_of(facts)}\nwrote {files}",
         )
+
+
+def file_name(facts: Mapping[str, Any]) -> str:
+    """What a pulled model's file is called: the task, its version and the beginning of its id."""
+    name = re.sub(r"[^a-z0-9]+", "-", str(facts["name"]).lower()).strip("-")[:40] or "model"
+    return f"{name}-v{facts['task_version']}-{str(facts['task'])[:8]}.safetensors"
+
+
+def quality_of(facts: Mapping[str, Any]) -> str:
+    """How the best model, the latest one and none at all have done, as far as the giver says so."""
+    name = facts["metric_name"]
+    parts = [
+        f"{which}: {name} {figure['metric']:.3f} at age {figure['age']}, version {figure['version']}"
+        for which in ("best", "latest")
+        if (figure := facts[which]) is not None
+    ]
+    if not parts and facts["metric"] is not None:
+        parts.append(f"{name} {facts['metric']:.3f} at age {facts['age']}")
+    if not parts:
+        return f"{name} —: nobody has measured it"
+    if facts["baseline"] is not None:
+        parts.append(f"{shown(facts['baseline_name'])}: {facts['baseline']:.3f}")
+    return f"{'; '.join(parts)} (on {facts['num_evaluated']} held-out samples, by its own account)"

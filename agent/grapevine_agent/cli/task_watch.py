@@ -22,7 +22,9 @@ from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, shown, shown_peer, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_proto.errors import RequestError, TaskError
+from grapevine_tasks.closed_sets import METRICS
 
+QUIET_ROUNDS = 40  # in which no member improves, before that is said
 QUIET_S = 15.0  # without a reading, say what is waited for
 MAX_POINTS = 600
 PLOT_WIDTH = 60
@@ -40,34 +42,66 @@ class Board:
     def take(self, reading: dict[str, Any]) -> None:
         """One more reading."""
         self.newest[reading["peer"]] = reading
-        known = [each["metric"] for each in self.newest.values() if each["metric"] is not None]
+        known = self.measured()
         if known:
             self.means.append(sum(known) / len(known))
 
-    def has_reached(self, target: tuple[str, float] | None) -> bool:
-        """Whether every member that is heard has come to the target."""
-        if target is None or not self.newest:
+    def measured(self) -> list[float]:
+        """The newest metrics of those members that have one."""
+        return [each["metric"] for each in self.newest.values() if each["metric"] is not None]
+
+    def has_reached(self, target: Target | None) -> bool:
+        """Whether every member that is heard has come to the target.
+
+        Who has no held-out samples has no figure, and is not waited for; but somebody must have one.
+        """
+        if target is None:
             return False
-        key, value = target
-        if any(each[key] is None for each in self.newest.values()):
+        heard = [each for each in self.newest.values() if target.key == "round" or each["num_evaluated"]]
+        if not heard or any(each[target.key] is None for each in heard):
             return False
-        if key == "metric" and self.about["metric_name"] == "mse":
-            return all(each[key] <= value for each in self.newest.values())
-        return all(each[key] >= value for each in self.newest.values())
+        from_above = target.key == "loss" or (target.key == "metric" and not self.about["higher_is_better"])
+        return all(
+            (each[target.key] <= target.value) if from_above else (each[target.key] >= target.value) for each in heard
+        )
+
+    def warnings(self) -> dict[str, str]:
+        """By kind what an engineer should know: nobody improves, or nobody does better than without learning."""
+        name = self.about.get("metric_name", "metric")
+        told: dict[str, str] = {}
+        bests = [each["best"] for each in self.newest.values() if each.get("best")]
+        if bests and (rounds := min(best["rounds_since"] for best in bests)) >= QUIET_ROUNDS:
+            best = (max if self.about["higher_is_better"] else min)(bests, key=lambda each: each["metric"])
+            told["stalled"] = (
+                f"no member has improved for {rounds} rounds; best was {name} {best['metric']:.3f} at age "
+                f"{best['age']} (patience in [training] ends a task then; `task pull` takes the best)"
+            )
+        held = [each for each in self.newest.values() if each.get("best") and each.get("baseline") is not None]
+        if held and all(_is_worse(each, higher_is_better=self.about["higher_is_better"]) for each in held):
+            baseline = held[0]
+            told["no better"] = (
+                f"no member does better than {shown(baseline['baseline_name'])}, which needs no learning "
+                f"({name} {baseline['baseline']:.3f} at {baseline['peer']})"
+            )
+        return told
 
     def table(self) -> Table:
         """The members, one a row."""
         name = self.about.get("metric_name", "metric")
-        table = Table("member", "round", "loss", name, "staleness", "energy", "server", "age", "heard")
+        table = Table(
+            "member", "round", "loss", name, "best", "baseline", "staleness", "energy", "server", "age", "heard"
+        )
         names, now_ms = self.about.get("names", {}), time.time() * 1000
         for peer, reading in sorted(self.newest.items()):
             table.add_row(
                 shown_peer(peer, names.get(peer, "")),
                 str(reading["round"]),
                 "—" if reading["loss"] is None else f"{reading['loss']:.4f}",
-                "—" if reading["metric"] is None else f"{reading['metric']:.3f}",
-                f"{reading['staleness']:.1f}",
-                f"{reading['energy_j']:.0f} J",
+                _metric_cell(reading),
+                _figure_cell((reading.get("best") or {}).get("metric")),
+                _figure_cell(reading.get("baseline")),
+                "—" if reading["staleness"] is None else f"{reading['staleness']:.1f}",
+                "—" if reading["energy_j"] is None else f"{reading['energy_j']:.0f} J",
                 reading["server"],
                 str(reading["age"]),
                 f"{max(0.0, now_ms - reading['at_ms']) / 1000:.0f} s ago",
@@ -82,8 +116,25 @@ class Board:
         )
         parts: list[Any] = [Text.from_markup(title), self.table()]
         if self.means:
-            parts.append(Text(f"mean {about['metric_name']} {plot(self.means)} {self.means[-1]:.3f}"))
+            of = f"{len(self.measured())} of {len(self.newest)}"
+            parts.append(Text(f"mean {about['metric_name']} {plot(self.means)} {self.means[-1]:.3f}, mean of {of}"))
+        parts += [Text.from_markup(f"[yellow]warning:[/] {warning}") for warning in self.warnings().values()]
         return Group(*parts, *([Text(note, style="dim")] if note else []))
+
+
+def _is_worse(reading: dict[str, Any], *, higher_is_better: bool) -> bool:
+    best, baseline = reading["best"]["metric"], reading["baseline"]
+    return bool(best <= baseline if higher_is_better else best >= baseline)
+
+
+def _figure_cell(figure: float | None) -> str:
+    return "—" if figure is None else f"{figure:.3f}"
+
+
+def _metric_cell(reading: dict[str, Any]) -> str:
+    """The metric, and in the units of the member's data where that is another number."""
+    units = reading.get("metric_in_units")
+    return _figure_cell(reading["metric"]) + (f" ({units:.3g})" if units is not None else "")
 
 
 def plot(values: deque[float], width: int = PLOT_WIDTH) -> str:
@@ -97,8 +148,29 @@ def plot(values: deque[float], width: int = PLOT_WIDTH) -> str:
     return "".join(BARS[int((value - low) / span * (len(BARS) - 1)) if span > 0 else 0] for value in points)
 
 
-def target_of(until: str) -> tuple[str, float] | None:
-    """`--until`: a round ("40", "round=40") or the task's metric ("0.95", "accuracy=0.95"). Raises RequestError."""
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What every member is to come to: `name` is as it was written, `key` where a reading has it."""
+
+    name: str
+    key: str
+    value: float
+
+    def check(self, about: dict[str, Any]) -> None:
+        """Raise RequestError where the task has no such metric."""
+        metrics = about["metrics"]
+        if self.name not in ("", "round", "metric", *metrics):
+            raise RequestError(
+                f"--until {self.name}={self.value:g}: {about['name']} has no {self.name}; it has "
+                f"{', '.join(f'{name}={_EXAMPLES.get(name, 0.1):g}' for name in metrics)} and round=40"
+            )
+
+
+_EXAMPLES = {"accuracy": 0.95, "top-5-accuracy": 0.95, "binary-accuracy": 0.95}
+
+
+def target_of(until: str) -> Target | None:
+    """`--until`: a round ("40", "round=40") or a metric of the task ("0.95", "accuracy=0.95"). Raises RequestError."""
     if not until:
         return None
     key, _, number = until.rpartition("=")
@@ -106,11 +178,15 @@ def target_of(until: str) -> tuple[str, float] | None:
         value = float(number)
     except ValueError:
         value = float("nan")
-    if not math.isfinite(value) or value < 0 or key not in ("", "round", "accuracy", "mse", "metric"):
-        raise RequestError(f"--until {until!r}: write round=40, or accuracy=0.95 (mse=0.1 is reached from above)")
+    known = ("", "round", "metric", "loss", *METRICS)
+    if not math.isfinite(value) or value < 0 or key not in known:
+        raise RequestError(
+            f"--until {until!r}: write round=40, or a metric of the task as in accuracy=0.95 (rmse=0.1, as every "
+            "error, is reached from above)"
+        )
     if key == "round" or (not key and value > 1):
-        return "round", value
-    return "metric", value
+        return Target(name=key, key="round", value=value)
+    return Target(name=key, key="loss" if key == "loss" else "metric", value=value)
 
 
 def register(task: typer.Typer) -> None:
@@ -144,17 +220,20 @@ def _follow(
     grapevine: Grapevine,
     task: str,
     board: Board,
-    target: tuple[str, float] | None,
+    target: Target | None,
     for_s: float | None,
     *,
     lines: bool,
 ) -> bool:
     """Watch until there is a reason to end; whether the target was reached."""
     heard_s = time.monotonic()
+    warned: set[str] = set()
     with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=not lines) as live:
         for readings, about in grapevine.polled(task, for_s=for_s):
             if not board.about and not about["members"]:
                 tell(_waiting(about))
+            if target is not None and not board.about:
+                target.check(about)
             board.about = about
             for reading in readings:
                 board.take(reading)
@@ -164,6 +243,11 @@ def _follow(
             now_s = time.monotonic()
             if readings:
                 heard_s = now_s
+            if lines:
+                for kind, warning in board.warnings().items():
+                    if kind not in warned:  # each is said once
+                        warned.add(kind)
+                        tell(f"{about['name']}: {warning}")
             quiet = now_s - heard_s > QUIET_S
             if quiet and lines:
                 tell(_waiting(about))

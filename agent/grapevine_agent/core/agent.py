@@ -213,7 +213,8 @@ class AgentCore:
         self.members.hear(sender, now.monotonic_s)
         match received.message.body:
             case m.Heartbeat() as heartbeat:
-                ours = self.tasks.learning
+                told, followed = {p.task for p in heartbeat.progress}, self.tasks.learning.keys() | self._watched
+                ours = {task for task in told if task in followed or self.book.is_own(task)}
                 self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
                 return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
             case m.ModelUpdate(task=task) as update:
@@ -297,7 +298,12 @@ class AgentCore:
 
     def _progress(self) -> tuple[m.TaskProgress, ...]:
         return tuple(
-            m.TaskProgress(task=task, version=learner.model.version, age=learner.model.age)
+            m.TaskProgress(
+                task=task,
+                version=learner.model.version,
+                age=learner.model.age,
+                best=learner.best.figure(learner.model.round),
+            )
             for task, learner in islice(self.tasks.learning.items(), m.MAX_TASKS)
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Body, Metrics, ReleasedModel, Vector
+from grapevine_proto.messages import Body, Metrics, ReleasedModel, Vector, Which
 from grapevine_proto.topics import InboxTopic, Topic
 
 
@@ -134,12 +134,19 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a model on this device's test samples, then tell `AgentCore.evaluated`."""
+    """Evaluate a released model on this device's test samples, then tell `AgentCore.evaluated`.
+
+    `which`: the one of this round, or once more the best one so far. Where its member stood then goes with it.
+    """
 
     task: str
     round: int
     parameters: Vector
     buffers: Vector
+    which: Which = "latest"
+    age: int = 0
+    steps: int = 0
+    version: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +156,16 @@ class SaveModel:
     task: str
     vectors: Mapping[str, Vector]
     counters: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveBest:
+    """Keep a task's best model beside its newest one: vectors and counters as there, and figures."""
+
+    task: str
+    vectors: Mapping[str, Vector]
+    counters: Mapping[str, int]
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +221,7 @@ Effect: TypeAlias = (
     | Train
     | Evaluate
     | SaveModel
+    | SaveBest
     | SaveConsent
     | SaveMetrics
     | Notify
@@ -235,15 +253,21 @@ class Evaluated:
 
     task: str
     round: int
-    loss: float = 0.0
-    metric: float = 0.0
+    loss: float | None = None  # None, as the metric: there are no test samples
+    metric: float | None = None
     num_evaluated: int = 0
     error: str = ""
+    of: Evaluate | None = None  # what was asked
+    baseline: float | None = None  # what a model without any learning comes to on the same samples
+    baseline_name: str = ""
+    metric_in_units: float | None = None  # in the units of the owner's data, where that is another number
 
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
-    """What `SaveModel` kept."""
+    """What `SaveModel` kept, or `SaveBest` with its figures. `best` is what lies beside a task's newest model."""
 
     vectors: Mapping[str, Vector]
     counters: Mapping[str, int]
+    figures: Mapping[str, float] = field(default_factory=dict)
+    best: SavedModel | None = None

@@ -111,7 +111,7 @@ def check_fit(
     if "x_test" not in counts and takes_series(contract) and num_test < needed:
         raise source.error(
             f"{counts['x']} rows of a series, the task needs {needed * HELD_OUT}: windows of {needed}, "
-            "and the last fifth is held out to test with"
+            "and a fifth is held out to test with"
         )
     _check_room(contract, source, description, why_no_room)
     return counts["x"] - (0 if "x_test" in counts else num_test), num_test

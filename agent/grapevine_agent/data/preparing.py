@@ -13,14 +13,22 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.data.baselines import Baseline, is_forecast, of_last_value, of_training, up_to_forecast
 from grapevine_agent.data.formats import describe, load
 from grapevine_agent.data.matching import check_fit
 from grapevine_agent.data.source import DataSource, RawSamples
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks import pipelines
-from grapevine_tasks.pipelines import MISSING, Prepared, held_out
-
-_HELD_OUT_SEED = 0x7E57  # the same split after every start: what was tested on is never trained on
+from grapevine_tasks.pipelines import (
+    HELD_OUT_SEED,
+    MISSING,
+    held_out,
+    held_out_stretches,
+    holdout_of,
+    is_series,
+    left_stretches,
+    rows_needed,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,48 +39,68 @@ class Samples:
     y: NDArray[np.generic]  # [n, …]
     x_test: NDArray[np.generic]
     y_test: NDArray[np.generic]
+    baseline: Baseline | None = None  # in the metric that was asked for
+    unit: float | None = None  # what 1 in the targets is in the owner's units, where there is such a number
 
 
-def load_samples(contract: DataContract, source: DataSource) -> Samples:
+def load_samples(contract: DataContract, source: DataSource, metric: str = "") -> Samples:
     """Load and prepare the samples of a source that matches.
 
-    Without test samples of its own a source gives up a fifth: drawn once and for all, or of a series the
-    last in time. Raises TaskError when the source does not fit the contract, or holds numbers that are not
-    finite or classes outside `num_classes`.
+    Without test samples of its own a source gives up a fifth, by the contract's `holdout`. With the task's `metric`
+    there is a baseline beside them, if there are test samples. Raises TaskError when the source does not fit the
+    contract, or holds numbers that are not finite or classes outside `num_classes`.
     """
     check_fit(contract, source, describe(source, contract))
     where = f"{source.name}: {source.path.name or source.dataset}"
-    learnt, tested = _prepared(load(source, contract), contract, where)
-    return Samples(x=learnt.x, y=learnt.y, x_test=tested.x, y_test=tested.y)
-
-
-def _prepared(raw: RawSamples, contract: DataContract, where: str) -> tuple[Prepared, Prepared]:
-    """What to train on and what to test with."""
+    raw = load(source, contract)
     tests = f"{where}, held out to test with"
-    if raw.x_test is not None:
-        learnt = pipelines.prepare_learning(raw.x, raw.y, contract, where)
-        return learnt, pipelines.prepare_learning(raw.x_test, raw.y_test, contract, tests, learnt.learnt)
-    train, test = split(raw, is_series=pipelines.is_series(contract))
+    train = test = None
+    x_test, y_test = raw.x_test, raw.y_test
+    if x_test is None:
+        train, test = split(raw, contract)
+        x_test, y_test = raw.x, raw.y
     learnt = pipelines.prepare_learning(raw.x, raw.y, contract, where, rows=train)
-    return learnt, pipelines.prepare_learning(raw.x, raw.y, contract, tests, learnt.learnt, rows=test)
+    baseline = None
+    if metric and is_forecast(contract):  # before the test samples: what it takes beside others is no more than they do
+        known = up_to_forecast(contract)
+        if known != contract:
+            seen = pipelines.prepare_learning(x_test, y_test, known, tests, learnt.learnt, rows=test)
+            baseline = of_last_value(metric, seen.x, seen.y, contract)
+            del seen
+    tested = pipelines.prepare_learning(x_test, y_test, contract, tests, learnt.learnt, rows=test)
+    if metric and baseline is None:
+        if is_forecast(contract):
+            baseline = of_last_value(metric, tested.x, tested.y, contract)
+        else:
+            baseline = of_training(metric, learnt.y, tested.y)
+    return Samples(
+        x=learnt.x,
+        y=learnt.y,
+        x_test=tested.x,
+        y_test=tested.y,
+        baseline=baseline,
+        unit=pipelines.target_unit(contract, learnt.learnt),
+    )
 
 
-def split(raw: RawSamples, *, is_series: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split(raw: RawSamples, contract: DataContract) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The numbers of the rows to train on, and of those to test with.
 
     Of a series a row that is missing keeps stretches apart: no window reaches across it.
     """
-    if not is_series:
-        order = np.random.default_rng(_HELD_OUT_SEED).permutation(len(raw.x))
+    holdout, in_order = holdout_of(contract), is_series(contract)
+    if holdout == "random" and not in_order:
+        order = np.random.default_rng(HELD_OUT_SEED).permutation(len(raw.x))
         test, train = np.split(order, [held_out(len(order))])
         return train, test
-    starts = np.cumsum([0, *(raw.series or (len(raw.x),))])
+    starts = np.cumsum([0, *((raw.series if in_order else ()) or (len(raw.x),))])
+    span = rows_needed(contract)
     trains, tests = [], []
     for start, end in pairwise(starts.tolist()):
-        cut = end - held_out(end - start)
-        trains.append(np.arange(start, cut))
-        tests.append(np.arange(cut, end))
-    has_gaps = raw.x.dtype.kind == "f"
+        tested = held_out_stretches(end - start, span, holdout)
+        trains += [np.arange(start + a, start + b) for a, b in left_stretches(end - start, tested)]
+        tests += [np.arange(start + a, start + b) for a, b in tested]
+    has_gaps = in_order and contract.features.dtype == "float32"
     return _joined(trains, has_gaps=has_gaps), _joined(tests, has_gaps=has_gaps)
 
 

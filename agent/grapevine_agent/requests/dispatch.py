@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -109,6 +110,7 @@ class Requests:
         line: dict[str, Any] = {
             "id": entry.id,
             "name": brief.name,
+            "version": brief.version,
             "publisher": brief.publisher,
             "standing": judgement.standing,
             "joined": taking_part is not None,
@@ -147,7 +149,7 @@ class Requests:
 
 
 def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
-    evaluation = learner.evaluation
+    evaluation, best = learner.evaluation, learner.best.figure(learner.model.round)
     bound = learner.staleness_bound(now)
     return {
         "round": learner.model.round,
@@ -155,6 +157,12 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "experience": learner.model.experience,
         "loss": learner.loss,
         "metric": evaluation.metric if evaluation else None,
+        "num_evaluated": evaluation.num_evaluated if evaluation else None,
+        "best": asdict(best) if best else None,
+        "baseline": evaluation.baseline if evaluation else None,
+        "baseline_name": evaluation.baseline_name if evaluation else "",
+        "metric_in_units": evaluation.metric_in_units if evaluation else None,
+        "enough": learner.patience.is_enough,
         "metric_name": learner.manifest.training.metric,
         "peers": len(learner.members.of_task(learner.task, now.monotonic_s)),
         "server": learner.server_state(),

@@ -54,7 +54,7 @@ def state_folder(service: AgentService, contents: Contents | None) -> dict[str, 
         "left": [
             {
                 "task": each.task,
-                "name": entries[each.task].brief.name if each.task in entries else "",
+                "name": entries[each.task].brief.label if each.task in entries else "",
                 "mb": each.num_bytes / MIB,
                 "saved_s": each.saved_s,
             }

@@ -78,6 +78,7 @@ class ReviewRequests:
         return {
             "task": entry.id,
             "name": entry.brief.name,
+            "version": entry.brief.version,
             "description": entry.brief.description,
             "publisher": entry.brief.publisher,
             "standing": judgement.standing,

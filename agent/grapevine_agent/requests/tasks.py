@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +27,9 @@ from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
-from grapevine_proto.messages import ReleasedModel, Vector
+from grapevine_proto.messages import ReleasedModel, Vector, Which
 from grapevine_tasks.built import finish_manifest, load_built
+from grapevine_tasks.closed_sets import METRICS
 from grapevine_tasks.layout import ModelLayout
 
 ASK_AGAIN_S = 3.0
@@ -62,8 +64,16 @@ class TaskRequests:
         manifest, weights = await self._finished(folder, servers)
         return await self._publish(manifest, weights)
 
-    async def revise(self, folder: str, parent: str, servers: list[str], reason: str = "", fork: bool = False) -> Any:
-        """Publish a built task as the next version of one of our own."""
+    async def revise(
+        self,
+        folder: str,
+        parent: str,
+        servers: list[str],
+        reason: str = "",
+        fork: bool = False,
+        fresh: bool = False,
+    ) -> Any:
+        """Publish a built task as the next version of one of our own; `fresh`: its members bring no model along."""
         turns, reason = self._service.turns, checked_reason(reason)
         entry = await turns.look(lambda: self._own(parent, "revise"))
 
@@ -84,11 +94,21 @@ class TaskRequests:
             manifest,
             parent=entry.id,
             version=version,
+            fresh=fresh,
             description="\n\n".join(text for text in (manifest.description, note) if text),
         )
         same = ModelLayout.of(manifest.program) == ModelLayout.of(entry.manifest.program)
         result = await self._publish(manifest, weights, check)
-        return {**result, "parent": entry.id, "keeps_model": same}
+        ages = await turns.look(lambda: self._ages(entry.id))
+        brought = {"keeps_model": same and not fresh, "fresh": fresh, "member_ages": ages}
+        return {**result, "parent": entry.id, **brought}
+
+    def _ages(self, task: str) -> list[int]:
+        """The optimiser steps in the models of the members that this agent knows of, sorted; its own among them."""
+        core, now = self._service.core, clock.now()
+        told = [core.members.peers[peer].ages.get(task) for peer in core.members.of_task(task, now.monotonic_s)]
+        own = core.tasks.learning.get(task)
+        return sorted(age for age in (*told, own.model.age if own is not None else None) if age is not None)
 
     def retract(self, task: str, reason: str = "") -> dict[str, Any]:
         """Take a task of our own back: whoever hears of it stops training it."""
@@ -167,6 +187,15 @@ class TaskRequests:
             "members": [peer for peer in to_ask if peer not in manifest.servers],
             "servers": [peer for peer in servers if members.says_it_takes_part(peer, entry.id)],
             "names": {peer: members.peers[peer].announcement.name for peer in (*to_ask, *servers)},
+            "bests": {  # of those members whose heartbeats are listened to: claims
+                peer: asdict(members.peers[peer].bests[entry.id])
+                for peer in to_ask
+                if entry.id in members.peers[peer].bests
+            },
+            "metrics": [manifest.training.metric, "loss"],
+            "higher_is_better": METRICS[manifest.training.metric].higher_is_better
+            if manifest.training.metric in METRICS
+            else True,
             "joined": entry.id in core.tasks.learning,
             "serves": entry.id in core.tasks.aggregating,
             "own": self._service.identity.peer_id,
@@ -182,10 +211,11 @@ class TaskRequests:
     # --- fetching ---------------------------------------------------------------------------------
 
     async def model(
-        self, task: str, peer: str | None = None, cluster: int = 0, within_s: float = 30.0
+        self, task: str, peer: str | None = None, cluster: int = 0, within_s: float = 30.0, latest: bool = False
     ) -> dict[str, Any]:
         """The released model of a member or server, by its id; of this agent itself where `peer` is its own, or None.
 
+        It is the best that a member has had, by its own account; the newest where `latest`, or it has measured none.
         Raises TaskError if the peer refuses, or does not answer in time.
         """
         turns, core = self._service.turns, self._service.core
@@ -195,10 +225,11 @@ class TaskRequests:
             int(within(cluster, 0, MOST_CLUSTERS - 1, "cluster")),
             within(within_s, 0.1, LONGEST_WAIT_S, "within_s"),
         )
+        which: Which = "latest" if latest else "best"
         if giver == self._service.identity.peer_id:
-            released = await turns.look(lambda: core.models.own(entry.id, cluster))
+            released = await turns.look(lambda: core.models.own(entry.id, cluster, which))
         else:
-            released = await self._ask(giver, entry, cluster, within_s)
+            released = await self._ask(giver, entry, cluster, within_s, which)
         if released.refusal:
             raise TaskError(f"{giver} gives no model of {entry.brief.name}: {released.refusal}")
         return {
@@ -209,14 +240,16 @@ class TaskRequests:
             **await asyncio.to_thread(_told, released),
         }
 
-    async def _ask(self, peer: str, entry: TaskEntry, cluster: int, within_s: float) -> ReleasedModel:
+    async def _ask(self, peer: str, entry: TaskEntry, cluster: int, within_s: float, which: Which) -> ReleasedModel:
         """Ask until there is an answer: a request may come before the peer has heard of our session."""
         service = self._service
         answer = service.watching.expect(peer, entry.id)
         try:
             async with asyncio.timeout(within_s):
                 while True:
-                    await service.turns.take(lambda: service.core.models.ask(peer, entry.id, cluster, clock.now()))
+                    await service.turns.take(
+                        lambda: service.core.models.ask(peer, entry.id, cluster, clock.now(), which)
+                    )
                     done, _ = await asyncio.wait({answer}, timeout=ASK_AGAIN_S)
                     if done:
                         return answer.result()
@@ -247,11 +280,20 @@ def _told(released: ReleasedModel) -> dict[str, Any]:
         "version": released.version,
         "contributions": dict(released.contributions),
         "num_evaluated": released.num_evaluated,
-        "loss": released.loss,
-        "metric": released.metric,
+        "loss": _finite(released.loss),
+        "metric": _finite(released.metric),
+        "which": released.which,
+        "best": asdict(released.best) if released.best is not None else None,
+        "latest": asdict(released.latest) if released.latest is not None else None,
+        "baseline": released.baseline,
+        "baseline_name": released.baseline_name,
         "full": _text_of(released.full),
         "buffers": _text_of(released.buffers),
     }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _text_of(vector: Vector) -> str:

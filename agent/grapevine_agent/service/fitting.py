@@ -25,7 +25,8 @@ MIB: Final = 2**20
 # says is held against the memory itself, and the trainer process cannot grow beyond it.
 BOUND_SLACK = 2
 MOST_ESTIMATES = 10_000  # that are kept, some hundred bytes each
-FILES_OF_A_MODEL: Final = 3  # the current one, the one before it, and the one that is being written
+# The current one, the one before it, the best one, and the one that is being written; the best is half as large.
+FILES_OF_A_MODEL: Final = 4
 
 
 @dataclass

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
 from grapevine_agent.core import effects as fx
@@ -169,7 +170,7 @@ class Saver:
             gone = [
                 key
                 for key, effect in self._waiting.items()
-                if key in ((MODELS, task), (WEIGHTS, weights))
+                if key in ((MODELS, task), (MODELS, _best_of(task)), (WEIGHTS, weights))
                 or (isinstance(effect, fx.SaveMetrics) and effect.metrics.task == task)
             ]
             for key in gone:
@@ -209,23 +210,25 @@ class Saver:
                 store.put_blob(content)
             case fx.SaveModel():
                 store.save_model(effect.task, StoredModel(vectors=effect.vectors, metadata=dict(effect.counters)))
+            case fx.SaveBest():
+                facts = {**effect.counters, **effect.figures}
+                store.save_best(effect.task, StoredModel(vectors=effect.vectors, metadata=facts))
             case fx.SaveConsent(task=task, joined=joined):
                 store.set_membership(task, "joined" if joined else "left", _wall_ms())
 
     def _load_model(self, task: str) -> fx.SavedModel | None:
         with self._lock:
-            waiting = self._waiting.get((MODELS, task))
+            waiting, waiting_best = self._waiting.get((MODELS, task)), self._waiting.get((MODELS, _best_of(task)))
+        if isinstance(waiting_best, fx.SaveBest):
+            best: fx.SavedModel | None = fx.SavedModel(
+                vectors=waiting_best.vectors, counters=waiting_best.counters, figures=waiting_best.figures
+            )
+        else:
+            best = _as_saved(task, readable(lambda: self._store.load_best(task), lambda: None))
         if isinstance(waiting, fx.SaveModel):
-            return fx.SavedModel(vectors=waiting.vectors, counters=waiting.counters)
-        stored = self._store.load_model(task)
-        if stored is None:
-            return None
-        counters = {name: value for name, value in stored.metadata.items() if isinstance(value, int)}
-        odd = next((name for name, value in counters.items() if not 0 <= value <= LARGEST_COUNTER), None)
-        if odd is not None:
-            logger.error("the saved model of %s is not used: its %s is %d", task, odd, counters[odd])
-            return None
-        return fx.SavedModel(vectors=stored.vectors, counters=counters)
+            return fx.SavedModel(vectors=waiting.vectors, counters=waiting.counters, best=best)
+        saved = _as_saved(task, self._store.load_model(task))
+        return replace(saved, best=best) if saved is not None else None
 
     # --- bounds ---------------------------------------------------------------------------------------
 
@@ -271,11 +274,30 @@ def _key(effect: fx.Effect) -> Key:
             return WEIGHTS, digest
         case fx.SaveModel(task=task):
             return MODELS, task
+        case fx.SaveBest(task=task):
+            return MODELS, _best_of(task)
         case fx.SaveConsent(task=task):
             return DECISIONS, task
         case fx.SaveMetrics(metrics=Metrics()):
             return METRICS, ""
     raise TypeError(f"{type(effect).__name__} saves nothing")
+
+
+def _best_of(task: str) -> str:
+    return f"{task}/best"  # no task is named so
+
+
+def _as_saved(task: str, stored: StoredModel | None) -> fx.SavedModel | None:
+    """What the store holds; None where there is nothing, or nothing that can be used."""
+    if stored is None:
+        return None
+    counters = {name: value for name, value in stored.metadata.items() if isinstance(value, int)}
+    odd = next((name for name, value in counters.items() if not 0 <= value <= LARGEST_COUNTER), None)
+    if odd is not None:
+        logger.error("a saved model of %s is not used: its %s is %d", task, odd, counters[odd])
+        return None
+    figures = {name: value for name, value in stored.metadata.items() if isinstance(value, float)}
+    return fx.SavedModel(vectors=stored.vectors, counters=counters, figures=figures)
 
 
 def _wall_ms() -> int:

@@ -29,7 +29,7 @@ from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Traine
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, check_program, estimate_memory
-from grapevine_tasks.pipelines import SampleMemory
+from grapevine_tasks.pipelines import SampleMemory, in_units
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Trainers:
     def _start(self, task: str) -> None:
         manifest = self._manifests[task]
         running = self._running[task] = _Running()
-        running.work = asyncio.create_task(self._work(running, task, manifest), name=f"trainer of {manifest.name}")
+        running.work = asyncio.create_task(self._work(running, task, manifest), name=f"trainer of {manifest.label}")
 
     def _make(self, task: str, manifest: TaskManifest) -> _Made:
         """Raises TaskError where the owner's sources have nothing for the task, or not any more."""
@@ -185,7 +185,7 @@ class Trainers:
         return [
             {
                 "task": task,
-                "name": self._manifests[task].name,
+                "name": self._manifests[task].label,
                 "running": running.is_running,
                 "protection": running.made.trainer.protection if running.made is not None else "",
                 "failures": running.num_failures,
@@ -259,12 +259,17 @@ class Trainers:
         timeout_s = self._deadline_s(made, manifest, asked)
         if isinstance(asked, fx.Evaluate):
             found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)
+            yardstick = trainer.yardstick
             return fx.Evaluated(
                 task=asked.task,
                 round=asked.round,
                 loss=found.loss,
                 metric=found.metric,
                 num_evaluated=found.num_samples,
+                of=asked,
+                baseline=yardstick.baseline,
+                baseline_name=yardstick.baseline_name,
+                metric_in_units=in_units(manifest.training.metric, found.metric, yardstick.unit),
             )
         result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
         return fx.Trained(
@@ -312,7 +317,7 @@ def _checked(manifest: TaskManifest) -> CheckReport | None:
 def _failed(asked: Asked, error: str) -> fx.Trained | fx.Evaluated:
     if isinstance(asked, fx.Train):
         return fx.Trained(task=asked.task, error=error)
-    return fx.Evaluated(task=asked.task, round=asked.round, error=error)
+    return fx.Evaluated(task=asked.task, round=asked.round, error=error, of=asked)
 
 
 async def _end(running: _Running) -> None:

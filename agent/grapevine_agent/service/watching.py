@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from grapevine_proto.messages import Metrics, ReleasedModel
@@ -80,13 +80,17 @@ def reading_of(peer: str, metrics: Metrics, wall_ms: int) -> dict[str, Any]:
         "loss": _finite(metrics.loss),
         "metric": _finite(metrics.metric),
         "num_evaluated": metrics.num_evaluated,
-        "staleness": _finite(metrics.staleness) or 0.0,
-        "energy_j": _finite(metrics.energy_j) or 0.0,
+        "baseline": metrics.baseline,
+        "baseline_name": metrics.baseline_name,
+        "metric_in_units": metrics.metric_in_units,
+        "best": asdict(metrics.best) if metrics.best is not None else None,
+        "staleness": _finite(metrics.staleness),
+        "energy_j": _finite(metrics.energy_j),
         "server": metrics.server,
         "peers": metrics.num_peers,
     }
 
 
-def _finite(value: float) -> float | None:
+def _finite(value: float | None) -> float | None:
     """JSON has no infinity; a model that diverged says so by having no number."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

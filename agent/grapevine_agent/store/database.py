@@ -19,7 +19,7 @@ from typing import Any
 from grapevine_agent.store.salvage import Layout, Row, Table, rows_of_copy
 from grapevine_agent.store.sqlite_file import LARGEST_INTEGER, SqliteFile
 from grapevine_proto.errors import StoreError
-from grapevine_proto.messages import Metrics, Share
+from grapevine_proto.messages import Figure, Metrics, Share
 
 SCHEMA_VERSION = 1
 MAX_SEQUENCES_READ = 100_000
@@ -384,4 +384,5 @@ def _prune_metrics(connection: sqlite3.Connection) -> None:
 
 def _metrics(line: dict[str, Any]) -> Metrics:
     shares = tuple(Share(**share) for share in line.pop("shares", ()))
-    return Metrics(**line, shares=shares)
+    best = line.pop("best", None)
+    return Metrics(**line, shares=shares, best=Figure(**best) if best is not None else None)

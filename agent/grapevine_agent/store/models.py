@@ -1,4 +1,4 @@
-"""Models on disk: `models/<task>/current.safetensors`, and the one before it.
+"""Models on disk: `models/<task>/current.safetensors`, the one before it, and the best one.
 
 A model is written beside its place, synced and renamed into it; the model that it replaces stays as
 `previous.safetensors`. At every instant at least one of the two is whole. A checksum in the header
@@ -16,7 +16,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 CURRENT = "current.safetensors"
 PREVIOUS = "previous.safetensors"
+BEST = "best.safetensors"
 _METADATA = "grapevine"
 _CHECKSUM = "crc32"
 _OS_ERROR = re.compile(r"os error (\d+)")
@@ -82,16 +83,22 @@ class ModelFiles:
 
     def save(self, task: str, model: StoredModel) -> None:
         """Make `model` the current one of a task, and the current one its previous."""
-        task_dir = self._task_dir(task)
+        current = self._task_dir(task) / CURRENT
+        self._write(current, model, before_rename=lambda: _keep_as_previous(current))
+
+    def save_best(self, task: str, model: StoredModel) -> None:
+        """Make `model` the best one of a task; the one before it goes."""
+        self._write(self._task_dir(task) / BEST, model, before_rename=lambda: None)
+
+    def _write(self, place: Path, model: StoredModel, *, before_rename: Callable[[], None]) -> None:
         for name, vector in model.vectors.items():
             if vector.dtype != np.float32 or vector.ndim != 1:
                 raise ValueError(f"vector {name!r} is {vector.dtype}{list(vector.shape)}; give a float32 vector")
         vectors = {name: np.ascontiguousarray(vector) for name, vector in model.vectors.items()}
         facts = json.dumps(dict(model.metadata))
         header = {_METADATA: facts, _CHECKSUM: _checksum(facts, vectors)}
-        clear_folder(task_dir)
-        make_state_dir(task_dir)
-        current = task_dir / CURRENT
+        clear_folder(place.parent)
+        make_state_dir(place.parent)
 
         def write(path: Path) -> None:
             try:
@@ -99,15 +106,21 @@ class ModelFiles:
             except SafetensorError as error:
                 raise _as_os_error(error) from error
 
-        replace_durably(current, write, before_rename=lambda: _keep_as_previous(current))
+        replace_durably(place, write, before_rename=before_rename)
 
     def load(self, task: str) -> StoredModel | None:
         """The current model of a task, the previous one if that is damaged, None if there is neither.
 
         A damaged file is moved aside, so that the next `save` does not make it the previous one.
         """
-        task_dir = self._task_dir(task)
-        for name in (CURRENT, PREVIOUS):
+        return self._first_whole(self._task_dir(task), (CURRENT, PREVIOUS))
+
+    def load_best(self, task: str) -> StoredModel | None:
+        """The best model of a task; None if there is none, or it is damaged: then it is moved aside."""
+        return self._first_whole(self._task_dir(task), (BEST,))
+
+    def _first_whole(self, task_dir: Path, names: tuple[str, ...]) -> StoredModel | None:
+        for name in names:
             path = task_dir / name
             try:
                 return _read(path)
@@ -176,7 +189,10 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 def _set_aside(path: Path, why: str) -> None:
     """Out of the way of the next save, which would make it the previous one. A disk may refuse even that."""
-    then = "the previous model is used" if path.name == CURRENT else "the task starts from its initial weights"
+    then = {
+        CURRENT: "the previous model is used",
+        PREVIOUS: "the task starts from its initial weights",
+    }.get(path.name, "the best model from now on is kept")
     try:
         aside = move_aside(path, time.time(), keep=1)  # models are large: one specimen is enough
     except StoreError as error:

@@ -163,6 +163,14 @@ class Store:
         """The current model of a task, the previous one if that is damaged, None if there is neither."""
         return self._models.load(task)
 
+    def save_best(self, task: str, model: StoredModel) -> None:
+        """Keep a task's best model beside its newest one. Raises like `save_model`."""
+        self._models.save_best(task, model)
+
+    def load_best(self, task: str) -> StoredModel | None:
+        """The best model of a task; None if there is none, or none that is whole."""
+        return self._models.load_best(task)
+
     def model_tasks(self) -> list[str]:
         """The tasks that a model is held of, sorted."""
         return self._models.tasks()

@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from grapevine_agent.outlasting import in_a_thread
 from grapevine_agent.training.exchange import Reply, exchange
 from grapevine_agent.training.process import plain
-from grapevine_agent.training.results import Evaluation, TrainingResult
+from grapevine_agent.training.results import Evaluation, TrainingResult, Yardstick
 from grapevine_agent.training.schedules import learning_rate
 from grapevine_agent.training.trainer import check_result
 from grapevine_proto.errors import TaskError
@@ -57,6 +57,7 @@ class AttachedTrainer:
         self.is_running = False  # it described itself, and has not failed since
         self.num_samples = 0
         self.bare_mb = 0
+        self.yardstick = Yardstick()  # it has none
         self.num_test = 0  # it does not say how many, before it has evaluated
         self.protection = f"the owner's own trainer at {url}"
 
@@ -114,10 +115,11 @@ class AttachedTrainer:
         body = await in_a_thread(lambda: self._body(parameters, buffers, facts), parameters.nbytes)
         async with self._lock:
             found = self._json(await self._ask("POST", "/v1/evaluate", body, MOST_WORDS, timeout_s))
+        num_samples = self._count(found, "num_samples", least=0)
+        if not num_samples:  # whatever it says then, it has measured nothing
+            return Evaluation(loss=None, metric=None, num_samples=0)
         return Evaluation(
-            loss=self._number(found, "loss"),
-            metric=self._number(found, "metric"),
-            num_samples=self._count(found, "num_samples", least=0),
+            loss=self._number(found, "loss"), metric=self._number(found, "metric"), num_samples=num_samples
         )
 
     async def stop(self) -> None:

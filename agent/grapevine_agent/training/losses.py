@@ -135,7 +135,7 @@ def loss_constants(plan: TrainingPlan) -> Constants:
 
 def finished(plan: TrainingPlan, evaluation: Evaluation) -> Evaluation:
     """An evaluation whose metric is what its name says: the mean of squares becomes its root."""
-    if plan.metric != "rmse":
+    if plan.metric != "rmse" or evaluation.metric is None:
         return evaluation
     return replace(evaluation, metric=math.sqrt(evaluation.metric))
 

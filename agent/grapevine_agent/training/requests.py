@@ -58,6 +58,9 @@ class Ready:
     num_test: int
     protection: str = ""  # what holds the process from now on, for people
     bare_mb: int = 0  # what the process takes with PyTorch and without samples; 0: it does not tell
+    baseline: float | None = None  # see `Yardstick`
+    baseline_name: str = ""
+    unit: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +74,11 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """How the model in the slot does."""
+    """How the model in the slot does; without test samples there are no figures."""
 
     number: int
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     num_samples: int
 
 
@@ -102,7 +105,13 @@ _KINDS: dict[str, type[Request | Answer]] = {
     "failed": Failed,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_TYPES: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "bool": bool,
+}
 
 
 def to_line(message: Request | Answer) -> bytes:
@@ -130,5 +139,5 @@ def _check_types(message: Request | Answer) -> None:
         expected = _TYPES.get(str(field.type))
         if expected and (not isinstance(value, expected) or (isinstance(value, bool) and field.type != "bool")):
             raise TypeError(field.name)
-        if field.type == "float":
+        if str(field.type).startswith("float") and value is not None:
             float(value)  # JSON's whole numbers have no end

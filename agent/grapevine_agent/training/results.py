@@ -19,8 +19,17 @@ class TrainingResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How a model does on this device's test samples; loss and metric are 0 when there are none."""
+    """How a model does on this device's test samples; loss and metric are None when there are none."""
 
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     num_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Yardstick:
+    """What a device's metrics are held against: known once its samples are loaded."""
+
+    baseline: float | None = None  # in the task's metric, on the same test samples
+    baseline_name: str = ""
+    unit: float | None = None  # what an error of 1 is in the owner's units, where there is such a number

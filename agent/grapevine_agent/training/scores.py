@@ -18,10 +18,12 @@ class Score:
 
 
 def mean_score(scores: Sequence[Score]) -> Evaluation:
-    """The mean over the samples of all batches; 0 when there are none."""
+    """The mean over the samples of all batches; no figures when there are none."""
     num_samples = sum(score.num_samples for score in scores)
+    if not num_samples:
+        return Evaluation(loss=None, metric=None, num_samples=0)
     loss = metric = 0.0
     for score in scores:
         loss += score.loss * score.num_samples
         metric += score.metric * score.num_samples
-    return Evaluation(loss=loss / (num_samples or 1), metric=metric / (num_samples or 1), num_samples=num_samples)
+    return Evaluation(loss=loss / num_samples, metric=metric / num_samples, num_samples=num_samples)

@@ -28,7 +28,7 @@ from grapevine_agent.training.requests import (
     Trained,
     TrainRequest,
 )
-from grapevine_agent.training.results import Evaluation, TrainingResult
+from grapevine_agent.training.results import Evaluation, TrainingResult, Yardstick
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -67,6 +67,7 @@ class AnyTrainer(Protocol):
     num_test: int  # to evaluate on; known once started, 0 if it is not
     protection: str  # what holds it, for people; known once started
     bare_mb: int  # what it takes with PyTorch and without samples; known once started, 0 if it does not tell
+    yardstick: Yardstick  # known once started
 
     @property
     def is_running(self) -> bool:
@@ -117,6 +118,7 @@ class Trainer:
         self.num_test = 0
         self.protection = ""
         self.bare_mb = 0
+        self.yardstick = Yardstick()
 
     @property
     def is_running(self) -> bool:
@@ -152,6 +154,7 @@ class Trainer:
             ready = await self._ask(setup, Ready, timeout_s)
             self.num_samples, self.num_test = ready.num_samples, ready.num_test
             self.protection, self.bare_mb = plain(ready.protection), ready.bare_mb
+            self.yardstick = _yardstick(ready)
             logger.info("trainer of %s started: %d samples; %s", self._manifest.name, self.num_samples, self.protection)
 
     async def train(
@@ -180,10 +183,7 @@ class Trainer:
             answer = await self._ask(EvaluateRequest(number=number), Evaluated, timeout_s)
         if not 0 <= answer.num_samples <= self.num_test:
             raise TaskError(f"the trainer evaluated {answer.num_samples} of {self.num_test} test samples")
-        if not (math.isfinite(answer.loss) and math.isfinite(answer.metric)):
-            told = f"loss {answer.loss:g}, metric {answer.metric:g}"
-            raise TaskError(f"the model gives numbers that are not finite on the test samples ({told})")
-        return Evaluation(loss=answer.loss, metric=answer.metric, num_samples=answer.num_samples)
+        return checked_evaluation(answer.loss, answer.metric, answer.num_samples)
 
     async def stop(self) -> None:
         """End the process, if it runs, and free what it used. A request in progress fails."""
@@ -241,6 +241,24 @@ class Trainer:
             await running.end()
         if memory is not None:
             memory.close()
+
+
+def checked_evaluation(loss: float | None, metric: float | None, num_samples: int) -> Evaluation:
+    """What an evaluation came to. Raises TaskError when a model that was evaluated has no finite figures."""
+    if not num_samples:
+        return Evaluation(loss=None, metric=None, num_samples=0)
+    if loss is None or metric is None or not (math.isfinite(loss) and math.isfinite(metric)):
+        told = ", ".join(f"{name} {value}" for name, value in (("loss", loss), ("metric", metric)))
+        raise TaskError(f"the model gives numbers that are not finite on the test samples ({told})")
+    return Evaluation(loss=loss, metric=metric, num_samples=num_samples)
+
+
+def _yardstick(ready: Ready) -> Yardstick:
+    """As far as it can be: the process may not be itself any more."""
+    unit = ready.unit if ready.unit is not None and math.isfinite(ready.unit) and ready.unit > 0 else None
+    if ready.baseline is None or not math.isfinite(ready.baseline):
+        return Yardstick(unit=unit)
+    return Yardstick(baseline=ready.baseline, baseline_name=plain(ready.baseline_name)[:80], unit=unit)
 
 
 def check_result(result: TrainingResult, *, most_samples: int) -> None:

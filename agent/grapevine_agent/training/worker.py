@@ -109,7 +109,7 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     prepare_to_load(source)
     with memory_limit(setup.memory_mb):
         give_memory_back(at_least=GIVEN_BACK)
-        samples = load_samples(manifest.data, source)
+        samples = load_samples(manifest.data, source, manifest.training.metric)
     give_memory_back(at_least=KEPT_BY_GLIBC)
     with_samples = status("VmRSS")
     # PyTorch maps much that it never fills, so it is loaded without a limit; nothing of a stranger runs yet.
@@ -135,6 +135,9 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
         num_test=len(samples.x_test),
         protection=protection,
         bare_mb=bare_mb,
+        baseline=samples.baseline.value if samples.baseline is not None else None,
+        baseline_name=samples.baseline.name if samples.baseline is not None else "",
+        unit=samples.unit,
     )
     return trainer, memory, ready
 

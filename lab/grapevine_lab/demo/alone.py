@@ -51,7 +51,9 @@ class Loner:
                 self._train()
             model.round += 1
             model.release(self._ema)
-        return self._trainer.evaluate(model.released, model.released_buffers).metric
+        metric = self._trainer.evaluate(model.released, model.released_buffers).metric
+        assert metric is not None, "the demo's samples come with a test set"
+        return metric
 
     def _train(self) -> None:
         model = self._model

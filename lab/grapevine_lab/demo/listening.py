@@ -91,6 +91,8 @@ class Hearing:
     def _note(self, sender: str, metrics: Metrics, t_s: float) -> tuple[str, Metrics] | None:
         if sender not in self.series or self.is_over:
             return None
+        if metrics.metric is None:
+            return None  # it has measured nothing
         self.newest[sender] = metrics
         self.series[sender].append(Point(t_s=t_s, round=metrics.round, accuracy=metrics.metric))
         return sender, metrics

@@ -10,6 +10,7 @@ and the reviewers say is left out of the traffic, since a simulation has neither
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,13 +50,15 @@ def turns_of(peer: str, passed: Sequence[Passed], pace: Pace) -> list[Turn]:
         ((each.t_s, each.metrics) for each in passed if each.sender == peer and each.metrics is not None),
         key=lambda item: item[1].round,
     )
+    assert all(metrics.energy_j is not None for _, metrics in said), "its profile says what it draws"
     turns: list[Turn] = []
     spent_j, before = 0.0, 0
     for t_s, metrics in said:
         # The energy of rounds that were not heard of is shared out evenly.
-        trained_s = (metrics.energy_j - spent_j) / pace.watts_training / max(1, metrics.round - before)
+        energy_j = metrics.energy_j or 0.0
+        trained_s = (energy_j - spent_j) / pace.watts_training / max(1, metrics.round - before)
         turns.append(Turn(began_s=t_s - trained_s, trained_s=trained_s, said_s=t_s, metrics=metrics))
-        spent_j, before = metrics.energy_j, metrics.round
+        spent_j, before = energy_j, metrics.round
     return turns
 
 
@@ -74,8 +77,8 @@ def measurements_of(run: RealRun, pace: Pace) -> Measurements:
             others = [_versions_at(turns[other], turn.began_s) for other in run.peers if other != peer]
             held = [_newest(heard, other, turn.began_s) for other in run.peers if other != peer]
             lags = [max(0, version - have) for version, have in zip(others, held, strict=True)]
-            staleness = float(np.mean(lags)) if lags else 0.0
-            spent_s = turn.metrics.energy_j / pace.watts_training - turn.trained_s
+            staleness = float(np.mean(lags)) if lags else math.nan
+            spent_s = (turn.metrics.energy_j or 0.0) / pace.watts_training - turn.trained_s
             measured.add(_sample(run.seed, node, turn, pace, staleness, traffic.until(turn.began_s), spent_s))
     return measured
 
@@ -166,8 +169,8 @@ def _reading(seed: int, node: int, turn: Turn) -> Reading:
         round=metrics.round - 1,
         node=node,
         model="released",
-        loss=metrics.loss,
-        metric=metrics.metric,
+        loss=math.nan if metrics.loss is None else metrics.loss,
+        metric=math.nan if metrics.metric is None else metrics.metric,
         num_evaluated=metrics.num_evaluated,
     )
 

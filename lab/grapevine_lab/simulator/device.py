@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +42,7 @@ class Disk:
     records: dict[str, Received] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
     models: dict[str, fx.SavedModel] = field(default_factory=dict)
+    bests: dict[str, fx.SavedModel] = field(default_factory=dict)
     consents: dict[str, bool] = field(default_factory=dict)
     sequences: dict[Topic, int] = field(default_factory=dict)  # of records that ran out
 
@@ -54,10 +56,16 @@ class Disk:
         """The sequences, in the order in which a start is told of them."""
         return dict(sorted(self.sequences.items(), key=lambda each: each[1]))
 
+    def model(self, task: str) -> fx.SavedModel | None:
+        """What is saved of a task, with its best model beside the newest."""
+        held = self.models.get(task)
+        return replace(held, best=self.bests.get(task)) if held is not None else None
+
     @property
     def num_bytes(self) -> int:
         """What lies there, but for what a file system and a database add."""
-        models = (vector.nbytes for model in self.models.values() for vector in model.vectors.values())
+        files = (*self.models.values(), *self.bests.values())
+        models = (vector.nbytes for model in files for vector in model.vectors.values())
         records = (len(received.envelope) for received in self.records.values())
         return sum(models) + sum(records) + sum(map(len, self.blobs.values())) + len(self.sequences) * SEQUENCE_BYTES
 
@@ -136,7 +144,12 @@ class Device:
         return self.core.tasks.learning.get(task) if self.core is not None else None
 
     def joules(self, now_s: float) -> float:
-        """Energy drawn so far: each state's draw times the time spent in it, training and radio above idle."""
+        """Energy drawn so far: each state's draw times the time spent in it, training and radio above idle.
+
+        Not a number where nobody knows what the device draws.
+        """
+        if not self.power.idle_w and not self.power.training_w:
+            return math.nan
         on_s = self.on_s + (now_s - self.on_since_s if self.running else 0.0)
         return (
             self.power.idle_w * on_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
 
+from grapevine_agent.core.effects import Evaluate
 from grapevine_lab.simulator.broker_sessions import Delivery
 
 
@@ -100,8 +101,7 @@ class Evaluated(NamedTuple):
 
     node: int
     ticket: int
-    task: str
-    round: int
+    asked: Evaluate
 
 
 class Heal(NamedTuple):

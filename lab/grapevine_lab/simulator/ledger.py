@@ -95,6 +95,8 @@ class Ledger:
                 self._said(device, task, body, now_s)
             case fx.Train(task=task):
                 self._trains(device, task, now_s)
+            case fx.SaveBest(vectors=vectors):
+                self._wrote(device, sum(vector.nbytes for vector in vectors.values()), now_s)
             case fx.SaveModel(task=task, vectors=vectors):
                 self._wrote(device, sum(vector.nbytes for vector in vectors.values()), now_s)
                 self.day(now_s).saves += 1

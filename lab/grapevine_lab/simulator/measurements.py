@@ -44,7 +44,7 @@ class Sample:
     online: Annotated[bool, "whether the node has a connection"]
     version: Annotated[int, "the node's own updates so far"]
     age: Annotated[int, "optimiser steps in the node's model"]
-    staleness: Annotated[float, "mean lag behind the known sources, in versions"]
+    staleness: Annotated[float, "mean lag behind the known sources, in versions; nan where none is known"]
     staleness_bound: Annotated[float, "Lemma 1's bound on the expected lag, in versions; inf where nothing is sent"]
     num_neighbours: Annotated[int, "peers that the node can gossip with"]
     server: Annotated[str, SERVER_STATES, "the server as the node sees it"]
@@ -52,7 +52,7 @@ class Sample:
     bytes_sent: Annotated[int, "bytes sent since the run began"]
     messages_received: Annotated[int, "messages received since the run began"]
     bytes_received: Annotated[int, "bytes received since the run began"]
-    joules: Annotated[float, "energy drawn since the run began, in joules"]
+    joules: Annotated[float, "energy drawn since the run began, in joules; nan where the draw is not known"]
     training_s: Annotated[float, "virtual time spent training since the run began, in seconds"]
 
 

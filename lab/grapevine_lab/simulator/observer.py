@@ -9,6 +9,7 @@ the nodes' own versions, not from what they have heard of each other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from grapevine_agent.core import effects as fx
@@ -114,7 +115,7 @@ class Observer:
                 online=device.online,
                 version=learner.model.version,
                 age=learner.model.age,
-                staleness=learner.merging.sources.mean_staleness(versions),
+                staleness=_number(learner.merging.sources.mean_staleness(versions)),
                 staleness_bound=learner.staleness_bound(now),
                 num_neighbours=len(neighbours),
                 server=learner.server_state(),
@@ -126,3 +127,8 @@ class Observer:
                 training_s=device.training_s,
             )
         )
+
+
+def _number(measured: float | None) -> float:
+    """A cell of a table: what was not measured is not a number."""
+    return math.nan if measured is None else measured

@@ -120,7 +120,7 @@ class Work:
         if not looks:
             return
         if self.trainer is None:
-            found = [Evaluation(loss=0.0, metric=0.0, num_samples=0)] * len(looks)
+            found = [Evaluation(loss=None, metric=None, num_samples=0)] * len(looks)
         else:
             began_s = time.perf_counter()
             distinct, places = _distinct(looks)
@@ -132,7 +132,7 @@ class Work:
         for look, evaluation in zip(looks, found, strict=True):
             if look.ticket:
                 self._evaluated[look.ticket] = evaluation
-            if evaluation.num_samples:
+            if evaluation.loss is not None and evaluation.metric is not None:
                 self.measurements.add(
                     Reading(
                         seed=self.seed,

@@ -261,28 +261,26 @@ class World:
                 self.post.unsubscribe(device, filter_)
             case fx.Train():
                 self._train(device, effect)
+            case fx.Evaluate(which="best"):
+                pass  # the samples never change here
             case fx.Evaluate():
                 self.changed.append(device.index)
                 if ticket := self.observer.round_began(device, effect, self.now(device)):
-                    answer = ev.Evaluated(device.index, ticket, effect.task, effect.round)
+                    answer = ev.Evaluated(device.index, ticket, effect)
                     self.clock.at(now_s + EVALUATION_S, answer)
             case fx.DropUnsent(task=task):
                 device.outbox.drop_task(task)
             case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
                 disk = device.disk
                 inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
-                loaded = device.core.loaded(
-                    task, disk.models.get(task), disk.blobs.get(digest), self.now(device), inherited
-                )
+                loaded = device.core.loaded(task, disk.model(task), disk.blobs.get(digest), self.now(device), inherited)
                 self.do(device, loaded)
             case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
                 if digest in device.disk.blobs:
                     blob = Blob(task=task, digest=digest, content=device.disk.blobs[digest])
                     self._publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
-            case fx.SaveModel(task=task, vectors=vectors, counters=counters):
-                if self.ledger is not None:
-                    self.ledger.saves(device.disk.models.get(task), effect, now_s)
-                device.disk.models[task] = fx.SavedModel(vectors=vectors, counters=counters)
+            case fx.SaveModel() | fx.SaveBest():
+                self._save(device, effect)
             case fx.SaveBlob(digest=digest, content=content):
                 device.disk.blobs[digest] = content
             case fx.SaveRecord(received=received):
@@ -362,16 +360,26 @@ class World:
         self.observer.round_ended(device, event.task, self.now(device))
         self.do(device, effects)
 
+    def _save(self, device: Device, effect: fx.SaveModel | fx.SaveBest) -> None:
+        disk, task = device.disk, effect.task
+        if isinstance(effect, fx.SaveBest):
+            disk.bests[task] = fx.SavedModel(vectors=effect.vectors, counters=effect.counters, figures=effect.figures)
+            return
+        if self.ledger is not None:
+            self.ledger.saves(disk.models.get(task), effect, self.clock.now_s)
+        disk.models[task] = fx.SavedModel(vectors=effect.vectors, counters=effect.counters)
+
     def _evaluated(self, event: ev.Evaluated) -> None:
         device = self.devices[event.node]
         found = self.work.evaluated(event.ticket)
         if found is None or device.core is None:
             return
         done = fx.Evaluated(
-            task=event.task,
-            round=event.round,
+            task=event.asked.task,
+            round=event.asked.round,
             loss=found.loss,
             metric=found.metric,
             num_evaluated=found.num_samples,
+            of=event.asked,
         )
         self.do(device, device.core.evaluated(done, self.now(device)))

@@ -53,6 +53,7 @@ _DATA = {
     "classes": list,
     "max_age_s": float,
     "pipeline": list,
+    "holdout": str,
 }
 _OPTIMISER = {"name": str, "learning_rate": float, "momentum": float, "weight_decay": float}
 _TRAINING = {
@@ -66,6 +67,7 @@ _TRAINING = {
     "loss_constants": dict,
     "schedule": dict,
     "max_gradient_norm": float,
+    "patience": int,
 }
 _MERGING = {
     "strategy": str,

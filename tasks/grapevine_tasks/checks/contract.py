@@ -6,8 +6,8 @@ import re
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
-from grapevine_tasks.checks.fields import in_range
-from grapevine_tasks.pipelines import derives_target, model_specs
+from grapevine_tasks.checks.fields import in_range, one_of
+from grapevine_tasks.pipelines import HOLDOUTS, derives_target, is_series, model_specs
 
 _KIND = re.compile(r"[a-z0-9-]{1,64}")
 _TEN_YEARS_S = 10 * 366 * 86400
@@ -24,6 +24,7 @@ def check_contract(contract: DataContract) -> None:
     in_range("data.minimum_samples", contract.minimum_samples, 1, 2**40)
     in_range("data.num_classes", contract.num_classes, 0, 1_000_000)
     in_range("data.max_age_s", contract.max_age_s, 0, _TEN_YEARS_S)
+    _check_holdout(contract)
     _check_columns("data.features", contract.features)
     _check_columns("data.target", contract.target)
     if contract.classes and len(contract.classes) != contract.num_classes:
@@ -38,6 +39,16 @@ def check_contract(contract: DataContract) -> None:
         raise TaskError(
             f"data.target is {shown(contract.target)} but data.pipeline makes {shown(made)}: "
             "write that, or leave data.target out of the task file"
+        )
+
+
+def _check_holdout(contract: DataContract) -> None:
+    if contract.holdout:
+        one_of("data.holdout", contract.holdout, HOLDOUTS)
+    if contract.holdout in ("blocks", "random") and is_series(contract) and contract.features.dtype != "float32":
+        raise TaskError(
+            f"data.holdout is {contract.holdout!r}, and {shown(contract.features)} cannot say where a series is cut: "
+            "use float32 features, or 'last'"
         )
 
 

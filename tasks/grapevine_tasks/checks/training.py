@@ -22,6 +22,7 @@ def check_training(training: TrainingPlan) -> None:
     _check_schedule(training.schedule)
     in_range("training.max_gradient_norm", training.max_gradient_norm, 0, 1e9)
     in_range("training.batch_size", training.batch_size, 1, 65536)
+    in_range("training.patience", training.patience, 0, 2**40)
     in_range("training.steps_per_round", training.steps_per_round, 1, 1_000_000)
     in_range("training.round_interval_s", training.round_interval_s, 0.01, 7 * 86400)
 

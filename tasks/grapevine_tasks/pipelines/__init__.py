@@ -17,8 +17,15 @@ from grapevine_tasks.pipelines.footprint import (
     prepared_bytes,
     sample_memory,
 )
-from grapevine_tasks.pipelines.prepare import (
+from grapevine_tasks.pipelines.holdout import (
     HELD_OUT,
+    HELD_OUT_SEED,
+    HOLDOUTS,
+    held_out,
+    held_out_stretches,
+    left_stretches,
+)
+from grapevine_tasks.pipelines.prepare import (
     MAX_BYTES,
     MISSING,
     Learnt,
@@ -26,7 +33,7 @@ from grapevine_tasks.pipelines.prepare import (
     count_prepared,
     derives_target,
     fewest_samples,
-    held_out,
+    holdout_of,
     is_series,
     model_specs,
     prepare,
@@ -36,9 +43,12 @@ from grapevine_tasks.pipelines.prepare import (
 )
 from grapevine_tasks.pipelines.steps import MAX_ELEMENTS, bytes_of, spans
 from grapevine_tasks.pipelines.table import STEPS
+from grapevine_tasks.pipelines.units import in_units, target_unit
 
 __all__ = [
     "HELD_OUT",
+    "HELD_OUT_SEED",
+    "HOLDOUTS",
     "MAX_BYTES",
     "MAX_ELEMENTS",
     "MISSING",
@@ -53,7 +63,11 @@ __all__ = [
     "fewest_samples",
     "fewest_samples_memory",
     "held_out",
+    "held_out_stretches",
+    "holdout_of",
+    "in_units",
     "is_series",
+    "left_stretches",
     "model_specs",
     "prepare",
     "prepare_learning",
@@ -62,4 +76,5 @@ __all__ = [
     "sample_memory",
     "scaled",
     "spans",
+    "target_unit",
 ]

@@ -10,7 +10,16 @@ import math
 from dataclasses import dataclass
 
 from grapevine_proto.manifest import DataContract
-from grapevine_tasks.pipelines.prepare import count_after, derives_target, first_form, held_out, is_series, steps_of
+from grapevine_tasks.pipelines.holdout import held_out, num_stretches
+from grapevine_tasks.pipelines.prepare import (
+    count_after,
+    derives_target,
+    first_form,
+    holdout_of,
+    is_series,
+    rows_needed,
+    steps_of,
+)
 from grapevine_tasks.pipelines.steps import AT_ONCE, Arguments, Stack, Step
 
 _ROW_NUMBER = 8  # bytes: which rows are held out, and in which order they are trained on
@@ -67,6 +76,8 @@ def sample_memory(
         TaskError: Like `model_specs`.
     """
     num_tested = held_out(num) if num_test is None else num_test
+    if num_test is None:
+        num_gaps += _seams(contract, num, num_gaps + 1)
     learnt = prepared_bytes(contract, (num - num_tested if num_test is None else num) + num_gaps)
     tested = prepared_bytes(contract, num_tested + num_gaps, learns=False)
     row_numbers = 2 * _ROW_NUMBER * (num + num_gaps) if num_test is None else 0
@@ -77,6 +88,14 @@ def sample_memory(
         # An order of the samples, and the next one while it is drawn.
         kept=learnt.kept + tested.kept + 2 * _ROW_NUMBER * (num + num_gaps),
     )
+
+
+def _seams(contract: DataContract, num: int, num_runs: int) -> int:
+    """The most rows of missing numbers that stand between stretches of a series because of what is held out."""
+    holdout = holdout_of(contract)
+    if holdout == "last" or not is_series(contract):
+        return 0
+    return num_runs * num_stretches(num, rows_needed(contract), holdout)
 
 
 def fewest_samples_memory(contract: DataContract) -> SampleMemory:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
+from grapevine_tasks.pipelines.holdout import held_out_stretches, left_stretches
 from grapevine_tasks.pipelines.steps import (
     MAX_ELEMENTS,
     Arguments,
@@ -27,7 +28,6 @@ from grapevine_tasks.pipelines.table import DERIVING, STEPS
 from grapevine_tasks.suggestions import did_you_mean
 
 MAX_STEPS = 32
-HELD_OUT: Final = 5  # without test samples of its own, a source gives up every fifth sample
 MAX_BYTES = 2**30  # of all features, or all targets, after any step; beside it the step's input is held
 _DTYPES = ("float32", "int64")
 
@@ -65,7 +65,7 @@ def derives_target(contract: DataContract) -> bool:
 
 
 def is_series(contract: DataContract) -> bool:
-    """Whether rows are in order of time: then the last fifth is held out, not random ones."""
+    """Whether rows are in order of time: then stretches of them are held out, not single ones."""
     return any(step.name in STEPS and STEPS[step.name].rows is not None for step in contract.pipeline)
 
 
@@ -86,9 +86,9 @@ def count_prepared(num_raw: int, contract: DataContract) -> int:
     return num_raw
 
 
-def held_out(num_samples: int) -> int:
-    """How many of a source's samples are tested with, where it has none for that."""
-    return num_samples // HELD_OUT
+def holdout_of(contract: DataContract) -> str:
+    """How samples are held out, one of `HOLDOUTS`: as the task says, or by what its samples are."""
+    return contract.holdout or ("last" if is_series(contract) else "random")
 
 
 def fewest_samples(contract: DataContract) -> tuple[int, int]:
@@ -96,8 +96,10 @@ def fewest_samples(contract: DataContract) -> tuple[int, int]:
 
     A series in which numbers are missing may give fewer yet. Raises TaskError like `rows_needed`.
     """
-    tested = held_out(contract.minimum_samples)
-    training, test = (count_prepared(num, contract) for num in (contract.minimum_samples - tested, tested))
+    num = contract.minimum_samples
+    tested = held_out_stretches(num, rows_needed(contract), holdout_of(contract))
+    both = (left_stretches(num, tested), tested)
+    training, test = (sum(count_prepared(end - start, contract) for start, end in part) for part in both)
     return max(training, 1), max(test, 1)
 
 

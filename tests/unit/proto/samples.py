@@ -17,6 +17,7 @@ MANIFEST_ID = hashlib.sha256(MANIFEST).hexdigest()
 VECTOR = np.array([1.5, -2.0, 0.0], np.float32)
 BUFFERS = np.array([0.25], np.float32)
 CONTRIBUTIONS = {OTHER: 4}
+BEST = m.Figure(metric=0.0, age=40, version=4, num_evaluated=360, rounds_since=12)
 
 EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (
@@ -44,6 +45,10 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (
         PeerTopic(ME, "heartbeat"),
         m.Heartbeat(progress=(m.TaskProgress(task=TASK, version=5, age=50),)),
+    ),
+    (
+        PeerTopic(ME, "heartbeat"),
+        m.Heartbeat(progress=(m.TaskProgress(task=TASK, version=5, age=50, best=BEST),)),
     ),
     (
         InboxTopic(OTHER, ME),
@@ -107,6 +112,41 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             steps=80,
         ),
     ),
+    (
+        InboxTopic(OTHER, ME),
+        m.ReleasedModel(
+            task=TASK,
+            age=40,
+            full=VECTOR,
+            num_evaluated=360,
+            loss=0.0,
+            metric=0.0,
+            which="best",
+            best=BEST,
+            latest=m.Figure(metric=0.75, age=50, version=5, num_evaluated=360),
+            baseline=0.5,
+            baseline_name="majority class",
+        ),
+    ),
+    (InboxTopic(OTHER, ME), m.ModelRequest(task=TASK, which="best")),
+    (
+        TaskTopic(ME, TASK, "metrics"),
+        m.Metrics(
+            task=TASK,
+            round=4,
+            age=40,
+            loss=0.0,
+            metric=0.0,
+            num_evaluated=360,
+            staleness=0.0,
+            energy_j=0.0,
+            best=BEST,
+            baseline=0.25,
+            baseline_name="last value",
+            metric_in_units=0.0,
+        ),
+    ),
+    (TaskTopic(ME, TASK, "metrics"), m.Metrics(task=TASK, round=4, age=40, loss=None, metric=None, num_evaluated=0)),
     (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, refusal="only members may have it")),
 ]
 

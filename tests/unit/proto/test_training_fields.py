@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 from tests.unit.proto.test_program_codec import MANIFEST
 
 from grapevine_proto.errors import WireError
-from grapevine_proto.manifest import FeatureSpec, Optimiser, PipelineStep, Schedule, TaskManifest, TrainingPlan
-from grapevine_proto.manifest_codec import decode_manifest, encode_manifest
+from grapevine_proto.manifest import (
+    FeatureSpec,
+    ManifestBrief,
+    Optimiser,
+    PipelineStep,
+    Schedule,
+    TaskManifest,
+    TrainingPlan,
+)
+from grapevine_proto.manifest_codec import decode_manifest, encode_manifest, read_brief, task_id
 
 STEP = PipelineStep(name="resize", arguments={"width": (28.0,), "height": (28.0, -0.5)})
 FULL = replace(
@@ -115,3 +123,25 @@ def test_flipped_bytes_are_a_wire_error_or_finite_numbers(data: st.DataObject) -
 def test_what_no_task_may_say_is_refused(changed: TaskManifest) -> None:
     with pytest.raises(WireError, match="bad-manifest"):
         decode_manifest(encode_manifest(changed))
+
+
+def test_manifests_of_before_keep_their_bytes_and_so_their_names() -> None:
+    assert task_id(encode_manifest(MANIFEST)) == "577345db320a1c2fa29330c74b66c882435d3dc1e0c6908d870337365c43cafe"
+    assert task_id(encode_manifest(FULL)) == "4671824d77e08ed2625f1ff06f94182dd8411d2d2cbaa9d895a95c9c614c162e"
+    older = decode_manifest(encode_manifest(FULL))
+    assert (older.fresh, older.training.patience, older.data.holdout) == (False, 0, "")
+
+
+def test_patience_holdout_and_a_fresh_beginning_come_back_as_they_were() -> None:
+    manifest = replace(_changed(holdout="blocks"), training=replace(FULL.training, patience=40), fresh=True)
+    encoded = encode_manifest(manifest)
+    assert decode_manifest(encoded) == manifest
+    assert read_brief(encoded) == ManifestBrief.of(manifest)
+    assert read_brief(encoded).fresh
+    assert task_id(encoded) != task_id(encode_manifest(FULL))
+
+
+def test_a_holdout_with_odd_letters_or_patience_beyond_counting_is_refused() -> None:
+    for odd in (_changed(holdout="a\nb"), replace(FULL, training=replace(FULL.training, patience=2**60))):
+        with pytest.raises(WireError):
+            decode_manifest(encode_manifest(odd))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.figures import metric_of
 
 from grapevine_agent.data import DataSource, Samples, load_samples, match_source
 from grapevine_agent.merge.plan import check_merge_plan
@@ -56,9 +57,9 @@ class Trained:
         self.layout = ModelLayout.of(self.manifest.program)
         trainer = LocalTrainer(self.manifest.program, self.manifest.training, samples, num_threads=1)
         parameters, buffers = decode_weights(self.layout, built(name, folder).weights)
-        self.before = trainer.evaluate(parameters, buffers).metric
+        self.before = metric_of(trainer.evaluate(parameters, buffers))
         self.result = trainer.train(parameters, buffers, num_steps)
-        self.after = trainer.evaluate(self.result.parameters, self.result.buffers).metric
+        self.after = metric_of(trainer.evaluate(self.result.parameters, self.result.buffers))
 
     def output(self, x: NDArray[Any]) -> NDArray[Any]:
         named = self.layout.split(self.result.parameters, self.result.buffers)

@@ -214,7 +214,7 @@ class Aggregator:
                 for each in models
             ),
             Notify(
-                text=f"{self.manifest.name}: model {self.model_version} from {len(self.contributors)} members, "
+                text=f"{self.manifest.label}: model {self.model_version} from {len(self.contributors)} members, "
                 f"age {model.age}{clusters}",
                 level="debug",
             ),
@@ -255,6 +255,10 @@ class Aggregator:
             ),
             retain=True,
         )
+
+    def save_changed(self) -> list[Effect]:
+        """The model, unless it is kept as it is, at the end of the task or of the service."""
+        return [*self.keeper.if_changed(self.save())]
 
     def save(self) -> SaveModel:
         """The effect that keeps the model, and what the strategy wants kept, across a restart."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_agent.core.effects import SaveModel
+from grapevine_agent.core.effects import SaveBest, SaveModel
 from grapevine_agent.core.learning.rest import MOVES, has_moved
 
 DAY_S: Final = 86_400.0
@@ -52,23 +52,33 @@ class Keeper:
 
     budget: SaveBudget
     kept: SaveModel | None = None  # what is on disk, or on its way there
+    kept_best: SaveBest | None = None
     next_s: float = 0.0
 
-    def due(self, model: SaveModel, now_s: float) -> list[SaveModel]:
-        """What is to be saved at this look: the model, or nothing."""
-        self.budget.enter(model.task, _num_bytes(model))
+    def due(self, model: SaveModel, now_s: float, best: SaveBest | None = None) -> list[SaveModel | SaveBest]:
+        """What is to be saved at this look: the model, the best one, both or neither."""
+        self.budget.enter(model.task, _num_bytes(model) + (_num_bytes(best) if best is not None else 0))
         self.next_s = now_s + self.budget.interval_s
-        return self.if_changed(model)
+        return self.if_changed(model, best)
 
-    def if_changed(self, model: SaveModel) -> list[SaveModel]:
-        """The model, unless what is kept is the same."""
-        if self.kept is not None and _is_same(self.kept, model):
-            return []
-        self.kept = model
-        return [model]
+    def if_changed(self, model: SaveModel, best: SaveBest | None = None) -> list[SaveModel | SaveBest]:
+        """The models, but for those that are kept as they are."""
+        changed: list[SaveModel | SaveBest] = []
+        if self.kept is None or not _is_same(self.kept, model):
+            self.kept = model
+            changed.append(model)
+        if best is not None and not _is_same_best(self.kept_best, best):
+            self.kept_best = best
+            changed.append(best)
+        return changed
 
 
-def _num_bytes(model: SaveModel) -> int:
+def _is_same_best(kept: SaveBest | None, best: SaveBest) -> bool:
+    """Another best model was trained for another time, or measured on other samples."""
+    return kept is not None and (kept.counters, kept.figures) == (best.counters, best.figures)
+
+
+def _num_bytes(model: SaveModel | SaveBest) -> int:
     return FILE_BYTES + sum(vector.nbytes for vector in model.vectors.values())
 
 

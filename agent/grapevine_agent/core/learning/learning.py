@@ -19,21 +19,24 @@ import numpy as np
 
 from grapevine_agent.core.effects import (
     Effect,
-    Evaluate,
     Evaluated,
     Notify,
     Publish,
+    SavedModel,
     SaveMetrics,
     SaveModel,
     Train,
     Trained,
 )
+from grapevine_agent.core.learning.best import BestModel
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState, without_negative_variances
 from grapevine_agent.core.learning.pace import Pace
+from grapevine_agent.core.learning.patience import Patience
 from grapevine_agent.core.learning.receipts import Receipts
+from grapevine_agent.core.learning.reports import line_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.setbacks import Trials
@@ -45,11 +48,9 @@ from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Metrics, ModelUpdate, ServerAdvert, ServerModel, Share
+from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
 from grapevine_proto.topics import InboxTopic, TaskTopic
 from grapevine_tasks.layout import ModelLayout
-
-MAX_SHARES_TOLD = 64
 
 
 @dataclass(kw_only=True)
@@ -67,14 +68,15 @@ class Learning:
     steps_before: int = 0  # see `Claims`
     budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
     is_saved: bool = False  # the model comes from the disk
+    saved_best: SavedModel | None = None  # and beside it lay this one
     fallback: ModelState | None = None  # to begin again with, if the model that somebody gave cannot be trained
     servers: dict[str, ServerLink] = field(default_factory=dict)
     training: Train | None = None  # the snapshot that the trainer is at work on
     trials: Trials = field(default_factory=Trials)
-    energy_j: float = 0.0
-    loss: float = 0.0
+    loss: float | None = None  # of the last training step; None before there was one
     evaluation: Evaluated | None = None
     num_sent: int = 0
+    _energy_j: float = 0.0
     _next_round_s: float = 0.0
     _first_version: int = 0  # what the model came with
 
@@ -106,7 +108,9 @@ class Learning:
         self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
-        self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None)
+        self.best = BestModel.of(self.task, self.manifest.training.metric, self.saved_best, self.layout)
+        self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
+        self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None, kept_best=self.best.to_save())
 
     # --- what arrives -----------------------------------------------------------------------------
 
@@ -154,7 +158,7 @@ class Learning:
 
     def _link(self, sender: str) -> ServerLink:
         if sender not in self.servers:
-            raise WireError("unauthorised-server", f"{sender} is no server of {self.manifest.name}")
+            raise WireError("unauthorised-server", f"{sender} is no server of {self.manifest.label}")
         return self.servers[sender]
 
     # --- rounds -----------------------------------------------------------------------------------
@@ -176,7 +180,7 @@ class Learning:
             effects += self._gossip(now)
             self._arm(now)
         if now.monotonic_s >= self.keeper.next_s:
-            effects += self.keeper.due(self.save(), now.monotonic_s)
+            effects += self.keeper.due(self.save(), now.monotonic_s, self.best.to_save())
         return effects
 
     def deadline_s(self) -> float:
@@ -192,7 +196,8 @@ class Learning:
 
     def _start_round(self, now: Moment) -> list[Effect]:
         model, plan = self.model, self.manifest.training
-        trains = not plan.num_rounds or model.version < plan.num_rounds
+        effects: list[Effect] = [*self.patience.look(model.round, self.targets(now), self.members.peers)]
+        trains = (not plan.num_rounds or model.version < plan.num_rounds) and not self.patience.is_enough
         # When training is over every round is a window of its own: Delta Sum's convergence rounds.
         if not trains or model.round % self.manifest.merging.window_rounds == 0:
             self.merging.end_window(now)
@@ -204,7 +209,6 @@ class Learning:
             self._arm(now)
         interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
-        effects: list[Effect] = []
         if trains:
             self.training = Train(
                 task=self.task,
@@ -217,9 +221,7 @@ class Learning:
         elif self._sends_every_round:
             effects += self._send_round(now)
         if model.round % self.settings.evaluate_every_rounds == 0 and self.rest.evaluates(model.released):
-            effects.append(
-                Evaluate(task=self.task, round=model.round, parameters=model.released, buffers=model.released_buffers)
-            )
+            effects.append(model.to_evaluate(self.task))
         return effects
 
     def trained(self, result: Trained, now: Moment) -> list[Effect]:
@@ -254,7 +256,7 @@ class Learning:
         model.samples = result.dataset_size
         model.version += 1
         self.loss = result.loss
-        self.energy_j += result.seconds * self.settings.limits.watts_training
+        self._energy_j += result.seconds * self.settings.limits.watts_training
         servers = [
             peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
         ]
@@ -265,38 +267,27 @@ class Learning:
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
+        is_best = evaluation.of is not None and evaluation.of.which == "best"
+        again = self.best.judge(evaluation, self.merging.contributions) if is_best or not evaluation.error else []
+        if is_best:
+            return []
         if evaluation.error:
             return [self._failed("evaluation", evaluation.error)]
         self.trials.succeeded("evaluation")
         self.evaluation = evaluation
-        metrics = Metrics(
-            task=self.task,
-            round=evaluation.round,
-            age=self.model.age,
-            loss=evaluation.loss,
-            metric=evaluation.metric,
-            num_evaluated=evaluation.num_evaluated,
-            staleness=self.staleness(now),
-            energy_j=self.energy_j,
-            server=self.server_state(),
-            num_peers=len(self.members.of_task(self.task, now.monotonic_s)),
-            shares=tuple(
-                Share(peer=peer, share=share)
-                for peer, share in sorted(self.merging.shares.items(), key=lambda item: -item[1])[:MAX_SHARES_TOLD]
-            ),
-        )
-        line = (
-            f"{self.manifest.name}: round {metrics.round}, {self.manifest.training.metric} {metrics.metric:.3f}, "
-            f"loss {metrics.loss:.3f}, {metrics.num_peers} peers, server {metrics.server}"
-        )
+        metrics = metrics_of(self, now)
         return [
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
-            Notify(text=line, often=f"rounds of {self.task}"),
+            Notify(
+                text=line_of(self.manifest.label, self.manifest.training.metric, metrics),
+                often=f"rounds of {self.task}",
+            ),
+            *again,
         ]
 
     def _failed(self, kind: str, error: str) -> Notify:
-        return Notify(text=f"{self.manifest.name}: {self.trials.failed(kind, error)}", level="warning")
+        return Notify(text=f"{self.manifest.label}: {self.trials.failed(kind, error)}", level="warning")
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -360,13 +351,22 @@ class Learning:
         vectors, counters = self.model.to_save()
         return SaveModel(task=self.task, vectors=vectors, counters=counters)
 
+    def save_changed(self) -> list[Effect]:
+        """What of the models is not kept as it is, at the end of the task or of the service."""
+        return [*self.keeper.if_changed(self.save(), self.best.to_save())]
+
     def server_state(self) -> str:
         """The best that can be said of any of the task's servers."""
         states = {link.state for link in self.servers.values()}
         return next((state for state in ("reachable", "suspect", "lost") if state in states), "unknown")
 
-    def staleness(self, now: Moment) -> float:
-        """Mean staleness over the live members whose version is known, in versions."""
+    @property
+    def energy_j(self) -> float | None:
+        """What training has drawn; None where nobody has said what the device draws."""
+        return self._energy_j if self.settings.limits.watts_training else None
+
+    def staleness(self, now: Moment) -> float | None:
+        """Mean staleness over the live members whose version is known, in versions; None where none is."""
         known = {
             peer: self.members.peers[peer].versions[self.task]
             for peer in self.targets(now)
@@ -395,5 +395,5 @@ class Learning:
             return []
         goes_on = "" if link.state == "reachable" else "; gossip goes on among the members"
         return [
-            Notify(text=f"{self.manifest.name}: server {link.peer} is {link.state} (was {before}){goes_on}"),
+            Notify(text=f"{self.manifest.label}: server {link.peer} is {link.state} (was {before}){goes_on}"),
         ]

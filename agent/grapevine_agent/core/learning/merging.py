@@ -85,6 +85,11 @@ class Merging:
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
 
+    def contributions(self) -> dict[str, int]:
+        """The newest version of each member's work in the model, this one's included."""
+        own = {self.peer: self.model.version} if self.model.version else {}
+        return {**self.sources.told(len(self.model.versions)), **own}
+
     def accept(self, sender: str, update: ModelUpdate, now: Moment) -> bytes:
         """Take a member's update. Raises `WireError` if it is not fit to be merged.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from grapevine_agent.core.effects import SavedModel
+from grapevine_agent.core.effects import Evaluate, SavedModel
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.geometry import blocks
 from grapevine_proto.messages import Vector
@@ -111,6 +111,18 @@ class ModelState:
                 "window": self.window,
                 "processed": self.processed,
             },
+        )
+
+    def to_evaluate(self, task: str) -> Evaluate:
+        """The effect that has the released model evaluated, with where its member stands."""
+        return Evaluate(
+            task=task,
+            round=self.round,
+            parameters=self.released,
+            buffers=self.released_buffers,
+            age=self.age,
+            steps=self.schedule_age,
+            version=self.version,
         )
 
     def release(self, ema: float) -> None:

@@ -63,10 +63,10 @@ class Sources:
         """The newest version of each source, as it is handed on: of at most so many, what changed last first."""
         return {source: self._newest(source) for source in islice(reversed(self.versions), most)}
 
-    def mean_staleness(self, known_versions: Mapping[str, int]) -> float:
-        """Mean over sources of S = N_i^i − N_j^i, in versions, `known_versions` being N_i^i; 0 where none is known."""
+    def mean_staleness(self, known_versions: Mapping[str, int]) -> float | None:
+        """Mean over sources of S = N_i^i − N_j^i, in versions, `known_versions` being N_i^i; None: none is known."""
         lags = [version - min(version, self._at(source, version)) for source, version in known_versions.items()]
-        return sum(lags) / len(lags) if lags else 0.0
+        return sum(lags) / len(lags) if lags else None
 
     def _at(self, source: str, version: int) -> int:
         """What is here of a source that is at this version."""

@@ -199,7 +199,7 @@ class Members:
         elif tasks and not known.is_announced:
             self.hear_announcement(peer, PeerAnnouncement(tasks=tasks), is_guess=True)
         self._hear_alive(known, session, now_s)
-        known.versions = {p.task: p.version for p in heartbeat.progress if p.task in ours}
+        known.hear_progress([p for p in heartbeat.progress if p.task in ours])
 
     def hear_update(self, peer: str, task: str, now_s: float, *, session: int = 0) -> None:
         """An update of a task was used. Its sender has proved itself; so many newcomers at a time can."""

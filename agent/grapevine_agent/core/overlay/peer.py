@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from grapevine_proto.messages import PeerAnnouncement
+from grapevine_proto.messages import Figure, PeerAnnouncement, TaskProgress
 
 
 @dataclass
@@ -23,6 +24,14 @@ class Peer:
     sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now
     updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
     versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says
+    ages: dict[str, int] = field(default_factory=dict)  # task → optimiser steps in its model
+    bests: dict[str, Figure] = field(default_factory=dict)  # task → how the best of its models has done
+
+    def hear_progress(self, said: Sequence[TaskProgress]) -> None:
+        """How far it is with its tasks, by its own account."""
+        self.versions = {each.task: each.version for each in said}
+        self.ages = {each.task: each.age for each in said}
+        self.bests = {each.task: each.best for each in said if each.best is not None}
 
     @property
     def is_counted(self) -> bool:

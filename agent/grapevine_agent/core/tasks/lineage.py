@@ -65,9 +65,18 @@ def continues(child: ManifestBrief, parent: ManifestBrief) -> bool:
 def donors(entry: TaskEntry, entries: Mapping[str, TaskEntry]) -> tuple[str, ...]:
     """The earlier versions whose models fit this one's program as they are, nearest first.
 
-    They fit if parameters and buffers have the same names and shapes, in the same order.
+    They fit if parameters and buffers have the same names and shapes, in the same order. A version that begins fresh
+    has none, and nobody brings a model past it.
     """
-    return tuple(each.id for each in ancestors(entry, entries) if each.tensors == entry.tensors)
+    if entry.brief.fresh:
+        return ()
+    found = []
+    for each in ancestors(entry, entries):
+        if each.tensors == entry.tensors:
+            found.append(each.id)
+        if each.brief.fresh:
+            break
+    return tuple(found)
 
 
 def steps_before(entry: TaskEntry, entries: Mapping[str, TaskEntry]) -> int:

@@ -18,13 +18,14 @@ from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.reports import released_of
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import ModelRequest, ReleasedModel
+from grapevine_proto.messages import ModelRequest, ReleasedModel, Which
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -46,7 +47,10 @@ class ModelRequests:
     def answer(self, sender: str, session: int, request: ModelRequest, now: Moment) -> list[Effect]:
         """Answer a verified request. Raises `WireError` if its sender asks too often."""
         refusal = self._refusal(sender, request.task)
-        body = ReleasedModel(task=request.task, refusal=refusal) if refusal else self.own(request.task, request.cluster)
+        if refusal:
+            body = ReleasedModel(task=request.task, refusal=refusal)
+        else:
+            body = self.own(request.task, request.cluster, request.which)
         num_bytes = body.full.nbytes + body.buffers.nbytes
         is_member = self.members.is_member(sender)
         thing = f"the model of {request.task}"
@@ -68,43 +72,29 @@ class ModelRequests:
         allowed = sender in (manifest.publisher, *manifest.servers) or self.members.says_it_takes_part(sender, task)
         return "" if allowed else "this peer gives its model to the task's publisher and members only"
 
-    def own(self, task: str, cluster: int = 0) -> ReleasedModel:
-        """The model that this agent would give, or a refusal that says why there is none."""
+    def own(self, task: str, cluster: int = 0, which: Which = "latest") -> ReleasedModel:
+        """The model that this agent would give, or a refusal that says why there is none.
+
+        A member that has measured none gives its latest one for its best; a server has no samples to measure on.
+        """
         taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
         match taking_part:
             case Learning() as learner:
-                model, evaluation = learner.model, learner.evaluation
-                return ReleasedModel(
-                    task=task,
-                    age=model.age,
-                    steps=model.schedule_age,
-                    round=model.round,
-                    version=model.version,
-                    full=model.released,
-                    buffers=model.released_buffers,
-                    contributions={
-                        **learner.merging.sources.told(len(model.versions)),
-                        **({self.settings.peer: model.version} if model.version else {}),
-                    },
-                    strategy=learner.manifest.merging.strategy,
-                    num_evaluated=evaluation.num_evaluated if evaluation else 0,
-                    loss=evaluation.loss if evaluation else 0.0,
-                    metric=evaluation.metric if evaluation else 0.0,
-                )
+                return released_of(learner, which)
             case Aggregator() as aggregator:
                 return aggregator.released(cluster)
         return ReleasedModel(task=task, refusal="this peer does not take part in the task")
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def ask(self, peer: str, task: str, cluster: int, now: Moment) -> list[Effect]:
+    def ask(self, peer: str, task: str, cluster: int, now: Moment, which: Which = "latest") -> list[Effect]:
         """Ask a peer for its model; the answer comes as a `Delivered` effect."""
         self._asked = {key: until_s for key, until_s in self._asked.items() if until_s > now.monotonic_s}
         self._asked[peer, task] = now.monotonic_s + WAIT_S
         return [
             fx.Publish(
                 topic=InboxTopic(peer, self.settings.peer),
-                body=ModelRequest(task=task, cluster=cluster),
+                body=ModelRequest(task=task, cluster=cluster, which=which),
                 receiver_session=self.members.session_of(peer),
             )
         ]

@@ -179,6 +179,11 @@ class TaskBook:
 
     # --- consent ----------------------------------------------------------------------------------
 
+    def is_own(self, task: str) -> bool:
+        """Whether this agent has published a task."""
+        entry = self.entries.get(task)
+        return entry is not None and entry.brief.publisher == self.peer
+
     def set_consent(self, task: str, joined: bool) -> None:
         """Keep the owner's word; it holds for a task that is not known yet as well."""
         self.consents[task] = joined

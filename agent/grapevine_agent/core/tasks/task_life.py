@@ -122,9 +122,9 @@ class TaskLife:
         """Take part in a task, as soon as its weights are here."""
         wanted = entry.head.initial_weights
         self._joining[entry.id] = _Joining(WeightsWanted(weights=wanted, rng=self.rng))
-        self.reservations.take(entry.id, entry.brief.name, self.assessor.needs(entry))
+        self.reservations.take(entry.id, entry.brief.label, self.assessor.needs(entry))
         return [
-            fx.Notify(text=f"{entry.brief.name}: joining ({why})"),
+            fx.Notify(text=f"{entry.brief.label}: joining ({why})"),
             fx.LoadTask(task=entry.id, weights_digest=wanted.digest, donors=lineage.donors(entry, self.book.entries)),
         ]
 
@@ -133,10 +133,10 @@ class TaskLife:
         effects: list[Effect] = []
         self._joining.pop(entry.id, None)
         if (learner := self.learning.pop(entry.id, None)) is not None:
-            effects += [*learner.keeper.if_changed(learner.save()), fx.StopTrainer(task=entry.id)]
+            effects += [*learner.save_changed(), fx.StopTrainer(task=entry.id)]
             effects += [fx.Unsubscribe(filter=_model_filter(server, entry.id)) for server in learner.servers]
         if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
-            effects += [*aggregator.keeper.if_changed(aggregator.save()), aggregator.advert(online=False)]
+            effects += [*aggregator.save_changed(), aggregator.advert(online=False)]
         self.budget.leave(entry.id)
         self.reservations.give_back(entry.id)
         self.assessor.mark_approved()
@@ -147,7 +147,7 @@ class TaskLife:
         return [
             *effects,
             fx.DropUnsent(task=entry.id),
-            fx.Notify(text=f"{entry.brief.name}: stopped: {why}", level="warning"),
+            fx.Notify(text=f"{entry.brief.label}: stopped: {why}", level="warning"),
         ]
 
     def renew_reservation(self, entry: TaskEntry) -> None:
@@ -289,7 +289,7 @@ class TaskLife:
         model = newcomer.take(sender, released, self._claims(entry, now), now)
         if model is None:
             return []
-        told = f"{entry.brief.name}: beginning with the model of {sender}, {model.age} steps old"
+        told = f"{entry.brief.label}: beginning with the model of {sender}, {model.age} steps old"
         return [
             fx.Notify(text=told),
             *self._begin(entry, newcomer.layout, model, now, fallback=newcomer.initial),
@@ -346,7 +346,7 @@ class TaskLife:
                 members=self.members,
                 budget=self.budget,
             )
-            return [fx.Notify(text=f"{entry.brief.name}: serving")]
+            return [fx.Notify(text=f"{entry.brief.label}: serving")]
         learner = self.learning[entry.id] = Learning(
             task=entry.id,
             manifest=entry.manifest,
@@ -359,6 +359,7 @@ class TaskLife:
             steps_before=steps_before,
             budget=self.budget,
             is_saved=saved is not None,
+            saved_best=saved.best if saved is not None else None,
             fallback=fallback,
         )
         self.members.name(learner.servers)
@@ -402,7 +403,7 @@ class TaskLife:
         """Save every model that has changed, and revoke the adverts."""
         parts: list[Learning | Aggregator] = [*self.learning.values(), *self.aggregating.values()]
         return [
-            *(save for part in parts for save in part.keeper.if_changed(part.save())),
+            *(save for part in parts for save in part.save_changed()),
             *(aggregator.advert(online=False) for aggregator in self.aggregating.values()),
         ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections import deque
 from dataclasses import replace
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from safetensors import safe_open
 from tests.swarm.digits import built_digits
 
 from grapevine_agent.api import Grapevine, givers_of
+from grapevine_agent.cli.task_pull import file_name, quality_of
 from grapevine_agent.cli.task_watch import Board, plot, target_of
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.identity import first_identity
@@ -39,16 +42,28 @@ ABOUT: dict[str, Any] = {
     "own": "me",
     "joined": False,
     "serves": False,
+    "version": 1,
+    "standing": "approved",
+    "metric_name": "rmse",
+    "metrics": ["rmse", "loss"],
+    "higher_is_better": False,
+    "bests": {},
 }
 
 
-def givers(*, peer: str | None = None, server: bool = False, cluster: int | None = None, **about: Any) -> list[str]:
-    return givers_of(ABOUT | about, peer=peer, server=server, cluster=cluster)
+def givers(
+    *, peer: str | None = None, server: bool = False, cluster: int | None = None, latest: bool = False, **about: Any
+) -> list[str]:
+    return givers_of(ABOUT | about, peer=peer, server=server, cluster=cluster, latest=latest)
 
 
-def test_a_server_is_asked_first_and_then_a_few_members() -> None:
+def test_a_few_members_are_asked_those_first_who_claim_the_best_and_then_a_server() -> None:
     assert givers() == ["a", "b", "c"]
-    assert givers(servers=["s"])[0] == "s"
+    assert givers(servers=["s"]) == ["a", "b", "c", "s"]
+    assert givers(servers=["s"], latest=True) == ["s", "a", "b", "c"]
+    bests = {"d": {"metric": 0.5}, "b": {"metric": 0.7}}
+    assert givers(bests=bests) == ["d", "b", "a"]
+    assert givers(bests=bests, higher_is_better=True) == ["b", "d", "a"]
     assert givers(joined=True)[0] == "me"
     assert givers(peer="kitchen") == ["a"]
     assert givers(peer="q" * 20) == ["q" * 20]  # a whole id need not be that of a member
@@ -85,12 +100,81 @@ def answer_of(**changes: Any) -> dict[str, Any]:
         "version": 6,
         "contributions": {"a" * 20: 6},
         "num_evaluated": 0,
-        "loss": 0.0,
-        "metric": 0.0,
+        "loss": None,
+        "metric": None,
+        "which": "latest",
+        "best": None,
+        "latest": None,
+        "baseline": None,
+        "baseline_name": "",
         "full": base64.b64encode(parameters.tobytes()).decode(),
         "buffers": base64.b64encode(buffers.tobytes()).decode(),
         **changes,
     }
+
+
+class _Line:
+    """Answers as the members that it is given."""
+
+    def __init__(self, answers: dict[str, dict[str, Any]], about: dict[str, Any]) -> None:
+        self.answers, self.about, self.asked = answers, about, list[str]()
+
+    def ask(self, method: str, **params: Any) -> dict[str, Any]:
+        if method == "task":
+            return self.about
+        self.asked.append(params["peer"])
+        found = self.answers[params["peer"]]
+        return found if not params["latest"] else found | {"which": "latest"}
+
+
+def pulled(answers: dict[str, dict[str, Any]], *, latest: bool = False, **about: Any) -> tuple[PulledModel, list[str]]:
+    line = _Line(answers, ABOUT | {"members": [peer for peer in answers if peer != "s"]} | about)
+    grapevine = Grapevine.__new__(Grapevine)
+    grapevine._line, grapevine._tell = line, lambda _text: None  # type: ignore[assignment]
+    return grapevine.pull("digits", latest=latest), line.asked
+
+
+def measured(peer: str, metric: float, **changes: Any) -> dict[str, Any]:
+    return answer_of(peer=peer, which="best", metric=metric, loss=metric, num_evaluated=9, **changes)
+
+
+def test_the_best_model_is_pulled_and_not_the_one_that_was_trained_for_longest() -> None:
+    answers = {
+        "a": measured("a", 0.694, age=600),
+        "b": measured("b", 0.844, age=16_000, contributions={"a" * 20: 6, "b" * 20: 9}),
+        "s": answer_of(peer="s", server=True, age=16_000),
+    }
+    model, asked = pulled(answers, servers=["s"])
+    assert (model.facts["model_of"], model.facts["metric"], model.facts["age"]) == ("a", 0.694, 600)
+    assert asked == ["a", "b"]  # a server has measured nothing
+    model, _ = pulled(answers, servers=["s"], higher_is_better=True)
+    assert model.facts["model_of"] == "b"
+    model, asked = pulled(answers, servers=["s"], latest=True)
+    assert (model.facts["model_of"], asked) == ("s", ["s"])
+    model, _ = pulled({peer: answers[peer] for peer in "ab"}, latest=True)
+    assert model.facts["model_of"] == "b"  # it has the work of more members
+
+
+def test_where_nobody_has_measured_anything_a_server_gives_its_model() -> None:
+    answers = {"a": answer_of(peer="a"), "s": answer_of(peer="s", server=True)}
+    model, asked = pulled(answers, servers=["s"])
+    assert (model.facts["model_of"], asked) == ("s", ["a", "s"])
+    assert quality_of(model.facts) == "accuracy —: nobody has measured it"
+
+
+def test_both_figures_and_the_baseline_are_told() -> None:
+    best = {"metric": 0.694, "age": 600, "version": 30, "num_evaluated": 9, "rounds_since": 770}
+    facts = PulledModel.of(
+        measured("a", 0.694, best=best, latest=best | {"metric": 0.844, "age": 16_000}, baseline=0.741)
+        | {"baseline_name": "last value"}
+    ).facts
+    assert quality_of(facts) == (
+        "best: accuracy 0.694 at age 600, version 30; latest: accuracy 0.844 at age 16000, version 30; "
+        "last value: 0.741 (on 9 held-out samples, by its own account)"
+    )
+    other = {**facts, "task_version": 2, "task": "b" * 64}
+    assert file_name(facts) != file_name(other)
+    assert file_name(other) == "handwritten-digits-v2-bbbbbbbb.safetensors"
 
 
 def test_a_pulled_model_is_written_with_its_lineage(tmp_path: Path) -> None:
@@ -149,29 +233,113 @@ def test_readings_are_kept_for_who_asks_and_a_watch_that_nobody_renews_ends() ->
     assert watching.forgotten(2.1 + LEASE_S) == ["t"]
 
 
+READING: dict[str, Any] = {
+    "peer": "a",
+    "at_ms": 0,
+    "round": 5,
+    "age": 50,
+    "loss": 0.1,
+    "metric": 0.9,
+    "num_evaluated": 9,
+    "staleness": None,
+    "energy_j": None,
+    "server": "unknown",
+    "best": None,
+    "baseline": None,
+    "metric_in_units": None,
+}
+
+
 def test_a_board_reaches_its_target_when_every_member_does() -> None:
-    board = Board(about={"metric_name": "accuracy"})
-    reading = {"peer": "a", "round": 5, "metric": 0.9}
-    assert not board.has_reached(("round", 1))
+    board = Board(about={"metric_name": "accuracy", "higher_is_better": True})
+    reading = {"peer": "a", "round": 5, "metric": 0.9, "loss": 0.1, "num_evaluated": 9}
+    assert not board.has_reached(target_of("round=1"))
     board.take(reading)
-    assert board.has_reached(("round", 5))
+    assert board.has_reached(target_of("round=5"))
     board.take(reading | {"peer": "b", "round": 4, "metric": 0.5})
-    assert not board.has_reached(("round", 5))
-    assert board.has_reached(("metric", 0.5))
-    board.about = {"metric_name": "mse"}
-    assert not board.has_reached(("metric", 0.5))
+    assert not board.has_reached(target_of("round=5"))
+    assert board.has_reached(target_of("accuracy=0.5"))
+    assert board.has_reached(target_of("loss=0.1"))
+    assert not board.has_reached(target_of("loss=0.05"))
+    board.about = {"metric_name": "rmse", "higher_is_better": False}
+    assert not board.has_reached(target_of("rmse=0.5"))
+    assert board.has_reached(target_of("rmse=0.9"))
     assert list(board.means) == pytest.approx([0.9, 0.7])
+
+
+def test_who_has_measured_nothing_is_no_zero() -> None:
+    board = Board(about=ABOUT | {"metric_name": "accuracy", "higher_is_better": True})
+    nothing = READING | {"peer": "a", "metric": None, "loss": None, "num_evaluated": 0}
+    board.take(nothing)
+    assert not board.has_reached(target_of("accuracy=0"))
+    assert not board.means
+    board.take(READING | {"peer": "b", "metric": 0.8})
+    assert list(board.means) == [0.8]
+    assert board.has_reached(target_of("accuracy=0.8"))
+    assert not board.has_reached(target_of("accuracy=0.9"))
+    board.take(READING | {"peer": "c", "metric": None, "loss": None})  # it has samples, and a model that diverged
+    assert not board.has_reached(target_of("accuracy=0.8"))
+    console = Console(width=200, file=io.StringIO())
+    console.print(board.view())
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "mean of 1 of 3" in shown
+    assert "—" in shown
+    assert "0.000" not in shown
+
+
+def test_an_error_of_every_metric_is_reached_from_above() -> None:
+    board = Board(about=ABOUT | {"metric_name": "rmse", "higher_is_better": False})
+    board.take(READING | {"metric": 0.7})
+    assert board.has_reached(target_of("rmse=0.8"))
+    assert not board.has_reached(target_of("0.6"))
+
+
+@pytest.mark.parametrize("text", ["accuracy=0.95", "mse=0.5", "top-5-accuracy=0.1"])
+def test_a_metric_that_the_task_does_not_have_is_refused_with_those_that_it_has(text: str) -> None:
+    target = target_of(text)
+    assert target is not None
+    with pytest.raises(RequestError, match=r"digits has no .*; it has rmse=0.1, loss=0.1 and round=40"):
+        target.check(ABOUT)
+    for fine in ("rmse=0.5", "loss=0.5", "metric=0.5", "0.5", "round=7"):
+        target = target_of(fine)
+        assert target is not None
+        target.check(ABOUT)
+
+
+def figure(metric: float, rounds_since: int = 0) -> dict[str, Any]:
+    return {"metric": metric, "age": 600, "version": 30, "num_evaluated": 9, "rounds_since": rounds_since}
+
+
+def test_a_watch_warns_where_nobody_improves_and_where_nobody_beats_the_baseline() -> None:
+    board = Board(about=ABOUT)
+    last = {"baseline": 0.741, "baseline_name": "last value"}
+    board.take(READING | last | {"peer": "a", "metric": 0.844, "best": figure(0.694, 770)})
+    board.take(READING | last | {"peer": "b", "metric": 0.9, "best": figure(0.71, 12)})
+    assert board.warnings() == {}
+    board.take(READING | last | {"peer": "b", "metric": 0.9, "best": figure(0.71, 41)})
+    assert board.warnings().keys() == {"stalled"}
+    assert "no member has improved for 41 rounds; best was rmse 0.694 at age 600" in board.warnings()["stalled"]
+    for peer in "ab":
+        board.take(READING | last | {"peer": peer, "metric": 0.844, "best": figure(0.75)})
+    assert board.warnings().keys() == {"no better"}
+    assert "last value" in board.warnings()["no better"]
 
 
 @pytest.mark.parametrize(
     ("text", "target"),
-    [("", None), ("40", ("round", 40)), ("round=1", ("round", 1)), ("0.9", ("metric", 0.9)), ("mse=2", ("metric", 2))],
+    [("40", ("round", 40)), ("round=1", ("round", 1)), ("0.9", ("metric", 0.9)), ("mse=2", ("metric", 2))],
 )
-def test_a_target_is_a_round_or_a_metric(text: str, target: tuple[str, float] | None) -> None:
-    assert target_of(text) == target
+def test_a_target_is_a_round_or_a_metric(text: str, target: tuple[str, float]) -> None:
+    found = target_of(text)
+    assert found is not None
+    assert (found.key, found.value) == target
 
 
-@pytest.mark.parametrize("text", ["soon", "loss=1", "round=", "nan", "inf", "round=-5", "-1"])
+def test_no_target_is_none() -> None:
+    assert target_of("") is None
+
+
+@pytest.mark.parametrize("text", ["soon", "speed=1", "round=", "nan", "inf", "round=-5", "-1"])
 def test_a_target_that_is_neither_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="write round=40"):
         target_of(text)

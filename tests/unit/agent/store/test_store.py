@@ -160,6 +160,7 @@ def test_odd_numbers_in_metrics_are_kept(store: Store) -> None:
     odd = Metrics(task="t", round=1, age=2**63, loss=float("nan"), metric=float(np.float32(0.1)), num_evaluated=0)
     store.add_metrics("a", 1, odd)
     (entry,) = store.metrics("t")
+    assert entry.metrics.loss is not None
     assert np.isnan(entry.metrics.loss)
     assert entry.metrics.age == 2**63
 

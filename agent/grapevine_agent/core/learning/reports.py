@@ -1,0 +1,89 @@
+"""What a member says of itself at a task: the metrics that it publishes, and its released models."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from grapevine_agent.core.moment import Moment
+from grapevine_proto.messages import Metrics, ReleasedModel, Share, Which
+
+if TYPE_CHECKING:
+    from grapevine_agent.core.learning.learning import Learning
+
+MAX_SHARES_TOLD: Final = 64
+
+
+def metrics_of(learner: Learning, now: Moment) -> Metrics:
+    """How a member is doing, once its released model was evaluated."""
+    evaluation, model = learner.evaluation, learner.model
+    assert evaluation is not None
+    return Metrics(
+        task=learner.task,
+        round=evaluation.round,
+        age=model.age,
+        loss=evaluation.loss,
+        metric=evaluation.metric,
+        num_evaluated=evaluation.num_evaluated,
+        staleness=learner.staleness(now),
+        energy_j=learner.energy_j,
+        server=learner.server_state(),
+        num_peers=len(learner.members.of_task(learner.task, now.monotonic_s)),
+        shares=tuple(
+            Share(peer=peer, share=share)
+            for peer, share in sorted(learner.merging.shares.items(), key=lambda item: -item[1])[:MAX_SHARES_TOLD]
+        ),
+        best=learner.best.figure(model.round),
+        baseline=evaluation.baseline,
+        baseline_name=evaluation.baseline_name,
+        metric_in_units=evaluation.metric_in_units,
+    )
+
+
+def line_of(name: str, metric_name: str, metrics: Metrics) -> str:
+    """A round's story, for the log."""
+    figures = (
+        f"{metric_name} {metrics.metric:.3f}, loss {metrics.loss:.3f}"
+        if metrics.metric is not None and metrics.loss is not None
+        else f"no samples to measure its {metric_name} on"
+    )
+    return f"{name}: round {metrics.round}, {figures}, {metrics.num_peers} peers, server {metrics.server}"
+
+
+def released_of(learner: Learning, which: Which) -> ReleasedModel:
+    """A member's best released model, or its latest one; the latest where it has measured none."""
+    model, evaluation, held = learner.model, learner.evaluation, learner.best.held
+    latest = ReleasedModel(
+        task=learner.task,
+        strategy=learner.manifest.merging.strategy,
+        age=model.age,
+        steps=model.schedule_age,
+        round=model.round,
+        version=model.version,
+        full=model.released,
+        buffers=model.released_buffers,
+        contributions=learner.merging.contributions(),
+        num_evaluated=evaluation.num_evaluated if evaluation is not None else 0,
+        loss=evaluation.loss if evaluation is not None else None,
+        metric=evaluation.metric if evaluation is not None else None,
+        best=learner.best.figure(model.round),
+        latest=learner.best.latest,
+        baseline=evaluation.baseline if evaluation is not None else None,
+        baseline_name=evaluation.baseline_name if evaluation is not None else "",
+    )
+    if which == "latest" or held is None:
+        return latest
+    return replace(
+        latest,
+        age=held.asked.age,
+        steps=held.asked.steps,
+        round=held.asked.round,
+        version=held.asked.version,
+        full=held.asked.parameters,
+        buffers=held.asked.buffers,
+        contributions=held.contributions,
+        num_evaluated=held.num_evaluated,
+        loss=held.loss,
+        metric=held.metric,
+        which="best",
+    )
