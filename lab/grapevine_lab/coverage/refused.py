@@ -51,8 +51,12 @@ class _Sign(torch.autograd.Function):
         return torch.sign(x)
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
         return gradient
+
+
+def _sign(x: Tensor) -> Any:
+    return _Sign.apply(x)  # type: ignore[no-untyped-call]
 
 
 class _Counting(nn.Module):
@@ -91,7 +95,7 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     ),
     "Many frozen parameters": _frozen,
     "Several inputs": _TwoInputs,
-    "A backward of its own": lambda: _Net(lambda x, fc: fc(x) + fc(_Sign.apply(fc(x)) @ torch.ones(2, 4))),
+    "A backward of its own": lambda: _Net(lambda x, fc: fc(x) + fc(_sign(fc(x)) @ torch.ones(2, 4))),
     "A number kept from call to call": _Counting,
     "NumPy's random numbers": lambda: _Net(lambda x, fc: fc(x) * float(np.random.rand())),
     "A squeeze of all dimensions": lambda: _Net(lambda x, fc: fc(x).unsqueeze(2).squeeze()),

@@ -136,7 +136,8 @@ def _own_backward(_module: nn.Module, run: Callable[[], Any]) -> tuple[str, str,
 
 def _recorded(output: Tensor) -> Iterator[tuple[Any, str]]:
     """The nodes of the graph that autograd made, from the output backwards, with the lines that made them."""
-    pending, seen = [output.grad_fn], set()
+    pending: list[Any] = [output.grad_fn]  # torch's stubs say that its metadata is a method
+    seen: set[Any] = set()
     while pending:
         node = pending.pop()
         if node is not None and node not in seen:

@@ -171,7 +171,7 @@ SOURCES = (
             _zip(x=_array_header((2**25, FEATURES)), y=_array_header((2**25,), "<i8")),
             _claims(128 + 2**29, 128 + 2**28),  # a header takes 128 bytes
         ),
-        "cannot read|bytes of memory are free",
+        "cannot be read|bytes of memory are free",
     ),
     _file(
         "a shape of 2^130 numbers",
@@ -234,10 +234,14 @@ SOURCES = (
     _file("half a test set", "an exception", _arrays(x=X, y=Y, x_test=X), "belong together"),
     _file("samples without their targets", "targets of others", _arrays(x=X, y=Y[:5]), "5 in y"),
     _file("samples of another shape", "memory out of bounds", _arrays(x=X[:, :2], y=Y), "the shape"),
-    _file("one number for all samples", "an exception", _arrays(x=np.array(1, np.float32), y=Y), "the shape"),
+    _file("one number for all samples", "an exception", _arrays(x=np.array(1, np.float32), y=Y), "single number"),
     _file("text for numbers", "an exception", _arrays(x=np.full((NUM, FEATURES), "a"), y=Y), "holds <U1"),
-    _file("numbers that are not finite", "NaN in the model", _arrays(x=np.full_like(X, np.nan), y=Y), "not finite"),
-    _file("numbers beyond float32", "NaN in the model", _arrays(x=np.full(X.shape, 1e300), y=Y), "not finite"),
+    _file(
+        "numbers that are not finite", "NaN in the model", _arrays(x=np.full_like(X, np.nan), y=Y), "nan is no number"
+    ),
+    _file(
+        "numbers beyond float32", "NaN in the model", _arrays(x=np.full(X.shape, 1e300), y=Y), "too large for float32"
+    ),
     _file("classes that are not there", "an index out of range", _arrays(x=X, y=Y + 3), "classes from 3"),
     _file("classes below zero", "an index out of range", _arrays(x=X, y=Y - 1), "classes from -1"),
 )
