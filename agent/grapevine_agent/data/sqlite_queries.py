@@ -109,16 +109,14 @@ def _looked(source: DataSource, chosen: tables.Chosen, visitors: Sequence[Visito
             found = {_kind(source, name, value) for value in values}
             kinds[name] |= found
             dtypes[name] = _dtype(found)
+            if name in chosen.target and str in kinds[name] and kinds[name] & {int, float}:
+                told = f'the column {name!r} holds texts and numbers: write CAST("{name}" AS TEXT) in the query'
+                raise source.error(told)
         look.add({name: _as(dtypes[name], piece[name]) for name in look.columns})
         for visitor in visitors:
             visitor.visit(row, {name: _as(dtypes[name], piece[name]) for name in chosen.all})
         row += len(piece[chosen.features[0]])
         look.count(len(piece[chosen.features[0]]))
-    for name in chosen.target:
-        if str in kinds[name] and kinds[name] & {int, float}:
-            raise source.error(
-                f'the column {name!r} holds texts and numbers: write CAST("{name}" AS TEXT) in the query'
-            )
     complete = {name: _dtype(found - {type(None)}) for name, found in kinds.items()}
     return look.found({name: _dtype(found) for name, found in kinds.items()}, complete)
 

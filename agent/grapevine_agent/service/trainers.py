@@ -22,8 +22,10 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.deadlines import deadline_s, evaluation_s, loading_s, training_s
 from grapevine_agent.core.tasks.fitting import samples_reason
 from grapevine_agent.data import DataSource, match_source
+from grapevine_agent.data.formats import describe
 from grapevine_agent.data.inspection import inspect
 from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room
+from grapevine_agent.data.source import Description
 from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
@@ -231,8 +233,7 @@ class Trainers:
         if source is None or (running.is_running and now_s - running.loaded_s < source.reload_s):
             return
         try:
-            found = await asyncio.to_thread(self._look, source, manifest.data)
-            description = found.found()
+            description = await asyncio.to_thread(self._described, source, manifest)
             num_samples, _ = check_fit(manifest.data, source, description, why_no_room=made.why_no_room)
         except TaskError as error:
             if not running.is_running:
@@ -246,6 +247,12 @@ class Trainers:
             await made.trainer.stop()
         running.num_samples, running.newest_s = now
         running.loaded_s = now_s
+
+    def _described(self, source: DataSource, manifest: TaskManifest) -> Description:
+        """What is in a source now. Recordings are our own and quickly counted; the trainer judges what it loads."""
+        if source.recording is not None:
+            return describe(source, manifest.data)
+        return self._look(source, manifest.data).found()
 
     async def _answer(self, made: _Made, manifest: TaskManifest, asked: Asked) -> fx.Trained | fx.Evaluated:
         """Raises TaskError when there is none."""

@@ -115,7 +115,11 @@ def test_a_label_that_is_no_class_is_told_by_row(make: Make, value: Any, told: s
     assert not match
 
 
-def test_the_first_of_several_is_told(make: Make) -> None:
+@pytest.mark.parametrize("most", [0, 2**40])
+def test_the_first_of_several_is_told_however_large_the_source_is(
+    most: int, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "MOST_PREPARED_BYTES", most)
     source = make(
         "room", 7, temperature=[*map(float, range(NUM - 1)), float("inf")], humidity=[*map(float, range(18)), 1e39, 0.0]
     )
