@@ -168,6 +168,7 @@ def _describe(status: dict[str, Any]) -> str:
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
+        + "".join(map(_sensor_lines, status["sensors"]))
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
@@ -184,6 +185,14 @@ def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
         kinds.setdefault(each["reason"], []).append(each["kind"])
     why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
     return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
+
+
+def _sensor_lines(sensors: dict[str, Any]) -> str:
+    """A source of live topics that records nothing, with why not for each column."""
+    if not sensors["why"]:
+        return ""
+    why = "".join(f"\n  {shown(each)}" for each in sensors["why"])
+    return f"\n[yellow]{shown(sensors['name'])} records nothing:[/]{why}"
 
 
 def _trainer_line(trainer: dict[str, Any]) -> str:
