@@ -10,13 +10,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from grapevine_agent.cli.asking import ask_or_connect
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console
+from grapevine_agent.cli.asking import ask, ask_or_connect
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.control import NoAnswerError, NoServiceError
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.inspection import Inspection, inspect
+from grapevine_agent.data.readings import readers
 from grapevine_agent.data.survey import Statistics, survey
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import configured_sources
@@ -60,7 +62,10 @@ def register(app: typer.Typer) -> None:
         manifest = _manifest(loaded, task) if task else None
         fit = DeviceFit(_profile(loaded), loaded.limits.step_timeout_s)
         why_not = fit.reason(manifest.name, manifest) if manifest is not None else ""
-        results = [_check(source, manifest, fit, why_not) for source in sources]
+        silent = _silent(loaded, sources)
+        results = [
+            _check(source, manifest, fit, why_not) | {"silent": silent.get(source.name, [])} for source in sources
+        ]
         answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
         if not as_json:
             for result in results:
@@ -114,7 +119,9 @@ def _line(source: DataSource) -> dict[str, Any]:
 
 
 def _where(source: DataSource) -> str:
-    return source.recording.topic if source.recording is not None else str(source.path)
+    if source.recording is None:
+        return str(source.path)
+    return ", ".join(dict.fromkeys(reader.plan.topic or source.recording.topic for reader in readers(source)))
 
 
 def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit, why_not: str) -> dict[str, Any]:
@@ -138,6 +145,22 @@ def _check(source: DataSource, manifest: TaskManifest | None, fit: DeviceFit, wh
         return result | {"source": source.format, "path": str(source.path), "trouble": str(error)}
 
 
+def _silent(config: Config, sources: tuple[DataSource, ...]) -> dict[str, list[str]]:
+    """Of each source of live topics that records nothing now, why: the agent knows, if it runs."""
+    names = [source.name for source in sources if source.recording is not None]
+    if not names:
+        return {}
+    try:
+        told = {each["name"]: each["why"] for each in ask(config, "status", {})["sensors"]}
+    except NoServiceError:
+        why = "no agent runs here, and only while it runs is anything recorded"
+        return {name: [why] for name in names}
+    except NoAnswerError as error:
+        return {name: [str(error)] for name in names}
+    unknown = ["the agent that runs does not know this source: restart it to have it read the configuration"]
+    return {name: told.get(name, unknown) for name in names}
+
+
 def _show(result: dict[str, Any]) -> None:
     console.print(
         f"\n[bold]{escape(result['name'])}[/] ({result['kind']}, {result['source']}) {escape(result['path'])}"
@@ -147,6 +170,10 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"  {word}: {escape(result['why'])}")
     if result.get("train_mb"):
         console.print(f"  memory: about {result['prepare_mb']:,} MB to prepare, {result['train_mb']:,} MB to train")
+    if result["silent"]:
+        console.print("  [yellow]nothing is being recorded:[/]")
+        for why in result["silent"]:
+            console.print(f"    {shown(why)}")
     if result["trouble"]:
         console.print(f"  [red]{escape(result['trouble'])}[/]")
         return

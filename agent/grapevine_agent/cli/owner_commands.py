@@ -192,6 +192,7 @@ def _describe(status: dict[str, Any]) -> str:
         + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
         + _stop_line(status.get("longest_stop_ms", 0.0))
+        + "".join(map(_sensor_lines, status["sensors"]))
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
@@ -215,6 +216,14 @@ def _stop_line(longest_stop_ms: float) -> str:
     if longest_stop_ms < WORTH_TELLING_MS:
         return ""
     return f"\n[yellow]it stood still for {longest_stop_ms / 1e3:.1f} s in the last ten minutes[/]: the device is busy"
+
+
+def _sensor_lines(sensors: dict[str, Any]) -> str:
+    """A source of live topics that records nothing, with why not for each column."""
+    if not sensors["why"]:
+        return ""
+    why = "".join(f"\n  {shown(each)}" for each in sensors["why"])
+    return f"\n[yellow]{shown(sensors['name'])} records nothing:[/]{why}"
 
 
 def _trainer_line(trainer: dict[str, Any]) -> str:

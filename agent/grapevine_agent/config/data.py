@@ -7,7 +7,7 @@ parquet           path, columns, target, time
 images            path (a folder)
 torchvision       path (the root), dataset, download
 sqlite            path, query, columns, target, time
-mqtt              topic, columns, target, every_s, resample, hold_s, keep_days, max_rows, devices
+mqtt              topic, columns, target, every_s, resample, hold_s, keep_days, max_rows, devices (`config.sensors`)
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from grapevine_agent.config.sensors import read_recording
 from grapevine_agent.config.toml_reader import Table
 from grapevine_agent.data.csv_dialect import is_encoding
 from grapevine_agent.data.formats import FORMATS
-from grapevine_agent.data.json_paths import parse_path
-from grapevine_agent.data.source import RELOAD_S, DataSource, Dialect, RecordingPlan
+from grapevine_agent.data.source import RELOAD_S, DataSource, Dialect
 from grapevine_agent.data.torchvision_names import TORCHVISION_SETS
-from grapevine_agent.net.transport import check_filter
 from grapevine_tasks.suggestions import did_you_mean
 
 ENDINGS: Final = {
@@ -64,20 +63,24 @@ def _read_source(table: Table, make_path: Callable[[str], Path], recordings: Pat
         path = make_path(text)
         format_, default = named or _guess(table, text, path), path.stem or kind
     has_columns = format_ in _TABLES
-    columns = _read_columns(table, format_) if has_columns else ()
+    if format_ == "mqtt":
+        columns, target, plan = read_recording(table, root)
+    else:
+        columns = _read_columns(table) if has_columns else ()
+        target, plan = _read_target(table) if has_columns else (), None
     return DataSource(
         name=table.text("name", default[:64], max_length=64, pattern=r"[^\x00-\x1f\x7f]+", hint='"kitchen"'),
         kind=kind,
         path=path,
         format=format_,
         columns=columns,
-        target=_read_target(table, format_) if has_columns else (),
+        target=target,
         time=table.text("time", "") if has_columns and format_ != "mqtt" else "",
         dialect=_read_dialect(table) if format_ == "csv" else Dialect(),
         query=_read_query(table) if format_ == "sqlite" else "",
         dataset=_read_dataset(table) if format_ == "torchvision" else "",
         download=table.boolean("download", False) if format_ == "torchvision" else False,
-        recording=_read_recording(table, root) if format_ == "mqtt" else None,
+        recording=plan,
         max_bytes=table.integer("max_bytes", 0, low=0, high=_LARGEST),
         reload_s=table.number("reload_s", RELOAD_S, low=1.0, high=86_400.0 * 365),
     )
@@ -95,12 +98,12 @@ def _guess(table: Table, text: str, path: Path) -> str:
     )
 
 
-def _read_columns(table: Table, format_: str) -> tuple[tuple[str, str], ...]:
-    example = 'temperature = "$.temperature"' if format_ == "mqtt" else 'temperature = "Temperature (C)"'
+def _read_columns(table: Table) -> tuple[tuple[str, str], ...]:
+    example = 'temperature = "Temperature (C)"'
     value = table.anything("columns")
-    if value is None and format_ != "mqtt":
+    if value is None:
         return ()
-    if isinstance(value, list) and format_ != "mqtt" and value and all(isinstance(name, str) for name in value):
+    if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
         return tuple((name, name) for name in dict.fromkeys(value))
     if not isinstance(value, dict) or not value:
         raise table.error("columns", f"must be a table of where each column is; write [data.columns] and {example}")
@@ -109,21 +112,14 @@ def _read_columns(table: Table, format_: str) -> tuple[tuple[str, str], ...]:
             raise table.error(
                 "columns", f"{name} is no text: write {example}, and keys of the source above [data.columns]"
             )
-        if format_ == "mqtt":
-            _check_path(table, "columns", found)
     return tuple(value.items())
 
 
-def _read_target(table: Table, format_: str) -> tuple[str, ...]:
+def _read_target(table: Table) -> tuple[str, ...]:
     value = table.anything("target")
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
     if value is not None and (not names or not all(isinstance(name, str) and name for name in names)):
         raise table.error("target", 'must be the name of a column, or a list of them; write target = "label"')
-    if format_ == "mqtt":
-        if len(names) > 1:
-            raise table.error("target", 'must be one JSON path; write target = "$.occupied"')
-        for name in names:
-            _check_path(table, "target", name)
     return names
 
 
@@ -143,13 +139,6 @@ def _read_dialect(table: Table) -> Dialect:
     return dialect
 
 
-def _check_path(table: Table, key: str, text: str) -> None:
-    try:
-        parse_path(text)
-    except ValueError as error:
-        raise table.error(key, str(error)) from None
-
-
 def _read_query(table: Table) -> str:
     query = table.text("query", hint='"SELECT temperature, humidity FROM readings ORDER BY at"', max_length=16_384)
     first = (query.split(None, 1) or [""])[0].lower()
@@ -163,32 +152,3 @@ def _read_dataset(table: Table) -> str:
     if dataset not in TORCHVISION_SETS:
         raise table.error("dataset", did_you_mean(dataset, TORCHVISION_SETS))
     return dataset
-
-
-def _read_recording(table: Table, root: str) -> RecordingPlan:
-    topic = table.text("topic", hint='"zigbee2mqtt/+"', max_length=1024)
-    try:
-        check_filter(topic, 0)
-    except ValueError:
-        raise table.error("topic", "is no MQTT filter: + and # stand alone between slashes, and # comes last") from None
-    if _covers(topic, root):
-        raise table.error("topic", f"would record the agents' own messages below {root}; write a narrower filter")
-    return RecordingPlan(
-        topic=topic,
-        every_s=table.integer("every_s", 60, low=1, high=86_400),
-        resample=table.text("resample", "last", choices=("last", "mean")),
-        hold_s=table.integer("hold_s", 3600, low=1, high=7 * 86_400),
-        keep_days=table.number("keep_days", 30.0, low=0.01, high=36_500.0),
-        max_rows=table.integer("max_rows", 100_000, low=10, high=10_000_000),
-        devices=table.text("devices", "separate", choices=("separate", "merged")),
-    )
-
-
-def _covers(topic_filter: str, root: str) -> bool:
-    """Whether a filter can match topics below the root."""
-    for level, own in zip(topic_filter.split("/"), root.split("/"), strict=False):
-        if level == "#":
-            return True
-        if level not in ("+", own):
-            return False
-    return len(topic_filter.split("/")) > len(root.split("/"))

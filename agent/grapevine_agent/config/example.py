@@ -64,6 +64,7 @@ EXAMPLE_CONFIG = """\
 #[data.columns]
 #temperature = "$.temperature"
 #humidity = "$.humidity"
+# Sensors that publish each quantity on a topic of its own: temperature = { topic = "home/+/temperature" }.
 
 # A trainer of your own for a task or a kind of data: docs/trainers.md.
 #[[trainer]]

@@ -118,8 +118,9 @@ def _pass_over(
         gaps |= {name for name in chosen.all if batch.column(name).null_count}
         for piece in as_arrays([batch], shown) if shown else ():
             look.add(piece)
+            seen = tables.with_parts(source, chosen, piece) if visitors else piece
             for visitor in visitors:
-                visitor.visit(row, piece)
+                visitor.visit(row, seen)
             row += len(piece[shown[0]])
         look.count(batch.num_rows)
     read = read or {name: types.get(name, pa.null()) for name in chosen.all}

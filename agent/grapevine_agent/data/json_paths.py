@@ -5,13 +5,27 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 JsonPath: TypeAlias = tuple[str | int, ...]
 
 MAX_NUMBER = 1e30  # larger ones are no readings, and overflow float32
 MAX_LABEL = 64
-_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[(\d{1,4})\]|\['([^']{1,64})'\]")
+BLANKS = " \t\r\n"  # as JSON has them
+_LONGEST_NUMBER = 64
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
+TRUTHS = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0}
+_STEP = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[([0-9]{1,4})\]|\['([^']{1,64})'\]")
+
+
+class _Absent:
+    """Nothing, where null is something."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = _Absent()
 
 
 def parse_path(text: str) -> JsonPath:
@@ -39,23 +53,36 @@ def parse_payload(payload: bytes) -> Any:
 
 
 def find(value: Any, path: JsonPath) -> Any:
-    """What lies at a path, None if there is nothing."""
+    """What lies at a path: None where that is null, or a null is on the way; `ABSENT` if there is nothing."""
     for step in path:
+        if value is None:
+            return None
         if isinstance(step, int):
             if not isinstance(value, list) or step >= len(value):
-                return None
+                return ABSENT
             value = value[step]
         elif isinstance(value, dict):
-            value = value.get(step)
+            value = value.get(step, ABSENT)
         else:
-            return None
+            return ABSENT
     return value
 
 
 def number(value: Any) -> float | None:
-    """A finite number, a truth value (ON and OFF too) or a text that is a number; None for everything else."""
+    """A finite number, a truth value (ON and OFF too) or a text that is a number; None for everything else.
+
+    A text is a number as JSON and C write it, with blanks around it at most. Python's `float` takes more, none of which
+    a sensor means: "1_0", "nan", "inf", digits of other scripts.
+    """
     if isinstance(value, str):
-        value = {"on": 1.0, "off": 0.0, "true": 1.0, "false": 0.0}.get(value.strip().lower(), value)
+        text = value.strip(BLANKS)
+        if len(text) > _LONGEST_NUMBER:
+            return None
+        if text.lower() in TRUTHS:
+            return TRUTHS[text.lower()]
+        if _NUMBER.fullmatch(text) is None:
+            return None
+        value = text
     try:
         found = float(value) if isinstance(value, bool | int | float | str) else math.nan
     except (ValueError, OverflowError):

@@ -43,9 +43,10 @@ def examine(source: DataSource, contract: DataContract | None, visitors: Sequenc
         visitor.begin(chosen.features, chosen.target)
     row = 0
     for piece in as_arrays(_batches(source, chosen.all), chosen.all) if visitors else ():
+        seen = tables.with_parts(source, chosen, piece)
         for visitor in visitors:
-            visitor.visit(row, piece)
-        row += len(piece[chosen.features[0]])
+            visitor.visit(row, seen)
+        row += len(seen[chosen.features[0]])
     return description
 
 

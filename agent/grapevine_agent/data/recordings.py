@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data import tables
+from grapevine_agent.data.json_paths import TRUTHS, number
 from grapevine_agent.data.source import ContractKey, DataSource, Description, RawSamples, Visitor
 from grapevine_agent.store.salvage import Layout, Table, text_or_bytes
 from grapevine_agent.store.sqlite_file import FAULTS, SqliteFile
@@ -37,6 +38,7 @@ MERGED = ""  # the topic under which merged topics are one series
 _DAY_S = 86_400
 _ROWS_AT_ONCE = 512
 _WORKING_BYTES = 16 * 2**20  # SQLite's pages and what it sorts with; rows on their way
+_INT64_ENDS = 2.0**63
 _LIBRARY_BYTES = 4 * 2**20
 
 _SCHEMA = """
@@ -157,7 +159,7 @@ def _look(source: DataSource, contract: DataContract | None, chosen: tables.Chos
     if chosen.target:
         labels = [label for (label,) in _read(source, "SELECT DISTINCT label FROM rows WHERE source = ?")]
     classes = tuple(sorted(label for label in labels if isinstance(label, str)))
-    is_named = bool(classes) and not all(map(_is_number, classes))
+    is_named = bool(classes) and not all(map(_is_numeral, classes))
     dtypes: dict[str, Any] = {name: np.dtype(np.float64) for name in names}
     dtypes |= {name: np.dtype("U1") if is_named else _label_dtype(contract, classes) for name in chosen.target}
     found = tables.Found(
@@ -179,9 +181,9 @@ def examine(source: DataSource, contract: DataContract | None, visitors: Sequenc
         visitor.begin(chosen.features, chosen.target)
     row = 0
     lengths: Counter[str] = Counter()
-    for topics, numbers, labels in _stretches(source, contract) if visitors else ():
+    for topics, slots, numbers, labels in _stretches(source, contract) if visitors else ():
         lengths.update(topics)
-        piece = _piece(source, chosen, found, numbers, labels)
+        piece = _piece(source, chosen, found, slots, numbers, labels)
         for visitor in visitors:
             visitor.visit(row, piece)
         row += len(numbers)
@@ -194,14 +196,14 @@ def load(source: DataSource, contract: DataContract | None) -> RawSamples:
     found, num_more = _look(source, contract, chosen)
     rows = tables.Rows(source, contract, chosen, replace(found, num_rows=found.num_rows + num_more))
     lengths: dict[str, int] = {}
-    for topics, numbers, labels in _stretches(source, contract):
+    for topics, slots, numbers, labels in _stretches(source, contract):
         for topic in topics:
             lengths[topic] = lengths.get(topic, 0) + 1
-        rows.add(_piece(source, chosen, found, numbers, labels))
+        rows.add(_piece(source, chosen, found, slots, numbers, labels))
     raw = rows.samples()
     return replace(
         raw,
-        columns=tuple(wanted for wanted, path in source.columns if path in chosen.features),
+        columns=(*(wanted for wanted, path in source.columns if path in chosen.features), *chosen.parts),
         series=tuple(lengths.values()),
     )
 
@@ -210,12 +212,16 @@ def _piece(
     source: DataSource,
     chosen: tables.Chosen,
     found: tables.Found,
+    slots: Sequence[float],
     numbers: Sequence[Sequence[float]],
     labels: list[str | None],
 ) -> dict[str, NDArray[Any]]:
     """Some rows by column."""
     columns = np.array(numbers, np.float64).reshape(len(numbers), len(source.columns))
     piece: dict[str, NDArray[Any]] = {path: columns[:, k] for k, path in enumerate(dict(source.columns).values())}
+    if chosen.parts:
+        times = tables.local_s(np.array(slots, np.float64))
+        piece |= {name: tables.PARTS[name](times) for name in chosen.parts}
     for name in chosen.target:
         if name not in piece:
             piece[name] = _label_column(source, labels, found.dtypes[name])
@@ -224,40 +230,43 @@ def _piece(
 
 def _stretches(
     source: DataSource, contract: DataContract | None
-) -> Iterator[tuple[list[str], list[Sequence[float]], list[str | None]]]:
-    """Topics, numbers and labels of the rows, some at a time, with the gaps between runs of a series."""
-    order = f"SELECT topic, run, numbers, label FROM rows WHERE source = ? AND {_WHOLE} ORDER BY topic, slot"  # noqa: S608
+) -> Iterator[tuple[list[str], list[float], list[Sequence[float]], list[str | None]]]:
+    """Topics, slots, numbers and labels of the rows, some at a time, with the gaps between runs of a series."""
+    order = f"SELECT topic, slot, run, numbers, label FROM rows WHERE source = ? AND {_WHOLE} ORDER BY topic, slot"  # noqa: S608
     keep_apart = contract is not None and is_series(contract)
     num_columns = len(dict(source.columns))
     topics: list[str] = []
+    slots: list[float] = []
     numbers: list[Sequence[float]] = []
     labels: list[str | None] = []
     last: tuple[str, int] | None = None
     last_label: str | None = None
-    for topic, run, text, label in _read(source, order):
+    for topic, slot, run, text, label in _read(source, order):
         row = _numbers(text)
         if row is None or len(row) != num_columns or not isinstance(topic, str) or not isinstance(label, str | None):
             continue  # recorded before the owner changed the columns, or damaged since
         if keep_apart and last is not None and last[0] == topic and last[1] != run:
             topics.append(topic)
+            slots.append(math.nan)
             numbers.append([math.nan] * num_columns)
             labels.append(last_label)
         last, last_label = (topic, run), label
         topics.append(topic)
+        slots.append(slot)
         numbers.append(row)
         labels.append(label)
         if len(topics) >= _ROWS_AT_ONCE:
-            yield topics, numbers, labels
-            topics, numbers, labels = [], [], []
+            yield topics, slots, numbers, labels
+            topics, slots, numbers, labels = [], [], [], []
     if topics:
-        yield topics, numbers, labels
+        yield topics, slots, numbers, labels
 
 
 def _chosen(source: DataSource, contract: DataContract | None) -> tables.Chosen:
     known = dict(source.columns)
     if contract is not None:
         for name in contract.features.columns:
-            if name not in known:
+            if name not in known and name not in tables.PARTS:
                 raise source.error(
                     f"the task needs a column {name!r} and [data.columns] has {', '.join(known)}: "
                     f'write {name} = "$.…", where a message has it'
@@ -279,7 +288,15 @@ def _label_column(source: DataSource, labels: list[str | None], dtype: np.dtype[
         raise source.error("some rows have no target: they were recorded before `target` was set; rename the source")
     if dtype.kind == "U":
         return np.array(labels, object)
-    return np.array([float(label or 0) for label in labels])  # whether they are whole, the judge says
+    numbers = np.array([float(label or 0) for label in labels])
+    # Where one of whole numbers is not, the judge says it.
+    is_whole = bool(((numbers == np.floor(numbers)) & (np.abs(numbers) < _INT64_ENDS)).all())
+    return numbers.astype(np.int64) if dtype.kind == "i" and is_whole else numbers
+
+
+def _is_numeral(label: str) -> bool:
+    """Whether a label is a number and no name; ON and OFF are names."""
+    return number(label) is not None and label.lower() not in TRUTHS
 
 
 def _numbers(text: object) -> list[float] | None:
@@ -293,12 +310,6 @@ def _numbers(text: object) -> list[float] | None:
     with suppress(OverflowError):
         return [float(each) for each in found]
     return None
-
-
-def _is_number(text: str) -> bool:
-    with suppress(ValueError):
-        return math.isfinite(float(text))
-    return False
 
 
 def _read(source: DataSource, query: str) -> Iterator[tuple[Any, ...]]:

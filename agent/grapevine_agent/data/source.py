@@ -26,10 +26,29 @@ RELOAD_S = 600.0  # a task gets what a source gained at most this often: its tra
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecordingPlan:
-    """How live topics become rows: one row for each topic and each slot of `every_s` seconds."""
+class ColumnPlan:
+    """Where a column's readings are in messages, and what becomes of them: mapped or a number, then x · scale + offset.
 
-    topic: str  # an MQTT filter
+    `map` holds pairs of a text, as it comes, and what stands for it: of a column a number, of a target a name as well.
+    """
+
+    topic: str = ""  # an MQTT filter of its own; "": the source's
+    path: str = "$"
+    map: tuple[tuple[str, float | str], ...] = ()
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingPlan:
+    """How live topics become rows: one row for each series and each slot of `every_s` seconds.
+
+    A series is a topic; where a column or the target has a topic of its own, it is a device (see `recorder`).
+    """
+
+    topic: str  # an MQTT filter; "": each column has its own
+    columns: tuple[ColumnPlan, ...] = ()  # one for each of the source's; none: the source has their paths
+    target: ColumnPlan | None = None  # None: the source has its path, if there is one
     every_s: int = 60
     resample: str = "last"  # of the readings in a slot: "last" or "mean"
     hold_s: int = 3600  # a column keeps its last reading for so long: many sensors speak only when something changes
@@ -80,6 +99,9 @@ class DataSource:
         try:
             fields: dict[str, Any] = json.loads(text)
             plan = fields.pop("recording")
+            if plan is not None:
+                plan["columns"] = tuple(_column_plan(each) for each in plan["columns"])
+                plan["target"] = None if plan["target"] is None else _column_plan(plan["target"])
             return DataSource(
                 **fields
                 | {
@@ -96,6 +118,10 @@ class DataSource:
     def error(self, what: str) -> TaskError:
         """What is wrong with this source, under its name."""
         return TaskError(f"{self.name}: {what}")
+
+
+def _column_plan(fields: dict[str, Any]) -> ColumnPlan:
+    return ColumnPlan(**fields | {"map": tuple((text, stands) for text, stands in fields["map"])})
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,14 @@ def _looked(source: DataSource, chosen: tables.Chosen, visitors: Sequence[Visito
                 told = f'the column {name!r} holds texts and numbers: write CAST("{name}" AS TEXT) in the query'
                 raise source.error(told)
         look.add({name: _as(dtypes[name], piece[name]) for name in look.columns})
-        for visitor in visitors:
-            visitor.visit(row, {name: _as(dtypes[name], piece[name]) for name in chosen.all})
-        row += len(piece[chosen.features[0]])
-        look.count(len(piece[chosen.features[0]]))
+        if visitors:
+            arrays = {name: _as(dtypes[name], piece[name]) for name in chosen.all}
+            seen = tables.with_parts(source, chosen, arrays)
+            for visitor in visitors:
+                visitor.visit(row, seen)
+        num = len(piece[chosen.all[0]])
+        row += num
+        look.count(num)
     complete = {name: _dtype(found - {type(None)}) for name, found in kinds.items()}
     return look.found({name: _dtype(found) for name, found in kinds.items()}, complete)
 
@@ -161,7 +165,7 @@ def _pieces(source: DataSource, chosen: tables.Chosen) -> Iterator[dict[str, lis
             if num % _ROWS_AT_ONCE == 0:
                 yield piece
                 piece = {name: [] for name in places}
-        if piece[chosen.features[0]]:
+        if piece[chosen.all[0]]:
             yield piece
 
 

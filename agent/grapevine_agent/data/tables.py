@@ -6,6 +6,7 @@ names none, the owner's `columns` are taken in the order in which they are writt
     features   [n, k] of k columns (or [n] of one, where the task takes single numbers)
     target     the owner's `target`, else the column that the task names; text is a class's name, and becomes its number
     time       the owner's `time`: dates, or seconds or milliseconds since 1970; rows are sorted by it
+    time.hour, time.weekday    columns that a source with a time has beside its own (`time_parts`)
 
 An empty cell is NaN: the task's pipeline says whether it may be.
 
@@ -16,7 +17,8 @@ judges them; a trainer then reads it once more, straight into arrays of the samp
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,11 +44,13 @@ class Chosen:
     features: tuple[str, ...]
     target: tuple[str, ...]  # empty: none
     time: str  # "": none
+    parts: tuple[str, ...] = ()  # features that are made of the time
 
     @property
     def all(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        return tuple(dict.fromkeys((*self.features, *self.target, *([self.time] if self.time else []))))
+        columns = dict.fromkeys((*self.features, *self.target, *([self.time] if self.time else [])))
+        return tuple(name for name in columns if name not in self.parts)
 
 
 def choose(source: DataSource, contract: DataContract | None, columns: Sequence[str]) -> Chosen:
@@ -64,8 +68,12 @@ def choose(source: DataSource, contract: DataContract | None, columns: Sequence[
         features = tuple(found.values())
     else:
         features = tuple(name for name in columns if name not in (*target, source.time))
-    chosen = Chosen(features=features, target=target, time=source.time)
+    has_time = bool(source.time) or source.recording is not None
+    parts = tuple(name for name in features if name in PARTS and name not in columns and has_time)
+    chosen = Chosen(features=features, target=target, time=source.time, parts=parts)
     for name in chosen.all:
+        if name not in columns and name in PARTS and name in features:
+            raise source.error(f'has no time, and the task needs {name}: say which column it is, time = "…"')
         if name not in columns:
             raise source.error(f"has no column {name!r}; {did_you_mean(name, columns)} (see [[data]] columns, target)")
         if source.recording is None and columns.count(name) > 1:
@@ -147,15 +155,17 @@ def describe_table(
         newest_s=found.newest_s,
         num_bytes=8 * num_numbers,
         # Times and the order that they make, a column in it; some rows as they come, of which text is the largest.
-        working_bytes=25 * times + _ROWS_AT_ONCE * _CELL_BYTES * len(chosen.all),
+        working_bytes=(25 + 24 * bool(chosen.parts)) * times + _ROWS_AT_ONCE * _CELL_BYTES * len(chosen.all),
     )
 
 
 def _feature_dtype(source: DataSource, chosen: Chosen, found: Found) -> np.dtype[Any]:
-    for name in chosen.features:
+    columns = [name for name in chosen.features if name not in chosen.parts]
+    for name in columns:
         if found.dtypes[name].kind not in "buif":
             raise source.error(f"the column {name!r} holds {_words(found.dtypes[name])}, and features are numbers")
-    return np.result_type(*(found.dtypes[name] for name in chosen.features))
+    parts = [np.dtype(np.float64)] if chosen.parts else []
+    return np.result_type(*(found.dtypes[name] for name in columns), *parts)
 
 
 def _target_dtype(chosen: Chosen, found: Found, contract: DataContract | None, *, are_named: bool) -> np.dtype[Any]:
@@ -191,6 +201,7 @@ class Rows:
 
     def add(self, piece: Mapping[str, NDArray[Any]]) -> None:
         """Some rows more: [n] of each of `Chosen.all`."""
+        piece = with_parts(self._source, self._chosen, piece)
         num = len(piece[self._chosen.features[0]])
         span = slice(self._filled, self._filled + num)
         if span.stop > self._found.num_rows:
@@ -261,6 +272,47 @@ def _times(source: DataSource, column: NDArray[Any]) -> tuple[NDArray[np.float64
                 f"the time column {source.time!r} holds no dates ({error}); write 2026-03-01T12:00:00, or seconds"
             ) from None
     return column.astype(np.float64), True
+
+
+def with_parts(source: DataSource, chosen: Chosen, piece: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    """Some rows of `Chosen.all` with the features that are made of their time. Raises TaskError like `_times`."""
+    if not chosen.parts or not chosen.time:
+        return piece
+    times, is_number = _times(source, piece[chosen.time])
+    if is_number:
+        times = local_s(times * _unit_s(float(np.nanmax(np.abs(times), initial=0.0))))
+    return {**piece, **{name: PARTS[name](times) for name in chosen.parts}}
+
+
+def local_s(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Seconds since 1970 [n] as this device's clocks on the wall show them; NaN where they are out of range."""
+    quarters, places = np.unique(np.floor(times / _QUARTER_S), return_inverse=True)
+    shifts = np.array([_shift_s(float(quarter) * _QUARTER_S) for quarter in quarters])
+    return times + shifts[places.reshape(-1)] if len(quarters) else times
+
+
+def _shift_s(time_s: float) -> float:
+    try:
+        return float(time.localtime(time_s).tm_gmtoff)
+    except (ValueError, OverflowError, OSError):
+        return math.nan
+
+
+def _hour(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (times % _DAY_S) / 3600.0
+
+
+def _weekday(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (np.floor(times / _DAY_S) + _FIRST_WEEKDAY) % 7.0
+
+
+_QUARTER_S: Final = 900.0  # clocks on the wall are put forward and back at such times
+_DAY_S: Final = 86_400.0
+_FIRST_WEEKDAY: Final = 3.0  # 1970 began on a Thursday; Monday is 0
+PARTS: Final[Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {
+    "time.hour": _hour,  # 0 ≤ hour < 24, with a fraction
+    "time.weekday": _weekday,  # 0 to 6
+}
 
 
 def _unit_s(largest: float) -> float:

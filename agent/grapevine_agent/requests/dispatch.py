@@ -95,6 +95,7 @@ class Requests:
             "rejected": dict(service.rejected),
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
+            "sensors": service.recording.status() if service.recording is not None else [],
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "held": held(service),
             "state_folder": state_folder(service, contents),

@@ -62,10 +62,11 @@ def assembled(
         unsaved = Unsaved()
         sources, bare = configured_sources(config, profile), BareTrainer()
         inspector = Inspector(memory_mb=profile.memory_mb)
+        recording = _recording(config, sources, unsaved) if role == "member" and not guest else None
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         service = AgentService(
             settings=replace(
-                _settings(config, profile, identity, sources, bare, inspector),
+                _settings(config, profile, identity, sources, bare, inspector, recording),
                 role="observer" if guest else role,
                 server_heartbeat_s=server_heartbeat_s,
             ),
@@ -75,7 +76,7 @@ def assembled(
             root=config.mqtt.root,
             trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
-            recording=_recording(config, sources, unsaved) if role == "member" and not guest else None,
+            recording=recording,
             config=config,
             unsaved=unsaved,
             inspector=inspector,
@@ -114,6 +115,7 @@ def _settings(
     sources: tuple[DataSource, ...],
     bare: BareTrainer,
     inspector: Inspector,
+    recording: Recording | None,
 ) -> CoreSettings:
     fitting = DeviceFit(profile, config.limits.step_timeout_s, bare)
 
@@ -128,7 +130,10 @@ def _settings(
         match = match_source(manifest.data, sources, now_s=now_s, why_no_room=room, look=inspector.look)
         if match.memory is not None:
             fitting.matched(task, match.memory)
-        return _why_no_processes() if match else str(match)
+        if match:
+            return _why_no_processes()
+        silent = recording.why_silent(manifest.data.kind) if recording is not None else ""
+        return "; ".join(why for why in (str(match), silent) if why)
 
     def needs(task: str, manifest: ManifestHead) -> Needs:
         return fitting.needs(task, manifest, attached=is_attached(task, manifest))

@@ -1,7 +1,8 @@
 """Recording live topics beside learning: the shell around `data.recorder`.
 
 It subscribes through the agent's own connection, hands messages to the recorder, and writes what becomes of
-them every half minute, on a thread. What a disk does not take waits in memory, the newest rows of it.
+them every half minute, on a thread. What a disk does not take waits in memory, the newest rows of it. A source that
+records nothing for long is told of in the log, once; `status` says why at any time, as do the tasks that wait for it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
-from grapevine_agent.data.recorder import FLUSH_S, Recorder
+from grapevine_agent.data.recorder import FLUSH_S, Recorder, SourceRecording
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.silence import why_silent
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
@@ -25,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 KIND = "recordings"
+SAY_AFTER_S = 600.0  # that a source records nothing, or after three of its slots
 _MAX_WAITING = 100_000  # rows; a disk that stays full costs the oldest
 
 
@@ -42,6 +46,9 @@ class Recording:
         fastest_s = min(source.recording.every_s for source in topics if source.recording is not None)
         self._flush_s = min(FLUSH_S, max(2.0, float(fastest_s)))
         self._waiting: list[Row] = []
+        self._began_s = time.monotonic()
+        self._refused: frozenset[str] = frozenset()  # filters that the broker does not let us subscribe to
+        self._told: set[str] = set()  # sources that the log has a line about
 
     def takes(self, topic: str) -> bool:
         """Whether a message on this topic is recorded."""
@@ -51,9 +58,40 @@ class Recording:
         """Take a message; anything that is wrong with it is counted."""
         self._waiting += self.recorder.hear(topic, payload, clock.now().wall_ms / 1000, retained=retained)
 
+    def subscribed(self, refused: Collection[str]) -> None:
+        """There is a new connection, whose broker refuses these filters."""
+        self._refused = frozenset(refused)
+
     def counts(self) -> dict[str, int]:
         """Messages, by what became of them."""
         return dict(self.recorder.counts)
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each source its rows since the start, and if it records nothing, why: a line for each column."""
+        return [
+            {"name": each.source.name, "rows": each.num_rows, "why": self._why(each)}
+            for each in self.recorder.recordings
+        ]
+
+    def why_silent(self, kind: str) -> str:
+        """Why sources of a kind record nothing, in one line; empty where all do."""
+        silent = ((each.source, self._why(each)) for each in self.recorder.recordings if each.source.kind == kind)
+        return "; ".join(f"{source.name} records nothing: {', '.join(why)}" for source, why in silent if why)
+
+    def _why(self, recording: SourceRecording) -> list[str]:
+        if refused := [each for each in dict.fromkeys(recording.filters) if each in self._refused]:
+            return [f"the broker refuses {', '.join(refused)} to this agent: check its access rules for our user name"]
+        return why_silent(recording, clock.now().wall_ms / 1000, up_s=time.monotonic() - self._began_s)
+
+    def _tell(self) -> None:
+        """Say of each source that has recorded nothing since the start why not, once it should have."""
+        for each in self.recorder.recordings:
+            name, after_s = each.source.name, max(SAY_AFTER_S, 3.0 * each.plan.every_s)
+            if name in self._told or each.num_rows or time.monotonic() - self._began_s < after_s:
+                continue
+            if why := self._why(each):
+                self._told.add(name)
+                logger.warning("%s records nothing: %s", name, "; ".join(why))
 
     async def run(self, transport: Transport) -> None:
         """Subscribe, then close slots and write rows until cancelled. The transport subscribes again by itself."""
@@ -65,6 +103,7 @@ class Recording:
         while True:
             await asyncio.sleep(_TICK_S)
             self._waiting += self.recorder.tick(clock.now().wall_ms / 1000)
+            self._tell()
             del self._waiting[:-_MAX_WAITING]
             if time.monotonic() - flushed_s >= self._flush_s and self._unsaved.may_try(KIND):
                 flushed_s = time.monotonic()

@@ -248,6 +248,8 @@ class AgentService:
                 case Connected(url=url, version=version, max_in_flight=most, refused=refused):
                     self.broker_trouble, self.broker_refuses, self.broker_version = "", False, version
                     logger.info("connected to %s, MQTT %s", url, version)
+                    if self.recording is not None:
+                        self.recording.subscribed(refused)
                     if refused:
                         logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
                     self._sending.connected(most)

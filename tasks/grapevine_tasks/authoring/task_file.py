@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from grapevine_proto.manifest import (
     TrainingPlan,
 )
 from grapevine_tasks.closed_sets import LOSSES, OPTIMISERS, SCHEDULES, Named
-from grapevine_tasks.pipelines import STEPS, derives_target, model_specs
+from grapevine_tasks.pipelines import STEPS, derives_target, last_form, model_specs
 from grapevine_tasks.suggestions import did_you_mean
 
 TASK_FILE = "task.toml"
@@ -201,8 +202,7 @@ def _data(section: Mapping[str, Any]) -> DataContract:
     data["classes"] = tuple(_strings(data.get("classes", []), "data.classes"))
     if "classes" in section and "num_classes" not in section:
         data["num_classes"] = len(data["classes"])
-    steps = enumerate(data.get("pipeline", []), 1)
-    data["pipeline"] = tuple(_step(step, number, data["features"]) for number, step in steps)
+    data["pipeline"] = _steps(data)
     if "target" in data:
         return DataContract(**{**data, "target": _feature(data["target"], "data.target")})
     contract = DataContract(**data, target=data["features"])
@@ -220,6 +220,18 @@ def _feature(table: Mapping[str, Any], where: str) -> FeatureSpec:
         raise TaskError(f"{where}.dtype is {feature['dtype']!r}; use 'float32' or 'int64'")
     columns = tuple(_strings(feature.get("columns", []), f"{where}.columns"))
     return FeatureSpec(name=feature["name"], dtype=feature["dtype"], shape=tuple(shape), columns=columns)
+
+
+def _steps(data: Mapping[str, Any]) -> tuple[PipelineStep, ...]:
+    """The steps of [[data.pipeline]]; columns are called by the names that they have where the step stands."""
+    steps: tuple[PipelineStep, ...] = ()
+    features = data["features"]
+    for number, table in enumerate(data.get("pipeline", []), 1):
+        steps += (_step(table, number, features),)
+        so_far = DataContract(kind="", features=data["features"], target=data["features"], pipeline=steps)
+        with suppress(TaskError):  # what is not sound is told of once all is read
+            features = last_form(so_far).features
+    return steps
 
 
 def _step(table: Any, number: int, features: FeatureSpec) -> PipelineStep:
@@ -251,7 +263,9 @@ def _place(column: Any, features: FeatureSpec, where: str) -> Any:
     if not isinstance(column, str):
         return column
     if column not in features.columns:
-        remedy = did_you_mean(column, features.columns) if features.columns else "data.features.columns has no names"
+        remedy = did_you_mean(column, features.columns) if features.columns else "the columns have no names here"
+        if remedy.startswith("did you mean"):
+            remedy += f" There are {', '.join(features.columns[:40])}"
         raise TaskError(f"{where}: there is no column {column!r}; {remedy}")
     return features.columns.index(column)
 

@@ -1,4 +1,4 @@
-"""Steps that compute on numbers, wherever they stand: normalise, standardise, clip, log1p, one-hot, flatten."""
+"""Steps that compute on numbers, wherever they stand: normalise, standardise, clip, log1p, flatten."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 
 from grapevine_proto.errors import TaskError
+from grapevine_tasks.pipelines.columns import chosen_columns, hot, hot_workspace, is_for_all, views
 from grapevine_tasks.pipelines.steps import (
-    AT_ONCE,
-    BYTES,
+    COLUMNS,
     Argument,
     Arguments,
     Array,
@@ -23,7 +23,6 @@ from grapevine_tasks.pipelines.steps import (
     shown,
     spans,
     spec,
-    whole,
 )
 
 _LARGE = 1e9
@@ -33,16 +32,23 @@ _AT_ONCE = 2**22  # numbers that statistics are taken of at a time, in float64
 
 def _normalise_form(form: Form, arguments: Arguments) -> Form:
     need_float("normalise", form.features)
+    num = len(chosen_columns("normalise", form, arguments))
     for key in ("mean", "std"):
-        if len(arguments[key]) not in (1, form.num_channels):
+        if len(arguments[key]) not in (1, num):
             raise TaskError(
                 f"the step normalise: {key} has {len(arguments[key])} numbers, and {shown(form.features)} has "
-                f"{form.num_channels} columns or channels: write 1 or as many (of images, put channels-first before)"
+                f"{num} columns or channels that it is for: write 1 or as many (of images, put channels-first before)"
             )
     return form
 
 
 def _normalise(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
+    if not is_for_all(arguments):
+        for k, view in enumerate(views(x, "normalise", form, arguments)):
+            own_mean, own_std = (arguments[key][k if len(arguments[key]) > 1 else 0] for key in ("mean", "std"))
+            np.subtract(view, np.float32(own_mean), out=view)
+            np.divide(view, np.float32(own_std), out=view)
+        return x, y
     mean, std = (_along_channels(arguments[key], form) for key in ("mean", "std"))
     np.subtract(x, mean, out=x)
     return np.divide(x, std, out=x), y
@@ -57,21 +63,22 @@ def _along_channels(numbers: tuple[float, ...], form: Form) -> Array:
     return array.reshape([-1 if k == axis else 1 for k in range(rank)])
 
 
-def _standardise_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001 — one signature for all steps
+def _standardise_form(form: Form, arguments: Arguments) -> Form:
     need_float("standardise", form.features)
+    chosen_columns("standardise", form, arguments)
     return form
 
 
-def _learn_statistics(x: Array, form: Form) -> Arguments:
-    """Mean and standard deviation of each column or channel, missing numbers left out."""
+def _learn_statistics(x: Array, form: Form, arguments: Arguments) -> Arguments:
+    """Mean and standard deviation of each column or channel that is chosen, missing numbers left out."""
     axis = form.channel_axis
     channels = x[None] if axis is None else np.moveaxis(x, axis + 1, 0)
     means, deviations = [], []
-    for channel in channels:
-        mean, std = _statistics(channel)
+    for column in chosen_columns("standardise", form, arguments):
+        mean, std = _statistics(channels[column])
         means.append(mean)
         deviations.append(std)
-    return {"mean": tuple(means), "std": tuple(deviations)}
+    return {"mean": tuple(means), "std": tuple(deviations), "columns": arguments["columns"]}
 
 
 def _statistics(channel: Array) -> tuple[float, float]:
@@ -119,28 +126,35 @@ def _learn_workspace(before: Stack) -> int:
 
 def _clip_form(form: Form, arguments: Arguments) -> Form:
     need_float("clip", form.features)
+    chosen_columns("clip", form, arguments)
     low, high = arguments["low"][0], arguments["high"][0]
     if low >= high:
         raise TaskError(f"the step clip: low is {low:g} and high is {high:g}; write a low below high")
     return form
 
 
-def _clip(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    return np.clip(x, np.float32(arguments["low"][0]), np.float32(arguments["high"][0]), out=x), y
+def _clip(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
+    low, high = (np.float32(arguments[key][0]) for key in ("low", "high"))
+    for view in views(x, "clip", form, arguments):
+        np.clip(view, low, high, out=view)
+    return x, y
 
 
-def _log1p_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
+def _log1p_form(form: Form, arguments: Arguments) -> Form:
     need_float("log1p", form.features)
+    chosen_columns("log1p", form, arguments)
     return form
 
 
-def _log1p(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    if any((x[span] <= -1).any() for span in spans(len(x), math.prod(form.features.shape))):
-        raise TaskError("the step log1p has no value at or below -1: put clip before it, or change data.offset")
-    return np.log1p(x, out=x), y
+def _log1p(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
+    for view in views(x, "log1p", form, arguments):
+        if any((view[span] <= -1).any() for span in spans(len(x), math.prod(form.features.shape))):
+            raise TaskError("the step log1p has no value at or below -1: put clip before it, or change data.offset")
+        np.log1p(view, out=view)
+    return x, y
 
 
-def _log1p_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
+def _log1p_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001 — one signature for all
     return before.x_at_once()  # which numbers are too small
 
 
@@ -169,17 +183,6 @@ def _flatten_target(
     return x, y.reshape(len(y), math.prod(form.target.shape))
 
 
-def _one_hot_form(form: Form, arguments: Arguments) -> Form:
-    if form.features.dtype != "int64":
-        raise TaskError(f"the step one-hot takes int64 features, not {shown(form.features)}: leave it out")
-    shape = (*form.features.shape, whole(arguments, "classes"))
-    return replace(form, features=spec(form.features, shape, "float32"))
-
-
-def _one_hot(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
-    return _hot(x, whole(arguments, "classes"), "one-hot"), y
-
-
 def _one_hot_target_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001
     if form.target is None or form.target.dtype != "int64" or not form.num_classes:
         raise TaskError("the step one-hot-target takes a target of classes: set data.num_classes, or leave it out")
@@ -194,23 +197,7 @@ def _one_hot_target(
     arguments: Arguments,  # noqa: ARG001
 ) -> tuple[Array, Array | None]:
     assert y is not None
-    return x, _hot(y, form.num_classes, "one-hot-target")
-
-
-def _hot(numbers: Array, num_classes: int, name: str) -> Array:
-    """[n, …] whole numbers to [n, …, classes] of 0 and 1. Raises TaskError for numbers that are no class."""
-    if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < num_classes:
-        found = f"there are numbers from {numbers.min()} to {numbers.max()}"
-        raise TaskError(f"the step {name} is for 0 to {num_classes - 1}, and {found}")
-    hot = np.zeros((numbers.size, num_classes), np.float32)
-    flat = numbers.reshape(-1)
-    for span in spans(len(flat), 1):
-        hot[np.arange(span.start, span.stop), flat[span]] = 1
-    return hot.reshape(*numbers.shape, num_classes)
-
-
-def _hot_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
-    return 4 * BYTES["int64"] * AT_ONCE  # where the ones are
+    return x, hot(y, form.num_classes, "one-hot-target")
 
 
 NUMBER_STEPS = {
@@ -219,6 +206,7 @@ NUMBER_STEPS = {
         arguments={
             "mean": Argument(low=-_LARGE, high=_LARGE, is_list=True),
             "std": Argument(low=1 / _LARGE, high=_LARGE, is_list=True),
+            "columns": COLUMNS,
         },
         form=_normalise_form,
         apply=_normalise,
@@ -226,6 +214,7 @@ NUMBER_STEPS = {
     ),
     "standardise": Step(
         summary="(x − mean) / std of each column or channel, measured on the device's own training samples",
+        arguments={"columns": COLUMNS},
         form=_standardise_form,
         apply=_normalise,
         makes_x="in place",
@@ -234,13 +223,18 @@ NUMBER_STEPS = {
     ),
     "clip": Step(
         summary="numbers below `low` become `low`, above `high` become `high`",
-        arguments={"low": Argument(low=-_LARGE, high=_LARGE), "high": Argument(low=-_LARGE, high=_LARGE)},
+        arguments={
+            "low": Argument(low=-_LARGE, high=_LARGE),
+            "high": Argument(low=-_LARGE, high=_LARGE),
+            "columns": COLUMNS,
+        },
         form=_clip_form,
         apply=_clip,
         makes_x="in place",
     ),
     "log1p": Step(
         summary="log(1 + x); numbers must be above −1",
+        arguments={"columns": COLUMNS},
         form=_log1p_form,
         apply=_log1p,
         makes_x="in place",
@@ -255,19 +249,12 @@ NUMBER_STEPS = {
         apply=_flatten_target,
         makes_x="view",
     ),
-    "one-hot": Step(
-        summary="each whole number of the features to `classes` numbers, of which one is 1",
-        arguments={"classes": Argument(low=2, high=65536, is_whole=True)},
-        form=_one_hot_form,
-        apply=_one_hot,
-        workspace=_hot_workspace,
-    ),
     "one-hot-target": Step(
         summary="the target's class to `data.num_classes` numbers, of which one is 1",
         form=_one_hot_target_form,
         apply=_one_hot_target,
         makes_x="view",
         makes_y="new",
-        workspace=_hot_workspace,
+        workspace=hot_workspace,
     ),
 }

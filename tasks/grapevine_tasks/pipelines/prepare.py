@@ -144,7 +144,7 @@ def prepare_learning(
     for number, (name, step, given) in enumerate(steps_of(contract), 1):
         arguments = given
         if step.learn is not None:
-            arguments = step.learn(features, form) if learnt is None else learnt[len(measured)]
+            arguments = step.learn(features, form, given) if learnt is None else learnt[len(measured)]
             measured.append(arguments)
         after = step.form(form, given)
         _check_size(after, f"data.pipeline, step {number}")
@@ -168,6 +168,14 @@ def prepare_learning(
         if array.dtype == np.float32:
             _check_all_finite(array, where)
     return Prepared(x=features, y=target, learnt=tuple(measured))
+
+
+def last_form(contract: DataContract) -> Form:
+    """What samples are after the last step. Raises TaskError when the pipeline is not sound."""
+    form = first_form(contract)
+    for _, step, arguments in steps_of(contract):
+        form = step.form(form, arguments)
+    return form
 
 
 def first_form(contract: DataContract) -> Form:

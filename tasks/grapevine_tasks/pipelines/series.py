@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import FeatureSpec
+from grapevine_tasks.pipelines.columns import chosen_columns
 from grapevine_tasks.pipelines.steps import (
     BYTES,
+    COLUMNS,
     Argument,
     Arguments,
     Array,
@@ -23,7 +26,6 @@ from grapevine_tasks.pipelines.steps import (
 
 _LENGTH = Argument(low=1, high=65536, is_whole=True)
 _STRIDE = Argument(low=1, high=65536, is_whole=True, default=(1.0,))
-_ALL = (-1.0,)  # columns
 
 
 def _need_rows(name: str, form: Form) -> None:
@@ -43,7 +45,12 @@ def _need_no_target(name: str, form: Form) -> None:
 def _window_form(form: Form, arguments: Arguments) -> Form:
     _need_rows("window", form)
     shape = (whole(arguments, "length"), *form.features.shape)
-    return replace(form, features=spec(form.features, shape), is_windowed=True)
+    return replace(form, features=_windowed(form, shape), is_windowed=True)
+
+
+def _windowed(form: Form, shape: tuple[int, ...]) -> FeatureSpec:
+    """Rows of columns have the columns of the rows."""
+    return replace(spec(form.features, shape), columns=form.features.columns)
 
 
 def _window(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
@@ -62,29 +69,16 @@ def _forecast_form(form: Form, arguments: Arguments) -> Form:
     _need_rows("forecast", form)
     _need_no_target("forecast", form)
     rows = form.features.shape
-    columns = _columns(form, arguments)
+    columns = chosen_columns("forecast", form, arguments)
     shape = (whole(arguments, "horizon"), *((len(columns),) if rows else ()))
     target = spec(form.target or form.features, shape, "float32")
-    features = spec(form.features, (whole(arguments, "length"), *rows))
+    features = _windowed(form, (whole(arguments, "length"), *rows))
     return replace(form, features=features, target=target, derived=True, is_windowed=True)
-
-
-def _columns(form: Form, arguments: Arguments) -> list[int]:
-    """Which columns are predicted. Raises TaskError when there are no such ones."""
-    columns = [int(number) for number in arguments["columns"]]
-    if tuple(arguments["columns"]) == _ALL:
-        return list(range(form.num_channels))
-    if not columns or min(columns) < 0 or max(columns) >= form.num_channels or len(set(columns)) < len(columns):
-        raise TaskError(
-            f"the step forecast: columns is {columns}; write numbers from 0 to {form.num_channels - 1}, each once, "
-            "or leave it out to predict all"
-        )
-    return columns
 
 
 def _forecast(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:  # noqa: ARG001
     length, horizon, stride = (whole(arguments, key) for key in ("length", "horizon", "stride"))
-    predicted = x[:, _columns(form, arguments)] if form.features.shape else x
+    predicted = x[:, chosen_columns("forecast", form, arguments)] if form.features.shape else x
     num_windows = max(0, (len(x) - length - horizon) // stride + 1)
     return (
         _windows(x[: len(x) - horizon], length, stride)[:num_windows],
@@ -94,7 +88,11 @@ def _forecast(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tu
 
 def _forecast_workspace(before: Stack, after: Stack, arguments: Arguments) -> int:  # noqa: ARG001
     """The predicted columns, before they are cut."""
-    return BYTES["float32"] * before.num * len(_columns(before.form, arguments)) if before.form.features.shape else 0
+    return (
+        BYTES["float32"] * before.num * len(chosen_columns("forecast", before.form, arguments))
+        if before.form.features.shape
+        else 0
+    )
 
 
 def _difference_form(form: Form, arguments: Arguments) -> Form:  # noqa: ARG001 — one signature for all steps
@@ -134,7 +132,7 @@ SERIES_STEPS = {
             "length": _LENGTH,
             "horizon": Argument(low=1, high=65536, is_whole=True, default=(1.0,)),
             "stride": _STRIDE,
-            "columns": Argument(low=-1, high=65535, is_whole=True, is_list=True, default=_ALL),
+            "columns": COLUMNS,
         },
         form=_forecast_form,
         apply=_forecast,

@@ -93,6 +93,10 @@ class Argument:
     is_list: bool = False  # else exactly one number
 
 
+ALL_COLUMNS: Final = (-1.0,)
+COLUMNS: Final = Argument(low=-1, high=65535, is_whole=True, is_list=True, default=ALL_COLUMNS)  # by number, from 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of the closed set."""
@@ -104,7 +108,8 @@ class Step:
     makes_y: Literal["new", "view", "features"] = "view"
     workspace: Callable[[Stack, Stack, Arguments], int] = lambda _before, _after, _arguments: 0  # bytes beside these
     arguments: Mapping[str, Argument] = field(default_factory=dict)
-    learn: Callable[[Array, Form], Arguments] | None = None  # arguments out of a device's own training samples
+    # What takes the place of the arguments, out of a device's own training samples and these.
+    learn: Callable[[Array, Form, Arguments], Arguments] | None = None
     learn_workspace: Callable[[Stack], int] = lambda _before: 0  # bytes that `learn` takes beside its arguments
     rows: Callable[[Arguments], tuple[int, int]] | None = (
         None  # of a series: rows to a sample, rows from one to the next

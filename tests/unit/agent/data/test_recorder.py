@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grapevine_agent.data import DataSource, RecordingPlan, load_samples, match_source
-from grapevine_agent.data.json_paths import find, number, parse_path
+from grapevine_agent.data.json_paths import ABSENT, find, number, parse_path
 from grapevine_agent.data.recorder import MAX_PER_SLOT, MAX_TOPICS, Recorder
 from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
@@ -98,7 +98,7 @@ def test_retained_and_broken_messages_and_those_before_the_clock_is_set_are_coun
     for broken in (b"", b"\xff\xfe", b"{", b"[" * 50_000, b"1e999", b'{"temperature": {}}', b'{"temperature": 1e999}'):
         recorder.hear("home/a", broken, T0, retained=False)
     assert recorder.tick(T0 + 100) == []
-    assert recorder.counts == {"retained": 1, "clock": 1, "large": 1, "no JSON": 4, "no reading": 3}
+    assert recorder.counts == {"retained": 1, "clock": 1, "large": 1, "gone": 1, "no JSON": 3, "no reading": 3}
 
 
 def test_a_flood_and_a_crowd_of_topics_are_bounded(source: DataSource) -> None:
@@ -109,6 +109,22 @@ def test_a_flood_and_a_crowd_of_topics_are_bounded(source: DataSource) -> None:
     for _ in range(MAX_PER_SLOT):
         recorder.hear("home/1", b"{}", T0 + 2, retained=False)
     assert recorder.counts["flood"] == MAX_TOPICS + 10
+
+
+@pytest.mark.parametrize(
+    ("payload", "outcome"),
+    [
+        (b"unavailable", "gone"),
+        (b"None", "gone"),
+        (b'{"a": null}', "gone"),
+        (b"21.5", "no reading"),
+        (b"ON", "no JSON"),
+    ],
+)
+def test_a_message_without_a_reading_is_counted_as_what_it_is(source: DataSource, payload: bytes, outcome: str) -> None:
+    recorder = Recorder([replace(source, columns=(("a", "$.a"),))])
+    recorder.hear("home/a", payload, T0, retained=False)
+    assert recorder.counts == {outcome: 1}
 
 
 @given(
@@ -134,7 +150,8 @@ def test_a_number_is_finite_or_none(value: Any) -> None:
 def test_paths_lead_through_objects_and_lists() -> None:
     message = {"a": [{"b c": 5}]}
     assert find(message, parse_path("$.a[0]['b c']")) == 5
-    assert find(message, parse_path("$.a[7].x")) is None
+    assert find(message, parse_path("$.a[7].x")) is ABSENT
+    assert find({"a": None}, parse_path("$.a.b")) is None
     assert find(message, parse_path("$")) == message
     for wrong in ("a", "$a", "$.", "$[x]", "$..a"):
         with pytest.raises(ValueError, match="JSON path"):

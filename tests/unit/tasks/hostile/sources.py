@@ -242,6 +242,6 @@ SOURCES = (
     _file(
         "numbers beyond float32", "NaN in the model", _arrays(x=np.full(X.shape, 1e300), y=Y), "too large for float32"
     ),
-    _file("classes that are not there", "an index out of range", _arrays(x=X, y=Y + 3), "classes from 3"),
-    _file("classes below zero", "an index out of range", _arrays(x=X, y=Y - 1), "classes from -1"),
+    _file("classes that are not there", "an index out of range", _arrays(x=X, y=Y + 3), "3 is no class of the task"),
+    _file("classes below zero", "an index out of range", _arrays(x=X, y=Y - 1), "-1 is no class of the task"),
 )
