@@ -112,13 +112,21 @@ class Grapevine:
         """As the function `build`."""
         return build(folder)
 
-    def publish(self, task: Built | Path | str, *, servers: Sequence[str] = (), wait: bool = True) -> Published:
+    def publish(
+        self,
+        task: Built | Path | str,
+        *,
+        servers: Sequence[str] = (),
+        wait: bool = True,
+        on_announced: Callable[[Published], object] = lambda _published: None,
+    ) -> Published:
         """Sign and announce a built task.
 
-        With `wait`, and without a running agent, returns when a member has fetched the initial weights.
+        With `wait`, and without a running agent, returns when a member has fetched the initial weights;
+        `on_announced` is called before that.
         """
         answer = self.line.ask("publish", folder=_folder(task), servers=list(servers))
-        return self._announced(answer, wait=wait)
+        return self._announced(answer, on_announced, wait=wait)
 
     def revise(
         self,
@@ -130,6 +138,7 @@ class Grapevine:
         fork: bool = False,
         fresh: bool = False,
         wait: bool = True,
+        on_announced: Callable[[Published], object] = lambda _published: None,
     ) -> Published:
         """Publish a built task as the next version of `parent`; members that approve it move there with their model.
 
@@ -144,15 +153,18 @@ class Grapevine:
             fork=fork,
             fresh=fresh,
         )
-        return self._announced(answer, wait=wait)
+        return self._announced(answer, on_announced, wait=wait)
 
     def retract(self, task: Task, *, reason: str = "") -> dict[str, Any]:
         """Take a task back, for good: its members stop."""
         answer: dict[str, Any] = self.line.ask("retract", task=_id(task), reason=reason)
         return answer
 
-    def _announced(self, answer: dict[str, Any], *, wait: bool) -> Published:
+    def _announced(
+        self, answer: dict[str, Any], on_announced: Callable[[Published], object], *, wait: bool
+    ) -> Published:
         published = Published(id=answer["task"], name=answer["name"], answer=answer)
+        on_announced(published)
         if wait and self.line.is_guest and not self._members(published):
             self._tell(
                 f"{published.name} is announced as {published.id}; waiting until a first member has fetched "

@@ -24,6 +24,7 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
 )
+from grapevine_agent.cli.publications import meant
 from grapevine_agent.config.agent_toml import check_files
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import guess_profile, load_profile
@@ -36,8 +37,9 @@ from grapevine_proto.manifest import labelled
 WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
 
 # Of an id, four characters are enough to look at a task, eight to decide or sign: requests/naming.py.
-TaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (4 or more), or its name.")]
-ActedTaskArgument = Annotated[str, typer.Argument(help="The task's id, the beginning of it (8 or more), or its name.")]
+_HELP = "The task's id, the beginning of it ({} or more), its name, or the folder that it was published from."
+TaskArgument = Annotated[str, typer.Argument(help=_HELP.format(4), callback=meant)]
+ActedTaskArgument = Annotated[str, typer.Argument(help=_HELP.format(8), callback=meant)]
 
 
 def register(app: typer.Typer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from grapevine_agent import api
-from grapevine_agent.cli import check_commands, task_new, task_pull, task_watch
+from grapevine_agent.cli import check_commands, publications, task_new, task_pull, task_watch
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, shown_task, tell
 from grapevine_agent.cli.owner_commands import ActedTaskArgument
 from grapevine_tasks.built import load_built
@@ -66,14 +67,29 @@ def publish(
 ) -> None:
     """Sign a built task and announce it on the overlay."""
     _ready(folder, build_first=build_first)
+    before = publications.published_as(folder)
+    if before:
+        tell(
+            f"{folder} was published before, as {before[-1]['task'][:12]}: this is another task of the same name. Its "
+            f"next version would be: grapevine task revise {folder} --parent {before[-1]['task'][:12]}"
+        )
     with api.Grapevine(configuration(config), tell=tell) as grapevine:
-        published = grapevine.publish(folder, servers=server or [], wait=wait)
+        published = grapevine.publish(folder, servers=server or [], wait=wait, on_announced=_noting(folder))
     answer(
         published.answer,
         as_json=as_json,
         text=f"published [bold]{shown(published.name)}[/] as {published.id}\n"
         f"next: reviewers run  grapevine review approve {published.id[:12]}",
     )
+
+
+def _noting(folder: Path) -> Callable[[api.Published], None]:
+    def note(published: api.Published) -> None:
+        version = int(published.answer.get("version", 1))
+        if trouble := publications.note(folder, task=published.id, name=published.name, version=version):
+            tell(trouble)
+
+    return note
 
 
 def _ready(folder: Path, *, build_first: bool) -> None:
@@ -85,7 +101,13 @@ def _ready(folder: Path, *, build_first: bool) -> None:
 
 def revise(
     folder: Folder,
-    parent: Annotated[str, typer.Option(help="The version before: its id, the beginning (8 or more), or its name.")],
+    parent: Annotated[
+        str,
+        typer.Option(
+            help="The version before: id, its beginning (8 or more), its name, or the folder it is published from.",
+            callback=publications.meant,
+        ),
+    ],
     reason: Annotated[str, typer.Option(help="What is new; it is added to the description.")] = "",
     server: ServerOption = None,
     fork: Annotated[bool, typer.Option("--fork", help="Even though the parent has a newer version already.")] = False,
@@ -101,7 +123,14 @@ def revise(
     _ready(folder, build_first=build_first)
     with api.Grapevine(configuration(config), tell=tell) as grapevine:
         revised = grapevine.revise(
-            folder, parent=parent, reason=reason, servers=server or [], fork=fork, fresh=fresh, wait=wait
+            folder,
+            parent=parent,
+            reason=reason,
+            servers=server or [],
+            fork=fork,
+            fresh=fresh,
+            wait=wait,
+            on_announced=_noting(folder),
         )
     keeps = _what_members_bring(revised.answer)
     answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from grapevine_agent.api import Grapevine
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_proto.errors import TaskError
 
 
 def register(task: typer.Typer) -> None:
@@ -47,6 +49,9 @@ def register(task: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Fetch the best model that a member of a task has had, by the figures that members give of themselves."""
+        for path in (output, pt2):
+            if path is not None:
+                check_place(path)
         with Grapevine(configuration(config), tell=tell) as grapevine:
             model = grapevine.pull(task, peer=peer, server=server, cluster=cluster, latest=latest, within_s=within)
         output = output if output is not None else Path(file_name(model.facts))
@@ -62,6 +67,15 @@ def register(task: typer.Typer) -> None:
             f"{facts['which']} model of {facts['kind']} {facts['model_of']}, age {facts['age']}, with the work of "
             f"{len(facts['contributors'])} members\n{quality_of(facts)}\nwrote {files}",
         )
+
+
+def check_place(path: Path) -> None:
+    """Before anybody is asked: can a file be written there? Raises TaskError with the remedy."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise TaskError(f"{path}: there is no folder {folder}; make it first, as in mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise TaskError(f"{path} cannot be written: check the permissions of {path if path.exists() else folder}")
 
 
 def file_name(facts: Mapping[str, Any]) -> str:
