@@ -125,12 +125,15 @@ def test_a_trainer_that_is_forgotten_leaves_no_process_and_no_descriptor() -> No
 
 
 OWNER = """
+    import signal
     import sys
     import numpy as np
     from grapevine_agent.data import Samples
     from grapevine_lab.simulator.training import TrainingRequest, make_trainer
     from grapevine_proto.manifest import TrainingPlan
     from grapevine_proto.program import Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
     graph = Graph(nodes=(Node(operator=Operator.LINEAR, arguments=(Ref(0), Ref(1), None)),), output=2)
     program = Program(
