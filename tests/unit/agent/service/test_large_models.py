@@ -143,12 +143,14 @@ async def test_a_service_that_is_stopped_during_a_turn_ends_after_it_and_saves_w
         await service.trainers.stop_all()  # type: ignore[union-attr]  # or a step might end after the goodbye
         hearing = asyncio.create_task(service.hearing.hear(ROOT, *update(service), retained=False))
         await gate.until_it_began()
+        service._in_background(asyncio.sleep(3_600))
         service.stop()
         await asyncio.sleep(0.05)
         assert service.transport.connected_to is not None
         gate.opens.set()
         await hearing
     assert merges(service) == 1
+    assert not service._background  # nothing comes to the core any more
     with Store.open(tmp_path) as store:
         saved = store.load_model(learner.task)
     assert saved is not None
