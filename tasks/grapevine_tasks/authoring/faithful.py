@@ -32,6 +32,9 @@ def check_faithful(module: nn.Module, program: Program, example: Tensor, origins
             raise causes.drawn_elsewhere(module, error.stage) from None
         except ModuleFailsError as error:
             at = place_in_traceback(error.__cause__) if error.__cause__ else ""
-            raise TaskError(f"{at}the module cannot be trained as it is: {error}") from error
+            raise TaskError(
+                f"{at}the module cannot be trained as it is: {error}; where it needs other samples than numbers around "
+                "0, let example() in model.py return a batch of them"
+            ) from error
         if found:
             raise causes.refused(module, found, origins)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 from collections.abc import Iterable
 from types import FrameType
@@ -25,6 +26,7 @@ ONE_INPUT = (
 _BRANCHES = ("GuardOnDataDependent", "data-dependent", "Could not guard", "DynamicControlFlow")
 # What Python and PyTorch say where a tensor is taken for a dict or a tuple.
 _NOT_ONE = ("invalid data type 'str'", "indices must be", "only integers, slices", "values to unpack")
+_BY_NAME = re.compile(r"""\w\[["']""")
 _BATCHES = ("batch", "specialized", "Constraints violated", "divisible")
 _PADDED = (
     "A packed sequence is as long as its numbers say: give the whole padded batch to the recurrent layer, and multiply "
@@ -135,11 +137,17 @@ def _way_out(error: Exception) -> str:
             return f"{remedy}."
     if any(word in text for word in _BRANCHES):
         return "Do not branch on the values of tensors: choose between two with torch.where."
-    if any(words in text for words in _NOT_ONE):
+    if any(words in text for words in _NOT_ONE) or _reads_by_name(error):
         return f"Probably it takes several inputs: {ONE_INPUT}."
     if any(word in text for word in _BATCHES):
         return "The model must take any batch size: write x.shape[0] or -1 where it has a number for the batch."
     return "The model must take any batch size and must not branch on the values of tensors."
+
+
+def _reads_by_name(error: Exception) -> bool:
+    """Whether the line that failed looks something up by a word, as in x["a"]."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(frame.filename)]
+    return isinstance(error, IndexError | TypeError | KeyError) and bool(own and _BY_NAME.search(own[-1].line or ""))
 
 
 def _names_in(frame: FrameType) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class OwnSide:
             parameter.grad = None
         with _drawn(trial, number, drawing):
             drawn = python_draws()
-            with torch.set_grad_enabled(bool(stage.gradient)):
+            with torch.set_grad_enabled(bool(stage.gradient)), _without_fast_paths():
                 output = self._module(stage.x)
             if python_draws() != drawn:
                 raise DrawnElsewhereError(stage)
@@ -112,6 +112,20 @@ class ProgramSide:
                 _go_back(output, trial, stage)
             now = self._constant | dict(zip(self._buffers, buffers, strict=True))
             yield _outcome(output, named, now, stage)
+
+
+@contextmanager
+def _without_fast_paths() -> Iterator[None]:
+    """Within, layers of attention compute what they say.
+
+    Without gradients they take a shorter way by themselves, and that gives zeros for what is padded.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _go_back(output: Tensor, trial: Trial, stage: Stage) -> None:
