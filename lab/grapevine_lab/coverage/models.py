@@ -70,8 +70,6 @@ MODELS: dict[str, NamedModel] = {
     "Causal language model": NamedModel(build=own.LanguageModel, shape=TEXT, num_words=200),
     "MultiheadAttention pooling": NamedModel(build=own.AttentionPool, shape=(24, 16)),
     "Mixture of experts by einsum": NamedModel(build=own.Mixture, shape=(20,)),
-    "Weight and spectral normalisation": NamedModel(build=own.reparametrised, shape=(20,)),
-    "Signs, learnt straight through": NamedModel(build=own.Quantised, shape=(20,)),
     "Frozen features": NamedModel(build=own.Transferred, shape=(32,)),
     "torchvision ResNet-18": _photos(_torchvision("resnet18")),
     "torchvision DenseNet-121": _photos(_torchvision("densenet121")),

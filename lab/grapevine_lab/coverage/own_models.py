@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 — its usual name
-from torch.nn.utils import parametrizations
 
 
 def perceptron() -> nn.Module:
@@ -327,33 +326,6 @@ class Mixture(nn.Module):
         y = F.glu(torch.einsum("be,bi,eio->bo", gate, x, self.experts).repeat(1, 2), -1)
         y = y - y.logsumexp(1, keepdim=True) + y.var(1, keepdim=True).sqrt()
         return self.scale * F.cosine_similarity(y.unsqueeze(1), self.prototypes.unsqueeze(0), dim=-1)
-
-
-def reparametrised() -> nn.Module:
-    """Layers whose weights are computed of others, for [batch, 20]."""
-    return nn.Sequential(
-        parametrizations.weight_norm(nn.Linear(20, 32)),
-        nn.ReLU(),
-        parametrizations.spectral_norm(nn.Linear(32, 16)),
-        nn.Tanh(),
-        nn.Linear(16, 4),
-    )
-
-
-class Quantised(nn.Module):
-    """Signs between two layers that learn straight through, scaled without a gradient: [batch, 20] → [batch, 4]."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.out = nn.Linear(20, 32), nn.Linear(32, 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The class of a sample."""
-        y = self.first(x)
-        with torch.no_grad():
-            scale = y.abs().mean(1, keepdim=True)
-        output: Tensor = self.out(y + (scale * torch.sign(y) - y).detach())
-        return output
 
 
 class Transferred(nn.Module):

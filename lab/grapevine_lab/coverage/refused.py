@@ -70,11 +70,6 @@ class _Counting(nn.Module):
         return output
 
 
-def _packed(x: Tensor, fc: Callable[[Tensor], Tensor]) -> Tensor:
-    lengths = torch.full((x.shape[0],), 4)
-    return fc(nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)[0])
-
-
 def _frozen() -> nn.Module:
     model = nn.Sequential(nn.Linear(4, 65_536), nn.Linear(65_536, 2))
     model[0].requires_grad_(False)
@@ -99,7 +94,6 @@ REFUSED: dict[str, Callable[[], nn.Module]] = {
     "A number kept from call to call": _Counting,
     "NumPy's random numbers": lambda: _Net(lambda x, fc: fc(x) * float(np.random.rand())),
     "A squeeze of all dimensions": lambda: _Net(lambda x, fc: fc(x).unsqueeze(2).squeeze()),
-    "A packed sequence": lambda: _Net(_packed),
     "Batch normalisation with `momentum=None`": lambda: nn.Sequential(
         nn.Linear(4, 2), nn.BatchNorm1d(2, momentum=None)
     ),

@@ -184,9 +184,9 @@ def test_two_inputs_are_refused_with_how_one_is_taken_apart(tmp_path: Path) -> N
 
 
 def test_what_the_checks_find_has_the_line_of_the_model(tmp_path: Path) -> None:
-    forward = "return self.b(nn.functional.batch_norm(self.a(x), None, None, training=True))"
+    more, forward = "        self.norm = nn.BatchNorm1d(8)", "return self.b(self.norm(self.a(x)))"
     with pytest.raises(TaskError, match=rf"^model.py, line {FORWARD}: train graph, value .* set training.batch_size"):
-        _build(tmp_path, HEAD.format(more="", forward=forward), batch=1)
+        _build(tmp_path, HEAD.format(more=more, forward=forward), batch=1)
     with pytest.raises(TaskError, match=r"^model.py, line 5: train graph, value .*BATCH_NORM_TRAIN"):
         _build(tmp_path, SEQUENTIAL, batch=1)
 

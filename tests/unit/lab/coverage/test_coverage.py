@@ -53,6 +53,8 @@ def test_the_page_says_what_was_found() -> None:
         fits=False,
         pairs=(0.9, 1.0, 1.1),
     )
-    text = page({"MLP": found}, {"several outputs": "returns 2 values | return one"})
+    measured = "the gradient of 'a.weight' and 1 more is up to 0 and the module's own 1.8. Sign has"
+    text = page({"MLP": found}, {"several outputs": "returns 2 values | return one", "signs": measured})
+    assert "| signs | the gradient of … is up to … and the module's own …. Sign has |" in text
     assert "| MLP | 8 | 5 | 364 | 235,146 | 2e-08 | 0 | 32 | 1.00 (0.95 … 1.05), 3 pairs | no |" in text
     assert r"| several outputs | returns 2 values \| return one |" in text
