@@ -175,7 +175,7 @@ OTHERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
         ),
         "write use_reentrant=False",
     ),
-    "a counter": (Counting, r"attribute 'calls' .*register_buffer"),
+    "a counter": (Counting, r"attribute 'calls', and .*register_buffer"),
     "a buffer whose numbers are replaced": (Replacing, r"buffer 'mean' .*in place"),
     "Python's random": (lambda: Net(_sometimes_twice), "draw with torch.rand_like"),
     "NumPy's random": (

@@ -53,7 +53,7 @@ class ModelRequests:
             body = self.own(request.task, request.cluster, request.which)
         num_bytes = body.full.nbytes + body.buffers.nbytes
         is_member = self.members.is_member(sender)
-        thing = f"the model of {request.task}"
+        thing = f"the {request.which} model of {request.task}"
         self.quota.charge(sender, thing, num_bytes, now.monotonic_s, pace=MODELS, is_member=is_member)
         return [
             fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session),

@@ -193,7 +193,7 @@ def test_recorded_labels_that_are_no_classes_are_told(tmp_path: Path) -> None:
         target=("$.room",),
         recording=plan,
     )
-    for label, told in (("1", ""), ("3", "'$.room': 3.0 is no class"), ("0.5", "'$.room': 0.5 is no class")):
+    for label, told in (("1", ""), ("3", "'$.room': 3 is no class"), ("0.5", "'$.room': 0.5 is no class")):
         file = Recordings(source.path)
         labels = ["0"] * ROW + [label]
         rows = [

@@ -60,7 +60,7 @@ def test_a_parquet_file_says_what_its_columns_hold(tmp_path: Path) -> None:
     schema = parquet.read_schema(tmp_path / "nodes.parquet")
     docs = json.loads(schema.metadata[DOCS_KEY])
     assert list(docs) == schema.names == [field.name for field in fields(Sample)]
-    assert docs["joules"] == "energy drawn since the run began, in joules"
+    assert docs["joules"] == "energy drawn since the run began, in joules; nan where the draw is not known"
     assert "reachable" in docs["server"]
     types = {name: str(schema.field(name).type) for name in ("bytes_sent", "joules", "online", "server")}
     assert types == {"bytes_sent": "int64", "joules": "double", "online": "bool", "server": "string"}
