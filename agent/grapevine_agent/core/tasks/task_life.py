@@ -225,10 +225,13 @@ class TaskLife:
             is_wanted = len(blob.content) == wanted.num_bytes and wanted.digest == sha256(blob.content)
         if not is_wanted:
             raise WireError("digest", "the bytes are not those that the manifest names")
-        return [
-            fx.SaveBlob(digest=wanted.digest, content=blob.content),
-            *self._begin_from(entry, blob.content, now),
-        ]
+        effects = [fx.SaveBlob(digest=wanted.digest, content=blob.content), *self._begin_from(entry, blob.content, now)]
+        # Tasks may share their initial weights, and a holder gives the same bytes but seldom.
+        for task, other in list(self._joining.items()):
+            is_same = other.newcomer is None and other.wanted.weights.digest == wanted.digest
+            if task != blob.task and is_same and other.wanted.has_asked:
+                effects += self._begin_from(self.book.entries[task], blob.content, now)
+        return effects
 
     # --- taking part ------------------------------------------------------------------------------
 

@@ -66,6 +66,11 @@ class WeightsWanted:
         self._asked[holder] = _Asked(now_s + WAIT_S, again_s, pause_s)
         return holder
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether somebody was asked already: what lies on disk was looked at before."""
+        return bool(self._asked)
+
     def expects(self, sender: str, now_s: float) -> bool:
         """Whether an answer of this peer's was asked for."""
         asked = self._asked.get(sender)
