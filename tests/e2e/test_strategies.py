@@ -14,8 +14,6 @@ from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_broker import RunningBroker
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @dataclass
 class Stage:
@@ -46,6 +44,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return folders
 
 
+BEGIN_S = 300.0  # all tasks are joined at once, and for each a trainer of each learner loads PyTorch
+pytestmark = pytest.mark.timeout(2 * BEGIN_S)
+
+
 @pytest.fixture(scope="module")
 def stage(
     shared_engine: RunningBroker, tmp_path_factory: pytest.TempPathFactory, built: dict[str, Path]
@@ -72,7 +74,11 @@ def stage(
 def test_members_merge_by_every_strategy(stage: Stage, strategy: str) -> None:
     task = stage.tasks[strategy]
     for learner in stage.town.learners:
-        wait_for(lambda learner=learner: learner.task(task).get("merges", 0) >= 3, why=f"{learner.name} merges")  # type: ignore[misc]
+        wait_for(
+            lambda learner=learner: learner.task(task).get("merges", 0) >= 3,  # type: ignore[misc]
+            within_s=BEGIN_S,
+            why=f"{learner.name} merges",
+        )
         line = learner.task(task)
         assert line["strategy"] == strategy
         assert line["joined"]
@@ -88,9 +94,10 @@ def test_members_merge_by_every_strategy(stage: Stage, strategy: str) -> None:
 def test_a_server_aggregates_by_every_strategy(stage: Stage, strategy: str) -> None:
     task = stage.tasks[f"server {strategy}"]
     for learner in stage.town.learners:
-        wait_for(lambda learner=learner: learner.task(task).get("server") == "reachable")  # type: ignore[misc]
+        wait_for(lambda learner=learner: learner.task(task).get("server") == "reachable", within_s=BEGIN_S)  # type: ignore[misc]
         wait_for(
             lambda learner=learner: learner.task(task)["shares"].get(stage.server.peer, 0) > 0,  # type: ignore[misc]
+            within_s=BEGIN_S,
             why="the server's model is merged",
         )
     assert stage.server.task(task)["model_version"] > 0

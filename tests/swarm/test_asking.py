@@ -158,3 +158,26 @@ def test_a_record_that_is_erased_again_and_again_comes_back_ever_more_seldom(gro
         relays += [world.now_s for each in effects if isinstance(each, fx.Relay) and each.received.topic == topic]
     assert 3 <= len(relays) <= 8  # in twenty minutes; after every other erasure before
     assert np.all(np.diff(np.diff(relays)) > 0)
+
+
+def test_one_answer_serves_all_tasks_that_begin_with_the_same_weights() -> None:
+    """As a publisher's twelve variants of a task do, who gives the same bytes to the same peer but seldom."""
+    world = World(0)
+    key = world.key()
+    settings = CoreSettings(
+        peer="",
+        review=ReviewPolicy(approvals=0),
+        limits=DeviceLimits(memory_mb=10_000, cores=64),
+        heartbeat_s=1.0,
+        match_data=lambda _task, _manifest: "",
+    )
+    engineer = world.add(replace(settings, peer=key.peer_id, consent="never"), key)
+    key = world.key()
+    manifest = digits_manifest(engineer.peer, created_at_ms=EPOCH_MS)
+    member = world.add(replace(settings, peer=key.peer_id), key, trainer=DigitsTrainer(manifest, samples_of(0), seed=0))
+    world.run(2)
+    tasks = [
+        world.publish_task(engineer, replace(manifest, name=f"variant {k}"), built_digits().weights) for k in range(12)
+    ]
+    world.run(10)
+    assert set(member.core.tasks.learning) == set(tasks)
