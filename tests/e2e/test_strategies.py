@@ -87,7 +87,8 @@ def test_members_merge_by_every_strategy(stage: Stage, strategy: str) -> None:
         assert set(line["shares"]) <= {each.peer for each in stage.town.learners}
     # So many tasks with such short rounds, and their receipts, may be more than one peer may say in a second.
     rejected = set(stage.town.learners[0].status()["rejected"])  # type: ignore[index]
-    assert rejected <= {"not-joined", "unknown-base", "over-quota"}
+    # And weights that several tasks begin with may come a second time, when the first answer has served all.
+    assert rejected <= {"not-joined", "unknown-base", "over-quota", "not-asked"}
 
 
 @pytest.mark.parametrize("strategy", SERVER_STRATEGIES)
