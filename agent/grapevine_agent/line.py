@@ -68,12 +68,12 @@ class _GuestLine:
                 self._loop, self._requests = asyncio.get_running_loop(), Requests(service)
                 running = asyncio.create_task(service.run())
                 try:
-                    await _wait(lambda: service.ready.is_set() or service.broker_refuses, running, CONNECT_S)
+                    await _wait(lambda: service.ready.is_set() or service.reception.all_refuse, running, CONNECT_S)
                     if not service.ready.is_set():
-                        trouble = service.broker_trouble or f"no broker answers at {', '.join(config.mqtt.brokers)}"
+                        trouble = service.reception.trouble or f"no broker answers at {', '.join(config.mqtt.brokers)}"
                         remedy = (
                             ""
-                            if service.broker_refuses
+                            if service.reception.all_refuse
                             else "; start a broker there, or name another in [mqtt] brokers"
                         )
                         raise BrokerError(f"{trouble}: nothing was sent{remedy}")

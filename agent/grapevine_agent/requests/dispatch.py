@@ -86,8 +86,8 @@ class Requests:
             "profile": core.settings.limits.profile,
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",
-            "mqtt_version": service.broker_version,
-            "trouble": service.twin.trouble(now.monotonic_s) or service.broker_trouble,
+            "mqtt_version": service.reception.version,
+            "trouble": service.reception.trouble,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes

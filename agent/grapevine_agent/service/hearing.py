@@ -16,10 +16,10 @@ from functools import partial
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
+from grapevine_agent.service.double import Double
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.turns import Turns
-from grapevine_agent.service.twin import Twin
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import WireError
@@ -41,7 +41,7 @@ class Hearing:
         beside: Beside,
         sealer: Sealer,
         numbers: OwnNumbers,
-        twin: Twin,
+        double: Double,
         max_bytes: int,
     ) -> None:
         self.rejected: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Hearing:
         self._beside = beside
         self._sealer = sealer
         self._numbers = numbers
-        self._twin = twin
+        self._double = double
         self._max_bytes = max_bytes
         self._quota = SenderQuota()
 
@@ -68,7 +68,7 @@ class Hearing:
             if received.message.sender == self._core.settings.peer:
                 self._sealer.heard(received.message)
                 self._numbers.heard(received.message, topic.below_root())
-                self._twin.heard(received.message, clock.now().monotonic_s)
+                self._double.heard(received.message, clock.now().monotonic_s)
             await self._turns.take(
                 lambda: self._core.receive(received, clock.now()),
                 num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),

@@ -37,6 +37,7 @@ from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
+from grapevine_agent.service.reception import Reception
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
@@ -46,7 +47,6 @@ from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
-from grapevine_agent.service.twin import Twin
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
@@ -105,10 +105,7 @@ class AgentService:
         self.store = store
         self.identity = identity
         self.trainers = trainers
-        self.broker_trouble = ""
-        self.broker_refuses = False  # every broker does, until somebody mends something
-        self.broker_version = ""
-        self.twin = Twin()
+        self.reception = Reception()
         self.started_at = clock.now()
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.transport = transport(self._make_will)
@@ -143,7 +140,7 @@ class AgentService:
             beside=self._beside,
             sealer=self._sealer,
             numbers=self._numbers,
-            twin=self.twin,
+            double=self.reception.double,
             max_bytes=max_bytes,
         )
         self._seldom = Seldom()
@@ -227,7 +224,7 @@ class AgentService:
 
     def _make_will(self) -> Will:
         wall_ms = clock.now().wall_ms
-        self.twin.began(self._sealer.begin_session(wall_ms))
+        self.reception.double.began(self._sealer.begin_session(wall_ms))
         topic, payload = self._sealer.seal_will(wall_ms)
         return Will(topic=topics.build(self.root, topic), payload=payload, qos=1, retain=True)
 
@@ -245,32 +242,18 @@ class AgentService:
                         self.recording.hear(topic, payload, retained=retained)
                     else:
                         await self.hearing.hear(self.root, topic, payload, retained=retained)
-                case Connected(url=url, version=version, max_in_flight=most, refused=refused):
-                    self.broker_trouble, self.broker_refuses, self.broker_version = "", False, version
-                    logger.info("connected to %s, MQTT %s", url, version)
+                case Connected():
+                    self.reception.connected(event)
                     if self.recording is not None:
-                        self.recording.subscribed(refused)
-                    if refused:
-                        logger.warning("%s refuses subscriptions to %s", url, ", ".join(refused))
-                    self._sending.connected(most)
+                        self.recording.subscribed(event.refused)
+                    self._sending.connected(event.max_in_flight)
                     session = self._sealer.session
                     await self.turns.take(partial(self._connected, session))
                     self.ready.set()
-                case Disconnected(url=url, reason=reason):
-                    self.broker_trouble = f"lost {url}: {reason}"
-                    if self._stop.is_set():
-                        continue
-                    logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", url, reason)
-                    self._look_for_a_twin(reason)
-                case Trying(url=url, reason=reason, retry_in_s=retry_in_s, next_url=next_url, all_refuse=all_refuse):
-                    self.broker_trouble, self.broker_refuses = f"cannot reach {url}: {reason}", all_refuse
-                    logger.warning("cannot reach %s: %s; trying %s in %.0f s", url, reason, next_url, retry_in_s)
-
-    def _look_for_a_twin(self, reason: str) -> None:
-        now_s = clock.now().monotonic_s
-        self.twin.lost(reason, now_s)
-        if trouble := self.twin.trouble(now_s):
-            logger.warning("%s", trouble)
+                case Disconnected():
+                    self.reception.lost(event, is_wanted=self._stop.is_set())
+                case Trying():
+                    self.reception.tried(event)
 
     def _connected(self, session: int) -> list[fx.Effect]:
         return self.core.connected(session, clock.now())

@@ -7,7 +7,7 @@ back every few seconds, and neither is told why. It shows in two ways:
     a session not ours       our own state comes back, under a session that was begun after this process was started,
                              and that it did not begin
 
-Either may be seen once without a twin (a broker that still holds a connection of ours, a state folder that was lost
+Either may be seen once without a double (a broker that still holds a connection of ours, a state folder that was lost
 and made anew), and again and again only with one: after `ENOUGH` signs within `WITHIN_S` it is said.
 """
 
@@ -29,7 +29,7 @@ _MOST = 64
 
 
 @dataclass
-class Twin:
+class Double:
     """See the module's docstring."""
 
     _ours: deque[int] = field(default_factory=lambda: deque(maxlen=_MOST))  # the sessions that we began
@@ -55,6 +55,6 @@ class Twin:
             self._signs.append((now_s, -1))
 
     def trouble(self, now_s: float) -> str:
-        """What to tell the owner; empty while there is no sign of a twin."""
+        """What to tell the owner; empty while there is no sign of a double."""
         lately = sum(now_s - at_s < WITHIN_S for at_s, _ in self._signs)
         return TOLD if lately >= ENOUGH else ""

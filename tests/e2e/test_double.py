@@ -13,7 +13,7 @@ from tests.e2e.conftest import SharedBroker
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service.assembly import assembled
-from grapevine_agent.service.twin import TOLD
+from grapevine_agent.service.double import TOLD
 
 DEADLINE_S = 60.0
 
@@ -38,7 +38,7 @@ async def test_both_of_two_agents_with_one_key_say_so(broker: SharedBroker, tmp_
     one.mkdir()
     own = broker.url if "?" in broker.url else ""  # of a broker that speaks one version only
     for number, url in enumerate([own] if own else [f"{broker.url}?version=3.1.1", f"{broker.url}?version=5"]):
-        root = f"twin{number}"
+        root = f"double{number}"
         async with serving(one, url, root) as first:
             assert (await first.status())["trouble"] == ""
         shutil.rmtree(other, ignore_errors=True)
@@ -48,7 +48,9 @@ async def test_both_of_two_agents_with_one_key_say_so(broker: SharedBroker, tmp_
                 await asyncio.sleep(0.05)
 
 
-async def test_an_agent_that_is_lost_and_back_again_and_again_is_no_twin(broker: SharedBroker, tmp_path: Path) -> None:
+async def test_an_agent_that_is_lost_and_back_again_and_again_is_no_double(
+    broker: SharedBroker, tmp_path: Path
+) -> None:
     for _ in range(4):  # its own state, of sessions that an earlier process began, comes back
         async with serving(tmp_path, broker.url, "alone") as requests:
             service = requests._service

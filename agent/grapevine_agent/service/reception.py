@@ -1,0 +1,50 @@
+"""How brokers receive this agent, for its owner: what they speak, what is in the way, whether it has a double."""
+
+from __future__ import annotations
+
+import logging
+
+from grapevine_agent.net.events import Connected, Disconnected, Trying
+from grapevine_agent.service import clock
+from grapevine_agent.service.double import Double
+
+logger = logging.getLogger(__name__)
+
+
+class Reception:
+    """Takes what the transport tells, says it in the log, and remembers it. `all_refuse`: see `Trying`."""
+
+    def __init__(self) -> None:
+        self.double = Double()
+        self.version = ""  # of MQTT, as it is spoken with the last broker that took us in
+        self.all_refuse = False
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """What the owner should know; empty while all is well."""
+        return self.double.trouble(clock.now().monotonic_s) or self._trouble
+
+    def connected(self, event: Connected) -> None:
+        """A broker took us in."""
+        self._trouble, self.all_refuse, self.version = "", False, event.version
+        logger.info("connected to %s, MQTT %s", event.url, event.version)
+        if event.refused:
+            logger.warning("%s refuses subscriptions to %s", event.url, ", ".join(event.refused))
+
+    def lost(self, event: Disconnected, *, is_wanted: bool) -> None:
+        """A connection ended, because we leave or against our will."""
+        self._trouble = f"lost {event.url}: {event.reason}"
+        if is_wanted:
+            return
+        logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", event.url, event.reason)
+        now_s = clock.now().monotonic_s
+        self.double.lost(event.reason, now_s)
+        if told := self.double.trouble(now_s):
+            logger.warning("%s", told)
+
+    def tried(self, event: Trying) -> None:
+        """A broker could not be reached, or did not take us in."""
+        self._trouble, self.all_refuse = f"cannot reach {event.url}: {event.reason}", event.all_refuse
+        told = "cannot reach %s: %s; trying %s in %.0f s"
+        logger.warning(told, event.url, event.reason, event.next_url, event.retry_in_s)
