@@ -129,6 +129,8 @@ class AgentCore:
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
         self.relays.connected(now.monotonic_s)
+        for learner in self.tasks.learning.values():
+            learner.told.forget()
         return [*self.presence.connected(session, now), *self._announce(now)]
 
     def goodbye(self) -> list[Effect]:

@@ -97,11 +97,18 @@ class SendClock:
         """Whether the next send's time has come."""
         return now_s >= self.next_s
 
-    def pick(self, targets: Targets) -> str | None:
-        """A member, uniformly, or None. Where the useful ones are the fewer, half of the time one of these."""
+    def pick(
+        self, targets: Targets, lacking: Callable[[Sequence[str]], Sequence[str]] = lambda peers: peers
+    ) -> str | None:
+        """A member that lacks the model, uniformly, or None.
+
+        Where the useful ones are the fewer, half of the time one of these. `lacking`: those of some members who do not
+        have the model, in their order.
+        """
         members: Sequence[str] = targets.everybody
         if 0 < 2 * len(targets.useful) < len(members):
             members = targets.useful if self.rng.random() < USEFUL_SHARE else targets.others
+        members = lacking(members)
         return members[int(self.rng.integers(len(members)))] if members else None
 
 

@@ -13,6 +13,7 @@ finished round goes to it, and gossip slows down; nothing else depends on it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,7 @@ from grapevine_agent.core.learning.reports import line_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.setbacks import Trials
+from grapevine_agent.core.learning.told import Told
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
@@ -107,6 +109,7 @@ class Learning:
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
+        self.told = Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta")
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
         self.best = BestModel.of(self.task, self.manifest.training.metric, self.saved_best, self.layout)
         self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
@@ -261,7 +264,7 @@ class Learning:
             peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
         ]
         return [
-            *(self._send(peer) for peer in self.pace.few(servers, self.rng)),
+            *(self._send(peer, now) for peer in self.pace.few(servers, self.rng)),
             *(self._send_round(now) if self._sends_every_round else ()),
         ]
 
@@ -316,10 +319,16 @@ class Learning:
         return Targets(everybody=everybody, useful=self.members.useful(self.task, everybody, now.monotonic_s))
 
     def _gossip(self, now: Moment) -> list[Effect]:
-        target = self.clock.pick(self._targets(now))
-        if target is None or self.model.version == 0:
+        if self.model.version == 0:
             return []
-        return [self._send(target)]
+        target = self.clock.pick(self._targets(now), lambda peers: self._lacking(peers, now))
+        return [] if target is None else [self._send(target, now)]
+
+    def _lacking(self, peers: Sequence[str], now: Moment) -> list[str]:
+        """Those of some peers who do not have our model."""
+        sessions = ((peer, self.members.session_of(peer)) for peer in peers)
+        lacking = self.told.lacking(self.model, sessions, now.monotonic_s)
+        return [peer for peer in peers if peer in lacking]
 
     @property
     def _sends_every_round(self) -> bool:
@@ -332,11 +341,13 @@ class Learning:
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
             targets = [targets[i] for i in sorted(chosen)]
-        return [self._send(peer) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
+        targets = self._lacking(targets, now)
+        return [self._send(peer, now) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
 
-    def _send(self, receiver: str) -> Publish:
+    def _send(self, receiver: str, now: Moment) -> Publish:
         self.num_sent += 1
         link, session = self.servers.get(receiver), self.members.session_of(receiver)
+        self.told.sent(self.model, receiver, session, now.monotonic_s)
         version = link.merged_version if link else 0
         return Publish(
             topic=InboxTopic(receiver, self.settings.peer),

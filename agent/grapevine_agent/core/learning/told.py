@@ -1,0 +1,77 @@
+"""Who has our model already: a peer gets it once, until it changes.
+
+A Poisson clock says when to send and draws whom with replacement (Algorithm 1 of the scale-robust paper); between two
+changes of the model it would therefore often draw somebody who has it, and a model that comes again says nothing new.
+So targets are drawn among those who lack it, and where nobody does nothing is sent.
+
+A peer *has* a model that was sent to it in its present session, and over our present connection: with another one
+either may have lost it. And after `AGAIN_HEARTBEATS` it goes again all the same, since nobody says that an update was
+read: half an hour, so that members of a finished task are quiet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.rest import MOVES, has_moved
+from grapevine_proto.messages import Vector
+
+AGAIN_HEARTBEATS: Final = 360
+MAX_REMEMBERED: Final = 5_000  # receivers: as many as an agent knows peers
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    number: int  # of the model
+    session: int  # of the receiver
+    at_s: float  # monotonic
+
+
+@dataclass(kw_only=True)
+class Told:
+    """See the module's docstring, of one task."""
+
+    heartbeat_s: float
+    counts_windows: bool  # an update tells what was learned in its window, and not only the model
+    _number: int = 0  # counts the models that are told apart
+    _model: tuple[Vector, Vector, int, int] | None = None  # parameters, buffers, version, window of the newest of them
+    _sent: dict[str, _Sending] = field(default_factory=dict)  # receiver → what it got last
+
+    def sent(self, model: ModelState, receiver: str, session: int, now_s: float) -> None:
+        """The model goes to a receiver, whose session this is."""
+        self._sent.pop(receiver, None)
+        self._sent[receiver] = _Sending(self._number_of(model), session, now_s)
+        if len(self._sent) > MAX_REMEMBERED:
+            del self._sent[next(iter(self._sent))]  # whom we sent to longest ago
+
+    def lacking(self, model: ModelState, peers: Iterable[tuple[str, int]], now_s: float) -> set[str]:
+        """Those of some peers, each with its session, who do not have the model."""
+        number, since_s = self._number_of(model), now_s - AGAIN_HEARTBEATS * self.heartbeat_s
+        found = set()
+        for peer, session in peers:
+            last = self._sent.get(peer)
+            if last is None or last.number != number or last.session != session or last.at_s < since_s:
+                found.add(peer)
+        return found
+
+    def forget(self) -> None:
+        """What was under way may be lost."""
+        self._sent.clear()
+
+    def _number_of(self, model: ModelState) -> int:
+        """The model's number: a new one if it was trained, opened a window, or merges have moved it."""
+        if self._model is None or self._has_changed(*self._model, model):
+            self._number += 1
+            self._model = (model.parameters, model.buffers, model.version, model.window)
+        return self._number
+
+    def _has_changed(self, parameters: Vector, buffers: Vector, version: int, window: int, model: ModelState) -> bool:
+        return (
+            version != model.version
+            or (self.counts_windows and window != model.window)
+            or has_moved(parameters, model.parameters, MOVES)
+            or has_moved(buffers, model.buffers, MOVES)
+        )
