@@ -8,7 +8,7 @@ is short.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ import numpy as np
 from grapevine_proto import messages as m
 from grapevine_proto import reading
 from grapevine_proto import wire_pb2 as pb
+from grapevine_proto.bulk import MAX_ASKED, Bulk, check_digest, read_bulk
 from grapevine_proto.errors import WireError
 from grapevine_proto.figures import (
     WHICH,
@@ -49,18 +50,27 @@ def serialise_in_parts(body: m.Body) -> tuple[int, list[bytes | memoryview]]:
     conversion = _BY_TYPE[type(body)]
     if num_bytes(body) < LARGE:
         return conversion.number, [conversion.write(body).SerializeToString(deterministic=True)]
+    number, rest, large = serialise_apart(body)
+    parts: list[bytes | memoryview] = [rest]
+    for field, view in large.items():
+        parts += [head(field, len(view)), view]
+    return number, parts
+
+
+def serialise_apart(body: m.Body) -> tuple[int, bytes, dict[int, memoryview]]:
+    """The number of the body's field, the body without its large fields, and these by their numbers, ascending."""
+    conversion = _BY_TYPE[type(body)]
     large = {name: reading.view_of(getattr(body, name)) for name in conversion.large}
     nothing: dict[str, Any] = {name: _nothing(getattr(body, name)) for name in large}
-    parts: list[bytes | memoryview] = [conversion.write(replace(body, **nothing)).SerializeToString(deterministic=True)]
-    for name, view in large.items():
-        if view:
-            parts += [head(conversion.numbers[name], len(view)), view]
-    return conversion.number, parts
+    rest = conversion.write(replace(body, **nothing)).SerializeToString(deterministic=True)
+    fields = {conversion.numbers[name]: view for name, view in large.items() if view}
+    return conversion.number, rest, dict(sorted(fields.items()))
 
 
 def num_bytes(body: m.Body) -> int:
     """What the large fields of a body take, if it has any."""
-    return sum(len(reading.view_of(getattr(body, name))) for name in _BY_TYPE[type(body)].large)
+    conversion = _BY_TYPE.get(type(body))
+    return sum(len(reading.view_of(getattr(body, name))) for name in conversion.large) if conversion else 0
 
 
 def _nothing(value: m.Vector | bytes | memoryview | None) -> m.Vector | bytes | None:
@@ -89,6 +99,30 @@ def read_large(number: int, encoded: memoryview) -> m.Body:
     return body
 
 
+def read_apart(wire: pb.Message) -> tuple[m.Apart, Bulk]:
+    """The body of a message whose large fields travel apart, and what it says of them. Raises `WireError`."""
+    conversion = _BY_FIELD.get(wire.WhichOneof("body") or "")
+    if conversion is None or not conversion.large:
+        raise WireError("unknown-body", "a bulk, and no body that could have one")
+    bulk = read_bulk(wire.bulk, conversion.numbers.values())
+    body = getattr(wire, conversion.field)
+    if any(getattr(body, name) for name in conversion.large):
+        raise WireError("malformed", f"a {conversion.field} with fields in its message and others in a bulk")
+    task = reading.identifier(body.task, "task")
+    kind: Any = conversion.type
+    return m.Apart(kind=kind, task=task, rest=body.SerializeToString()), bulk
+
+
+def complete(apart: m.Apart, fields: Mapping[int, memoryview]) -> m.Body:
+    """The body, now that its large fields are here. Raises `WireError`."""
+    conversion = _BY_TYPE[apart.kind]
+    kind = type(getattr(pb.Message(), conversion.field))
+    wire = reading.parsed(kind, apart.rest, f"a {conversion.field}")
+    names = {number: name for name, number in conversion.numbers.items()}
+    body: m.Body = conversion.read(WithLarge(wire, {names[number]: view for number, view in fields.items()}))
+    return body
+
+
 def belongs_on(body: m.Body, topic: Topic) -> bool:
     """Whether `body` may be said on `topic`: the right leaf, and of the task that the topic names.
 
@@ -96,7 +130,7 @@ def belongs_on(body: m.Body, topic: Topic) -> bool:
     signed, says what it retracts.
     """
     leaf = "inbox" if isinstance(topic, InboxTopic) else topic.leaf
-    if _BY_TYPE[type(body)].leaf != leaf:
+    if _BY_TYPE[body.kind if isinstance(body, m.Apart) else type(body)].leaf != leaf:
         return False
     if not isinstance(topic, TaskTopic):
         return True
@@ -106,6 +140,8 @@ def belongs_on(body: m.Body, topic: Topic) -> bool:
         case m.TaskPublication(manifest=manifest):
             return hashlib.sha256(manifest).hexdigest() == topic.task
         case m.Review(task=task) | m.ServerAdvert(task=task) | m.ServerModel(task=task) | m.Metrics(task=task):
+            return task == topic.task
+        case m.Apart(task=task):
             return task == topic.task
     return False
 
@@ -291,6 +327,20 @@ def _read_receipt(wire: pb.BaseReceipt) -> m.BaseReceipt:
     return m.BaseReceipt(task=reading.identifier(wire.task, "task"), base_digest=wire.base_digest)
 
 
+def _write_chunk_request(body: m.ChunkRequest) -> pb.ChunkRequest:
+    return pb.ChunkRequest(digest=body.digest, index=body.index, chunks=body.chunks)
+
+
+def _read_chunk_request(wire: pb.ChunkRequest) -> m.ChunkRequest:
+    if len(wire.chunks) > MAX_ASKED:
+        raise WireError("out-of-range", f"{len(wire.chunks)} chunks in one request, at most {MAX_ASKED}")
+    return m.ChunkRequest(digest=check_digest(wire.digest), index=wire.index, chunks=tuple(dict.fromkeys(wire.chunks)))
+
+
+def _read_chunk_refusal(wire: pb.ChunkRefusal) -> m.ChunkRefusal:
+    return m.ChunkRefusal(digest=check_digest(wire.digest), reason=reading.text(wire.reason, "reason"))
+
+
 def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
     return pb.ServerModel(
         task=body.task,
@@ -387,6 +437,14 @@ _CONVERSIONS = (
     ),
     _Conversion(m.ReleasedModel, "released_model", "inbox", write_released, read_released, _MODEL),
     _Conversion(m.BaseReceipt, "base_receipt", "inbox", _write_receipt, _read_receipt),
+    _Conversion(m.ChunkRequest, "chunk_request", "inbox", _write_chunk_request, _read_chunk_request),
+    _Conversion(
+        m.ChunkRefusal,
+        "chunk_refusal",
+        "inbox",
+        lambda body: pb.ChunkRefusal(digest=body.digest, reason=body.reason),
+        _read_chunk_refusal,
+    ),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}
 _BY_FIELD = {conversion.field: conversion for conversion in _CONVERSIONS}

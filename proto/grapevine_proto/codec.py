@@ -9,14 +9,17 @@ The conversions of the bodies stand in `bodies`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from google.protobuf.message import DecodeError
 
 from grapevine_proto import bodies, topics, wire_pb2
+from grapevine_proto.bulk import Bulk, make_bulk, write_bulk
 from grapevine_proto.errors import WireError
 from grapevine_proto.large_fields import head, set_apart
-from grapevine_proto.messages import RECORDS, Message
+from grapevine_proto.messages import RECORDS, Apart, Message
 from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.reading import MAX_CLAIM
 from grapevine_proto.signing import Check, Signer, check_signature, peer_id_of
@@ -41,6 +44,7 @@ class Received:
     broker: str = ""
     retained: bool = False
     verified: bool = True
+    bulk: Bulk | None = None  # where the rest of the body is, if that is `Apart`
 
     @property
     def is_record(self) -> bool:
@@ -55,7 +59,41 @@ def seal(message: Message, topic: Topic, key: Signer) -> bytes:
 
 def seal_in_parts(message: Message, topic: Topic, key: Signer) -> Parts:
     """The same payload in parts: vectors are not copied, and must not be modified while it is used."""
-    wire = wire_pb2.Message(
+    return _sealed(_header(message), topic, key, *bodies.serialise_in_parts(message.body))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SealedApart:
+    """A message in two: what is sent, and the bulk that its receiver asks for then."""
+
+    payload: bytes
+    bulk: Bulk
+    content: Parts
+
+
+def seal_apart(message: Message, topic: Topic, key: Signer) -> SealedApart:
+    """Sign `message`, without its large fields, of which there must be some. They are not copied."""
+    number, rest, large = bodies.serialise_apart(message.body)
+    content = Parts(large.values())
+    bulk = make_bulk(large, content)
+    wire = _header(message)
+    wire.bulk.CopyFrom(write_bulk(bulk))
+    return SealedApart(payload=bytes(_sealed(wire, topic, key, number, [rest])), bulk=bulk, content=content)
+
+
+def complete(received: Received, content: memoryview) -> Received:
+    """The message, now that its bulk is here, whose bytes these are. Raises `WireError`."""
+    bulk, apart = received.bulk, received.message.body
+    if bulk is None or not isinstance(apart, Apart) or len(content) != bulk.num_bytes:
+        raise ValueError("no message whose bulk this is")
+    ends = list(accumulate(bulk.lengths))
+    views = (content[end - length : end] for end, length in zip(ends, bulk.lengths, strict=True))
+    body = bodies.complete(apart, dict(zip(bulk.fields, views, strict=True)))
+    return replace(received, message=replace(received.message, body=body), bulk=None)
+
+
+def _header(message: Message) -> wire_pb2.Message:
+    return wire_pb2.Message(
         version=PROTOCOL_VERSION,
         sender=message.sender,
         session=message.session,
@@ -65,8 +103,12 @@ def seal_in_parts(message: Message, topic: Topic, key: Signer) -> Parts:
         hop_limit=message.hop_limit,
         receiver_session=message.receiver_session,
     )
+
+
+def _sealed(
+    wire: wire_pb2.Message, topic: Topic, key: Signer, number: int, body: Sequence[bytes | memoryview]
+) -> Parts:
     # Fields of bytes are set in front of, or behind, the others, so that nothing goes through protobuf at each level.
-    number, body = bodies.serialise_in_parts(message.body)
     inside = [wire.SerializeToString(deterministic=True), head(number, sum(map(len, body))), *body]
     signature = key.sign_message(topic.below_root(), *inside)
     outside = wire_pb2.Envelope(public_key=key.public_key, signature=signature)
@@ -101,14 +143,22 @@ def open_envelope(
     check(envelope.public_key, envelope.signature, topic.below_root(), serialised)
     wire = wire_pb2.Message()
     body = _body_in(wire, serialised)
-    message = _message(wire, body, writer)
+    message, bulk = _message(wire, body, writer)
     if envelope.hops > message.hop_limit:
         raise WireError("hops", f"{envelope.hops} hops, the limit is {message.hop_limit}")
     if not bodies.belongs_on(message.body, topic):
         raise WireError("topic-mismatch", f"a {type(message.body).__name__} does not belong on {topic.below_root()}")
     verified = check is not _take_on_trust
     kept = bytes(payload) if isinstance(payload, bytes) or isinstance(message.body, RECORDS) else b""
-    return Received(message=message, topic=topic, envelope=kept, broker=broker, retained=retained, verified=verified)
+    return Received(
+        message=message,
+        topic=topic,
+        envelope=kept,
+        broker=broker,
+        retained=retained,
+        verified=verified,
+        bulk=bulk,
+    )
 
 
 def reopen_envelope(payload: bytes, topic: Topic) -> Received:
@@ -164,7 +214,7 @@ def _parse(into: wire_pb2.Envelope | wire_pb2.Message, payload: bytes | memoryvi
         raise WireError("malformed", str(error)) from None
 
 
-def _message(wire: wire_pb2.Message, encoded: bodies.Encoded | None, writer: str) -> Message:
+def _message(wire: wire_pb2.Message, encoded: bodies.Encoded | None, writer: str) -> tuple[Message, Bulk | None]:
     if wire.version != PROTOCOL_VERSION:
         raise WireError("version", f"protocol version {wire.version}, this is {PROTOCOL_VERSION}")
     if wire.sender != writer:
@@ -172,13 +222,23 @@ def _message(wire: wire_pb2.Message, encoded: bodies.Encoded | None, writer: str
     for number in (wire.session, wire.sequence, wire.created_at_ms, wire.expires_at_ms, wire.receiver_session):
         if not 0 <= number <= MAX_CLAIM:
             raise WireError("out-of-range", f"{number} in the message's header")
-    return Message(
+    bulk: Bulk | None = None
+    if encoded is not None:
+        if wire.HasField("bulk"):
+            raise WireError("malformed", "a large body, and a bulk beside it")
+        body = bodies.read_large(*encoded)
+    elif wire.HasField("bulk"):
+        body, bulk = bodies.read_apart(wire)
+    else:
+        body = bodies.read(wire)
+    message = Message(
         sender=writer,  # the same text, and the same object as in the topic
         session=wire.session,
         sequence=wire.sequence,
-        body=bodies.read(wire) if encoded is None else bodies.read_large(*encoded),
+        body=body,
         created_at_ms=wire.created_at_ms,
         expires_at_ms=wire.expires_at_ms,
         hop_limit=wire.hop_limit,
         receiver_session=wire.receiver_session,
     )
+    return message, bulk

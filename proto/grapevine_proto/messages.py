@@ -251,9 +251,46 @@ class ReleasedModel:
     baseline_name: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkRequest:
+    """Please send me these chunks of the bulk with this digest (32 bytes), or its index."""
+
+    digest: bytes
+    index: bool = False
+    chunks: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChunkRefusal:
+    """I do not hold the bulk with this digest (32 bytes)."""
+
+    digest: bytes
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Apart:
+    """A body whose large fields are on their way, in a bulk: what it will be of, and what was read of it so far."""
+
+    kind: type[ModelUpdate] | type[ServerModel] | type[ReleasedModel] | type[Blob]
+    task: str
+    rest: bytes = field(repr=False)  # the body without them, as it was signed
+
+
 Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert
 Passing: TypeAlias = (
-    Heartbeat | ModelUpdate | BaseReceipt | ServerModel | Metrics | BlobRequest | Blob | ModelRequest | ReleasedModel
+    Heartbeat
+    | ModelUpdate
+    | BaseReceipt
+    | ServerModel
+    | Metrics
+    | BlobRequest
+    | Blob
+    | ModelRequest
+    | ReleasedModel
+    | ChunkRequest
+    | ChunkRefusal
+    | Apart
 )
 Body: TypeAlias = Record | Passing
 

@@ -7,6 +7,7 @@ modifies.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final, TypeAlias
@@ -35,6 +36,15 @@ class Parts:
     def __bytes__(self) -> bytes:
         """A copy in one piece."""
         return b"".join(self._parts)
+
+    def between(self, start: int, end: int) -> Iterator[memoryview]:
+        """Views of what lies between two offsets, in order."""
+        at = bisect_right(self._ends, start)
+        while start < end and at < len(self._parts):
+            first = self._ends[at] - len(self._parts[at])
+            yield self._parts[at][start - first : end - first]
+            start = self._ends[at]
+            at += 1
 
     def __getitem__(self, span: slice) -> memoryview:
         """The next piece from `span.start` on: not empty before the end, and no longer than `PIECE`.

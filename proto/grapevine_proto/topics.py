@@ -12,6 +12,7 @@ in each other's name, and nobody can erase another's record with an empty retain
     <root>/peer/<id>/task/<task>/model
     <root>/peer/<id>/task/<task>/metrics
     <root>/inbox/<to>/<from>
+    <root>/inbox/<to>/<from>/<transfer>        chunks (see `bulk`)
 
 Ids are `[a-z0-9-]{1,64}`. The root has one or two levels, which leaves at most seven slashes: a
 limit of some hosted brokers.
@@ -81,12 +82,25 @@ class InboxTopic:
         return f"inbox/{self.receiver}/{self.sender}"
 
 
+@dataclass(frozen=True, slots=True)
+class ChunkTopic:
+    """Chunks that one peer sends to another, who asked for them. What is said here is not signed."""
+
+    receiver: str
+    sender: str
+    transfer: str
+
+    def below_root(self) -> str:
+        """The topic without its root."""
+        return f"inbox/{self.receiver}/{self.sender}/{self.transfer}"
+
+
 Topic: TypeAlias = PeerTopic | TaskTopic | InboxTopic
 
 
-def writer_of(topic: Topic) -> str:
+def writer_of(topic: Topic | ChunkTopic) -> str:
     """The only peer that may write on this topic."""
-    return topic.sender if isinstance(topic, InboxTopic) else topic.peer
+    return topic.sender if isinstance(topic, InboxTopic | ChunkTopic) else topic.peer
 
 
 def is_id(text: str) -> bool:
@@ -110,7 +124,7 @@ def check_root(root: str) -> str:
     return root
 
 
-def build(root: str, topic: Topic) -> str:
+def build(root: str, topic: Topic | ChunkTopic) -> str:
     """The full MQTT topic."""
     return f"{root}/{topic.below_root()}"
 
@@ -121,6 +135,15 @@ def parse(root: str, name: str) -> Topic:
     if not name.startswith(prefix):
         raise WireError("topic", f"{name[:200]!r} is not below {root!r}")
     return parse_below_root(name[len(prefix) :])
+
+
+def parse_chunk(root: str, name: str) -> ChunkTopic | None:
+    """The topic of a chunk; None if it is another one, or none."""
+    prefix = root + "/inbox/"
+    match name.removeprefix(prefix).split("/") if name.startswith(prefix) else ():
+        case [receiver, sender, transfer] if is_id(receiver) and is_id(sender) and is_id(transfer):
+            return ChunkTopic(receiver, sender, transfer)
+    return None
 
 
 def parse_below_root(name: str) -> Topic:
@@ -157,3 +180,8 @@ def of_task(task: str, leaf: TaskLeaf) -> str:
 def inbox_of(peer: str) -> str:
     """Filter: everything that is said to `peer` (below the root)."""
     return f"inbox/{peer}/+"
+
+
+def chunks_for(peer: str) -> str:
+    """Filter: all chunks that are sent to `peer` (below the root)."""
+    return f"inbox/{peer}/+/+"

@@ -29,7 +29,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -38,6 +38,7 @@ class Message(_message.Message):
     EXPIRES_AT_MS_FIELD_NUMBER: _ClassVar[int]
     HOP_LIMIT_FIELD_NUMBER: _ClassVar[int]
     RECEIVER_SESSION_FIELD_NUMBER: _ClassVar[int]
+    BULK_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PUBLICATION_FIELD_NUMBER: _ClassVar[int]
@@ -52,6 +53,8 @@ class Message(_message.Message):
     MODEL_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RELEASED_MODEL_FIELD_NUMBER: _ClassVar[int]
     BASE_RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_REFUSAL_FIELD_NUMBER: _ClassVar[int]
     version: int
     sender: str
     session: int
@@ -60,6 +63,7 @@ class Message(_message.Message):
     expires_at_ms: int
     hop_limit: int
     receiver_session: int
+    bulk: Bulk
     announcement: PeerAnnouncement
     state: PeerState
     publication: TaskPublication
@@ -74,7 +78,23 @@ class Message(_message.Message):
     model_request: ModelRequest
     released_model: ReleasedModel
     base_receipt: BaseReceipt
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ...) -> None: ...
+    chunk_request: ChunkRequest
+    chunk_refusal: ChunkRefusal
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ...) -> None: ...
+
+class Bulk(_message.Message):
+    __slots__ = ("digest", "num_bytes", "fields", "lengths", "index")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    NUM_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FIELDS_FIELD_NUMBER: _ClassVar[int]
+    LENGTHS_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    num_bytes: int
+    fields: _containers.RepeatedScalarFieldContainer[int]
+    lengths: _containers.RepeatedScalarFieldContainer[int]
+    index: bytes
+    def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
     __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers")
@@ -357,3 +377,31 @@ class ReleasedModel(_message.Message):
     baseline: float
     baseline_name: str
     def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., latest: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ...) -> None: ...
+
+class ChunkRequest(_message.Message):
+    __slots__ = ("digest", "index", "chunks")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    CHUNKS_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    index: bool
+    chunks: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, digest: _Optional[bytes] = ..., index: _Optional[bool] = ..., chunks: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ChunkRefusal(_message.Message):
+    __slots__ = ("digest", "reason")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    digest: bytes
+    reason: str
+    def __init__(self, digest: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Chunk(_message.Message):
+    __slots__ = ("index", "offset", "content")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    index: bool
+    offset: int
+    content: bytes
+    def __init__(self, index: _Optional[bool] = ..., offset: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...

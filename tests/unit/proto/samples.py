@@ -148,6 +148,8 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     ),
     (TaskTopic(ME, TASK, "metrics"), m.Metrics(task=TASK, round=4, age=40, loss=None, metric=None, num_evaluated=0)),
     (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, refusal="only members may have it")),
+    (InboxTopic(OTHER, ME), m.ChunkRequest(digest=b"d" * 32, index=True, chunks=(0, 5, 2))),
+    (InboxTopic(OTHER, ME), m.ChunkRefusal(digest=b"d" * 32, reason="not held any more")),
 ]
 
 
