@@ -30,7 +30,7 @@ test-unit: setup ## unit and swarm tests, in parallel
 	$(BIN)/python -m pytest tests/unit tests/swarm -n 2 --dist worksteal -q
 
 test-e2e: setup ## tests with real brokers, processes and containers
-	$(BIN)/python -m pytest tests/e2e tests/testbed -q
+	$(BIN)/python -m pytest tests/e2e tests/testbed -n 2 --dist loadfile -q
 
 check: setup ## style, types, import rules, generated code in sync
 	$(BIN)/ruff check .

@@ -13,7 +13,7 @@ the same digest, whoever sends them and whatever the head: what was got before a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,17 +76,16 @@ def is_chunk(index: bytes, chunk: int, content: bytes | memoryview) -> bool:
     return hashlib.sha256(content).digest() == index[chunk * HASH_BYTES : (chunk + 1) * HASH_BYTES]
 
 
-def is_index(digest: bytes, index: bytes | memoryview) -> bool:
+def is_index(digest: bytes, index: bytes | bytearray) -> bool:
     """Whether this is the index of the bulk with this digest."""
     return hashlib.sha256(index).digest() == digest
 
 
-def make_bulk(fields: dict[int, memoryview], content: Parts) -> Bulk:
-    """The bulk of a body's fields, whose bytes are `content`, one after the other."""
-    index = index_of(content)
+def make_bulk(fields: Mapping[int, memoryview], index: bytes) -> Bulk:
+    """The bulk of a body's fields, one after the other, whose index this is."""
     return Bulk(
         digest=hashlib.sha256(index).digest(),
-        num_bytes=len(content),
+        num_bytes=sum(map(len, fields.values())),
         fields=tuple(fields),
         lengths=tuple(map(len, fields.values())),
         index=index if len(index) <= INLINE_CHUNKS * HASH_BYTES else b"",

@@ -16,7 +16,7 @@ from itertools import accumulate
 from google.protobuf.message import DecodeError
 
 from grapevine_proto import bodies, topics, wire_pb2
-from grapevine_proto.bulk import Bulk, make_bulk, write_bulk
+from grapevine_proto.bulk import Bulk, index_of, make_bulk, write_bulk
 from grapevine_proto.errors import WireError
 from grapevine_proto.large_fields import head, set_apart
 from grapevine_proto.messages import RECORDS, Apart, Message
@@ -68,6 +68,7 @@ class SealedApart:
 
     payload: bytes
     bulk: Bulk
+    index: bytes
     content: Parts
 
 
@@ -75,10 +76,13 @@ def seal_apart(message: Message, topic: Topic, key: Signer) -> SealedApart:
     """Sign `message`, without its large fields, of which there must be some. They are not copied."""
     number, rest, large = bodies.serialise_apart(message.body)
     content = Parts(large.values())
-    bulk = make_bulk(large, content)
+    index = index_of(content)
+    bulk = make_bulk(large, index)
     wire = _header(message)
     wire.bulk.CopyFrom(write_bulk(bulk))
-    return SealedApart(payload=bytes(_sealed(wire, topic, key, number, [rest])), bulk=bulk, content=content)
+    return SealedApart(
+        payload=bytes(_sealed(wire, topic, key, number, [rest])), bulk=bulk, index=index, content=content
+    )
 
 
 def complete(received: Received, content: memoryview) -> Received:

@@ -20,7 +20,7 @@ _no_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/local/sbin:/usr/sbin:/usr/bin:/opt/homebrew/sbin") is None,
     reason="needs Mosquitto on this machine: apt-get install mosquitto",
 )
-_ENGINES = [
+ENGINES = [
     pytest.param("embedded", id="embedded"),
     pytest.param("mosquitto", id="mosquitto", marks=[pytest.mark.mosquitto, _no_mosquitto]),
 ]
@@ -36,7 +36,7 @@ class SharedBroker:
     root: str
 
 
-@pytest.fixture(scope="session", params=_ENGINES)
+@pytest.fixture(scope="session", params=ENGINES)
 def shared_engine(request: pytest.FixtureRequest) -> Iterator[RunningBroker]:
     with start_broker(request.param) as running:
         yield running
@@ -48,7 +48,7 @@ def broker(shared_engine: RunningBroker) -> SharedBroker:
     return SharedBroker(url=shared_engine.url, root=f"test/{secrets.token_hex(6)}")
 
 
-@pytest.fixture(params=_ENGINES)
+@pytest.fixture(params=ENGINES)
 def private_broker(request: pytest.FixtureRequest) -> Iterator[RunningBroker]:
     """A running broker of each engine that the test may stop, kill and restart on the same port."""
     with start_broker(request.param) as running:

@@ -63,7 +63,7 @@ class Member:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self.status, why=f"{self.name} answers")
+        wait_for(self.status, within_s=2 * DEADLINE_S, why=f"{self.name} answers")
 
     def kill(self) -> None:
         assert self.process is not None

@@ -241,7 +241,6 @@ async def test_what_was_under_way_when_a_broker_was_killed_arrives_at_the_one_th
         get_blob=lambda _digest: asyncio.sleep(0),
         sealing=sealing,
         root="test",
-        max_bytes=lambda: 1_000_000,
     )
     sending = Sending(outbox=outbox, transport=client.transport, answers=answers, sealing=sealing)
     running = asyncio.create_task(sending.run())

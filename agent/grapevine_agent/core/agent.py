@@ -28,6 +28,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
 from grapevine_agent.core.tasks.blob_requests import BlobRequests
+from grapevine_agent.core.tasks.bulks import Bulks
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import Judgement
 from grapevine_agent.core.tasks.model_requests import ModelRequests
@@ -78,6 +79,7 @@ class AgentCore:
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
+        self.bulks = Bulks(tasks=self.tasks, models=self.models)
         self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
 
     # --- starting ---------------------------------------------------------------------------------
@@ -103,7 +105,8 @@ class AgentCore:
             effects += self._restore(received, now)
         self._started = True
         self._clock.last = now
-        subscriptions = [*where_records_are(self.settings), topics.inbox_of(self.settings.peer)]
+        inbox = (topics.inbox_of(self.settings.peer), topics.chunks_for(self.settings.peer))
+        subscriptions = [*where_records_are(self.settings), *inbox]
         self.tasks.assessor.mark_all()
         return [
             *effects,
@@ -166,6 +169,16 @@ class AgentCore:
             return []
         self._check_passing(received, now)
         return self._read_passing(received, now)
+
+    def fetched(self, received: Received, now: Moment) -> list[Effect]:
+        """The bulk of a message is here, which was let in when its head came. Raises `WireError` as `receive` does."""
+        return self._read_passing(received, now)
+
+    def not_fetched(self, received: Received, why: str, now: Moment) -> list[Effect]:
+        """The bulk of a message that was let in will not come."""
+        apart = received.message.body
+        assert isinstance(apart, m.Apart)
+        return [*self.bulks.failed(received.message.sender, apart, why, now), *self._announce(now)]
 
     def heard_again(self, topic: Topic) -> None:
         """A broker sent a record that is held already, to the byte: nothing new, but the broker has it."""
@@ -245,6 +258,14 @@ class AgentCore:
                 return self.models.answer(sender, session, asked, now)
             case m.ReleasedModel() as released:
                 return [*self.models.take(sender, released, now), *self._announce(now)]
+            case m.Apart() as apart if received.bulk is not None:
+                self.bulks.take(sender, apart, received.bulk, now)
+                return [fx.Fetch(received=received)]
+            case m.ChunkRequest() as wanted:
+                topic = InboxTopic(sender, self.settings.peer)
+                return [fx.GiveChunks(topic=topic, request=wanted, receiver_session=session)]
+            case m.ChunkRefusal() as refusal:
+                return [fx.Refused(sender=sender, refusal=refusal)]
             case m.Metrics(task=task) as metrics if task in self._watched:
                 return [fx.Delivered(sender=sender, body=metrics)]
         return []

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Body, Metrics, ReleasedModel, Vector, Which
+from grapevine_proto.messages import Body, ChunkRefusal, ChunkRequest, Metrics, ReleasedModel, Vector, Which
 from grapevine_proto.topics import InboxTopic, Topic
 
 
@@ -97,6 +97,30 @@ class SendBlob:
     digest: str
     num_bytes: int
     receiver_session: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """Get the bulk of a message that was let in, and tell `AgentCore.fetched`."""
+
+    received: Received
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiveChunks:
+    """Send what is asked for of a bulk on `topic`, or say there that it is not held."""
+
+    topic: InboxTopic
+    request: ChunkRequest
+    receiver_session: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A peer does not give what we fetch of it."""
+
+    sender: str
+    refusal: ChunkRefusal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +239,9 @@ Effect: TypeAlias = (
     | LoadTask
     | SaveBlob
     | SendBlob
+    | Fetch
+    | GiveChunks
+    | Refused
     | StartTrainer
     | StopTrainer
     | DropUnsent

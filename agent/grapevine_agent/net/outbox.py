@@ -10,10 +10,14 @@ Sans-IO. The service drains it while it is connected:
 A broker may have lost its retained messages, and one that never saw us has none: so every record is
 due again after each connect.
 
-Three lanes: records go before messages, and messages before *answers*, which somebody else asked for and
-which are large. An answer, or a large message, need not be there yet: what it is to be made of stands in
-`Waiting.order`, so that a hundred that wait do not hold a hundred models in memory. A message is made when it is the
-first that waits, and what is behind it waits for that; an answer is made when it has been taken.
+Four lanes: records go before messages, messages before *answers*, which somebody else asked for and which are large,
+and these before *chunks* of what is larger still. Of chunks two are under way at a time, each acknowledged by the
+broker: nothing can overtake what is in the stream already, and so a heartbeat or a request never waits behind more than
+these. Chunks are lost with their connection, and asked for again.
+
+An answer, or a large message, need not be there yet: what it is to be made of stands in `Waiting.order`, so that a
+hundred that wait do not hold a hundred models in memory. A message is made when it is the first that waits, and what is
+behind it waits for that; answers and chunks are made when they have been taken.
 
 What is *under way* is bounded by number (a broker may announce less) and by bytes: all of it lies in one stream, and
 whatever is said next comes behind it. QoS 1 and QoS 0 have bounds of their own, since only the first waits for a round
@@ -31,10 +35,11 @@ from typing import Literal, TypeAlias
 from grapevine_proto.parts import Payload
 
 MAX_UNDER_WAY = 64  # of each QoS: 640 messages a second at a round trip of 100 ms
+CHUNKS_UNDER_WAY = 2  # 240 kB: 96 ms on a line of 20 Mbit/s
 FEW = 4  # messages that may wait whatever they take: those of one round hold the same model
 MAX_BYTES_UNDER_WAY = 500_000  # 4 s on a line of 1 Mbit/s, less than a heartbeat may be late; one message may be larger
 
-Lane: TypeAlias = Literal["record", "message", "answer"]
+Lane: TypeAlias = Literal["record", "message", "answer", "chunk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,7 @@ class Outbox:
             to choose.
         max_answers: Answers that may wait or be under way; one that finds no room is dropped.
         max_answer_bytes: The same in bytes, of those that are made and of those that are still to be made.
+        max_chunks: Chunks that may wait; one that finds no room is dropped.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Outbox:
         max_bytes: int = 16_000_000,
         max_answers: int = 256,
         max_answer_bytes: int = 16_000_000,
+        max_chunks: int = 128,
     ) -> None:
         self.num_dropped = 0  # for want of room
         self.num_expired = 0
@@ -96,11 +103,14 @@ class Outbox:
         self._max_bytes = max_bytes
         self._max_answers = max_answers
         self._max_answer_bytes = max_answer_bytes
+        self._max_chunks = max_chunks
         self._number = 0
         self._records: dict[str, Waiting] = {}
         self._due: dict[str, Waiting] = {}  # of the records; in the order in which they became due
         self._messages: tuple[deque[Waiting], deque[Waiting]] = (deque(), deque())  # by QoS
         self._answers: deque[Waiting] = deque()
+        self._chunks: deque[Waiting] = deque()
+        self._chunks_under_way = 0
         self._under_way: dict[int, Waiting] = {}  # by number, in the order in which they left
         self._unwanted: set[int] = set()  # under way, and not to go again
         self._rooms = (_Room(), _Room())  # by QoS
@@ -114,7 +124,7 @@ class Outbox:
     @property
     def num_waiting(self) -> int:
         """How many wait for their turn."""
-        return len(self._due) + len(self._messages[0]) + len(self._messages[1]) + len(self._answers)
+        return len(self._due) + sum(map(len, (*self._messages, self._answers, self._chunks)))
 
     def keep(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = True) -> None:
         """Publish a record now and after every connect, in place of the topic's last one."""
@@ -218,6 +228,24 @@ class Outbox:
         )
         return True
 
+    def chunk(self, topic: str, *, deadline_s: float, order: object, num_bytes: int) -> bool:
+        """Publish a chunk, made when it is taken, when nothing else is due. Whether there was room for it."""
+        if len(self._chunks) >= self._max_chunks:
+            self.num_dropped += 1
+            return False
+        self._chunks.append(
+            Waiting(
+                number=self._next_number(),
+                lane="chunk",
+                topic=topic,
+                payload=b"",
+                deadline_s=deadline_s,
+                order=order,
+                num_bytes=num_bytes,
+            )
+        )
+        return True
+
     def owes(self, thing: str) -> bool:
         """Whether somebody waits for this thing."""
         return any(each.thing == thing for each in self._owed())
@@ -242,13 +270,15 @@ class Outbox:
         """
         self._due = dict(self._records)
         for each in reversed(self._under_way.values()):
-            if each.number in self._unwanted or each.lane == "record":
+            if each.number in self._unwanted or each.lane in ("record", "chunk"):
                 self._left(each)
             elif each.lane == "message":
                 self._messages[min(each.qos, 1)].appendleft(each)
             else:
                 self._answers.appendleft(each)
         self._under_way.clear()
+        self._chunks.clear()
+        self._chunks_under_way = 0
         self._unwanted.clear()
         self._rooms = (_Room(), _Room(most=min(max_in_flight, MAX_UNDER_WAY)))
         self._drop_oldest()
@@ -264,7 +294,7 @@ class Outbox:
             qos = min(waiting.qos, 1)
             if is_blocked[qos]:
                 continue
-            is_made = waiting.order is None or waiting.lane == "answer"
+            is_made = waiting.order is None or waiting.lane in ("answer", "chunk")
             if is_made and self._rooms[qos].fits(waiting):
                 self._depart(waiting)
                 return waiting
@@ -279,6 +309,7 @@ class Outbox:
         room = self._rooms[min(waiting.qos, 1)]
         room.num -= 1
         room.num_bytes -= waiting.size
+        self._chunks_under_way -= waiting.lane == "chunk"
         self._left(waiting)
 
     def _next_number(self) -> int:
@@ -294,15 +325,22 @@ class Outbox:
         found = [next(iter(self._due.values()))] if self._due else []
         messages = [queue[0] for queue in self._messages if queue]
         found += messages if len(messages) < 2 else sorted(messages, key=_by_number)
-        return [*found, self._answers[0]] if self._answers else found
+        if self._answers:
+            found.append(self._answers[0])
+        if self._chunks and self._chunks_under_way < CHUNKS_UNDER_WAY:
+            found.append(self._chunks[0])
+        return found
 
     def _depart(self, waiting: Waiting) -> None:
         if waiting.lane == "record":
             del self._due[waiting.topic]
         elif waiting.lane == "message":
             self._messages[min(waiting.qos, 1)].popleft()
-        else:
+        elif waiting.lane == "answer":
             self._answers.popleft()
+        else:
+            self._chunks.popleft()
+            self._chunks_under_way += 1
         self._under_way[waiting.number] = waiting
         room = self._rooms[min(waiting.qos, 1)]
         room.num += 1
@@ -315,7 +353,7 @@ class Outbox:
             self._num_bytes -= waiting.size
 
     def _drop_expired(self, now_s: float) -> None:
-        for queue in (*self._messages, self._answers):
+        for queue in (*self._messages, self._answers, self._chunks):
             while queue and queue[0].deadline_s <= now_s:
                 self._left(queue.popleft())
                 self.num_expired += 1

@@ -9,7 +9,7 @@ from typing import Final
 from grapevine_proto.manifest import Optimiser, TaskManifest
 from grapevine_proto.program import Program, Ref
 
-PACKET_BYTES: Final = 1_000_000  # mqtt.max_packet_bytes where nobody changed it
+LARGE_BYTES: Final = 20_000_000  # 8 s on a line of 20 Mbit/s
 _HIGHEST_USUAL_RATE: Final[Mapping[str, float]] = {"sgd": 1.0}
 _HIGHEST_USUAL_SCALED_RATE: Final = 0.02  # of optimisers that scale their steps, as Adam does
 _LOWEST_USUAL_RATE: Final = 1e-6
@@ -18,11 +18,8 @@ _LOWEST_USUAL_RATE: Final = 1e-6
 def warnings_of(manifest: TaskManifest, message_bytes: int, trainer_mb: int) -> Iterator[str]:
     """One sentence each, with what to write instead. `message_bytes`: of an update; `trainer_mb`: to train it."""
     largest = max(message_bytes, manifest.initial_weights.num_bytes)
-    if largest > PACKET_BYTES:
-        yield (
-            f"its messages take up to {largest:,} bytes, more than the usual packet of {PACKET_BYTES:,}: members and "
-            "brokers need a larger mqtt.max_packet_bytes"
-        )
+    if largest > LARGE_BYTES:
+        yield f"its messages take up to {largest:,} bytes: {largest / 2_500_000:.0f} s each on a line of 20 Mbit/s"
     if not manifest.expires_at_ms:
         yield "it never expires: set task.lifetime_days"
     if (rate := _odd_rate(manifest.training.optimiser)) != "":

@@ -24,6 +24,7 @@ from grapevine_agent.requests.naming import find_task, meant, whole_peer
 from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
+from grapevine_proto.bulk import LARGEST_BULK
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
@@ -142,12 +143,13 @@ class TaskRequests:
         service = self._service
         check_merge_plan(manifest.merging)  # what was built may be older than we are
         content = encode_manifest(manifest)
-        largest = max(len(weights), len(content), update_bytes(manifest)) + ENVELOPE_BYTES
-        if largest > (limit := service.transport.max_packet_bytes):
+        if (size := len(content) + ENVELOPE_BYTES) > (limit := service.transport.max_packet_bytes):
             raise TaskError(
-                f"{manifest.name}: its messages take up to {largest} bytes, more than one packet of {limit}; "
-                "raise mqtt.max_packet_bytes on every member and on the broker, or make the model smaller"
+                f"{manifest.name}: its manifest takes {size} bytes, more than one packet of {limit}; raise "
+                "mqtt.max_packet_bytes on every member and on the broker, or make the program smaller"
             )
+        if (size := max(len(weights), update_bytes(manifest))) > LARGEST_BULK:
+            raise TaskError(f"{manifest.name}: its model takes {size} bytes, at most {LARGEST_BULK} are sent")
 
         def published() -> list[Effect]:
             check()  # somebody else may have had a turn since

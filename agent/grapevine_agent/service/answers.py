@@ -13,6 +13,7 @@ from grapevine_proto import topics
 from grapevine_proto.messages import Blob, ReleasedModel
 from grapevine_proto.parts import Payload
 
+HEAD_BYTES = 4_000  # about, of a message whose large fields travel apart
 ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
 
 
@@ -29,10 +30,10 @@ class Answers:
         get_blob: Callable[[str], Awaitable[bytes | None]],
         sealing: Sealing,
         root: str,
-        max_bytes: Callable[[], int],
+        goes_apart: Callable[[int], bool] = lambda _num_bytes: False,
     ) -> None:
         self._outbox = outbox
-        self._max_bytes = max_bytes  # of a packet, at present
+        self._goes_apart = goes_apart  # whether so many bytes travel apart from their message
         self._get_blob = get_blob
         self._sealing = sealing
         self._root = root
@@ -51,8 +52,8 @@ class Answers:
                 raise ValueError(f"{type(order.body).__name__} is no answer")
             case _:
                 assert_never(order)
-        if num_bytes > self._max_bytes():
-            return False  # no packet could hold it
+        if self._goes_apart(num_bytes):
+            num_bytes = HEAD_BYTES
         deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
         topic = topics.build(self._root, order.topic)
         return self._outbox.answer(

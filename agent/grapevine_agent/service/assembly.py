@@ -38,6 +38,7 @@ from grapevine_proto.manifest import ManifestHead
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+SMALLEST_BULK_BYTES = 64 * MIB
 
 
 @contextmanager
@@ -80,6 +81,8 @@ def assembled(
             config=config,
             unsaved=unsaved,
             inspector=inspector,
+            chunk_window=profile.chunk_window,
+            bulk_bytes=max(SMALLEST_BULK_BYTES, profile.memory_mb * MIB // 4),
         )
         try:
             yield service

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from grapevine_agent.core.agent import AgentCore
@@ -25,7 +26,7 @@ from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import WireError
 from grapevine_proto.parts import LARGE
 from grapevine_proto.quotas import SenderQuota
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import ChunkTopic, TaskTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class Hearing:
         numbers: OwnNumbers,
         double: Double,
         max_bytes: int,
+        hear_piece: Callable[[ChunkTopic, bytes | memoryview], None],
     ) -> None:
         self.rejected: Counter[str] = Counter()
         self._core = core
@@ -52,11 +54,15 @@ class Hearing:
         self._numbers = numbers
         self._double = double
         self._max_bytes = max_bytes
+        self._hear_piece = hear_piece
         self._quota = SenderQuota()
 
     async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool) -> None:
         """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
         try:
+            if (chunk := topics.parse_chunk(root, name)) is not None:
+                self._hear_piece(chunk, payload)
+                return
             topic = topics.parse(root, name)
             if not payload:
                 await self._turns.take(lambda: self._core.erased(topic, clock.now()))
@@ -74,8 +80,12 @@ class Hearing:
                 num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),
             )
         except WireError as error:
-            self.rejected[error.reason] += 1
-            logger.debug("dropped: %s", error)
+            self.reject(error)
+
+    def reject(self, error: WireError) -> None:
+        """Count what was dropped."""
+        self.rejected[error.reason] += 1
+        logger.debug("dropped: %s", error)
 
     def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview) -> bool:
         """Raises `WireError` where its sender, or all strangers, have used up what they may cost."""

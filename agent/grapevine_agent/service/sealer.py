@@ -7,7 +7,7 @@ from typing import Protocol
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.service.numbering import MOST
-from grapevine_proto.codec import seal_in_parts
+from grapevine_proto.codec import SealedApart, seal_apart, seal_in_parts
 from grapevine_proto.messages import RECORDS, Message, PeerState, ServerAdvert
 from grapevine_proto.parts import Parts
 from grapevine_proto.signing import Signer
@@ -59,7 +59,16 @@ class Sealer:
 
     def numbered(self, publish: Publish, wall_ms: int) -> Callable[[], Parts]:
         """Give `publish` its number now; what is returned encodes and signs it, on any thread."""
-        message = Message(
+        message, key = self._message(publish, wall_ms), self._identity.key
+        return lambda: seal_in_parts(message, publish.topic, key)
+
+    def numbered_apart(self, publish: Publish, wall_ms: int) -> Callable[[], SealedApart]:
+        """The same for a message whose large fields travel apart from it."""
+        message, key = self._message(publish, wall_ms), self._identity.key
+        return lambda: seal_apart(message, publish.topic, key)
+
+    def _message(self, publish: Publish, wall_ms: int) -> Message:
+        return Message(
             sender=self._identity.peer_id,
             session=self.session,
             sequence=self._next(publish, wall_ms),
@@ -68,8 +77,6 @@ class Sealer:
             expires_at_ms=publish.expires_at_ms,
             receiver_session=publish.receiver_session,
         )
-        key = self._identity.key
-        return lambda: seal_in_parts(message, publish.topic, key)
 
     def seal_will(self, wall_ms: int) -> tuple[PeerTopic, bytes]:
         """What the broker is to say for us when it loses us in this session."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.net.failures import ConnectionLostError
@@ -20,6 +20,7 @@ from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.sealing import Sealing
+from grapevine_agent.transfers.giving import Gift
 from grapevine_proto.errors import BrokerError, StoreError
 from grapevine_proto.parts import Payload
 
@@ -29,11 +30,20 @@ logger = logging.getLogger(__name__)
 class Sending:
     """See the module's docstring. `run()` is its one task."""
 
-    def __init__(self, *, outbox: Outbox, transport: Transport, answers: Answers, sealing: Sealing) -> None:
+    def __init__(
+        self,
+        *,
+        outbox: Outbox,
+        transport: Transport,
+        answers: Answers,
+        sealing: Sealing,
+        chunk: Callable[[Gift], Payload | None] = lambda _gift: None,
+    ) -> None:
         self._outbox = outbox
         self._transport = transport
         self._answers = answers
         self._sealing = sealing
+        self._chunk = chunk
         self._to_make: Waiting | None = None  # what is being made
         self._wake = asyncio.Event()
         self._making = asyncio.Lock()  # of answers: one in memory at a time
@@ -113,10 +123,12 @@ class Sending:
         except BrokerError as error:
             logger.warning("given up: %s", error)  # too large for this broker, or refused: it would never go
         self._outbox.sent(waiting)
-        if waiting.order is not None:
+        if waiting.lane == "answer" and waiting.order is not None:
             self._answers.sent()
         self._wake.set()
 
     async def _make(self, waiting: Waiting) -> Payload | None:
+        if isinstance(waiting.order, Gift):
+            return self._chunk(waiting.order)
         async with self._making:
             return await self._answers.payload_of(waiting)

@@ -32,8 +32,9 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
-from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.answers import HEAD_BYTES, Answers
 from grapevine_agent.service.beside import Beside
+from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
@@ -53,7 +54,7 @@ from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, is_authentic, open_envelope
-from grapevine_proto.errors import GrapevineError
+from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import Topic
@@ -82,6 +83,8 @@ class AgentService:
         config: What the owner wrote, for requests that need it.
         unsaved: What the disk does not take, where it is known already.
         inspector: Looks at the owner's sources; None where nobody asks about them.
+        chunk_window: Chunks of a transfer that may be under way.
+        bulk_bytes: Of transfers that are on their way at a time, each way.
     """
 
     def __init__(
@@ -98,6 +101,8 @@ class AgentService:
         recording: Recording | None = None,
         unsaved: Unsaved | None = None,
         inspector: Inspector | None = None,
+        chunk_window: int = 4,
+        bulk_bytes: int = 256_000_000,
     ) -> None:
         self.config = config
         self.root = root
@@ -115,8 +120,24 @@ class AgentService:
         self._numbers = OwnNumbers(store, self.unsaved)
         self._sealer = Sealer(identity, self._numbers)
         self._beside = Beside()
-        self._sealing = Sealing(self._sealer, self._beside)
         self.turns = Turns(self._beside, self.perform)
+        self.carrying = Carrying(
+            core=self.core,
+            turns=self.turns,
+            outbox=self.outbox,
+            publish=self.publish,
+            wake=self._wake_sending,
+            root=root,
+            max_packet_bytes=lambda: self.transport.max_packet_bytes,
+            folder=config.agent.state_dir / "transfers",
+            window=chunk_window,
+            most_bytes=bulk_bytes,
+            rejected=self._reject,
+            in_background=self._in_background,
+        )
+        self._sealing = Sealing(
+            self._sealer, self._beside, goes_apart=self.carrying.goes_apart, hold=self.carrying.hold
+        )
         self.stops = pulse.Stops()
         self._saver = Saver(store, self.unsaved, metrics_every_s=settings.save_every_s)
         self.tidying = Tidying(self.core, self.turns, store, self._saver, self.started_at)
@@ -129,10 +150,14 @@ class AgentService:
             get_blob=self._saver.get_blob,
             sealing=self._sealing,
             root=root,
-            max_bytes=lambda: self.transport.max_packet_bytes,
+            goes_apart=self.carrying.goes_apart,
         )
         self._sending = Sending(
-            outbox=self.outbox, transport=self.transport, answers=self._answers, sealing=self._sealing
+            outbox=self.outbox,
+            transport=self.transport,
+            answers=self._answers,
+            sealing=self._sealing,
+            chunk=self.carrying.payload_of,
         )
         self.hearing = Hearing(
             core=self.core,
@@ -142,6 +167,7 @@ class AgentService:
             numbers=self._numbers,
             double=self.reception.double,
             max_bytes=max_bytes,
+            hear_piece=self.carrying.hear_piece,
         )
         self._seldom = Seldom()
         self._wake = asyncio.Event()
@@ -167,6 +193,7 @@ class AgentService:
                 group.create_task(self._read(), name="incoming"),
                 group.create_task(self._sending.run(), name="outgoing"),
                 group.create_task(self._keep_time(), name="timers"),
+                group.create_task(self.carrying.run(), name="transfers"),
                 group.create_task(pulse.watch(self.stops), name="pulse"),
             ]
             if self.recording is not None:
@@ -247,6 +274,7 @@ class AgentService:
                     if self.recording is not None:
                         self.recording.subscribed(event.refused)
                     self._sending.connected(event.max_in_flight)
+                    self.carrying.connected()
                     session = self._sealer.session
                     await self.turns.take(partial(self._connected, session))
                     self.ready.set()
@@ -273,8 +301,12 @@ class AgentService:
             self.outbox.enqueue, name, deadline_s=deadline_s, qos=effect.qos, task=getattr(effect.body, "task", "")
         )
         size = num_bytes(effect.body)
-        if size >= LARGE and not effect.retain:
-            enqueue(order=effect, num_bytes=size)
+        goes_apart = self.carrying.goes_apart(size)
+        if goes_apart and not self.carrying.may_send(effect):
+            self.rejected["no-room"] += 1
+            return
+        if (size >= LARGE or goes_apart) and not effect.retain:
+            enqueue(order=effect, num_bytes=HEAD_BYTES if goes_apart else size)
             self._sending.wake()
             return
         payload = self._sealer.seal(effect, clock.now().wall_ms)
@@ -329,6 +361,13 @@ class AgentService:
                     self.trainers.take(effect, self._training_done)
             case fx.DropUnsent(task=task):
                 self.outbox.drop_task(task)
+                self.carrying.drop_task(task)
+            case fx.Fetch(received=received):
+                self.carrying.fetch(received)
+            case fx.GiveChunks():
+                self.carrying.give(effect)
+            case fx.Refused():
+                self.carrying.hear_refusal(effect)
             case fx.LoadTask():
                 self._in_background(loading.load(effect, self._saver, self.core, self.turns))
             case fx.Delivered():
@@ -346,6 +385,12 @@ class AgentService:
                 self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _wake_sending(self) -> None:
+        self._sending.wake()
+
+    def _reject(self, error: WireError) -> None:
+        self.hearing.reject(error)
 
     def _relay(self, received: Received) -> None:
         if is_authentic(received):  # what was read from disk was not verified yet

@@ -96,7 +96,7 @@ async def _sending(url: str) -> AsyncIterator[tuple[Transport, Outbox, Sending]]
     """What the service sends with, connected."""
     transport, outbox = Transport([BrokerUrl.parse(url)], client_id="grapevine-bench-far"), Outbox()
     sealing = Sealing(Sealer(Holder(SigningKey.generate()), Numbering()), Beside())
-    answers = Answers(outbox=outbox, get_blob=_no_blob, sealing=sealing, root=DEFAULT_ROOT, max_bytes=lambda: 1_000_000)
+    answers = Answers(outbox=outbox, get_blob=_no_blob, sealing=sealing, root=DEFAULT_ROOT)
     sending = Sending(outbox=outbox, transport=transport, answers=answers, sealing=sealing)
     tasks = [asyncio.create_task(transport.run()), asyncio.create_task(sending.run())]
     try:

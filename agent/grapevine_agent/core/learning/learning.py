@@ -159,6 +159,10 @@ class Learning:
         link.hear_gone()
         return self._server_changed(link, before)
 
+    def check_server(self, sender: str) -> None:
+        """Raise `WireError` unless this is a server of the task."""
+        self._link(sender)
+
     def _link(self, sender: str) -> ServerLink:
         if sender not in self.servers:
             raise WireError("unauthorised-server", f"{sender} is no server of {self.manifest.label}")

@@ -11,6 +11,7 @@ bounded (see `overlay.answers`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from grapevine_agent.core import effects as fx
@@ -98,6 +99,18 @@ class ModelRequests:
                 receiver_session=self.members.session_of(peer),
             )
         ]
+
+    def is_asked(self, peer: str, task: str, now: Moment) -> bool:
+        """Whether a peer was asked for its model, and has time still."""
+        return self._asked.get((peer, task), 0.0) >= now.monotonic_s
+
+    def coming(self, peer: str, task: str) -> None:
+        """The model of a peer that was asked for is on its way, and may take its time."""
+        self._asked[peer, task] = math.inf
+
+    def not_coming(self, peer: str, task: str) -> bool:
+        """What was on its way from a peer will not come. Whether the owner has asked for it."""
+        return self._asked.pop((peer, task), None) is not None
 
     def take(self, sender: str, released: ReleasedModel, now: Moment) -> list[Effect]:
         """What was asked for. Raises `WireError` if it was not, or does not fit the task's program."""

@@ -15,6 +15,7 @@ worth cannot be seen. A model that cannot be trained is left for the initial wei
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -85,6 +86,15 @@ class Newcomer:
     def waits_for(self, peer: str) -> bool:
         """Whether a peer was asked, and has not answered."""
         return peer in self._asked and peer not in self._done
+
+    def coming(self) -> None:
+        """A model is on its way, and may take its time: nobody else is asked meanwhile."""
+        self.next_s = math.inf
+
+    def failed(self, peer: str, now_s: float) -> None:
+        """What was on its way from a peer will not come: another one is asked."""
+        self._done.add(peer)
+        self.next_s = now_s
 
     def take(self, peer: str, released: ReleasedModel, claims: Claims, now: Moment) -> ModelState | None:
         """The model to begin with, or None: then the next one is asked. Raises `WireError` if it is not fit."""

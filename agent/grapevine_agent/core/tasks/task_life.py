@@ -215,6 +215,29 @@ class TaskLife:
             receiver_session=self.members.session_of(holder),
         )
 
+    def bytes_expected(self, sender: str, task: str, now: Moment) -> int:
+        """How many bytes of initial weights a peer was asked for; 0: none."""
+        joining = self._joining.get(task)
+        if joining is None or joining.newcomer or not joining.wanted.expects(sender, now.monotonic_s):
+            return 0
+        return joining.wanted.weights.num_bytes
+
+    def coming(self, sender: str, task: str) -> None:
+        """What a task is to begin with is on its way from a peer."""
+        joining = self._joining[task]
+        if joining.newcomer is not None:
+            joining.newcomer.coming()
+        else:
+            joining.wanted.coming(sender)
+
+    def not_coming(self, sender: str, task: str, now: Moment) -> None:
+        """What was on its way from a peer will not come."""
+        if (joining := self._joining.get(task)) is not None:
+            if joining.newcomer is not None:
+                joining.newcomer.failed(sender, now.monotonic_s)
+            else:
+                joining.wanted.failed(sender, now.monotonic_s)
+
     def take_blob(self, sender: str, blob: m.Blob, now: Moment) -> list[Effect]:
         """Bytes that were asked for. Raises `WireError` if they were not, or are not what was asked for."""
         joining = self._joining.get(blob.task)

@@ -71,6 +71,18 @@ class WeightsWanted:
         """Whether somebody was asked already: what lies on disk was looked at before."""
         return bool(self._asked)
 
+    def coming(self, sender: str) -> None:
+        """They are on their way from a peer, and may take their time: nobody else is asked meanwhile."""
+        self.ask_at_s = math.inf
+        asked = self._asked[sender]
+        self._asked[sender] = _Asked(math.inf, asked.again_s, asked.pause_s)
+
+    def failed(self, sender: str, now_s: float) -> None:
+        """What was on its way from a peer will not come: another one is asked."""
+        self.ask_at_s = now_s
+        if (asked := self._asked.get(sender)) is not None:
+            self._asked[sender] = _Asked(now_s, asked.again_s, asked.pause_s)
+
     def expects(self, sender: str, now_s: float) -> bool:
         """Whether an answer of this peer's was asked for."""
         asked = self._asked.get(sender)

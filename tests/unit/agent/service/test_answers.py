@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -55,13 +56,13 @@ class Shelf:
         return self.blobs.get(digest)
 
 
-def answers_of(shelf: Shelf) -> tuple[Answers, Outbox, str]:
+def answers_of(shelf: Shelf, goes_apart: Callable[[int], bool] = lambda _: False) -> tuple[Answers, Outbox, str]:
     outbox, holder = Outbox(), Holder()
     sealer = Sealer(holder, Counting())
     sealer.begin_session(1)
     sealing = Sealing(sealer, Beside())
     return (
-        Answers(outbox=outbox, get_blob=shelf.get, sealing=sealing, root="g/v1", max_bytes=lambda: MOST),
+        Answers(outbox=outbox, get_blob=shelf.get, sealing=sealing, root="g/v1", goes_apart=goes_apart),
         outbox,
         holder.peer_id,
     )
@@ -128,10 +129,8 @@ async def test_a_released_model_waits_behind_updates_and_is_signed_when_it_goes(
     assert body.full.tolist() == [1.0] * 4
 
 
-async def test_what_no_packet_could_hold_is_refused_before_it_is_read() -> None:
-    shelf = Shelf(ONE)
-    answers, outbox, us = answers_of(shelf)
-    assert not answers.queue(replace(send_blob(us, 0), num_bytes=MOST + 1))
-    assert answers.queue(send_blob(us, 1))
-    assert [waiting.topic.split("/")[3] for waiting, _ in await sent(answers, outbox)] == [f"a{1:019d}"]
-    assert shelf.num_reads == 1
+async def test_what_travels_apart_takes_no_room_in_the_outbox() -> None:
+    answers, outbox, us = answers_of(Shelf(ONE), goes_apart=lambda num_bytes: num_bytes > MOST)
+    for number in range(20):
+        assert answers.queue(replace(send_blob(us, number), num_bytes=100 * MOST))
+    assert outbox.num_waiting == 20

@@ -1,0 +1,269 @@
+"""What is too large for a packet, on its way between the core and the broker.
+
+    core ─Publish─▶ sealing ─ too large ─▶ head ─▶ outbox            its bulk: giving
+    broker ─head─▶ hearing ─▶ core ─Fetch─▶ fetching ─Ask─▶ outbox
+    broker ─ChunkRequest─▶ hearing ─▶ core ─GiveChunks─▶ giving ─▶ outbox, as chunks
+    broker ─Chunk─▶ hearing ─▶ fetching ─ it is whole ─▶ the message ─▶ core.fetched
+
+What to ask for, and what to give, is decided in `transfers`, which knows neither sockets nor clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Coroutine, Hashable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.service import clock
+from grapevine_agent.service.turns import Turns
+from grapevine_agent.transfers.assembly import File, Memory, Room
+from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
+from grapevine_agent.transfers.giving import Gift, Giving
+from grapevine_proto import bulk as bulks
+from grapevine_proto.codec import Received, SealedApart, complete
+from grapevine_proto.errors import WireError
+from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
+from grapevine_proto.parts import Payload
+from grapevine_proto.topics import ChunkTopic, InboxTopic
+
+logger = logging.getLogger(__name__)
+
+APART_BYTES: Final = 500_000  # what is larger makes others wait: 0.2 s on a line of 20 Mbit/s
+BESIDE_IT_BYTES: Final = 16_384  # of a message, beside its large fields: contributions, lists of members
+PIECE_OVERHEAD_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
+CHUNK_DEADLINE_S: Final = 30.0  # who asked has asked again, or somebody else
+LONGEST_NAP_S: Final = 5.0
+KEPT_PARTS: Final = 4  # of weights that were begun
+KEPT_S: Final = 7 * 24 * 3600.0
+
+
+class Carrying:
+    """See the module's docstring. `run()` is its one task.
+
+    Args:
+        core: Who decides what is worth fetching.
+        turns: For calls into it.
+        outbox: Where chunks wait for their turn.
+        publish: Publishes what we say.
+        wake: Something waits in the outbox.
+        root: Topic root.
+        max_packet_bytes: What the broker takes, at present.
+        folder: Where initial weights lie until they are whole.
+        window: Chunks of one bulk that may be under way.
+        most_bytes: Of bulks that are fetched at a time, and of those that are held for others.
+        rejected: Counts a message that was let in by its head and is none.
+        in_background: Has something done that is awaited by nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: AgentCore,
+        turns: Turns,
+        outbox: Outbox,
+        publish: Callable[[fx.Publish], None],
+        wake: Callable[[], None],
+        root: str,
+        max_packet_bytes: Callable[[], int],
+        folder: Path,
+        window: int,
+        most_bytes: int,
+        rejected: Callable[[WireError], None],
+        in_background: Callable[[Coroutine[None, None, None]], None],
+    ) -> None:
+        self._core = core
+        self._turns = turns
+        self._outbox = outbox
+        self._publish = publish
+        self._wake_outbox = wake
+        self._root = root
+        self._max_packet_bytes = max_packet_bytes
+        self._folder = folder
+        self._rejected = rejected
+        self._in_background = in_background
+        _clear(folder)
+        self.fetching = Fetching(most_window=window, most_bytes=most_bytes)
+        self.giving = Giving(most_bytes=most_bytes)
+        self._wake = asyncio.Event()
+
+    # --- on the way out -----------------------------------------------------------------------------
+
+    def goes_apart(self, num_bytes: int) -> bool:
+        """Whether a body whose large fields take so many bytes is sent as a head and a bulk."""
+        return num_bytes > min(APART_BYTES, self._max_packet_bytes() - BESIDE_IT_BYTES)
+
+    def may_send(self, publish: fx.Publish) -> bool:
+        """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
+        return self.giving.has_room_for(_thing(publish), b"", clock.now().monotonic_s)
+
+    def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
+        """The head of a message, whose bulk can be asked for from now on."""
+        self.giving.hold(sealed, _thing(publish), clock.now().monotonic_s)
+        return sealed.payload
+
+    def drop_task(self, task: str) -> None:
+        """Nothing of a task is sent, or fetched, any more."""
+        self.giving.drop(f"update of {task}")
+        for gone in self.fetching.drop(lambda head: isinstance(head, _Head) and head.task == task):
+            logger.debug("not fetched: %s", gone.why)
+
+    def give(self, wanted: fx.GiveChunks) -> None:
+        """Somebody asks for chunks."""
+        gifts = self.giving.asked(wanted.request, clock.now().monotonic_s)
+        if gifts is None:
+            refusal = ChunkRefusal(digest=wanted.request.digest, reason="not held, or not any more")
+            self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
+            return
+        topic = ChunkTopic(wanted.topic.receiver, wanted.topic.sender, bulks.transfer_of(wanted.request.digest))
+        name = f"{self._root}/{topic.below_root()}"
+        deadline_s = clock.now().monotonic_s + CHUNK_DEADLINE_S
+        at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERHEAD_BYTES))
+        for gift in gifts:
+            for start in range(gift.start, gift.end, at_most):
+                piece = Gift(gift.digest, gift.index, start, min(gift.end, start + at_most))
+                self._outbox.chunk(name, deadline_s=deadline_s, order=piece, num_bytes=piece.end - piece.start)
+        self._wake_outbox()
+
+    def payload_of(self, gift: Gift) -> Payload | None:
+        """A chunk, when it is its turn to leave; None if it is not held any more."""
+        content = self.giving.content_of(gift)
+        if content is None:
+            return None
+        (piece,) = bulks.pieces_of(content, gift.start, gift.end, index=gift.index, at_most=gift.end - gift.start)
+        self.giving.num_bytes += gift.end - gift.start
+        return bulks.write_piece(piece)
+
+    # --- on the way in ------------------------------------------------------------------------------
+
+    def fetch(self, received: Received) -> None:
+        """A head was let in: get its bulk."""
+        apart, bulk, sender = received.message.body, received.bulk, received.message.sender
+        assert isinstance(apart, Apart)
+        assert bulk is not None
+        head = _Head(received)
+        make_room: Callable[[], Room] = partial(Memory, bulk.num_bytes)
+        if apart.kind is Blob:
+            make_room = partial(File, self._folder, bulk)
+        key = (sender, apart.task) if apart.kind is ModelUpdate else None
+        try:
+            gone = self.fetching.want(bulk, sender, head, clock.now().monotonic_s, make_room=make_room, key=key)
+        except WireError as error:
+            self._rejected(error)
+            gone = [GivenUp((head,), str(error))]
+        self._tell(gone)
+        self._wake.set()
+
+    def hear_piece(self, topic: ChunkTopic, payload: bytes | memoryview) -> None:
+        """A chunk came, or a piece of one. Raises `WireError` if it is none that was asked for."""
+        if topic.receiver != self._core.settings.peer or not self.fetching.is_wanted(topic.transfer, topic.sender):
+            raise WireError("not-asked", f"a chunk of {topic.transfer} by {topic.sender}")
+        if len(payload) > bulks.CHUNK_BYTES + PIECE_OVERHEAD_BYTES:
+            raise WireError("too-big", f"a chunk of {len(payload)} bytes")
+        end = self.fetching.hear_piece(topic.sender, topic.transfer, bulks.read_piece(payload), clock.now().monotonic_s)
+        self._tell([end] if end is not None else [])
+        self._wake.set()
+
+    def hear_refusal(self, refused: fx.Refused) -> None:
+        """A peer does not give what it has spoken of."""
+        gone = self.fetching.hear_refusal(refused.sender, refused.refusal.digest, refused.refusal.reason)
+        self._tell([gone] if gone is not None else [])
+        self._wake.set()
+
+    def connected(self) -> None:
+        """There is a new connection."""
+        self.fetching.connected()
+        self._wake.set()
+
+    # --- time ---------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask for what is missing, for ever."""
+        while True:
+            self._wake.clear()
+            self._tell(self.fetching.tick(clock.now().monotonic_s))
+            self.giving.tick(clock.now().monotonic_s)
+            wait_s = min(LONGEST_NAP_S, max(0.0, self.fetching.deadline_s() - clock.now().monotonic_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+
+    def _tell(self, what: Iterable[Ask | Whole | GivenUp]) -> None:
+        for each in what:
+            match each:
+                case Ask(holder=holder, request=request):
+                    self._publish(
+                        fx.Publish(
+                            topic=InboxTopic(holder, self._core.settings.peer),
+                            body=request,
+                            receiver_session=self._core.members.session_of(holder),
+                        )
+                    )
+                case Whole(wanted_for=heads, room=room):
+                    self._in_background(self._deliver(heads, room))
+                case GivenUp(wanted_for=heads, why=why):
+                    logger.debug("not fetched: %s", why)
+                    for head in heads:
+                        self._in_background(self._give_up(head, why))
+
+    async def _deliver(self, heads: Iterable[Hashable], room: Room) -> None:
+        try:
+            for head in heads:
+                assert isinstance(head, _Head)
+                await self._take(head, room.view)
+        finally:
+            room.discard()
+
+    async def _take(self, head: _Head, content: memoryview) -> None:
+        def take() -> Iterable[fx.Effect]:
+            return self._core.fetched(complete(head.received, content), clock.now())
+
+        try:
+            await self._turns.take(take, num_bytes=lambda: len(content))
+        except WireError as error:
+            self._rejected(error)
+            await self._give_up(head, str(error))
+
+    async def _give_up(self, head: Hashable, why: str) -> None:
+        assert isinstance(head, _Head)
+        await self._turns.take(lambda: self._core.not_fetched(head.received, why, clock.now()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Head:
+    """A message that was let in, whose bulk is on its way."""
+
+    received: Received
+
+    @property
+    def task(self) -> str:
+        return self.received.message.body.task  # type: ignore[union-attr]
+
+
+def _thing(publish: fx.Publish) -> str:
+    """What a bulk is the newest of."""
+    match publish.body:
+        case ModelUpdate(task=task):
+            return f"update of {task}"
+        case Blob(digest=digest):
+            return digest
+        case ServerModel(task=task, cluster=cluster) | ReleasedModel(task=task, cluster=cluster):
+            return f"{type(publish.body).__name__} {cluster} of {task}"
+    raise ValueError(f"{type(publish.body).__name__} has no large fields")
+
+
+def _clear(folder: Path) -> None:
+    """Delete what was begun and not wanted again for long."""
+    with contextlib.suppress(OSError):
+        parts = sorted(folder.glob("*.part"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for number, path in enumerate(parts):
+            if number >= KEPT_PARTS or path.stat().st_mtime < time.time() - KEPT_S:
+                path.unlink(missing_ok=True)
