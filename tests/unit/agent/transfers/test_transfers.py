@@ -130,9 +130,9 @@ def test_the_bytes_of_all_that_is_fetched_are_bounded() -> None:
 def test_too_many_are_refused() -> None:
     fetching = Fetching()
     for seed in range(MOST_WAITING):
-        want(fetching, sealed(1, seed))
+        want(fetching, sealed(100, seed))
     with pytest.raises(WireError, match="over-quota"):
-        want(fetching, sealed(1, 999))
+        want(fetching, sealed(100, 999))
 
 
 def test_a_newer_update_takes_the_place_of_one_that_waits() -> None:
