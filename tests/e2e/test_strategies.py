@@ -10,7 +10,6 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.e2e.conftest import ENGINES
@@ -35,7 +34,7 @@ class Stage:
 FEW = {"average", "delta-sum", "chisme", "server fedavg"}
 
 
-def _on_brokers(strategies: Iterable[str], prefix: str = "") -> Any:
+def _on_brokers(strategies: Iterable[str], prefix: str = "") -> pytest.MarkDecorator:
     """A test for each strategy, on the brokers where it is tried."""
     pairs = [
         pytest.param(engine.values[0], strategy, id=f"{engine.id}-{strategy}", marks=engine.marks)

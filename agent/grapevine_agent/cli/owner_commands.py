@@ -190,6 +190,7 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
         + _unsaved_line(status["unsaved"])
@@ -198,6 +199,13 @@ def _describe(status: dict[str, Any]) -> str:
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _transfer_line(transfer: dict[str, Any]) -> str:
+    """What is on its way in chunks: `fetching 50.0 MB from kzdv…: 31 %`."""
+    whole, missing = transfer["chunks"], transfer["missing"]
+    here = f"{100 * (whole - missing) // whole} %"
+    return f"\nfetching {transfer['bytes'] / 1e6:.1f} MB from {shown(transfer['from'] or 'nobody')}: {here}"
 
 
 def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:

@@ -93,6 +93,7 @@ class Requests:
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "transfers": service.carrying.status(),
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
             "sensors": service.recording.status() if service.recording is not None else [],

@@ -33,15 +33,16 @@ from grapevine_proto.codec import Received, SealedApart, complete
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
 from grapevine_proto.parts import Payload
+from grapevine_proto.quotas import Bucket
 from grapevine_proto.topics import ChunkTopic, InboxTopic
 
 logger = logging.getLogger(__name__)
 
-APART_BYTES: Final = 500_000  # what is larger makes others wait: 0.2 s on a line of 20 Mbit/s
 BESIDE_IT_BYTES: Final = 16_384  # of a message, beside its large fields: contributions, lists of members
 PIECE_OVERHEAD_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
 CHUNK_DEADLINE_S: Final = 30.0  # who asked has asked again, or somebody else
 LONGEST_NAP_S: Final = 5.0
+BURST_S: Final = 2.0  # of what the owner lends for sending, at once
 KEPT_PARTS: Final = 4  # of weights that were begun
 KEPT_S: Final = 7 * 24 * 3600.0
 
@@ -90,6 +91,9 @@ class Carrying:
         self._folder = folder
         self._rejected = rejected
         self._in_background = in_background
+        rate = core.settings.upload_bytes_per_s
+        self._for_members = Bucket(per_s=rate, burst=BURST_S * rate)
+        self._for_others = Bucket(per_s=rate / 2, burst=BURST_S * rate / 2)
         _clear(folder)
         self.fetching = Fetching(most_window=window, most_bytes=most_bytes)
         self.giving = Giving(most_bytes=most_bytes)
@@ -99,7 +103,7 @@ class Carrying:
 
     def goes_apart(self, num_bytes: int) -> bool:
         """Whether a body whose large fields take so many bytes is sent as a head and a bulk."""
-        return num_bytes > min(APART_BYTES, self._max_packet_bytes() - BESIDE_IT_BYTES)
+        return num_bytes > min(bulks.APART_BYTES, self._max_packet_bytes() - BESIDE_IT_BYTES)
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
@@ -107,7 +111,8 @@ class Carrying:
 
     def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
         """The head of a message, whose bulk can be asked for from now on."""
-        self.giving.hold(sealed, _thing(publish), clock.now().monotonic_s)
+        receiver = publish.topic.receiver if isinstance(publish.topic, InboxTopic) else ""
+        self.giving.hold(sealed, _thing(publish), clock.now().monotonic_s, receiver)
         return sealed.payload
 
     def drop_task(self, task: str) -> None:
@@ -118,14 +123,19 @@ class Carrying:
 
     def give(self, wanted: fx.GiveChunks) -> None:
         """Somebody asks for chunks."""
-        gifts = self.giving.asked(wanted.request, clock.now().monotonic_s)
+        asker, now_s = wanted.topic.receiver, clock.now().monotonic_s
+        gifts = self.giving.asked(wanted.request, now_s, asker)
         if gifts is None:
             refusal = ChunkRefusal(digest=wanted.request.digest, reason="not held, or not any more")
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
             return
-        topic = ChunkTopic(wanted.topic.receiver, wanted.topic.sender, bulks.transfer_of(wanted.request.digest))
+        budget = self._for_members if self._core.members.is_member(asker) else self._for_others
+        if not budget.take(sum(gift.end - gift.start for gift in gifts), now_s):
+            self._rejected(WireError("over-quota", f"{asker} asks for chunks of {wanted.request.digest.hex()[:12]}…"))
+            return  # it will ask again
+        topic = ChunkTopic(asker, wanted.topic.sender, bulks.transfer_of(wanted.request.digest))
         name = f"{self._root}/{topic.below_root()}"
-        deadline_s = clock.now().monotonic_s + CHUNK_DEADLINE_S
+        deadline_s = now_s + CHUNK_DEADLINE_S
         at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERHEAD_BYTES))
         for gift in gifts:
             for start in range(gift.start, gift.end, at_most):
@@ -182,6 +192,14 @@ class Carrying:
         """There is a new connection."""
         self.fetching.connected()
         self._wake.set()
+
+    def status(self) -> dict[str, object]:
+        """What is on its way, and what has come and gone in chunks since the start, in bytes."""
+        return {
+            "fetched_bytes": self.fetching.num_bytes,
+            "given_bytes": self.giving.num_bytes,
+            "under_way": self.fetching.lines(),
+        }
 
     # --- time ---------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 What is held is bounded: of each *thing* (the update of a task, a blob) the newest few bulks, and of all together so
 many bytes; what nobody has asked for lately goes first. Whoever asks for what has gone is told so, and need not wait.
+What one head brings is bounded too: twice its bulk.
 Updates hold the vectors that they were made of: nothing is copied.
 """
 
@@ -16,9 +17,11 @@ from grapevine_proto.codec import SealedApart
 from grapevine_proto.messages import ChunkRequest
 from grapevine_proto.parts import Parts
 
-NEW_S: Final = 20.0  # a bulk that was spoken of, or asked for, within this may be on its way to somebody
+NEW_S: Final = 20.0  # whoever was told of a bulk and has not asked for so long does not want it
 KEEP_S: Final = 120.0
 MOST_OF_A_THING: Final = 2
+SOME_CHUNKS: Final = 32
+MAX_ASKERS: Final = 1_000  # of one bulk
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,21 @@ class _Held:
     content: Parts
     thing: str
     used_s: float
+    owed: dict[str, set[int]] = field(default_factory=dict)  # who was told of it → chunks that it has not asked for
+    budgets: dict[str, int] = field(default_factory=dict)  # who asks → chunks that it may have before it is told again
+
+    def may_have(self, asker: str, num: int) -> bool:
+        """Count so many chunks for who asks; whether it may have them."""
+        if asker not in self.budgets and len(self.budgets) >= MAX_ASKERS:
+            return False
+        left = self.budgets.get(asker, self.most_chunks)
+        self.budgets[asker] = max(0, left - num)
+        return left >= num
+
+    @property
+    def most_chunks(self) -> int:
+        """What one head is good for: all of it, and as much again for what is lost."""
+        return 2 * self.bulk.num_chunks + SOME_CHUNKS
 
 
 @dataclass(kw_only=True)
@@ -52,26 +70,36 @@ class Giving:
         """Whether another bulk of this thing can be held: not while several of it are on their way."""
         if digest in self._held:
             return True
-        busy = [each for each in self._held.values() if each.thing == thing and each.used_s > now_s - NEW_S]
+        lately_s = now_s - NEW_S
+        busy = [each for each in self._held.values() if each.thing == thing and each.owed and each.used_s > lately_s]
         return len(busy) < MOST_OF_A_THING
 
-    def hold(self, sealed: SealedApart, thing: str, now_s: float) -> None:
-        """A message speaks of this bulk: whoever gets it will ask."""
+    def hold(self, sealed: SealedApart, thing: str, now_s: float, receiver: str = "") -> None:
+        """A message speaks of this bulk: its receiver will ask, or whoever reads it."""
         digest = sealed.bulk.digest
         known = self._held.pop(digest, None)
         self._held[digest] = known or _Held(
             bulk=sealed.bulk, index=sealed.index, content=sealed.content, thing=thing, used_s=now_s
         )
         self._held[digest].used_s = now_s
+        if receiver:
+            self._held[digest].budgets[receiver] = self._held[digest].most_chunks
+            self._held[digest].owed[receiver] = set(range(sealed.bulk.num_chunks))
         self._make_room(thing)
 
-    def asked(self, request: ChunkRequest, now_s: float) -> list[Gift] | None:
+    def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift] | None:
         """What is to be sent for a request; None: the bulk is not held."""
         held = self._held.get(request.digest)
         if held is None:
             return None
         held.used_s = now_s
         self._held.move_to_end(request.digest)
+        if asker and not held.may_have(asker, len(request.chunks)):
+            return []
+        if asker in held.owed:
+            held.owed[asker].difference_update(request.chunks)
+            if not held.owed[asker]:
+                del held.owed[asker]
         gifts = [Gift(request.digest, True, 0, len(held.index))] if request.index else []
         chunks = (chunk for chunk in request.chunks if chunk < held.bulk.num_chunks)
         gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes)) for chunk in chunks)

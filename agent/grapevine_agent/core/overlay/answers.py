@@ -3,7 +3,8 @@
 Each asker has a quota of its own for each thing that it asks for, and all askers together have one in bytes:
 members, and those who are not heard yet, one each, so that invented askers take nothing from members. Who is
 refused asks somebody else: whoever has joined a task can give its weights. What had no room on its way out was
-not given, and is not counted.
+not given, and is not counted. Of what travels in chunks the answer is small, and costs little: a peer that was
+restarted asks again for what it has got half of. What its chunks cost is counted when they are asked for.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from grapevine_proto.bulk import APART_BYTES
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
 
 ANSWER_BYTES_PER_S = 250_000.0  # of members, and the same of others
 ANSWER_BURST_BYTES = 8e6  # 200 joiners ask at once for weights of 20 kB: half of it
+HEAD_BYTES = 4_000  # of a message whose large fields travel apart, about
 MAX_REMEMBERED = 10_000  # askers and things
 
 
@@ -28,6 +31,7 @@ class Pace:
 
 
 BLOBS = Pace(every_s=30.0, burst=1.0)  # whoever has lost it asks somebody else meanwhile
+LARGE = Pace(every_s=5.0, burst=2.0)  # what travels in chunks, which have a budget of their own
 MODELS = Pace(every_s=2.0, burst=1.0)  # it changes with each round
 
 
@@ -45,6 +49,8 @@ class AnswerQuota:
 
     def charge(self, asker: str, thing: str, num_bytes: int, now_s: float, *, pace: Pace, is_member: bool) -> None:
         """Count an answer. Raises `WireError("over-quota")` if it is not to be given; then it is not counted."""
+        if num_bytes > APART_BYTES:
+            pace, num_bytes = LARGE, HEAD_BYTES
         own = self._own(asker, thing, pace)
         if not own.take(1, now_s):
             raise WireError("over-quota", f"{asker} asks for {thing} again")
@@ -55,6 +61,8 @@ class AnswerQuota:
 
     def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
         """An answer that was counted is not given."""
+        if num_bytes > APART_BYTES:
+            pace, num_bytes = LARGE, HEAD_BYTES
         self._own(asker, thing, pace).put_back(1)
         (self._members if is_member else self._others).put_back(num_bytes)
 

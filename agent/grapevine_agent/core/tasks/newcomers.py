@@ -27,6 +27,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import ANSWER_BYTES_PER_S
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_proto.bulk import APART_BYTES
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ReleasedModel
 from grapevine_tasks.layout import ModelLayout
@@ -58,7 +59,7 @@ class Newcomer:
     @property
     def answer_s(self) -> float:
         """How long one peer is waited for."""
-        num_bytes = self.initial.parameters.nbytes + self.initial.buffers.nbytes
+        num_bytes = min(self.initial.parameters.nbytes + self.initial.buffers.nbytes, APART_BYTES)
         return min(MAX_ANSWER_S, ANSWER_S + num_bytes / ANSWER_BYTES_PER_S)
 
     @property

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grapevine_agent.core.overlay.answers import ANSWER_BYTES_PER_S
+from grapevine_proto.bulk import APART_BYTES
 from grapevine_proto.manifest import WeightsRef
 
 ASK_EVERY_S = 3.0  # and as long as the weights take at the rate at which answers are given
@@ -52,7 +53,8 @@ class WeightsWanted:
 
     def ask(self, holders: Iterable[str], now_s: float) -> str | None:
         """Whom to ask now, of those who may have them; None: nobody yet."""
-        every_s = (ASK_EVERY_S + self.weights.num_bytes / ANSWER_BYTES_PER_S) * float(self.rng.uniform(*JITTER))
+        num_bytes = min(self.weights.num_bytes, APART_BYTES)  # of what is larger a head comes first, and says so
+        every_s = (ASK_EVERY_S + num_bytes / ANSWER_BYTES_PER_S) * float(self.rng.uniform(*JITTER))
         self.ask_at_s = now_s + every_s
         there = set(holders)
         self._asked = {p: a for p, a in self._asked.items() if p in there or a.until_s > now_s}

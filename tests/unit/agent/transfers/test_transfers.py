@@ -26,7 +26,7 @@ from grapevine_agent.transfers.fetching import (
     GivenUp,
     Whole,
 )
-from grapevine_agent.transfers.giving import KEEP_S, MOST_OF_A_THING, NEW_S, Giving
+from grapevine_agent.transfers.giving import KEEP_S, MOST_OF_A_THING, NEW_S, SOME_CHUNKS, Giving
 from grapevine_agent.transfers.window import LONGEST_S, SHORTEST_S, Window
 from grapevine_proto.bulk import CHUNK_BYTES, Bulk, Piece, index_of, pieces_of, span_of
 from grapevine_proto.codec import SealedApart
@@ -70,7 +70,8 @@ def asks_of(fetching: Fetching, now_s: float) -> list[Ask]:
 
 def run(fetching: Fetching, bulks: list[SealedApart], now_s: float = 0.0, *, at_most: int = CHUNK_BYTES) -> list[Whole]:
     """Answer everything, at once, until nothing is wanted any more."""
-    by_digest, whole = {each.bulk.digest: each for each in bulks}, []
+    by_digest = {each.bulk.digest: each for each in bulks}
+    whole: list[Whole] = []
     for _ in range(10_000):
         if not len(fetching):
             return whole
@@ -208,7 +209,8 @@ def test_what_nobody_asked_for_is_refused() -> None:
 def test_what_makes_no_progress_is_given_up() -> None:
     each, fetching = sealed(2 * CHUNK_BYTES), Fetching()
     want(fetching, each)
-    now_s, ends = 0.0, []
+    now_s = 0.0
+    ends: list[GivenUp] = []
     while not ends and now_s < 10 * GIVE_UP_S:
         ends = [end for end in fetching.tick(now_s) if isinstance(end, GivenUp)]
         now_s += 1.0
@@ -219,7 +221,8 @@ def test_what_makes_no_progress_is_given_up() -> None:
 def test_who_sends_a_chunk_a_minute_is_given_up_too() -> None:
     each, fetching = sealed(200 * CHUNK_BYTES), Fetching()
     want(fetching, each)
-    now_s, ends = 0.0, []
+    now_s = 0.0
+    ends: list[GivenUp] = []
     while not ends and now_s < 1e5:
         for what in fetching.tick(now_s):
             if isinstance(what, GivenUp):
@@ -370,12 +373,34 @@ def test_of_a_thing_the_newest_few_are_held_and_no_more_while_they_are_on_their_
     giving, bulks = Giving(), [sealed(10, seed) for seed in range(5)]
     for number, each in enumerate(bulks):
         assert giving.has_room_for("update", each.bulk.digest, 0.0) == (number < MOST_OF_A_THING)
-        giving.hold(each, "update", 0.0)
+        giving.hold(each, "update", 0.0, "a")
     assert len(giving) == MOST_OF_A_THING
     assert giving.has_room_for("update", b"", NEW_S + 1)
     assert giving.has_room_for("another", b"", 0.0)
     assert giving.asked(ChunkRequest(digest=bulks[-1].bulk.digest, chunks=(0,)), 0.0)
     assert giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0) is None
+
+
+def test_who_has_asked_for_all_of_it_makes_room_for_the_next() -> None:
+    giving, bulks = Giving(), [sealed(2 * CHUNK_BYTES, seed) for seed in range(3)]
+    for each in bulks[:2]:
+        giving.hold(each, "update", 0.0, "a")
+    giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0, "a")
+    giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "another")
+    assert not giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+    giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "a")
+    assert giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+
+
+def test_a_head_is_good_for_twice_its_bulk() -> None:
+    giving, each = Giving(), sealed(2 * CHUNK_BYTES)
+    giving.hold(each, "update", 0.0, "a")
+    request = ChunkRequest(digest=each.bulk.digest, chunks=(0, 1))
+    given = sum(len(giving.asked(request, 0.0, "a") or ()) for _ in range(100))
+    assert given == 2 * 2 + SOME_CHUNKS
+    giving.hold(each, "update", 0.0, "a")
+    assert giving.asked(request, 0.0, "a")
+    assert giving.asked(request, 0.0, "another")
 
 
 def test_the_bytes_that_are_held_are_bounded_and_the_newest_is_held_in_any_case() -> None:

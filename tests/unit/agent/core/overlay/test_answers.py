@@ -65,11 +65,11 @@ def test_who_is_refused_for_the_sake_of_all_has_not_used_up_its_own_share() -> N
 def test_an_answer_that_had_no_room_on_its_way_out_is_not_counted() -> None:
     quota = AnswerQuota()
     for _ in range(5):
-        quota.charge("a", "blob", 8_000_000, 0.0, pace=BLOBS, is_member=True)
-        quota.put_back("a", "blob", 8_000_000, pace=BLOBS, is_member=True)
-    quota.charge("a", "blob", 8_000_000, 0.0, pace=BLOBS, is_member=True)
+        quota.charge("a", "blob", 400_000, 0.0, pace=BLOBS, is_member=True)
+        quota.put_back("a", "blob", 400_000, pace=BLOBS, is_member=True)
+    quota.charge("a", "blob", 400_000, 0.0, pace=BLOBS, is_member=True)
     with pytest.raises(WireError, match="again"):
-        quota.charge("a", "blob", 8_000_000, 0.0, pace=BLOBS, is_member=True)
+        quota.charge("a", "blob", 400_000, 0.0, pace=BLOBS, is_member=True)
 
 
 def test_a_model_is_given_once_in_two_seconds_however_many_ask_in_between() -> None:
@@ -83,8 +83,11 @@ def test_a_model_is_given_once_in_two_seconds_however_many_ask_in_between() -> N
     quota.charge("a", "model", 100, 2.0, pace=MODELS, is_member=True)
 
 
-def test_what_is_larger_than_a_burst_is_given_when_nothing_else_was() -> None:
+def test_what_travels_in_chunks_costs_little_and_is_given_again_to_who_was_restarted() -> None:
     quota = AnswerQuota()
-    quota.charge("a", "blob", 50_000_000, 0.0, pace=BLOBS, is_member=True)
+    for k in range(50):
+        quota.charge(f"a{k}", "blob", 50_000_000, 0.0, pace=BLOBS, is_member=True)
+    quota.charge("a0", "blob", 50_000_000, 1.0, pace=BLOBS, is_member=True)
     with pytest.raises(WireError, match="over-quota"):
-        quota.charge("b", "blob", 1_000_000, 1.0, pace=BLOBS, is_member=True)
+        quota.charge("a0", "blob", 50_000_000, 2.0, pace=BLOBS, is_member=True)
+    quota.charge("a0", "blob", 50_000_000, 7.0, pace=BLOBS, is_member=True)
