@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tests.e2e.conftest import SharedBroker
 from tests.e2e.household import Household, household, village, wait_for
-from tests.narrow_line import narrow_line
 
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.net import BrokerUrl
 from grapevine_broker import RunningBroker
+from grapevine_lab.bench.narrow import narrow_line
 from grapevine_tasks.authoring.build import build_task
 
 pytestmark = pytest.mark.timeout(300)

@@ -28,6 +28,7 @@ from grapevine_lab.bench import (
     ticks,
     time_estimate,
     training_throughput,
+    transfers,
     updates,
 )
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
@@ -41,6 +42,7 @@ BENCHMARKS = (
     Benchmark(names=(loop_stops.NAME,), run=loop_stops.run, missing=loop_stops.missing),
     Benchmark(names=(updates.NAME,), run=updates.run, missing=updates.missing),
     Benchmark(names=(far_broker.NAME,), run=far_broker.run, missing=far_broker.missing),
+    Benchmark(names=(transfers.NAME,), run=transfers.run, missing=transfers.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
     Benchmark(

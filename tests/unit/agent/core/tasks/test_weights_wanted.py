@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -79,9 +80,22 @@ def test_the_only_one_who_has_them_is_asked_ever_more_seldom() -> None:
 
 
 def test_an_answer_that_takes_long_on_its_way_is_waited_for() -> None:
-    each = wanted(num_bytes=4_000_000)
+    each = wanted(num_bytes=500_000)
     each.begin(1, 0.0)
-    assert len(asked_until(each, PEERS, 60.0)) < 6
+    assert len(asked_until(each, PEERS, 60.0)) < 16
+
+
+def test_while_they_come_in_chunks_nobody_else_is_asked_and_once_that_fails_somebody_is() -> None:
+    each = wanted(num_bytes=50_000_000)
+    holder = each.ask(PEERS, 10.0)
+    assert holder is not None
+    each.coming(holder)
+    assert each.ask_at_s == math.inf
+    assert each.expects(holder, 1e6)
+    each.failed(holder, 2_000.0)
+    assert each.ask_at_s == 2_000.0
+    assert not each.expects(holder, 2_001.0)
+    assert each.ask(PEERS[:1], 2_000.0) == PEERS[0]
 
 
 def test_an_answer_is_expected_for_a_while_from_those_who_were_asked() -> None:

@@ -26,10 +26,12 @@ class Line:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def start(self) -> None:
+        """Listen on a free port, `port`."""
         self._server = await asyncio.start_server(self._join, "127.0.0.1", 0, limit=PIECE_BYTES)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
+        """End it, and whatever goes over it."""
         assert self._server is not None
         self._server.close()
         for task in self._tasks:
