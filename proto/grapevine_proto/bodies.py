@@ -36,7 +36,7 @@ from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 
 _MODEL = ("full", "buffers")
 
-Encoded: TypeAlias = tuple[int, memoryview]  # the number of a body's field in the message, and its bytes
+EncodedBody: TypeAlias = tuple[int, memoryview]  # the number of a body's field in the message, and its bytes
 
 
 def serialise(body: m.Body) -> tuple[int, bytes]:
@@ -73,8 +73,10 @@ def num_bytes(body: m.Body) -> int:
     return sum(len(reading.view_of(getattr(body, name))) for name in conversion.large) if conversion else 0
 
 
-def _nothing(value: m.Vector | bytes | memoryview | None) -> m.Vector | bytes | None:
-    """In the place of a value that is written elsewhere."""
+def _nothing(value: m.Written | bytes | memoryview | None) -> m.Written | bytes | None:
+    """In the place of a value that is written elsewhere. How it is written is still said here."""
+    if isinstance(value, m.Encoded):
+        return m.Encoded(value.encoding, b"")
     return np.empty(0, np.float32) if isinstance(value, np.ndarray) else None if value is None else b""
 
 
@@ -288,12 +290,14 @@ def _write_update(body: m.ModelUpdate) -> pb.ModelUpdate:
         server_version=body.server_version,
         buffers=reading.bytes_of(body.buffers),
         contributions=reading.wire_contributions(body.contributions),
+        encoding=reading.wire_encoding(body.delta if body.full is None else body.full),
+        base_encoding=reading.wire_encoding(body.base),
+        buffers_encoding=reading.wire_encoding(body.buffers),
     )
 
 
 def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
-    full, delta = reading.optional_vector(wire.full, "full"), reading.optional_vector(wire.delta, "delta")
-    base = reading.optional_vector(wire.base, "base")
+    full, delta, base = (reading.optional_written(wire, name) for name in ("full", "delta", "base"))
     if (full is None) == (delta is None):
         raise WireError("malformed", "an update carries either the full model or a delta")
     if delta is not None and base is None and len(wire.base_digest) != 32:
@@ -312,7 +316,7 @@ def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
         delta=delta,
         base_digest=wire.base_digest,
         server_version=reading.count(wire.server_version, "server_version"),
-        buffers=reading.vector(wire.buffers, "buffers"),
+        buffers=reading.written(wire, "buffers"),
         contributions=reading.contributions(wire.contributions),
     )
 
@@ -351,6 +355,8 @@ def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
         contributions=reading.wire_contributions(body.contributions),
         members=body.members,
         cluster=body.cluster,
+        encoding=reading.wire_encoding(body.full),
+        buffers_encoding=reading.wire_encoding(body.buffers),
     )
 
 
@@ -359,8 +365,8 @@ def _read_server_model(wire: pb.ServerModel) -> m.ServerModel:
         task=reading.identifier(wire.task, "task"),
         model_version=reading.count(wire.model_version, "model_version"),
         age=reading.count(wire.age, "age"),
-        full=reading.vector(wire.full, "full"),
-        buffers=reading.vector(wire.buffers, "buffers"),
+        full=reading.written(wire, "full"),
+        buffers=reading.written(wire, "buffers"),
         contributions=reading.contributions(wire.contributions),
         members=reading.each_of(wire.members, lambda peer: reading.identifier(peer, "member"), "members"),
         cluster=wire.cluster,

@@ -199,7 +199,7 @@ def _message_in(envelope: wire_pb2.Envelope, payload: bytes | memoryview) -> byt
     return found.get(_MESSAGE) if envelope.WhichOneof("payload") is None else None
 
 
-def _body_in(wire: wire_pb2.Message, serialised: bytes | memoryview) -> bodies.Encoded | None:
+def _body_in(wire: wire_pb2.Message, serialised: bytes | memoryview) -> bodies.EncodedBody | None:
     """Parse a message; its body apart if it is large, None if it is in `wire`."""
     if len(serialised) < LARGE:
         _parse(wire, serialised)
@@ -218,7 +218,7 @@ def _parse(into: wire_pb2.Envelope | wire_pb2.Message, payload: bytes | memoryvi
         raise WireError("malformed", str(error)) from None
 
 
-def _message(wire: wire_pb2.Message, encoded: bodies.Encoded | None, writer: str) -> tuple[Message, Bulk | None]:
+def _message(wire: wire_pb2.Message, encoded: bodies.EncodedBody | None, writer: str) -> tuple[Message, Bulk | None]:
     if wire.version != PROTOCOL_VERSION:
         raise WireError("version", f"protocol version {wire.version}, this is {PROTOCOL_VERSION}")
     if wire.sender != writer:

@@ -151,6 +151,8 @@ def write_released(body: m.ReleasedModel) -> pb.ReleasedModel:
         latest=write_figure(body.latest),
         baseline=body.baseline,
         baseline_name=body.baseline_name,
+        encoding=reading.wire_encoding(body.full),
+        buffers_encoding=reading.wire_encoding(body.buffers),
     )
 
 
@@ -165,8 +167,8 @@ def read_released(wire: pb.ReleasedModel) -> m.ReleasedModel:
         age=reading.count(wire.age, "age"),
         round=reading.count(wire.round, "round"),
         version=reading.count(wire.version, "version"),
-        full=reading.vector(wire.full, "full"),
-        buffers=reading.vector(wire.buffers, "buffers"),
+        full=reading.written(wire, "full"),
+        buffers=reading.written(wire, "buffers"),
         contributions=reading.contributions(wire.contributions),
         strategy=reading.text(wire.strategy, "strategy"),
         num_evaluated=reading.count(wire.num_evaluated, "num_evaluated"),

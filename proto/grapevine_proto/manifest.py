@@ -109,6 +109,7 @@ class MergePlan:
     server_trust_cap: float = 100.0
     clip: float = 3.0  # an update's distance is clipped to this many medians of recent ones; 0 turns it off
     ema: float = 0.95  # β of the released model
+    encodings: tuple[str, ...] = ("float32",)  # of vectors, that members may use; float32 is always one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ from grapevine_proto.reading import Wire, parsed
 MAX_MANIFEST_BYTES = 512 * 1024
 MAX_PLAN_BYTES = 16 * 1024  # of a part with nothing long in it
 MAX_DESCRIPTION = 4000
+MAX_ENCODINGS = 32
+EXACT = "float32"  # an encoding that every task allows: it is not written
 MAX_SERVERS = 64
 MAX_CONSTANTS = 32
 MAX_STEPS = 32  # of a pipeline
@@ -66,6 +68,7 @@ MAX_COLUMNS = 4096
 
 _TASK_ID = re.compile(r"[0-9a-f]{64}")
 _CONSTANT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a strategy
+_ENCODING = re.compile(r"[a-z0-9+-]{1,64}")
 
 
 def task_id(manifest_bytes: bytes) -> str:
@@ -106,6 +109,7 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
             server_trust_cap=merging.server_trust_cap,
             clip=merging.clip,
             ema=merging.ema,
+            encodings=[name for name in merging.encodings if name != EXACT],
         ),
         requirements=pb.Requirements(memory_mb=manifest.requirements.memory_mb, cores=manifest.requirements.cores),
         servers=manifest.servers,
@@ -365,6 +369,13 @@ def _constants(wire: Sequence[pb.NamedNumber], where: str) -> dict[str, float]:
     return {read_word(each.name, "a constant", _CONSTANT): read_finite(each.value, each.name) for each in wire}
 
 
+def _encodings(names: Sequence[str]) -> list[str]:
+    """Of vectors, beside float32."""
+    if len(names) > MAX_ENCODINGS or len({EXACT, *names}) != 1 + len(names):
+        raise WireError("bad-manifest", f"merging.encodings must be unique, without {EXACT}, at most {MAX_ENCODINGS}")
+    return [read_word(name, "merging.encodings", _ENCODING) for name in names]
+
+
 def _merging(wire: pb.MergePlan) -> MergePlan:
     return MergePlan(
         strategy=read_word(wire.strategy, "merging.strategy"),
@@ -379,4 +390,5 @@ def _merging(wire: pb.MergePlan) -> MergePlan:
         server_trust_cap=read_not_negative(wire.server_trust_cap, "merging.server_trust_cap"),
         clip=read_not_negative(wire.clip, "merging.clip"),
         ema=read_not_negative(wire.ema, "merging.ema"),
+        encodings=(EXACT, *_encodings(wire.encodings)),
     )

@@ -18,11 +18,38 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_proto.encodings import Encoding
+
 Vector: TypeAlias = NDArray[np.float32]
 
 MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
+
+
+# --- vectors --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A vector as it travels: how many numbers it has, only the task's program can say (see `encodings`)."""
+
+    encoding: Encoding
+    content: bytes | memoryview = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that it travels in."""
+        return len(self.content)
+
+
+Written: TypeAlias = Vector | Encoded  # float32 as it lies, or encoded
+
+
+def plain(vector: Written) -> Vector:
+    """A vector that is known to be decoded."""
+    assert not isinstance(vector, Encoded)
+    return vector
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -120,8 +147,9 @@ class ModelUpdate:
     """A member's model, for one other member (or a server) to merge.
 
     Either `full` (θ, float32 [p]) or `delta` (θ − base) is given; with `delta`, `base` is given
-    unless the receiver is known to hold the base whose digest is `base_digest`. `buffers` are the
-    float buffers (float32 [b]). Everything numeric here is a *claim* of its sender.
+    unless the receiver is known to hold the base whose digest is `base_digest`: the base as it was
+    decoded, if it travelled encoded. `buffers` are the float buffers (float32 [b]). Everything numeric
+    here is a *claim* of its sender.
     """
 
     task: str
@@ -130,12 +158,12 @@ class ModelUpdate:
     age: int
     experience: int
     samples: int
-    full: Vector | None = None
-    base: Vector | None = None
-    delta: Vector | None = None
+    full: Written | None = None
+    base: Written | None = None
+    delta: Written | None = None
     base_digest: bytes = b""
     server_version: int = 0
-    buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    buffers: Written = field(default_factory=lambda: np.empty(0, np.float32))
     contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
 
 
@@ -154,8 +182,8 @@ class ServerModel:
     task: str
     model_version: int
     age: int
-    full: Vector
-    buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    full: Written
+    buffers: Written = field(default_factory=lambda: np.empty(0, np.float32))
     contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
     members: tuple[str, ...] = ()  # who it is for; empty: everybody
     cluster: int = 0  # cluster 0 is also for peers that no cluster names
@@ -232,8 +260,8 @@ class ReleasedModel:
     age: int = 0
     round: int = 0
     version: int = 0
-    full: Vector = field(default_factory=lambda: np.empty(0, np.float32))
-    buffers: Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    full: Written = field(default_factory=lambda: np.empty(0, np.float32))
+    buffers: Written = field(default_factory=lambda: np.empty(0, np.float32))
     contributions: Mapping[str, int] = field(default_factory=dict)
     strategy: str = ""
     num_evaluated: int = 0

@@ -12,12 +12,24 @@ from google.protobuf.message import Message as WireMessage
 
 from grapevine_proto import messages as m
 from grapevine_proto import wire_pb2 as pb
+from grapevine_proto.encodings import Encoding, Numbers
 from grapevine_proto.errors import WireError
 from grapevine_proto.topics import is_id
 
 MAX_CLAIM = 2**53  # beyond it a float64 no longer counts by ones, and no honest counter gets there
 MAX_TEXT = 500  # characters of a name or a reason
 MAX_LIST = 1_000  # tasks, contributors, brokers
+_NUMBERS: dict[Numbers, pb.Numbers] = {
+    "float32": pb.NUMBERS_FLOAT32,
+    "float16": pb.NUMBERS_FLOAT16,
+    "bfloat16": pb.NUMBERS_BFLOAT16,
+    "int8": pb.NUMBERS_INT8,
+    "top-k": pb.NUMBERS_TOP_K,
+}
+_NUMBERS_BY_WIRE: dict[int, Numbers] = {number: name for name, number in _NUMBERS.items()}
+_OF_MODELS: tuple[Numbers, ...] = ("float32", "float16", "bfloat16", "int8")
+_OF_BUFFERS: tuple[Numbers, ...] = ("float32", "float16")  # a variance that int8 takes to 0 divides by nothing
+_FIELDS = {"base": "base_encoding", "buffers": "buffers_encoding"}  # of the others: `encoding`
 
 Item = TypeVar("Item")
 Converted = TypeVar("Converted")
@@ -88,20 +100,47 @@ def vector(content: bytes | memoryview, what: str) -> m.Vector:
     return np.frombuffer(content, dtype="<f4")
 
 
-def optional_vector(content: bytes | memoryview, what: str) -> m.Vector | None:
-    """As `vector`; None for no bytes."""
-    return vector(content, what) if content else None
+def written(wire: pb.ModelUpdate | pb.ServerModel | pb.ReleasedModel, what: str) -> m.Written:
+    """The vector of this name in a message: as it lies, or still encoded. Raises `WireError`."""
+    content: bytes | memoryview = getattr(wire, what)
+    encoding = _encoding(wire, what)
+    return vector(content, what) if encoding.is_plain or not content else m.Encoded(encoding, content)
 
 
-def bytes_of(vector: m.Vector | None) -> bytes:
-    """Little-endian float32 bytes; none for None."""
+def optional_written(wire: pb.ModelUpdate, what: str) -> m.Written | None:
+    """As `written`; None for no bytes."""
+    return written(wire, what) if getattr(wire, what) else None
+
+
+def _encoding(wire: pb.ModelUpdate | pb.ServerModel | pb.ReleasedModel, what: str) -> Encoding:
+    said: pb.VectorEncoding = getattr(wire, _FIELDS.get(what, "encoding"))
+    numbers = _NUMBERS_BY_WIRE.get(said.numbers)
+    if numbers is None:
+        raise WireError("out-of-range", f"the encoding {said.numbers} of {what}")
+    possible = _OF_BUFFERS if what == "buffers" else _NUMBERS if what == "delta" else _OF_MODELS
+    if numbers not in possible:
+        raise WireError("malformed", f"{what} does not travel as {numbers}")
+    return Encoding(numbers, said.zstd)
+
+
+def wire_encoding(value: m.Written | None) -> pb.VectorEncoding | None:
+    """How a vector is written; nothing where it is as it lies."""
+    if not isinstance(value, m.Encoded):
+        return None
+    return pb.VectorEncoding(numbers=_NUMBERS[value.encoding.numbers], zstd=value.encoding.zstd)
+
+
+def bytes_of(vector: m.Written | None) -> bytes:
+    """A vector's bytes as they travel; none for None."""
     return bytes(view_of(vector))
 
 
-def view_of(value: m.Vector | bytes | memoryview | None) -> memoryview:
+def view_of(value: m.Written | bytes | memoryview | None) -> memoryview:
     """The bytes of a value where they lie: of a vector its little-endian float32, of None none."""
     if value is None:
         return memoryview(b"")
+    if isinstance(value, m.Encoded):
+        return memoryview(value.content)
     if not isinstance(value, np.ndarray):
         return memoryview(value)
     return np.ascontiguousarray(value, dtype="<f4").view(np.uint8).data if value.size else memoryview(b"")

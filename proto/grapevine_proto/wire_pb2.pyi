@@ -7,10 +7,23 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class Numbers(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    NUMBERS_FLOAT32: _ClassVar[Numbers]
+    NUMBERS_FLOAT16: _ClassVar[Numbers]
+    NUMBERS_BFLOAT16: _ClassVar[Numbers]
+    NUMBERS_INT8: _ClassVar[Numbers]
+    NUMBERS_TOP_K: _ClassVar[Numbers]
+
 class Which(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     WHICH_LATEST: _ClassVar[Which]
     WHICH_BEST: _ClassVar[Which]
+NUMBERS_FLOAT32: Numbers
+NUMBERS_FLOAT16: Numbers
+NUMBERS_BFLOAT16: Numbers
+NUMBERS_INT8: Numbers
+NUMBERS_TOP_K: Numbers
 WHICH_LATEST: Which
 WHICH_BEST: Which
 
@@ -194,8 +207,16 @@ class Figure(_message.Message):
     rounds_since: int
     def __init__(self, metric: _Optional[float] = ..., age: _Optional[int] = ..., version: _Optional[int] = ..., num_evaluated: _Optional[int] = ..., rounds_since: _Optional[int] = ...) -> None: ...
 
+class VectorEncoding(_message.Message):
+    __slots__ = ("numbers", "zstd")
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    ZSTD_FIELD_NUMBER: _ClassVar[int]
+    numbers: Numbers
+    zstd: bool
+    def __init__(self, numbers: _Optional[_Union[Numbers, str]] = ..., zstd: _Optional[bool] = ...) -> None: ...
+
 class ModelUpdate(_message.Message):
-    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version")
+    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version", "encoding", "base_encoding", "buffers_encoding")
     TASK_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -209,6 +230,9 @@ class ModelUpdate(_message.Message):
     BUFFERS_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    BASE_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_ENCODING_FIELD_NUMBER: _ClassVar[int]
     task: str
     window: int
     version: int
@@ -222,7 +246,10 @@ class ModelUpdate(_message.Message):
     buffers: bytes
     contributions: Contributions
     server_version: int
-    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ...) -> None: ...
+    encoding: VectorEncoding
+    base_encoding: VectorEncoding
+    buffers_encoding: VectorEncoding
+    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., base_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ...) -> None: ...
 
 class BaseReceipt(_message.Message):
     __slots__ = ("task", "base_digest")
@@ -241,7 +268,7 @@ class Contributions(_message.Message):
     def __init__(self, peers: _Optional[_Iterable[str]] = ..., versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ServerModel(_message.Message):
-    __slots__ = ("task", "model_version", "age", "full", "buffers", "contributions", "members", "cluster")
+    __slots__ = ("task", "model_version", "age", "full", "buffers", "contributions", "members", "cluster", "encoding", "buffers_encoding")
     TASK_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
@@ -250,6 +277,8 @@ class ServerModel(_message.Message):
     CONTRIBUTIONS_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_ENCODING_FIELD_NUMBER: _ClassVar[int]
     task: str
     model_version: int
     age: int
@@ -258,7 +287,9 @@ class ServerModel(_message.Message):
     contributions: Contributions
     members: _containers.RepeatedScalarFieldContainer[str]
     cluster: int
-    def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ...) -> None: ...
+    encoding: VectorEncoding
+    buffers_encoding: VectorEncoding
+    def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares", "edition", "best", "baseline", "baseline_name", "metric_in_units")
@@ -333,7 +364,7 @@ class ModelRequest(_message.Message):
     def __init__(self, task: _Optional[str] = ..., cluster: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ...) -> None: ...
 
 class ReleasedModel(_message.Message):
-    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal", "steps", "which", "best", "latest", "baseline", "baseline_name")
+    __slots__ = ("task", "age", "round", "version", "full", "buffers", "contributions", "strategy", "num_evaluated", "loss", "metric", "server", "cluster", "members", "refusal", "steps", "which", "best", "latest", "baseline", "baseline_name", "encoding", "buffers_encoding")
     TASK_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -355,6 +386,8 @@ class ReleasedModel(_message.Message):
     LATEST_FIELD_NUMBER: _ClassVar[int]
     BASELINE_FIELD_NUMBER: _ClassVar[int]
     BASELINE_NAME_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    BUFFERS_ENCODING_FIELD_NUMBER: _ClassVar[int]
     task: str
     age: int
     round: int
@@ -376,7 +409,9 @@ class ReleasedModel(_message.Message):
     latest: Figure
     baseline: float
     baseline_name: str
-    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., latest: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ...) -> None: ...
+    encoding: VectorEncoding
+    buffers_encoding: VectorEncoding
+    def __init__(self, task: _Optional[str] = ..., age: _Optional[int] = ..., round: _Optional[int] = ..., version: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., strategy: _Optional[str] = ..., num_evaluated: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., server: _Optional[bool] = ..., cluster: _Optional[int] = ..., members: _Optional[_Iterable[str]] = ..., refusal: _Optional[str] = ..., steps: _Optional[int] = ..., which: _Optional[_Union[Which, str]] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., latest: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ...) -> None: ...
 
 class ChunkRequest(_message.Message):
     __slots__ = ("digest", "index", "chunks")

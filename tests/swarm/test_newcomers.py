@@ -16,7 +16,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.errors import TaskError
-from grapevine_proto.messages import ModelRequest, ReleasedModel, Vector
+from grapevine_proto.messages import ModelRequest, ReleasedModel, Vector, plain
 
 
 def join(group: Crowd, number: int, *, trainer: Trainer | None = None, **changes: object) -> Node:
@@ -111,7 +111,7 @@ def test_a_model_that_does_not_fit_is_refused_and_another_member_is_asked() -> N
 
     def lie(node: Node, effect: fx.Publish) -> fx.Publish:
         if node is liar and isinstance(effect.body, ReleasedModel):
-            return replace(effect, body=replace(effect.body, full=effect.body.full[:-1]))
+            return replace(effect, body=replace(effect.body, full=plain(effect.body.full)[:-1]))
         return effect
 
     before_publishing(group.world, lie)

@@ -14,7 +14,7 @@ from tests.swarm.test_resting import Walking
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.told import AGAIN_HEARTBEATS, MAX_REMEMBERED, Told
-from grapevine_proto.messages import ModelUpdate
+from grapevine_proto.messages import ModelUpdate, plain
 
 
 def _updates(group: Crowd, for_s: float) -> Counter[tuple[str, str, bytes]]:
@@ -27,9 +27,8 @@ def _updates(group: Crowd, for_s: float) -> Counter[tuple[str, str, bytes]]:
         for effect in effects:
             if isinstance(effect, fx.Publish) and isinstance(effect.body, ModelUpdate):
                 update = effect.body
-                vectors = [
-                    v.tobytes() for v in (update.full, update.base, update.delta, update.buffers) if v is not None
-                ]
+                every = (update.full, update.base, update.delta, update.buffers)
+                vectors = [plain(v).tobytes() for v in every if v is not None]
                 digest = hashlib.sha256(b"".join(vectors)).digest()
                 seen[node.peer, effect.topic.below_root(), digest] += 1
         perform(node, effects)

@@ -15,7 +15,7 @@ from tests.swarm.world import EPOCH_MS, Node, Trained, Trainer, World
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
-from grapevine_proto.messages import ReleasedModel, Vector, Which
+from grapevine_proto.messages import ReleasedModel, Vector, Which, plain
 
 
 class Overfitting(Trainer):
@@ -87,7 +87,7 @@ def test_a_member_gives_its_best_model_and_its_latest_and_says_how_both_do() -> 
     assert latest.metric is not None
     assert best.metric > 0.49 > latest.metric
     assert best.version < 40 < latest.version
-    assert not np.array_equal(best.full, latest.full)
+    assert not np.array_equal(plain(best.full), plain(latest.full))
     for told in (best, latest):
         assert told.best is not None
         assert told.latest is not None
@@ -136,7 +136,7 @@ def test_who_has_no_held_out_samples_says_no_figure_and_gives_its_latest() -> No
     assert any("no samples to measure its accuracy on" in line for line in members[0].log)
     given = asked(world, task, members[0], members[1], "best")
     assert (given.which, given.metric, given.best, given.num_evaluated) == ("latest", None, None, 0)
-    assert given.full.size
+    assert plain(given.full).size
 
 
 def versions(members: list[Node], task: str) -> list[int]:

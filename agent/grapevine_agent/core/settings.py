@@ -111,6 +111,7 @@ class CoreSettings:
     max_pending: int = 64  # updates gathered between two merges
     shortest_round_s: float = 0.0  # a round is no shorter, whatever its task says
     upload_bytes_per_s: float = math.inf  # of a task's updates, on average: what more a task asks for is not sent
+    encoding: str = "auto"  # of vectors that are sent: "auto", the smallest that a task allows, or a name
     heartbeat_s: float = 10.0
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1

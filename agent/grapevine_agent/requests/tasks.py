@@ -28,7 +28,7 @@ from grapevine_proto.bulk import LARGEST_BULK
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
-from grapevine_proto.messages import ReleasedModel, Vector, Which
+from grapevine_proto.messages import ReleasedModel, Vector, Which, plain
 from grapevine_tasks.built import finish_manifest, load_built
 from grapevine_tasks.closed_sets import METRICS
 from grapevine_tasks.layout import ModelLayout
@@ -289,8 +289,8 @@ def _told(released: ReleasedModel) -> dict[str, Any]:
         "latest": asdict(released.latest) if released.latest is not None else None,
         "baseline": released.baseline,
         "baseline_name": released.baseline_name,
-        "full": _text_of(released.full),
-        "buffers": _text_of(released.buffers),
+        "full": _text_of(plain(released.full)),
+        "buffers": _text_of(plain(released.buffers)),
     }
 
 

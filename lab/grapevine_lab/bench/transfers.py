@@ -39,7 +39,7 @@ from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import GrapevineError
-from grapevine_proto.messages import Apart, ChunkRefusal, ChunkRequest, ModelUpdate
+from grapevine_proto.messages import Apart, ChunkRefusal, ChunkRequest, ModelUpdate, plain
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import DEFAULT_ROOT, InboxTopic
 
@@ -106,7 +106,7 @@ async def _whole(receiver: _Half) -> None:
     async with asyncio.timeout(LONGEST_S):
         received = await receiver.core.whole.get()
     body = received.message.body
-    if not isinstance(body, ModelUpdate) or body.full is None or body.full.size != NUM_PARAMETERS:
+    if not isinstance(body, ModelUpdate) or body.full is None or plain(body.full).size != NUM_PARAMETERS:
         raise GrapevineError("what arrived is not what was sent")
 
 

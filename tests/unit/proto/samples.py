@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 
 from grapevine_proto import messages as m
+from grapevine_proto.encodings import Encoding
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
@@ -17,6 +18,8 @@ MANIFEST_ID = hashlib.sha256(MANIFEST).hexdigest()
 VECTOR = np.array([1.5, -2.0, 0.0], np.float32)
 BUFFERS = np.array([0.25], np.float32)
 CONTRIBUTIONS = {OTHER: 4}
+HALVES = m.Encoded(Encoding("float16"), b"\x00\x3e\x00\xc0\x00\x00")
+PACKED = m.Encoded(Encoding("int8", zstd=True), b"any bytes: what is in them, the intake finds out")
 BEST = m.Figure(metric=0.0, age=40, version=4, num_evaluated=360, rounds_since=12)
 
 EVERY_BODY: list[tuple[Topic, m.Body]] = [
@@ -79,6 +82,26 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             buffers=BUFFERS,
         ),
     ),
+    (
+        InboxTopic(OTHER, ME),
+        m.ModelUpdate(
+            task=TASK,
+            window=2,
+            version=3,
+            age=20,
+            experience=640,
+            samples=32,
+            base=HALVES,
+            delta=m.Encoded(Encoding("top-k"), b"\x00" * 4),
+            base_digest=b"d" * 32,
+            buffers=HALVES,
+        ),
+    ),
+    (
+        TaskTopic(ME, TASK, "model"),
+        m.ServerModel(task=TASK, model_version=9, age=70, full=PACKED, buffers=HALVES, contributions=CONTRIBUTIONS),
+    ),
+    (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, age=40, full=HALVES, buffers=BUFFERS)),
     (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK, base_digest=b"d" * 32)),
     (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK)),
     (

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
+from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import HOLD_WINDOWS
@@ -83,7 +84,13 @@ class Aggregator:
             in_rounds=entry.in_rounds,
         )
         window_s = plan.window_rounds * self.manifest.training.round_interval_s
-        self.intake = Intake(layout=self.layout, capacity=MAX_MEMBERS, hold_s=HOLD_WINDOWS * window_s)
+        self.encodings = Encodings.of(plan, self.settings.encoding)
+        self.intake = Intake(
+            layout=self.layout,
+            capacity=MAX_MEMBERS,
+            hold_s=HOLD_WINDOWS * window_s,
+            allowed=allowed_encodings(plan),
+        )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)
@@ -204,8 +211,8 @@ class Aggregator:
                         task=self.task,
                         model_version=self.model_version,
                         age=each.age,
-                        full=each.parameters,
-                        buffers=each.buffers,
+                        full=written(each.parameters, self.encodings.whole),
+                        buffers=written(each.buffers, self.encodings.buffers),
                         contributions={peer: self._versions.get(peer, 0) for peer in each.contributors},
                         members=each.members,
                         cluster=each.cluster,

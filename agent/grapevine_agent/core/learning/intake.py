@@ -1,5 +1,8 @@
 """From what a peer claims to what takes part in a merge.
 
+What arrived encoded is decoded here, where it is known how many numbers the task's model has, and nowhere before: a few
+bytes can stand for a whole model. How much is decoded for one sender in a second is bounded.
+
 Everything in an update is a claim. Shapes and finiteness are checked to the letter; counters are
 believed within reason: an age above what the task's own pace allows since it was published, or far
 above what the other members say, is capped. Caps are relative to the *other senders*, not to
@@ -11,15 +14,18 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.merge.apart import apart
+from grapevine_proto.encodings import PLAIN, Encoding, decode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate, Vector
+from grapevine_proto.messages import Encoded, ModelUpdate, Vector, Written
+from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.reading import view_of
 from grapevine_tasks.layout import ModelLayout
 
@@ -28,6 +34,7 @@ MIN_SENDERS = 3  # below it there is no median to speak of
 PACE_SLACK = 2.0  # clocks and timers are not exact
 MAX_SENDERS = 256
 LARGEST_NUMBER = 1e30  # in a model; float32 ends at 3e38
+DECODED_BYTES_PER_S = 32e6  # of float32, for one sender: four times what it may send
 
 
 @dataclass(kw_only=True)
@@ -141,39 +148,49 @@ class Intake:
     keep_windows: bool = False
     capacity: int = 8
     hold_s: float = 0.0
+    allowed: frozenset[Encoding] = frozenset({PLAIN})
+    _decoded: SenderQuota = field(
+        default_factory=lambda: SenderQuota(bytes_per_s=DECODED_BYTES_PER_S, capacity=MAX_SENDERS)
+    )
     _bases: OrderedDict[str, _Base] = field(default_factory=OrderedDict)
     _windows: OrderedDict[str, _Window] = field(default_factory=OrderedDict)
 
     def model_of(self, sender: str, update: ModelUpdate, now_s: float = 0.0) -> Taken:
         """What the sender says, checked. Raises `WireError`."""
-        self._check(update.buffers, self.layout.num_buffers, "buffers")
-        self.check_buffers(update.buffers)
+        if update.delta is not None and update.base is None:
+            self._held_base(sender, update)  # before anything is decoded
+        self._charge(sender, (update.full, update.base, update.delta, update.buffers), now_s)
+        buffers = self._buffers(update.buffers)
         if update.full is not None:
-            self._check(update.full, self.layout.num_parameters, "full")
-            return self._windowed(sender, update, update.full, None)
+            return self._windowed(sender, update, self._parameters(update.full, "full"), buffers, None)
         assert update.delta is not None
-        self._check(update.delta, self.layout.num_parameters, "delta")
-        base = update.base
-        if base is None:
-            held = self._bases.get(sender)
-            if held is None or held.digest != update.base_digest:
-                raise WireError("unknown-base", f"{sender} sends a delta alone, from a base that is not held")
+        delta = self._parameters(update.delta, "delta")
+        if update.base is None:
+            held = self._held_base(sender, update)
             base = held.vector
             self._bases[sender] = replace(held, used_s=now_s)
             self._bases.move_to_end(sender)
         else:
-            self._check(base, self.layout.num_parameters, "base")
+            base = self._parameters(update.base, "base")
         with apart():
-            parameters = base + update.delta
+            parameters = base + delta
         self._check(parameters, self.layout.num_parameters, "base + delta")
-        taken = self._windowed(sender, update, parameters, base)
+        taken = self._windowed(sender, update, parameters, buffers, base)
         if update.base is None:
             return taken
         return replace(taken, receipt=self._remember(sender, base, now_s))
 
-    def _windowed(self, sender: str, update: ModelUpdate, parameters: Vector, base: Vector | None) -> Taken:
+    def _held_base(self, sender: str, update: ModelUpdate) -> _Base:
+        held = self._bases.get(sender)
+        if held is None or held.digest != update.base_digest:
+            raise WireError("unknown-base", f"{sender} sends a delta alone, from a base that is not held")
+        return held
+
+    def _windowed(
+        self, sender: str, update: ModelUpdate, parameters: Vector, buffers: Vector, base: Vector | None
+    ) -> Taken:
         if not self.keep_windows:
-            return Taken(parameters=parameters, buffers=update.buffers, base=base)
+            return Taken(parameters=parameters, buffers=buffers, base=base)
         held = self._windows.get(sender)
         start = parameters if base is None else base  # a whole model says nothing of a change
         first = held.first if held is not None and held.number == update.window else start
@@ -181,19 +198,41 @@ class Intake:
         self._windows.move_to_end(sender)
         if len(self._windows) > self.capacity:
             self._windows.popitem(last=False)
-        return Taken(parameters=parameters, buffers=update.buffers, base=first)
+        return Taken(parameters=parameters, buffers=buffers, base=first)
 
     def close_windows(self) -> None:
         """Our window has ended: all that was taken has been merged."""
         for sender, held in self._windows.items():
             self._windows[sender] = _Window(held.number, held.newest, held.newest)
 
-    def model(self, full: Vector, buffers: Vector) -> tuple[Vector, Vector]:
-        """A whole model, checked. Raises `WireError`."""
-        self._check(full, self.layout.num_parameters, "full")
-        self._check(buffers, self.layout.num_buffers, "buffers")
+    def model(self, sender: str, full: Written, buffers: Written, now_s: float = 0.0) -> tuple[Vector, Vector]:
+        """A whole model, decoded and checked. Raises `WireError`."""
+        self._charge(sender, (full, buffers), now_s)
+        return self._parameters(full, "full"), self._buffers(buffers)
+
+    def _parameters(self, vector: Written, what: str) -> Vector:
+        return self._decode(vector, self.layout.num_parameters, what)
+
+    def _buffers(self, vector: Written) -> Vector:
+        buffers = self._decode(vector, self.layout.num_buffers, "buffers")
         self.check_buffers(buffers)
-        return full, buffers
+        return buffers
+
+    def _decode(self, vector: Written, size: int, what: str) -> Vector:
+        """A vector of this size, decoded if it has to be, and checked. Raises `WireError`."""
+        if isinstance(vector, Encoded):
+            if vector.encoding not in self.allowed:
+                raise WireError("encoding", f"{what} as {vector.encoding.name}, which the task does not allow")
+            with apart():
+                vector = decode(vector.content, size, vector.encoding)
+        self._check(vector, size, what)
+        return vector
+
+    def _charge(self, sender: str, vectors: Sequence[Written | None], now_s: float) -> None:
+        """Count what is about to be decoded. Raises `WireError` for more than the sender's share."""
+        num_encoded = sum(isinstance(vector, Encoded) for vector in vectors)
+        if num_encoded:
+            self._decoded.charge(sender, 4 * num_encoded * self.layout.num_parameters, now_s)
 
     def check_buffers(self, buffers: Vector) -> None:
         """Raise `WireError` if a variance is negative."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from grapevine_agent.core.effects import (
     Trained,
 )
 from grapevine_agent.core.learning.best import BestModel
+from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import Merging
@@ -88,8 +89,10 @@ class Learning:
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
         strategies = (STRATEGIES[plan.strategy], SERVER_STRATEGIES[plan.server_strategy])
-        form = "delta" if any(each.needs_base for each in strategies) else plan.update_form
-        self.pace = Pace.of(self.manifest, self.settings, self.layout, form)
+        sums_deltas = any(each.needs_base for each in strategies)
+        form = "delta" if sums_deltas else plan.update_form
+        self.encodings = Encodings.of(plan, self.settings.encoding)
+        self.pace = Pace.of(self.manifest, self.settings, self.layout, form, self.encodings)
         self.merging = Merging(
             task=self.task,
             peer=self.settings.peer,
@@ -105,7 +108,13 @@ class Learning:
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
         )
-        self.writer = UpdateWriter(task=self.task, update_form=form, sources=self.merging.sources)
+        self.writer = UpdateWriter(
+            task=self.task,
+            update_form=form,
+            sources=self.merging.sources,
+            encodings=self.encodings,
+            sums_deltas=sums_deltas,
+        )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
@@ -129,8 +138,8 @@ class Learning:
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
-        self.merging.intake.model(received.full, received.buffers)
-        link.hear_model(received, self.settings.peer, session)
+        full, buffers = self.merging.intake.model(sender, received.full, received.buffers, now.monotonic_s)
+        link.hear_model(replace(received, full=full, buffers=buffers), self.settings.peer, session)
         link.hear_life(now.monotonic_s)
         return []
 

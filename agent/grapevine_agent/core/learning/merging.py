@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.server_link import ServerLink
@@ -24,7 +25,7 @@ from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate
+from grapevine_proto.messages import ModelUpdate, plain
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
@@ -78,6 +79,7 @@ class Merging:
             keep_windows=sums_deltas,
             capacity=self.max_pending if sums_deltas else 8,
             hold_s=HOLD_WINDOWS * window_s,
+            allowed=allowed_encodings(plan),
         )
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.clip = Clip(plan.clip)
@@ -139,8 +141,8 @@ class Merging:
             received.append(
                 Voice(
                     peer=link.peer,
-                    parameters=link.model.full,
-                    buffers=link.model.buffers,
+                    parameters=plain(link.model.full),
+                    buffers=plain(link.model.buffers),
                     age=min(link.model.age, self.claims.pace_limit(now)),
                     experience=self.model.experience,
                     samples=self.model.samples,

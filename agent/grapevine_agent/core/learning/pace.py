@@ -12,11 +12,21 @@ from typing import Final
 
 import numpy as np
 
+from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_proto.encodings import SIZES
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.layout import ModelLayout
 
 ENVELOPE_BYTES: Final = 6_000  # of an update, beside its model
+EXACT: Final = Encodings()
+
+
+def vectors_bytes(layout: ModelLayout, update_form: str, encodings: Encodings = EXACT) -> float:
+    """About what the vectors of an update take: base and change are two, and each is written in its own way."""
+    model = (encodings.base, encodings.change) if update_form == "delta" else (encodings.whole,)
+    a_parameter, a_buffer = sum(SIZES[each.name] for each in model), SIZES[encodings.buffers.name]
+    return a_parameter * layout.num_parameters + a_buffer * layout.num_buffers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +37,16 @@ class Pace:
     most_sends_per_s: float  # of whole updates, on average
 
     @classmethod
-    def of(cls, manifest: TaskManifest, settings: CoreSettings, layout: ModelLayout, update_form: str) -> Pace:
-        """The pace of a task here, whose updates have this form."""
-        num_models = 2 if update_form == "delta" else 1
-        update_bytes = 4 * (num_models * layout.num_parameters + layout.num_buffers) + ENVELOPE_BYTES
+    def of(
+        cls,
+        manifest: TaskManifest,
+        settings: CoreSettings,
+        layout: ModelLayout,
+        update_form: str,
+        encodings: Encodings = EXACT,
+    ) -> Pace:
+        """The pace of a task here, whose updates have this form, and are written so."""
+        update_bytes = vectors_bytes(layout, update_form, encodings) + ENVELOPE_BYTES
         return cls(
             round_interval_s=max(manifest.training.round_interval_s, settings.shortest_round_s),
             most_sends_per_s=settings.upload_bytes_per_s / update_bytes,

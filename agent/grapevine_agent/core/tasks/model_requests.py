@@ -12,11 +12,12 @@ bounded (see `overlay.answers`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.encodings import allowed_encodings, written
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.reports import released_of
@@ -26,7 +27,7 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import ModelRequest, ReleasedModel, Which
+from grapevine_proto.messages import ModelRequest, ReleasedModel, Which, plain
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -51,7 +52,7 @@ class ModelRequests:
         if refusal:
             body = ReleasedModel(task=request.task, refusal=refusal)
         else:
-            body = self.own(request.task, request.cluster, request.which)
+            body = self._encoded(self.own(request.task, request.cluster, request.which))
         num_bytes = body.full.nbytes + body.buffers.nbytes
         is_member = self.members.is_member(sender)
         thing = f"the {request.which} model of {request.task}"
@@ -59,6 +60,17 @@ class ModelRequests:
         return [
             fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session),
         ]
+
+    def _encoded(self, body: ReleasedModel) -> ReleasedModel:
+        taking_part = self.tasks.learning.get(body.task) or self.tasks.aggregating.get(body.task)
+        if taking_part is None or body.refusal:
+            return body
+        encodings = taking_part.encodings
+        return replace(
+            body,
+            full=written(plain(body.full), encodings.released),
+            buffers=written(plain(body.buffers), encodings.buffers),
+        )
 
     def _refusal(self, sender: str, task: str) -> str:
         taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
@@ -128,6 +140,8 @@ class ModelRequests:
                 layout = ModelLayout.of(entry.manifest.program)
             except TaskError as error:
                 raise WireError("bad-program", str(error)) from None
-            Intake(layout=layout).model(released.full, released.buffers)
+            intake = Intake(layout=layout, allowed=allowed_encodings(entry.manifest.merging))
+            full, buffers = intake.model(sender, released.full, released.buffers)
+            released = replace(released, full=full, buffers=buffers)
         del self._asked[sender, released.task]
         return [*begun, fx.Delivered(sender=sender, body=released)]

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.moment import Moment
@@ -103,7 +104,8 @@ class Newcomer:
         self.next_s = now.monotonic_s
         if released.refusal or released.age == 0:
             return None
-        parameters, buffers = Intake(layout=self.layout).model(released.full, released.buffers)
+        intake = Intake(layout=self.layout, allowed=allowed_encodings(claims.manifest.merging))
+        parameters, buffers = intake.model(peer, released.full, released.buffers)
         age = claims.believed_age(peer, released.age, now)
         model = ModelState.initial(parameters, buffers)
         model.age = age
