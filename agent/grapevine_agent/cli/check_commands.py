@@ -124,7 +124,7 @@ def costs_table(report: CostReport) -> Table:
         (
             "to send",
             f"{_bytes(report.update_bytes)} an update, about {_bytes(report.round_bytes)} a round "
-            f"among {EXAMPLE_MEMBERS} members",
+            f"among {EXAMPLE_MEMBERS} members, as {' or '.join(report.encodings)}",
         ),
         ("to compute", f"{_flop(report.flops_per_sample)} a sample, {_flop(report.step_flops)} a training step"),
         (

@@ -133,6 +133,7 @@ def _plans(manifest: TaskManifest) -> dict[str, str]:
         "merging": f"{_called(merging.strategy, merging.constants)}",
         "at a server": f"{_called(merging.server_strategy, merging.server_constants)}",
         "sending": f"{merging.update_form}, {merging.send_rate} × {merging.sends_per_round:g} a round",
+        "encodings": ", ".join(merging.encodings),
         "bounds": f"clip {merging.clip:g}, server trust {merging.server_trust_cap:g}, average {merging.ema:g}",
     }
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.constants import check_constants, check_constants_of
 from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_proto.encodings import ENCODINGS
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan
 from grapevine_tasks.suggestions import did_you_mean
@@ -17,3 +19,10 @@ def check_merge_plan(plan: MergePlan) -> None:
         nearest = did_you_mean(plan.server_strategy, SERVER_STRATEGIES)
         raise TaskError(f"there is no server strategy {plan.server_strategy!r}; {nearest}")
     check_constants_of(plan.server_strategy, server.constants, plan.server_constants)
+    sends_changes = plan.update_form == "delta" or STRATEGIES[plan.strategy].needs_base or server.needs_base
+    partial = [name for name in plan.encodings if name in ENCODINGS and not ENCODINGS[name].is_whole]
+    if partial and not sends_changes:
+        raise TaskError(
+            f"merging.encodings has {partial[0]!r}, which leaves most of a model out, and members send whole models: "
+            'leave it out, or write update_form = "delta"'
+        )

@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
+from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
+from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.tasks.deadlines import TaskWork, pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import memory_reason, reasons_not_to_fit, trainer_mb
 from grapevine_agent.merge import STRATEGIES
@@ -57,7 +59,8 @@ class CostReport:
     operators: Mapping[str, int]  # of the train graph: how often each occurs, most frequent first
     manifest_bytes: int
     weights_bytes: int
-    update_bytes: int  # what a member sends at a time
+    encodings: tuple[str, ...]  # that members may write it in
+    update_bytes: int  # what a member sends at a time, about, in the smallest of them
     round_bytes: int  # what one of `EXAMPLE_MEMBERS` members sends in a round, without a server
     flops_per_sample: int  # to use the model
     step_flops: int  # of a training step
@@ -103,6 +106,7 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
         operators=dict(sorted(checked.operators.items(), key=lambda item: (-item[1], item[0]))),
         manifest_bytes=len(encode_manifest(manifest)),
         weights_bytes=manifest.initial_weights.num_bytes,
+        encodings=manifest.merging.encodings,
         update_bytes=update,
         round_bytes=round(sends * (update + ENVELOPE_BYTES)),
         flops_per_sample=checked.flops_per_sample,
@@ -123,11 +127,10 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
 
 
 def update_bytes(manifest: TaskManifest) -> int:
-    """The size of a member's update, without what is around it: base and delta are two models."""
+    """The size of a member's update, without what is around it, in the smallest encoding that the task allows."""
     layout, plan = ModelLayout.of(manifest.program), manifest.merging
     needs_base = STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
-    num_models = 2 if needs_base or plan.update_form == "delta" else 1
-    return 4 * (num_models * layout.num_parameters + layout.num_buffers)
+    return round(vectors_bytes(layout, "delta" if needs_base else plan.update_form, Encodings.of(plan)))
 
 
 def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork) -> ProfileFit:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from grapevine_proto.encodings import PLAIN
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import (
     DataContract,
@@ -83,6 +84,7 @@ _MERGING = {
     "server_trust_cap": float,
     "clip": float,
     "ema": float,
+    "encodings": list,
 }
 _REQUIREMENTS = {"memory_mb": int, "cores": int}
 _SCHEDULE = {"name": str}
@@ -137,6 +139,9 @@ def _read(content: Mapping[str, Any]) -> TaskFile:
         if key in merging:
             constants = merging[key]
             merging[key] = _table(constants, f"[merging.{key}]", dict.fromkeys(constants, float))
+    if "encodings" in merging:
+        named = _strings(merging["encodings"], "merging.encodings")
+        merging["encodings"] = (PLAIN.name, *(name for name in named if name != PLAIN.name))  # every task allows it
     return TaskFile(
         **task,
         data=_data(sections["data"]),

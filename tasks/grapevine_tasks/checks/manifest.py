@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from grapevine_proto.encodings import ENCODINGS, PLAIN
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.program import Program
@@ -79,3 +80,7 @@ def _check_merging(merging: MergePlan) -> None:
     in_range("merging.clip", merging.clip, 0, 1e6)
     in_range("merging.ema", merging.ema, 0, 0.99999)
     in_range("merging.window_rounds", merging.window_rounds, 1, 10_000)
+    for name in merging.encodings:
+        one_of("merging.encodings", name, ENCODINGS)
+    if len(set(merging.encodings)) != len(merging.encodings) or PLAIN.name not in merging.encodings:
+        raise TaskError(f"merging.encodings is {list(merging.encodings)}; name each once, {PLAIN.name!r} among them")

@@ -232,7 +232,8 @@ class Intake:
         """Count what is about to be decoded. Raises `WireError` for more than the sender's share."""
         num_encoded = sum(isinstance(vector, Encoded) for vector in vectors)
         if num_encoded:
-            self._decoded.charge(sender, 4 * num_encoded * self.layout.num_parameters, now_s)
+            most = max(self.layout.num_parameters, self.layout.num_buffers)
+            self._decoded.charge(sender, 4 * num_encoded * most, now_s)
 
     def check_buffers(self, buffers: Vector) -> None:
         """Raise `WireError` if a variance is negative."""
