@@ -108,7 +108,7 @@ learning_rate = 0.1
 #clip = 3.0
 # How slowly the released model follows the merged one.
 #ema = 0.95
-# What members may write their vectors in; docs/training.md says what each costs. float32 always is one.
+# What members may write their vectors in; docs/strategies.md says what each costs. float32 always is one.
 #encodings = ["float32", "int8+zstd"]
 
 # Constants of the two strategies; those that are not named here have their defaults.

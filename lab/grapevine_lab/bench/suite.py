@@ -16,6 +16,7 @@ from rich.console import Console
 from grapevine_lab.bench import (
     build_time,
     data_sources,
+    encodings,
     far_broker,
     joining,
     loop_stops,
@@ -50,6 +51,7 @@ BENCHMARKS = (
         run=training_throughput.run,
         missing=training_throughput.missing,
     ),
+    Benchmark(names=(encodings.NAME,), run=encodings.run, missing=encodings.missing),
     Benchmark(names=(memory_estimate.NAME,), run=memory_estimate.run, missing=memory_estimate.missing),
     Benchmark(names=(build_time.NAME,), run=build_time.run, missing=build_time.missing),
     Benchmark(names=(time_estimate.NAME,), run=time_estimate.run, missing=time_estimate.missing),

@@ -145,3 +145,17 @@ def test_a_holdout_with_odd_letters_or_patience_beyond_counting_is_refused() -> 
     for odd in (_changed(holdout="a\nb"), replace(FULL, training=replace(FULL.training, patience=2**60))):
         with pytest.raises(WireError):
             decode_manifest(encode_manifest(odd))
+
+
+def test_encodings_come_back_with_float32_which_is_not_written() -> None:
+    merging = replace(FULL.merging, encodings=("float32", "int8+zstd", "one-of-tomorrow"))
+    manifest = replace(FULL, merging=merging)
+    assert decode_manifest(encode_manifest(manifest)) == manifest
+    exact = replace(FULL, merging=replace(FULL.merging, encodings=("float32",)))
+    assert task_id(encode_manifest(exact)) == task_id(encode_manifest(FULL))
+
+
+@pytest.mark.parametrize("names", [("int8", "int8"), ("a b",), ("",), tuple(f"e{k}" for k in range(40))])
+def test_encodings_with_odd_names_or_twice_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(WireError, match="bad-manifest"):
+        decode_manifest(encode_manifest(replace(FULL, merging=replace(FULL.merging, encodings=names))))

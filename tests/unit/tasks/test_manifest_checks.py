@@ -38,6 +38,12 @@ def test_a_device_with_less_memory_refuses_what_another_takes(manifest: TaskMani
         check_manifest(manifest, check_merging=check_merge_plan, limits=ProgramLimits(memory_bytes=1000))
 
 
+@pytest.mark.parametrize("plan", [{"update_form": "delta"}, {"strategy": "delta-sum"}, {"server_strategy": "fedbuff"}])
+def test_where_members_send_changes_the_largest_alone_may_travel(manifest: TaskManifest, plan: dict[str, str]) -> None:
+    merging = MergePlan(encodings=("float32", "top-k+zstd"), **plan)  # type: ignore[arg-type]
+    assert check_manifest(replace(manifest, merging=merging), check_merging=check_merge_plan)
+
+
 def test_a_regression_fits_too(manifest: TaskManifest) -> None:
     regression = replace(
         manifest,
@@ -52,6 +58,10 @@ WRONG = [
     ({"merging": MergePlan(strategy="zzz")}, "no merge strategy 'zzz'"),
     ({"merging": MergePlan(update_form="deltas")}, "did you mean 'delta'"),
     ({"merging": MergePlan(send_rate="log")}, "send_rate"),
+    ({"merging": MergePlan(encodings=("float32", "int9"))}, "did you mean 'int8'"),
+    ({"merging": MergePlan(encodings=("int8",))}, "'float32' among them"),
+    ({"merging": MergePlan(encodings=("float32", "int8", "int8"))}, "name each once"),
+    ({"merging": MergePlan(encodings=("float32", "top-k"))}, "members send whole models"),
     ({"merging": MergePlan(ema=1.0)}, "merging.ema is 1.0"),
     ({"merging": MergePlan(gossip_share_with_server=2.0)}, "gossip_share_with_server"),
     ({"merging": MergePlan(constants={"q": 1.0})}, "no constant 'q'"),

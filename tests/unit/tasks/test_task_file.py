@@ -76,6 +76,13 @@ def test_everything_new_is_read_and_the_target_is_filled_in(tmp_path: Path) -> N
     assert task.training.max_gradient_norm == 1
 
 
+@pytest.mark.parametrize("named", [["int8+zstd", "top-k"], ["int8+zstd", "float32", "top-k"]])
+def test_float32_is_always_among_the_encodings(tmp_path: Path, named: list[str]) -> None:
+    assert _read(tmp_path, FORECAST).merging.encodings == ("float32",)
+    task = _read(tmp_path, f"{FORECAST}\n[merging]\nencodings = {named}\n")
+    assert task.merging.encodings == ("float32", "int8+zstd", "top-k")
+
+
 def test_classes_are_counted(tmp_path: Path) -> None:
     text = FORECAST.split("[[data.pipeline]]", maxsplit=1)[0].replace("max_age_s = 3600", 'classes = ["dry", "wet"]')
     task = _read(tmp_path, text + '[data.target]\nname = "y"\ndtype = "int64"\nshape = []\n')
