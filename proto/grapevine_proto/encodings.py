@@ -65,7 +65,8 @@ class Encoding:
 
 PLAIN: Final = Encoding()
 
-# Bytes a number, of trained models: docs/results/encodings.md. The smallest is chosen by it.
+# Bytes a number, about, of normally distributed ones: trained weights are still to be measured.
+# The smallest is chosen by it.
 SIZES: Final[dict[str, float]] = {
     "float32": 4.0,
     "float32+zstd": 3.5,

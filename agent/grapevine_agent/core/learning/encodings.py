@@ -2,7 +2,7 @@
 
     the change since a base   any that is allowed, top-k too
     a whole model, a base     any but top-k, which leaves most of a model out
-    a base of int8 or top-k   float16: a change is counted from it, and int8's steps are as large as the change
+    the base of top-k         int8: what a base loses is in the change that is counted from it
     a released model          float32 or a half: it is used as it comes, and its figures should be true of it
     buffers                   float32 or float16: what int8 takes from a variance, a division brings back
 
@@ -23,6 +23,7 @@ from grapevine_proto.messages import Encoded, Vector, Written
 
 AUTO: Final = "auto"
 _HALF: Final = Encoding("float16")
+_BYTES: Final = Encoding("int8")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +48,18 @@ class Encodings:
         return cls(
             whole=whole,
             change=change,
-            base=half if change.numbers in ("int8", "top-k") else change,
+            base=change if change.is_whole else replace(_BYTES, zstd=change.zstd),
             released=_smallest(each for each in allowed if each.numbers not in ("int8", "top-k")),
             buffers=change if change.numbers in ("float32", "float16") else half,
         )
 
 
 def allowed_encodings(plan: MergePlan) -> frozenset[Encoding]:
-    """What members of a task may write in: what it names, float32, and float16 for what bears no less."""
+    """What members of a task may write in: what it names, float32, and what goes with these for bases and buffers."""
     named = {ENCODINGS[name] for name in plan.encodings if name in ENCODINGS}
     halves = {replace(_HALF, zstd=each.zstd) for each in named if each.numbers != "float32"}
-    return frozenset({PLAIN}) | named | halves
+    bases = {replace(_BYTES, zstd=each.zstd) for each in named if not each.is_whole}
+    return frozenset({PLAIN}) | named | halves | bases
 
 
 def written(vector: Vector, encoding: Encoding) -> Written:
