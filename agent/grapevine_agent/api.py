@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -224,6 +225,8 @@ class Grapevine:
     ) -> PulledModel:
         """The best model that a member of a task has had, by its own samples; the newest one where `latest`.
 
+        Of several members' it is one of the most usual age.
+
         It is that of `peer` if given (a member's or server's id, the beginning of it, or its name), of a server, else
         of one of those that `givers_of` names. A server measures nothing, and gives its newest.
         """
@@ -248,7 +251,7 @@ class Grapevine:
     def _fetch(
         self, about: dict[str, Any], givers: list[str], cluster: int, within_s: float, *, latest: bool
     ) -> dict[str, Any]:
-        """The best model of those that were measured; without one a server's; else that with the most contributors.
+        """The most typical best model; where none was measured a server's; else that with the most contributors.
 
         Servers come last among the givers, but where the latest is wanted, and are asked where nothing was measured.
         """
@@ -257,7 +260,7 @@ class Grapevine:
         trouble: list[str] = []
         for giver in givers:
             if giver in servers and (measured := _measured(answers, latest=latest)):
-                return _best(measured, higher_is_better=about["higher_is_better"])
+                return _typical(measured, about)
             self._tell(f"asking {about['names'].get(giver) or giver} ({giver}) for its model of {about['name']}")
             try:
                 answers.append(
@@ -277,7 +280,7 @@ class Grapevine:
         if not answers:
             raise TaskError("; ".join(trouble))
         if measured := _measured(answers, latest=latest):
-            return _best(measured, higher_is_better=about["higher_is_better"])
+            return _typical(measured, about)
         return max(answers, key=lambda answer: (len(answer["contributions"]), answer["age"]))
 
 
@@ -286,10 +289,18 @@ def _measured(answers: list[dict[str, Any]], *, latest: bool) -> list[dict[str, 
     return [] if latest else [each for each in answers if each["which"] == "best" and each["metric"] is not None]
 
 
-def _best(answers: list[dict[str, Any]], *, higher_is_better: bool) -> dict[str, Any]:
-    """The one with the best figure by its giver's account; of equals the one that most have worked on, the oldest."""
-    sign = 1.0 if higher_is_better else -1.0
-    return max(answers, key=lambda each: (sign * each["metric"], len(each["contributions"]), each["age"]))
+def _typical(answers: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+    """Of several members' best models the one whose age is the most usual; of equals that with the best figure.
+
+    Figures of different samples cannot be compared: the lowest is that of who has the easiest ones, or of who lies.
+    Ages can: they say for how long it was worth training, and in the middle of them neither has a say.
+    """
+    ages = {peer: best["age"] for peer, best in about["bests"].items()} | {
+        each["peer"]: each["age"] for each in answers
+    }
+    middle = median_low(ages.values())
+    sign = -1.0 if about["higher_is_better"] else 1.0
+    return min(answers, key=lambda each: (abs(each["age"] - middle), sign * each["metric"]))
 
 
 MAX_ASKED = 3  # members whose models are compared
@@ -316,17 +327,15 @@ def givers_of(
             f"{name} is merged by {about['strategy']}, where each member has a model of its own and none stands for "
             f"all: say whose (--from PEER). Members: {members}"
         )
-    asked = [*([own] if about["joined"] else []), *_by_claim(about)[:MAX_ASKED]]
+    asked = [*([own] if about["joined"] else []), *_most_typical(about)[:MAX_ASKED]]
     return [*servers, *asked] if latest else [*asked, *servers]
 
 
-def _by_claim(about: dict[str, Any]) -> list[str]:
-    """The members, those first whose heartbeats claim the best figures."""
-    sign = -1.0 if about["higher_is_better"] else 1.0
-    bests = about["bests"]
-    return sorted(
-        about["members"], key=lambda peer: (peer not in bests, sign * bests[peer]["metric"] if peer in bests else 0.0)
-    )
+def _most_typical(about: dict[str, Any]) -> list[str]:
+    """The members, those first whose best models, by their heartbeats, are of the most usual age: see `_typical`."""
+    ages = {peer: best["age"] for peer, best in about["bests"].items()}
+    middle = median_low(ages.values()) if ages else 0
+    return sorted(about["members"], key=lambda peer: (peer not in ages, abs(ages.get(peer, middle) - middle)))
 
 
 def _folder(task: Built | Path | str) -> str:

@@ -48,7 +48,7 @@ def register(task: typer.Typer) -> None:
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        """Fetch the best model that a member of a task has had, by the figures that members give of themselves."""
+        """Fetch the best model that a member has had, by its own samples: of several members' the most typical one."""
         for path in (output, pt2):
             if path is not None:
                 check_place(path)

@@ -57,13 +57,13 @@ def givers(
     return givers_of(ABOUT | about, peer=peer, server=server, cluster=cluster, latest=latest)
 
 
-def test_a_few_members_are_asked_those_first_who_claim_the_best_and_then_a_server() -> None:
+def test_a_few_members_are_asked_those_first_whose_best_is_of_the_usual_age_and_then_a_server() -> None:
     assert givers() == ["a", "b", "c"]
     assert givers(servers=["s"]) == ["a", "b", "c", "s"]
     assert givers(servers=["s"], latest=True) == ["s", "a", "b", "c"]
-    bests = {"d": {"metric": 0.5}, "b": {"metric": 0.7}}
-    assert givers(bests=bests) == ["d", "b", "a"]
-    assert givers(bests=bests, higher_is_better=True) == ["b", "d", "a"]
+    bests = {"d": {"metric": 0.5, "age": 70}, "b": {"metric": 0.7, "age": 60}, "c": {"metric": 0.1, "age": 9_000}}
+    assert givers(bests=bests) == ["d", "b", "c"]
+    assert givers(bests=bests, higher_is_better=True) == ["d", "b", "c"]
     assert givers(joined=True)[0] == "me"
     assert givers(peer="kitchen") == ["a"]
     assert givers(peer="q" * 20) == ["q" * 20]  # a whole id need not be that of a member
@@ -147,12 +147,21 @@ def test_the_best_model_is_pulled_and_not_the_one_that_was_trained_for_longest()
     model, asked = pulled(answers, servers=["s"])
     assert (model.facts["model_of"], model.facts["metric"], model.facts["age"]) == ("a", 0.694, 600)
     assert asked == ["a", "b"]  # a server has measured nothing
-    model, _ = pulled(answers, servers=["s"], higher_is_better=True)
-    assert model.facts["model_of"] == "b"
     model, asked = pulled(answers, servers=["s"], latest=True)
     assert (model.facts["model_of"], asked) == ("s", ["s"])
     model, _ = pulled({peer: answers[peer] for peer in "ab"}, latest=True)
     assert model.facts["model_of"] == "b"  # it has the work of more members
+
+
+def test_neither_the_luckiest_nor_a_liar_is_pulled_but_a_best_of_the_usual_age() -> None:
+    claims = {"a": (0.297, 710), "b": (0.298, 469), "c": (0.300, 174), "d": (0.001, 1), "e": (0.284, 2_924)}
+    answers = {peer: measured(peer, metric, age=age) for peer, (metric, age) in claims.items()}
+    bests = {peer: {"metric": metric, "age": age} for peer, (metric, age) in claims.items()}
+    model, asked = pulled(answers, bests=bests)
+    assert (model.facts["model_of"], asked) == ("b", ["b", "a", "c"])
+    answers["b"] = measured("b", 0.298, age=710)  # of equals in age the better figure
+    model, _ = pulled(answers, bests=bests)
+    assert model.facts["model_of"] == "a"
 
 
 def test_where_nobody_has_measured_anything_a_server_gives_its_model() -> None:
