@@ -29,6 +29,7 @@ from grapevine_agent.transfers.assembly import File, Memory, Room
 from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
 from grapevine_agent.transfers.giving import Gift, Giving
 from grapevine_proto import bulk as bulks
+from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, SealedApart, complete
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
@@ -107,7 +108,7 @@ class Carrying:
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
-        return self.giving.has_room_for(_thing(publish), b"", clock.now().monotonic_s)
+        return self.giving.has_room_for(_thing(publish), num_bytes(publish.body), clock.now().monotonic_s)
 
     def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
         """The head of a message, whose bulk can be asked for from now on."""

@@ -65,6 +65,7 @@ MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out o
 GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
+BULK_BYTES = 64_000_000  # of transfers each way, beside which one alone may be larger: a model more in memory
 LONGEST_TURN_S = 0.005  # for what arrives, before timers, commands and what goes out have theirs
 
 
@@ -102,7 +103,7 @@ class AgentService:
         unsaved: Unsaved | None = None,
         inspector: Inspector | None = None,
         chunk_window: int = 4,
-        bulk_bytes: int = 256_000_000,
+        bulk_bytes: int = BULK_BYTES,
     ) -> None:
         self.config = config
         self.root = root

@@ -100,7 +100,7 @@ class Fetching:
     """
 
     most_window: int = 4
-    most_bytes: int = 256_000_000
+    most_bytes: int = 64_000_000
     num_bytes: int = 0  # that came, of chunks that were whole and right
     _fetches: dict[bytes, _Fetch] = field(default_factory=dict)  # by digest, in the order in which they were wanted
     _by_transfer: dict[str, bytes] = field(default_factory=dict)

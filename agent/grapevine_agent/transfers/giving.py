@@ -62,17 +62,17 @@ class _Held:
 class Giving:
     """See the module's docstring. `most_bytes` is of all that is held; the newest bulk alone may be larger."""
 
-    most_bytes: int = 256_000_000
+    most_bytes: int = 64_000_000
     num_bytes: int = 0  # given away
     _held: OrderedDict[bytes, _Held] = field(default_factory=OrderedDict)  # by digest, used longest ago first
 
-    def has_room_for(self, thing: str, digest: bytes, now_s: float) -> bool:
-        """Whether another bulk of this thing can be held: not while several of it are on their way."""
-        if digest in self._held:
+    def has_room_for(self, thing: str, num_bytes: int, now_s: float) -> bool:
+        """Whether another bulk of this thing can be held: not while others, together too large, are on their way."""
+        busy = [each for each in self._held.values() if each.owed and each.used_s > now_s - NEW_S]
+        if not busy:
             return True
-        lately_s = now_s - NEW_S
-        busy = [each for each in self._held.values() if each.thing == thing and each.owed and each.used_s > lately_s]
-        return len(busy) < MOST_OF_A_THING
+        fits = sum(each.bulk.num_bytes for each in busy) + num_bytes <= self.most_bytes
+        return fits and sum(each.thing == thing for each in busy) < MOST_OF_A_THING
 
     def hold(self, sealed: SealedApart, thing: str, now_s: float, receiver: str = "") -> None:
         """A message speaks of this bulk: its receiver will ask, or whoever reads it."""

@@ -34,8 +34,8 @@ from grapevine_proto.errors import GrapevineError
 
 NAME = "large_task"
 NUM_AGENTS = 5
-NUM_HIDDEN = 333_000
-NUM_PARAMETERS = 75 * NUM_HIDDEN + 10
+NUM_HIDDEN = 4_960
+NUM_PARAMETERS = (64 + NUM_HIDDEN + 2 + 10) * NUM_HIDDEN + 10
 ROUND_S = 30.0
 JOIN_S = 600.0
 WATCH_S = 240.0
@@ -109,7 +109,8 @@ def _watch(learners: list[_Agent], task: str, before: dict[str, int], say: Calla
 def _built(folder: Path) -> Path:
     copy_task(folder)
     model, task = folder / "model.py", folder / "task.toml"
-    text = model.read_text().replace("nn.Linear(64, 64)", f"nn.Linear(64, {NUM_HIDDEN})")
+    first, second = f"nn.Linear(64, {NUM_HIDDEN})", f"nn.Linear({NUM_HIDDEN}, {NUM_HIDDEN})"
+    text = model.read_text().replace("nn.Linear(64, 64)", f"{first}, nn.ReLU(), {second}")
     model.write_text(text.replace("nn.Linear(64, 10)", f"nn.Linear({NUM_HIDDEN}, 10)"))
     lines = [
         f"round_interval_s = {ROUND_S}" if line.startswith("round_interval_s") else line

@@ -372,11 +372,13 @@ def test_chunks_that_there_are_not_are_left_out() -> None:
 def test_of_a_thing_the_newest_few_are_held_and_no_more_while_they_are_on_their_way() -> None:
     giving, bulks = Giving(), [sealed(10, seed) for seed in range(5)]
     for number, each in enumerate(bulks):
-        assert giving.has_room_for("update", each.bulk.digest, 0.0) == (number < MOST_OF_A_THING)
+        assert giving.has_room_for("update", 10, 0.0) == (number < MOST_OF_A_THING)
         giving.hold(each, "update", 0.0, "a")
     assert len(giving) == MOST_OF_A_THING
-    assert giving.has_room_for("update", b"", NEW_S + 1)
-    assert giving.has_room_for("another", b"", 0.0)
+    assert giving.has_room_for("update", 10, NEW_S + 1)
+    assert giving.has_room_for("another", 10, 0.0)
+    assert not giving.has_room_for("another", giving.most_bytes, 0.0)
+    assert giving.has_room_for("another", 2 * giving.most_bytes, NEW_S + 1)
     assert giving.asked(ChunkRequest(digest=bulks[-1].bulk.digest, chunks=(0,)), 0.0)
     assert giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0) is None
 
@@ -387,9 +389,9 @@ def test_who_has_asked_for_all_of_it_makes_room_for_the_next() -> None:
         giving.hold(each, "update", 0.0, "a")
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0, "a")
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "another")
-    assert not giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+    assert not giving.has_room_for("update", 10, 0.0)
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "a")
-    assert giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+    assert giving.has_room_for("update", 10, 0.0)
 
 
 def test_a_head_is_good_for_twice_its_bulk() -> None:
