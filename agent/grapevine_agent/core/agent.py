@@ -285,8 +285,9 @@ class AgentCore:
         self.members.wall_ms = now.wall_ms
         effects = self._clock.tick(now, self.presence, self.settings)
         effects += [*self.members.tick(now.monotonic_s), *self._look(now)]
-        if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
-            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
+        was_set_back = self._clock.was_set_back
+        if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):
+            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))

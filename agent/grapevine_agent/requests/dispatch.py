@@ -143,7 +143,7 @@ class Requests:
         entry = await service.turns.look(lambda: find_task(task, service.core.book.entries, acts=True))
         await service.turns.take(
             lambda: service.core.set_consent(entry.id, joined, clock.now()),
-            num_bytes=lambda: service.core.tasks.model_bytes(entry.id),
+            num_bytes=service.core.tasks.largest_model_bytes,  # an earlier version of it may end
         )
         not_saved = await service.why_not_saved(DECISIONS)
         line = await service.turns.look(lambda: self._task(entry))

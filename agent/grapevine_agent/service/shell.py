@@ -409,13 +409,14 @@ class AgentService:
 
     def _data_judged(self) -> None:
         if not self._stop.is_set():
-            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now())))
+            largest = self.core.tasks.largest_model_bytes  # whose task it may end
+            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now()), num_bytes=largest))
 
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
         """Whoever trained goes on; the core hears of it when it has its turn."""
         if isinstance(done, fx.Trained):
-            size = 0 if done.parameters is None else done.parameters.nbytes
-            self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=lambda: size))
+            largest = self.core.tasks.largest_model_bytes  # one that failed may end its task, or others are over
+            self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=largest))
         else:
             self._in_background(self.turns.take(lambda: self.core.evaluated(done, clock.now())))
 

@@ -38,6 +38,7 @@ class Claims:
     manifest: TaskManifest
     started: Moment
     steps_before: int = 0  # that a model may bring along from earlier versions of the task
+    age_before: int = 0  # of our own model when we began: others have come as far
     members: Members | None = None  # whose claims count, while they are there; None: every sender's
     ages: OrderedDict[str, int] = field(default_factory=OrderedDict)
     experiences: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -45,13 +46,19 @@ class Claims:
     def pace_limit(self, now: Moment) -> int:
         """The optimiser steps that a member can have taken since the task was published.
 
-        Clocks may be wrong, so time since this agent joined counts where it is longer.
+        Clocks may be wrong, the publisher's too. So time since this agent joined counts where it is longer, on top of
+        the steps that were in its own model then.
         """
-        plan = self.manifest.training
         since_published_s = (now.wall_ms - self.manifest.created_at_ms) / 1000
         since_joined_s = now.monotonic_s - self.started.monotonic_s
-        elapsed_s = max(since_published_s, since_joined_s, 0.0)
-        return self.steps_before + int(plan.steps_per_round * (1 + PACE_SLACK * elapsed_s / plan.round_interval_s))
+        return max(
+            self.steps_before + self._most_steps(since_published_s),
+            max(self.steps_before, self.age_before) + self._most_steps(since_joined_s),
+        )
+
+    def _most_steps(self, elapsed_s: float) -> int:
+        plan = self.manifest.training
+        return int(plan.steps_per_round * (1 + PACE_SLACK * max(0.0, elapsed_s) / plan.round_interval_s))
 
     def most_rounds(self, now: Moment) -> int:
         """The rounds that a member can have finished since the task was published."""

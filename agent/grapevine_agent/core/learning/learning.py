@@ -130,7 +130,7 @@ class Learning:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
         self.merging.intake.model(received.full, received.buffers)
-        link.hear_model(received, self.settings.peer, session)
+        link.hear_model(received, self.settings.peer, session, now.wall_ms)
         link.hear_life(now.monotonic_s)
         return []
 

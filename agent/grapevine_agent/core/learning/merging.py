@@ -69,6 +69,7 @@ class Merging:
             manifest=self.manifest,
             started=self.started,
             steps_before=self.steps_before,
+            age_before=self.model.age,
             members=self.members,
         )
         sums_deltas = self.strategy.needs_base
