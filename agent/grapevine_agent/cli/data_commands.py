@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ from grapevine_agent.data.formats import describe
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.readings import readers
 from grapevine_agent.data.survey import Statistics, survey
+from grapevine_agent.data.times import shown_time
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import configured_sources
 from grapevine_agent.service.fitting import DeviceFit
@@ -180,7 +180,7 @@ def _show(result: dict[str, Any]) -> None:
     arrays = ", ".join(f"{name} {each['shape']} {each['dtype']}" for name, each in result["arrays"].items())
     console.print(f"  {result['samples']:,} samples: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk")
     if result["newest_s"] is not None:
-        console.print(f"  newest: {datetime.fromtimestamp(result['newest_s'], UTC):%Y-%m-%d %H:%M:%S} UTC")
+        console.print(f"  newest: {shown_time(result['newest_s'], clock.now().wall_ms / 1000)}")
     if result["classes"]:
         told = ", ".join(f"{escape(name)}: {count:,}" for name, count in list(result["classes"].items())[:40])
         console.print(f"  classes: {told}")

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.source import DataSource, Description, Header
+from grapevine_agent.data.times import AHEAD_S, span
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
 from grapevine_tasks.pipelines import (
@@ -195,14 +196,12 @@ def _check_age(contract: DataContract, source: DataSource, description: Descript
     if description.newest_s is None:
         raise source.error("no time is known of its samples, and the task wants them fresh: name a column as `time`")
     age_s = now_s - description.newest_s
+    if age_s < -AHEAD_S:
+        raise source.error(
+            f"the newest sample is dated {span(-age_s)} ahead of this device's clock, and the task wants fresh ones: "
+            "correct its time, or the clock"
+        )
     if age_s > contract.max_age_s:
         raise source.error(
-            f"the newest sample is {_span(age_s)} old, the task takes {_span(contract.max_age_s)} at most: bring newer"
+            f"the newest sample is {span(age_s)} old, the task takes {span(contract.max_age_s)} at most: bring newer"
         )
-
-
-def _span(seconds: float) -> str:
-    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:.0f} {unit}"
-    return f"{seconds:.0f} s"
