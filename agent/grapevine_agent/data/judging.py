@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.data.json_paths import is_written_number
 from grapevine_agent.data.source import DataSource
 from grapevine_agent.data.times import LATEST_S, UNITS, times_of, unit_s
 from grapevine_proto.errors import TaskError
@@ -199,7 +200,7 @@ class Judge:
         for k, value in enumerate(array.tolist()):
             if value is None and self._may_miss:
                 continue
-            if value is None or not _is_number(value):
+            if value is None or not is_written_number(str(value), self._source.dialect.decimal):
                 return self._fault(row, name, array, np.array([k]), lambda _: ("", f"is no number: {_MEND}"))
         return None
 
@@ -232,14 +233,6 @@ def shown(value: object) -> str:
         return "an empty cell"
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
 
 
 def _numbers_each(array: NDArray[Any]) -> int:
