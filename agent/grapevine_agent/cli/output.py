@@ -38,11 +38,6 @@ def shown(text: str, most: int = 500) -> str:
     return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def shown_peer(peer: str, name: str) -> str:
-    """A peer by the name that it gives itself, which may be another's as well, and so by its id too."""
-    return f"{shown(name, 40)} ({peer[:8]})" if name else peer
-
-
 def shown_task(result: dict[str, Any]) -> str:
     """Which task something was done to, beyond doubt, as lines of Rich markup (see `requests.naming.meant`)."""
     return f"  task       {result['task']}\n  publisher  {result['publisher']}, version {result['version']}"

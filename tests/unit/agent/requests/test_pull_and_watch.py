@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -332,6 +333,28 @@ def test_a_watch_warns_where_nobody_improves_and_where_nobody_beats_the_baseline
         board.take(READING | last | {"peer": peer, "metric": 0.844, "best": figure(0.75)})
     assert board.warnings().keys() == {"no better"}
     assert "last value" in board.warnings()["no better"]
+
+
+def test_a_board_fits_80_columns_with_ids_and_figures_whole_and_says_what_it_warns_of() -> None:
+    whole, named = "vkh4" * 5, "abcde" * 4
+    board = Board(about=ABOUT | {"metric_name": "top-5-accuracy", "names": {named: "[red]" + "x" * 60}})
+    reading = READING | {"round": 123_456, "age": 12_345_678, "metric": 0.8441, "metric_in_units": 12.34}
+    reading |= {"baseline": 0.741, "baseline_name": "last [training] value", "best": figure(0.817, 50)}
+    reading |= {"at_ms": 1000 * time.time()}
+    for peer in (whole, named):
+        board.take(reading | {"peer": peer, "staleness": 12.3, "energy_j": 123_456.0, "server": "reachable"})
+    console = Console(width=80, soft_wrap=True, file=io.StringIO())
+    console.print(board.view())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    table = [line for line in lines if "warning" not in line]
+    assert all(len(line) <= 80 for line in table)
+    cells = " ".join(table)
+    for told in ("123456 ", "12345678 ", "0.844 (12.3)", "0.817", "0.741", "12.3", "123456 J", "reachable", "[red]xxx"):
+        assert told in cells
+    assert named[:12] in cells
+    assert whole in "".join(line.split()[0] for line in table if line.strip())
+    assert "(patience in [training] ends a task then" in lines[-2]
+    assert "than last [training] value, which" in lines[-1]
 
 
 @pytest.mark.parametrize(
