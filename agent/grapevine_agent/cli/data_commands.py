@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
             for line in lines:
                 samples = "" if line["samples"] is None else f"{line['samples']:,}"
                 where, trouble = escape(line["path"]), escape(line["trouble"])
-                table.add_row(escape(line["name"]), line["kind"], line["source"], samples, where, trouble)
+                table.add_row(escape(line["name"]), escape(line["kind"]), line["source"], samples, where, trouble)
             console.print(table)
 
     @data.command()
@@ -163,7 +163,7 @@ def _silent(config: Config, sources: tuple[DataSource, ...]) -> dict[str, list[s
 
 def _show(result: dict[str, Any]) -> None:
     console.print(
-        f"\n[bold]{escape(result['name'])}[/] ({result['kind']}, {result['source']}) {escape(result['path'])}"
+        f"\n[bold]{escape(result['name'])}[/] ({escape(result['kind'])}, {result['source']}) {escape(result['path'])}"
     )
     if result["fits"] is not None:
         word = "[green]fits[/]" if result["fits"] else "[red]does not fit[/]"

@@ -87,8 +87,8 @@ def register(app: typer.Typer) -> None:
         answer(
             {"config": str(path), "peer": peer, "state_dir": str(state_dir), "profile": loaded.agent.profile},
             as_json=as_json,
-            text=f"{did}; this device is peer [bold]{peer}[/]{with_profile}\n"
-            f"edit the file, then: grapevine agent run --config {path}",
+            text=f"{escape(did)}; this device is peer [bold]{peer}[/]{with_profile}\n"
+            f"edit the file, then: grapevine agent run --config {escape(str(path))}",
         )
 
     app.command("status")(show_status)
@@ -180,13 +180,13 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
-        where = f"connected to {status['broker']} (MQTT {status['mqtt_version']})"
+        where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
     return (
-        f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {status['profile']}, "
+        f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {shown(status['profile'])}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"

@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
             table = Table("peer", "name", "as", "roles", "written in")
             for each in result["peers"]:
                 roles = ", ".join(each["roles"])
-                table.add_row(each["peer"], shown(each["name"]), each["as"], shown(roles), each["from"])
+                table.add_row(each["peer"], shown(each["name"]), each["as"], shown(roles), shown(each["from"]))
             console.print(table)
 
 
