@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask, ask_or_connect
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.control import NoAnswerError, NoServiceError
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List the configured sources, and whether each can be read."""
         lines = [_line(source) for source in _sources(configuration(config))]
-        answer(lines, as_json=as_json, text=f"{len(lines)} sources" if lines else _NONE)
+        answer(lines, as_json=as_json, text=counted(len(lines), "source") if lines else _NONE)
         if lines and not as_json:
             table = Table("source", "kind", "format", "samples", "where", "")
             for line in lines:
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
         results = [
             _check(source, manifest, fit, why_not) | {"silent": silent.get(source.name, [])} for source in sources
         ]
-        answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
+        answer(results, as_json=as_json, text=counted(len(results), "source") if results else _NONE)
         if not as_json:
             for result in results:
                 _show(result)
@@ -178,7 +178,9 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"  [red]{escape(result['trouble'])}[/]")
         return
     arrays = ", ".join(f"{name} {each['shape']} {each['dtype']}" for name, each in result["arrays"].items())
-    console.print(f"  {result['samples']:,} samples: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk")
+    console.print(
+        f"  {counted(result['samples'], 'sample')}: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk"
+    )
     if result["newest_s"] is not None:
         console.print(f"  newest: {shown_time(result['newest_s'], clock.now().wall_ms / 1000)}")
     if result["classes"]:

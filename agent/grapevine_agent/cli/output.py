@@ -38,6 +38,11 @@ def shown(text: str, most: int = 500) -> str:
     return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
+def counted(num: int, noun: str) -> str:
+    """How many there are: `1 source`, `2,000 sources`."""
+    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
+
+
 def shown_task(result: dict[str, Any]) -> str:
     """Which task something was done to, beyond doubt, as lines of Rich markup (see `requests.naming.meant`)."""
     return f"  task       {result['task']}\n  publisher  {result['publisher']}, version {result['version']}"

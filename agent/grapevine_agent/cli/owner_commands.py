@@ -20,6 +20,7 @@ from grapevine_agent.cli.output import (
     answer,
     configuration,
     console,
+    counted,
     errors,
     shown,
     shown_task,
@@ -238,12 +239,18 @@ def _sensor_lines(sensors: dict[str, Any]) -> str:
 
 def _trainer_line(trainer: dict[str, Any]) -> str:
     state = shown(trainer["protection"]) if trainer["running"] else "not running"
-    failures = f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
+    failures = (
+        f"; {counted(trainer['failures'], 'failure')}, the last: {shown(trainer['trouble'])}"
+        if trainer["failures"]
+        else ""
+    )
     return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
 
 
 def _task_table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table("task", "id", "standing", "here", "decided by")
+    table = Table()
+    for name in ("task", "id", "standing", "here", "decided by"):
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for task in tasks:
         if not task["joined"]:
             here = shown(task["why"])
@@ -261,7 +268,7 @@ def _progress_line(task: dict[str, Any]) -> str:
     staleness = "—" if task["staleness"] is None else f"{task['staleness']:.1f}"
     state = ", enough: no member improves" if task["enough"] else ""
     return (
-        f"round {task['round']}, {_quality(task)}, {task['peers']} peers, server {task['server']}, "
+        f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
         f"staleness {staleness}{state}" + (", at rest" if task["resting"] else "")
     )
 

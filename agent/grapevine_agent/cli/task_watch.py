@@ -21,7 +21,7 @@ from rich.text import Text
 
 from grapevine_agent.api import Grapevine
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, shown, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, counted, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError, TaskError
@@ -271,5 +271,5 @@ def _waiting(about: dict[str, Any]) -> str:
     if about["newer"]:
         return f"{about['name']}: waiting for readings; it has a newer version, {about['newer'][0][:12]}"
     num = len(about["members"])
-    who = f"of its {num} members" if num else "of a first member (none is here yet)"
+    who = f"of its {counted(num, 'member')}" if num else "of a first member (none is here yet)"
     return f"{about['name']} ({about['standing']} here): waiting for a reading {who}"

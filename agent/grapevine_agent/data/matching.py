@@ -54,7 +54,7 @@ class SourceMatch:
 
     def __str__(self) -> str:
         if self.source is not None:
-            return f"{self.source.name}: {self.num_samples} samples, {self.num_test} to test with"
+            return f"{self.source.name}: {_counted(self.num_samples)}, {self.num_test} to test with"
         return "; ".join(self.reasons)
 
 
@@ -106,7 +106,7 @@ def check_fit(
     _check_classes(contract, source, description)
     _check_age(contract, source, description, now_s)
     if counts["x"] < contract.minimum_samples:
-        raise source.error(f"{counts['x']} samples, the task needs {contract.minimum_samples}")
+        raise source.error(f"{_counted(counts['x'])}, the task needs {contract.minimum_samples}")
     num_test = counts.get("x_test", held_out(counts["x"]))
     needed = rows_needed(contract)
     if "x_test" not in counts and takes_series(contract) and num_test < needed:
@@ -116,6 +116,10 @@ def check_fit(
         )
     _check_room(contract, source, description, why_no_room)
     return counts["x"] - (0 if "x_test" in counts else num_test), num_test
+
+
+def _counted(num: int) -> str:
+    return "1 sample" if num == 1 else f"{num} samples"
 
 
 def _sample_memory(contract: DataContract, description: Description, share: float = 1.0) -> SampleMemory:
