@@ -233,18 +233,21 @@ class Grapevine:
         within(within_s, 0.0, LONGEST_S, "within_s")
         about = self.about(task)
         deadline_s = time.monotonic() + within_s
+        waits = False
         while True:
             givers = givers_of(about, peer=peer, server=server, cluster=cluster, latest=latest)
             if givers or time.monotonic() >= deadline_s:
                 break
-            self._tell(f"{about['name']}: nobody who takes part in it is here; waiting up to {within_s:.0f} s")
+            if not waits:  # said once, however long it takes
+                self._tell(f"{about['name']}: {_nobody(about, server=server)}; waiting up to {within_s:.0f} s")
+            waits = True
             time.sleep(min(3.0, max(POLL_S, deadline_s - time.monotonic())))
             about = self.about(about["task"])
         if not givers:
-            who = "server" if server else "member or server"
+            remedy = "pull without --server" if about["members"] else "`grapevine task watch` shows when one comes"
             raise TaskError(
-                f"{about['name']} ({about['task'][:12]}, {about['standing']}): no {who} of it is here within "
-                f"{within_s:.0f} s; `grapevine task watch` shows when one comes"
+                f"{about['name']} ({about['task'][:12]}, {about['standing']}): {_nobody(about, server=server)} within "
+                f"{within_s:.0f} s; {remedy}"
             )
         return PulledModel.of(self._fetch(about, givers, cluster or 0, within_s, latest=latest))
 
@@ -303,6 +306,16 @@ def _typical(answers: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, 
     return min(answers, key=lambda each: (abs(each["age"] - middle), sign * each["metric"]))
 
 
+def _nobody(about: dict[str, Any], *, server: bool) -> str:
+    """Who is missing; of members that cannot stand in for a server, who is here."""
+    if not about["members"]:
+        return f"no {'server' if server else 'member or server'} of it is here"
+    names = [f"{about['names'][peer]} ({peer})" if about["names"].get(peer) else peer for peer in about["members"]]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"no server of it is here, though members are: {', '.join(names[:MAX_NAMED])}{more}"
+
+
+MAX_NAMED = 5
 MAX_ASKED = 3  # members whose models are compared
 
 

@@ -54,3 +54,10 @@ def test_a_name_that_is_not_configured_is_told_with_the_nearest(config: Path) ->
     done = CliRunner().invoke(build_app(), ["data", "check", "climat", "--config", str(config)])
     assert isinstance(done.exception, ConfigError)
     assert "did you mean 'climate'" in str(done.exception)
+
+
+def test_one_is_one(config: Path) -> None:
+    done = CliRunner().invoke(build_app(), ["data", "check", "climate", "--config", str(config)])
+    assert done.stdout.startswith("1 source\n")
+    done = CliRunner().invoke(build_app(), ["data", "list", "--config", str(config)])
+    assert done.stdout.startswith("2 sources\n")

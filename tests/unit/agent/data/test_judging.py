@@ -18,6 +18,7 @@ import pytest
 from grapevine_agent.data import DataSource, RecordingPlan, inspection, load_samples, match_source, recordings
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import Dialect
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 
@@ -150,6 +151,16 @@ def test_the_cell_is_told_as_it_stands_in_the_file(tmp_path: Path) -> None:
     ):
         path.write_text("temperature,humidity,room\n" + "1,2,0\n" * 16 + f"1,{cell},0\n")
         assert f"row 17, column 'humidity': {told}" in str(match_source(CONTRACT, [source]))
+
+
+@pytest.mark.parametrize("cell", ["1_0", "１０", "oops", "0x10", "1.5", "1,5,5", "infinite"])
+def test_a_cell_that_makes_a_column_text_is_told_whatever_stands_before_a_fraction(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("temperature;humidity;room\n" + "0,5;-,25e1;0\n" * ROW + f'1,5;"{cell}";0\n', encoding="utf-8")
+    source = DataSource(
+        name="home", kind="climate", path=path, format="csv", dialect=Dialect(separator=";", decimal=",")
+    )
+    assert f"row 17, column 'humidity': '{cell}' is no number" in str(match_source(CONTRACT, [source]))
 
 
 @pytest.mark.parametrize(
