@@ -18,6 +18,7 @@ class Reception:
         self.double = Double()
         self.version = ""  # of MQTT, as it is spoken with the last broker that took us in
         self.all_refuse = False
+        self.packets = ""  # that the broker takes smaller packets than the owner allows, and does not say so
         self._trouble = ""
 
     @property
@@ -29,8 +30,19 @@ class Reception:
         """A broker took us in."""
         self._trouble, self.all_refuse, self.version = "", False, event.version
         logger.info("connected to %s, MQTT %s", event.url, event.version)
+        self._hear_limit(event)
         if event.refused:
             logger.warning("%s refuses subscriptions to %s", event.url, ", ".join(event.refused))
+
+    def _hear_limit(self, event: Connected) -> None:
+        known, self.packets = self.packets, ""
+        if event.has_learnt_limit:
+            self.packets = (
+                f"{event.url} closes the connection at large packets and does not say what it takes: none above "
+                f"{event.max_packet_bytes:,} bytes are sent (mqtt.max_packet_bytes is more)"
+            )
+            if self.packets != known:
+                logger.warning("%s", self.packets)
 
     def lost(self, event: Disconnected, *, is_wanted: bool) -> None:
         """A connection ended, because we leave or against our will."""
