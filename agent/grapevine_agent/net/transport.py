@@ -6,6 +6,7 @@ Theory of operation.
                  connect ──fails──> Trying, next broker; after the last, back off 1 … 60 s with jitter
                  subscribe to all remembered filters
                  Connected ── Arrived … ── Disconnected ──> from the first broker again
+                         └── filters whose turn comes: Listening …
 
 Sessions are clean and each connection starts afresh: the broker keeps nothing for us, and we send
 nothing again on our own. What must survive waits in the `Outbox`.
@@ -26,6 +27,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
 from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
+from grapevine_agent.net.in_turn import InTurn
 from grapevine_agent.net.inbound import Inbound
 from grapevine_agent.net.packet_limit import PacketLimit
 from grapevine_agent.net.probing import what_answers
@@ -129,6 +131,7 @@ class Transport:
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
         self._filters: dict[str, int] = {}
+        self._in_turn = InTurn(clock=asyncio.get_running_loop().time)
         self._connection: Connection | None = None  # only while connected and subscribed
         self._announced = max_packet_bytes  # by the broker that we are connected to, or were last
         self._limits = {url: PacketLimit(own_bytes=max_packet_bytes) for url in self._brokers}
@@ -178,10 +181,23 @@ class Transport:
                 msg = f"{self._connection.url if self._connection else 'the broker'} refuses {', '.join(refused)}"
                 raise BrokerError(msg + ": check its access rules for our user name")
 
+    def subscribe_in_turn(self, *filters: str) -> None:
+        """Subscribe at QoS 0 to filters that bring much, one after the other, now and at every later connect.
+
+        `Listening` tells when what is retained for each has come. Once more has the broker send it again.
+
+        Raises:
+            ValueError: A filter is none.
+        """
+        for each in filters:
+            check_filter(each, 0)
+            self._in_turn.add(each)
+
     async def unsubscribe(self, *filters: str) -> None:
         """Forget filters, and end their subscriptions if connected; BrokerError if the connection was lost."""
         for each in filters:
             self._filters.pop(each, None)
+            self._in_turn.remove(each)
         if self._connection is not None and filters:
             await self._connection.unsubscribe(filters)
 
@@ -338,9 +354,11 @@ class Transport:
 
     async def _stay(self, connection: Connection) -> None:
         """Wait for the end of a connection, and bring it about when we are told to stop."""
+        in_turn = asyncio.create_task(self._listen_in_turn(connection), name="subscriptions in turn")
         try:
             await asyncio.wait([connection.over])
         finally:
+            in_turn.cancel()
             self._connection = None
             if connection.end != "lost" and not self._stopping.is_set():
                 said = connection.end == "too-large"
@@ -351,5 +369,11 @@ class Transport:
             reason = connection.over.result() if connection.over.done() else "given up"
             self._inbound.put(Disconnected(url=connection.url, reason=reason))
 
+    async def _listen_in_turn(self, connection: Connection) -> None:
+        with contextlib.suppress(ConnectionLostError):
+            await self._in_turn.run(connection, self._inbound.put)
+
     def _arrived(self, topic: str, payload: bytes | memoryview, retained: bool) -> None:  # in the network thread
+        if retained:
+            self._in_turn.arrived(topic)
         self._inbound.put(Arrived(topic=topic, payload=payload, retained=retained))

@@ -352,6 +352,11 @@ class AgentService:
                 self.publish(effect)
             case fx.Relay(received=received):
                 self._relay(received)
+            case fx.TakeRecord(topic=topic, envelope=envelope):
+                name = topics.build(self.root, topic)
+                self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
+            case fx.Subscribe(filter=below, records=True):
+                self.transport.subscribe_in_turn(f"{self.root}/{below}")
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
             case fx.Unsubscribe(filter=below):
