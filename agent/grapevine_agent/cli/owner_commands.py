@@ -183,6 +183,7 @@ def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
         where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
+        where += "".join(f"\n[yellow]{shown(line)}[/]" for line in status.get("broker_cannot", ()))
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"

@@ -133,6 +133,12 @@ class Outbox:
         )
         self._records[topic] = self._due[topic] = record
 
+    def is_out(self, topic: str) -> bool:
+        """Whether the broker that we are connected to has acknowledged a topic's record, the newest."""
+        if topic not in self._records or topic in self._due:
+            return False
+        return not any(each.topic == topic for each in self._under_way.values())
+
     def forget(self, topic: str) -> None:
         """Publish a topic's record no more. What brokers retain of it stays there."""
         self._records.pop(topic, None)

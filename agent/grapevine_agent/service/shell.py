@@ -25,9 +25,10 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
-from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
+from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
@@ -35,6 +36,7 @@ from grapevine_agent.service import clock, loading, pulse, restoring
 from grapevine_agent.service.answers import HEAD_BYTES, Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
+from grapevine_agent.service.finding_out import FindingOut
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
@@ -170,6 +172,13 @@ class AgentService:
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
         )
+        self._finding_out = FindingOut(
+            transport=self.transport,
+            root=root,
+            peer=identity.peer_id,
+            is_out=self.outbox.is_out,
+            tell=self._found,
+        )
         self._seldom = Seldom()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -266,6 +275,8 @@ class AgentService:
                 began_s = time.monotonic()
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
+                    if retained:
+                        self._finding_out.arrived(topic)
                     if self.recording is not None and self.recording.takes(topic):
                         self.recording.hear(topic, payload, retained=retained)
                     else:
@@ -279,10 +290,19 @@ class AgentService:
                     session = self._sealer.session
                     await self.turns.take(partial(self._connected, session))
                     self.ready.set()
+                    number = self._finding_out.connected(event.max_packet_bytes)
+                    self._in_background(self._finding_out.run(number))
+                case Listening():
+                    self.reception.listening(event)
+                    self._finding_out.listening(event)
                 case Disconnected():
                     self.reception.lost(event, is_wanted=self._stop.is_set())
                 case Trying():
                     self.reception.tried(event)
+
+    def _found(self, gives: BrokerAbilities) -> None:
+        self.reception.found(gives)
+        self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now())))
 
     def _connected(self, session: int) -> list[fx.Effect]:
         return self.core.connected(session, clock.now())
@@ -353,6 +373,11 @@ class AgentService:
                 self.publish(effect)
             case fx.Relay(received=received):
                 self._relay(received)
+            case fx.TakeRecord(topic=topic, envelope=envelope):
+                name = topics.build(self.root, topic)
+                self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
+            case fx.Subscribe(filter=below, records=True):
+                self.transport.subscribe_in_turn(f"{self.root}/{below}")
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
             case fx.Unsubscribe(filter=below):

@@ -59,6 +59,10 @@ class AnswerQuota:
             own.put_back(1)
             raise WireError("over-quota", f"no {num_bytes} bytes for {asker} now: too much was asked for")
 
+    def take_shared(self, num_bytes: int, now_s: float) -> bool:
+        """Count one more part of an answer to somebody who may be no member; whether there was room for it."""
+        return self._others.take(num_bytes, now_s)
+
     def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
         """An answer that was counted is not given."""
         if num_bytes > APART_BYTES:

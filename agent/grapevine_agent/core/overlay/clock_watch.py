@@ -43,4 +43,4 @@ class ClockWatch:
         if step_ms > 0:
             return [Notify(text=f"the clock was set forward by {seconds}")]
         said = Notify(text=f"the clock was set back by {seconds}: what seemed to have run out is asked for again")
-        return [said, *(Subscribe(filter=each) for each in where_records_are(settings))]
+        return [said, *(Subscribe(filter=each, records=True) for each in where_records_are(settings))]
