@@ -157,7 +157,9 @@ class Members:
             return  # it was heard since, in a newer one
         if known.online != state.online or is_newer:
             self._set_online(known, state.online)
-        known.session, known.last_heard_s = session, now_s
+        if is_newer:
+            known.begin_session(session)
+        known.last_heard_s = now_s
 
     def _set_online(self, known: Peer, online: bool) -> None:
         self._presence_changed |= known.is_member and known.online != online
@@ -230,7 +232,7 @@ class Members:
         if supersedes(session, known.session, self.wall_ms):
             if not known.online:
                 self._set_online(known, True)
-            known.session = session
+            known.begin_session(session)
         self.hear(known.id, now_s)
 
     def overlook(self, now_s: float) -> None:
