@@ -135,6 +135,11 @@ class Members:
             if not self.peers[peer].is_member:
                 self._take_in(self.peers[peer])
 
+    def name_only(self, peers: Collection[str]) -> None:
+        """Count these as soon as they say that they are there, and of the others only who is heard."""
+        self.named.intersection_update(peers)
+        self.name(peers)
+
     # --- what is heard ----------------------------------------------------------------------------
 
     def hear_announcement(self, peer: str, announcement: PeerAnnouncement, *, is_guess: bool = False) -> None:
