@@ -57,7 +57,7 @@ from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
-from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
+from grapevine_proto.messages import Metrics, ReleasedModel, Review, ServerAdvert, TaskPublication
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import Topic
 
@@ -234,8 +234,8 @@ class AgentService:
     def _restore(self) -> None:
         now, store, peer = clock.now(), self.store, self.identity.peer_id
 
-        def keep(topic: Topic, envelope: bytes) -> None:
-            self.outbox.keep(topics.build(self.root, topic), envelope)
+        def keep(topic: Topic, envelope: bytes, until_ms: int) -> None:
+            self.outbox.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
 
         stored = restoring.records(store, peer, now.wall_ms, keep)
         sequences = restoring.sequences_of_others(store, peer)
@@ -332,7 +332,8 @@ class AgentService:
             return
         payload = self._sealer.seal(effect, clock.now().wall_ms)
         if effect.retain:
-            self.outbox.keep(name, payload)
+            is_over = isinstance(effect.body, ServerAdvert) and not effect.body.online
+            self.outbox.keep(name, payload, until_ms=effect.expires_at_ms, is_last=is_over)
             if isinstance(effect.body, TaskPublication | Review):
                 # Our own word on a task counts here as it does elsewhere, and at once.
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))

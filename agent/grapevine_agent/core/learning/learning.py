@@ -120,7 +120,7 @@ class Learning:
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         with self.receipts.lacking(sender, session):
-            held = self.merging.accept(sender, update, now)
+            held = self.merging.accept(sender, update, now, session)
         if self.rest.is_news(self.model):
             self._next_round_s = now.monotonic_s
             self._arm(now)
