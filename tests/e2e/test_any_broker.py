@@ -54,6 +54,7 @@ def test_a_learner_that_comes_later_hears_of_the_task_and_joins(broker: tuple[st
         learner.start()
         wait_for(lambda: learner.task(task).get("age", 0) > 0, within_s=120, why=f"the learner trains: {learner.log()}")
         gives = wait_for(lambda: (learner.status() or {}).get("broker_gives"))
+        assert gives is not None
         assert gives["wildcard"] == (name != "rabbitmq")
         told = re.sub(r"\s+", " ", learner.ask("status").stdout)
         assert ("RabbitMQ is known for it" in told) == (name == "rabbitmq")
