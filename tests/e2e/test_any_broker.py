@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.conftest import _no_mosquitto
@@ -53,7 +54,7 @@ def test_a_learner_that_comes_later_hears_of_the_task_and_joins(broker: tuple[st
         learner = home.add("learner", digits=0, consent="auto", trusted=reviewers)
         learner.start()
         wait_for(lambda: learner.task(task).get("age", 0) > 0, within_s=120, why=f"the learner trains: {learner.log()}")
-        gives = wait_for(lambda: (learner.status() or {}).get("broker_gives"))
+        gives: Any = wait_for(lambda: (learner.status() or {}).get("broker_gives"))
         assert gives["wildcard"] == (name != "rabbitmq")
         told = re.sub(r"\s+", " ", learner.ask("status").stdout)
         assert ("RabbitMQ is known for it" in told) == (name == "rabbitmq")

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 from tests.e2e.conftest import _no_mosquitto
 from tests.e2e.household import household, wait_for
 from tests.e2e.other_brokers import free_port
@@ -50,7 +52,7 @@ def mosquitto_as_it_comes(folder: Path) -> Iterator[int]:
 
 def retain_records(port: int, root: str) -> str:
     """Have the broker retain the presence of many peers, and then a task; its id."""
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.max_queued_messages_set(0)
     client.connect("127.0.0.1", port)
     client.loop_start()
@@ -87,7 +89,7 @@ def test_a_newcomer_learns_of_the_task_and_of_all_peers(tmp_path: Path) -> None:
             wait_for(
                 lambda: (newcomer.status() or {})["peers"]["known"] >= PEERS, why=f"all peers: {newcomer.status()}"
             )
-            gives = wait_for(lambda: (newcomer.status() or {}).get("broker_gives"))
+            gives: Any = wait_for(lambda: (newcomer.status() or {}).get("broker_gives"))
             assert gives["wildcard"]
             assert gives["may_lack"]  # nobody knows that this one gives all at QoS 0
             assert heard_s < 10
