@@ -46,6 +46,8 @@ _CLOSE_S = 2.0
 _LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
 _PACKET_OVERHEAD_BYTES = 10  # fixed header (5), topic length (2), packet id (2), property length (1)
 
+_LOST = (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST)
+
 End: TypeAlias = Literal["closed", "too-large", "lost"]  # the broker closed it; it said why; anything else
 # paho has one code for every end that it did not foresee: a stream that is closed is one of them.
 _ENDS: dict[str, End] = {"Unspecified error": "closed", "Packet too large": "too-large"}
@@ -214,13 +216,16 @@ class Connection:
         if self.over.done():
             msg = f"lost the connection to {self.url} before publishing on {topic}"
             raise ConnectionLostError(msg)
+        was_there = self._client.socket() is not None
         if isinstance(payload, Parts) and len(payload) >= LARGE:
             info = self._client.publish_in_parts(topic, payload, qos, retain)
         else:
             info = self._client.publish(topic, bytes(payload), qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
-            raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
+            if was_there and qos and info.rc in _LOST:  # while it was written, and perhaps for its size
+                self._sizes[info.mid] = packet_bytes(topic, payload)
+            raise ConnectionLostError(msg) if info.rc in _LOST else BrokerError(msg)
         acks = self._acks if qos else self._written
         ack = acks[info.mid] = self._loop.create_future()
         if qos:
