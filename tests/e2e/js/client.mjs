@@ -195,8 +195,8 @@ async function wholeBody({ sender, session, kind, body, bulk }, limit) {
   if (index.length) takePiece(under, { index: true, offset: 0, content: index });
   transfers.set(key, under);
   const here = () => under.right.size + under.indexed;
-  for (let had = -1, idle = 0; under.right.size < num; had = here()) {
-    idle = here() > had ? 0 : idle + 1;
+  for (let had = -1, idle = 0; under.right.size < num; ) {
+    [had, idle] = [here(), here() > had ? 0 : idle + 1];
     if (idle > 10) transfers.delete(key);
     check(transfers.has(key), "refused, or no answer");
     const chunks = [...Array(num).keys()].filter((k) => !under.right.has(k)).slice(0, 4);
