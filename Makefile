@@ -30,7 +30,9 @@ test-unit: setup ## unit and swarm tests, in parallel
 	$(BIN)/python -m pytest tests/unit tests/swarm -n 2 --dist worksteal -q
 
 test-e2e: setup ## tests with real brokers, processes and containers
-	$(BIN)/python -m pytest tests/e2e tests/testbed -n 2 --dist loadfile -q
+	@# By itself: for each strategy there is a trainer in each learner.
+	$(BIN)/python -m pytest tests/e2e/test_strategies.py -q
+	$(BIN)/python -m pytest tests/e2e tests/testbed --ignore tests/e2e/test_strategies.py -n 2 --dist loadfile -q
 
 check: setup ## style, types, import rules, generated code in sync
 	$(BIN)/ruff check .
