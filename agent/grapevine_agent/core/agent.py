@@ -114,7 +114,9 @@ class AgentCore:
             effects += self._restore(received, now)
         self._started = True
         self._clock.last = now
-        inbox = (topics.inbox_of(self.settings.peer), topics.chunks_for(self.settings.peer))
+        peer = self.settings.peer
+        # What is said of us comes before all others' records: a double throws us out before those are through.
+        inbox = (topics.inbox_of(peer), topics.chunks_for(peer), PeerTopic(peer, "state").below_root())
         self.tasks.assessor.mark_all()
         return [
             *effects,
