@@ -13,7 +13,7 @@ from grapevine_agent import api
 from grapevine_agent.cli import check_commands, publications, task_new, task_pull, task_watch
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, counted, shown, shown_task, tell
 from grapevine_agent.cli.owner_commands import ActedTaskArgument
-from grapevine_tasks.built import load_built
+from grapevine_tasks.built import BuiltTask, load_built
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
 ServerOption = Annotated[
@@ -48,13 +48,20 @@ def build(folder: Folder, as_json: JsonOption = False) -> None:
         "folder": str(folder),
         "nodes": len(draft.program.train.nodes),
         "weights_bytes": len(built.weights),
+        "warnings": list(built.warnings),
     }
+    _warn(built)
     answer(
         result,
         as_json=as_json,
         text=f"built [bold]{escape(draft.name)}[/]: {counted(len(draft.program.train.nodes), 'node')}, "
         f"{result['weights_bytes']} bytes of weights\nnext: grapevine task publish {escape(str(folder))}",
     )
+
+
+def _warn(built: BuiltTask) -> None:
+    for warning in built.warnings:
+        tell(f"warning: {warning}")
 
 
 def publish(
@@ -95,7 +102,7 @@ def _noting(folder: Path) -> Callable[[api.Published], None]:
 def _ready(folder: Path, *, build_first: bool) -> None:
     """Build the folder if that is asked for, and see whether it can be published before connecting to anybody."""
     if build_first:
-        api.build(folder)
+        _warn(api.build(folder).task)
     load_built(folder)
 
 

@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,7 +84,7 @@ def build_task(
     built = BuiltTask(draft=draft, weights=captured.weights)
     read_back(built)
     if compared:
-        check_faithful(module, captured.program, example, origins)
+        built = replace(built, warnings=check_faithful(module, captured.program, example, origins))
     write_built(built, folder, into or folder / "build", fingerprint=fingerprint)
     return built
 

@@ -282,3 +282,46 @@ def test_example_may_say_what_samples_are_like(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"not finite; .* let example\(\) in model.py return"):
         _build(tmp_path, model)
     _build(tmp_path, model, example="\n\ndef example():\n    return 200 + torch.rand(5, 4)\n")
+
+
+LATER = {
+    "a counter": (
+        "        self.k = 0",
+        "self.k += 1; return self.b(self.a(x)) * (0.5 if self.k > 500 else 1.0)",
+        "model.py, line 12: the attribute 'k' changes while the module runs",
+    ),
+    "a list": (
+        "        self.a.k = []",
+        "self.a.k.append(1); return self.b(self.a(x)) * (0.5 if len(self.a.k) > 500 else 1.0)",
+        "the attribute 'a.k' changes while the module runs",
+    ),
+    "a function": (
+        """
+        class Bounded(torch.autograd.Function):
+            @staticmethod
+            def forward(context, x):
+                return x.clamp(-500, 500)
+
+            @staticmethod
+            def backward(context, gradient):
+                return gradient
+
+        self.bounded = Bounded.apply""",
+        "return self.b(self.bounded(self.a(x)))",
+        "model.py, line 16: Bounded has a backward() of its own",
+    ),
+    "neither": ("        self.k = 0", "return self.b(self.a(x)) * (self.k + 1)", ""),
+    "layers that keep things": (
+        "        self.c, self.n = nn.LSTM(4, 4, batch_first=True), nn.BatchNorm1d(4)",
+        "return self.b(self.a(self.n(self.c(x.unsqueeze(1))[0][:, 0])))",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_may_differ_later_or_elsewhere_is_built_with_a_warning(tmp_path: Path, name: str) -> None:
+    more, forward, told = LATER[name]
+    warnings = _build(tmp_path, HEAD.format(more=more, forward=forward)).warnings
+    assert len(warnings) == bool(told)
+    assert not told or told in warnings[0]
