@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.e2e.conftest import Client
+from tests.e2e.household import household, wait_for
 
 from grapevine_agent.net import Connected, Disconnected, Trying
 from grapevine_broker.mosquitto import MosquittoBroker
@@ -60,3 +62,26 @@ async def test_a_broker_that_is_killed_twice_under_something_large_teaches_nothi
 async def test_a_broker_of_mqtt_5_says_what_it_takes(narrow: MosquittoBroker, connect: Any) -> None:
     client: Client = await connect(f"{narrow.url}?version=5")
     assert client.transport.max_packet_bytes == BROKER_BYTES
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("told", [False, True], ids=["learnt", "configured"])
+def test_agents_learn_together_over_a_broker_that_closes_without_a_word(
+    narrow: MosquittoBroker, tmp_path: Path, told: bool
+) -> None:
+    """The weights of the digits take 19 kB."""
+    with household(tmp_path, f"{narrow.url}?version=3.1.1", "grapevine/v1") as home:
+        engineer, *reviewers = (home.add(name) for name in ("engineer", "ada", "grace"))
+        learners = [home.add(f"learner-{k}", digits=k, consent="auto", trusted=reviewers) for k in range(2)]
+        for member in (engineer, *reviewers, *learners):
+            if told:
+                text = member.config.read_text()
+                member.config.write_text(text.replace("heartbeat_s", f"max_packet_bytes = {BROKER_BYTES}\nheartbeat_s"))
+            member.start()
+        task = home.publish(engineer, home.built_task("narrow"))
+        home.approve(task, *reviewers)
+        for learner in learners:
+            why = f"{learner.name} merges"
+            wait_for(lambda learner=learner: learner.task(task).get("merges", 0) > 2, within_s=150.0, why=why)  # type: ignore[misc]
+        if not told:
+            assert "mqtt.max_packet_bytes" in engineer.ask("status").stdout

@@ -214,7 +214,7 @@ class Transport:
         if size > limit:  # paho would send it for ever, and nothing behind it
             msg = (
                 f"a packet of {size} bytes on {topic} exceeds {limit}: "
-                "raise mqtt.max_packet_bytes here and on the broker, or make the model smaller"
+                "raise mqtt.max_packet_bytes here and the broker's own limit"
             )
             raise BrokerError(msg)
         if self._connection is None:

@@ -103,8 +103,9 @@ class Carrying:
     # --- on the way out -----------------------------------------------------------------------------
 
     def goes_apart(self, num_bytes: int) -> bool:
-        """Whether a body whose large fields take so many bytes is sent as a head and a bulk."""
-        return num_bytes > min(bulks.APART_BYTES, self._max_packet_bytes() - BESIDE_IT_BYTES)
+        """Whether a body whose large fields take so many bytes is sent as a head and a bulk. Without any it is not."""
+        packet = self._max_packet_bytes()
+        return num_bytes > min(bulks.APART_BYTES, max(packet - BESIDE_IT_BYTES, packet // 4))
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
