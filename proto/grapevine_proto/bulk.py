@@ -24,6 +24,7 @@ from grapevine_proto.reading import parsed
 
 CHUNK_BYTES: Final = 120_000  # with topic and header it fits into 128 KiB, which the smallest of the large brokers take
 APART_BYTES: Final = 500_000  # large fields that take more travel apart: 0.2 s on a line of 20 Mbit/s
+HEAD_BYTES: Final = 4_000  # of a message whose large fields travel apart, about
 HASH_BYTES: Final = 32
 INLINE_CHUNKS: Final = 64  # of a bulk whose index stands in the head
 LARGEST_BULK: Final = 1 << 30  # 268 million float32

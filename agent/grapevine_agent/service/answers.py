@@ -11,11 +11,11 @@ from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service import clock
 from grapevine_agent.service.sealing import Sealing
 from grapevine_proto import topics
+from grapevine_proto.bulk import HEAD_BYTES
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Blob, ReleasedModel
 from grapevine_proto.parts import Payload
 
-HEAD_BYTES = 4_000  # about, of a message whose large fields travel apart
 READ_WITHIN_S = 20.0  # a disk that takes longer has failed, or stands
 ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
 

@@ -33,7 +33,7 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
-from grapevine_agent.service.answers import HEAD_BYTES, Answers
+from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.finding_out import FindingOut
@@ -55,6 +55,7 @@ from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
+from grapevine_proto.bulk import HEAD_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, ServerAdvert, TaskPublication

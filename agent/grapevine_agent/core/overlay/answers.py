@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from grapevine_proto.bulk import APART_BYTES
+from grapevine_proto.bulk import APART_BYTES, HEAD_BYTES
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
 
 ANSWER_BYTES_PER_S = 250_000.0  # of members, and the same of others
 ANSWER_BURST_BYTES = 8e6  # 200 joiners ask at once for weights of 20 kB: half of it
-HEAD_BYTES = 4_000  # of a message whose large fields travel apart, about
 MAX_REMEMBERED = 10_000  # askers and things
 
 
