@@ -195,7 +195,7 @@ class AgentCore:
         return self._read_passing(received, now)
 
     def fetched(self, received: Received, now: Moment) -> list[Effect]:
-        """The bulk of a message is here, which was let in when its head came. Raises `WireError` as `receive` does."""
+        """The bulk of a message is here that was let in by its notice. Raises `WireError` as `receive` does."""
         return self._read_passing(received, now)
 
     def not_fetched(self, received: Received, why: str, now: Moment) -> list[Effect]:

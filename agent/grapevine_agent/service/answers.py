@@ -11,7 +11,7 @@ from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service import clock
 from grapevine_agent.service.sealing import Sealing
 from grapevine_proto import topics
-from grapevine_proto.bulk import HEAD_BYTES
+from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Blob, ReleasedModel
 from grapevine_proto.parts import Payload
@@ -59,7 +59,7 @@ class Answers:
             case _:
                 assert_never(order)
         if self._goes_apart(num_bytes):
-            num_bytes = HEAD_BYTES
+            num_bytes = NOTICE_BYTES
         deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
         topic = topics.build(self._root, order.topic)
         return self._outbox.answer(

@@ -55,7 +55,7 @@ from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
-from grapevine_proto.bulk import HEAD_BYTES
+from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel, Review, ServerAdvert, TaskPublication
@@ -328,7 +328,7 @@ class AgentService:
             self.rejected["no-room"] += 1
             return
         if (size >= LARGE or goes_apart) and not effect.retain:
-            enqueue(order=effect, num_bytes=HEAD_BYTES if goes_apart else size)
+            enqueue(order=effect, num_bytes=NOTICE_BYTES if goes_apart else size)
             self._sending.wake()
             return
         payload = self._sealer.seal(effect, clock.now().wall_ms)

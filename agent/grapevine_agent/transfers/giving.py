@@ -2,7 +2,7 @@
 
 What is held is bounded: of each *thing* (the update of a task, a blob) the newest few bulks, and of all together so
 many bytes; what nobody has asked for lately goes first. Whoever asks for what has gone is told so, and need not wait.
-What one head brings is bounded too: twice its bulk.
+What one notice brings is bounded too: twice its bulk.
 Updates hold the vectors that they were made of: nothing is copied.
 """
 
@@ -54,7 +54,7 @@ class _Held:
 
     @property
     def most_chunks(self) -> int:
-        """What one head is good for: all of it, and as much again for what is lost."""
+        """What one notice is good for: all of it, and as much again for what is lost."""
         return 2 * self.bulk.num_chunks + SOME_CHUNKS
 
 

@@ -37,7 +37,7 @@ from grapevine_lab.bench.mosquitto import why_no_mosquitto
 from grapevine_lab.bench.narrow import Line, narrow_line
 from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import topics
-from grapevine_proto.bulk import HEAD_BYTES
+from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import Apart, ChunkRefusal, ChunkRequest, ModelUpdate
@@ -218,7 +218,7 @@ class _Half:
 
     def publish(self, effect: fx.Publish) -> None:
         name, deadline_s = topics.build(DEFAULT_ROOT, effect.topic), time.monotonic() + LONGEST_S
-        self.outbox.enqueue(name, deadline_s=deadline_s, order=effect, num_bytes=HEAD_BYTES)
+        self.outbox.enqueue(name, deadline_s=deadline_s, order=effect, num_bytes=NOTICE_BYTES)
         self.sending.wake()
 
     def _wake(self) -> None:

@@ -19,7 +19,7 @@ const [BROKER, ROOT, TASK] = positionals;
 const REVIEWERS = values.reviewer; // whose approvals count; none: anybody's
 const [HEARTBEAT_S, SEND_S] = [Number(values.heartbeat ?? 5), Number(values.send ?? 5)];
 const [ASK_AGAIN_S, APPROVALS, WEEK_MS] = [5, 2, 7 * 86_400_000];
-const [CHUNK, WHOLE, CHUNKS_IN_HEAD] = [120_000, 500_000, 64]; // bytes of a chunk, of a body that travels whole
+const [CHUNK, WHOLE, CHUNKS_IN_NOTICE] = [120_000, 500_000, 64]; // bytes of a chunk, of a body that travels whole
 const proto = new protobuf.Root();
 const PROTOS = values.proto ?? new URL("../../../proto", import.meta.url).pathname;
 proto.resolvePath = (_, target) => path.join(PROTOS, target);
@@ -140,7 +140,7 @@ const offered = new Map(); // transfer → the bulk and its index, for whoever a
 const transfers = new Map(); // sender/transfer → what is on its way here
 const chunkOf = (bytes, k) => bytes.subarray(k * CHUNK, (k + 1) * CHUNK);
 const transferOf = (digest) => digest.toString("hex").slice(0, 20);
-// A body, or its head and where the rest of it is.
+// A body, or its notice and where the rest of it is.
 function parted(kind, body) {
   const names = (LARGE[kind] ?? []).filter((name) => body[name]?.length); // by number
   const bytes = Buffer.concat(names.map((name) => body[name]));
@@ -151,8 +151,8 @@ function parted(kind, body) {
   offered.set(transferOf(digest), { bytes, index });
   const fields = names.map((name) => type("Message").fields[kind].resolvedType.fields[name].id);
   const bulk = { digest, num_bytes: bytes.length, fields, lengths: names.map((name) => body[name].length) };
-  const head = Object.fromEntries(Object.entries(body).filter(([name]) => !names.includes(name)));
-  return { body: head, bulk: num > CHUNKS_IN_HEAD ? bulk : { ...bulk, index } };
+  const notice = Object.fromEntries(Object.entries(body).filter(([name]) => !names.includes(name)));
+  return { body: notice, bulk: num > CHUNKS_IN_NOTICE ? bulk : { ...bulk, index } };
 }
 // To the inbox of a peer, whose session must be known: it drops what names another one.
 function send(receiver, kind, whole, receiver_session = stateOf(receiver)?.session) {
@@ -160,7 +160,7 @@ function send(receiver, kind, whole, receiver_session = stateOf(receiver)?.sessi
   const { body, bulk } = parted(kind, whole);
   return publish(seal(kind, body, { receiver, bulk, receiver_session }));
 }
-// Answer a ChunkRequest. Chunks have no envelope: what they are is in the digest that the head has signed.
+// Answer a ChunkRequest. Chunks have no envelope: what they are is in the digest that the notice has signed.
 function serve({ sender, session, body: { digest, index, chunks } }) {
   const held = offered.get(transferOf(digest));
   if (!held) return send(sender, "chunk_refusal", { digest, reason: "not held here" }, session);
@@ -205,7 +205,7 @@ async function wholeBody({ sender, session, kind, body, bulk }, limit) {
     await until(() => here() >= wanted || !transfers.has(key), ASK_AGAIN_S);
   }
   transfers.delete(key);
-  say("fetched", { from: sender, kind, bytes: size, chunks: num, index: index.length ? "in the head" : "asked for" });
+  say("fetched", { from: sender, kind, bytes: size, chunks: num, index: index.length ? "in the notice" : "asked for" });
   let at = 0;
   for (const [k, length] of lengths.entries()) body[names[k]] = under.bytes.subarray(at, (at += length));
   return body;

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from grapevine_proto.bulk import APART_BYTES, HEAD_BYTES
+from grapevine_proto.bulk import APART_BYTES, NOTICE_BYTES
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
 
@@ -49,7 +49,7 @@ class AnswerQuota:
     def charge(self, asker: str, thing: str, num_bytes: int, now_s: float, *, pace: Pace, is_member: bool) -> None:
         """Count an answer. Raises `WireError("over-quota")` if it is not to be given; then it is not counted."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, HEAD_BYTES
+            pace, num_bytes = LARGE, NOTICE_BYTES
         own = self._own(asker, thing, pace)
         if not own.take(1, now_s):
             raise WireError("over-quota", f"{asker} asks for {thing} again")
@@ -65,7 +65,7 @@ class AnswerQuota:
     def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
         """An answer that was counted is not given."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, HEAD_BYTES
+            pace, num_bytes = LARGE, NOTICE_BYTES
         self._own(asker, thing, pace).put_back(1)
         (self._members if is_member else self._others).put_back(num_bytes)
 

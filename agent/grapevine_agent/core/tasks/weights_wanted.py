@@ -56,7 +56,7 @@ class WeightsWanted:
 
     def ask(self, holders: Iterable[str], now_s: float) -> str | None:
         """Whom to ask now, of those who may have them; None: nobody yet."""
-        num_bytes = min(self.weights.num_bytes, APART_BYTES)  # of what is larger a head comes first, and says so
+        num_bytes = min(self.weights.num_bytes, APART_BYTES)  # of what is larger a notice comes first, and says so
         every_s = (ASK_EVERY_S + num_bytes / ANSWER_BYTES_PER_S) * float(self.rng.uniform(*JITTER))
         self.ask_at_s = now_s + every_s
         there = set(holders)
