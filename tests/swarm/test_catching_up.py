@@ -136,7 +136,7 @@ def test_the_first_alone_asks_ever_more_seldom() -> None:
     world = World(5, wildcards_retain=False)
     (alone,) = observing(world, 1)
     world.run(24 * 3600)
-    assert 10 < alone.core.catching_up.lacks < 40
+    assert 10 < alone.core.exchange.catching_up.lacks < 40
 
 
 def test_all_hold_the_same_in_the_end_and_then_it_is_quiet() -> None:
@@ -147,7 +147,7 @@ def test_all_hold_the_same_in_the_end_and_then_it_is_quiet() -> None:
         publish(world, node, name=f"task {number}")
     nodes += observing(world, 6)
     world.run(1_000)
-    digests = {node.core._digest(world.moment()) for node in nodes}
+    digests = {node.core.exchange.digest(world.now_s) for node in nodes}
     assert len(digests) == 1
     seen = [letters_of(world, kind) for kind in (m.RecordDigests, m.RecordRequest, m.RecordBatch)]
     world.run(3_000)
@@ -164,7 +164,7 @@ def test_where_not_all_may_have_come_it_is_asked_once() -> None:
     seen = letters_of(world, m.RecordDigests)
     world.run(4_000)
     assert knows(newcomer, task)
-    assert newcomer.core.catching_up.lacks == 1
+    assert newcomer.core.exchange.catching_up.lacks == 1
     assert 1 <= sum(seen.values()) <= 4
     assert world.num_carried == 0  # nothing was missing
 
@@ -215,8 +215,8 @@ def test_a_peer_that_offers_without_end_is_asked_for_a_bounded_number(pair: tupl
     seen: list[int] = []
     world.perform(asker, asker.core.found(BrokerAbilities(), world.moment()))
     world.perform(asker, asker.core.found(BrokerAbilities(wildcard=False), world.moment()))
-    answer = holder.core.giver.answer
-    holder.core.giver.answer = lambda *given: seen.append(len(given[2].names)) or answer(*given)  # type: ignore[func-returns-value,method-assign]
+    answer = holder.core.exchange.giver.answer
+    holder.core.exchange.giver.answer = lambda *given: seen.append(len(given[2].names)) or answer(*given)  # type: ignore[func-returns-value,method-assign]
     for start in range(0, 5_000, m.MAX_NAMED):
         names = {number.to_bytes(8, "big"): 1 << 50 for number in range(start, start + m.MAX_NAMED)}
         say(world, holder, asker, m.RecordDigests(sequences=names))
@@ -233,9 +233,9 @@ def test_records_go_in_packets_that_the_broker_takes() -> None:
     world.run(5)
     record = next(each for topic, each in record_giver.lasting(holder.core.records) if topic.leaf == "manifest")
     most = len(record.envelope) + 1_500
-    holder.core.giver._given[asker.peer] = world.now_s + 60
+    holder.core.exchange.giver._given[asker.peer] = world.now_s + 60
     names = tuple(record_giver.sequences_of(holder.core.records))
-    effects = holder.core.giver.answer(
+    effects = holder.core.exchange.giver.answer(
         asker.peer, 1, m.RecordRequest(names=names), holder.core.records, most, world.now_s
     )
     batches = [each.body for each in effects if isinstance(each, fx.Publish) and isinstance(each.body, m.RecordBatch)]

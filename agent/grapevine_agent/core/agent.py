@@ -19,13 +19,12 @@ from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.answers import AnswerQuota
-from grapevine_agent.core.overlay.catching_up import CatchingUp
 from grapevine_agent.core.overlay.clock_watch import ClockWatch
 from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
-from grapevine_agent.core.overlay.record_giver import RecordGiver, sequences_of
+from grapevine_agent.core.overlay.record_exchange import RecordExchange
 from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
@@ -43,12 +42,9 @@ from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.records import LASTING_LEAVES, RecordBook
+from grapevine_proto.records import RecordBook
 from grapevine_proto.replay import ReplayGuard
-from grapevine_proto.short_names import digest_of
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
-
-DIGEST_FOR_S = 5.0
 
 
 @dataclass(kw_only=True)
@@ -63,7 +59,6 @@ class AgentCore:
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _renew_at_ms: float = math.inf
-    _digested: tuple[float, int] = (-math.inf, 0)  # when, and what `_digest` came to
     _clock: ClockWatch = field(default_factory=lambda: ClockWatch(Moment(0.0, 0)))
 
     def __post_init__(self) -> None:
@@ -76,7 +71,6 @@ class AgentCore:
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.relays = Relays(rng=self.rng)
-        self.catching_up = CatchingUp(peer=self.settings.peer, rng=self.rng)
         self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
@@ -86,7 +80,7 @@ class AgentCore:
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
-        self.giver = RecordGiver(peer=self.settings.peer, rng=self.rng, quota=quota)
+        self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
         self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
@@ -143,18 +137,18 @@ class AgentCore:
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
         self.relays.connected(now.monotonic_s)
-        self.catching_up.connected()
+        self.exchange.catching_up.connected()
         for learner in self.tasks.learning.values():
             learner.told.forget()
         return [*self.presence.connected(session, now), *self._announce(now)]
 
     def found(self, abilities: BrokerAbilities, now: Moment) -> list[Effect]:
         """What the broker that took us in does with what it retains: where it is not all, peers are asked."""
-        self.catching_up.found(abilities, now.monotonic_s)
+        self.exchange.catching_up.found(abilities, now.monotonic_s)
         self.relays.is_of_use = abilities.wildcard
         if not abilities.wildcard:
             self.members.overlook(now.monotonic_s)  # a roll call finds who is there
-        return self._catch_up(now)
+        return [*self._exchange(now), *self._announce(now)]
 
     def goodbye(self) -> list[Effect]:
         """Leave in good order: adverts and presence revoked, models saved."""
@@ -177,8 +171,7 @@ class AgentCore:
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
                 return self.presence.echoed(message.body)
-            if isinstance(received.topic, TaskTopic) and received.topic.leaf in LASTING_LEAVES:
-                self.catching_up.took(received.topic, message.sequence)
+            self.exchange.came(received)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic)  # the broker has it, if only an older one
@@ -186,8 +179,7 @@ class AgentCore:
                 return []
             self.heard_again(received.topic)
             effects = self._read_record(received, now)
-            self.catching_up.changed(now.monotonic_s)
-            self._digested = -math.inf, 0
+            self.exchange.changed(now.monotonic_s)
             return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
@@ -215,7 +207,7 @@ class AgentCore:
         match received.message.body:
             case m.PeerAnnouncement() as announcement:
                 self.members.hear_announcement(sender, announcement)
-                self._hear_of_records(received, announcement, now)
+                self.exchange.hear(received, announcement, self.members.num_alive, now.monotonic_s)
                 return []
             case m.PeerState() as state:
                 self.members.hear_state(sender, state, received.message.session, now.monotonic_s)
@@ -291,14 +283,8 @@ class AgentCore:
                 return [fx.GiveChunks(topic=topic, request=wanted, receiver_session=session)]
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]
-            case m.RecordDigests() as digests:
-                held = sequences_of(self.records)
-                return self.catching_up.take_digests(sender, session, digests, held, now.monotonic_s)
-            case m.RecordRequest() as wanted_records:
-                most = self.catching_up.abilities.max_packet_bytes
-                return self.giver.answer(sender, session, wanted_records, self.records, most, now.monotonic_s)
-            case m.RecordBatch() as batch:
-                return self.catching_up.take_batch(sender, batch, now.monotonic_s)
+            case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
+                return self.exchange.take(sender, session, told, now.monotonic_s)
             case m.Metrics(task=task) as metrics if task in self._watched:
                 return [fx.Delivered(sender=sender, body=metrics)]
         return []
@@ -324,39 +310,16 @@ class AgentCore:
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
-        effects += self.giver.due(self.records, now.monotonic_s)
         effects += self.tasks.tick(now)
-        effects += self._catch_up(now)
+        effects += self._exchange(now)
         effects += self._announce(now)
         return effects
 
-    def _hear_of_records(self, received: Received, announcement: m.PeerAnnouncement, now: Moment) -> None:
-        """Somebody who is there now says what it lacks, or what it holds."""
-        if received.retained:
-            return
-        message, now_s = received.message, now.monotonic_s
-        if announcement.lacks:
-            alive = self.members.num_alive(now_s)
-            self.giver.hears_of(message.sender, message.session, announcement.lacks, alive, now_s)
-        if announcement.records and not self.catching_up.abilities.wildcard:
-            self.catching_up.hears_of(message.sender, message.session, announcement.records, self._digest(now), now_s)
-
-    def _digest(self, now: Moment) -> int:
-        """Of the task records that we hold; of those that have run out since for a few seconds more."""
-        at_s, digest = self._digested
-        if now.monotonic_s >= at_s + DIGEST_FOR_S:
-            digest = digest_of(sequences_of(self.records))
-            self._digested = now.monotonic_s, digest
-        return digest
-
-    def _catch_up(self, now: Moment) -> list[Effect]:
-        if now.monotonic_s < self.catching_up.deadline_s():
-            return []
-        num_peers = len(self.members.peers)
-        effects, is_repeated = self.catching_up.tick(self._digest(now), num_peers, now.monotonic_s)
+    def _exchange(self, now: Moment) -> list[Effect]:
+        effects, is_repeated = self.exchange.tick(len(self.members.peers), now.monotonic_s)
         if is_repeated:
             self.presence.repeat(now.monotonic_s)
-        return [*effects, *self._announce(now)]
+        return effects
 
     def data_judged(self, now: Moment) -> list[Effect]:
         """More is known of the owner's data than before."""
@@ -370,8 +333,7 @@ class AgentCore:
             self.members.deadline_s(self._clock.last.monotonic_s),
             self.presence.deadline_s(),
             self.relays.due_s,
-            self.catching_up.deadline_s(),
-            self.giver.deadline_s(),
+            self.exchange.deadline_s(),
             *self.tasks.deadlines_s(),
         ]
         if self.settings.renew_reviews:
@@ -488,7 +450,7 @@ class AgentCore:
             data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
             tasks=self.tasks.tasks()[: m.MAX_TASKS],
             brokers=self.settings.brokers[: m.MAX_BROKERS],
-            lacks=self.catching_up.lacks,
-            records=self.catching_up.said,
+            lacks=self.exchange.catching_up.lacks,
+            records=self.exchange.catching_up.said,
         )
         return self.presence.announce(announcement, now)
