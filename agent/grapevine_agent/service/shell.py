@@ -88,7 +88,6 @@ class AgentService:
         unsaved: What the disk does not take, where it is known already.
         inspector: Looks at the owner's sources; None where nobody asks about them.
         chunk_window: Chunks of a transfer that may be under way.
-        bulk_bytes: Of transfers that are on their way at a time, each way.
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class AgentService:
         unsaved: Unsaved | None = None,
         inspector: Inspector | None = None,
         chunk_window: int = 4,
-        bulk_bytes: int = BULK_BYTES,
     ) -> None:
         self.config = config
         self.root = root
@@ -135,7 +133,7 @@ class AgentService:
             max_packet_bytes=lambda: self.transport.max_packet_bytes,
             folder=config.agent.state_dir / "transfers",
             window=chunk_window,
-            most_bytes=bulk_bytes,
+            most_bytes=BULK_BYTES,
             rejected=self._reject,
             in_background=self._in_background,
         )
