@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -224,31 +225,36 @@ class Grapevine:
     ) -> PulledModel:
         """The best model that a member of a task has had, by its own samples; the newest one where `latest`.
 
+        Of several members' it is one of the most usual age.
+
         It is that of `peer` if given (a member's or server's id, the beginning of it, or its name), of a server, else
         of one of those that `givers_of` names. A server measures nothing, and gives its newest.
         """
         within(within_s, 0.0, LONGEST_S, "within_s")
         about = self.about(task)
         deadline_s = time.monotonic() + within_s
+        waits = False
         while True:
             givers = givers_of(about, peer=peer, server=server, cluster=cluster, latest=latest)
             if givers or time.monotonic() >= deadline_s:
                 break
-            self._tell(f"{about['name']}: nobody who takes part in it is here; waiting up to {within_s:.0f} s")
+            if not waits:  # said once, however long it takes
+                self._tell(f"{about['name']}: {_nobody(about, server=server)}; waiting up to {within_s:.0f} s")
+            waits = True
             time.sleep(min(3.0, max(POLL_S, deadline_s - time.monotonic())))
             about = self.about(about["task"])
         if not givers:
-            who = "server" if server else "member or server"
+            remedy = "pull without --server" if about["members"] else "`grapevine task watch` shows when one comes"
             raise TaskError(
-                f"{about['name']} ({about['task'][:12]}, {about['standing']}): no {who} of it is here within "
-                f"{within_s:.0f} s; `grapevine task watch` shows when one comes"
+                f"{about['name']} ({about['task'][:12]}, {about['standing']}): {_nobody(about, server=server)} within "
+                f"{within_s:.0f} s; {remedy}"
             )
         return PulledModel.of(self._fetch(about, givers, cluster or 0, within_s, latest=latest))
 
     def _fetch(
         self, about: dict[str, Any], givers: list[str], cluster: int, within_s: float, *, latest: bool
     ) -> dict[str, Any]:
-        """The best model of those that were measured; without one a server's; else that with the most contributors.
+        """The most typical best model; where none was measured a server's; else that with the most contributors.
 
         Servers come last among the givers, but where the latest is wanted, and are asked where nothing was measured.
         """
@@ -257,7 +263,7 @@ class Grapevine:
         trouble: list[str] = []
         for giver in givers:
             if giver in servers and (measured := _measured(answers, latest=latest)):
-                return _best(measured, higher_is_better=about["higher_is_better"])
+                return _typical(measured, about)
             self._tell(f"asking {about['names'].get(giver) or giver} ({giver}) for its model of {about['name']}")
             try:
                 answers.append(
@@ -277,7 +283,7 @@ class Grapevine:
         if not answers:
             raise TaskError("; ".join(trouble))
         if measured := _measured(answers, latest=latest):
-            return _best(measured, higher_is_better=about["higher_is_better"])
+            return _typical(measured, about)
         return max(answers, key=lambda answer: (len(answer["contributions"]), answer["age"]))
 
 
@@ -286,12 +292,30 @@ def _measured(answers: list[dict[str, Any]], *, latest: bool) -> list[dict[str, 
     return [] if latest else [each for each in answers if each["which"] == "best" and each["metric"] is not None]
 
 
-def _best(answers: list[dict[str, Any]], *, higher_is_better: bool) -> dict[str, Any]:
-    """The one with the best figure by its giver's account; of equals the one that most have worked on, the oldest."""
-    sign = 1.0 if higher_is_better else -1.0
-    return max(answers, key=lambda each: (sign * each["metric"], len(each["contributions"]), each["age"]))
+def _typical(answers: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+    """Of several members' best models the one whose age is the most usual; of equals that with the best figure.
+
+    Figures of different samples cannot be compared: the lowest is that of who has the easiest ones, or of who lies.
+    Ages can: they say for how long it was worth training, and in the middle of them neither has a say.
+    """
+    ages = {peer: best["age"] for peer, best in about["bests"].items()} | {
+        each["peer"]: each["age"] for each in answers
+    }
+    middle = median_low(ages.values())
+    sign = -1.0 if about["higher_is_better"] else 1.0
+    return min(answers, key=lambda each: (abs(each["age"] - middle), sign * each["metric"]))
 
 
+def _nobody(about: dict[str, Any], *, server: bool) -> str:
+    """Who is missing; of members that cannot stand in for a server, who is here."""
+    if not about["members"]:
+        return f"no {'server' if server else 'member or server'} of it is here"
+    names = [f"{about['names'][peer]} ({peer})" if about["names"].get(peer) else peer for peer in about["members"]]
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"no server of it is here, though members are: {', '.join(names[:MAX_NAMED])}{more}"
+
+
+MAX_NAMED = 5
 MAX_ASKED = 3  # members whose models are compared
 
 
@@ -316,17 +340,15 @@ def givers_of(
             f"{name} is merged by {about['strategy']}, where each member has a model of its own and none stands for "
             f"all: say whose (--from PEER). Members: {members}"
         )
-    asked = [*([own] if about["joined"] else []), *_by_claim(about)[:MAX_ASKED]]
+    asked = [*([own] if about["joined"] else []), *_most_typical(about)[:MAX_ASKED]]
     return [*servers, *asked] if latest else [*asked, *servers]
 
 
-def _by_claim(about: dict[str, Any]) -> list[str]:
-    """The members, those first whose heartbeats claim the best figures."""
-    sign = -1.0 if about["higher_is_better"] else 1.0
-    bests = about["bests"]
-    return sorted(
-        about["members"], key=lambda peer: (peer not in bests, sign * bests[peer]["metric"] if peer in bests else 0.0)
-    )
+def _most_typical(about: dict[str, Any]) -> list[str]:
+    """The members, those first whose best models, by their heartbeats, are of the most usual age: see `_typical`."""
+    ages = {peer: best["age"] for peer, best in about["bests"].items()}
+    middle = median_low(ages.values()) if ages else 0
+    return sorted(about["members"], key=lambda peer: (peer not in ages, abs(ages.get(peer, middle) - middle)))
 
 
 def _folder(task: Built | Path | str) -> str:

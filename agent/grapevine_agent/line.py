@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
-from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.control import NoServiceError, call
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.requests.naming import is_task_id
@@ -127,11 +127,14 @@ def _needs_all(method: str, params: Mapping[str, Any]) -> bool:
 def open_line(config: Config, *, tell: Callable[[str], None] = lambda _text: None) -> Iterator[Line]:
     """A line to the running service, else to a guest. Raises `BrokerError` if no broker takes the guest in.
 
+    A file that the guest needs, such as a password's, and that is not there is a `ConfigError`.
+
     `tell` is given one line of text when there is something to wait for.
     """
     try:
         call(state_socket(config), "status", {})
     except NoServiceError:
+        check_files(config)  # before anything is said of a connection: there would be none
         tell(f"no agent is running here: connecting to {', '.join(config.mqtt.brokers)} for this command")
     else:
         yield _SocketLine(config)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from grapevine_proto import messages as m
-from grapevine_proto import reading
+from grapevine_proto import reading, short_names
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.bulk import MAX_ASKED, Bulk, check_digest, read_bulk
 from grapevine_proto.errors import WireError
@@ -167,6 +167,8 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         data_kinds=body.data_kinds,
         tasks=body.tasks,
         brokers=body.brokers,
+        lacks=body.lacks,
+        records=body.records,
     )
 
 
@@ -185,6 +187,8 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         brokers=reading.each_of(
             _few(wire.brokers, m.MAX_BROKERS, "brokers"), lambda url: reading.text(url, "broker"), "brokers"
         ),
+        lacks=wire.lacks,
+        records=wire.records,
     )
 
 
@@ -451,6 +455,9 @@ _CONVERSIONS = (
         lambda body: pb.ChunkRefusal(digest=body.digest, reason=body.reason),
         _read_chunk_refusal,
     ),
+    _Conversion(m.RecordDigests, "record_digests", "inbox", short_names.write_digests, short_names.read_digests),
+    _Conversion(m.RecordRequest, "record_request", "inbox", short_names.write_request, short_names.read_request),
+    _Conversion(m.RecordBatch, "record_batch", "inbox", short_names.write_batch, short_names.read_batch),
 )
 _BY_TYPE = {conversion.type: conversion for conversion in _CONVERSIONS}
 _BY_FIELD = {conversion.field: conversion for conversion in _CONVERSIONS}

@@ -1,13 +1,13 @@
 """What is too large for a packet: the large fields of a body, as chunks that can be checked one by one.
 
-    body ──▶ message without them, signed ───────────────▶ the *head*: small, sent as any message
+    body ──▶ message without them, signed ───────────────▶ the *notice*: small, sent as any message
         └──▶ their bytes, one after the other ─▶ the *bulk*: chunks of 120,000 bytes, asked for one by one
 
     index  = SHA-256(chunk 0) ‖ SHA-256(chunk 1) ‖ …        32 bytes each
-    digest = SHA-256(index)                                 stands in the head, and is signed with it
+    digest = SHA-256(index)                                 stands in the notice, and is signed with it
 
 A chunk needs no signature: the index says what it must be, and the digest what the index must be. The same bytes have
-the same digest, whoever sends them and whatever the head: what was got before a crash is good after it.
+the same digest, whoever sends them and whatever the notice: what was got before a crash is good after it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from grapevine_proto.reading import parsed
 
 CHUNK_BYTES: Final = 120_000  # with topic and header it fits into 128 KiB, which the smallest of the large brokers take
 APART_BYTES: Final = 500_000  # large fields that take more travel apart: 0.2 s on a line of 20 Mbit/s
+NOTICE_BYTES: Final = 4_000  # of a message whose large fields travel apart, about
 HASH_BYTES: Final = 32
-INLINE_CHUNKS: Final = 64  # of a bulk whose index stands in the head
+INLINE_CHUNKS: Final = 64  # of a bulk whose index stands in the notice
 LARGEST_BULK: Final = 1 << 30  # 268 million float32
 MAX_ASKED: Final = 16  # chunks in one request
 TRANSFER_DIGITS: Final = 20

@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_proto.encodings import Encoding
+from grapevine_proto.topics import TaskTopic
 
 Vector: TypeAlias = NDArray[np.float32]
 
 MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
+MAX_NAMED = 200  # records that one message names or carries: less than 4 kB of names
 
 
 # --- vectors --------------------------------------------------------------------------------------
@@ -66,6 +68,8 @@ class PeerAnnouncement:
     data_kinds: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     brokers: tuple[str, ...] = ()  # URLs without credentials at which I can be met
+    lacks: int = 0  # counts up: the broker did not give me all its records
+    records: int = 0  # a digest of the task records that I hold, 64 bits; 0: not said, or none
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -296,6 +300,35 @@ class ChunkRefusal:
     reason: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordDigests:
+    """I hold these records of tasks: their short names (8 bytes, see `short_names`) and sequences."""
+
+    sequences: Mapping[bytes, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordRequest:
+    """Please send me the records with these short names; without any: please say which you hold."""
+
+    names: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CarriedRecord:
+    """A record of somebody, the exact bytes, and its topic below the root."""
+
+    topic: TaskTopic
+    envelope: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordBatch:
+    """The records that were asked for, or some of them."""
+
+    records: tuple[CarriedRecord, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Apart:
     """A body whose large fields are on their way, in a bulk: what it will be of, and what was read of it so far."""
@@ -318,6 +351,9 @@ Passing: TypeAlias = (
     | ReleasedModel
     | ChunkRequest
     | ChunkRefusal
+    | RecordDigests
+    | RecordRequest
+    | RecordBatch
     | Apart
 )
 Body: TypeAlias = Record | Passing

@@ -10,8 +10,8 @@ Rules, per topic (which names its author, see `topics`):
 - A tombstone beats the manifest that it retracts, whatever arrives later.
 - Presence is ordered by session first: a will is signed when its session begins and is published by
   the broker hours later, with a sequence older than the "online" that it revokes. Within a session
-  offline is therefore the last word; a newer session revokes it. Adverts of servers are ordered so as well: like
-  presence they are numbered by the clock, and a server that starts again may have been told another time.
+  offline is therefore the last word; a newer session revokes it. Announcements and adverts of servers are ordered so
+  as well: what a peer says when it starts again counts, though it may have lost its memory, and been told another time.
 - The book is bounded in number and in bytes, and so is one author's part of it. *Strangers* share two
   budgets, one for presence and one for what is said of tasks (see `budgets`); whoever holds much of a full
   one makes room for who holds little. Authors whom the owner trusts (`trusted`) and ourselves (`own`) are
@@ -29,7 +29,7 @@ from grapevine_proto import topics
 from grapevine_proto.budgets import Budget, held_bytes
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import PeerState, ServerAdvert, TaskPublication
+from grapevine_proto.messages import PeerAnnouncement, PeerState, ServerAdvert, TaskPublication
 from grapevine_proto.sessions import supersedes
 from grapevine_proto.topics import TaskTopic, Topic
 
@@ -42,6 +42,7 @@ TASKS_BYTES = 16 * MIB  # of what all strangers say of tasks
 PRESENCE_BYTES = 16 * MIB  # of strangers' presence and announcements: some 5,000 peers
 AUTHOR_PRESENCE_BYTES = 64 * 1024
 STRANGERS_SEQUENCES = 2_000  # that are remembered of records that ran out
+OF_SESSIONS = (PeerAnnouncement, PeerState, ServerAdvert)  # ordered by their sessions first
 LASTING_LEAVES = ("manifest", "review")  # statements whose order must survive their expiry
 
 
@@ -257,7 +258,7 @@ class RecordBook:
 def _check_newer(held: Received, received: Received, wall_ms: int) -> None:
     """Raise `WireError` unless `received` supersedes `held`."""
     old, new = held.message, received.message
-    if isinstance(old.body, PeerState | ServerAdvert) and new.session != old.session:
+    if isinstance(old.body, OF_SESSIONS) and new.session != old.session:
         newer = supersedes(new.session, old.session, wall_ms)
     elif isinstance(old.body, PeerState) and isinstance(new.body, PeerState):
         newer = (not new.body.online, new.sequence) > (not old.body.online, old.sequence)

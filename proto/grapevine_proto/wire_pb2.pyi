@@ -42,7 +42,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "record_digests", "record_request", "record_batch")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,9 @@ class Message(_message.Message):
     BASE_RECEIPT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_REQUEST_FIELD_NUMBER: _ClassVar[int]
     CHUNK_REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    RECORD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    RECORD_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    RECORD_BATCH_FIELD_NUMBER: _ClassVar[int]
     version: int
     sender: str
     session: int
@@ -93,7 +96,10 @@ class Message(_message.Message):
     base_receipt: BaseReceipt
     chunk_request: ChunkRequest
     chunk_refusal: ChunkRefusal
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ...) -> None: ...
+    record_digests: RecordDigests
+    record_request: RecordRequest
+    record_batch: RecordBatch
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
 
 class Bulk(_message.Message):
     __slots__ = ("digest", "num_bytes", "fields", "lengths", "index")
@@ -110,7 +116,7 @@ class Bulk(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
-    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers")
+    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +124,8 @@ class PeerAnnouncement(_message.Message):
     DATA_KINDS_FIELD_NUMBER: _ClassVar[int]
     TASKS_FIELD_NUMBER: _ClassVar[int]
     BROKERS_FIELD_NUMBER: _ClassVar[int]
+    LACKS_FIELD_NUMBER: _ClassVar[int]
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     profile: str
     cores: int
@@ -125,7 +133,9 @@ class PeerAnnouncement(_message.Message):
     data_kinds: _containers.RepeatedScalarFieldContainer[str]
     tasks: _containers.RepeatedScalarFieldContainer[str]
     brokers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ...) -> None: ...
+    lacks: int
+    records: int
+    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
 
 class PeerState(_message.Message):
     __slots__ = ("online",)
@@ -440,3 +450,31 @@ class Chunk(_message.Message):
     offset: int
     content: bytes
     def __init__(self, index: _Optional[bool] = ..., offset: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class RecordDigests(_message.Message):
+    __slots__ = ("names", "sequences")
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCES_FIELD_NUMBER: _ClassVar[int]
+    names: bytes
+    sequences: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, names: _Optional[bytes] = ..., sequences: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RecordRequest(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: bytes
+    def __init__(self, names: _Optional[bytes] = ...) -> None: ...
+
+class RecordBatch(_message.Message):
+    __slots__ = ("records",)
+    RECORDS_FIELD_NUMBER: _ClassVar[int]
+    records: _containers.RepeatedCompositeFieldContainer[CarriedRecord]
+    def __init__(self, records: _Optional[_Iterable[_Union[CarriedRecord, _Mapping]]] = ...) -> None: ...
+
+class CarriedRecord(_message.Message):
+    __slots__ = ("topic", "envelope")
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    ENVELOPE_FIELD_NUMBER: _ClassVar[int]
+    topic: str
+    envelope: bytes
+    def __init__(self, topic: _Optional[str] = ..., envelope: _Optional[bytes] = ...) -> None: ...

@@ -31,6 +31,7 @@ class BuiltTask:
 
     draft: TaskManifest
     weights: bytes = field(repr=False)  # safetensors
+    warnings: tuple[str, ...] = field(default=(), compare=False)  # for who built it; they are not kept
 
 
 def write_built(built: BuiltTask, sources: Path, into: Path, *, fingerprint: str = "") -> None:

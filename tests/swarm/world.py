@@ -17,6 +17,7 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import TaskError, WireError
@@ -28,6 +29,7 @@ from grapevine_proto.topics import PeerTopic, parse_below_root
 
 EPOCH_MS = 1_750_000_000_000
 LATENCY_S = 0.01
+FOUND_AFTER_S = 2.0  # after a connection, what the broker can is known
 
 Trained = tuple[Vector, Vector, float, int]  # parameters, buffers, loss, samples processed
 
@@ -80,12 +82,15 @@ def matches(filter_: str, topic: str) -> bool:
 class World:
     """Nodes, a broker that retains, and time."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, wildcards_retain: bool = True) -> None:
+        """`wildcards_retain`: a subscription with + brings what is retained; RabbitMQ's do not."""
+        self._wildcards_retain = wildcards_retain
         self.now_s = 0.0
         self.rng = np.random.default_rng(seed)
         self.nodes: list[Node] = []
         self.retained: dict[str, bytes] = {}
         self.num_messages = 0
+        self.num_carried = 0  # records that a peer gave another
         self.letters: Counter[tuple[str, str]] = Counter()  # how many were put into an inbox: (receiver, sender)
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -116,10 +121,34 @@ class World:
         node = Node(core, key, trainer or Trainer(), train_s, saved=saved or {})
         self.nodes.append(node)
         self.perform(node, core.start(records or [], {}, self.moment()))
-        node.session = self.moment().wall_ms + next(self._order)
-        node.sequence = self.moment().wall_ms  # max(last + 1, unix milliseconds), as the service counts
-        self.perform(node, core.connected(node.session, self.moment()))
+        self.connect(node)
         return node
+
+    def connect(self, node: Node) -> None:
+        """A broker takes it in, for the first time or after `lose`."""
+        node.up = True
+        node.session = self.moment().wall_ms + next(self._order)
+        node.sequence = max(node.sequence, self.moment().wall_ms)  # unix milliseconds, as the service counts
+        for filter_ in sorted(node.filters):
+            self._send_retained(node, filter_)
+        self.perform(node, node.core.connected(node.session, self.moment()))
+        if not self._wildcards_retain:
+            self.at(self.now_s + FOUND_AFTER_S, lambda: self._tell_of_broker(node))
+
+    def lose(self, node: Node) -> None:
+        """Its line is dead; nobody is told. It does nothing meanwhile."""
+        node.up = False
+
+    def _send_retained(self, node: Node, filter_: str) -> None:
+        everything = list(self.retained) if self._wildcards_retain else []
+        names = everything if "+" in filter_ else [filter_] if filter_ in self.retained else []
+        for topic in names:
+            if matches(filter_, topic):
+                self._deliver(node, topic, self.retained[topic], retained=True)
+
+    def _tell_of_broker(self, node: Node) -> None:
+        if node.up:
+            self.perform(node, node.core.found(BrokerAbilities(wildcard=False), self.moment()))
 
     def kill(self, node: Node) -> None:
         """The process is gone; the broker publishes its will."""
@@ -180,10 +209,10 @@ class World:
                 self._broadcast(received.topic.below_root(), received.envelope, retain=True)
             case fx.Subscribe(filter=filter_):
                 node.filters.add(filter_)
-                names = list(self.retained) if "+" in filter_ else [filter_] if filter_ in self.retained else []
-                for topic in names:
-                    if matches(filter_, topic):
-                        self._deliver(node, topic, self.retained[topic], retained=True)
+                self._send_retained(node, filter_)
+            case fx.TakeRecord(topic=carried, envelope=envelope):
+                self.num_carried += 1
+                self._deliver(node, carried.below_root(), envelope, retained=True)
             case fx.Unsubscribe(filter=filter_):
                 node.filters.discard(filter_)
             case fx.Train():

@@ -157,7 +157,7 @@ def fits_table(report: CostReport) -> Group:
     for fit in report.fits:
         times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
         mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
-        table.add_row(fit.profile, mark, f"{fit.allowed_mb:,}", *times)
+        table.add_row(escape(fit.profile), mark, f"{fit.allowed_mb:,}", *times)
     reasons = [Text(f"{fit.profile}: {reason}") for fit in report.fits for reason in fit.reasons]
     return Group(table, *reasons)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask, ask_or_connect
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.control import NoAnswerError, NoServiceError
@@ -20,6 +19,7 @@ from grapevine_agent.data.formats import describe
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.readings import readers
 from grapevine_agent.data.survey import Statistics, survey
+from grapevine_agent.data.times import shown_time
 from grapevine_agent.service import clock
 from grapevine_agent.service.assembly import configured_sources
 from grapevine_agent.service.fitting import DeviceFit
@@ -40,13 +40,13 @@ def register(app: typer.Typer) -> None:
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List the configured sources, and whether each can be read."""
         lines = [_line(source) for source in _sources(configuration(config))]
-        answer(lines, as_json=as_json, text=f"{len(lines)} sources" if lines else _NONE)
+        answer(lines, as_json=as_json, text=counted(len(lines), "source") if lines else _NONE)
         if lines and not as_json:
             table = Table("source", "kind", "format", "samples", "where", "")
             for line in lines:
                 samples = "" if line["samples"] is None else f"{line['samples']:,}"
                 where, trouble = escape(line["path"]), escape(line["trouble"])
-                table.add_row(escape(line["name"]), line["kind"], line["source"], samples, where, trouble)
+                table.add_row(escape(line["name"]), escape(line["kind"]), line["source"], samples, where, trouble)
             console.print(table)
 
     @data.command()
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
         results = [
             _check(source, manifest, fit, why_not) | {"silent": silent.get(source.name, [])} for source in sources
         ]
-        answer(results, as_json=as_json, text=f"{len(results)} sources" if results else _NONE)
+        answer(results, as_json=as_json, text=counted(len(results), "source") if results else _NONE)
         if not as_json:
             for result in results:
                 _show(result)
@@ -163,7 +163,7 @@ def _silent(config: Config, sources: tuple[DataSource, ...]) -> dict[str, list[s
 
 def _show(result: dict[str, Any]) -> None:
     console.print(
-        f"\n[bold]{escape(result['name'])}[/] ({result['kind']}, {result['source']}) {escape(result['path'])}"
+        f"\n[bold]{escape(result['name'])}[/] ({escape(result['kind'])}, {result['source']}) {escape(result['path'])}"
     )
     if result["fits"] is not None:
         word = "[green]fits[/]" if result["fits"] else "[red]does not fit[/]"
@@ -178,9 +178,11 @@ def _show(result: dict[str, Any]) -> None:
         console.print(f"  [red]{escape(result['trouble'])}[/]")
         return
     arrays = ", ".join(f"{name} {each['shape']} {each['dtype']}" for name, each in result["arrays"].items())
-    console.print(f"  {result['samples']:,} samples: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk")
+    console.print(
+        f"  {counted(result['samples'], 'sample')}: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk"
+    )
     if result["newest_s"] is not None:
-        console.print(f"  newest: {datetime.fromtimestamp(result['newest_s'], UTC):%Y-%m-%d %H:%M:%S} UTC")
+        console.print(f"  newest: {shown_time(result['newest_s'], clock.now().wall_ms / 1000)}")
     if result["classes"]:
         told = ", ".join(f"{escape(name)}: {count:,}" for name, count in list(result["classes"].items())[:40])
         console.print(f"  classes: {told}")

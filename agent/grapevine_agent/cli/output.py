@@ -38,9 +38,9 @@ def shown(text: str, most: int = 500) -> str:
     return escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def shown_peer(peer: str, name: str) -> str:
-    """A peer by the name that it gives itself, which may be another's as well, and so by its id too."""
-    return f"{shown(name, 40)} ({peer[:8]})" if name else peer
+def counted(num: int, noun: str) -> str:
+    """How many there are: `1 source`, `2,000 sources`."""
+    return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
 
 
 def shown_task(result: dict[str, Any]) -> str:

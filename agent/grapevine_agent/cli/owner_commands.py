@@ -20,6 +20,7 @@ from grapevine_agent.cli.output import (
     answer,
     configuration,
     console,
+    counted,
     errors,
     shown,
     shown_task,
@@ -87,8 +88,8 @@ def register(app: typer.Typer) -> None:
         answer(
             {"config": str(path), "peer": peer, "state_dir": str(state_dir), "profile": loaded.agent.profile},
             as_json=as_json,
-            text=f"{did}; this device is peer [bold]{peer}[/]{with_profile}\n"
-            f"edit the file, then: grapevine agent run --config {path}",
+            text=f"{escape(did)}; this device is peer [bold]{peer}[/]{with_profile}\n"
+            f"edit the file, then: grapevine agent run --config {escape(str(path))}",
         )
 
     app.command("status")(show_status)
@@ -180,13 +181,14 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 def _describe(status: dict[str, Any]) -> str:
     if status["connected"]:
-        where = f"connected to {status['broker']} (MQTT {status['mqtt_version']})"
+        where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
+        where += "".join(f"\n[yellow]{shown(line)}[/]" for line in status.get("broker_cannot", ()))
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
     return (
-        f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {status['profile']}, "
+        f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {shown(status['profile'])}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
@@ -238,12 +240,18 @@ def _sensor_lines(sensors: dict[str, Any]) -> str:
 
 def _trainer_line(trainer: dict[str, Any]) -> str:
     state = shown(trainer["protection"]) if trainer["running"] else "not running"
-    failures = f"; {trainer['failures']} failures, the last: {shown(trainer['trouble'])}" if trainer["failures"] else ""
+    failures = (
+        f"; {counted(trainer['failures'], 'failure')}, the last: {shown(trainer['trouble'])}"
+        if trainer["failures"]
+        else ""
+    )
     return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
 
 
 def _task_table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table("task", "id", "standing", "here", "decided by")
+    table = Table()
+    for name in ("task", "id", "standing", "here", "decided by"):
+        table.add_column(name, overflow="fold", no_wrap=name == "id")
     for task in tasks:
         if not task["joined"]:
             here = shown(task["why"])
@@ -261,7 +269,7 @@ def _progress_line(task: dict[str, Any]) -> str:
     staleness = "—" if task["staleness"] is None else f"{task['staleness']:.1f}"
     state = ", enough: no member improves" if task["enough"] else ""
     return (
-        f"round {task['round']}, {_quality(task)}, {task['peers']} peers, server {task['server']}, "
+        f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
         f"staleness {staleness}{state}" + (", at rest" if task["resting"] else "")
     )
 

@@ -7,11 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown, shown_task
+from grapevine_agent.cli.output import (
+    ConfigOption,
+    JsonOption,
+    answer,
+    configuration,
+    console,
+    counted,
+    shown,
+    shown_task,
+)
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
@@ -21,6 +31,7 @@ from grapevine_proto.manifest import labelled
 DaysOption = Annotated[
     float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
 ]
+LEAST_OF_PEER = 22  # columns: a mark, and a whole peer id
 GraphOption = Annotated[str, typer.Option("--graph", help="Which graph to show: train or eval.")]
 
 
@@ -38,7 +49,7 @@ def _register_looking(review: typer.Typer) -> None:
     def show_all(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List the tasks that are known here, and what was said of them."""
         tasks = ask_or_connect(configuration(config), "reviews", {})
-        answer(tasks, as_json=as_json, text=f"{len(tasks)} tasks")
+        answer(tasks, as_json=as_json, text=counted(len(tasks), "task"))
         if tasks and not as_json:
             console.print(_table(tasks))
 
@@ -121,7 +132,7 @@ def _register_auditing(review: typer.Typer) -> None:
         answer(
             {"task": found["task"], "files": [str(path) for path in paths]},
             as_json=as_json,
-            text=f"wrote {len(paths)} records of [bold]{shown(found['name'])}[/] to {shown(str(folder))}\n"
+            text=f"wrote {counted(len(paths), 'record')} of [bold]{shown(found['name'])}[/] to {shown(str(folder))}\n"
             f"next, on any machine with a configuration: grapevine review verify {shown(str(folder))}",
         )
 
@@ -181,7 +192,10 @@ def _mark(review: dict[str, Any]) -> str:
 
 
 def _table(tasks: list[dict[str, Any]]) -> Table:
-    table = Table("task", "id", "publisher", "standing here", "reviews")
+    table = Table()
+    for name in ("task, id, publisher", "standing here", "reviews"):
+        table.add_column(name, overflow="fold")
+    table.columns[0].min_width = table.columns[2].min_width = LEAST_OF_PEER
     for task in tasks:
         lines = []
         for review in task["reviews"]:
@@ -190,9 +204,7 @@ def _table(tasks: list[dict[str, Any]]) -> Table:
             )
             lines.append(line if review["counts"] else f"[dim]{line}[/]")
         table.add_row(
-            labelled(shown(task["name"], 60), task["version"]),
-            task["task"][:12],
-            task["publisher"],
+            f"{labelled(shown(task['name'], 60), task['version'])}\n{task['task'][:12]}\n{escape(task['publisher'])}",
             f"{task['standing']}: {shown(task['why'])}",
             "\n".join(lines),
         )

@@ -11,9 +11,9 @@ from rich.markup import escape
 
 from grapevine_agent import api
 from grapevine_agent.cli import check_commands, publications, task_new, task_pull, task_watch
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, shown_task, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, counted, shown, shown_task, tell
 from grapevine_agent.cli.owner_commands import ActedTaskArgument
-from grapevine_tasks.built import load_built
+from grapevine_tasks.built import BuiltTask, load_built
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
 ServerOption = Annotated[
@@ -48,13 +48,20 @@ def build(folder: Folder, as_json: JsonOption = False) -> None:
         "folder": str(folder),
         "nodes": len(draft.program.train.nodes),
         "weights_bytes": len(built.weights),
+        "warnings": list(built.warnings),
     }
+    _warn(built)
     answer(
         result,
         as_json=as_json,
-        text=f"built [bold]{escape(draft.name)}[/]: {result['nodes']} nodes, {result['weights_bytes']} bytes of "
-        f"weights\nnext: grapevine task publish {escape(str(folder))}",
+        text=f"built [bold]{escape(draft.name)}[/]: {counted(len(draft.program.train.nodes), 'node')}, "
+        f"{result['weights_bytes']} bytes of weights\nnext: grapevine task publish {escape(str(folder))}",
     )
+
+
+def _warn(built: BuiltTask) -> None:
+    for warning in built.warnings:
+        tell(f"warning: {warning}")
 
 
 def publish(
@@ -95,7 +102,7 @@ def _noting(folder: Path) -> Callable[[api.Published], None]:
 def _ready(folder: Path, *, build_first: bool) -> None:
     """Build the folder if that is asked for, and see whether it can be published before connecting to anybody."""
     if build_first:
-        api.build(folder)
+        _warn(api.build(folder).task)
     load_built(folder)
 
 
@@ -150,7 +157,11 @@ def _what_members_bring(answer: dict[str, Any]) -> str:
         return "its parameters differ: members that move begin from the new initial weights, at age 0"
     ages = answer["member_ages"]
     known = f"{ages[0]:,}" if ages and ages[0] == ages[-1] else f"{ages[0]:,} to {ages[-1]:,}" if ages else ""
-    told = f" ({known} steps in those of {len(ages)} members known here)" if ages else " (how old, nobody here knows)"
+    told = (
+        f" ({known} steps in those of {counted(len(ages), 'member')} known here)"
+        if ages
+        else " (how old, nobody here knows)"
+    )
     return f"members that move keep their model and its age{told}; --fresh would have them begin anew"
 
 

@@ -13,9 +13,11 @@ from rich.markup import escape
 
 from grapevine_agent.api import Grapevine
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, counted, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_proto.errors import TaskError
+
+FEW_SAMPLES = 30  # by which an accuracy is known to a tenth or two
 
 
 def register(task: typer.Typer) -> None:
@@ -48,7 +50,7 @@ def register(task: typer.Typer) -> None:
         config: ConfigOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        """Fetch the best model that a member of a task has had, by the figures that members give of themselves."""
+        """Fetch the best model that a member has had, by its own samples: of several members' the most typical one."""
         for path in (output, pt2):
             if path is not None:
                 check_place(path)
@@ -59,13 +61,14 @@ def register(task: typer.Typer) -> None:
         if pt2 is not None:
             model.save_pt2(pt2)
         facts = model.facts
+        doubts = f"\n[yellow]warning:[/] {shown(told)}" if (told := doubts_of(facts)) else ""
         files = ", ".join(escape(str(path)) for path in (output, output.with_suffix(".json"), pt2) if path is not None)
         answer(
             {**facts, "file": str(output), "pt2": str(pt2) if pt2 else ""},
             as_json=as_json,
             text=f"[bold]{shown(facts['name'])}[/] version {facts['task_version']} ({facts['task'][:12]}): the "
             f"{facts['which']} model of {facts['kind']} {facts['model_of']}, age {facts['age']}, with the work of "
-            f"{len(facts['contributors'])} members\n{quality_of(facts)}\nwrote {files}",
+            f"{counted(len(facts['contributors']), 'member')}\n{quality_of(facts)}{doubts}\nwrote {files}",
         )
 
 
@@ -84,6 +87,19 @@ def file_name(facts: Mapping[str, Any]) -> str:
     return f"{name}-v{facts['task_version']}-{str(facts['task'])[:8]}.safetensors"
 
 
+def doubts_of(facts: Mapping[str, Any]) -> str:
+    """In one line why the giver's figures say little of the model; empty where they may be taken."""
+    doubts = []
+    if facts["age"] == 0:
+        since = ", and nothing that was learned has done better" if facts["which"] == "best" else ""
+        doubts.append(f"this model is not trained: its age is 0{since}")
+    if facts["metric"] is not None and facts["num_evaluated"] < FEW_SAMPLES:
+        doubts.append(
+            f"its figures are of {counted(facts['num_evaluated'], 'held-out sample')}: too few to tell models apart"
+        )
+    return "; ".join(doubts)
+
+
 def quality_of(facts: Mapping[str, Any]) -> str:
     """How the best model, the latest one and none at all have done, as far as the giver says so."""
     name = facts["metric_name"]
@@ -98,4 +114,4 @@ def quality_of(facts: Mapping[str, Any]) -> str:
         return f"{name} —: nobody has measured it"
     if facts["baseline"] is not None:
         parts.append(f"{shown(facts['baseline_name'])}: {facts['baseline']:.3f}")
-    return f"{'; '.join(parts)} (on {facts['num_evaluated']} held-out samples, by its own account)"
+    return f"{'; '.join(parts)} (on {counted(facts['num_evaluated'], 'held-out sample')}, by its own account)"

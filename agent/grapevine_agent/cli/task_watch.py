@@ -12,15 +12,18 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from grapevine_agent.api import Grapevine
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, shown, shown_peer, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, counted, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
+from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.closed_sets import METRICS
 
@@ -28,6 +31,8 @@ QUIET_ROUNDS = 40  # in which no member improves, before that is said
 QUIET_S = 15.0  # without a reading, say what is waited for
 MAX_POINTS = 600
 PLOT_WIDTH = 60
+LEAST_OF_ID = 12  # of a member that has a name; of others it is shown whole
+LONGEST_NAME = 20
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -66,7 +71,7 @@ class Board:
         )
 
     def warnings(self) -> dict[str, str]:
-        """By kind what an engineer should know: nobody improves, or nobody does better than without learning."""
+        """By kind what an engineer should know, as plain text: nobody improves, or nobody beats the baseline."""
         name = self.about.get("metric_name", "metric")
         told: dict[str, str] = {}
         bests = [each["best"] for each in self.newest.values() if each.get("best")]
@@ -80,31 +85,29 @@ class Board:
         if held and all(_is_worse(each, higher_is_better=self.about["higher_is_better"]) for each in held):
             baseline = held[0]
             told["no better"] = (
-                f"no member does better than {shown(baseline['baseline_name'])}, which needs no learning "
+                f"no member does better than {printable(baseline['baseline_name'])}, which needs no learning "
                 f"({name} {baseline['baseline']:.3f} at {baseline['peer']})"
             )
         return told
 
     def table(self) -> Table:
-        """The members, one a row."""
+        """The members, two lines each: so ids and figures fit a narrow terminal whole."""
         name = self.about.get("metric_name", "metric")
-        table = Table(
-            "member", "round", "loss", name, "best", "baseline", "staleness", "energy", "server", "age", "heard"
-        )
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        table.add_column("member", min_width=LEAST_OF_ID, overflow="fold")
+        for heading in ("round\nage", "loss\nbaseline", f"{name}\nbest", "staleness\nenergy", "server\nheard"):
+            table.add_column(heading, no_wrap=True, justify="right")
         names, now_ms = self.about.get("names", {}), time.time() * 1000
         for peer, reading in sorted(self.newest.items()):
+            staleness, energy = reading["staleness"], reading["energy_j"]
             table.add_row(
-                shown_peer(peer, names.get(peer, "")),
-                str(reading["round"]),
-                "—" if reading["loss"] is None else f"{reading['loss']:.4f}",
-                _metric_cell(reading),
-                _figure_cell((reading.get("best") or {}).get("metric")),
-                _figure_cell(reading.get("baseline")),
-                "—" if reading["staleness"] is None else f"{reading['staleness']:.1f}",
-                "—" if reading["energy_j"] is None else f"{reading['energy_j']:.0f} J",
-                reading["server"],
-                str(reading["age"]),
-                f"{max(0.0, now_ms - reading['at_ms']) / 1000:.0f} s ago",
+                f"{shown(names[peer], LONGEST_NAME)}\n{peer[:LEAST_OF_ID]}" if names.get(peer) else escape(peer),
+                f"{reading['round']}\n{reading['age']}",
+                ("—" if reading["loss"] is None else f"{reading['loss']:.4f}")
+                + f"\n{_figure_cell(reading.get('baseline'))}",
+                f"{_metric_cell(reading)}\n{_figure_cell((reading.get('best') or {}).get('metric'))}",
+                ("—" if staleness is None else f"{staleness:.1f}") + ("\n—" if energy is None else f"\n{energy:.0f} J"),
+                f"{reading['server']}\n{max(0.0, now_ms - reading['at_ms']) / 1000:.0f} s ago",
             )
         return table
 
@@ -118,7 +121,7 @@ class Board:
         if self.means:
             of = f"{len(self.measured())} of {len(self.newest)}"
             parts.append(Text(f"mean {about['metric_name']} {plot(self.means)} {self.means[-1]:.3f}, mean of {of}"))
-        parts += [Text.from_markup(f"[yellow]warning:[/] {warning}") for warning in self.warnings().values()]
+        parts += [Text.assemble(("warning:", "yellow"), f" {warning}") for warning in self.warnings().values()]
         return Group(*parts, *([Text(note, style="dim")] if note else []))
 
 
@@ -268,5 +271,5 @@ def _waiting(about: dict[str, Any]) -> str:
     if about["newer"]:
         return f"{about['name']}: waiting for readings; it has a newer version, {about['newer'][0][:12]}"
     num = len(about["members"])
-    who = f"of its {num} members" if num else "of a first member (none is here yet)"
+    who = f"of its {counted(num, 'member')}" if num else "of a first member (none is here yet)"
     return f"{about['name']} ({about['standing']} here): waiting for a reading {who}"

@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.control import NoServiceError
 from grapevine_agent.requests.trusting import change_trust
@@ -59,12 +59,14 @@ def register(app: typer.Typer) -> None:
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List who is trusted, as what, and where that is written."""
         result = change_trust(configuration(config), None)
-        answer(result, as_json=as_json, text=f"{len(result['peers'])} peers; {shown(result['file'])}")
+        answer(result, as_json=as_json, text=f"{counted(len(result['peers']), 'peer')}; {shown(result['file'])}")
         if result["peers"] and not as_json:
-            table = Table("peer", "name", "as", "roles", "written in")
+            table = Table()
+            for heading in ("peer", "name", "as", "roles", "written in"):
+                table.add_column(heading, overflow="fold", no_wrap=heading == "peer")
             for each in result["peers"]:
                 roles = ", ".join(each["roles"])
-                table.add_row(each["peer"], shown(each["name"]), each["as"], shown(roles), each["from"])
+                table.add_row(each["peer"], shown(each["name"]), each["as"], shown(roles), shown(each["from"]))
             console.print(table)
 
 

@@ -52,7 +52,7 @@ PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of
 LEAST_STATE_MB: Final = 16  # a database, a key and a small model
 _NOT_THERE: Final = "is not there; correct the path"
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
-_SMALLEST_PACKET = 124_000  # a chunk of 120,000 bytes and its envelope must fit
+_SMALLEST_PACKET = 4_096  # chunks are cut to what fits, and presence takes a few hundred bytes
 # Variables that mean something but are no settings of a table.
 _OTHER_VARIABLES = {"GRAPEVINE_CONFIG", "GRAPEVINE_DATA", PASSWORD_VARIABLE}
 

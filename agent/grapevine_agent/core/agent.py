@@ -17,12 +17,14 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.answers import AnswerQuota
 from grapevine_agent.core.overlay.clock_watch import ClockWatch
 from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
+from grapevine_agent.core.overlay.record_exchange import RecordExchange
 from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
@@ -78,6 +80,7 @@ class AgentCore:
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
+        self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
         self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
@@ -105,13 +108,15 @@ class AgentCore:
             effects += self._restore(received, now)
         self._started = True
         self._clock.last = now
-        inbox = (topics.inbox_of(self.settings.peer), topics.chunks_for(self.settings.peer))
-        subscriptions = [*where_records_are(self.settings), *inbox]
+        peer = self.settings.peer
+        # What is said of us comes before all others' records: a double throws us out before those are through.
+        inbox = (topics.inbox_of(peer), topics.chunks_for(peer), PeerTopic(peer, "state").below_root())
         self.tasks.assessor.mark_all()
         return [
             *effects,
             *self.archive.forgotten([]),
-            *(fx.Subscribe(filter=each) for each in subscriptions),
+            *(fx.Subscribe(filter=each) for each in inbox),
+            *(fx.Subscribe(filter=each, records=True) for each in where_records_are(self.settings)),
             *self.steward.look(now, everything=True),
             *self._announce(now),
         ]
@@ -132,9 +137,18 @@ class AgentCore:
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
         self.relays.connected(now.monotonic_s)
+        self.exchange.catching_up.connected()
         for learner in self.tasks.learning.values():
             learner.told.forget()
         return [*self.presence.connected(session, now), *self._announce(now)]
+
+    def found(self, abilities: BrokerAbilities, now: Moment) -> list[Effect]:
+        """What the broker that took us in does with what it retains: where it is not all, peers are asked."""
+        self.exchange.catching_up.found(abilities, now.monotonic_s)
+        self.relays.is_of_use = abilities.wildcard
+        if not abilities.wildcard:
+            self.members.overlook(now.monotonic_s)  # a roll call finds who is there
+        return [*self._exchange(now), *self._announce(now)]
 
     def goodbye(self) -> list[Effect]:
         """Leave in good order: adverts and presence revoked, models saved."""
@@ -157,6 +171,7 @@ class AgentCore:
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
                 return self.presence.echoed(message.body)
+            self.exchange.came(received)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic)  # the broker has it, if only an older one
@@ -164,6 +179,7 @@ class AgentCore:
                 return []
             self.heard_again(received.topic)
             effects = self._read_record(received, now)
+            self.exchange.changed(now.monotonic_s)
             return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
@@ -171,7 +187,7 @@ class AgentCore:
         return self._read_passing(received, now)
 
     def fetched(self, received: Received, now: Moment) -> list[Effect]:
-        """The bulk of a message is here, which was let in when its head came. Raises `WireError` as `receive` does."""
+        """The bulk of a message is here that was let in by its notice. Raises `WireError` as `receive` does."""
         return self._read_passing(received, now)
 
     def not_fetched(self, received: Received, why: str, now: Moment) -> list[Effect]:
@@ -191,6 +207,7 @@ class AgentCore:
         match received.message.body:
             case m.PeerAnnouncement() as announcement:
                 self.members.hear_announcement(sender, announcement)
+                self.exchange.hear(received, announcement, self.members.num_alive, now.monotonic_s)
                 return []
             case m.PeerState() as state:
                 self.members.hear_state(sender, state, received.message.session, now.monotonic_s)
@@ -266,6 +283,8 @@ class AgentCore:
                 return [fx.GiveChunks(topic=topic, request=wanted, receiver_session=session)]
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]
+            case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
+                return self.exchange.take(sender, session, told, now.monotonic_s)
             case m.Metrics(task=task) as metrics if task in self._watched:
                 return [fx.Delivered(sender=sender, body=metrics)]
         return []
@@ -285,13 +304,21 @@ class AgentCore:
         self.members.wall_ms = now.wall_ms
         effects = self._clock.tick(now, self.presence, self.settings)
         effects += [*self.members.tick(now.monotonic_s), *self._look(now)]
-        if self.settings.renew_reviews and now.wall_ms >= self._renew_at_ms:
-            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms)
+        was_set_back = self._clock.was_set_back
+        if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):
+            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
         effects += self.tasks.tick(now)
+        effects += self._exchange(now)
         effects += self._announce(now)
+        return effects
+
+    def _exchange(self, now: Moment) -> list[Effect]:
+        effects, is_repeated = self.exchange.tick(len(self.members.peers), now.monotonic_s)
+        if is_repeated:
+            self.presence.repeat(now.monotonic_s)
         return effects
 
     def data_judged(self, now: Moment) -> list[Effect]:
@@ -306,6 +333,7 @@ class AgentCore:
             self.members.deadline_s(self._clock.last.monotonic_s),
             self.presence.deadline_s(),
             self.relays.due_s,
+            self.exchange.deadline_s(),
             *self.tasks.deadlines_s(),
         ]
         if self.settings.renew_reviews:
@@ -422,5 +450,7 @@ class AgentCore:
             data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
             tasks=self.tasks.tasks()[: m.MAX_TASKS],
             brokers=self.settings.brokers[: m.MAX_BROKERS],
+            lacks=self.exchange.catching_up.lacks,
+            records=self.exchange.catching_up.said,
         )
         return self.presence.announce(announcement, now)

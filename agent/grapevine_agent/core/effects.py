@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Body, ChunkRefusal, ChunkRequest, Metrics, ReleasedModel, Vector, Which
-from grapevine_proto.topics import InboxTopic, Topic
+from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,24 @@ class Relay:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakeRecord:
+    """Take a record that a peer has carried here as if it had arrived on its own topic, retained."""
+
+    topic: TaskTopic
+    envelope: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subscribe:
-    """Subscribe to a filter (below the root)."""
+    """Subscribe to a filter (below the root).
+
+    `records`: brokers may retain thousands for it. A shell that speaks to a real one subscribes to these after all
+    others, one after the other, and at QoS 0: see decision 56.
+    """
 
     filter: str
     qos: Literal[0, 1] = 1
+    records: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +244,7 @@ class Delivered:
 Effect: TypeAlias = (
     Publish
     | Relay
+    | TakeRecord
     | Subscribe
     | Unsubscribe
     | SaveRecord

@@ -153,4 +153,13 @@ class Preparer:
             return  # `check_fit` says it
         where = f"{self._source.name}: rows {row + 1:,} to {row + len(x):,}"
         target = np.zeros((len(x), *self._contract.target.shape), self._contract.target.dtype)
-        pipelines.prepare(x, target, self._contract, where)
+        try:
+            pipelines.prepare(x, target, self._contract, where)
+        except pipelines.NumberRefused as fault:
+            at = row + fault.sample  # steps that make of each sample one leave it where it was
+            if not is_table:
+                name = next(name for name in self._features if name in arrays)
+                raise fault.told(self._source.name, f"{name}[{at}]") from fault
+            column, num = fault.unnamed or (0, 0)
+            own = f"column {self._features[column]!r}" if num == len(self._features) else ""
+            raise fault.told(self._source.name, f"row {at + 1:,}", own) from fault

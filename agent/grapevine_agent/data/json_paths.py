@@ -90,6 +90,13 @@ def number(value: Any) -> float | None:
     return found if abs(found) <= MAX_NUMBER else None
 
 
+def is_written_number(text: str, decimal: str) -> bool:
+    """Whether a cell of a table is a number as `number` takes it; its fraction begins with `decimal`, "." or ","."""
+    if decimal != "." and "." in text:
+        return False
+    return _NUMBER.fullmatch(text.strip(BLANKS).replace(decimal, ".")) is not None
+
+
 def label(value: Any) -> str | None:
     """A class's name or a number, as text; None for everything else."""
     if isinstance(value, str):

@@ -1,8 +1,9 @@
 """Whether a task can take each of the samples in a source: the one judge for `data check`, the agent and the trainer.
 
 It sees raw samples as they are read, and refuses the first that the task cannot take: a number that is missing or not
-finite, or too large for float32 once it is scaled; a label that is no class. It says which: the row, the column, the
-value. Rows are counted from 1, without the line of column names; of arrays an index is told, as NumPy counts.
+finite, or too large for float32 once it is scaled; a label that is no class; a time that is none. It says which: the
+row, the column, the value. Rows are counted from 1, without the line of column names; of arrays an index is told, as
+NumPy counts.
 
 A missing number in a series is none of its business: samples that would hold one are left out.
 """
@@ -15,7 +16,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.data.json_paths import is_written_number
 from grapevine_agent.data.source import DataSource
+from grapevine_agent.data.times import LATEST_S, UNITS, times_of, unit_s
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import derives_target, is_series, spans
@@ -71,6 +74,7 @@ class Judge:
         """What the columns, or arrays, are called."""
         self._features = features
         self._target = () if derives_target(self._contract) else target
+        self._unit_s = 0.0  # of times that are numbers: that of the first which is not 0
 
     def visit(self, row: int, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Judge some rows. Raises `SampleFault`."""
@@ -80,8 +84,25 @@ class Judge:
             for name in names
             if name in arrays and (fault := judge(row, name, arrays[name])) is not None
         ]
+        if self._source.time in arrays and (fault := self._time(row, arrays[self._source.time])) is not None:
+            faults.append(fault)
         if faults:
             raise min(faults, key=lambda fault: fault.row)
+
+    def _time(self, row: int, column: NDArray[Any]) -> SampleFault | None:
+        """Of times that are none of this age, such as those in another unit than the first. Missing ones are last."""
+        times, is_number = times_of(self._source, column)
+        if is_number:
+            told = times[np.isfinite(times) & (times != 0.0)]
+            if not self._unit_s and told.size:
+                self._unit_s = unit_s(abs(float(told[0])))
+            times = times * (self._unit_s or 1.0)
+        bad = (times < 0.0) | (times >= LATEST_S)
+        if not bad.any():
+            return None
+        unit = f", taken as {UNITS[self._unit_s or 1.0]} like those before it" if is_number else ""
+        why = f"is no time from 1970 to 2200{unit}: {_MEND}"
+        return self._fault(row, self._source.time, column, np.argwhere(bad)[0], lambda _: ("", why))
 
     def _feature(self, row: int, name: str, array: NDArray[Any]) -> SampleFault | None:
         contract = self._contract
@@ -179,7 +200,7 @@ class Judge:
         for k, value in enumerate(array.tolist()):
             if value is None and self._may_miss:
                 continue
-            if value is None or not _is_number(value):
+            if value is None or not is_written_number(str(value), self._source.dialect.decimal):
                 return self._fault(row, name, array, np.array([k]), lambda _: ("", f"is no number: {_MEND}"))
         return None
 
@@ -196,6 +217,7 @@ class Judge:
     def _fault(self, row: int, name: str, array: NDArray[Any], at: NDArray[np.intp], explained: Any) -> SampleFault:
         index = tuple(int(number) for number in at)
         value = array[index]
+        value = str(value) if array.dtype.kind == "M" else value
         value = value.item() if isinstance(value, np.generic) else value
         told, why = explained(value)
         if told == MISSING or value is None:
@@ -211,14 +233,6 @@ def shown(value: object) -> str:
         return "an empty cell"
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
 
 
 def _numbers_each(array: NDArray[Any]) -> int:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.source import DataSource, Description, Header
+from grapevine_agent.data.times import AHEAD_S, span
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
 from grapevine_tasks.pipelines import (
@@ -53,7 +54,7 @@ class SourceMatch:
 
     def __str__(self) -> str:
         if self.source is not None:
-            return f"{self.source.name}: {self.num_samples} samples, {self.num_test} to test with"
+            return f"{self.source.name}: {_counted(self.num_samples)}, {self.num_test} to test with"
         return "; ".join(self.reasons)
 
 
@@ -105,7 +106,7 @@ def check_fit(
     _check_classes(contract, source, description)
     _check_age(contract, source, description, now_s)
     if counts["x"] < contract.minimum_samples:
-        raise source.error(f"{counts['x']} samples, the task needs {contract.minimum_samples}")
+        raise source.error(f"{_counted(counts['x'])}, the task needs {contract.minimum_samples}")
     num_test = counts.get("x_test", held_out(counts["x"]))
     needed = rows_needed(contract)
     if "x_test" not in counts and takes_series(contract) and num_test < needed:
@@ -115,6 +116,10 @@ def check_fit(
         )
     _check_room(contract, source, description, why_no_room)
     return counts["x"] - (0 if "x_test" in counts else num_test), num_test
+
+
+def _counted(num: int) -> str:
+    return "1 sample" if num == 1 else f"{num} samples"
 
 
 def _sample_memory(contract: DataContract, description: Description, share: float = 1.0) -> SampleMemory:
@@ -195,14 +200,12 @@ def _check_age(contract: DataContract, source: DataSource, description: Descript
     if description.newest_s is None:
         raise source.error("no time is known of its samples, and the task wants them fresh: name a column as `time`")
     age_s = now_s - description.newest_s
+    if age_s < -AHEAD_S:
+        raise source.error(
+            f"the newest sample is dated {span(-age_s)} ahead of this device's clock, and the task wants fresh ones: "
+            "correct its time, or the clock"
+        )
     if age_s > contract.max_age_s:
         raise source.error(
-            f"the newest sample is {_span(age_s)} old, the task takes {_span(contract.max_age_s)} at most: bring newer"
+            f"the newest sample is {span(age_s)} old, the task takes {span(contract.max_age_s)} at most: bring newer"
         )
-
-
-def _span(seconds: float) -> str:
-    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -67,6 +67,8 @@ class Reader:
             return self._scaled(self._map[key])
         if value is None or value != value or (isinstance(value, str) and _word(value) in GONE_WORDS):  # noqa: PLR0124
             return Gone(shown(value))
+        if self._map and self.is_label and _is_word(value):  # who lists words has listed the classes
+            return Useless(f"{shown(value)} is not in `map`")
         found: float | str | None
         if isinstance(value, str) and self.is_label and not self._is_scaled:
             found = json_paths.label(value.strip(BLANKS))
@@ -115,6 +117,11 @@ def shown(value: Any) -> str:
         return "an object" if isinstance(value, dict) else "a list"
     text = "an empty message" if value == "" else "null" if value is None else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"
+
+
+def _is_word(value: Any) -> bool:
+    """Whether a value is no number as it is written: a word such as ON stands for one, without a map."""
+    return not json_paths.is_written_number(value, ".") if isinstance(value, str) else isinstance(value, bool)
 
 
 def _word(value: bool | int | float | str) -> str:

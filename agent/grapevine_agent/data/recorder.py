@@ -53,7 +53,7 @@ class Tally:
     num_early: int = 0  # before the clock was set
     topic: str = ""  # of the last without a reading
     why: str = ""  # it had none
-    is_gone: bool = False  # the last that could be used said that there is no reading
+    is_gone: bool = False  # the last said that there is no reading
 
     def add(self, topic: str, found: Reading | Gone | Useless) -> None:
         """One more."""
@@ -64,7 +64,7 @@ class Tally:
             return
         self.topic = topic
         self.why = found.said if isinstance(found, Gone) else found.why
-        self.is_gone = self.is_gone or isinstance(found, Gone)
+        self.is_gone = isinstance(found, Gone)
 
 
 @dataclass

@@ -5,6 +5,7 @@
     messages, and in none of them a reading             ─▶ no reading in 5 messages on …
     readings, the last of them too long ago             ─▶ the last reading is 3 hours old
     the sensor says that it has none                    ─▶ it says 'unavailable'
+    it said so, and what came since is no reading       ─▶ the newest message … holds no reading
 
 Of several series it is the one that lacks the fewest columns that is told of: where one room records, another that
 cannot is no trouble of the source (among a house's topics there are always some of other devices).
@@ -12,6 +13,7 @@ cannot is no trouble of the source (among a house's topics there are always some
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from grapevine_agent.data.recorder import Column, Series, SourceRecording, Tally, is_held
@@ -60,8 +62,10 @@ def _not_held(column: Column, recording: SourceRecording, series: Series | None,
     heard = column.heard
     if heard.is_gone:
         return f"the sensor says {heard.why} on {heard.topic}"
-    if heard.num_read:
+    if heard.num_read and math.isfinite(column.at_s):
         return f"the last reading is {span(now_s - column.at_s)} old, and hold_s is {recording.plan.hold_s}"
+    if heard.num_read:  # then it had none, and what came since is none either
+        return f"the newest message on {heard.topic} holds no reading ({heard.why})"
     if heard.num:
         return f"no reading in {_messages(heard.num)} on {heard.topic} ({heard.why})"
     name = next((name for name, each in recording.series.items() if each is series), "")

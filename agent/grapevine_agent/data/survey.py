@@ -230,10 +230,12 @@ def draw(image: NDArray[np.float64]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Plain JSON: numbers that are not finite become None; long arrays are cut."""
+    """Plain JSON: numbers that are not finite become None; long arrays are cut; what JSON has no word for is text."""
     if isinstance(value, np.ndarray):
         return [_plain(each) for each in value.reshape(-1)[:16]]
     number = value.item() if isinstance(value, np.generic) else value
-    if isinstance(number, complex | bytes):
+    if isinstance(number, np.floating):  # wider ones than Python's stay NumPy's
+        number = float(number)
+    if not isinstance(number, bool | int | float | str | None):
         return str(number)
     return None if isinstance(number, float) and not math.isfinite(number) else number

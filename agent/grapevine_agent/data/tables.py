@@ -5,7 +5,7 @@ names none, the owner's `columns` are taken in the order in which they are writt
 
     features   [n, k] of k columns (or [n] of one, where the task takes single numbers)
     target     the owner's `target`, else the column that the task names; text is a class's name, and becomes its number
-    time       the owner's `time`: dates, or seconds or milliseconds since 1970; rows are sorted by it
+    time       the owner's `time`: dates, or numbers since 1970 (`times`); rows are sorted by it
     time.hour, time.weekday    columns that a source with a time has beside its own (`time_parts`)
 
 An empty cell is NaN: the task's pipeline says whether it may be.
@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from grapevine_agent.data.judging import Judge
 from grapevine_agent.data.source import DataSource, Description, Header, RawSamples
+from grapevine_agent.data.times import times_of, unit_s
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import derives_target
 from grapevine_tasks.suggestions import did_you_mean
 
-_MILLISECONDS = 1e11  # as seconds that would be the year 5138: larger numbers are milliseconds
 _ROWS_AT_ONCE: Final = 8192  # that formats hand over at a time, or fewer
 _CELL_BYTES: Final = 160  # of a cell on its way: a text of usual length, twice
 _MAX_CLASSES = 1_000  # names that are looked at; a column with more of them is no label
@@ -120,7 +120,7 @@ class Look:
                 if len(names) > _MAX_CLASSES:
                     raise self._source.error(f"its target holds more than {_MAX_CLASSES:,} different texts: no classes")
         if self._chosen.time:
-            times, self._is_number = _times(self._source, piece[self._chosen.time])
+            times, self._is_number = times_of(self._source, piece[self._chosen.time])
             times = times[np.isfinite(times)]
             if times.size:
                 self._newest = max(self._newest, float(times.max()))
@@ -128,12 +128,12 @@ class Look:
 
     def found(self, dtypes: Mapping[str, np.dtype[Any]], complete: Mapping[str, np.dtype[Any]] | None = None) -> Found:
         """All of it, when every row was added; see `Found` for the dtypes."""
-        unit_s = _unit_s(self._largest) if self._is_number else 1.0
+        unit = unit_s(self._largest) if self._is_number else 1.0
         return Found(
             num_rows=self._num_rows,
             dtypes=dtypes,
             names={name: tuple(sorted(names)) for name, names in self._names.items()},
-            newest_s=self._newest * unit_s if np.isfinite(self._newest) else None,
+            newest_s=self._newest * unit if np.isfinite(self._newest) else None,
             complete=dtypes if complete is None else complete,
         )
 
@@ -215,7 +215,7 @@ class Rows:
             part = piece[name]
             _column(self._y, k)[span] = self._numbers(name, part) if part.dtype.kind in "UO" else part
         if self._times is not None:
-            self._times[span], self._is_number = _times(self._source, piece[self._chosen.time])
+            self._times[span], self._is_number = times_of(self._source, piece[self._chosen.time])
         self._filled += num
 
     def samples(self, series: tuple[int, ...] = ()) -> RawSamples:
@@ -224,7 +224,7 @@ class Rows:
         if self._times is not None:
             times = self._times[: self._filled]
             if self._is_number:
-                times *= _unit_s(float(np.nanmax(np.abs(times), initial=0.0)))
+                times *= unit_s(float(np.nanmax(np.abs(times), initial=0.0)))
             order = np.argsort(times, kind="stable")
             for array in (x, y) if y is not None else (x,):
                 for k in range(array.shape[1] if array.ndim > 1 else 1):
@@ -257,30 +257,13 @@ class Rows:
         return np.array([numbers[text] for text in texts if text is not None], np.int64)
 
 
-def _times(source: DataSource, column: NDArray[Any]) -> tuple[NDArray[np.float64], bool]:
-    """A time column [n] since 1970: in seconds, or, if it holds numbers, as they are.
-
-    Raises TaskError when it holds neither dates nor numbers.
-    """
-    if column.dtype.kind == "M":
-        return column.astype("datetime64[us]").astype(np.int64) / 1e6, False
-    if column.dtype.kind in "UO":
-        try:
-            return np.array(column, dtype="datetime64[us]").astype(np.int64) / 1e6, False
-        except ValueError as error:
-            raise source.error(
-                f"the time column {source.time!r} holds no dates ({error}); write 2026-03-01T12:00:00, or seconds"
-            ) from None
-    return column.astype(np.float64), True
-
-
 def with_parts(source: DataSource, chosen: Chosen, piece: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-    """Some rows of `Chosen.all` with the features that are made of their time. Raises TaskError like `_times`."""
+    """Some rows of `Chosen.all` with the features that are made of their time. Raises TaskError like `times_of`."""
     if not chosen.parts or not chosen.time:
         return piece
-    times, is_number = _times(source, piece[chosen.time])
+    times, is_number = times_of(source, piece[chosen.time])
     if is_number:
-        times = local_s(times * _unit_s(float(np.nanmax(np.abs(times), initial=0.0))))
+        times = local_s(times * unit_s(float(np.nanmax(np.abs(times), initial=0.0))))
     return {**piece, **{name: PARTS[name](times) for name in chosen.parts}}
 
 
@@ -313,11 +296,6 @@ PARTS: Final[Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]]
     "time.hour": _hour,  # 0 ≤ hour < 24, with a fraction
     "time.weekday": _weekday,  # 0 to 6
 }
-
-
-def _unit_s(largest: float) -> float:
-    """Of times that are numbers."""
-    return 1e-3 if largest > _MILLISECONDS else 1.0
 
 
 def _column(array: NDArray[Any], k: int) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Whether the strategies that a task names are ones that we have, with the constants that they take."""
+"""What a task plans: whether we have the strategies that it names, with such constants, and what is sent for them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,19 @@ def check_merge_plan(plan: MergePlan) -> None:
         nearest = did_you_mean(plan.server_strategy, SERVER_STRATEGIES)
         raise TaskError(f"there is no server strategy {plan.server_strategy!r}; {nearest}")
     check_constants_of(plan.server_strategy, server.constants, plan.server_constants)
-    sends_changes = plan.update_form == "delta" or STRATEGIES[plan.strategy].needs_base or server.needs_base
     partial = [name for name in plan.encodings if name in ENCODINGS and not ENCODINGS[name].is_whole]
-    if partial and not sends_changes:
+    if partial and form_of_updates(plan) != "delta":
         raise TaskError(
             f"merging.encodings has {partial[0]!r}, which leaves most of a model out, and members send whole models: "
             'leave it out, or write update_form = "delta"'
         )
+
+
+def sums_changes(plan: MergePlan) -> bool:
+    """Whether changes since a base are summed, by members or a server: what is left out of one is counted nowhere."""
+    return STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
+
+
+def form_of_updates(plan: MergePlan) -> str:
+    """What members send: "full", or "delta", with the base that it is counted from."""
+    return "delta" if sums_changes(plan) else plan.update_form

@@ -21,7 +21,7 @@ import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -44,6 +44,18 @@ MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
 _CLOSE_S = 2.0
 _LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
+_PACKET_OVERHEAD_BYTES = 10  # fixed header (5), topic length (2), packet id (2), property length (1)
+
+_LOST = (MQTTErrorCode.MQTT_ERR_NO_CONN, MQTTErrorCode.MQTT_ERR_CONN_LOST)
+
+End: TypeAlias = Literal["closed", "too-large", "lost"]  # the broker closed it; it said why; anything else
+# paho has one code for every end that it did not foresee: a stream that is closed is one of them.
+_ENDS: dict[str, End] = {"Unspecified error": "closed", "Packet too large": "too-large"}
+
+
+def packet_bytes(topic: str, payload: Payload) -> int:
+    """Return an upper bound of the size of a PUBLISH packet, in bytes."""
+    return len(topic.encode()) + len(payload) + _PACKET_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +110,9 @@ class Connection:
         self.over: asyncio.Future[str] = self._loop.create_future()  # done, with the reason, when the connection is
         self._tcp_open: asyncio.Future[None] = self._loop.create_future()
         self._acks: dict[int, asyncio.Future[None]] = {}  # of QoS 1
+        self._sizes: dict[int, int] = {}  # of the messages that wait for these
+        self.largest_lost = 0  # bytes of the largest message that was not acknowledged when the connection ended
+        self.end: End = "lost"
         self._written: dict[int, asyncio.Future[None]] = {}  # of QoS 0
         self._subacks: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         # publish() waits for room, so that paho queues nothing: for QoS 0 until it is written to the socket
@@ -201,15 +216,20 @@ class Connection:
         if self.over.done():
             msg = f"lost the connection to {self.url} before publishing on {topic}"
             raise ConnectionLostError(msg)
+        was_there = self._client.socket() is not None
         if isinstance(payload, Parts) and len(payload) >= LARGE:
             info = self._client.publish_in_parts(topic, payload, qos, retain)
         else:
             info = self._client.publish(topic, bytes(payload), qos, retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             msg = f"could not publish on {topic} to {self.url}: {mqtt.error_string(info.rc)}"
-            raise ConnectionLostError(msg) if info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN else BrokerError(msg)
+            if was_there and qos and info.rc in _LOST:  # while it was written, and perhaps for its size
+                self._sizes[info.mid] = packet_bytes(topic, payload)
+            raise ConnectionLostError(msg) if info.rc in _LOST else BrokerError(msg)
         acks = self._acks if qos else self._written
         ack = acks[info.mid] = self._loop.create_future()
+        if qos:
+            self._sizes[info.mid] = packet_bytes(topic, payload)
         self._asked(info.mid, f"a message on {topic}", len(topic) + len(payload))
         return ack
 
@@ -287,6 +307,8 @@ class Connection:
     ) -> None:
         # paho has one code for every loss that it did not foresee.
         self._reason = self._reason or {"Unspecified error": "connection lost"}.get(str(code), str(code))
+        if not self._given_up:
+            self.end = _ENDS.get(str(code), "lost")
 
     def _arrived(self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage) -> None:
         self._unanswered.heard(self._loop.time())
@@ -318,6 +340,7 @@ class Connection:
     def _acknowledge(self, mid: int, refusal: str) -> None:
         by_broker = mid in self._acks
         ack = (self._acks if by_broker else self._written).pop(mid, None)
+        self._sizes.pop(mid, None)
         if ack is None:
             return
         self._unanswered.answered(mid, self._loop.time(), by_broker=by_broker)
@@ -373,6 +396,8 @@ class Connection:
     def _finish(self, reason: str) -> None:
         if self.over.done():
             return
+        self.largest_lost = max(self._sizes.values(), default=0)
+        self._sizes.clear()
         _settle(self.over, reason)
         lost = f"the connection to {self.url} was lost before it acknowledged ({reason})"
         unanswered: list[asyncio.Future[Any]] = [*self._acks.values(), *self._written.values(), *self._subacks.values()]

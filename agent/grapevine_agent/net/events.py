@@ -11,11 +11,12 @@ from grapevine_agent.net.urls import BrokerUrl
 
 @dataclass(frozen=True, kw_only=True)
 class Connected:
-    """Connected, and subscribed to every remembered filter. Retained messages follow."""
+    """Connected, and subscribed to every remembered filter but those whose turn comes now. Retained messages follow."""
 
     url: BrokerUrl
     version: str  # "5" or "3.1.1"
     max_packet_bytes: int  # whole packets: the smaller of our limit and the broker's
+    has_learnt_limit: bool = False  # the broker does not say what it takes, and closed connections for less than that
     max_in_flight: int = MAX_UNDER_WAY  # unacknowledged messages of QoS 1: the same of these
     refused: tuple[str, ...] = ()  # filters that the broker refuses us
 
@@ -48,7 +49,17 @@ class Arrived:
     retained: bool
 
 
-Event: TypeAlias = Connected | Disconnected | Trying | Arrived
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """A filter was subscribed to in its turn (`in_turn.py`), and what the broker retained for it has come."""
+
+    filter: str
+    num_retained: int
+    is_refused: bool = False
+    is_last: bool = False  # no other filter waits for its turn
+
+
+Event: TypeAlias = Connected | Disconnected | Trying | Arrived | Listening
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ Sans-IO. The service drains it while it is connected:
     lost with the connection:      nothing: its fate is unknown, and it is due again at the next one
 
 A broker may have lost its retained messages, and one that never saw us has none: so every record is
-due again after each connect.
+due again after each connect, unless it has run out. The last word on a topic, after which nothing follows from it, is
+due until a broker has it, and then forgotten.
 
 Four lanes: records go before messages, messages before *answers*, which somebody else asked for and which are large,
 and these before *chunks* of what is larger still. Of chunks two are under way at a time, each acknowledged by the
@@ -57,6 +58,8 @@ class Waiting:
     order: object = None  # what the payload is to be made of when its turn comes; None: it is made
     thing: str = ""  # of an answer: what was asked for
     num_bytes: int = 0  # of what is to be made, about
+    until_ms: int = 0  # of a record: when it runs out, unix milliseconds; 0: never
+    is_last: bool = False  # of a record: see the module's docstring
 
     @property
     def size(self) -> int:
@@ -126,12 +129,30 @@ class Outbox:
         """How many wait for their turn."""
         return len(self._due) + sum(map(len, (*self._messages, self._answers, self._chunks)))
 
-    def keep(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = True) -> None:
-        """Publish a record now and after every connect, in place of the topic's last one."""
+    def keep(
+        self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = True, until_ms: int = 0, is_last: bool = False
+    ) -> None:
+        """Publish a record now and after every connect, in place of the topic's last one.
+
+        Not once it has run out, at `until_ms` (0: never); the last word on its topic not again once it was published.
+        """
         record = Waiting(
-            number=self._next_number(), lane="record", topic=topic, payload=payload, qos=qos, retain=retain
+            number=self._next_number(),
+            lane="record",
+            topic=topic,
+            payload=payload,
+            qos=qos,
+            retain=retain,
+            until_ms=until_ms,
+            is_last=is_last,
         )
         self._records[topic] = self._due[topic] = record
+
+    def is_out(self, topic: str) -> bool:
+        """Whether the broker that we are connected to has acknowledged a topic's record, the newest."""
+        if topic not in self._records or topic in self._due:
+            return False
+        return not any(each.topic == topic for each in self._under_way.values())
 
     def forget(self, topic: str) -> None:
         """Publish a topic's record no more. What brokers retain of it stays there."""
@@ -263,12 +284,14 @@ class Outbox:
             each.number for each in self._under_way.values() if each.task == task and each.lane != "record"
         )
 
-    def connected(self, max_in_flight: int = MAX_UNDER_WAY) -> None:
-        """Make every record due again, and in their old places the messages and answers that were under way.
+    def connected(self, max_in_flight: int = MAX_UNDER_WAY, wall_ms: int = 0) -> None:
+        """Make records due again, and in their old places the messages and answers that were under way.
+
+        Every record that has not run out by `wall_ms` (unix milliseconds).
 
         The broker takes `max_in_flight` messages of QoS 1 that it has not acknowledged.
         """
-        self._due = dict(self._records)
+        self._due = {topic: each for topic, each in self._records.items() if not 0 < each.until_ms < wall_ms}
         for each in reversed(self._under_way.values()):
             if each.number in self._unwanted or each.lane in ("record", "chunk"):
                 self._left(each)
@@ -311,6 +334,8 @@ class Outbox:
         room.num_bytes -= waiting.size
         self._chunks_under_way -= waiting.lane == "chunk"
         self._left(waiting)
+        if waiting.is_last and self._records.get(waiting.topic) == waiting:
+            self.forget(waiting.topic)
 
     def _next_number(self) -> int:
         self._number += 1

@@ -6,6 +6,7 @@ Theory of operation.
                  connect ──fails──> Trying, next broker; after the last, back off 1 … 60 s with jitter
                  subscribe to all remembered filters
                  Connected ── Arrived … ── Disconnected ──> from the first broker again
+                         └── filters whose turn comes: Listening …
 
 Sessions are clean and each connection starts afresh: the broker keeps nothing for us, and we send
 nothing again on our own. What must survive waits in the `Outbox`.
@@ -23,10 +24,12 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login
+from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
 from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
+from grapevine_agent.net.in_turn import InTurn
 from grapevine_agent.net.inbound import Inbound
+from grapevine_agent.net.packet_limit import PacketLimit
 from grapevine_agent.net.probing import what_answers
 from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.unanswered import ANSWER_S
@@ -36,7 +39,6 @@ from grapevine_proto.parts import Payload
 
 _PROBED_FOR_S = 300.0  # what answered on a port that is none of a broker is not asked again for so long
 _STABLE_S = 10.0  # a connection that lasted as long starts the backoff anew
-_PACKET_OVERHEAD_BYTES = 10  # fixed header (5), topic length (2), packet id (2), property length (1)
 
 
 def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Random) -> float:
@@ -47,11 +49,6 @@ def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Ran
     shortest_s, longest_s = limits_s
     whole_s = min(longest_s, shortest_s * 2.0 ** min(attempt, 30))
     return whole_s * rng.uniform(0.5, 1.0)
-
-
-def packet_bytes(topic: str, payload: Payload) -> int:
-    """Return an upper bound of the size of a PUBLISH packet, in bytes."""
-    return len(topic.encode()) + len(payload) + _PACKET_OVERHEAD_BYTES
 
 
 def check_filter(topic_filter: str, qos: int) -> None:
@@ -73,7 +70,8 @@ class Transport:
         version: What to speak where the URL does not say: `auto`, `5` or `3.1.1`.
         tls: Files for `mqtts://` and `wss://`.
         will: Called before every attempt to connect, because a will is signed for one session.
-        max_packet_bytes: Our own limit on a packet; a v5 broker may announce a smaller one.
+        max_packet_bytes: Our own limit on a packet; a v5 broker may announce a smaller one, and from another one a
+            smaller one is learnt (`packet_limit.py`).
         username: For brokers whose URL names no user.
         password: The same.
         backoff_s: Shortest and longest wait between two rounds of attempts.
@@ -133,12 +131,16 @@ class Transport:
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
         self._filters: dict[str, int] = {}
+        self._in_turn = InTurn(clock=asyncio.get_running_loop().time)
         self._connection: Connection | None = None  # only while connected and subscribed
-        self._limit = max_packet_bytes
+        self._announced = max_packet_bytes  # by the broker that we are connected to, or were last
+        self._limits = {url: PacketLimit(own_bytes=max_packet_bytes) for url in self._brokers}
+        self._limit = self._limits[self._brokers[0]]  # of that broker
+        self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
         self._finished.set()
-        self._inbound = Inbound(asyncio.get_running_loop(), max_messages=max_waiting, max_bytes=max_waiting_bytes)
+        self._inbound = Inbound(self._loop, max_messages=max_waiting, max_bytes=max_waiting_bytes)
 
     @property
     def num_dropped(self) -> int:
@@ -153,7 +155,7 @@ class Transport:
     @property
     def max_packet_bytes(self) -> int:
         """The largest packet that `publish` takes now."""
-        return self._limit
+        return min(self._announced, self._limit.bytes(self._loop.time()))
 
     async def events(self) -> AsyncIterator[Event]:
         """Yield events in order, until `run()` has ended. One consumer."""
@@ -179,10 +181,23 @@ class Transport:
                 msg = f"{self._connection.url if self._connection else 'the broker'} refuses {', '.join(refused)}"
                 raise BrokerError(msg + ": check its access rules for our user name")
 
+    def subscribe_in_turn(self, *filters: str) -> None:
+        """Subscribe at QoS 0 to filters that bring much, one after the other, now and at every later connect.
+
+        `Listening` tells when what is retained for each has come. Once more has the broker send it again.
+
+        Raises:
+            ValueError: A filter is none.
+        """
+        for each in filters:
+            check_filter(each, 0)
+            self._in_turn.add(each)
+
     async def unsubscribe(self, *filters: str) -> None:
         """Forget filters, and end their subscriptions if connected; BrokerError if the connection was lost."""
         for each in filters:
             self._filters.pop(each, None)
+            self._in_turn.remove(each)
         if self._connection is not None and filters:
             await self._connection.unsubscribe(filters)
 
@@ -195,17 +210,20 @@ class Transport:
             ConnectionLostError: Not connected, or lost before that: it may have arrived all the same.
             BrokerError: Too large, or the broker refuses it.
         """
-        size = packet_bytes(topic, payload)
-        if size > self._limit:  # paho would send it for ever, and nothing behind it
+        size, limit = packet_bytes(topic, payload), self.max_packet_bytes
+        if size > limit:  # paho would send it for ever, and nothing behind it
             msg = (
-                f"a packet of {size} bytes on {topic} exceeds {self._limit}: "
-                "raise mqtt.max_packet_bytes here and on the broker, or make the model smaller"
+                f"a packet of {size} bytes on {topic} exceeds {limit}: "
+                "raise mqtt.max_packet_bytes here and the broker's own limit"
             )
             raise BrokerError(msg)
         if self._connection is None:
             msg = f"not connected to {' or '.join(map(str, self._brokers))}: {topic} was not published"
             raise ConnectionLostError(msg)
+        limit_of_broker = self._limit
         await self._connection.publish(topic, payload, qos=qos, retain=retain)
+        if qos:
+            limit_of_broker.acknowledged(size)
 
     async def disconnect(self) -> None:
         """End `run()`: with a DISCONNECT, so that the broker does not send our will."""
@@ -236,6 +254,7 @@ class Transport:
             try:
                 connection = await self._connect(url)
             except (BrokerError, ConfigError) as error:
+                self._limits[url].not_reached()
                 (refusing.add if isinstance(error, RefusedError | ConfigError) else refusing.discard)(url)
                 index = (index + 1) % len(self._brokers)
                 was_last = index == 0
@@ -309,13 +328,15 @@ class Transport:
             self._inbound.discard()
             await connection.abort()
             raise
-        self._limit = min(self._own_limit, accepted.max_packet_bytes or self._own_limit)
+        self._limit, self._announced = self._limits[url], accepted.max_packet_bytes or self._own_limit
+        self._limit.taken_in(self._loop.time())
         self._connection = connection
         self._inbound.release(
             Connected(
                 url=url,
                 version=version,
-                max_packet_bytes=self._limit,
+                max_packet_bytes=self.max_packet_bytes,
+                has_learnt_limit=self._limit.is_learnt,
                 max_in_flight=accepted.max_in_flight,
                 refused=refused,
             )
@@ -333,16 +354,26 @@ class Transport:
 
     async def _stay(self, connection: Connection) -> None:
         """Wait for the end of a connection, and bring it about when we are told to stop."""
+        in_turn = asyncio.create_task(self._listen_in_turn(connection), name="subscriptions in turn")
         try:
             await asyncio.wait([connection.over])
         finally:
+            in_turn.cancel()
             self._connection = None
-            self._limit = self._own_limit
+            if connection.end != "lost" and not self._stopping.is_set():
+                said = connection.end == "too-large"
+                self._limit.closed(connection.largest_lost, self._loop.time(), is_said=said)
             if self._stopping.is_set():
                 await connection.close()
             await connection.abort()
             reason = connection.over.result() if connection.over.done() else "given up"
             self._inbound.put(Disconnected(url=connection.url, reason=reason))
 
+    async def _listen_in_turn(self, connection: Connection) -> None:
+        with contextlib.suppress(ConnectionLostError):
+            await self._in_turn.run(connection, self._inbound.put)
+
     def _arrived(self, topic: str, payload: bytes | memoryview, retained: bool) -> None:  # in the network thread
+        if retained:
+            self._in_turn.arrived(topic)
         self._inbound.put(Arrived(topic=topic, payload=payload, retained=retained))

@@ -17,9 +17,7 @@ from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
 from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.tasks.deadlines import TaskWork, pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import memory_reason, reasons_not_to_fit, trainer_mb
-from grapevine_agent.merge import STRATEGIES
-from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_agent.merge.plan import check_merge_plan, form_of_updates
 from grapevine_agent.requests.cost_warnings import warnings_of
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
@@ -129,8 +127,7 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
 def update_bytes(manifest: TaskManifest) -> int:
     """The size of a member's update, without what is around it, in the smallest encoding that the task allows."""
     layout, plan = ModelLayout.of(manifest.program), manifest.merging
-    needs_base = STRATEGIES[plan.strategy].needs_base or SERVER_STRATEGIES[plan.server_strategy].needs_base
-    return round(vectors_bytes(layout, "delta" if needs_base else plan.update_form, Encodings.of(plan)))
+    return round(vectors_bytes(layout, form_of_updates(plan), Encodings.of(plan)))
 
 
 def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork) -> ProfileFit:

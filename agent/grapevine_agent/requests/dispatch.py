@@ -88,6 +88,8 @@ class Requests:
             "broker": str(connected_to.without_credentials()) if connected_to else "",
             "mqtt_version": service.reception.version,
             "trouble": service.reception.trouble,
+            "broker_cannot": service.reception.cannot,
+            "broker_gives": asdict(service.reception.gives) if service.reception.gives else None,  # of what it retains
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
@@ -143,7 +145,7 @@ class Requests:
         entry = await service.turns.look(lambda: find_task(task, service.core.book.entries, acts=True))
         await service.turns.take(
             lambda: service.core.set_consent(entry.id, joined, clock.now()),
-            num_bytes=lambda: service.core.tasks.model_bytes(entry.id),
+            num_bytes=service.core.tasks.largest_model_bytes,  # an earlier version of it may end
         )
         not_saved = await service.why_not_saved(DECISIONS)
         line = await service.turns.look(lambda: self._task(entry))

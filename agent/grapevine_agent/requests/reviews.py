@@ -148,22 +148,24 @@ class ReviewRequests:
 
     # --- whom to trust ----------------------------------------------------------------------------
 
-    def trust(self, change: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def trust(self, change: dict[str, Any] | None = None) -> dict[str, Any]:
         """Change the trust file, if asked for (see `trusting`), read all settings again, and judge every task anew."""
         service = self._service
         answer = change_trust(service.config, change)
         config = load_config(service.config.path, os.environ)
         service.config = config
-        service.perform(
-            service.core.set_trust(
+        policy = policy_of(config.review, config.trust, service.identity.peer_id)
+        await service.turns.take(
+            lambda: service.core.set_trust(
                 replace(
                     service.core.settings,
-                    review=policy_of(config.review, config.trust, service.identity.peer_id),
+                    review=policy,
                     consent=config.agent.consent,
                     consent_rules=config.consent,
                     trusted_servers=frozenset(config.trust.servers),
                 ),
                 clock.now(),
-            )
+            ),
+            num_bytes=service.core.tasks.largest_model_bytes,
         )
         return answer

@@ -188,7 +188,8 @@ class TaskRequests:
             "server_strategy": manifest.merging.server_strategy,
             "members": [peer for peer in to_ask if peer not in manifest.servers],
             "servers": [peer for peer in servers if members.says_it_takes_part(peer, entry.id)],
-            "names": {peer: members.peers[peer].announcement.name for peer in (*to_ask, *servers)},
+            "names": {peer: members.peers[peer].announcement.name for peer in (*to_ask, *servers)}
+            | {self._service.identity.peer_id: core.settings.name},
             "bests": {  # of those members whose heartbeats are listened to: claims
                 peer: asdict(members.peers[peer].bests[entry.id])
                 for peer in to_ask

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from typing import assert_never
 
 from grapevine_agent.core import effects as fx
@@ -10,10 +11,12 @@ from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.service import clock
 from grapevine_agent.service.sealing import Sealing
 from grapevine_proto import topics
+from grapevine_proto.bulk import NOTICE_BYTES
+from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Blob, ReleasedModel
 from grapevine_proto.parts import Payload
 
-HEAD_BYTES = 4_000  # about, of a message whose large fields travel apart
+READ_WITHIN_S = 20.0  # a disk that takes longer has failed, or stands
 ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
 
 
@@ -27,14 +30,17 @@ class Answers:
         self,
         *,
         outbox: Outbox,
-        get_blob: Callable[[str], Awaitable[bytes | None]],
+        get_blob: Callable[[str], Coroutine[object, object, bytes | None]],
         sealing: Sealing,
         root: str,
         goes_apart: Callable[[int], bool] = lambda _num_bytes: False,
+        read_within_s: float = READ_WITHIN_S,
     ) -> None:
         self._outbox = outbox
         self._goes_apart = goes_apart  # whether so many bytes travel apart from their message
         self._get_blob = get_blob
+        self._read_within_s = read_within_s
+        self._reading: asyncio.Task[bytes | None] | None = None  # what was given up, and may still block a thread
         self._sealing = sealing
         self._root = root
         self._digest = ""  # of the blob that is held
@@ -53,7 +59,7 @@ class Answers:
             case _:
                 assert_never(order)
         if self._goes_apart(num_bytes):
-            num_bytes = HEAD_BYTES
+            num_bytes = NOTICE_BYTES
         deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
         topic = topics.build(self._root, order.topic)
         return self._outbox.answer(
@@ -61,7 +67,7 @@ class Answers:
         )
 
     async def payload_of(self, waiting: Waiting) -> Payload | None:
-        """The sealed answer, None if there is none."""
+        """The sealed answer, None if there is none. Raises `StoreError` if the disk does not give it in time."""
         order = waiting.order
         if isinstance(order, fx.SendBlob):
             content = await self._blob(order.digest)
@@ -79,7 +85,22 @@ class Answers:
 
     async def _blob(self, digest: str) -> bytes | None:
         if self._digest != digest:
-            self._content = await self._get_blob(digest)
+            self._digest, self._content = "", None
+            self._content = await self._read(digest)
             self._digest = digest
             self.num_reads += 1
         return self._content
+
+    async def _read(self, digest: str) -> bytes | None:
+        if self._reading is not None and not self._reading.done():
+            raise StoreError(f"initial weights {digest[:12]}: a read before this one has not ended; is the disk well?")
+        self._reading = reading = asyncio.create_task(self._get_blob(digest))
+        try:
+            await asyncio.wait([reading], timeout=self._read_within_s)
+        except asyncio.CancelledError:
+            reading.cancel()
+            raise
+        if not reading.done():
+            within = f"{self._read_within_s:g} s"
+            raise StoreError(f"initial weights {digest[:12]} were not read in {within}; is the disk well?")
+        return reading.result()

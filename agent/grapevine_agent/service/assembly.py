@@ -38,7 +38,6 @@ from grapevine_proto.manifest import ManifestHead
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
-SMALLEST_BULK_BYTES = 64 * MIB
 
 
 @contextmanager
@@ -82,7 +81,6 @@ def assembled(
             unsaved=unsaved,
             inspector=inspector,
             chunk_window=profile.chunk_window,
-            bulk_bytes=max(SMALLEST_BULK_BYTES, profile.memory_mb * MIB // 4),
         )
         try:
             yield service

@@ -1,7 +1,7 @@
 """What is too large for a packet, on its way between the core and the broker.
 
-    core ─Publish─▶ sealing ─ too large ─▶ head ─▶ outbox            its bulk: giving
-    broker ─head─▶ hearing ─▶ core ─Fetch─▶ fetching ─Ask─▶ outbox
+    core ─Publish─▶ sealing ─ too large ─▶ notice ─▶ outbox            its bulk: giving
+    broker ─notice─▶ hearing ─▶ core ─Fetch─▶ fetching ─Ask─▶ outbox
     broker ─ChunkRequest─▶ hearing ─▶ core ─GiveChunks─▶ giving ─▶ outbox, as chunks
     broker ─Chunk─▶ hearing ─▶ fetching ─ it is whole ─▶ the message ─▶ core.fetched
 
@@ -29,6 +29,7 @@ from grapevine_agent.transfers.assembly import File, Memory, Room
 from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
 from grapevine_agent.transfers.giving import Gift, Giving
 from grapevine_proto import bulk as bulks
+from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, SealedApart, complete
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
@@ -39,7 +40,7 @@ from grapevine_proto.topics import ChunkTopic, InboxTopic
 logger = logging.getLogger(__name__)
 
 BESIDE_IT_BYTES: Final = 16_384  # of a message, beside its large fields: contributions, lists of members
-PIECE_OVERHEAD_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
+PIECE_OVERNOTICE_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
 CHUNK_DEADLINE_S: Final = 30.0  # who asked has asked again, or somebody else
 LONGEST_NAP_S: Final = 5.0
 BURST_S: Final = 2.0  # of what the owner lends for sending, at once
@@ -61,7 +62,7 @@ class Carrying:
         folder: Where initial weights lie until they are whole.
         window: Chunks of one bulk that may be under way.
         most_bytes: Of bulks that are fetched at a time, and of those that are held for others.
-        rejected: Counts a message that was let in by its head and is none.
+        rejected: Counts a message that was let in by its notice and is none.
         in_background: Has something done that is awaited by nobody.
     """
 
@@ -102,15 +103,16 @@ class Carrying:
     # --- on the way out -----------------------------------------------------------------------------
 
     def goes_apart(self, num_bytes: int) -> bool:
-        """Whether a body whose large fields take so many bytes is sent as a head and a bulk."""
-        return num_bytes > min(bulks.APART_BYTES, self._max_packet_bytes() - BESIDE_IT_BYTES)
+        """Whether a body with so many bytes of large fields is sent as a notice and a bulk; without any it is not."""
+        packet = self._max_packet_bytes()
+        return num_bytes > min(bulks.APART_BYTES, max(packet - BESIDE_IT_BYTES, packet // 4))
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
-        return self.giving.has_room_for(_thing(publish), b"", clock.now().monotonic_s)
+        return self.giving.has_room_for(_thing(publish), num_bytes(publish.body), clock.now().monotonic_s)
 
     def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
-        """The head of a message, whose bulk can be asked for from now on."""
+        """The notice of a message, whose bulk can be asked for from now on."""
         receiver = publish.topic.receiver if isinstance(publish.topic, InboxTopic) else ""
         self.giving.hold(sealed, _thing(publish), clock.now().monotonic_s, receiver)
         return sealed.payload
@@ -118,7 +120,7 @@ class Carrying:
     def drop_task(self, task: str) -> None:
         """Nothing of a task is sent, or fetched, any more."""
         self.giving.drop(f"update of {task}")
-        for gone in self.fetching.drop(lambda head: isinstance(head, _Head) and head.task == task):
+        for gone in self.fetching.drop(lambda notice: isinstance(notice, _Notice) and notice.task == task):
             logger.debug("not fetched: %s", gone.why)
 
     def give(self, wanted: fx.GiveChunks) -> None:
@@ -136,7 +138,7 @@ class Carrying:
         topic = ChunkTopic(asker, wanted.topic.sender, bulks.transfer_of(wanted.request.digest))
         name = f"{self._root}/{topic.below_root()}"
         deadline_s = now_s + CHUNK_DEADLINE_S
-        at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERHEAD_BYTES))
+        at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERNOTICE_BYTES))
         for gift in gifts:
             for start in range(gift.start, gift.end, at_most):
                 piece = Gift(gift.digest, gift.index, start, min(gift.end, start + at_most))
@@ -155,20 +157,20 @@ class Carrying:
     # --- on the way in ------------------------------------------------------------------------------
 
     def fetch(self, received: Received) -> None:
-        """A head was let in: get its bulk."""
+        """A notice was let in: get its bulk."""
         apart, bulk, sender = received.message.body, received.bulk, received.message.sender
         assert isinstance(apart, Apart)
         assert bulk is not None
-        head = _Head(received)
+        notice = _Notice(received)
         make_room: Callable[[], Room] = partial(Memory, bulk.num_bytes)
         if apart.kind is Blob:
             make_room = partial(File, self._folder, bulk)
         key = (sender, apart.task) if apart.kind is ModelUpdate else None
         try:
-            gone = self.fetching.want(bulk, sender, head, clock.now().monotonic_s, make_room=make_room, key=key)
+            gone = self.fetching.want(bulk, sender, notice, clock.now().monotonic_s, make_room=make_room, key=key)
         except WireError as error:
             self._rejected(error)
-            gone = [GivenUp((head,), str(error))]
+            gone = [GivenUp((notice,), str(error))]
         self._tell(gone)
         self._wake.set()
 
@@ -176,7 +178,7 @@ class Carrying:
         """A chunk came, or a piece of one. Raises `WireError` if it is none that was asked for."""
         if topic.receiver != self._core.settings.peer or not self.fetching.is_wanted(topic.transfer, topic.sender):
             raise WireError("not-asked", f"a chunk of {topic.transfer} by {topic.sender}")
-        if len(payload) > bulks.CHUNK_BYTES + PIECE_OVERHEAD_BYTES:
+        if len(payload) > bulks.CHUNK_BYTES + PIECE_OVERNOTICE_BYTES:
             raise WireError("too-big", f"a chunk of {len(payload)} bytes")
         end = self.fetching.hear_piece(topic.sender, topic.transfer, bulks.read_piece(payload), clock.now().monotonic_s)
         self._tell([end] if end is not None else [])
@@ -225,38 +227,38 @@ class Carrying:
                             receiver_session=self._core.members.session_of(holder),
                         )
                     )
-                case Whole(wanted_for=heads, room=room):
-                    self._in_background(self._deliver(heads, room))
-                case GivenUp(wanted_for=heads, why=why):
+                case Whole(wanted_for=notices, room=room):
+                    self._in_background(self._deliver(notices, room))
+                case GivenUp(wanted_for=notices, why=why):
                     logger.debug("not fetched: %s", why)
-                    for head in heads:
-                        self._in_background(self._give_up(head, why))
+                    for notice in notices:
+                        self._in_background(self._give_up(notice, why))
 
-    async def _deliver(self, heads: Iterable[Hashable], room: Room) -> None:
+    async def _deliver(self, notices: Iterable[Hashable], room: Room) -> None:
         try:
-            for head in heads:
-                assert isinstance(head, _Head)
-                await self._take(head, room.view)
+            for notice in notices:
+                assert isinstance(notice, _Notice)
+                await self._take(notice, room.view)
         finally:
             room.discard()
 
-    async def _take(self, head: _Head, content: memoryview) -> None:
+    async def _take(self, notice: _Notice, content: memoryview) -> None:
         def take() -> Iterable[fx.Effect]:
-            return self._core.fetched(complete(head.received, content), clock.now())
+            return self._core.fetched(complete(notice.received, content), clock.now())
 
         try:
             await self._turns.take(take, num_bytes=lambda: len(content))
         except WireError as error:
             self._rejected(error)
-            await self._give_up(head, str(error))
+            await self._give_up(notice, str(error))
 
-    async def _give_up(self, head: Hashable, why: str) -> None:
-        assert isinstance(head, _Head)
-        await self._turns.take(lambda: self._core.not_fetched(head.received, why, clock.now()))
+    async def _give_up(self, notice: Hashable, why: str) -> None:
+        assert isinstance(notice, _Notice)
+        await self._turns.take(lambda: self._core.not_fetched(notice.received, why, clock.now()))
 
 
 @dataclass(frozen=True, eq=False)
-class _Head:
+class _Notice:
     """A message that was let in, whose bulk is on its way."""
 
     received: Received

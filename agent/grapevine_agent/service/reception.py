@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
-from grapevine_agent.net.events import Connected, Disconnected, Trying
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
+from grapevine_agent.net.events import Connected, Disconnected, Listening, Trying
 from grapevine_agent.service import clock
 from grapevine_agent.service.double import Double
+from grapevine_agent.service.finding_out import why_not_all
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +20,15 @@ class Reception:
         self.double = Double()
         self.version = ""  # of MQTT, as it is spoken with the last broker that took us in
         self.all_refuse = False
+        self._said: set[str] = set()
+        self.packets = ""  # that the broker takes smaller packets than the owner allows, and does not say so
+        self.gives: BrokerAbilities | None = None  # of what it retains; None: that is being found out
         self._trouble = ""
+
+    @property
+    def cannot(self) -> list[str]:
+        """What the broker cannot do, and what that means, one line each."""
+        return [line for line in (why_not_all(self.gives), self.packets) if line]
 
     @property
     def trouble(self) -> str:
@@ -28,9 +38,33 @@ class Reception:
     def connected(self, event: Connected) -> None:
         """A broker took us in."""
         self._trouble, self.all_refuse, self.version = "", False, event.version
+        self.gives = None
         logger.info("connected to %s, MQTT %s", event.url, event.version)
+        self._hear_limit(event)
         if event.refused:
             logger.warning("%s refuses subscriptions to %s", event.url, ", ".join(event.refused))
+
+    def found(self, gives: BrokerAbilities) -> None:
+        """What the broker does with what it retains is known, or known better."""
+        before, self.gives = why_not_all(self.gives), gives
+        if (line := why_not_all(gives)) and line != before and line not in self._said:
+            self._said.add(line)  # not again at each connection
+            logger.warning("%s", line)
+
+    def listening(self, event: Listening) -> None:
+        """A filter of records has had its turn."""
+        if event.is_refused:
+            logger.warning("the broker refuses a subscription to %s: check its access rules", event.filter)
+
+    def _hear_limit(self, event: Connected) -> None:
+        known, self.packets = self.packets, ""
+        if event.has_learnt_limit:
+            self.packets = (
+                f"{event.url} closes the connection at large packets and does not say what it takes: none above "
+                f"{event.max_packet_bytes:,} bytes are sent (mqtt.max_packet_bytes is more)"
+            )
+            if self.packets != known:
+                logger.warning("%s", self.packets)
 
     def lost(self, event: Disconnected, *, is_wanted: bool) -> None:
         """A connection ended, because we leave or against our will."""

@@ -33,10 +33,10 @@ def sequences_of_others(store: Store, peer: str) -> dict[Topic, int]:
     return dict(reversed(found.items()))
 
 
-def records(store: Store, peer: str, wall_ms: int, keep: Callable[[Topic, bytes], None]) -> Iterator[Received]:
+def records(store: Store, peer: str, wall_ms: int, keep: Callable[[Topic, bytes, int], None]) -> Iterator[Received]:
     """The records, one by one, reviews first, since they say which manifests matter; `keep` is given what is ours.
 
-    One that is no record any more is dropped from the store.
+    With it comes when it runs out. One that is no record any more is dropped from the store.
     """
     for stored in readable_each(store.each_record):
         try:
@@ -50,5 +50,5 @@ def records(store: Store, peer: str, wall_ms: int, keep: Callable[[Topic, bytes]
         expired = 0 < stored.expires_at_ms < wall_ms
         lasts = isinstance(topic, TaskTopic) and topic.leaf in _LASTING
         if received.message.sender == peer and not expired and lasts and is_authentic(received):
-            keep(topic, stored.envelope)
+            keep(topic, stored.envelope, stored.expires_at_ms)
         yield received

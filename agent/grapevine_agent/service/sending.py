@@ -58,7 +58,7 @@ class Sending:
 
     def connected(self, max_in_flight: int) -> None:
         """There is a new connection: what the last one did not acknowledge goes again."""
-        self._outbox.connected(max_in_flight)
+        self._outbox.connected(max_in_flight, clock.now().wall_ms)
         self._connection += 1
         self._is_open = True
         self._wake.set()

@@ -25,16 +25,18 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
-from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
+from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
-from grapevine_agent.service.answers import HEAD_BYTES, Answers
+from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
+from grapevine_agent.service.finding_out import FindingOut
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
@@ -53,9 +55,10 @@ from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
+from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
-from grapevine_proto.messages import Metrics, ReleasedModel, Review, TaskPublication
+from grapevine_proto.messages import Metrics, ReleasedModel, Review, ServerAdvert, TaskPublication
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import Topic
 
@@ -65,6 +68,7 @@ MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out o
 GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
+BULK_BYTES = 64_000_000  # of transfers each way, beside which one alone may be larger: a model more in memory
 LONGEST_TURN_S = 0.005  # for what arrives, before timers, commands and what goes out have theirs
 
 
@@ -84,7 +88,6 @@ class AgentService:
         unsaved: What the disk does not take, where it is known already.
         inspector: Looks at the owner's sources; None where nobody asks about them.
         chunk_window: Chunks of a transfer that may be under way.
-        bulk_bytes: Of transfers that are on their way at a time, each way.
     """
 
     def __init__(
@@ -102,7 +105,6 @@ class AgentService:
         unsaved: Unsaved | None = None,
         inspector: Inspector | None = None,
         chunk_window: int = 4,
-        bulk_bytes: int = 256_000_000,
     ) -> None:
         self.config = config
         self.root = root
@@ -131,7 +133,7 @@ class AgentService:
             max_packet_bytes=lambda: self.transport.max_packet_bytes,
             folder=config.agent.state_dir / "transfers",
             window=chunk_window,
-            most_bytes=bulk_bytes,
+            most_bytes=BULK_BYTES,
             rejected=self._reject,
             in_background=self._in_background,
         )
@@ -168,6 +170,13 @@ class AgentService:
             double=self.reception.double,
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
+        )
+        self._finding_out = FindingOut(
+            transport=self.transport,
+            root=root,
+            peer=identity.peer_id,
+            is_out=self.outbox.is_out,
+            tell=self._found,
         )
         self._seldom = Seldom()
         self._wake = asyncio.Event()
@@ -224,8 +233,8 @@ class AgentService:
     def _restore(self) -> None:
         now, store, peer = clock.now(), self.store, self.identity.peer_id
 
-        def keep(topic: Topic, envelope: bytes) -> None:
-            self.outbox.keep(topics.build(self.root, topic), envelope)
+        def keep(topic: Topic, envelope: bytes, until_ms: int) -> None:
+            self.outbox.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
 
         stored = restoring.records(store, peer, now.wall_ms, keep)
         sequences = restoring.sequences_of_others(store, peer)
@@ -265,6 +274,8 @@ class AgentService:
                 began_s = time.monotonic()
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
+                    if retained:
+                        self._finding_out.arrived(topic)
                     if self.recording is not None and self.recording.takes(topic):
                         self.recording.hear(topic, payload, retained=retained)
                     else:
@@ -278,10 +289,19 @@ class AgentService:
                     session = self._sealer.session
                     await self.turns.take(partial(self._connected, session))
                     self.ready.set()
+                    number = self._finding_out.connected(event.max_packet_bytes)
+                    self._in_background(self._finding_out.run(number))
+                case Listening():
+                    self.reception.listening(event)
+                    self._finding_out.listening(event)
                 case Disconnected():
                     self.reception.lost(event, is_wanted=self._stop.is_set())
                 case Trying():
                     self.reception.tried(event)
+
+    def _found(self, gives: BrokerAbilities) -> None:
+        self.reception.found(gives)
+        self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now())))
 
     def _connected(self, session: int) -> list[fx.Effect]:
         return self.core.connected(session, clock.now())
@@ -306,12 +326,13 @@ class AgentService:
             self.rejected["no-room"] += 1
             return
         if (size >= LARGE or goes_apart) and not effect.retain:
-            enqueue(order=effect, num_bytes=HEAD_BYTES if goes_apart else size)
+            enqueue(order=effect, num_bytes=NOTICE_BYTES if goes_apart else size)
             self._sending.wake()
             return
         payload = self._sealer.seal(effect, clock.now().wall_ms)
         if effect.retain:
-            self.outbox.keep(name, payload)
+            is_over = isinstance(effect.body, ServerAdvert) and not effect.body.online
+            self.outbox.keep(name, payload, until_ms=effect.expires_at_ms, is_last=is_over)
             if isinstance(effect.body, TaskPublication | Review):
                 # Our own word on a task counts here as it does elsewhere, and at once.
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
@@ -352,6 +373,11 @@ class AgentService:
                 self.publish(effect)
             case fx.Relay(received=received):
                 self._relay(received)
+            case fx.TakeRecord(topic=topic, envelope=envelope):
+                name = topics.build(self.root, topic)
+                self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
+            case fx.Subscribe(filter=below, records=True):
+                self.transport.subscribe_in_turn(f"{self.root}/{below}")
             case fx.Subscribe(filter=below, qos=qos):
                 self._in_background(self._subscribe(f"{self.root}/{below}", qos))
             case fx.Unsubscribe(filter=below):
@@ -408,13 +434,14 @@ class AgentService:
 
     def _data_judged(self) -> None:
         if not self._stop.is_set():
-            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now())))
+            largest = self.core.tasks.largest_model_bytes  # whose task it may end
+            self._in_background(self.turns.take(lambda: self.core.data_judged(clock.now()), num_bytes=largest))
 
     def _training_done(self, done: fx.Trained | fx.Evaluated) -> None:
         """Whoever trained goes on; the core hears of it when it has its turn."""
         if isinstance(done, fx.Trained):
-            size = 0 if done.parameters is None else done.parameters.nbytes
-            self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=lambda: size))
+            largest = self.core.tasks.largest_model_bytes  # one that failed may end its task, or others are over
+            self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=largest))
         else:
             self._in_background(self.turns.take(lambda: self.core.evaluated(done, clock.now())))
 

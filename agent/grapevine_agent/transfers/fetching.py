@@ -1,10 +1,10 @@
 """Getting bulks: whose chunks to ask for, of whom, and when again. Sans-IO.
 
-    a head came ─want─▶ waits ─there is room─▶ index ─▶ [look at what is on disk] ─▶ chunks, `window` at a time ─▶ whole
-                                                 ▲                                      │
-                                                 └── lost, refused: again, of somebody else if there is one
+    a notice ─want─▶ waits ─there is room─▶ index ─▶ [look at what is on disk] ─▶ chunks, `window` at a time ─▶ whole
+                                            ▲                                      │
+                                            └── lost, refused: again, of somebody else if there is one
 
-The same bulk may be wanted for several heads: a model that a server publishes, or one that two members pass on. It
+The same bulk may be wanted for several notices: a model that a server publishes, or one that two members pass on. It
 is fetched once, of whoever said that it has it. A newer update of a peer takes the place of one that still waits.
 
 Bounded are the bulks that are fetched at a time, in number and bytes, and those that wait. What makes no
@@ -27,7 +27,7 @@ from grapevine_proto.messages import ChunkRequest
 
 MOST_AT_A_TIME: Final = 4
 MOST_WAITING: Final = 32
-MAX_HEADS: Final = 8  # that one bulk is wanted for
+MAX_NOTICES: Final = 8  # that one bulk is wanted for
 GIVE_UP_S: Final = 90.0
 MOST_S: Final = 600.0  # and as long as it takes at this rate: a holder that sends a chunk a minute is none
 SLOWEST_BYTES_PER_S: Final = 20_000.0
@@ -100,7 +100,7 @@ class Fetching:
     """
 
     most_window: int = 4
-    most_bytes: int = 256_000_000
+    most_bytes: int = 64_000_000
     num_bytes: int = 0  # that came, of chunks that were whole and right
     _fetches: dict[bytes, _Fetch] = field(default_factory=dict)  # by digest, in the order in which they were wanted
     _by_transfer: dict[str, bytes] = field(default_factory=dict)
@@ -134,7 +134,7 @@ class Fetching:
                 raise WireError("digest", "two sizes of one bulk")
             if holder not in known.holders:
                 known.holders.append(holder)
-            if len(known.wanted_for) < MAX_HEADS:
+            if len(known.wanted_for) < MAX_NOTICES:
                 known.wanted_for.append(wanted_for)
             return gone
         if len(self._fetches) >= MOST_WAITING or bulk.transfer in self._by_transfer:

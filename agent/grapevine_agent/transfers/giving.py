@@ -2,7 +2,7 @@
 
 What is held is bounded: of each *thing* (the update of a task, a blob) the newest few bulks, and of all together so
 many bytes; what nobody has asked for lately goes first. Whoever asks for what has gone is told so, and need not wait.
-What one head brings is bounded too: twice its bulk.
+What one notice brings is bounded too: twice its bulk.
 Updates hold the vectors that they were made of: nothing is copied.
 """
 
@@ -54,7 +54,7 @@ class _Held:
 
     @property
     def most_chunks(self) -> int:
-        """What one head is good for: all of it, and as much again for what is lost."""
+        """What one notice is good for: all of it, and as much again for what is lost."""
         return 2 * self.bulk.num_chunks + SOME_CHUNKS
 
 
@@ -62,17 +62,17 @@ class _Held:
 class Giving:
     """See the module's docstring. `most_bytes` is of all that is held; the newest bulk alone may be larger."""
 
-    most_bytes: int = 256_000_000
+    most_bytes: int = 64_000_000
     num_bytes: int = 0  # given away
     _held: OrderedDict[bytes, _Held] = field(default_factory=OrderedDict)  # by digest, used longest ago first
 
-    def has_room_for(self, thing: str, digest: bytes, now_s: float) -> bool:
-        """Whether another bulk of this thing can be held: not while several of it are on their way."""
-        if digest in self._held:
+    def has_room_for(self, thing: str, num_bytes: int, now_s: float) -> bool:
+        """Whether another bulk of this thing can be held: not while others, together too large, are on their way."""
+        busy = [each for each in self._held.values() if each.owed and each.used_s > now_s - NEW_S]
+        if not busy:
             return True
-        lately_s = now_s - NEW_S
-        busy = [each for each in self._held.values() if each.thing == thing and each.owed and each.used_s > lately_s]
-        return len(busy) < MOST_OF_A_THING
+        fits = sum(each.bulk.num_bytes for each in busy) + num_bytes <= self.most_bytes
+        return fits and sum(each.thing == thing for each in busy) < MOST_OF_A_THING
 
     def hold(self, sealed: SealedApart, thing: str, now_s: float, receiver: str = "") -> None:
         """A message speaks of this bulk: its receiver will ask, or whoever reads it."""

@@ -24,7 +24,7 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
 from grapevine_agent.net.outbox import Outbox
-from grapevine_agent.service.answers import HEAD_BYTES, Answers
+from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.sealer import Sealer
@@ -37,6 +37,7 @@ from grapevine_lab.bench.mosquitto import why_no_mosquitto
 from grapevine_lab.bench.narrow import Line, narrow_line
 from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import topics
+from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import Apart, ChunkRefusal, ChunkRequest, ModelUpdate, plain
@@ -217,7 +218,7 @@ class _Half:
 
     def publish(self, effect: fx.Publish) -> None:
         name, deadline_s = topics.build(DEFAULT_ROOT, effect.topic), time.monotonic() + LONGEST_S
-        self.outbox.enqueue(name, deadline_s=deadline_s, order=effect, num_bytes=HEAD_BYTES)
+        self.outbox.enqueue(name, deadline_s=deadline_s, order=effect, num_bytes=NOTICE_BYTES)
         self.sending.wake()
 
     def _wake(self) -> None:
@@ -265,15 +266,9 @@ async def _half(folder: Path, url: str) -> AsyncIterator[_Half]:
     half, is_up = _Half(folder, url), asyncio.Event()
     inbox = (topics.inbox_of(half.peer), topics.chunks_for(half.peer))
     await half.transport.subscribe(*((f"{DEFAULT_ROOT}/{each}", 1) for each in inbox))
-    works = (half.transport.run(), half.sending.run(), half.carrying.run(), half.read(is_up))
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
+    async with _meanwhile(half.transport.run(), half.sending.run(), half.carrying.run(), half.read(is_up)):
         await asyncio.wait_for(is_up.wait(), LONGEST_S)
         yield half
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -290,10 +285,17 @@ async def _listener(url: str) -> AsyncIterator[asyncio.Queue[tuple[int, float]]]
             elif isinstance(event, Connected):
                 is_up.set()
 
-    tasks = [asyncio.create_task(transport.run()), asyncio.create_task(read())]
-    try:
+    async with _meanwhile(transport.run(), read()):
         await asyncio.wait_for(is_up.wait(), LONGEST_S)
         yield heard
+
+
+@asynccontextmanager
+async def _meanwhile(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Let these run until the block ends."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        yield
     finally:
         for task in tasks:
             task.cancel()

@@ -38,7 +38,12 @@ def register(app: typer.Typer) -> None:
             bool, typer.Option(help="Whether a server takes part from one third of the time to two thirds.")
         ] = True,
         broker: Annotated[
-            str, typer.Option(help="The URL of a running broker. Without it, one is started.", show_default=False)
+            str,
+            typer.Option(
+                help="The URL of a running broker; without it, one is started. A login: GRAPEVINE_MQTT_USERNAME, "
+                "and GRAPEVINE_MQTT_PASSWORD or GRAPEVINE_MQTT_PASSWORD_FILE.",
+                show_default=False,
+            ),
         ] = "",
         out: Annotated[Path, typer.Option(help="Where the plot and the report go.", file_okay=False)] = Path(
             "demo-report"

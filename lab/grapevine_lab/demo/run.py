@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ from grapevine_lab.demo.children import ChildDiedError, Children
 from grapevine_lab.demo.display import Voice
 from grapevine_lab.demo.guarding import guarded
 from grapevine_lab.demo.listening import Listener
+from grapevine_lab.demo.login import with_login
 from grapevine_lab.demo.plan import ROOT_PREFIX, DemoError, DemoPlan
 from grapevine_lab.demo.report import Report
 from grapevine_lab.demo.samples import write_shares
@@ -83,7 +85,7 @@ def _workplace(plan: DemoPlan, voice: Voice) -> Iterator[Path]:
 async def _broker(plan: DemoPlan, voice: Voice) -> AsyncIterator[BrokerUrl]:
     """The broker that was named, or one of our own for as long as the demo takes."""
     if plan.broker_url:
-        url = BrokerUrl.parse(plan.broker_url)
+        url = with_login(BrokerUrl.parse(plan.broker_url), os.environ)
         voice.say(f"using the broker at {url.without_credentials()}")
         yield url
         return

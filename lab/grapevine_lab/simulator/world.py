@@ -257,6 +257,10 @@ class World:
                 self._relay(device, received)
             case fx.Subscribe(filter=filter_, qos=qos):
                 self.post.subscribe(device, filter_, qos)
+            case fx.TakeRecord(topic=carried, envelope=envelope):
+                self._hear(
+                    device, Delivery(device.peer, carried.below_root(), envelope, 0, True, carried.peer, 0, False)
+                )
             case fx.Unsubscribe(filter=filter_):
                 self.post.unsubscribe(device, filter_)
             case fx.Train():

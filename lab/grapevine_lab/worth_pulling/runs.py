@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median_low
 from typing import Final
 
 import numpy as np
@@ -71,8 +72,10 @@ def run(holdout: str, first_hour: int, *, rounds: int, seed: int) -> Found:
         prepared = prepare(read_scenario(path))
         learners = _together(prepared, rounds, seed)
     score = _score(prepared, found)
-    # What an engineer pulls: of those that claim a figure, the best; and that member's newest.
-    giver = min(learners, key=_claim)
+    # What an engineer pulls: of those that claim a figure, a best of the usual age; and that member's newest.
+    claiming = [(each, figure) for each in learners if (figure := each.best.figure(each.model.round)) is not None]
+    middle = median_low(figure.age for _, figure in claiming)
+    giver, _ = min(claiming, key=lambda pair: (abs(pair[1].age - middle), pair[1].metric))
     held = giver.best.held
     assert held is not None
     alone = [_alone(prepared, station, rounds, seed + number) for number, station in enumerate(found)]
@@ -87,12 +90,6 @@ def run(holdout: str, first_hour: int, *, rounds: int, seed: int) -> Found:
         alone_best=DEGREES * float(np.mean([best for best, _ in alone])),
         alone_latest=DEGREES * float(np.mean([latest for _, latest in alone])),
     )
-
-
-def _claim(learner: Learning) -> float:
-    figure = learner.best.figure(learner.model.round)
-    assert figure is not None
-    return figure.metric
 
 
 def _together(prepared: Prepared, rounds: int, seed: int) -> list[Learning]:

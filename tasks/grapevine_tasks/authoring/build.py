@@ -13,6 +13,7 @@ import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -62,6 +63,7 @@ def build_task(
         example = _call(model, "example") if hasattr(model, "example") else _zeros(task_file.data)
     if not isinstance(module, nn.Module) or not isinstance(example, Tensor):
         raise TaskError(f"{MODEL_FILE}: build() must return an nn.Module and example() a tensor")
+    origins.begin_at(model.build)
     captured = capture(module, example, origins)
     draft = TaskManifest(
         name=task_file.name,
@@ -82,7 +84,7 @@ def build_task(
     built = BuiltTask(draft=draft, weights=captured.weights)
     read_back(built)
     if compared:
-        check_faithful(module, captured.program, example, origins)
+        built = replace(built, warnings=check_faithful(module, captured.program, example, origins))
     write_built(built, folder, into or folder / "build", fingerprint=fingerprint)
     return built
 
@@ -122,10 +124,13 @@ def _call(model: ModuleType, function: str) -> object:
 
 
 def _engineers_error(path: Path, error: Exception) -> TaskError:
-    line = next(
-        (f.lineno for f in reversed(traceback.extract_tb(error.__traceback__)) if f.filename.endswith(path.name)), 0
-    )
-    return TaskError(f"{path.name}, line {line}: {type(error).__name__}: {error}")
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename.endswith(path.name)]
+    said = str(error)
+    if isinstance(error, SyntaxError) and (error.filename or "").endswith(path.name):
+        lines.append(error.lineno)  # of what cannot be read there is no frame
+        said = f"{error.msg}: correct {(error.text or '').strip()!r}" if error.text else error.msg
+    where = f", line {lines[-1]}" if lines and lines[-1] else ""
+    return TaskError(f"{path.name}{where}: {type(error).__name__}: {said}")
 
 
 def _zeros(data: DataContract) -> Tensor:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import random
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.authoring.comparison import Difference
-from grapevine_tasks.authoring.places import Origins, is_own, line_now, place_in, place_in_text
+from grapevine_tasks.authoring.places import Origins, is_own, line_now, place_in, place_in_text, place_of_function
 from grapevine_tasks.authoring.probes import Stage
 from grapevine_tasks.authoring.sides import Kind, python_draws
 
@@ -39,6 +40,77 @@ def refused(module: nn.Module, found: list[Difference], origins: Origins) -> Tas
     what = _words(found)
     place, cause, remedy = _cause(module, found, origins)
     return TaskError(f"{place}the program would not be the module: {what}. {cause}{remedy}")
+
+
+class Watched:
+    """What a module does beside what is compared: a reason to doubt that it is the program on other samples, or later.
+
+    Args:
+        module: It is run within `running`.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._before = _kept_in_python(module)
+        self._functions: dict[type, str] = {}  # autograd functions of somebody's own, and where they are written
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within, look at what comes out of the module."""
+        handle = self._module.register_forward_hook(self._look)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def _look(self, _module: nn.Module, _inputs: Any, output: Any) -> None:
+        for node, _ in _recorded(output) if isinstance(output, Tensor) else ():
+            function = getattr(type(node), "_forward_cls", None)
+            if function is not None and not str(function.__module__).startswith("torch."):
+                self._functions.setdefault(function, place_of_function(function.backward))
+
+    def doubts(self) -> tuple[str, ...]:
+        """A line each."""
+        now = _kept_in_python(self._module)
+        changed = [place for place, value in now.items() if self._before.get(place, value) != value]
+        layers = dict(self._module.named_modules())
+        told = [
+            f"{place_of_function(layers[path].forward)}the attribute {f'{path}.{name}'.lstrip('.')!r} changes while "
+            "the module runs, and a program has it as it was: in the calls that were compared it made no difference; "
+            "if it ever does, keep it in a float32 buffer"
+            for path, name in changed
+        ]
+        told += [
+            f"{place}{function.__name__} has a backward() of its own, which a program does not have: on the samples "
+            "that were tried the gradients are the same; if they are others elsewhere, write it with operators and "
+            "detach()"
+            for function, place in self._functions.items()
+        ]
+        return tuple(told)
+
+
+def _kept_in_python(module: nn.Module) -> dict[tuple[str, str], Any]:
+    """The numbers and texts that layers keep as attributes, also in lists, by layer and name."""
+    return {
+        (path, name): _plain(value)
+        for path, layer in module.named_modules()
+        for name, value in layer.__dict__.items()
+        if name != "training" and isinstance(value, _PLAIN | list | dict | set | deque) and name[:1] != "_"
+    }
+
+
+_PLAIN: Final = bool | int | float | str | None
+
+
+def _plain(value: Any, depth: int = 3) -> Any:
+    """What can be compared: numbers and texts as they are, of other things what they are."""
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if depth and isinstance(value, dict):
+        return tuple((repr(key), _plain(each, depth - 1)) for key, each in value.items())
+    if depth and isinstance(value, list | tuple | deque):
+        return tuple(_plain(each, depth - 1) for each in value)
+    return len(value) if isinstance(value, set) else type(value)
 
 
 def hooks_on_parameters(module: nn.Module, origins: Origins) -> TaskError | None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Constant, Graph, InputSpec, Program, TensorSpec
 from grapevine_tasks.authoring.faithful import check_faithful
 from grapevine_tasks.authoring.graph_builder import GraphBuilder, is_known
-from grapevine_tasks.authoring.places import Origins, layer_of, place_of
+from grapevine_tasks.authoring.places import Origins, layer_of, place_of, place_of_function
 from grapevine_tasks.authoring.refusals import CallsNoted, cannot_capture, check_layers, check_nodes
 from grapevine_tasks.authoring.regions import DataIsDetached, detach_regions
 from grapevine_tasks.authoring.state import State
@@ -79,11 +80,12 @@ def capture(module: nn.Module, example_input: Tensor, origins: Origins | None = 
 
     check_layers(module, origins)
     with put_back(module):
-        train = _export(module.train(), example, where)
-        evaluation = _export(module.eval(), example, where)
+        train = _export(module.train(), example, where, origins)
+        evaluation = _export(module.eval(), example, where, origins)
     state = State.of(module, train, origins)
     constants = _Constants(state)
-    graphs = [_graph(exported, state, constants, where) for exported in (train, evaluation)]
+    forward = place_of_function(module.forward)
+    graphs = [_graph(exported, state, constants, where, forward) for exported in (train, evaluation)]
     # Constants come before results, so values are numbered once both graphs have named theirs.
     first_result = 1 + len(state.parameters) + len(state.buffers) + len(constants.kept)
     program = Program(
@@ -105,17 +107,14 @@ def _example(example: Tensor) -> Tensor:
     return example.new_zeros((3, *example.shape[1:]))
 
 
-def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str]) -> ExportedProgram:
+def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str], origins: Origins) -> ExportedProgram:
     shapes = ({0: Dim("batch", min=2, max=LARGEST_BATCH)},)
     trainable = {name for name, each in module.named_parameters(remove_duplicate=False) if each.requires_grad}
-    noisy = logging.getLogger("torch.export")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)
     noted = CallsNoted()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's own deprecations, which the engineer cannot mend
-            with DataIsDetached(), noted:
+            with _without_its_logs(), DataIsDetached(), noted:
                 exported: ExportedProgram = export(module, (example,), dynamic_shapes=shapes, strict=False)
             detach_regions(exported, trainable)
             functional = exported.run_decompositions({})
@@ -124,9 +123,21 @@ def _export(module: nn.Module, example: Tensor, where: Callable[[fx.Node], str])
     except TaskError:
         raise
     except Exception as error:  # whatever the engineer's own forward() raises
-        raise (TaskError(noted.said) if noted.said else cannot_capture(error, module, example)) from error
+        raise (noted.refused(error) or cannot_capture(error, module, example, origins)) from error
+
+
+@contextmanager
+def _without_its_logs() -> Iterator[None]:
+    """Within, PyTorch writes nothing of its own to stderr: what is wrong with a model stands in one error of ours."""
+    known = [name for name in logging.root.manager.loggerDict if name == "torch" or name.startswith("torch.")]
+    levels = {name: logging.getLogger(name).level for name in ("torch", *known)}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    try:
+        yield
     finally:
-        noisy.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _decomposed(functional: ExportedProgram) -> ExportedProgram:
@@ -166,12 +177,12 @@ class _Constants:
 
 
 def _graph(
-    exported: ExportedProgram, state: State, constants: _Constants, where: Callable[[fx.Node], str]
+    exported: ExportedProgram, state: State, constants: _Constants, where: Callable[[fx.Node], str], forward: str
 ) -> GraphBuilder:
     """Read one exported graph: name its inputs, keep the nodes that its outputs need."""
     builder = GraphBuilder(exported.graph, constants.number, where)
     parameters, buffers = list(state.parameters), list(state.buffers)
-    used = builder.used_inputs(_wanted_outputs(exported, state, where))
+    used = builder.used_inputs(_wanted_outputs(exported, state, where, forward))
     for spec in exported.graph_signature.input_specs:
         name = getattr(spec.arg, "name", "")
         target = spec.target or ""
@@ -199,7 +210,7 @@ def _constant_tensor(exported: ExportedProgram, state: State, target: str, where
 
 
 def _wanted_outputs(
-    exported: ExportedProgram, state: State, where: Callable[[fx.Node], str]
+    exported: ExportedProgram, state: State, where: Callable[[fx.Node], str], forward: str
 ) -> tuple[str, dict[int, str]]:
     """The names of the output and, by buffer, of the updates."""
     buffers = list(state.buffers)
@@ -217,10 +228,15 @@ def _wanted_outputs(
                 f"{place}the model changes {spec.target!r} while it runs; only buffers may change: compute with a "
                 "changed copy, such as weight.clamp(-1, 1), or make it a buffer"
             )
-    if len(outputs) != 1 or outputs[0] is None:
+    if outputs and not any(outputs):  # None is a constant, which has no name
+        raise TaskError(f"{forward}forward() returns no tensor: let it end with return, and one tensor [batch, …]")
+    if len(outputs) != 1 or not outputs[0]:
         made = {node.name: node for node in exported.graph.nodes}
-        place = next((where(made[each]) for each in outputs if each is not None), "")
+        place = next((where(made[each]) for each in outputs if each), "")
         raise TaskError(f"{place}the model returns {len(outputs)} values; return one tensor")
+    if not exported.call_spec.out_spec.is_leaf():
+        kind = exported.call_spec.out_spec.type
+        raise TaskError(f"{forward}forward() returns a {kind.__name__ if kind else 'container'}; return one tensor")
     return outputs[0], updates
 
 

@@ -13,8 +13,10 @@ from grapevine_tasks.authoring.sides import DrawnElsewhereError
 from grapevine_tasks.authoring.untouched import put_back
 
 
-def check_faithful(module: nn.Module, program: Program, example: Tensor, origins: Origins) -> None:
+def check_faithful(module: nn.Module, program: Program, example: Tensor, origins: Origins) -> tuple[str, ...]:
     """Run the program beside its module, and raise TaskError if outputs, gradients or buffers differ.
+
+    Returns warnings: of what the module does that might make a difference on other samples, or later.
 
     Args:
         module: What the program was built from. It is not changed.
@@ -26,8 +28,10 @@ def check_faithful(module: nn.Module, program: Program, example: Tensor, origins
         if error := causes.hooks_on_parameters(module, origins):
             raise error
         weights = {n: t.detach().clone() for n, t in (*module.named_parameters(), *module.named_buffers())}
+        watched = causes.Watched(module)
         try:
-            found = differences(module, program, weights, example)
+            with watched.running():
+                found = differences(module, program, weights, example)
         except DrawnElsewhereError as error:
             raise causes.drawn_elsewhere(module, error.stage) from None
         except ModuleFailsError as error:
@@ -38,3 +42,4 @@ def check_faithful(module: nn.Module, program: Program, example: Tensor, origins
             ) from error
         if found:
             raise causes.refused(module, found, origins)
+        return watched.doubts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import sysconfig
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -28,6 +30,11 @@ class Origins:
     def __init__(self) -> None:
         self._places: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
         self._own: WeakKeyDictionary[nn.Module, dict[str, str]] = WeakKeyDictionary()  # of parameters and buffers
+        self.build = ""  # the line where build() begins
+
+    def begin_at(self, build: object) -> None:
+        """Note the function that made the module."""
+        self.build = place_of_function(build)
 
     @contextmanager
     def noted(self) -> Iterator[None]:
@@ -99,6 +106,12 @@ def is_own(path: str) -> bool:
 def place_in(path: str, line: int) -> str:
     """`model.py, line 17: ` of a file of the engineer's."""
     return f"{Path(path).resolve().name}, line {line}: "
+
+
+def place_of_function(function: Any) -> str:
+    """The same of a function; empty if it is none of the engineer's."""
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    return place_in(code.co_filename, code.co_firstlineno) if code and is_own(code.co_filename) else ""
 
 
 def line_now() -> str:

@@ -42,7 +42,7 @@ from grapevine_tasks.pipelines.prepare import (
     rows_needed,
     scaled,
 )
-from grapevine_tasks.pipelines.steps import MAX_ELEMENTS, bytes_of, spans
+from grapevine_tasks.pipelines.steps import MAX_ELEMENTS, NumberRefused, bytes_of, spans
 from grapevine_tasks.pipelines.table import STEPS
 from grapevine_tasks.pipelines.units import in_units, target_unit
 
@@ -55,6 +55,7 @@ __all__ = [
     "MISSING",
     "STEPS",
     "Learnt",
+    "NumberRefused",
     "Prepared",
     "PreparedBytes",
     "SampleMemory",

@@ -20,6 +20,7 @@ from grapevine_tasks.pipelines.steps import (
     Arguments,
     Array,
     Form,
+    NumberRefused,
     Stack,
     Step,
     need_float,
@@ -116,7 +117,7 @@ def _one_hot_form(form: Form, arguments: Arguments) -> Form:
 def _one_hot(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
     classes = whole(arguments, "classes")
     if is_for_all(arguments):
-        return hot(x, classes, "one-hot"), y
+        return hot(x, classes, "one-hot", form), y
     columns = chosen_columns("one-hot", form, arguments)
     wide = np.zeros((*x.shape[:-1], form.num_channels + len(columns) * (classes - 1)), np.float32)
     chosen = set(columns)
@@ -125,28 +126,37 @@ def _one_hot(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tup
             wide[..., start] = x[..., place]
             continue
         for span in spans(len(x), max(1, math.prod(x.shape[1:-1]))):
-            _put_ones(x[span][..., place], wide[span][..., start : start + classes], classes)
+            numbers = x[span][..., place]
+            if (at := _put_ones(numbers, wide[span][..., start : start + classes], classes)) is not None:
+                found = f"{numbers[tuple(at)]:g}"
+                said = f"the step one-hot is for whole numbers from 0 to {classes - 1}, and there is {found}"
+                at[0] += span.start
+                raise NumberRefused.at(said, form, at, place)
     return wide, y
 
 
-def _put_ones(numbers: Array, made: Array, classes: int) -> None:
-    """Of whole numbers [n, …] ones in [n, …, classes]; missing numbers stay missing."""
+def _put_ones(numbers: Array, made: Array, classes: int) -> Array | None:
+    """Of whole numbers [n, …] ones in [n, …, classes]; missing numbers stay missing. Where one is that is none."""
     missing = np.isnan(numbers) if numbers.dtype.kind == "f" else np.zeros(numbers.shape, bool)
     bad = ~missing & ((numbers < 0) | (numbers >= classes) | (numbers != np.floor(numbers)))
     if bad.any():
-        raise TaskError(
-            f"the step one-hot is for whole numbers from 0 to {classes - 1}, and there is {numbers[bad].flat[0]:g}"
-        )
+        first: Array = np.argwhere(bad)[0]
+        return first
     at = np.nonzero(~missing)
     made[(*at, numbers[at].astype(np.int64))] = 1
     made[missing] = np.nan
+    return None
 
 
-def hot(numbers: Array, num_classes: int, name: str) -> Array:
-    """[n, …] whole numbers to [n, …, classes] of 0 and 1. Raises TaskError for numbers that are no class."""
+def hot(numbers: Array, num_classes: int, name: str, form: Form | None) -> Array:
+    """[n, …] whole numbers, of features of a form or of the target, to [n, …, classes] of 0 and 1.
+
+    Raises NumberRefused for one that is no class.
+    """
     if numbers.size and not 0 <= int(numbers.min()) <= int(numbers.max()) < num_classes:
-        found = f"there are numbers from {numbers.min()} to {numbers.max()}"
-        raise TaskError(f"the step {name} is for 0 to {num_classes - 1}, and {found}")
+        place = np.argwhere((numbers < 0) | (numbers >= num_classes))[0]
+        said = f"the step {name} is for 0 to {num_classes - 1}, and there is {numbers[tuple(place)]}"
+        raise NumberRefused(said, int(place[0]), "target") if form is None else NumberRefused.at(said, form, place)
     made = np.zeros((numbers.size, num_classes), np.float32)
     flat = numbers.reshape(-1)
     for span in spans(len(flat), 1):

@@ -16,6 +16,7 @@ from grapevine_tasks.pipelines.steps import (
     Arguments,
     Array,
     Form,
+    NumberRefused,
     Stack,
     Step,
     need_float,
@@ -147,9 +148,18 @@ def _log1p_form(form: Form, arguments: Arguments) -> Form:
 
 
 def _log1p(x: Array, y: Array | None, form: Form, arguments: Arguments) -> tuple[Array, Array | None]:
-    for view in views(x, "log1p", form, arguments):
-        if any((view[span] <= -1).any() for span in spans(len(x), math.prod(form.features.shape))):
-            raise TaskError("the step log1p has no value at or below -1: put clip before it, or change data.offset")
+    for k, view in enumerate(views(x, "log1p", form, arguments)):
+        for span in spans(len(x), math.prod(form.features.shape)):
+            low = view[span] <= -1
+            if low.any():
+                place = np.argwhere(low)[0]
+                said = (
+                    f"the step log1p has no value at or below -1, and there is {view[span][tuple(place)]:g}: put clip "
+                    "before it, or change data.offset"
+                )
+                place[0] += span.start
+                column = None if is_for_all(arguments) else chosen_columns("log1p", form, arguments)[k]
+                raise NumberRefused.at(said, form, place, column)
         np.log1p(view, out=view)
     return x, y
 
@@ -197,7 +207,7 @@ def _one_hot_target(
     arguments: Arguments,  # noqa: ARG001
 ) -> tuple[Array, Array | None]:
     assert y is not None
-    return x, hot(y, form.num_classes, "one-hot-target")
+    return x, hot(y, form.num_classes, "one-hot-target", None)
 
 
 NUMBER_STEPS = {

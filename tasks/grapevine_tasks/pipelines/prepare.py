@@ -18,6 +18,7 @@ from grapevine_tasks.pipelines.steps import (
     Arguments,
     Array,
     Form,
+    NumberRefused,
     Step,
     bytes_of,
     read_arguments,
@@ -141,6 +142,7 @@ def prepare_learning(
     form = first_form(contract)
     features, target = _first(x, y, contract, where, rows)
     measured: list[Arguments] = []
+    is_raw = True  # each sample is a raw one
     for number, (name, step, given) in enumerate(steps_of(contract), 1):
         arguments = given
         if step.learn is not None:
@@ -158,9 +160,12 @@ def prepare_learning(
         try:
             with np.errstate(all="ignore"):  # what is not finite is found below
                 features, target = step.apply(features, target, form, arguments)
+        except NumberRefused as error:
+            raise error.told(where, _row(error.sample, rows) if is_raw else "") from error
         except TaskError as error:
             raise TaskError(f"{where}: {error}") from error
         form = after
+        is_raw = is_raw and step.rows is None
     assert target is not None
     if is_series(contract):
         features, target = _without_missing(features, target, where)
@@ -168,6 +173,11 @@ def prepare_learning(
         if array.dtype == np.float32:
             _check_all_finite(array, where)
     return Prepared(x=features, y=target, learnt=tuple(measured))
+
+
+def _row(sample: int, rows: Rows | None) -> str:
+    """Of a sample that is a raw one which row of the source it is, counted from 1."""
+    return f"row {(sample if rows is None else int(rows[sample])) + 1:,}"
 
 
 def last_form(contract: DataContract) -> Form:

@@ -55,6 +55,40 @@ class Form:
         return 1 if axis is None else self.features.shape[axis]
 
 
+class NumberRefused(TaskError):  # noqa: N818 — it is about a number, and an error by its family
+    """A number that a step cannot take.
+
+    Attributes:
+        said: What is wrong with it, and what to do.
+        sample: In which of the samples that the step was given it stands.
+        column: In which column, in words; empty where there are none.
+        unnamed: The number of that column among how many, where they have no names.
+    """
+
+    def __init__(self, said: str, sample: int, column: str = "", unnamed: tuple[int, int] | None = None) -> None:
+        self.said, self.sample, self.column, self.unnamed = said, sample, column, unnamed
+        super().__init__(said)
+
+    @staticmethod
+    def at(said: str, form: Form, place: NDArray[Any], column: int | None = None) -> NumberRefused:
+        """Of features: `place` is where it stands in [n, …], or in a view of the column."""
+        axis, names, num = form.channel_axis, form.features.columns, form.num_channels
+        if column is None and axis is not None:
+            column = int(place[axis + 1])
+        if column is None:
+            return NumberRefused(said, int(place[0]))
+        if len(names) == num:
+            return NumberRefused(said, int(place[0]), f"column {names[column]!r}")
+        return NumberRefused(said, int(place[0]), f"column {column}", (column, num))
+
+    def told(self, where: str, row: str, column: str = "") -> NumberRefused:
+        """The same with where the samples come from, and with what row and column are called there."""
+        of = ", ".join(part for part in (row, column or self.column) if part)
+        fault = NumberRefused(self.said, self.sample, self.column, self.unnamed)
+        fault.args = (f"{where}: {of}: {self.said}" if of else f"{where}: {self.said}",)
+        return fault
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stack:
     """So many samples of a form."""

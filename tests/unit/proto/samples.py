@@ -173,6 +173,14 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, refusal="only members may have it")),
     (InboxTopic(OTHER, ME), m.ChunkRequest(digest=b"d" * 32, index=True, chunks=(0, 5, 2))),
     (InboxTopic(OTHER, ME), m.ChunkRefusal(digest=b"d" * 32, reason="not held any more")),
+    (PeerTopic(ME, "announcement"), m.PeerAnnouncement(name="porch", lacks=3, records=(1 << 64) - 1)),
+    (InboxTopic(OTHER, ME), m.RecordDigests(sequences={b"12345678": 4, b"abcdefgh": 5})),
+    (InboxTopic(OTHER, ME), m.RecordRequest(names=(b"12345678", b"abcdefgh"))),
+    (InboxTopic(OTHER, ME), m.RecordRequest()),
+    (
+        InboxTopic(OTHER, ME),
+        m.RecordBatch(records=(m.CarriedRecord(topic=TaskTopic(OTHER, TASK, "review"), envelope=b"as signed"),)),
+    ),
 ]
 
 

@@ -36,11 +36,11 @@ def _blob(num_bytes: int) -> m.Blob:
 def test_a_message_in_two_is_the_same_message(topic: Topic, body: m.Body) -> None:
     sent = message(body, receiver_session=5, expires_at_ms=1_800_000_000_000)
     sealed = seal_apart(sent, topic, KEY)
-    head = open_envelope(sealed.payload, topic, retained=True)
-    assert isinstance(head.message.body, m.Apart)
-    assert head.message.body.kind is type(body)
-    assert head.bulk == sealed.bulk
-    whole = complete(head, memoryview(bytes(sealed.content)))
+    notice = open_envelope(sealed.payload, topic, retained=True)
+    assert isinstance(notice.message.body, m.Apart)
+    assert notice.message.body.kind is type(body)
+    assert notice.bulk == sealed.bulk
+    whole = complete(notice, memoryview(bytes(sealed.content)))
     assert same(whole.message, sent)
     assert whole.bulk is None
 
@@ -90,7 +90,7 @@ def test_pieces_are_the_whole(content: bytes, at_most: int) -> None:
 
 
 def _forged(change: object, body: m.Body | None = None) -> bytes:
-    """A head whose author signed something else than `seal_apart` makes."""
+    """A notice whose author signed something else than `seal_apart` makes."""
     sealed = _apart(body or _blob(2 * CHUNK_BYTES))
     envelope = wire_pb2.Envelope.FromString(sealed.payload)
     wire = wire_pb2.Message.FromString(envelope.message)
@@ -150,9 +150,9 @@ def test_a_large_body_with_a_bulk_beside_it_is_refused() -> None:
 def test_an_update_whose_fields_are_none_together_is_a_wire_error() -> None:
     update = next(body for _, body in LARGE_BODIES if isinstance(body, m.ModelUpdate))
     wrong = replace(update, full=None, base=np.ones(3, np.float32), delta=None, base_digest=b"")
-    head = open_envelope(_apart(wrong).payload, INBOX)
+    notice = open_envelope(_apart(wrong).payload, INBOX)
     with pytest.raises(WireError, match="malformed"):
-        complete(head, memoryview(bytes(_apart(wrong).content)))
+        complete(notice, memoryview(bytes(_apart(wrong).content)))
 
 
 def test_requests_are_bounded() -> None:

@@ -276,6 +276,21 @@ def test_a_peer_whose_clock_ran_ahead_is_believed_again_once_it_is_right_or_goes
         book.accept(state(NOW_MS - 1), NOW_MS)
 
 
+def test_an_announcement_of_a_newer_session_counts_whatever_clock_numbered_the_older_one() -> None:
+    book = RecordBook()
+
+    def announcement(session: int, sequence: int) -> Received:
+        said = m.Message(sender=ME, session=session, sequence=sequence, body=m.PeerAnnouncement())
+        return open_envelope(seal(said, NAME, KEY), NAME)
+
+    assert book.accept(announcement(AHEAD, AHEAD), NOW_MS)
+    assert book.accept(announcement(NOW_MS - 1, NOW_MS - 1), NOW_MS)  # it lost its memory, and its clock is right
+    assert book.accept(announcement(NOW_MS, NOW_MS), NOW_MS)
+    for stale in (announcement(NOW_MS - 1, NOW_MS + 5), announcement(NOW_MS, NOW_MS - 1)):
+        with pytest.raises(WireError, match="stale"):
+            book.accept(stale, NOW_MS)
+
+
 def test_messages_of_a_clock_that_ran_ahead_are_counted_apart_and_none_twice() -> None:
     guard = ReplayGuard()
     for session in (NOW_MS - 9, NOW_MS - 8, AHEAD, AHEAD + 1, NOW_MS - 7, NOW_MS - 6, AHEAD + 2):

@@ -84,6 +84,16 @@ REFUSED = {
         r"changes 'a.weight' .* weight.clamp\(-1, 1\)",
     ),
     "a branch": ("return self.b(self.a(x)) if x.sum() > 0 else self.b(self.a(-x))", "torch.where"),
+    "divided by the batch": ("return self.b(self.a(x)) / x.size(0)", r"the number of samples .* is x.mean\(0\)"),
+    "times the batch": ("return self.b(self.a(x)) * (2 * x.shape[0])", r"the number of samples .* is x.mean\(0\)"),
+    "minus a part of the batch": ("return self.b(self.a(x)) - 1 / len(x.T[0])", r"x.shape\[0\] or -1"),
+    "times a len()": ("return self.b(self.a(x)) * len(x)", r"len\(\) makes .* is x.mean\(0\)"),
+    "squeeze(0)": ("return self.b(self.a(x).squeeze(0))", r"such as squeeze\(1\)"),
+    "squeeze(-2)": ("return self.b(self.a(x).squeeze(-2))", r"such as squeeze\(1\)"),
+    "numbers of another size": (
+        "return x @ torch.ones(5, 3)",
+        r"forward\(\) fails with what data.features gives, float32\[batch, 4\]: .*3x4 and 5x3.* task.toml",
+    ),
     "nothing to learn": ("return self.b(self.a(x)).detach()", "nothing can be learnt"),
 }
 
@@ -143,6 +153,18 @@ LAYERS = {
         "self.b(self.a(x)) * self.fine",
         "use float32",
     ),
+    "a wrong size": (
+        "self.c = nn.Linear(5, 3)",
+        "self.c(x)",
+        r"'c' \(Linear with in_features = 5\) cannot take float32\[batch, 4\]: .* gives the model float32\[batch, 4\]",
+    ),
+    "a wrong size further on": (
+        "self.c = nn.BatchNorm1d(7)",
+        "self.b(self.c(self.a(x)))",
+        r"'c' \(BatchNorm1d with num_features = 7\) cannot take float32\[batch, 8\]: .* gives .*\[batch, 4\]",
+    ),
+    "a script": ("self.c = torch.jit.script(nn.Linear(4, 3))", "self.c(x)", "made by torch.jit.* give the nn.Module"),
+    "a compiled layer": ("self.c = torch.compile(nn.Linear(4, 3))", "self.c(x)", "made by torch.compile"),
     "hooks": (
         "self.a.weight.register_hook(lambda g: 2 * g); self.k = nn.Linear(1, 1)",
         "self.b(self.a(x))",
@@ -151,6 +173,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", LAYERS)
 def test_the_line_that_makes_a_layer_is_named_with_its_remedy(tmp_path: Path, name: str) -> None:
     made, used, remedy = LAYERS[name]
@@ -158,6 +181,47 @@ def test_the_line_that_makes_a_layer_is_named_with_its_remedy(tmp_path: Path, na
     with pytest.raises(TaskError, match=rf"^model.py, line {line}: .*({remedy})"):
         _build(tmp_path, HEAD.format(more=f"        {made}", forward=f"return {used}"))
     assert not (tmp_path / "build").exists()
+
+
+BUILT = {
+    "torch.jit.script(nn.Linear(4, 3))": "what build.* was made by torch.jit",
+    "torch.jit.trace(nn.Linear(4, 3), torch.zeros(2, 4))": "was made by torch.jit",
+    "torch.compile(nn.Linear(4, 3))": "was made by torch.compile",
+    "nn.DataParallel(nn.Linear(4, 3))": "give its .module",
+    "nn.LazyLinear(3)": "has no sizes yet",
+    "nn.Linear(5, 3)": r"the model \(Linear with in_features = 5\) cannot take float32\[batch, 4\]",
+}
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("made", BUILT)
+def test_what_build_returns_is_refused_by_the_line_of_build(tmp_path: Path, made: str) -> None:
+    with pytest.raises(TaskError, match=rf"^model.py, line 5: .*({BUILT[made]})"):
+        _build(tmp_path, f"import torch\nfrom torch import nn\n\n\ndef build():\n    return {made}\n")
+
+
+@pytest.mark.parametrize(
+    ("forward", "told"),
+    [
+        ("self.b(self.a(x))", r"forward\(\) returns no tensor: let it end with return"),
+        ('return {"y": self.b(self.a(x))}', r"forward\(\) returns a dict; return one tensor"),
+        ("return (self.b(self.a(x)),)", r"forward\(\) returns a tuple; return one tensor"),
+    ],
+)
+def test_a_forward_that_returns_no_tensor_is_refused_with_its_line(tmp_path: Path, forward: str, told: str) -> None:
+    with pytest.raises(TaskError, match=rf"^model.py, line 12: {told}"):
+        _build(tmp_path, HEAD.format(more="", forward=forward))
+
+
+def test_a_file_that_python_cannot_read_is_told_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"^model.py, line 4: SyntaxError: .*correct 'def build\(:'"):
+        _build(tmp_path, "from torch import nn\n\n\ndef build(:\n    return 1\n")
+
+
+def test_pytorch_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TaskError):
+        _build(tmp_path, HEAD.format(more="        self.c = nn.Linear(5, 3)", forward="return self.c(x)"))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_empty_tensor_that_is_read_is_refused_where_it_is_read(tmp_path: Path) -> None:
@@ -218,3 +282,46 @@ def test_example_may_say_what_samples_are_like(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"not finite; .* let example\(\) in model.py return"):
         _build(tmp_path, model)
     _build(tmp_path, model, example="\n\ndef example():\n    return 200 + torch.rand(5, 4)\n")
+
+
+LATER = {
+    "a counter": (
+        "        self.k = 0",
+        "self.k += 1; return self.b(self.a(x)) * (0.5 if self.k > 500 else 1.0)",
+        "model.py, line 12: the attribute 'k' changes while the module runs",
+    ),
+    "a list": (
+        "        self.a.k = []",
+        "self.a.k.append(1); return self.b(self.a(x)) * (0.5 if len(self.a.k) > 500 else 1.0)",
+        "the attribute 'a.k' changes while the module runs",
+    ),
+    "a function": (
+        """
+        class Bounded(torch.autograd.Function):
+            @staticmethod
+            def forward(context, x):
+                return x.clamp(-500, 500)
+
+            @staticmethod
+            def backward(context, gradient):
+                return gradient
+
+        self.bounded = Bounded.apply""",
+        "return self.b(self.bounded(self.a(x)))",
+        "model.py, line 16: Bounded has a backward() of its own",
+    ),
+    "neither": ("        self.k = 0", "return self.b(self.a(x)) * (self.k + 1)", ""),
+    "layers that keep things": (
+        "        self.c, self.n = nn.LSTM(4, 4, batch_first=True), nn.BatchNorm1d(4)",
+        "return self.b(self.a(self.n(self.c(x.unsqueeze(1))[0][:, 0])))",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_may_differ_later_or_elsewhere_is_built_with_a_warning(tmp_path: Path, name: str) -> None:
+    more, forward, told = LATER[name]
+    warnings = _build(tmp_path, HEAD.format(more=more, forward=forward)).warnings
+    assert len(warnings) == bool(told)
+    assert not told or told in warnings[0]

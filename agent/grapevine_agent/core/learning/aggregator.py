@@ -75,6 +75,7 @@ class Aggregator:
             manifest=self.manifest,
             started=self.started,
             steps_before=self.steps_before,
+            age_before=self.model.age,
             members=self.members,
         )
         entry = SERVER_STRATEGIES[plan.server_strategy]

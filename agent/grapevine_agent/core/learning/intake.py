@@ -24,7 +24,7 @@ from grapevine_agent.merge.apart import apart
 from grapevine_proto.encodings import PLAIN, Encoding, decode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import Encoded, ModelUpdate, Vector, Written
+from grapevine_proto.messages import Encoded, ModelUpdate, ServerModel, Vector, Written
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.reading import view_of
 from grapevine_tasks.layout import ModelLayout
@@ -45,6 +45,7 @@ class Claims:
     manifest: TaskManifest
     started: Moment
     steps_before: int = 0  # that a model may bring along from earlier versions of the task
+    age_before: int = 0  # of our own model when we began: others have come as far
     members: Members | None = None  # whose claims count, while they are there; None: every sender's
     ages: OrderedDict[str, int] = field(default_factory=OrderedDict)
     experiences: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -52,13 +53,19 @@ class Claims:
     def pace_limit(self, now: Moment) -> int:
         """The optimiser steps that a member can have taken since the task was published.
 
-        Clocks may be wrong, so time since this agent joined counts where it is longer.
+        Clocks may be wrong, the publisher's too. So time since this agent joined counts where it is longer, on top of
+        the steps that were in its own model then.
         """
-        plan = self.manifest.training
         since_published_s = (now.wall_ms - self.manifest.created_at_ms) / 1000
         since_joined_s = now.monotonic_s - self.started.monotonic_s
-        elapsed_s = max(since_published_s, since_joined_s, 0.0)
-        return self.steps_before + int(plan.steps_per_round * (1 + PACE_SLACK * elapsed_s / plan.round_interval_s))
+        return max(
+            self.steps_before + self._most_steps(since_published_s),
+            max(self.steps_before, self.age_before) + self._most_steps(since_joined_s),
+        )
+
+    def _most_steps(self, elapsed_s: float) -> int:
+        plan = self.manifest.training
+        return int(plan.steps_per_round * (1 + PACE_SLACK * max(0.0, elapsed_s) / plan.round_interval_s))
 
     def most_rounds(self, now: Moment) -> int:
         """The rounds that a member can have finished since the task was published."""
@@ -209,6 +216,11 @@ class Intake:
         """A whole model, decoded and checked. Raises `WireError`."""
         self._charge(sender, (full, buffers), now_s)
         return self._parameters(full, "full"), self._buffers(buffers)
+
+    def server_model(self, sender: str, received: ServerModel, now_s: float = 0.0) -> ServerModel:
+        """A server's model, with its vectors decoded and checked. Raises `WireError`."""
+        full, buffers = self.model(sender, received.full, received.buffers, now_s)
+        return replace(received, full=full, buffers=buffers)
 
     def _parameters(self, vector: Written, what: str) -> Vector:
         return self._decode(vector, self.layout.num_parameters, what)

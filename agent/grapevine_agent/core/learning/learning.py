@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,8 +47,7 @@ from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.merge import STRATEGIES
-from grapevine_agent.merge.server import SERVER_STRATEGIES
+from grapevine_agent.merge.plan import form_of_updates, sums_changes
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
@@ -88,9 +87,7 @@ class Learning:
         self._first_version = self.model.version
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
-        strategies = (STRATEGIES[plan.strategy], SERVER_STRATEGIES[plan.server_strategy])
-        sums_deltas = any(each.needs_base for each in strategies)
-        form = "delta" if sums_deltas else plan.update_form
+        form = form_of_updates(plan)
         self.encodings = Encodings.of(plan, self.settings.encoding)
         self.pace = Pace.of(self.manifest, self.settings, self.layout, form, self.encodings)
         self.merging = Merging(
@@ -113,7 +110,7 @@ class Learning:
             update_form=form,
             sources=self.merging.sources,
             encodings=self.encodings,
-            sums_deltas=sums_deltas,
+            sums_deltas=sums_changes(plan),
         )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clock = SendClock(self.rng)
@@ -129,7 +126,7 @@ class Learning:
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         with self.receipts.lacking(sender, session):
-            held = self.merging.accept(sender, update, now)
+            held = self.merging.accept(sender, update, now, session)
         if self.rest.is_news(self.model):
             self._next_round_s = now.monotonic_s
             self._arm(now)
@@ -138,8 +135,8 @@ class Learning:
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
-        full, buffers = self.merging.intake.model(sender, received.full, received.buffers, now.monotonic_s)
-        link.hear_model(replace(received, full=full, buffers=buffers), self.settings.peer, session)
+        received = self.merging.intake.server_model(sender, received, now.monotonic_s)
+        link.hear_model(received, self.settings.peer, session, now.wall_ms)
         link.hear_life(now.monotonic_s)
         return []
 

@@ -70,6 +70,7 @@ class Merging:
             manifest=self.manifest,
             started=self.started,
             steps_before=self.steps_before,
+            age_before=self.model.age,
             members=self.members,
         )
         sums_deltas = self.strategy.needs_base
@@ -92,13 +93,13 @@ class Merging:
         own = {self.peer: self.model.version} if self.model.version else {}
         return {**self.sources.told(len(self.model.versions)), **own}
 
-    def accept(self, sender: str, update: ModelUpdate, now: Moment) -> bytes:
-        """Take a member's update. Raises `WireError` if it is not fit to be merged.
+    def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> bytes:
+        """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged.
 
         Returns the digest of the base that came with it and is held from now on, empty if there is none.
         """
         taken = self.intake.model_of(sender, update, now.monotonic_s)
-        self.sources.hear(sender, update.version)
+        self.sources.hear(sender, update.version, session)
         voice = Voice(
             peer=sender,
             parameters=taken.parameters,

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from grapevine_proto.messages import ServerAdvert, ServerModel
+from grapevine_proto.sessions import supersedes
 
 ServerState: TypeAlias = Literal["unknown", "reachable", "suspect", "lost"]
 
@@ -56,10 +57,11 @@ class ServerLink:
         elif not retained:
             self.hear_life(now_s)
 
-    def hear_model(self, received: ServerModel, peer: str, session: int = 0) -> None:
+    def hear_model(self, received: ServerModel, peer: str, session: int = 0, wall_ms: int = 0) -> None:
         """A model of the server, heard by `peer`: its own cluster's, or cluster 0's while no cluster names it.
 
-        The newest counts. A server that restarted may go on from an earlier version: its newer `session` says so.
+        The newest counts. A server that restarted may go on from an earlier version: its newer `session` says so,
+        in the sense of `sessions` at `wall_ms` (0: not known).
         """
         named = peer in received.members
         if received.members and not named:
@@ -69,7 +71,8 @@ class ServerLink:
                 return
         self.cluster = received.cluster if named else None
         held = self.model
-        if held is None or (session, received.model_version) > (self._session, held.model_version):
+        goes_on = held is not None and session == self._session and received.model_version > held.model_version
+        if held is None or goes_on or supersedes(session, self._session, wall_ms):
             self.model, self._session = received, session
 
     def hear_life(self, now_s: float) -> None:

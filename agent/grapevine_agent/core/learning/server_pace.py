@@ -3,7 +3,7 @@
 A server that publishes at every heartbeat while rounds take a minute sends dozens of models a round, each of the
 few members that happened to be heard since, and forgets the others before they can speak again. How
 long a round takes is what the task says, or what members need where that is more: the times between two updates of
-one member.
+one member. Who was not heard for some of its own rounds has left, and no longer has a say.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ FORGET_INTERVALS: Final = 20.0  # an update this many heartbeats old no longer s
 FORGET_ROUNDS: Final = 3.0  # unless it is of one of the sender's last rounds
 SLOWEST: Final = 4.0  # rounds this many times the usual one are waited for, and no slower ones
 LONGEST_ROUND_S: Final = 3_600.0
+LEFT_ROUNDS: Final = 3.0  # of its own, without an update: a member has left
 MAX_MEMBERS: Final = 256
 
 
@@ -30,6 +31,7 @@ class ServerPace:
     in_rounds: bool = False
     _heard: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)  # member → version, when
     _rounds_s: dict[str, float] = field(default_factory=dict)  # member → how long its last round took
+    _newest_s: float = 0.0  # when the newest update of all came
 
     def hear(self, member: str, version: int, now_s: float) -> None:
         """A member's update of this version came."""
@@ -39,13 +41,15 @@ class ServerPace:
         if before is None or version != before[0]:
             self._heard[member] = (version, now_s)
             self._heard.move_to_end(member)
+            self._newest_s = now_s
         if len(self._heard) > MAX_MEMBERS:
             self._rounds_s.pop(self._heard.popitem(last=False)[0], None)
 
     @property
     def round_s(self) -> float:
         """How long a round takes: of two members the faster one decides, of more the one in the middle."""
-        measured_s = median_low(self._rounds_s.values()) if self._rounds_s else 0.0
+        rounds_s = self._rounds_of_present_s
+        measured_s = median_low(rounds_s) if rounds_s else 0.0
         return max(self.round_interval_s, min(measured_s, LONGEST_ROUND_S))
 
     @property
@@ -56,6 +60,16 @@ class ServerPace:
     @property
     def forget_s(self) -> float:
         """How old a member's newest update may be."""
-        slowest_s = max(self._rounds_s.values(), default=0.0)
+        slowest_s = max(self._rounds_of_present_s, default=0.0)
         round_s = max(self.round_s, min(slowest_s, SLOWEST * self.round_s))
         return max(FORGET_INTERVALS * self.heartbeat_s, FORGET_ROUNDS * round_s)
+
+    @property
+    def _rounds_of_present_s(self) -> list[float]:
+        """How long rounds take of the members that have not left: times pass with what is heard of the others."""
+        least_s = FORGET_INTERVALS * self.heartbeat_s
+        return [
+            round_s
+            for member, round_s in self._rounds_s.items()
+            if self._newest_s - self._heard[member][1] <= max(least_s, LEFT_ROUNDS * min(round_s, LONGEST_ROUND_S))
+        ]

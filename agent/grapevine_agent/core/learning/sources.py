@@ -4,6 +4,9 @@ Updates name what is in them, and any name and number may stand there. So a sour
 heard, and no number is taken that is above what the source has said itself, in a heartbeat or with an update
 of its own: its *word*. News may travel faster than a word does, so a version above it is kept apart until the
 next word comes, which confirms it or refutes it. Until then it is handed on, as a claim, and counts for nothing.
+
+A word stands until a newer session of its source says less: it has lost its model, or goes on from an older one. What
+is here of its life before is not counted for the work that it does now.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from grapevine_agent.core.overlay.members import Members
+from grapevine_proto.sessions import supersedes
 
 MAX_SOURCES = 8_192  # whose versions are remembered
 MAX_UNHEARD = 1_024  # of them, where only neighbours are listened to and whoever is further away cannot be known
@@ -27,6 +31,14 @@ class _Claim:
     word: int
 
 
+@dataclass(frozen=True)
+class _Word:
+    """The newest version that a source has said of itself, and the session in which it spoke last."""
+
+    version: int
+    session: int
+
+
 @dataclass(kw_only=True)
 class Sources:
     """See the module's docstring. `versions` is the model's own: source → version, what changed last standing last."""
@@ -36,13 +48,13 @@ class Sources:
     members: Members
     versions: dict[str, int]
     _claims: dict[str, _Claim] = field(default_factory=dict)
-    _words: dict[str, int] = field(default_factory=dict)  # sender → the version of its newest update
-    _unheard: set[str] = field(default_factory=set)
+    _words: dict[str, _Word] = field(default_factory=dict)
+    _unheard: dict[str, None] = field(default_factory=dict)  # what there was news of last standing last
 
-    def hear(self, sender: str, version: int) -> None:
-        """A sender has said which version its own update is."""
-        if self._may_be_named(sender) or len(self._words) < MAX_SOURCES:
-            self._words[sender] = max(version, self._words.get(sender, NO_WORD))
+    def hear(self, sender: str, version: int, session: int = 0) -> None:
+        """A sender has said, in this session of it, which version its own update is."""
+        self._may_be_named(sender)
+        self._note(sender, version, session)
 
     def mix_in(self, contributions: Mapping[str, int], *, sender: str, most: int) -> None:
         """Note what is in a model that was merged. What others say of a source is passed over above `most`."""
@@ -77,8 +89,27 @@ class Sources:
 
     def _word(self, source: str) -> int:
         known = self.members.peers.get(source)
-        beaten = known.versions.get(self.task, NO_WORD) if known is not None else NO_WORD
-        return max(beaten, self._words.get(source, NO_WORD))
+        if known is not None and self.task in known.versions:
+            self._note(source, known.versions[self.task], known.session)
+        word = self._words.get(source)
+        return word.version if word is not None else NO_WORD
+
+    def _note(self, source: str, version: int, session: int) -> None:
+        word = self._words.get(source)
+        if word is None:
+            self._words[source] = _Word(version, session)
+            self._forget_words()
+            return
+        if supersedes(word.session, session, self.members.wall_ms):
+            return
+        is_newer = session != word.session
+        if is_newer and version < word.version:
+            self._claims.pop(source, None)
+            if source in self.versions:
+                self.versions[source] = min(self.versions[source], max(0, version - 1))
+            self._words[source] = _Word(version, session)
+        elif is_newer or version > word.version:
+            self._words[source] = _Word(max(version, word.version), session)
 
     def _newest(self, source: str) -> int:
         claim = self._claims.get(source)
@@ -86,11 +117,11 @@ class Sources:
         return max(held, claim.version) if claim is not None else held
 
     def _settle(self, source: str) -> None:
-        """Hold a claim against what its source has said since."""
+        """Hold a claim, and what is here, against what its source has said since."""
+        word = self._word(source)
         claim = self._claims.get(source)
         if claim is None:
             return
-        word = self._word(source)
         if claim.version <= word:
             self.versions[source] = max(claim.version, self.versions.get(source, 0))
         if word > claim.word:
@@ -107,11 +138,14 @@ class Sources:
         self.versions[source] = version
 
     def _may_be_named(self, source: str) -> bool:
-        if self.members.is_member(source) or source in self._unheard:
+        if self.members.is_member(source):
             return True
-        if not self.members.only_named or len(self._unheard) >= MAX_UNHEARD:
+        if not self.members.only_named:
             return False
-        self._unheard.add(source)
+        self._unheard.pop(source, None)
+        self._unheard[source] = None
+        if len(self._unheard) > MAX_UNHEARD:
+            self._drop(next(iter(self._unheard)))
         return True
 
     def _forget(self) -> None:
@@ -122,6 +156,18 @@ class Sources:
         gone = list(islice((peer for peer in self.versions if not self.members.is_member(peer)), excess))
         gone += islice((peer for peer in self.versions if self.members.is_member(peer)), excess - len(gone))
         for peer in gone:
-            del self.versions[peer]
-            self._claims.pop(peer, None)
+            self._drop(peer)
+
+    def _drop(self, peer: str) -> None:
+        self._unheard.pop(peer, None)
+        if not self.members.is_member(peer):
             self._words.pop(peer, None)
+        self.versions.pop(peer, None)
+        self._claims.pop(peer, None)
+
+    def _forget_words(self) -> None:
+        """Where there are too many, drop those of all who are no members, and of the others the oldest."""
+        if len(self._words) > MAX_SOURCES:
+            newest = next(reversed(self._words))
+            kept = [peer for peer in self._words if self.members.is_member(peer) or peer == newest]
+            self._words = {peer: self._words[peer] for peer in kept[-MAX_SOURCES:]}

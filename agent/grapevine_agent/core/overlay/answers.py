@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from grapevine_proto.bulk import APART_BYTES
+from grapevine_proto.bulk import APART_BYTES, NOTICE_BYTES
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
 
 ANSWER_BYTES_PER_S = 250_000.0  # of members, and the same of others
 ANSWER_BURST_BYTES = 8e6  # 200 joiners ask at once for weights of 20 kB: half of it
-HEAD_BYTES = 4_000  # of a message whose large fields travel apart, about
 MAX_REMEMBERED = 10_000  # askers and things
 
 
@@ -50,7 +49,7 @@ class AnswerQuota:
     def charge(self, asker: str, thing: str, num_bytes: int, now_s: float, *, pace: Pace, is_member: bool) -> None:
         """Count an answer. Raises `WireError("over-quota")` if it is not to be given; then it is not counted."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, HEAD_BYTES
+            pace, num_bytes = LARGE, NOTICE_BYTES
         own = self._own(asker, thing, pace)
         if not own.take(1, now_s):
             raise WireError("over-quota", f"{asker} asks for {thing} again")
@@ -59,10 +58,14 @@ class AnswerQuota:
             own.put_back(1)
             raise WireError("over-quota", f"no {num_bytes} bytes for {asker} now: too much was asked for")
 
+    def take_shared(self, num_bytes: int, now_s: float) -> bool:
+        """Count one more part of an answer to somebody who may be no member; whether there was room for it."""
+        return self._others.take(num_bytes, now_s)
+
     def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
         """An answer that was counted is not given."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, HEAD_BYTES
+            pace, num_bytes = LARGE, NOTICE_BYTES
         self._own(asker, thing, pace).put_back(1)
         (self._members if is_member else self._others).put_back(num_bytes)
 

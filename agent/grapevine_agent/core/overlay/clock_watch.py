@@ -28,12 +28,14 @@ class ClockWatch:
     """See the module's docstring."""
 
     last: Moment
+    was_set_back: bool = False  # before the last tick
 
     def tick(self, now: Moment, presence: Presence, settings: CoreSettings) -> list[Effect]:
         """What follows from a clock that was set since the last tick; nothing if it was not."""
         passed_ms = 1000 * (now.monotonic_s - self.last.monotonic_s)
         step_ms = now.wall_ms - self.last.wall_ms - int(passed_ms)
         self.last = now
+        self.was_set_back = step_ms <= -STEP_MS
         if abs(step_ms) < STEP_MS:
             return []
         presence.clock_was_set(now.monotonic_s)
@@ -41,4 +43,4 @@ class ClockWatch:
         if step_ms > 0:
             return [Notify(text=f"the clock was set forward by {seconds}")]
         said = Notify(text=f"the clock was set back by {seconds}: what seemed to have run out is asked for again")
-        return [said, *(Subscribe(filter=each) for each in where_records_are(settings))]
+        return [said, *(Subscribe(filter=each, records=True) for each in where_records_are(settings))]

@@ -135,6 +135,11 @@ class Members:
             if not self.peers[peer].is_member:
                 self._take_in(self.peers[peer])
 
+    def name_only(self, peers: Collection[str]) -> None:
+        """Count these as soon as they say that they are there, and of the others only who is heard."""
+        self.named.intersection_update(peers)
+        self.name(peers)
+
     # --- what is heard ----------------------------------------------------------------------------
 
     def hear_announcement(self, peer: str, announcement: PeerAnnouncement, *, is_guess: bool = False) -> None:
@@ -157,7 +162,9 @@ class Members:
             return  # it was heard since, in a newer one
         if known.online != state.online or is_newer:
             self._set_online(known, state.online)
-        known.session, known.last_heard_s = session, now_s
+        if is_newer:
+            known.begin_session(session)
+        known.last_heard_s = now_s
 
     def _set_online(self, known: Peer, online: bool) -> None:
         self._presence_changed |= known.is_member and known.online != online
@@ -230,7 +237,7 @@ class Members:
         if supersedes(session, known.session, self.wall_ms):
             if not known.online:
                 self._set_online(known, True)
-            known.session = session
+            known.begin_session(session)
         self.hear(known.id, now_s)
 
     def overlook(self, now_s: float) -> None:

@@ -23,9 +23,13 @@ class Peer:
     last_heard_s: float = -math.inf
     sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now
     updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
-    versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says
+    versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says in this session
     ages: dict[str, int] = field(default_factory=dict)  # task → optimiser steps in its model
     bests: dict[str, Figure] = field(default_factory=dict)  # task → how the best of its models has done
+
+    def begin_session(self, session: int) -> None:
+        """It has a newer session, and may have lost what it had: how far it is, it says again."""
+        self.session, self.versions = session, {}
 
     def hear_progress(self, said: Sequence[TaskProgress]) -> None:
         """How far it is with its tasks, by its own account."""

@@ -71,6 +71,10 @@ class Presence:
             return
         self._erased.add(leaf)
 
+    def repeat(self, now_s: float) -> None:
+        """Who came since we announced ourselves has not heard it: the broker keeps nothing for it."""
+        self._announce_at_s = min(self._announce_at_s, now_s)
+
     def clock_was_set(self, now_s: float) -> None:
         """What we said will end by a clock that was wrong: it is said again."""
         self._announce_at_s = now_s

@@ -30,6 +30,7 @@ class Relays:
 
     rng: np.random.Generator
     due_s: float = math.inf  # when to look next
+    is_of_use: bool = True  # the broker gives what it retains to whoever comes
     _on_broker: set[Topic] = field(default_factory=set)  # heard since we connected, and not erased since
     _given: dict[Topic, Pause] = field(default_factory=dict)
 
@@ -37,6 +38,7 @@ class Relays:
         """A broker took us in: nothing is known of what it holds."""
         self._on_broker.clear()
         self._given.clear()
+        self.is_of_use = True
         self.due_s = now_s + float(self.rng.uniform(*RELAY_AFTER_S))
 
     def heard(self, topic: Topic) -> None:
@@ -64,6 +66,8 @@ class Relays:
         if now_s < self.due_s:
             return []
         self.due_s = math.inf
+        if not self.is_of_use:
+            return []
         batch: list[Received] = []
         num_bytes = 0
         for record in held:

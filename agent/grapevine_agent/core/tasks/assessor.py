@@ -34,6 +34,10 @@ from grapevine_agent.core.tasks.succession import Succession
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto.errors import TaskError
 
+WAITS_IN_VAIN = (
+    "waits for its initial weights, which nobody has given for minutes: until they come others may use its room"
+)
+
 
 @dataclass(kw_only=True)
 class Assessor:
@@ -147,7 +151,7 @@ class Assessor:
             found = self._program_found(entry)
             reasons = [each for each in (*found.too_large, self._mismatch(entry), found.unsound) if each]
             yield from reasons
-            if not reasons and not self.takes_part(entry.id) and (no_room := self._no_room(entry)):
+            if not reasons and not self.takes_part(entry.id) and (no_room := self.no_room(entry)):
                 yield no_room
 
     def _reasons_not_to_serve(self, entry: TaskEntry, judgement: Judgement) -> Iterator[str]:
@@ -193,7 +197,8 @@ class Assessor:
         except TaskError:
             return Needs()  # `_program_found` says it
 
-    def _no_room(self, entry: TaskEntry) -> str:
+    def no_room(self, entry: TaskEntry) -> str:
+        """Why a task does not fit beside those that hold something of the device; empty if it does."""
         earlier = [each.id for each in lineage.ancestors(entry, self.book.entries)]
         return self.reservations.why_no_room(entry.id, self.needs(entry), giving_way=earlier)
 
@@ -203,6 +208,8 @@ class Assessor:
         """Why the task is not joined, for its owner; empty if it is, or is about to be."""
         judgement = self.judgement(entry, now)
         reasons = list(self._own_reasons(entry, judgement, now))
+        if entry.id in self.joining and not self.reservations.holds(entry.id):
+            reasons.append(WAITS_IN_VAIN)
         if newer := self._replacement(entry):
             return [*reasons, f"replaced by its version {newer.brief.version} ({newer.id[:12]})"]
         if reasons and judgement.standing in ("waiting", "approved"):

@@ -1,6 +1,6 @@
 """Whether a message whose large fields travel apart is worth fetching: decided before a byte of them is asked for.
 
-What is checked is what would be checked of the whole message, as far as its head tells: that we take part, or have
+What is checked is what would be checked of the whole message, as far as its notice tells: that we take part, or have
 asked, that its sender may say it, and that its size is that of the task's model.
 """
 

@@ -36,6 +36,7 @@ from grapevine_tasks.layout import ModelLayout
 ANSWER_S = 2.0  # a member is given so long to answer, and what its model takes at the pace of answers
 MAX_ANSWER_S = 20.0
 NEW_FOR_ROUNDS = 10  # while members can have made no more since a task was published, all begin together
+CLOCK_SLACK_MS = 60_000  # a task that is dated further ahead says nothing of how old it is: a clock is wrong
 GIVE_UP_ANSWERS = 4.0  # waits, after which the initial weights must do
 
 
@@ -43,7 +44,10 @@ def may_have_crowds_model(manifest: TaskManifest, claims: Claims, now: Moment) -
     """Whether the members of a task have one model together, and can have trained it for a while."""
     plan = manifest.merging
     clusters = bool(manifest.servers) and SERVER_STRATEGIES[plan.server_strategy].clusters
-    return not STRATEGIES[plan.strategy].personal and not clusters and claims.most_rounds(now) > NEW_FOR_ROUNDS
+    if STRATEGIES[plan.strategy].personal or clusters:
+        return False
+    is_ahead = manifest.created_at_ms > now.wall_ms + CLOCK_SLACK_MS
+    return is_ahead or claims.most_rounds(now) > NEW_FOR_ROUNDS
 
 
 @dataclass(kw_only=True)

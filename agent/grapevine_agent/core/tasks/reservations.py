@@ -1,5 +1,7 @@
 """Who holds what of the device: memory, cores and disk, reserved when a task is joined and free again when it ends.
 
+A task whose initial weights nobody has holds nothing after a while, until they come (see `task_life`).
+
 Two tasks that each fit do not fit together. So what a task needs is held against what the others have left. A task
 that waits for room is asked about again as soon as one of them ends.
 """
@@ -38,6 +40,10 @@ class Reservations:
     def give_back(self, task: str) -> None:
         """It is not, any more."""
         self.holdings.pop(task, None)
+
+    def holds(self, task: str) -> bool:
+        """Whether a task holds anything."""
+        return task in self.holdings
 
     def renew(self, task: str, needs: Needs) -> None:
         """A joined task needs something else than before, as its samples have become more: it gets what is free."""

@@ -5,6 +5,7 @@ judged well ─▶ joining: LoadTask
                  ├─ initial weights on disk ────────────────────┤
                  └─ neither: BlobRequest to whoever has them, ──┤
                     the publisher or a member, until one answers│
+                    (after `IN_VAIN_S` without its room)        │
                  initial weights, and others are there already: │
                  one of them is asked for its model (newcomers) ┴─▶ Learning (members)
                                                                      or Aggregator (servers)
@@ -40,7 +41,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
-from grapevine_agent.core.tasks.assessor import Assessor
+from grapevine_agent.core.tasks.assessor import WAITS_IN_VAIN, Assessor
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
@@ -168,6 +169,8 @@ class TaskLife:
             for server in sorted(before - settings.trusted_servers - named):
                 learner.servers.pop(server, None)
                 effects.append(fx.Unsubscribe(filter=_model_filter(server, task)))
+        of_tasks = (server for learner in self.learning.values() for server in learner.servers)
+        self.members.name_only({*(settings.neighbours or ()), *settings.trusted_servers, *of_tasks})
         return effects
 
     # --- weights ----------------------------------------------------------------------------------
@@ -215,6 +218,12 @@ class TaskLife:
             receiver_session=self.members.session_of(holder),
         )
 
+    def _lend_room(self, task: str) -> Iterator[Effect]:
+        """Nobody has its weights: others may use what it holds, until they come."""
+        self.reservations.give_back(task)
+        self.assessor.mark_approved()
+        yield fx.Notify(text=f"{self.book.entries[task].brief.label}: {WAITS_IN_VAIN}")
+
     def bytes_expected(self, sender: str, task: str, now: Moment) -> int:
         """How many bytes of initial weights a peer was asked for; 0: none."""
         joining = self._joining.get(task)
@@ -259,6 +268,10 @@ class TaskLife:
     # --- taking part ------------------------------------------------------------------------------
 
     def _begin_from(self, entry: TaskEntry, weights: bytes, now: Moment) -> list[Effect]:
+        if not self.reservations.holds(entry.id):
+            if self.assessor.no_room(entry):
+                return self.end(entry, None, now)  # they are here now, and it waits for room as others do
+            self.reservations.take(entry.id, entry.brief.label, self.assessor.needs(entry))
         layout = ModelLayout.of(entry.manifest.program)
         try:
             reference = entry.manifest.initial_weights
@@ -410,6 +423,8 @@ class TaskLife:
                     effects += self._ask_for_model(task, joining.newcomer, now)
             elif now.monotonic_s >= joining.wanted.ask_at_s:
                 effects += self._ask_weights(task, joining.wanted, now)
+                if joining.wanted.in_vain(now.monotonic_s) and self.reservations.holds(task):
+                    effects += self._lend_room(task)
         for learner in self.learning.values():
             effects += learner.tick(now)
         for aggregator in self.aggregating.values():

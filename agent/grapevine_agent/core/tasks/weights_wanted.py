@@ -25,6 +25,7 @@ BEGIN_WITHIN_S = 10.0  # at the most
 FIRST_PAUSE_S = 6.0  # before the same one is asked again
 LONGEST_PAUSE_S = 48.0
 WAIT_S = 60.0  # a blob that comes later was not asked for
+IN_VAIN_S = 300.0  # after which what the task holds of the device is lent to others
 JITTER = (0.75, 1.25)
 
 
@@ -45,15 +46,17 @@ class WeightsWanted:
     rng: np.random.Generator
     ask_at_s: float = math.inf  # not before it is known that the disk does not have them
     _asked: dict[str, _Asked] = field(default_factory=dict)
+    _began_s: float = math.inf
 
     def begin(self, num_peers: int, now_s: float) -> None:
         """The disk does not have them; so many peers may want them too."""
+        self._began_s = now_s
         within_s = min(BEGIN_WITHIN_S, FOR_EACH_PEER_S * num_peers)
         self.ask_at_s = now_s + float(self.rng.uniform(0.0, within_s))
 
     def ask(self, holders: Iterable[str], now_s: float) -> str | None:
         """Whom to ask now, of those who may have them; None: nobody yet."""
-        num_bytes = min(self.weights.num_bytes, APART_BYTES)  # of what is larger a head comes first, and says so
+        num_bytes = min(self.weights.num_bytes, APART_BYTES)  # of what is larger a notice comes first, and says so
         every_s = (ASK_EVERY_S + num_bytes / ANSWER_BYTES_PER_S) * float(self.rng.uniform(*JITTER))
         self.ask_at_s = now_s + every_s
         there = set(holders)
@@ -72,6 +75,10 @@ class WeightsWanted:
     def has_asked(self) -> bool:
         """Whether somebody was asked already: what lies on disk was looked at before."""
         return bool(self._asked)
+
+    def in_vain(self, now_s: float) -> bool:
+        """Whether they were asked for so long in vain, and are not on their way now."""
+        return now_s - self._began_s >= IN_VAIN_S and self.ask_at_s < math.inf
 
     def coming(self, sender: str) -> None:
         """They are on their way from a peer, and may take their time: nobody else is asked meanwhile."""

@@ -16,6 +16,9 @@ like its own. Until it has changed anything (Δ = 0) it belongs to none. (Flic's
 how well every cluster's model does on its data, and Sattler et al. send it down the tree of earlier
 divisions; a server that gets nothing but updates can compare only these.)
 
+*Who is named.* A model names the members of its cluster, so that they know which one is theirs; not those who were not
+heard for `NAMED_FOR` times as long as an update speaks for its sender. Whose cluster is whose is remembered for longer.
+
 Held between calls: |R|·p for the newest deltas, and up to 5p a cluster.
 """
 
@@ -35,6 +38,7 @@ from grapevine_agent.merge.voices import bounded_shares, mixed_count, weighted_s
 from grapevine_proto.messages import Vector
 
 HELD_MODELS = 4
+NAMED_FOR = 30.0  # times `forget_s`: who takes no part for so long is not waiting for a model
 REMEMBERED_MEMBERS = 4096  # whose cluster is known; names are small, so more of them than updates
 
 Likeness = Callable[[NDArray[np.float64]], float]  # of the cosines of a newcomer with each member of a cluster
@@ -85,6 +89,7 @@ class Clusters:
     deltas: Newest[Delta] = field(default_factory=Newest)
     _clusters: dict[int, Cluster] = field(default_factory=dict)
     _cluster_of: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _heard_s: dict[str, float] = field(default_factory=dict)  # of members: last, or when a restored one was first named
     _fresh: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -114,8 +119,9 @@ class Clusters:
             number = self._most_alike(update.peer, change)
         self._cluster_of[update.peer] = number
         self._cluster_of.move_to_end(update.peer)
+        self._heard_s[update.peer] = update.heard_s
         if len(self._cluster_of) > REMEMBERED_MEMBERS:
-            self._cluster_of.popitem(last=False)
+            self._heard_s.pop(self._cluster_of.popitem(last=False)[0], None)
         self.deltas.put(update.peer, update.heard_s, delta)
         self._fresh.add(update.peer)
 
@@ -132,6 +138,11 @@ class Clusters:
 
     def _names(self, cluster: Cluster) -> tuple[str, ...]:
         return tuple(sorted(peer for peer, number in self._cluster_of.items() if number == cluster.number))
+
+    def _named(self, cluster: Cluster, context: ServerContext) -> tuple[str, ...]:
+        """The members of a cluster that its model names."""
+        oldest_s = context.now_s - NAMED_FOR * context.forget_s
+        return tuple(p for p in self._names(cluster) if self._heard_s.setdefault(p, context.now_s) >= oldest_s)
 
     def members_heard(self, cluster: Cluster) -> list[tuple[str, Delta]]:
         """The members of a cluster whose newest delta is held, sorted by name."""
@@ -156,6 +167,7 @@ class Clusters:
         ordered = sorted(groups, key=lambda group: (-len(group), min(group)))
         for peer in self._names(cluster):
             del self._cluster_of[peer]
+            self._heard_s.pop(peer, None)
         numbers = [cluster.number, *range(max(self._clusters) + 1, max(self._clusters) + len(groups))]
         for number, group in zip(numbers, ordered, strict=True):
             self._clusters[number] = cluster.part(number, born)
@@ -190,7 +202,7 @@ class Clusters:
             buffers=cluster.buffers,
             age=cluster.age,
             contributors=tuple(peer for peer, _ in heard),
-            members=self._names(cluster) if len(self._clusters) > 1 else (),
+            members=self._named(cluster, context) if len(self._clusters) > 1 else (),
             cluster=cluster.number,
         )
 

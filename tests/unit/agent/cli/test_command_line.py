@@ -225,3 +225,10 @@ def test_init_makes_the_key_where_the_owner_says_and_the_file_says_so_too(
     assert again.exit_code != 0
     assert str(again.exception).startswith(f"{path} is there already, or the environment has its say, and the state")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_path_is_told_as_it_is_whatever_stands_in_brackets(tmp_path: Path) -> None:
+    config, state = tmp_path / "[red]agent.toml", tmp_path / "[bold]state"
+    done = CliRunner().invoke(build_app(), ["init", "--config", str(config), "--state-dir", str(state)])
+    assert f"wrote {config}" in done.stdout
+    assert f"grapevine agent run --config {config}" in done.stdout

@@ -36,3 +36,13 @@ def test_status_and_run_tell_the_same_mistake(
     assert ran == f"error: {status.exception}"
     for part in says:
         assert part in ran
+
+
+@pytest.mark.parametrize("key", ["password_file", "ca_file"])
+def test_a_missing_file_is_told_before_anything_is_connected_to(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f"[agent]\nstate_dir = 'state'\n[mqtt]\n{key} = 'secret'\n")
+    done = CliRunner().invoke(build_app(), ["review", "list", "--config", str(path)])
+    assert isinstance(done.exception, ConfigError)
+    assert f"mqtt.{key} = " in str(done.exception)
+    assert "connecting" not in done.stderr

@@ -105,7 +105,7 @@ def test_paths_start_at_the_folder_of_the_file(tmp_path: Path, environ: dict[str
         ("[mqtt]\nkeepalive_s = 'soon'", ["mqtt.keepalive_s = 'soon'", "from 5 to 65535"]),
         ("[mqtt]\nkeepalive_s = true", ["mqtt.keepalive_s = True", "whole number"]),
         ("[mqtt]\nheartbeat_s = nan", ["mqtt.heartbeat_s = nan", "0.05 to 3600"]),
-        ("[mqtt]\nmax_packet_bytes = 1000", ["mqtt.max_packet_bytes = 1000", "124000"]),
+        ("[mqtt]\nmax_packet_bytes = 1000", ["mqtt.max_packet_bytes = 1000", "4096"]),
         ("[mqtt]\nbrokers = []", ["mqtt.brokers", "at least one"]),
         ("[mqtt]\nbrokers = 'mqtt://a'", ["mqtt.brokers", "must be a list of strings"]),
         ("[mqtt]\nbrokers = ['tcp://a']", ["'tcp://a' is no broker URL", "mqtt://"]),

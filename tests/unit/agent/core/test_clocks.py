@@ -194,6 +194,21 @@ def test_a_member_takes_the_model_of_the_cluster_that_names_it() -> None:
     assert link.model.model_version == 5
 
 
+def test_a_server_whose_clock_ran_ahead_and_who_forgot_it_is_taken_again() -> None:
+    """Its sessions begin below those that others have seen, and so do its versions."""
+    link, year_ms, now_ms = ServerLink(SERVER), 365 * 86_400_000, 1_750_000_000_000
+    for session, version, held in (
+        (now_ms + 10 * year_ms, 100, 100),
+        (now_ms, 3, 3),
+        (now_ms, 2, 3),  # an earlier one of the same session
+        (now_ms - 1, 200, 3),
+        (now_ms + 1, 1, 1),  # it has restarted
+    ):
+        link.hear_model(cluster_model(version, 0), ALICE, session, now_ms)
+        assert link.model is not None
+        assert link.model.model_version == held
+
+
 # --- the model ------------------------------------------------------------------------------------
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
-from tests.unit.agent.core.tasks.device import ADA, BEN, HOUR_MS, ME, NOW_MS, Device
+from tests.unit.agent.core.tasks.device import ADA, BEN, HOUR_MS, ME, NOW_MS, SETTINGS, Device
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
@@ -123,6 +124,57 @@ def test_a_peer_whose_clock_ran_ahead_and_who_forgot_it_is_heard_again(ahead_ms:
     assert device.core.members.session_of(peer) == NOW_MS + 5_000
     say(NOW_MS + ahead_ms + 1, 1)
     assert device.rejected[-1] == "replayed"  # no message counts twice
+
+
+class Renewing(Device):
+    """A reviewer whose agent renews its verdicts. `said`: the dates that these bear."""
+
+    def __init__(self) -> None:
+        self.said: list[int] = []
+        super().__init__(replace(SETTINGS, renew_reviews=True))
+
+    def perform(self, effects: Iterable[fx.Effect]) -> None:
+        for effect in effects:
+            super().perform([effect])
+            if isinstance(effect, fx.Publish) and isinstance(body := effect.body, m.Review):
+                wall_ms = self.moment().wall_ms
+                self.said.append(wall_ms)
+                until_ms = body.valid_until_ms
+                self.hear(
+                    floods.reviewed(ME, body.task, approved=True, until_ms=until_ms, created_at_ms=wall_ms),
+                )
+
+
+def test_what_a_reviewer_dated_ahead_is_signed_again_once_its_clock_is_right() -> None:
+    device = Renewing()
+    task = device.publish()
+    device.perform(device.core.review(task, approved=True, reason="", valid_until_ms=NOW_MS + 7 * 86_400_000))
+    device.wait(60)
+    device.wall_shift_ms = 5 * 86_400_000
+    device.wait(3_600)
+    assert [each > NOW_MS + 4 * 86_400_000 for each in device.said] == [False, True]  # it was renewed
+    device.wall_shift_ms = 0
+    device.wait(30)
+    assert [each <= device.moment().wall_ms for each in device.said] == [True, False, True]
+    device.wait(3_600)
+    assert len(device.said) == 3  # once
+
+
+@pytest.mark.parametrize("behind_ms", [NOW_MS, 60 * 86_400_000])
+def test_a_clock_that_starts_behind_signs_nothing_again(behind_ms: int) -> None:
+    device = Renewing()
+    task = device.publish()
+    device.perform(device.core.review(task, approved=True, reason="", valid_until_ms=NOW_MS + 7 * 86_400_000))
+    kept = dict(device.disk.records)
+    device = Renewing()
+    device.disk.records = kept
+    device.wall_shift_ms = -behind_ms
+    device.perform(device.core.start(list(kept.values()), {}, device.moment()))
+    device.wait(60)
+    assert device.core.book.reviews[task][ME].approved
+    device.wall_shift_ms = 0
+    device.wait(60)
+    assert device.said == []
 
 
 # --- said again in time ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,3 +55,19 @@ def test_a_name_that_is_not_configured_is_told_with_the_nearest(config: Path) ->
     done = CliRunner().invoke(build_app(), ["data", "check", "climat", "--config", str(config)])
     assert isinstance(done.exception, ConfigError)
     assert "did you mean 'climate'" in str(done.exception)
+
+
+def test_one_is_one(config: Path) -> None:
+    done = CliRunner().invoke(build_app(), ["data", "check", "climate", "--config", str(config)])
+    assert done.stdout.startswith("1 source\n")
+    done = CliRunner().invoke(build_app(), ["data", "list", "--config", str(config)])
+    assert done.stdout.startswith("2 sources\n")
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble, "M8[us]", "m8[s]", np.float16, bool, "S3"])
+def test_whatever_an_array_holds_the_answer_is_json(config: Path, dtype: Any) -> None:
+    np.savez(config.parent / "digits.npz", x=np.zeros((5, 8), dtype), y=np.zeros(5, np.longdouble))
+    done = CliRunner().invoke(build_app(), ["data", "check", "digits", "--json", "--config", str(config)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    (answer,) = json.loads(done.stdout)
+    assert answer["trouble"] or [sample["y"] for sample in answer["preview"]] in ([], [0.0] * 3)

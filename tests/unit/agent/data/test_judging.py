@@ -18,6 +18,7 @@ import pytest
 from grapevine_agent.data import DataSource, RecordingPlan, inspection, load_samples, match_source, recordings
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import Dialect
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 
@@ -152,6 +153,16 @@ def test_the_cell_is_told_as_it_stands_in_the_file(tmp_path: Path) -> None:
         assert f"row 17, column 'humidity': {told}" in str(match_source(CONTRACT, [source]))
 
 
+@pytest.mark.parametrize("cell", ["1_0", "１０", "oops", "0x10", "1.5", "1,5,5", "infinite"])
+def test_a_cell_that_makes_a_column_text_is_told_whatever_stands_before_a_fraction(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "s.csv"
+    path.write_text("temperature;humidity;room\n" + "0,5;-,25e1;0\n" * ROW + f'1,5;"{cell}";0\n', encoding="utf-8")
+    source = DataSource(
+        name="home", kind="climate", path=path, format="csv", dialect=Dialect(separator=";", decimal=",")
+    )
+    assert f"row 17, column 'humidity': '{cell}' is no number" in str(match_source(CONTRACT, [source]))
+
+
 @pytest.mark.parametrize(
     ("arrays", "contract", "told"),
     [
@@ -180,6 +191,42 @@ def test_what_a_step_refuses_is_known_before_it_is_joined_however_large_the_sour
     match = match_source(contract, [make("humidity", -1.0)])
     assert bool(match) == (step is None)
     assert step is None or "log1p has no value at or below -1" in str(match)
+
+
+@pytest.mark.parametrize("most", [0, 2**40])
+@pytest.mark.parametrize("are_named", [True, False])
+@pytest.mark.parametrize(
+    ("value", "step", "told"),
+    [
+        (-1.5, PipelineStep(name="log1p", arguments={}), "log1p has no value at or below -1, and there is -1.5"),
+        (-1.5, PipelineStep(name="log1p", arguments={"columns": (1.0,)}), "log1p has no value at or below -1"),
+        (7, PipelineStep(name="one-hot", arguments={"classes": (3.0,), "columns": (1.0,)}), "and there is 7"),
+    ],
+)
+def test_what_a_step_refuses_is_told_by_row_and_column(
+    value: float,
+    step: PipelineStep,
+    told: str,
+    are_named: bool,
+    most: int,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inspection, "MOST_PREPARED_BYTES", most)
+    features = CONTRACT.features if are_named else replace(CONTRACT.features, columns=())
+    source = make("humidity", value, humidity=[float(k % 3) for k in range(NUM)])
+    match = str(match_source(replace(CONTRACT, features=features, pipeline=(step,)), [source]))
+    assert match.startswith("home: row 17, column 'humidity': the step ")
+    assert told in match
+
+
+def test_what_a_step_refuses_of_arrays_is_told_by_index(tmp_path: Path) -> None:
+    x = np.zeros((NUM, 2))
+    x[ROW, 1] = -3
+    np.savez(tmp_path / "s.npz", x=x, y=np.zeros(NUM, int))
+    source = DataSource(name="home", kind="climate", path=tmp_path / "s.npz")
+    contract = replace(CONTRACT, pipeline=(PipelineStep(name="log1p", arguments={}),))
+    assert "home: x[16], column 'humidity': the step log1p" in str(match_source(contract, [source]))
 
 
 def test_recorded_labels_that_are_no_classes_are_told(tmp_path: Path) -> None:

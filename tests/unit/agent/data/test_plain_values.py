@@ -15,6 +15,7 @@ from grapevine_agent.data.json_paths import number
 from grapevine_agent.data.readings import Gone, Reader, Reading, Useless, parse
 from grapevine_agent.data.recorder import Recorder
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.silence import why_silent
 from grapevine_agent.data.source import ColumnPlan
 from grapevine_agent.data.survey import survey
 from grapevine_proto.manifest import DataContract, FeatureSpec
@@ -163,6 +164,17 @@ def test_the_mean_leaves_out_what_came_before_a_sensor_was_gone() -> None:
 )
 def test_readings(plan: ColumnPlan, payload: bytes, value: float) -> None:
     assert Reader("t", plan).read(parse(payload)[0]) == Reading(value)
+
+
+@pytest.mark.parametrize(("word", "label"), [("ajar", ""), ("ON", ""), ("true", ""), ("Open", "1"), ("2", "2")])
+def test_a_word_that_is_not_in_the_map_is_no_class(word: str, label: str) -> None:
+    door = ColumnPlan(topic="z/door", map=(("open", 1.0), ("closed", 0.0)))
+    recorder = Recorder([_source(ColumnPlan(topic="z/room"), target=door)])
+    _hear(recorder, 1, "z/room", "20")
+    _hear(recorder, 1, "z/door", word)
+    assert [row.label for row in recorder.tick(T0 + 10)] == ([label] if label else [])
+    (why,) = why_silent(recorder.recordings[0], T0 + 10, up_s=10) or [""]
+    assert ("is not in `map`" in why) == (not label)
 
 
 @pytest.mark.parametrize(

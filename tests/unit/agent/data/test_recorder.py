@@ -72,6 +72,22 @@ def test_a_sensor_that_speaks_only_of_changes_is_held_and_then_its_run_ends(sour
     assert recorder.tick(T0 + 310)[0].run == int(T0) + 300
 
 
+@pytest.mark.parametrize("resample", ["last", "mean"])
+@pytest.mark.parametrize("said", ["unavailable", None, "unknown"])
+def test_a_sensor_without_a_reading_ends_the_hold_at_once(source: DataSource, said: Any, resample: Any) -> None:
+    recorder = Recorder([replace(source, recording=replace(PLAN, resample=resample))])
+    _hear(recorder, 1, temperature=20, air={"humidity": 40})
+    assert [row.slot - int(T0) for row in recorder.tick(T0 + 20)] == [0, 10]
+    _hear(recorder, 21, temperature=30)
+    _hear(recorder, 22, temperature=said)
+    assert recorder.tick(T0 + 40) == []  # not even of the slot that had a reading
+    _hear(recorder, 41, temperature=50)
+    _hear(recorder, 42, temperature=said)
+    _hear(recorder, 43, temperature=24)
+    (row,) = recorder.tick(T0 + 50)
+    assert (row.slot, row.run, row.numbers) == (int(T0) + 40, int(T0) + 40, (24.0, 40.0))
+
+
 def test_no_row_is_made_before_every_column_has_been_heard(source: DataSource) -> None:
     recorder = Recorder([source])
     _hear(recorder, 1, temperature=20)

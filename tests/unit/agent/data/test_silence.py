@@ -75,6 +75,19 @@ def test_a_sensor_that_is_gone_or_silent_for_too_long() -> None:
     ]
 
 
+def test_of_what_a_sensor_said_the_newest_is_told() -> None:
+    recorder = Recorder([SOURCE])
+    _hear(recorder, t=1, b="unavailable")
+    _hear(recorder, t=1, b=[1])
+    assert _why(recorder) == ["battery: no reading in 2 messages on z/kitchen (a list is no number)"]
+    _hear(recorder, t=1, b=3)
+    _hear(recorder, t=1, b="unavailable")
+    _hear(recorder, t=1, b=[1])
+    assert _why(recorder) == ["battery: the newest message on z/kitchen holds no reading (a list is no number)"]
+    _hear(recorder, t=1, b="unavailable")
+    assert _why(recorder) == ["battery: the sensor says 'unavailable' on z/kitchen"]
+
+
 def test_of_several_devices_the_one_that_lacks_least_is_told_of() -> None:
     recorder = Recorder([replace(SOURCE, columns=(*SOURCE.columns, ("signal", "$.s")))])
     _hear(recorder, topic="z/other")

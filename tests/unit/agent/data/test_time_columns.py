@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from grapevine_agent.data import DataSource, RecordingPlan, load_samples, match_source
 from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_agent.data.survey import survey
+from grapevine_agent.data.times import shown_time
 from grapevine_proto.manifest import DataContract, FeatureSpec
 
 MONDAY_S = 1_800_230_400  # 2027-01-18, 00:00 UTC
@@ -111,3 +113,46 @@ def test_a_survey_does_not_mind(tmp_path: Path) -> None:
     source = DataSource(name="a", kind="k", path=tmp_path / "a.csv", format="csv", time="when")
     told = survey(source, CONTRACT)
     assert {each["name"] for each in told["columns"]} >= {"time.hour", "time.weekday"}
+
+
+@pytest.mark.parametrize(("unit", "name"), [(1, "seconds"), (10**3, "milli"), (10**6, "micro"), (10**9, "nano")])
+def test_numbers_are_taken_in_the_unit_that_they_are_in(tmp_path: Path, unit: int, name: str) -> None:
+    source = _numbered(tmp_path, [(MONDAY_S + k) * unit for k in range(10)])
+    assert survey(source)["newest_s"] == pytest.approx(MONDAY_S + 9)
+    assert match_source(_contract("value"), [source], now_s=MONDAY_S)
+    at = [(MONDAY_S + k) * unit for k in range(9)]
+    for wrong in (-1 * unit, 8_000_000_000 * unit, MONDAY_S * unit * 1000):
+        match = match_source(_contract("value"), [_numbered(tmp_path, [*at, wrong])])
+        assert f"row 10, column 'at': '{wrong}' is no time from 1970 to 2200, taken as {name}" in str(match)
+
+
+@pytest.mark.parametrize("date", ["1969-12-31T23:00:00", "2201-01-01T00:00:00"])
+def test_a_date_of_another_age_is_told_by_row(tmp_path: Path, date: str) -> None:
+    source = _numbered(tmp_path, ["2026-03-01T12:00:00", date, "2026-03-01T12:00:01"])
+    assert f"row 2, column 'at': '{date}' is no time from 1970 to 2200" in str(
+        match_source(_contract("value"), [source])
+    )
+
+
+def test_a_newest_sample_of_tomorrow_is_not_fresh(tmp_path: Path) -> None:
+    contract = replace(_contract("value"), max_age_s=3600)
+    source = _numbered(tmp_path, [MONDAY_S + k for k in range(10)])
+    assert match_source(contract, [source], now_s=MONDAY_S - 80_000)
+    told = str(match_source(contract, [source], now_s=MONDAY_S - 3 * 86_400))
+    assert "dated 3 days ahead of this device's clock" in told
+
+
+@pytest.mark.parametrize("time_s", [-1e12, 0.0, 55_840e9, 1e300, float("nan"), float("inf")])
+def test_any_time_can_be_shown(time_s: float) -> None:
+    assert shown_time(time_s, MONDAY_S)
+
+
+def test_a_time_ahead_of_the_clock_is_shown_as_such() -> None:
+    assert shown_time(MONDAY_S, MONDAY_S) == "2027-01-18 00:00:00 UTC"
+    assert shown_time(MONDAY_S + 3 * 86_400, MONDAY_S) == "2027-01-21 00:00:00 UTC, 3 days ahead of this device's clock"
+
+
+def _numbered(tmp_path: Path, times: list[Any]) -> DataSource:
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.csv"
+    path.write_text("at,value\n" + "".join(f"{at},{k}\n" for k, at in enumerate(times)))
+    return DataSource(name="a", kind="k", path=path, format="csv", time="at")

@@ -15,6 +15,40 @@ def drain(outbox: Outbox, now_s: float = 0.0) -> list[tuple[str, bytes]]:
     return sent
 
 
+def test_a_record_that_has_run_out_is_not_published_at_a_connect_and_comes_back_with_the_clock() -> None:
+    outbox = Outbox()
+    outbox.keep("verdict", b"v", until_ms=1_000)
+    outbox.keep("manifest", b"m")
+    for wall_ms, topics in ((999, ["verdict", "manifest"]), (1_001, ["manifest"]), (999, ["verdict", "manifest"])):
+        outbox.connected(wall_ms=wall_ms)
+        said = []
+        while (waiting := outbox.take(0)) is not None:
+            said.append(waiting.topic)
+            outbox.sent(waiting)
+        assert said == topics
+
+
+def test_the_last_word_on_a_topic_is_published_until_a_broker_has_it_and_then_forgotten() -> None:
+    outbox = Outbox()
+    outbox.keep("advert", b"over", is_last=True)
+    outbox.connected()
+    assert outbox.take(0) is not None  # and the connection is lost
+    outbox.connected()
+    waiting = outbox.take(0)
+    assert waiting is not None
+    outbox.sent(waiting)
+    outbox.connected()
+    assert outbox.take(0) is None
+    outbox.keep("advert", b"over", is_last=True)
+    waiting = outbox.take(0)
+    assert waiting is not None
+    outbox.keep("advert", b"again")  # before the broker has acknowledged it
+    outbox.sent(waiting)
+    again = outbox.take(0)
+    assert again is not None
+    assert again.payload == b"again"
+
+
 def test_the_latest_record_of_a_topic_wins_and_is_due_after_every_connect() -> None:
     outbox = Outbox()
     outbox.keep("a", b"old")

@@ -221,12 +221,12 @@ def test_what_is_odd_is_warned_of(manifest: TaskManifest, warning: str) -> None:
     assert warning in found
 
 
-def test_a_model_larger_than_a_packet_is_warned_of() -> None:
+def test_a_model_that_takes_long_on_a_narrow_line_is_warned_of() -> None:
     program = honest_program()
-    buffers = (replace(program.buffers[0], shape=(300_000,)),)  # as many values, and as many numbers as it takes
-    weights = replace(CALM.initial_weights, num_bytes=4 * 300_015 + 100)
+    buffers = (replace(program.buffers[0], shape=(6_000_000,)),)  # as many values, and as many numbers as it takes
+    weights = replace(CALM.initial_weights, num_bytes=4 * 6_000_015 + 100)
     large = replace(CALM, program=replace(program, buffers=buffers), initial_weights=weights)
-    assert any("more than the usual packet of 1,000,000" in w for w in cost_report(large, [profile()]).warnings)
+    assert any("s each on a line of 20 Mbit/s" in w for w in cost_report(large, [profile()]).warnings)
 
 
 # --- the command ----------------------------------------------------------------------------------

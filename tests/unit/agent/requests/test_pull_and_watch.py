@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import time
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from safetensors import safe_open
 from tests.swarm.digits import built_digits
 
 from grapevine_agent.api import Grapevine, givers_of
-from grapevine_agent.cli.task_pull import file_name, quality_of
+from grapevine_agent.cli.task_pull import doubts_of, file_name, quality_of
 from grapevine_agent.cli.task_watch import Board, plot, target_of
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.identity import first_identity
@@ -57,13 +58,13 @@ def givers(
     return givers_of(ABOUT | about, peer=peer, server=server, cluster=cluster, latest=latest)
 
 
-def test_a_few_members_are_asked_those_first_who_claim_the_best_and_then_a_server() -> None:
+def test_a_few_members_are_asked_those_first_whose_best_is_of_the_usual_age_and_then_a_server() -> None:
     assert givers() == ["a", "b", "c"]
     assert givers(servers=["s"]) == ["a", "b", "c", "s"]
     assert givers(servers=["s"], latest=True) == ["s", "a", "b", "c"]
-    bests = {"d": {"metric": 0.5}, "b": {"metric": 0.7}}
-    assert givers(bests=bests) == ["d", "b", "a"]
-    assert givers(bests=bests, higher_is_better=True) == ["b", "d", "a"]
+    bests = {"d": {"metric": 0.5, "age": 70}, "b": {"metric": 0.7, "age": 60}, "c": {"metric": 0.1, "age": 9_000}}
+    assert givers(bests=bests) == ["d", "b", "c"]
+    assert givers(bests=bests, higher_is_better=True) == ["d", "b", "c"]
     assert givers(joined=True)[0] == "me"
     assert givers(peer="kitchen") == ["a"]
     assert givers(peer="q" * 20) == ["q" * 20]  # a whole id need not be that of a member
@@ -147,12 +148,57 @@ def test_the_best_model_is_pulled_and_not_the_one_that_was_trained_for_longest()
     model, asked = pulled(answers, servers=["s"])
     assert (model.facts["model_of"], model.facts["metric"], model.facts["age"]) == ("a", 0.694, 600)
     assert asked == ["a", "b"]  # a server has measured nothing
-    model, _ = pulled(answers, servers=["s"], higher_is_better=True)
-    assert model.facts["model_of"] == "b"
     model, asked = pulled(answers, servers=["s"], latest=True)
     assert (model.facts["model_of"], asked) == ("s", ["s"])
     model, _ = pulled({peer: answers[peer] for peer in "ab"}, latest=True)
     assert model.facts["model_of"] == "b"  # it has the work of more members
+
+
+def test_neither_the_luckiest_nor_a_liar_is_pulled_but_a_best_of_the_usual_age() -> None:
+    claims = {"a": (0.297, 710), "b": (0.298, 469), "c": (0.300, 174), "d": (0.001, 1), "e": (0.284, 2_924)}
+    answers = {peer: measured(peer, metric, age=age) for peer, (metric, age) in claims.items()}
+    bests = {peer: {"metric": metric, "age": age} for peer, (metric, age) in claims.items()}
+    model, asked = pulled(answers, bests=bests)
+    assert (model.facts["model_of"], asked) == ("b", ["b", "a", "c"])
+    answers["b"] = measured("b", 0.298, age=710)  # of equals in age the better figure
+    model, _ = pulled(answers, bests=bests)
+    assert model.facts["model_of"] == "a"
+
+
+def nobody(within_s: float = 1.0, **about: Any) -> tuple[str, list[str]]:
+    """What a pull that finds no giver ends with, and what it told before."""
+    told: list[str] = []
+    grapevine = Grapevine.__new__(Grapevine)
+    grapevine._line, grapevine._tell = _Line({}, ABOUT | about), told.append  # type: ignore[assignment]
+    with pytest.raises(TaskError) as refused:
+        grapevine.pull("digits", server=True, within_s=within_s)
+    return str(refused.value), told
+
+
+def test_a_server_that_is_not_here_is_missed_once_and_who_is_here_is_named() -> None:
+    error, told = nobody(members=["a", "b"])
+    assert told == ["digits: no server of it is here, though members are: kitchen (a), b; waiting up to 1 s"]
+    assert "no server of it is here, though members are: kitchen (a), b within 1 s; pull without --server" in error
+    error, told = nobody(members=[])
+    assert told == ["digits: no server of it is here; waiting up to 1 s"]
+    assert "`grapevine task watch` shows when one comes" in error
+    assert "a, b, c, d, e and 2 more" in nobody(members=list("abcdefg"), names={}, within_s=0.0)[0]
+
+
+def test_one_can_pull_from_oneself_by_name() -> None:
+    assert givers(peer="shed", names=ABOUT["names"] | {"me": "shed"}) == ["me"]
+
+
+def test_an_untrained_model_and_figures_of_few_samples_are_warned_of() -> None:
+    facts = PulledModel.of(measured("a", 0.5) | {"num_evaluated": 30}).facts
+    assert doubts_of(facts) == ""
+    assert doubts_of({**facts, "num_evaluated": 1}) == (
+        "its figures are of 1 held-out sample: too few to tell models apart"
+    )
+    untrained = {**facts, "age": 0, "num_evaluated": 29}
+    assert doubts_of(untrained).startswith("this model is not trained: its age is 0, and nothing that was learned")
+    assert "; its figures are of 29 held-out samples" in doubts_of(untrained)
+    assert doubts_of({**untrained, "which": "latest", "metric": None}) == "this model is not trained: its age is 0"
 
 
 def test_where_nobody_has_measured_anything_a_server_gives_its_model() -> None:
@@ -323,6 +369,28 @@ def test_a_watch_warns_where_nobody_improves_and_where_nobody_beats_the_baseline
         board.take(READING | last | {"peer": peer, "metric": 0.844, "best": figure(0.75)})
     assert board.warnings().keys() == {"no better"}
     assert "last value" in board.warnings()["no better"]
+
+
+def test_a_board_fits_80_columns_with_ids_and_figures_whole_and_says_what_it_warns_of() -> None:
+    whole, named = "vkh4" * 5, "abcde" * 4
+    board = Board(about=ABOUT | {"metric_name": "top-5-accuracy", "names": {named: "[red]" + "x" * 60}})
+    reading = READING | {"round": 123_456, "age": 12_345_678, "metric": 0.8441, "metric_in_units": 12.34}
+    reading |= {"baseline": 0.741, "baseline_name": "last [training] value", "best": figure(0.817, 50)}
+    reading |= {"at_ms": 1000 * time.time()}
+    for peer in (whole, named):
+        board.take(reading | {"peer": peer, "staleness": 12.3, "energy_j": 123_456.0, "server": "reachable"})
+    console = Console(width=80, soft_wrap=True, file=io.StringIO())
+    console.print(board.view())
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    table = [line for line in lines if "warning" not in line]
+    assert all(len(line) <= 80 for line in table)
+    cells = " ".join(table)
+    for told in ("123456 ", "12345678 ", "0.844 (12.3)", "0.817", "0.741", "12.3", "123456 J", "reachable", "[red]xxx"):
+        assert told in cells
+    assert named[:12] in cells
+    assert whole in "".join(line.split()[0] for line in table if line.strip())
+    assert "(patience in [training] ends a task then" in lines[-2]
+    assert "than last [training] value, which" in lines[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.clock import now
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
+from grapevine_agent.service.sending import Sending
 from grapevine_proto import messages as m
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.signing import SigningKey
@@ -56,16 +58,13 @@ class Shelf:
         return self.blobs.get(digest)
 
 
-def answers_of(shelf: Shelf, goes_apart: Callable[[int], bool] = lambda _: False) -> tuple[Answers, Outbox, str]:
+def answers_of(shelf: Shelf, **given: Any) -> tuple[Answers, Outbox, str]:
     outbox, holder = Outbox(), Holder()
     sealer = Sealer(holder, Counting())
     sealer.begin_session(1)
     sealing = Sealing(sealer, Beside())
-    return (
-        Answers(outbox=outbox, get_blob=shelf.get, sealing=sealing, root="g/v1", goes_apart=goes_apart),
-        outbox,
-        holder.peer_id,
-    )
+    made = {"get_blob": shelf.get, "root": "g/v1", **given}
+    return Answers(outbox=outbox, sealing=sealing, **made), outbox, holder.peer_id
 
 
 def send_blob(us: str, asker: int, digest: str = ONE) -> fx.SendBlob:
@@ -113,6 +112,50 @@ async def test_a_blob_that_is_not_there_is_not_sent() -> None:
     answers, outbox, us = answers_of(Shelf())
     answers.queue(send_blob(us, 0))
     assert [payload for _, payload in await sent(answers, outbox)] == [None]
+
+
+class Line:
+    """A connection that takes everything at once. `said`: the topics."""
+
+    connected_to = "a broker"
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    async def publish(self, topic: str, _payload: object, **_how: object) -> None:
+        self.said.append(topic)
+
+
+async def test_a_blob_that_is_never_read_is_given_up_and_what_is_behind_it_goes() -> None:
+    shelf, line, ends = Shelf(ONE, TWO), Line(), asyncio.Event()
+
+    async def get(digest: str) -> bytes | None:
+        if digest == ONE:
+            shelf.num_reads += 1
+            await ends.wait()
+        return await shelf.get(digest)
+
+    answers, outbox, us = answers_of(shelf, get_blob=get, read_within_s=0.05)
+    sending = Sending(outbox=outbox, transport=line, answers=answers, sealing=answers._sealing)  # type: ignore[arg-type]
+    running = asyncio.create_task(sending.run())
+    answers.queue(send_blob(us, 0))
+    answers.queue(send_blob(us, 1))
+    answers.queue(fx.Publish(topic=InboxTopic("b" * 20, us), body=m.ReleasedModel(task=TASK), receiver_session=3))
+    sending.connected(20)
+    async with asyncio.timeout(10):
+        while len(outbox):
+            await asyncio.sleep(0.01)
+    assert [topic.split("/")[3] for topic in line.said] == ["b" * 20]
+    assert shelf.num_reads == 1  # one thread waits for the disk, and no other
+    ends.set()
+    await asyncio.sleep(0.01)
+    answers.queue(send_blob(us, 2, TWO))
+    sending.wake()
+    async with asyncio.timeout(10):
+        while len(outbox):
+            await asyncio.sleep(0.01)
+    assert len(line.said) == 2
+    running.cancel()
 
 
 async def test_a_released_model_waits_behind_updates_and_is_signed_when_it_goes() -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,28 @@ async def test_what_is_wrong_with_a_large_message_is_counted_and_changes_nothing
         await service.hearing.hear(ROOT, name, payload, retained=False)
         assert service.rejected.pop("wrong-shape") == 1
         assert (merges(service), dict(service.rejected)) == (0, {})
+
+
+async def test_what_can_end_a_task_looks_at_its_model_beside_the_loop(tmp_path: Path) -> None:
+    async with learning(tmp_path) as service:
+        (task,) = service.core.tasks.learning
+        threads: dict[str, int] = {}
+
+        def noting(name: str, *_: Any) -> list[fx.Effect]:
+            threads[name] = threading.get_ident()
+            return []
+
+        await service.trainers.stop_all()  # type: ignore[union-attr]
+        for name in ("data_judged", "trained", "set_trust", "set_consent"):
+            setattr(service.core, name, partial(noting, name))
+        service._data_judged()
+        service._training_done(fx.Trained(task=task, error="the trainer ended"))
+        requests = Requests(service)
+        await requests.answer({"method": "trust"})
+        await requests.answer({"method": "consent", "params": {"task": task, "joined": False}})
+        while len(threads) < 4:
+            await asyncio.sleep(0.005)
+        assert threading.get_ident() not in threads.values()
 
 
 # --- leaving --------------------------------------------------------------------------------------

@@ -45,12 +45,12 @@ def sealed(num_bytes: int, seed: int = 0, *, inline: bool = True) -> SealedApart
         lengths=(num_bytes,),
         index=index if inline else b"",
     )
-    return SealedApart(payload=b"head", bulk=bulk, index=index, content=content)
+    return SealedApart(payload=b"notice", bulk=bulk, index=index, content=content)
 
 
 def want(fetching: Fetching, each: SealedApart, holder: str = "a", now_s: float = 0.0, **options: Any) -> list[GivenUp]:
     options.setdefault("make_room", lambda: Memory(each.bulk.num_bytes))
-    return fetching.want(each.bulk, holder, options.pop("wanted_for", "head"), now_s, **options)
+    return fetching.want(each.bulk, holder, options.pop("wanted_for", "notice"), now_s, **options)
 
 
 def answer(each: SealedApart, request: ChunkRequest, at_most: int = CHUNK_BYTES) -> list[Piece]:
@@ -96,7 +96,7 @@ def test_what_is_fetched_is_what_is_held(num_bytes: int, inline: bool, at_most: 
     want(fetching, each)
     (whole,) = run(fetching, [each], at_most=at_most)
     assert bytes(whole.room.view) == bytes(each.content)
-    assert whole.wanted_for == ("head",)
+    assert whole.wanted_for == ("notice",)
     assert fetching.num_bytes == num_bytes
     assert fetching.deadline_s() == math.inf
 
@@ -175,7 +175,7 @@ def test_who_refuses_is_asked_no_more_and_the_last_refusal_ends_it() -> None:
     assert fetching.hear_refusal("a", each.bulk.digest, "gone") is None
     assert [ask.holder for ask in asks_of(fetching, 0.1)] == ["b"]
     end = fetching.hear_refusal("b", each.bulk.digest, "gone")
-    assert end == GivenUp(("head", "head"), "b: gone")
+    assert end == GivenUp(("notice", "notice"), "b: gone")
     assert fetching.hear_refusal("b", each.bulk.digest, "gone") is None
     assert len(fetching) == 0
 
@@ -239,7 +239,7 @@ def test_what_is_not_wanted_any_more_ends() -> None:
     want(fetching, one, wanted_for="task 1")
     want(fetching, other, wanted_for="task 2")
     fetching.tick(0.0)
-    assert [gone.wanted_for for gone in fetching.drop(lambda head: head == "task 1")] == [("task 1",)]
+    assert [gone.wanted_for for gone in fetching.drop(lambda notice: notice == "task 1")] == [("task 1",)]
     assert [line["transfer"] for line in fetching.lines()] == [other.bulk.transfer]
 
 
@@ -250,7 +250,7 @@ def test_no_room_gives_it_up() -> None:
         raise StoreError("the disk is full")
 
     want(fetching, each, make_room=no_room)
-    assert fetching.tick(0.0) == [GivenUp(("head",), "the disk is full")]
+    assert fetching.tick(0.0) == [GivenUp(("notice",), "the disk is full")]
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -372,11 +372,13 @@ def test_chunks_that_there_are_not_are_left_out() -> None:
 def test_of_a_thing_the_newest_few_are_held_and_no_more_while_they_are_on_their_way() -> None:
     giving, bulks = Giving(), [sealed(10, seed) for seed in range(5)]
     for number, each in enumerate(bulks):
-        assert giving.has_room_for("update", each.bulk.digest, 0.0) == (number < MOST_OF_A_THING)
+        assert giving.has_room_for("update", 10, 0.0) == (number < MOST_OF_A_THING)
         giving.hold(each, "update", 0.0, "a")
     assert len(giving) == MOST_OF_A_THING
-    assert giving.has_room_for("update", b"", NEW_S + 1)
-    assert giving.has_room_for("another", b"", 0.0)
+    assert giving.has_room_for("update", 10, NEW_S + 1)
+    assert giving.has_room_for("another", 10, 0.0)
+    assert not giving.has_room_for("another", giving.most_bytes, 0.0)
+    assert giving.has_room_for("another", 2 * giving.most_bytes, NEW_S + 1)
     assert giving.asked(ChunkRequest(digest=bulks[-1].bulk.digest, chunks=(0,)), 0.0)
     assert giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0) is None
 
@@ -387,9 +389,9 @@ def test_who_has_asked_for_all_of_it_makes_room_for_the_next() -> None:
         giving.hold(each, "update", 0.0, "a")
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0, "a")
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "another")
-    assert not giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+    assert not giving.has_room_for("update", 10, 0.0)
     giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(1,)), 0.0, "a")
-    assert giving.has_room_for("update", bulks[2].bulk.digest, 0.0)
+    assert giving.has_room_for("update", 10, 0.0)
 
 
 def test_a_head_is_good_for_twice_its_bulk() -> None:

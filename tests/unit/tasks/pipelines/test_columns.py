@@ -64,6 +64,19 @@ def test_one_hot_in_the_place_of_a_column_and_the_others_move_up() -> None:
             made([[7.0, wrong, 8.0]], data)
 
 
+def test_a_number_that_a_step_refuses_is_told_by_row_and_column() -> None:
+    data = contract((2,), step("log1p", columns=[1]))
+    rows = np.array([2, 0])
+    with pytest.raises(TaskError, match="here: row 3, column 1: the step log1p"):
+        prepare_learning(np.array([[0.0, 0], [0, 0], [-5, -2]]), np.zeros(3, int), data, "here", rows=rows)
+    whole = contract((2,), step("one-hot", classes=3), dtype="int64")
+    with pytest.raises(TaskError, match="row 2, column 1: the step one-hot is for 0 to 2, and there is 3"):
+        made(np.array([[1, 0], [0, 3]]), whole)
+    cut = series((2,), step("window", length=2), step("log1p"), step("forecast", length=1))
+    with pytest.raises(TaskError, match="here: column 0: the step log1p"):  # a window is no row
+        made(np.array([[0.0, 0]] * 4 + [[-2.0, 0]] + [[0.0, 0]] * 4), cut)
+
+
 def test_a_missing_number_is_missing_in_all_the_columns_it_becomes() -> None:
     data = series((2,), step("one-hot", classes=2, columns=[0]), step("forecast", length=1, columns=[2]))
     x, _ = made([[0.0, 1.0], [1.0, 2.0], [np.nan, 3.0], [1.0, 4.0], [0.0, 5.0]], data)

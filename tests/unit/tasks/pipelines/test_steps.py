@@ -95,7 +95,7 @@ def test_standardise_leaves_missing_numbers_out() -> None:
 def test_log1p_refuses_what_has_no_logarithm() -> None:
     data = contract((), step("log1p"))
     np.testing.assert_allclose(made([0.0, 1.0], data)[0], np.log([1, 2]), rtol=1e-6)
-    with pytest.raises(TaskError, match=r"here: the step log1p .* put clip before"):
+    with pytest.raises(TaskError, match=r"here: row 1: the step log1p .* and there is -1: put clip before"):
         made([-1.0], data)
 
 
@@ -133,7 +133,7 @@ def test_a_colour_picture_becomes_a_small_grey_one() -> None:
 def test_whole_numbers_become_one_hot() -> None:
     data = contract((2,), step("one-hot", classes=3), dtype="int64")
     np.testing.assert_array_equal(made([[2, 0]], data)[0], [[[0, 0, 1], [1, 0, 0]]])
-    with pytest.raises(TaskError, match="for 0 to 2, and there are numbers from 1 to 3"):
+    with pytest.raises(TaskError, match="row 1, column 1: the step one-hot is for 0 to 2, and there is 3"):
         made([[1, 3]], data)
 
 

@@ -13,9 +13,9 @@ ME, ALICE, BOB, LIAR = (letter * 20 for letter in "mabl")
 PLENTY = 10**9
 
 
-def beat(members: Members, peer: str, version: int) -> None:
+def beat(members: Members, peer: str, version: int, session: int = 0) -> None:
     progress = (TaskProgress(task="t", version=version, age=version),)
-    members.hear_heartbeat(peer, Heartbeat(progress=progress), 0.0, ours=("t",))
+    members.hear_heartbeat(peer, Heartbeat(progress=progress), 0.0, session=session, ours=("t",))
 
 
 @pytest.fixture
@@ -83,6 +83,60 @@ def test_where_only_neighbours_are_listened_to_so_many_others_are_remembered() -
     members.hear_state(ALICE, PeerState(online=True), 1, 0.0)
     sources.mix_in({ALICE: 1}, sender=ALICE, most=PLENTY)
     assert ALICE in sources.versions
+
+
+def test_where_only_neighbours_are_listened_to_who_was_named_last_is_remembered() -> None:
+    members = Members(1.0, np.random.default_rng(0), named={ALICE}, only_named=True)
+    sources = Sources(task="t", peer=ME, members=members, versions={})
+    for version in (1, 2, 3):
+        sources.mix_in({f"x{version}{k:018d}": 1 for k in range(MAX_UNHEARD - 10)}, sender=ALICE, most=PLENTY)
+        sources.mix_in({BOB: version}, sender=ALICE, most=PLENTY)
+    sources.mix_in({LIAR: 1}, sender=ALICE, most=PLENTY)
+    assert {BOB, LIAR} <= sources.versions.keys()
+    assert len(sources.versions) == len(sources._unheard) == MAX_UNHEARD
+
+
+def test_words_of_those_who_left_are_forgotten(sources: Sources) -> None:
+    members = sources.members
+    for k in range(2 * MAX_SOURCES + 10):
+        peer = f"x{k:019d}"
+        members.name([peer])
+        members.hear_state(peer, PeerState(online=True), 1, 0.0)
+        sources.hear(peer, 1)
+        members._forget(peer)
+        members.named.clear()
+        assert len(sources._words) <= MAX_SOURCES
+    sources.hear(ALICE, 12)
+    sources.mix_in({ALICE: 12}, sender=ALICE, most=PLENTY)
+    assert sources.versions == {ALICE: 12}
+
+
+@pytest.mark.parametrize("says_first", ["heartbeat", "update", "state"])
+def test_a_member_that_begins_again_is_not_taken_for_what_it_was(sources: Sources, says_first: str) -> None:
+    beat(sources.members, ALICE, 5_000, session=1)
+    sources.hear(ALICE, 5_000, 1)
+    sources.mix_in({ALICE: 5_000}, sender=ALICE, most=PLENTY)
+    assert sources.mean_staleness({ALICE: 5_000}) == 0
+    if says_first == "state":
+        sources.members.hear_state(ALICE, PeerState(online=True), 2, 0.0)
+        assert sources.mean_staleness({}) is None
+    if says_first == "update":
+        sources.hear(ALICE, 1, 2)
+    for version in (1, 100, 4_000):
+        beat(sources.members, ALICE, version, session=2)
+        assert sources.mean_staleness({ALICE: version}) == version
+        assert sources._word(ALICE) == version
+    sources.hear(ALICE, 4_001, 2)
+    sources.mix_in({ALICE: 4_001}, sender=ALICE, most=PLENTY)
+    assert sources.mean_staleness({ALICE: 4_002}) == 1
+
+
+def test_a_member_that_connects_again_goes_on(sources: Sources) -> None:
+    sources.mix_in({ALICE: 10}, sender=BOB, most=PLENTY)
+    beat(sources.members, ALICE, 11, session=5)
+    assert sources.mean_staleness({ALICE: 11}) == 1
+    beat(sources.members, ALICE, 11, session=6)
+    assert sources.mean_staleness({ALICE: 11}) == 1
 
 
 def test_of_too_many_senders_members_are_kept(sources: Sources) -> None:

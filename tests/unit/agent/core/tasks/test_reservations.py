@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.agent.core.tasks.device import SETTINGS, Device
+from tests.unit.agent.core.tasks.device import ENGINEER, SETTINGS, WEIGHTS, Device
 
 from grapevine_agent.core.settings import DeviceLimits, Needs
 from grapevine_agent.core.tasks.reservations import Reservations
+from grapevine_agent.core.tasks.weights_wanted import IN_VAIN_S
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import Requirements
+from grapevine_proto.messages import Blob, PeerState
 
 LIMITS = DeviceLimits(memory_mb=1000, cores=4, disk_mb=100)
 
@@ -62,6 +64,36 @@ def test_a_task_holds_its_room_while_it_waits_for_its_weights_and_not_after_it_f
     here.wait(300)  # its pause is over, and there is no room
     assert here.core.tasks.all_parts() == (second,)
     assert "`weather` holds 420" in here.why_not(first)[0]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_task_whose_weights_nobody_has_lends_its_room_until_they_come(is_taken: bool) -> None:
+    here = device()
+    here.loads = False
+    first = task(here, "digits", 700)
+    members = here.core.members
+    members.hear_state(ENGINEER, PeerState(online=True), 1, here.now_s)
+    here.perform(here.core.loaded(first, None, None, here.moment()))
+    here.wait(IN_VAIN_S - 10)
+    assert here.core.tasks.reservations.holds(first)
+    assert here.why_not(first) == []
+    here.wait(20)
+    assert "until they come others may use its room" in here.why_not(first)[0]
+    second = task(here, "weather", 420) if is_taken else ""
+    assert here.core.tasks.all_parts() == ((first, second) if is_taken else (first,))
+    weights = here.entry(first).head.initial_weights
+    here.wait(60)
+    blob = Blob(task=first, digest=weights.digest, content=WEIGHTS)
+    here.perform(here.core.tasks.take_blob(ENGINEER, blob, here.moment()))
+    here.settle()
+    assert here.trains(first) is not is_taken
+    if not is_taken:
+        assert here.core.tasks.reservations.holds(first)
+        return
+    assert "`weather` holds 420" in here.why_not(first)[0]
+    here.perform(here.core.set_consent(second, False, here.moment()))
+    here.settle()
+    assert here.core.tasks.all_parts() == (first,)  # asks the disk, which has them
 
 
 def test_cores_are_reserved_too() -> None:

@@ -222,6 +222,17 @@ def test_a_clock_that_is_set_back_lets_verdicts_count_again() -> None:
     assert device.trains(task)
 
 
+def test_a_server_counts_as_named_by_the_owner_for_as_long_as_it_is_trusted() -> None:
+    device = Device(replace(SETTINGS, trusted_servers=frozenset((ADA,))))
+    task = device.publish(servers=(ENGINEER,))
+    device.approve(task)
+    device.settle()
+    assert device.core.members.named == {ADA, ENGINEER}
+    for trusted in (frozenset((CAT,)), frozenset[str]()):
+        device.perform(device.core.set_trust(replace(device.core.settings, trusted_servers=trusted), device.moment()))
+        assert device.core.members.named == {ENGINEER, *trusted}
+
+
 def test_whoever_is_trusted_from_now_on_is_believed_at_once() -> None:
     device = Device()
     task = device.publish()

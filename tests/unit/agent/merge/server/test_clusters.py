@@ -178,6 +178,21 @@ def test_members_that_were_forgotten_return_to_their_cluster(name: str) -> None:
     assert (model.contributors, model.members) == (("y",), ("x", "y"))
 
 
+@BOTH
+def test_members_that_were_not_heard_for_long_are_not_named_until_they_return(name: str) -> None:
+    server = Server(name, [0, 0], forget_s=10.0, constants=NOW[name])
+    server.aggregate(*opposed())
+    for now_s, named in ((290, ("k", "l")), (310, ("k",)), (320, ("k",))):
+        (model,) = server.aggregate(update("k", [3, 0], base=[2, 0], heard_s=now_s), now_s=now_s)
+        assert model.members == named
+    again = Server(name, [0, 0], forget_s=10.0, constants=NOW[name])
+    again.restore(server.strategy.state())
+    (model, _) = again.aggregate(update("k", [3, 0], base=[2, 0], heard_s=10_000), now_s=10_000)
+    assert model.members == ("k", "l")  # it is not known since when
+    (model,) = server.aggregate(update("l", [9, 9], base=[2, 0], heard_s=400), now_s=400)
+    assert (model.members, model.cluster) == (("k", "l"), 0)  # it is where it was
+
+
 def test_cfl_divides_only_a_model_that_has_settled_with_members_that_have_not() -> None:
     assert len(Server("cfl", [0, 0], constants=NOW["cfl"]).aggregate(*opposed())) == 2
     unsettled = update("m", [9, 0], base=[0, 0], samples=1)  # ‖mean Δ‖ = 9/5 ≥ ε₁
