@@ -127,7 +127,7 @@ class Limits:
     step_timeout_s: float = 3600.0  # no request to a trainer takes longer, whatever its task asks for
     round_interval_s: float = 0.2  # no task's rounds are shorter
     upload_mb_per_s: float = 4.0  # of one task's updates, on average
-    encoding: str = AUTO  # of what is sent, where its task allows it; "auto": the smallest that it allows
+    encoding: str | None = None  # of what is sent, where its task allows it; "auto": the smallest that it allows
     save_every_s: float = 60.0  # no model is saved more often; what a kill costs of a task's training, at least
 
 
@@ -317,7 +317,7 @@ def _read_limits(table: Table) -> Limits:
         step_timeout_s=table.number("step_timeout_s", Limits.step_timeout_s, low=10.0, high=7 * 86_400.0),
         round_interval_s=table.number("round_interval_s", Limits.round_interval_s, low=0.01, high=7 * 86_400.0),
         upload_mb_per_s=table.number("upload_mb_per_s", Limits.upload_mb_per_s, low=0.001, high=1e6),
-        encoding=table.text("encoding", Limits.encoding, choices=(AUTO, *ENCODINGS)),
+        encoding=table.text("encoding", "", choices=(AUTO, *ENCODINGS)) or None,
         save_every_s=table.number("save_every_s", Limits.save_every_s, low=0.5, high=86_400.0),
     )
 

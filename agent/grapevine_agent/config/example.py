@@ -129,7 +129,8 @@ EXAMPLE_CONFIG = """\
 # No task's rounds are shorter than this, and none sends more updates than this, on average (2^20 bytes).
 #round_interval_s = 0.2
 #upload_mb_per_s = 4.0
-# How vectors are written that are sent: "auto" takes the smallest encoding that a task allows, "float32" the exact one.
+# How vectors are written that are sent: "auto" takes the smallest encoding that a task allows, as profiles do.
+# "float32" is exact; receivers pay for it, too.
 #encoding = "auto"
 # A model that has changed is saved this often, or more seldom where all of them would write more than
 # save_mb_per_day (2^20 bytes): a kill or a power cut costs at most that much training. `grapevine status` shows it.

@@ -19,8 +19,10 @@ import psutil
 
 from grapevine_agent.config.agent_toml import LEAST_STATE_MB, Limits
 from grapevine_agent.config.toml_reader import Table, read_toml, suggestion
+from grapevine_agent.core.learning.encodings import AUTO
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.core.tasks.deadlines import Pace
+from grapevine_proto.encodings import ENCODINGS
 from grapevine_proto.errors import ConfigError
 
 DEFAULT_PROFILE: Final = "generic"
@@ -63,6 +65,7 @@ class FirmwareProfile:
     `memory_mb`, `threads`, `max_batch` and `max_parameters` bound what a task may use here;
     `chunk_window` is how many chunks of a transfer may be unacknowledged (1 or 4). `state_mb` bounds the state folder,
     `save_mb_per_day` what is written of models: what a class of devices has of disk, and how soon it wears out.
+    `encoding` is how vectors are written that are sent: "auto", the smallest that a task allows, or a name.
     """
 
     name: str
@@ -77,6 +80,7 @@ class FirmwareProfile:
     power: PowerDraw
     state_mb: int = STATE_MB
     save_mb_per_day: int = SAVE_MB_PER_DAY
+    encoding: str = AUTO
     boards: tuple[str, ...] = ()
     gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
     gflops_source: str = ""
@@ -158,6 +162,7 @@ def with_limits(profile: FirmwareProfile, limits: Limits) -> FirmwareProfile:
         chunk_window=limits.chunk_window or profile.chunk_window,
         state_mb=limits.state_mb or profile.state_mb,
         save_mb_per_day=limits.save_mb_per_day or profile.save_mb_per_day,
+        encoding=limits.encoding or profile.encoding,
         can_train=profile.can_train if limits.can_train is None else limits.can_train,
     )
     if limited.can_train and limited.memory_mb < LEAST_TRAINING_MB:
@@ -208,6 +213,7 @@ def _read_profile(path: Path) -> FirmwareProfile:
         chunk_window=table.integer("chunk_window", 4, low=1, high=4),
         state_mb=table.integer("state_mb", STATE_MB, low=LEAST_STATE_MB, high=1 << 30),
         save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
+        encoding=table.text("encoding", AUTO, choices=(AUTO, *ENCODINGS)),
         can_train=table.boolean("can_train", True),
         gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
         gflops_source=table.text("gflops_source", ""),

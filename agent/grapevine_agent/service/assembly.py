@@ -155,7 +155,7 @@ def _settings(
         match_data=match_data,
         shortest_round_s=config.limits.round_interval_s,
         upload_bytes_per_s=config.limits.upload_mb_per_s * MIB,
-        encoding=config.limits.encoding,
+        encoding=profile.encoding,
         check_task=fitting.reason,
         needs=needs,
         save_every_s=config.limits.save_every_s,

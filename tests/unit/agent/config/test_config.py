@@ -69,6 +69,7 @@ def test_every_setting_of_the_example_can_be_switched_on(tmp_path: Path, environ
         chunk_window=4,
         state_mb=2000,
         save_mb_per_day=1000,
+        encoding="auto",
         can_train=True,
     )
     # What the example shows as a default is the default.

@@ -93,7 +93,7 @@ def test_the_sandbox_is_closed_unless_the_owner_says_off(tmp_path: Path) -> None
 
 
 def test_the_owner_chooses_how_vectors_are_written(tmp_path: Path) -> None:
-    assert Limits().encoding == "auto"
+    assert _load(tmp_path, "").limits.encoding is None
     assert _load(tmp_path, '[limits]\nencoding = "int8+zstd"').limits.encoding == "int8+zstd"
     with pytest.raises(ConfigError, match="must be one of"):
         _load(tmp_path, '[limits]\nencoding = "int9"')

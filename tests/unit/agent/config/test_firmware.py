@@ -17,7 +17,9 @@ from grapevine_agent.config.firmware import (
     profile_names,
     with_limits,
 )
+from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_proto.errors import ConfigError
+from grapevine_proto.manifest import MergePlan
 
 VALID = 'name = "board"\ncores = 2\nthreads = 2\nmemory_mb = 512\n'
 
@@ -95,6 +97,7 @@ def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
         (VALID + "[power]\nidle_w = 3", "power.source is missing: say who measured"),
         (VALID + "[power]\nidle_w = 3\ntraining_w = 2\nsource = 'me'", "less than idle_w = 3"),
         (VALID + "chunk_window = 2", "chunk_window = 2: must be 1"),
+        (VALID + "encoding = 'int9'", "must be one of"),
         (VALID + "max_batch = 0", "max_batch = 0: must be a whole number from 1"),
         ('name = "board"\ncores = 2\nthreads = 3', "threads = 3: is more than cores = 2"),
         ('name = "board"\nmemory_mb = 200', "memory_mb = 200: training needs 300 MB"),
@@ -120,6 +123,23 @@ def test_the_owner_has_the_last_word_on_limits(tmp_path: Path) -> None:
     assert with_limits(profile, Limits(memory_mb=100)).can_train is False
     with pytest.raises(ConfigError, match=r"training needs 300 MB"):
         with_limits(profile, Limits(memory_mb=100, can_train=True))
+
+
+def test_a_profile_says_how_vectors_are_written_and_the_owner_may_say_otherwise(tmp_path: Path) -> None:
+    assert load_profile(write(tmp_path, VALID)).encoding == "auto"
+    wired = load_profile(write(tmp_path, VALID + "encoding = 'float16'"))
+    assert with_limits(wired, Limits()).encoding == "float16"
+    assert with_limits(wired, Limits(encoding="auto")).encoding == "auto"
+    assert with_limits(wired, Limits(encoding="int8+zstd")).encoding == "int8+zstd"
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_profiles_that_ship_take_the_smallest_since_receivers_pay_for_the_line_as_well(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.encoding == "auto"
+    plan = MergePlan(encodings=("float32", "int8+zstd", "top-k+zstd"))
+    assert Encodings.of(plan, profile.encoding).change.name == "top-k+zstd"
+    assert Encodings.of(MergePlan(), profile.encoding) == Encodings()
 
 
 def test_a_board_is_known_by_its_device_tree(tmp_path: Path) -> None:
