@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tests.swarm.digits import DigitsTrainer, built_digits, digits_manifest, samples_of
@@ -36,8 +37,15 @@ class Crowd:
 
 
 def crowd(
-    *, num_members: int = 5, seed: int = 0, num_rounds: int = 0, num_servers: int = 1, **merging: object
+    *,
+    num_members: int = 5,
+    seed: int = 0,
+    num_rounds: int = 0,
+    num_servers: int = 1,
+    written_as: Sequence[str] = ("auto",),
+    **merging: object,
 ) -> Crowd:
+    """Members write their vectors as `written_as` says, in turn."""
     world = World(seed)
     engineer_key, server_key = world.key(), world.key()
     reviewer_keys = [world.key(), world.key()]
@@ -57,7 +65,8 @@ def crowd(
     for k in range(num_members):
         key = world.key()
         trainer = DigitsTrainer(manifest, samples_of(k), seed=k)
-        members.append(world.add(replace(settings, peer=key.peer_id), key, trainer=trainer))
+        own = replace(settings, peer=key.peer_id, encoding=written_as[k % len(written_as)])
+        members.append(world.add(own, key, trainer=trainer))
     world.run(0.5)
     task = world.publish_task(engineer, manifest, built_digits().weights)
     world.run(0.5)

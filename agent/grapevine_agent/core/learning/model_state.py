@@ -154,6 +154,7 @@ class ModelState:
         self.parameters = self.released = parameters
         self.buffers = self.released_buffers = buffers
         self.age = self.steps = self.experience = self.num_released = 0
+        self.base = None  # of the model that was left: a change from it would be one that nobody has found
 
     @property
     def schedule_age(self) -> int:

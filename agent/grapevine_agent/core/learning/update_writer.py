@@ -95,6 +95,8 @@ class UpdateWriter:
         delta: Written | None = None
         digest = b""
         if self.update_form == "delta":
+            if model.base is None:  # no window of it has ended: what was left out is of a model that was left
+                self._residual = None
             start = self._base_of(model.base if model.base is not None else model.parameters)
             delta, base, digest = self._change_since(start, model.parameters), start.sent, start.digest
             if self._held.get(receiver) == (digest, session):

@@ -8,17 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.swarm.digits import built_digits
+from tests.unit.proto.samples import KEY, ME, OTHER, TASK, message
+from tests.unit.proto.test_encodings import HOSTILE
 
+from grapevine_agent.core.effects import SavedModel
 from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Intake, base_digest
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.overlay.members import Members
+from grapevine_proto.codec import complete, open_envelope, seal_apart
 from grapevine_proto.encodings import ENCODINGS, Encoding, encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector
+from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import Entry, ModelLayout
 
 LAYOUT = ModelLayout.of(built_digits().draft.program)
@@ -260,3 +265,92 @@ def test_a_negative_variance_is_refused_however_it_is_written() -> None:
     assert (intake.model_of("me", good).buffers >= 0).all()
     variances[7] = -0.5
     assert refusal(intake, update(full=drawn(1), buffers=encoded(variances, "float16"))) == "out-of-range"
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+@pytest.mark.parametrize("where", ["full", "base", "delta", "buffers"])
+def test_hostile_bytes_are_refused_wherever_they_are_and_leave_no_trace(what: str, where: str) -> None:
+    encoding, content, _ = HOSTILE[what]
+    entry = Entry(name="w", offset=0, shape=(300,))
+    layout = replace(LAYOUT, parameters=(entry,), buffers=(replace(entry, nonnegative=True),))
+    intake = Intake(layout=layout, keep_windows=True, allowed=frozenset(ENCODINGS.values()))
+    vectors: dict[str, object] = dict.fromkeys(("delta", "base", "buffers"), np.zeros(300, np.float32))
+    if where == "full":
+        vectors = {"buffers": vectors["buffers"]}
+    with pytest.raises(WireError):
+        intake.model_of("me", update(**{**vectors, where: Encoded(encoding, content)}))
+    assert not intake._bases
+    assert not intake._windows
+
+
+def test_a_receiver_that_does_not_know_an_encoding_of_the_task_reads_the_others() -> None:
+    merging = plan("one-of-tomorrow", "int8+zstd")
+    assert Encodings.of(merging).whole.name == "int8+zstd"
+    intake = Intake(layout=LAYOUT, allowed=allowed_encodings(merging))
+    assert intake.model_of("me", update(full=encoded(drawn(1), "int8+zstd"))).parameters.size == P
+    assert Encodings.of(plan("one-of-tomorrow"), "one-of-tomorrow") == Encodings()
+
+
+# --- ways that updates go ---------------------------------------------------------------------------
+
+
+def test_an_update_that_travels_apart_is_decoded_as_one_that_does_not() -> None:
+    state, merging = started(), plan("top-k+zstd")
+    body = sent(writer_of(state, merging), state)
+    body = replace(body, task=TASK)
+    topic = InboxTopic(OTHER, ME)
+    sealed = seal_apart(message(body), topic, KEY)
+    notice = open_envelope(sealed.payload, topic)
+    assert notice.bulk is not None
+    assert notice.bulk.num_bytes < P * 2  # of 8 P: what is fetched is what was encoded
+    whole = complete(notice, memoryview(bytes(sealed.content))).message.body
+    assert isinstance(whole, ModelUpdate)
+    one, other = (Intake(layout=LAYOUT, allowed=allowed_encodings(merging)) for _ in range(2))
+    taken = one.model_of("me", whole)
+    assert np.array_equal(taken.parameters, other.model_of("me", body).parameters)
+    assert taken.receipt == body.base_digest
+
+
+@pytest.mark.parametrize("name", ["int8+zstd", "top-k+zstd"])
+def test_whoever_restarts_in_mid_window_is_summed_from_the_base_that_it_had(name: str) -> None:
+    state, merging = started(), plan(name)
+    state.window = 7
+    began = state.base
+    assert began is not None
+    intake = Intake(layout=LAYOUT, keep_windows=True, allowed=allowed_encodings(merging))
+    first = intake.model_of("me", sent(writer_of(state, merging, sums=True), state))
+    vectors, counters = trained(state, 3).to_save()
+    again = ModelState.restored(SavedModel(vectors=vectors, counters=counters), LAYOUT)
+    assert again is not None
+    assert again.base is None  # not kept: its next one is where it stands
+    second = intake.model_of("me", sent(writer_of(again, merging, sums=True), again))
+    assert second.base is not None
+    assert first.base is not None
+    assert np.array_equal(second.base, first.base)
+    change = state.parameters - began
+    counted = second.parameters - second.base
+    assert np.linalg.norm(counted - change) < 0.15 * np.linalg.norm(change)
+
+
+def test_a_model_that_was_left_leaves_no_residual() -> None:
+    state = started()
+    writer = writer_of(state, plan("top-k"), sums=True)
+    sent(writer, state)
+    writer.open_window()
+    assert writer._residual is not None
+    state.begin_again(drawn(8), NONE)
+    taken = Intake(layout=LAYOUT, allowed=allowed_encodings(plan("top-k"))).model_of("me", sent(writer, state))
+    assert writer._residual is None
+    assert np.abs(taken.parameters - state.parameters).max() < 0.002  # the base's rounding alone
+
+
+@pytest.mark.parametrize("name", ["int8+zstd", "top-k+zstd", "float16"])
+def test_what_one_writes_as_float32_the_others_read(name: str) -> None:
+    merging = plan(name)
+    state = started()
+    exact = writer_of(state, merging)
+    exact.encodings = Encodings.of(merging, "float32")
+    update_ = sent(exact, state)
+    assert not any(isinstance(each, Encoded) for each in (update_.base, update_.delta, update_.buffers))
+    taken = Intake(layout=LAYOUT, allowed=allowed_encodings(merging)).model_of("me", update_)
+    assert np.abs(taken.parameters - state.parameters).max() < 1e-7
