@@ -6,6 +6,9 @@
     int8       a float32 scale for each block of 256 numbers, then one byte a number: x ≈ scale · q, −127 ≤ q ≤ 127
     top-k      the largest numbers alone: their count, their places as gaps, their values as float16; the rest is 0
 
+An int8 is as coarse as its writer likes: with scales that are larger, q stays below 31, say, and zstd finds that a
+number takes 6 bits. Its reader need not know.
+
 Each goes alone, or through zstd (`int8+zstd`). Before zstd floats are split into planes, all first bytes, then all
 second ones: exponents of neighbours are alike, mantissas are noise, and zstd finds the one only apart from the other.
 
@@ -33,11 +36,11 @@ Floats: TypeAlias = NDArray[np.float32]
 BLOCK: Final = 256  # numbers that share a scale
 TOP_SHARE: Final = 0.05  # of a vector's numbers that top-k keeps
 DENSEST: Final = 4  # top-k of more than one number in so many is refused: int8 is smaller
+STEPS: Final = 127  # of int8, from 0 to a block's largest number
 LARGEST_SCALE: Final = 1e36  # 127 times it is still a float32
 LEVEL: Final = 3  # of zstd
 LARGEST_WINDOW: Final = 1 << 23  # that a frame may ask its reader to keep
 _LONGEST_GAP: Final = 4  # bytes: 2²⁸, and a bulk has no more numbers
-_STEPS: Final = 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,14 @@ ENCODINGS: Final = {each.name: each for numbers in _NUMBERS for each in (Encodin
 _WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2}  # of what is split into planes
 
 
-def encode(vector: Floats, encoding: Encoding) -> bytes:
-    """The vector, float32 [n], as it travels. Raises ValueError if it has a number that the encoding cannot hold."""
+def encode(vector: Floats, encoding: Encoding, *, steps: int = STEPS) -> bytes:
+    """The vector, float32 [n], as it travels. Raises ValueError if it has a number that the encoding cannot hold.
+
+    `steps` is of int8 alone, 1 to 127: with fewer of them zstd makes less of it.
+    """
     if not vector.size:
         return b""  # of any encoding: a vector that is not there
-    content = _write(np.ascontiguousarray(vector, np.float32), encoding.numbers)
+    content = _write(np.ascontiguousarray(vector, np.float32), encoding.numbers, steps)
     if not encoding.zstd:
         return content
     width = _WIDTHS.get(encoding.numbers, 1)
@@ -140,7 +146,7 @@ def most_kept(size: int) -> int:
 # --- numbers --------------------------------------------------------------------------------------
 
 
-def _write(vector: Floats, numbers: Numbers) -> bytes:
+def _write(vector: Floats, numbers: Numbers, steps: int) -> bytes:
     match numbers:
         case "float32":
             return vector.astype("<f4", copy=False).tobytes()
@@ -149,7 +155,7 @@ def _write(vector: Floats, numbers: Numbers) -> bytes:
         case "bfloat16":
             return _upper_halves(vector)
         case "int8":
-            return _write_int8(vector)
+            return _write_int8(vector, steps)
         case "top-k":
             return _write_top(vector)
 
@@ -176,15 +182,15 @@ def _upper_halves(vector: Floats) -> bytes:
     return upper.tobytes()
 
 
-def _write_int8(vector: Floats) -> bytes:
+def _write_int8(vector: Floats, num_steps: int) -> bytes:
     blocks = np.zeros((_num_blocks(vector.size), BLOCK), np.float32)
     blocks.reshape(-1)[: vector.size] = vector
-    scales = np.maximum(blocks.max(axis=1, initial=0), -blocks.min(axis=1, initial=0)) / np.float32(_STEPS)
+    scales = np.maximum(blocks.max(axis=1, initial=0), -blocks.min(axis=1, initial=0)) / np.float32(num_steps)
     if not (scales <= LARGEST_SCALE).all():  # NaN neither
         raise ValueError(f"int8 cannot hold {_largest(vector):g}")
     # A scale that rounds to nothing stands for nothing.
     blocks /= np.where(scales > 0, scales, np.float32(1))[:, None]
-    steps = np.rint(blocks, out=blocks).clip(-_STEPS, _STEPS).astype(np.int8)
+    steps = np.rint(blocks, out=blocks).clip(-num_steps, num_steps).astype(np.int8)
     return b"".join((scales.astype("<f4").tobytes(), steps.reshape(-1)[: vector.size].tobytes()))
 
 
@@ -195,7 +201,7 @@ def _read_int8(content: bytes | memoryview, size: int) -> Floats:
     steps = np.frombuffer(content, np.int8, offset=4 * num_blocks)
     if not ((scales >= 0) & (scales <= LARGEST_SCALE)).all():
         raise WireError("non-finite", "int8 with a scale that is negative, not finite, or too large")
-    if steps.min(initial=0) < -_STEPS:
+    if steps.min(initial=0) < -STEPS:
         raise WireError("malformed", "int8 with −128, which nobody writes")
     vector = steps.astype(np.float32)
     whole = size // BLOCK

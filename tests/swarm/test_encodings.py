@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from tests.swarm.digits import DigitsTrainer, samples_of
 from tests.swarm.learning_crowd import Crowd, crowd
 
-SUMMED = {"strategy": "delta-sum", "window_rounds": 2}
+SUMMED: dict[str, Any] = {"strategy": "delta-sum", "window_rounds": 2}
 
 
 def mean_accuracy(group: Crowd) -> float:
@@ -26,7 +27,7 @@ def mean_accuracy(group: Crowd) -> float:
         ("one-of-tomorrow", {}),
     ],
 )
-def test_members_who_write_float32_learn_with_those_who_do_not(allowed: str, merging: dict[str, object]) -> None:
+def test_members_who_write_float32_learn_with_those_who_do_not(allowed: str, merging: dict[str, Any]) -> None:
     group = crowd(written_as=("float32", "auto"), encodings=("float32", allowed), **merging)
     group.world.run(15)
     assert mean_accuracy(group) > 0.91

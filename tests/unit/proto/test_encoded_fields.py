@@ -14,12 +14,10 @@ from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 INBOX = InboxTopic(OTHER, ME)
 OF_A_TASK = TaskTopic(ME, TASK, "model")
 FLOATS = b"\0" * 8
-LATER, TOP_K, INT8, HALF = (
-    pb.VectorEncoding(numbers=99),
-    *(  # type: ignore[call-overload]
-        pb.VectorEncoding(numbers=each) for each in (pb.NUMBERS_TOP_K, pb.NUMBERS_INT8, pb.NUMBERS_FLOAT16)
-    ),
-)
+LATER = pb.VectorEncoding(numbers=99)  # type: ignore[arg-type]
+TOP_K = pb.VectorEncoding(numbers=pb.NUMBERS_TOP_K)
+INT8 = pb.VectorEncoding(numbers=pb.NUMBERS_INT8)
+HALF = pb.VectorEncoding(numbers=pb.NUMBERS_FLOAT16)
 
 
 def read(wire: pb.ModelUpdate | pb.ServerModel | pb.ReleasedModel, topic: Topic = INBOX) -> Body:

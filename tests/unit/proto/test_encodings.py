@@ -127,6 +127,18 @@ def test_int8_by_hand() -> None:
     assert content == np.float32(1).tobytes() + bytes([127, 256 - 63, 0, 0])  # 0.5 goes to the even number
 
 
+@pytest.mark.parametrize("steps", [1, 7, 31, 126])
+def test_int8_of_fewer_steps_is_read_like_any_other_and_zstd_makes_less_of_it(steps: int) -> None:
+    vector = weights(5_000)
+    content = encode(vector, Encoding("int8"), steps=steps)
+    assert len(content) == len(encode(vector, Encoding("int8")))
+    decoded = decode(content, vector.size, Encoding("int8"))
+    for start in range(0, vector.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        assert np.abs(decoded - vector)[block].max() <= np.abs(vector[block]).max() / (2 * steps) * 1.0001
+    assert len(encode(vector, INT8_ZSTD, steps=steps)) < len(encode(vector, INT8_ZSTD))
+
+
 def test_top_k_by_hand() -> None:
     vector = np.zeros(400, np.float32)
     vector[[3, 300]] = 1, -2

@@ -2,7 +2,7 @@
 
     the change since a base   any that is allowed, top-k too
     a whole model, a base     any but top-k, which leaves most of a model out
-    the base of top-k         int8: what a base loses is in the change that is counted from it
+    the base of top-k         int8; where members sum changes and average bases, a coarse one, of which zstd makes less
     a released model          float32 or a half: it is used as it comes, and its figures should be true of it
     buffers                   float32 or float16: what int8 takes from a variance, a division brings back
 
@@ -16,14 +16,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.apart import apart
-from grapevine_proto.encodings import ENCODINGS, PLAIN, SIZES, Encoding, encode
+from grapevine_proto.encodings import ENCODINGS, PLAIN, SIZES, STEPS, Encoding, encode
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, Vector, Written
 
 AUTO: Final = "auto"
 _HALF: Final = Encoding("float16")
 _BYTES: Final = Encoding("int8")
+COARSE: Final = 31  # steps, of 127: a byte becomes 6 bits
+_COARSE_SIZE: Final = 0.72  # bytes a number, about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Encodings:
     whole: Encoding = PLAIN
     change: Encoding = PLAIN
     base: Encoding = PLAIN
+    base_steps: int = STEPS
     released: Encoding = PLAIN
     buffers: Encoding = PLAIN
 
@@ -45,13 +49,20 @@ class Encodings:
         change = _smallest(allowed)
         whole = _smallest(each for each in allowed if each.is_whole)
         half = replace(_HALF, zstd=change.zstd)
+        is_coarse = change.zstd and not change.is_whole and STRATEGIES[plan.strategy].needs_base
         return cls(
             whole=whole,
             change=change,
             base=change if change.is_whole else replace(_BYTES, zstd=change.zstd),
+            base_steps=COARSE if is_coarse else STEPS,
             released=_smallest(each for each in allowed if each.numbers not in ("int8", "top-k")),
             buffers=change if change.numbers in ("float32", "float16") else half,
         )
+
+    @property
+    def delta_size(self) -> float:
+        """Bytes a number of a base and the change since take together, about."""
+        return SIZES[self.change.name] + (_COARSE_SIZE if self.base_steps == COARSE else SIZES[self.base.name])
 
 
 def allowed_encodings(plan: MergePlan) -> frozenset[Encoding]:
@@ -62,13 +73,13 @@ def allowed_encodings(plan: MergePlan) -> frozenset[Encoding]:
     return frozenset({PLAIN}) | named | halves | bases
 
 
-def written(vector: Vector, encoding: Encoding) -> Written:
-    """The vector in this encoding, or as it lies where it cannot be, or need not."""
+def written(vector: Vector, encoding: Encoding, *, steps: int = STEPS) -> Written:
+    """The vector in this encoding, or as it lies where it cannot be, or need not. `steps` are of int8."""
     if encoding.is_plain or not vector.size:
         return vector
     try:
         with apart():
-            content = encode(vector, encoding)
+            content = encode(vector, encoding, steps=steps)
     except ValueError:
         return vector
     return Encoded(encoding, content) if len(content) < vector.nbytes else vector

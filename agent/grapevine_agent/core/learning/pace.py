@@ -24,9 +24,8 @@ EXACT: Final = Encodings()
 
 def vectors_bytes(layout: ModelLayout, update_form: str, encodings: Encodings = EXACT) -> float:
     """About what the vectors of an update take: base and change are two, and each is written in its own way."""
-    model = (encodings.base, encodings.change) if update_form == "delta" else (encodings.whole,)
-    a_parameter, a_buffer = sum(SIZES[each.name] for each in model), SIZES[encodings.buffers.name]
-    return a_parameter * layout.num_parameters + a_buffer * layout.num_buffers
+    a_parameter = encodings.delta_size if update_form == "delta" else SIZES[encodings.whole.name]
+    return a_parameter * layout.num_parameters + SIZES[encodings.buffers.name] * layout.num_buffers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ class UpdateWriter:
     def _base_of(self, base: Vector) -> _Base:
         """A window has one base, which goes to many: it is encoded and hashed once."""
         if self._last is None or self._last.of is not base:
-            sent = written(base, self.encodings.base)
+            sent = written(base, self.encodings.base, steps=self.encodings.base_steps)
             decoded = _decoded(sent, base.size)
             self._last = _Base(base, sent, decoded, base_digest(decoded))
         return self._last

@@ -12,14 +12,15 @@ from tests.unit.proto.samples import KEY, ME, OTHER, TASK, message
 from tests.unit.proto.test_encodings import HOSTILE
 
 from grapevine_agent.core.effects import SavedModel
-from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
+from grapevine_agent.core.learning.encodings import COARSE, Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Intake, base_digest
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.codec import complete, open_envelope, seal_apart
-from grapevine_proto.encodings import ENCODINGS, Encoding, encode
+from grapevine_proto.encodings import ENCODINGS, STEPS, Encoding, encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector
@@ -354,3 +355,31 @@ def test_what_one_writes_as_float32_the_others_read(name: str) -> None:
     assert not any(isinstance(each, Encoded) for each in (update_.base, update_.delta, update_.buffers))
     taken = Intake(layout=LAYOUT, allowed=allowed_encodings(merging)).model_of("me", update_)
     assert np.abs(taken.parameters - state.parameters).max() < 1e-7
+
+
+# --- coarse bases -----------------------------------------------------------------------------------
+
+
+def test_a_base_is_coarse_where_members_sum_changes_of_which_most_is_left_out() -> None:
+    def steps(strategy: str, name: str) -> int:
+        return Encodings.of(MergePlan(strategy=strategy, encodings=("float32", name))).base_steps
+
+    assert steps("delta-sum", "top-k+zstd") == COARSE
+    assert steps("delta-sum", "top-k") == STEPS  # a byte is a byte
+    assert steps("delta-sum", "int8+zstd") == STEPS  # all of what the base loses would be summed
+    assert steps("doubly-weighted", "top-k+zstd") == STEPS  # models are rebuilt, and mixed
+
+
+def test_a_coarse_base_is_smaller_and_its_receiver_has_the_same() -> None:
+    state, merging = started(), replace(plan("top-k+zstd"), strategy="delta-sum")
+    body = sent(writer_of(state, merging, sums=True), state)
+    fine = writer_of(state, merging, sums=True)
+    fine.encodings = replace(fine.encodings, base_steps=STEPS)
+    assert isinstance(body.base, Encoded)
+    assert body.base.nbytes < 0.8 * sent(fine, state).base.nbytes  # type: ignore[union-attr]
+    assert vectors_bytes(LAYOUT, "delta", Encodings.of(merging)) == pytest.approx(
+        body.base.nbytes + body.delta.nbytes,  # type: ignore[union-attr]
+        rel=0.15,
+    )
+    taken = Intake(layout=LAYOUT, allowed=allowed_encodings(merging)).model_of("me", body)
+    assert taken.receipt == body.base_digest
