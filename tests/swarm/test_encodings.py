@@ -35,14 +35,25 @@ def test_members_who_write_float32_learn_with_those_who_do_not(allowed: str, mer
     assert all(member.core.tasks.learning[group.task].num_sent for member in group.members)
 
 
-@pytest.mark.parametrize("server_strategy", ["doubly-weighted", "fedbuff"])
-def test_a_server_reads_and_writes_what_its_members_do(server_strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("server_strategy", "name", "merging"),
+    [
+        ("doubly-weighted", "int8+zstd", {}),
+        ("fedbuff", "int8+zstd", {}),
+        ("fedbuff", "top-k+zstd", {}),
+        ("doubly-weighted", "top-k+zstd", {"strategy": "delta-sum"}),
+    ],
+)
+def test_a_server_reads_and_writes_what_its_members_do(
+    server_strategy: str, name: str, merging: dict[str, Any]
+) -> None:
     constants = {"buffer": 3.0} if server_strategy == "fedbuff" else {}
     group = crowd(
         written_as=("float32", "auto"),
-        encodings=("float32", "int8+zstd"),
+        encodings=("float32", name),
         server_strategy=server_strategy,
         server_constants=constants,
+        **merging,
     )
     group.world.run(3)
     server = group.start_server()
