@@ -68,7 +68,7 @@ class Encoding:
 
 PLAIN: Final = Encoding()
 
-# Bytes a number, about, of normally distributed ones; of trained ones it is no more than a tenth less, of a change up to
+# Bytes a number, about, of normally distributed ones; trained ones take up to a tenth less, and their changes up to
 # a third (docs/results/encodings.md). The smallest is chosen by it.
 SIZES: Final[dict[str, float]] = {
     "float32": 4.0,
