@@ -12,6 +12,7 @@ from tests.swarm.test_simulated_runs import simulate
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.rest import Rest
+from grapevine_agent.core.learning.told import Told
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import begin, prepare
 from grapevine_lab.simulator.life_report import LifeReport
@@ -354,7 +355,8 @@ def test_a_finished_task_is_sent_at_the_pace_of_heartbeats_and_no_faster(
 
     assert told(run())[name] is True
     monkeypatch.setattr(Rest, "is_resting", False)
-    assert told(run())[name] is False
+    monkeypatch.setattr(Told, "lacking", lambda _self, _model, peers, _now_s: {peer for peer, _ in peers})
+    assert told(run())[name] is False  # neither rule holds: it comes to rest, and nothing is sent twice
 
 
 # --- a month of the year --------------------------------------------------------------------------

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -42,13 +45,18 @@ def test_agents_learn_as_algorithm_1_does(task: Task, learning_rate: float) -> N
         send_rate=RATES["Θ(log n)"](12),
         learning_rate=learning_rate,
         batch_size=100,  # all samples: curves without noise
-        duration_s=30.0,
+        duration_s=15.0,
     )
-    agents, plain = loss_curve(setting), plain_curve(setting)
-    assert agents.median[-1] < 0.7
-    # Agents that have not trained yet do not send what everybody has: the first steps count for more than in the paper.
-    later = agents.x > 6
-    assert agents.median[later] == pytest.approx(np.interp(agents.x, plain.x, plain.median)[later], abs=0.06)
+    times_s = np.arange(1.0, 14.0)
+    agents, plain = (
+        # The first steps count for much, and who makes them is chance: a mean over draws of all that is drawn.
+        np.mean(
+            [np.interp(times_s, c.x, c.median) for c in (curve(replace(setting, seed=s)) for s in range(6))], axis=0
+        )
+        for curve in (loss_curve, partial(plain_curve, like_agents=True))
+    )
+    assert agents[-1] < 0.8
+    assert agents == pytest.approx(plain, abs=0.06)
 
 
 def test_steps_that_grow_with_n_speed_learning_up() -> None:

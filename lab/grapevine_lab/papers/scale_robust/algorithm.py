@@ -33,7 +33,7 @@ class Learning:
     batch_size: int = 1  # 0: all that the user has
     update_rate: float = 1.0  # μ
     is_delayed: bool = True  # the gradient is of the model a wait before it is added, as where the wait is the training
-    sends_once: bool = False  # as the agents do, and not the paper: nobody gets a model that it has already
+    like_agents: bool = False  # not the paper: who has not trained sends nothing, and nobody gets a model that it has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class _Run:
         self.models: Reals = np.full((plan.num_users, self.x.shape[2]), START[plan.name])
         self.changes: Reals = np.zeros_like(self.models)  # that are being computed
         self.has: NDArray[np.bool_] = np.eye(plan.num_users, dtype=bool)  # [sender, receiver]: the sender's model
+        self.sends: NDArray[np.bool_] = np.full(plan.num_users, not learning.like_agents)
 
     def go(self, duration_s: float) -> Curve:
         learning, rng, n = self.learning, self.rng, self.num_nodes
@@ -87,6 +88,7 @@ class _Run:
             _, node = heappop(updates)
             self.models[node] += self.changes[node] if learning.is_delayed else self._change(node)
             self._is_new(node)
+            self.sends[node] = True
             if learning.is_delayed:
                 self.changes[node] = self._change(node)
             heappush(updates, (now_s + float(rng.exponential(1 / learning.update_rate)), node))
@@ -96,13 +98,13 @@ class _Run:
     def _mix(self) -> None:
         sender = int(self.rng.integers(self.num_nodes))
         lacking = np.flatnonzero(~self.has[sender])
-        if not len(lacking):
+        if not len(lacking) or not self.sends[sender]:
             return
         receiver = int(lacking[self.rng.integers(len(lacking))])
         beta = self.rng.random()
         self.models[receiver] = beta * self.models[receiver] + (1 - beta) * self.models[sender]
         self._is_new(receiver)
-        self.has[sender, receiver] = self.learning.sends_once
+        self.has[sender, receiver] = self.learning.like_agents
 
     def _is_new(self, node: int) -> None:
         """The node's model has changed: nobody else has it."""

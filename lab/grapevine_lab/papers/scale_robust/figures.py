@@ -57,14 +57,14 @@ def draw_figure(task: Task, *, like_n: bool, quick: bool, out: Path, say: Callab
     return table
 
 
-def plain_curve(setting: Setting, *, sends_once: bool = False) -> Curve:
-    """The same setting by plain Algorithm 1; `sends_once`: but nobody gets a model that it has already."""
+def plain_curve(setting: Setting, *, like_agents: bool = False) -> Curve:
+    """The same setting by plain Algorithm 1; `like_agents`: by what agents send, and when (see `Learning`)."""
     learning = Learning(
         plan=_plan(setting.task, setting.num_nodes, setting.num_distributions, setting.seed),
         send_rate=setting.send_rate,
         learning_rate=setting.learning_rate or STEP[setting.task],
         batch_size=setting.batch_size if setting.batch_size < SAMPLES_PER_USER else 0,
-        sends_once=sends_once,
+        like_agents=like_agents,
     )
     found = algorithm.run(learning, duration_s=setting.duration_s, seed=setting.seed)
     mean = found.loss / found.loss[0]
