@@ -48,9 +48,10 @@ class PeerAnnouncement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerState:
-    """Whether I am there. The broker sends the offline form as my will when it loses me."""
+    """Whether I am there, at this broker. It sends the offline form as my will when it loses me."""
 
     online: bool
+    connection: int = 0  # counts those of a session, to all brokers: the one that this is said of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

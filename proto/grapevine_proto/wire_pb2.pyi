@@ -125,10 +125,12 @@ class PeerAnnouncement(_message.Message):
     def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("online",)
+    __slots__ = ("online", "connection")
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_FIELD_NUMBER: _ClassVar[int]
     online: bool
-    def __init__(self, online: _Optional[bool] = ...) -> None: ...
+    connection: int
+    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ...) -> None: ...
 
 class TaskPublication(_message.Message):
     __slots__ = ("manifest", "retraction")

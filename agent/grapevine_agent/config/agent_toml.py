@@ -39,6 +39,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
 
@@ -72,6 +73,7 @@ class MqttConfig:
     """`[mqtt]`: the brokers, and how to talk to them."""
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
+    connect: Connect = "first"  # to the first of them that takes us in, or to each
     version: MqttVersion = "auto"
     root: str = DEFAULT_ROOT
     username: str = ""  # empty: the peer id, where a password or certificate is given
@@ -261,6 +263,7 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         raise table.error("root", str(error)) from None
     return MqttConfig(
         brokers=_read_brokers(table),
+        connect=cast(Connect, table.text("connect", "first", choices=("first", "all"))),
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
         username=table.text("username", ""),

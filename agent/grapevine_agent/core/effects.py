@@ -26,9 +26,10 @@ class Publish:
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """Publish somebody else's record again, as the exact bytes that its author signed."""
+    """Publish somebody else's record again at a broker, as the exact bytes that its author signed."""
 
     received: Received
+    broker: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
