@@ -167,6 +167,7 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         brokers=body.brokers,
         lacks=body.lacks,
         records=body.records,
+        gateway=body.gateway,
     )
 
 
@@ -187,6 +188,7 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         ),
         lacks=wire.lacks,
         records=wire.records,
+        gateway=wire.gateway,
     )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from tests.e2e.agents import agent, agents, say, status, until
 
+from grapevine_agent.core import effects as fx
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import RunningBroker, start_broker
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.messages import BlobRequest
+from grapevine_proto.topics import InboxTopic, TaskTopic
 
 ROOT = "several"
 TASK = "ab" * 32
@@ -115,3 +117,85 @@ async def test_a_will_at_one_broker_says_nothing_of_the_other(
             await until(lambda: sees(carl, bob))
             seen.append(sees(ada, bob))
             assert seen == [True, True]
+
+
+# --- gateways -------------------------------------------------------------------------------------
+
+GATEWAY = "gateway = true"
+
+
+def beats(service: AgentService, other: AgentService) -> bool:
+    return service.core.members.is_member(other.identity.peer_id)
+
+
+async def heard(service: AgentService, other: AgentService, sequence: int) -> None:
+    """A message from the other one comes, which that one sends by the way that it knows."""
+    topic = InboxTopic(service.identity.peer_id, other.identity.peer_id)
+    body = BlobRequest(task=TASK, digest=f"{sequence:064x}")
+    before = service.core.brokers.at(0).heard.get(other.identity.peer_id, 0.0)
+    say(other, [fx.Publish(topic=topic, body=body, receiver_session=other.core.members.session_of(topic.receiver))])
+    await until(lambda: service.core.brokers.at(0).heard.get(other.identity.peer_id, 0.0) > before)
+
+
+async def test_a_gateway_makes_peers_known_and_carries_what_they_say(
+    two: tuple[RunningBroker, RunningBroker], tmp_path: Path
+) -> None:
+    here, there = two[0].url, two[1].url
+    async with agents(
+        agent(tmp_path / "a", [here], ROOT),
+        agent(tmp_path / "b", [there], ROOT),
+        agent(tmp_path / "g", [here, there], ROOT, mqtt=GATEWAY),
+    ) as (ada, bob, between):
+        await until(lambda: beats(ada, bob) and beats(bob, ada))
+        await heard(bob, ada, 1)
+        await heard(ada, bob, 2)
+        shown = await status(between)
+        assert shown["gateway"]["known_at"] == {"0": 1, "1": 1}
+        assert shown["gateway"]["messages"] > 4
+        assert between.core.brokers.route(bob.identity.peer_id) == 1  # the nearer one
+        peer = bob.identity.peer_id
+        bob.stop()
+        await until(lambda: not ada.core.members.peers[peer].online)
+
+
+async def test_of_two_gateways_one_carries_and_the_other_when_it_goes(
+    two: tuple[RunningBroker, RunningBroker], tmp_path: Path
+) -> None:
+    here, there = two[0].url, two[1].url
+    async with (
+        agents(agent(tmp_path / "a", [here], ROOT), agent(tmp_path / "b", [there], ROOT)) as (ada, bob),
+        agent(tmp_path / "g", [here, there], ROOT, mqtt=GATEWAY) as one,
+    ):
+        async with agent(tmp_path / "h", [here, there], ROOT, mqtt=GATEWAY) as other:
+            await until(lambda: beats(ada, bob) and beats(bob, ada) and beats(one, other) and beats(other, one))
+            duties = [set(each.core.gateway._duties) for each in (one, other)]
+            await until(
+                lambda: (
+                    len(one.core.gateway._duties) + len(other.core.gateway._duties) == 2
+                    and not set(one.core.gateway._duties) & set(other.core.gateway._duties)
+                )
+            )
+            assert all(len(each) <= 2 for each in duties)
+            await heard(bob, ada, 3)
+        await until(lambda: len(one.core.gateway._duties) == 2)
+        await heard(bob, ada, 4)
+        await heard(ada, bob, 5)
+
+
+async def test_in_a_ring_of_gateways_nothing_goes_round(
+    two: tuple[RunningBroker, RunningBroker], tmp_path: Path
+) -> None:
+    with start_broker("mosquitto") as third:
+        urls = [two[0].url, two[1].url, third.url]
+        async with agents(
+            agent(tmp_path / "a", urls[:1], ROOT),
+            agent(tmp_path / "b", urls[1:2], ROOT),
+            *(agent(tmp_path / f"g{k}", [urls[k], urls[(k + 1) % 3]], ROOT, mqtt=GATEWAY) for k in range(3)),
+        ) as (ada, bob, *gateways):
+            await until(lambda: beats(ada, bob) and beats(bob, ada))
+            await heard(bob, ada, 6)
+            before = [each.forwarding.num_messages for each in gateways]
+            await asyncio.sleep(4.0)
+            carried = sum(each.forwarding.num_messages for each in gateways) - sum(before)
+            # Five peers beat twice a second; of each heartbeat a copy is needed at each broker where its sender is not.
+            assert carried < 5 * 2 * 4.0 * 2 * 1.5

@@ -74,6 +74,7 @@ class MqttConfig:
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
     connect: Connect = "first"  # to the first of them that takes us in, or to each
+    gateway: bool = False  # make peers of one of them known at the others, and carry what is said to them
     version: MqttVersion = "auto"
     root: str = DEFAULT_ROOT
     username: str = ""  # empty: the peer id, where a password or certificate is given
@@ -261,9 +262,14 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         check_root(root)
     except ConfigError as error:
         raise table.error("root", str(error)) from None
+    brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
+    gateway = table.boolean("gateway", False)
+    if gateway and (connect != "all" or len(brokers) < 2):
+        raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
     return MqttConfig(
-        brokers=_read_brokers(table),
-        connect=cast(Connect, table.text("connect", "first", choices=("first", "all"))),
+        brokers=brokers,
+        connect=connect,
+        gateway=gateway,
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
         username=table.text("username", ""),

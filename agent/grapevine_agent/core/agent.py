@@ -23,6 +23,7 @@ from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.clock_watch import ClockWatch
 from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.gate import Gate
+from grapevine_agent.core.overlay.gateway import Gateway
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.record_exchange import RecordExchange
@@ -71,6 +72,13 @@ class AgentCore:
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.brokers = Brokers(rng=self.rng)
+        self.gateway = Gateway(
+            peer=self.settings.peer,
+            brokers=self.brokers,
+            members=self.members,
+            records=self.records,
+            is_open=self.settings.is_gateway,
+        )
         self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
@@ -191,6 +199,7 @@ class AgentCore:
             self.brokers.spread(broker, now.monotonic_s)
             effects = self._read_record(received, now)
             self.exchange.changed(now.monotonic_s)
+            effects += self.gateway.took(received)
             return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
@@ -329,6 +338,7 @@ class AgentCore:
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += self.brokers.due(self.records, now.monotonic_s)
         effects += self.tasks.tick(now)
+        effects += self.gateway.tick(now.monotonic_s)
         effects += self._exchange(now)
         effects += self._announce(now)
         return effects
@@ -351,6 +361,7 @@ class AgentCore:
             self.members.deadline_s(self._clock.last.monotonic_s),
             self.presence.deadline_s(),
             self.brokers.deadline_s(),
+            self.gateway.deadline_s(),
             self.exchange.deadline_s(),
             *self.tasks.deadlines_s(),
         ]
@@ -470,5 +481,6 @@ class AgentCore:
             brokers=self.settings.brokers[: m.MAX_BROKERS],
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
+            gateway=self.settings.is_gateway,
         )
         return self.presence.announce(announcement, now)

@@ -100,6 +100,12 @@ class Requests:
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "gateway": {
+                "is_open": core.gateway.is_open,
+                "known_at": core.gateway.status(),  # how many peers, by the broker's place in `brokers`
+                "messages": service.forwarding.num_messages,
+                "bytes": service.forwarding.num_bytes,
+            },
             "transfers": service.carrying.status(),
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},

@@ -153,6 +153,7 @@ def _settings(
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
+        is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
         shortest_round_s=config.limits.round_interval_s,

@@ -67,6 +67,8 @@ class Attachment:
         self.session = 0  # that its connection belongs to, or the last attempt at one
         self.connection = 0  # its number within the session
         self.transport = transport(lambda: will(self))
+        self._wanted: set[str] = set()  # filters of our own
+        self._carried: set[str] = set()  # and those of whom a gateway makes known
         self.outbox = Outbox()
         self.reception = Reception(double)
         self.answers = Answers(outbox=self.outbox, get_blob=get_blob, sealing=sealing, root=root, goes_apart=goes_apart)
@@ -90,6 +92,18 @@ class Attachment:
     def is_in_session(self) -> bool:
         """Whether a broker has us, or is being asked to, with the will of this session."""
         return self.is_connected or self.transport.is_attempting
+
+    async def subscribe(self, *filters: tuple[str, int], carried: bool = False) -> None:
+        """Subscribe, now or when a broker has us; BrokerError as of `Transport.subscribe`."""
+        (self._carried if carried else self._wanted).update(name for name, _ in filters)
+        await self.transport.subscribe(*filters)
+
+    async def unsubscribe(self, *filters: str, carried: bool = False) -> None:
+        """End what nobody else here wants."""
+        mine, others = (self._carried, self._wanted) if carried else (self._wanted, self._carried)
+        mine.difference_update(filters)
+        if over := [name for name in filters if name not in others]:
+            await self.transport.unsubscribe(*over)
 
     def connected(self, event: Connected) -> Coroutine[None, None, None]:
         """A broker took us in. What is returned finds out what it can; begin it once our state is said."""
@@ -187,11 +201,11 @@ class Attachments:
 
     async def subscribe(self, *filters: tuple[str, int]) -> None:
         """Subscribe at every broker, now or when it has us; BrokerError as of the first that refuses."""
-        await _each(each.transport.subscribe(*filters) for each in self._all)
+        await _each(each.subscribe(*filters) for each in self._all)
 
     async def unsubscribe(self, *filters: str) -> None:
         """End it."""
-        await _each(each.transport.unsubscribe(*filters) for each in self._all)
+        await _each(each.unsubscribe(*filters) for each in self._all)
 
     def subscribe_in_turn(self, name: str) -> None:
         """Subscribe at every broker to what brings much."""

@@ -36,6 +36,7 @@ from grapevine_agent.service.attachment import Attachment, Attachments, MakeTran
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.double import Double
+from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
@@ -171,6 +172,16 @@ class AgentService:
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
         )
+        self.forwarding = Forwarding(
+            gateway=self.core.gateway,
+            attachments=self.attachments,
+            beside=self._beside,
+            root=root,
+            peer=identity.peer_id,
+            max_bytes=max_bytes,
+            bytes_per_s=settings.upload_bytes_per_s,
+            rejected=self._reject,
+        )
         self._seldom = Seldom()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -272,7 +283,7 @@ class AgentService:
                         attachment.finding_out.arrived(topic)
                     if self.recording is not None and self.recording.takes(topic):
                         self.recording.hear(topic, payload, retained=retained)
-                    else:
+                    elif not await self.forwarding.hear(topic, payload, number):
                         await self.hearing.hear(self.root, topic, payload, retained=retained, broker=number)
                 case Connected():
                     find_out = attachment.connected(event)
@@ -390,6 +401,13 @@ class AgentService:
                 self.publish(effect)
             case fx.Relay(received=received, broker=number):
                 self._relay(received, self.attachments[number])
+            case fx.Forward():
+                self.forwarding.say_again(effect)
+            case fx.SubscribeAt(broker=number, filter=below, qos=qos):
+                name = f"{self.root}/{below}"
+                self._in_background(self.attachments[number].subscribe((name, qos), carried=True))
+            case fx.UnsubscribeAt(broker=number, filter=below):
+                self._in_background(self.attachments[number].unsubscribe(f"{self.root}/{below}", carried=True))
             case fx.TakeRecord(topic=topic, envelope=envelope):
                 name = topics.build(self.root, topic)
                 self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))

@@ -12,7 +12,8 @@ and what the agent makes of them together:
     own connection, says nothing of those who can be met at another
     a record that is news, whoever brought it, is given to every other broker, after a short while in which somebody
     else may have done so: so records spread by themselves, and a partition that heals leaves nobody without
-    a message goes by the *route* of its receiver: the quickest of the brokers at which it is online
+    a message goes by the *route* of its receiver: the nearest of the brokers at which it is online (`gateway.py`), and
+    of these the quickest
 
 Nothing of it limits how far a record comes, since a record that a broker has is given to it by nobody; loops do not
 exist for things that are held once.
@@ -48,7 +49,7 @@ class Broker:
     abilities: BrokerAbilities = field(default_factory=BrokerAbilities)
     is_connected: bool = False
     delay_s: float = math.inf  # what an acknowledgement takes, of late; inf: not measured
-    online: set[str] = field(default_factory=set)
+    online: dict[str, int] = field(default_factory=dict)  # → how many hops away: 0 but for whom a gateway made known
     heard: dict[str, float] = field(default_factory=dict)
 
 
@@ -65,8 +66,8 @@ class Brokers:
             self._brokers[number] = Broker(number=number, relays=Relays(rng=self.rng))
         return self._brokers[number]
 
-    @property
-    def _connected(self) -> list[Broker]:
+    def connected_ones(self) -> list[Broker]:
+        """Those that have us."""
         return [each for each in self._brokers.values() if each.is_connected]
 
     # --- what they do -------------------------------------------------------------------------------
@@ -81,10 +82,10 @@ class Brokers:
         """One was lost. Those who were met there and nowhere else; nobody where it was the last, which says nothing."""
         broker = self.at(number)
         broker.is_connected = False
-        others = self._connected
+        others = self.connected_ones()
         if not others:
             return set()
-        gone = broker.online.difference(*(each.online for each in others))
+        gone = set(broker.online).difference(*(each.online for each in others))
         broker.states = RecordBook()  # what it retains comes again, and is news then
         broker.online.clear()
         broker.heard.clear()
@@ -94,7 +95,7 @@ class Brokers:
         """What one does with what it retains; what can be counted on with all that we are connected to."""
         broker = self.at(number)
         broker.abilities, broker.relays.is_of_use = abilities, abilities.wildcard
-        all_of_them = [broker.abilities for broker in self._connected] or [abilities]
+        all_of_them = [broker.abilities for broker in self.connected_ones()] or [abilities]
         return BrokerAbilities(
             wildcard=all(each.wildcard for each in all_of_them),
             exact=all(each.exact for each in all_of_them),
@@ -113,10 +114,13 @@ class Brokers:
         assert isinstance(state, PeerState)
         if not broker.states.accept(received, wall_ms):
             return None
-        (broker.online.add if state.online else broker.online.discard)(peer)
+        if state.online:
+            broker.online[peer] = received.hops
+        else:
+            broker.online.pop(peer, None)
         for gone in broker.states.take_pushed_out():
-            broker.online.discard(gone.message.sender)
-        elsewhere = any(peer in each.online for each in self._connected if each is not broker)
+            broker.online.pop(gone.message.sender, None)
+        elsewhere = any(peer in each.online for each in self.connected_ones() if each is not broker)
         return state if state.online or not elsewhere else PeerState(online=True)
 
     def hear(self, number: int, peer: str, now_s: float) -> None:
@@ -129,10 +133,10 @@ class Brokers:
 
     def route(self, peer: str) -> int | None:
         """By which of them a message to a peer goes; None: nobody knows, so by the first."""
-        connected = self._connected
+        connected = self.connected_ones()
         there = [each for each in connected if peer in each.online]
         if there:
-            return min(there, key=lambda each: (each.delay_s, each.number)).number
+            return min(there, key=lambda each: (each.online[peer], each.delay_s, each.number)).number
         heard = [each for each in connected if peer in each.heard]
         return max(heard, key=lambda each: each.heard[peer]).number if heard else None
 
@@ -158,7 +162,7 @@ class Brokers:
 
     def spread(self, number: int, now_s: float) -> None:
         """A record that is news came by one: the others may lack it."""
-        for each in self._connected:
+        for each in self.connected_ones():
             if each.number != number:
                 each.relays.lacks_news(now_s)
 
@@ -170,13 +174,13 @@ class Brokers:
         """What is to be given to which now, of the records that are held."""
         return [
             Relay(received=each, broker=broker.number)
-            for broker in self._connected
+            for broker in self.connected_ones()
             for each in broker.relays.due(held, now_s)
         ]
 
     def deadline_s(self) -> float:
         """When `due` has something to do next."""
-        return min((each.relays.due_s for each in self._connected), default=math.inf)
+        return min((each.relays.due_s for each in self.connected_ones()), default=math.inf)
 
     def forget_all_but(self, held: RecordBook) -> None:
         """What is remembered of records is of those that are held."""

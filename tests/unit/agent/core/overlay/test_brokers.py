@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from grapevine_agent.core.effects import Relay
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.brokers import MOST_HEARD, Brokers
 from grapevine_proto.codec import Received, open_envelope, seal
@@ -127,7 +128,7 @@ def test_a_record_of_one_broker_is_given_to_the_others_unless_somebody_else_has(
     assert 20.2 <= found.deadline_s() <= 21.0
     found.has(2, record.topic)
     given = found.due([record], 21.0)
-    assert [each.broker for each in given] == [1]  # type: ignore[attr-defined]
+    assert given == [Relay(received=record, broker=1)]
     assert found.due([record], 30.0) == []
 
 
