@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.agents import agent, agents, say, status, until
 
+from grapevine_agent.cli.owner_commands import _describe
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
@@ -152,6 +153,9 @@ async def test_a_gateway_makes_peers_known_and_carries_what_they_say(
         shown = await status(between)
         assert shown["gateway"]["known_at"] == {"0": 1, "1": 1}
         assert shown["gateway"]["messages"] > 4
+        text = _describe(shown)
+        assert f"connected to {here} (MQTT " in text
+        assert "gateway: 2 peers made known" in text
         assert between.core.brokers.route(bob.identity.peer_id) == 1  # the nearer one
         peer = bob.identity.peer_id
         bob.stop()

@@ -32,6 +32,8 @@ EXAMPLE_CONFIG = """\
 # "auto" tries MQTT 5, then 3.1.1.
 # "first": to the first of them that takes us in, and to the next where it does not; "all": to each, all the time.
 #connect = "first"
+# With "all": make peers of one of them known at the others, and carry what is said to them.
+#gateway = false
 #version = "auto"
 # Everything lies below this topic: one or two levels.
 #root = "grapevine/v1"

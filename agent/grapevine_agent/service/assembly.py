@@ -205,6 +205,7 @@ def _transports(config: Config, identity: Identity, *, guest: bool) -> list[Make
     mqtt = config.mqtt
     all_urls = [BrokerUrl.parse(url) for url in mqtt.brokers]
     password = mqtt.read_password() or ""
+    is_any_encrypted = any(url.has_tls for url in all_urls)  # files that no URL uses are refused
     has_tls_files = any((mqtt.ca_file, mqtt.cert_file, mqtt.key_file))
     client_id = f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id
 
@@ -216,7 +217,7 @@ def _transports(config: Config, identity: Identity, *, guest: bool) -> list[Make
             version=mqtt.version,
             tls=(
                 TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
-                if has_tls_files and any(url.has_tls for url in urls)
+                if has_tls_files and (any(url.has_tls for url in urls) or not is_any_encrypted)
                 else None
             ),
             will=will,
