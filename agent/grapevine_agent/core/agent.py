@@ -185,7 +185,7 @@ class AgentCore:
         own = message.sender == self.settings.peer
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
-                return self.presence.echoed(message.body, message.session)
+                return self.presence.echoed(message.body, message.session, received.hops, now.monotonic_s)
             if isinstance(message.body, m.PeerState):
                 state = self.brokers.hear_state(broker, received, now.wall_ms)
                 return [] if state is None else self._hear_state(message.sender, state, message.session, now)

@@ -112,6 +112,10 @@ class Brokers:
         """
         broker, peer, state = self.at(number), received.message.sender, received.message.body
         assert isinstance(state, PeerState)
+        held = broker.states.get(received.topic)
+        if held is not None and held.message == received.message and peer in broker.online:
+            broker.online[peer] = min(broker.online[peer], received.hops)  # a gateway was quicker than the peer itself
+            return None
         if not broker.states.accept(received, wall_ms):
             return None
         if state.online:

@@ -14,6 +14,9 @@ the farther to the nearer, and in a ring of gateways nothing goes round; at `MOS
 Several gateways between the same two brokers share the work: for each peer the one with the highest hash of both names
 (rendezvous hashing: Thaler and Ravishankar 1998) of those who are at both themselves, and say that they are gateways.
 When it goes, the next one has it.
+
+A broker that comes back empty is filled by the peers themselves; a gateway that were quicker would hide that they are
+near. So it waits, after each connection, and a peer that sees itself said by others where it is itself says it again.
 """
 
 from __future__ import annotations
@@ -66,7 +69,7 @@ class Gateway:
         if not self.is_open or now_s < self._look_at_s:
             return []
         self._look_at_s = now_s + LOOK_EVERY_S
-        wanted = self._wanted()
+        wanted = self._wanted(now_s)
         effects: list[Effect] = []
         for duty, nearer in list(self._duties.items()):
             if wanted.get(duty) != nearer:
@@ -84,11 +87,13 @@ class Gateway:
         """When `tick` has something to do next."""
         return self._look_at_s if self.is_open and len(self.brokers.connected_ones()) > 1 else math.inf
 
-    def _wanted(self) -> dict[_Duty, int]:
+    def _wanted(self, now_s: float) -> dict[_Duty, int]:
         connected = self.brokers.connected_ones()
         rivals = self._rivals()
         wanted: dict[_Duty, int] = {}
         for far in connected:
+            if now_s < far.relays.settled_s:
+                continue  # it is still telling who is there itself
             for peer, (hops, near) in self._nearest([each for each in connected if each is not far]).items():
                 is_farther = hops < MOST_HOPS and hops < far.online.get(peer, MOST_HOPS + 1)
                 between = frozenset((near, far.number))

@@ -55,9 +55,13 @@ class Presence:
         self._sessions.clear()  # the echo of our goodbye is not to be contradicted
         return [self._state(online=False)]
 
-    def echoed(self, body: m.Body, session: int) -> list[Effect]:
+    def echoed(self, body: m.Body, session: int, hops: int = 0, now_s: float = 0.0) -> list[Effect]:
         """Our own presence, of one of our sessions, came back from a broker."""
-        if not isinstance(body, m.PeerState) or body.online or not self._sessions:
+        if not isinstance(body, m.PeerState) or not self._sessions:
+            return []
+        if body.online:
+            if hops:  # somebody says of us that we are elsewhere
+                self.erased("state", now_s)
             return []
         # Brokers that are bridged share one topic, and the will of our newest connection is heard at all of them.
         connection = body.connection + 1 if session == self._sessions[-1] else 0

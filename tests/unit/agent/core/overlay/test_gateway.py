@@ -19,6 +19,7 @@ from grapevine_proto.records import RecordBook
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, PeerTopic
 
+SETTLED_S = 10.0
 KEYS = [SigningKey(bytes([number] * 32)) for number in range(1, 8)]
 US, ADA, BOB, RIVAL, *OTHERS = [key.peer_id for key in KEYS]
 KEY_OF = {key.peer_id: key for key in KEYS}
@@ -41,6 +42,7 @@ class World:
             self.brokers.connected(number, 0.0)
         self.gateway = Gateway(peer=US, brokers=self.brokers, members=self.members, records=self.records, is_open=True)
         self._sequence = 0
+        self.now_s = SETTLED_S
 
     def sealed(self, peer: str, body: Body, leaf: str, hops: int) -> Received:
         self._sequence += 1
@@ -146,6 +148,24 @@ def test_so_far_and_no_farther() -> None:
     assert world.look() == []
     world.is_there(BOB, 0, hops=MOST_HOPS - 1)
     assert {each.hops for each in world.look()} == {MOST_HOPS}
+
+
+def test_who_comes_back_empty_is_filled_by_the_peers_themselves() -> None:
+    world = World()
+    world.brokers.connected(1, world.now_s)
+    world.is_there(ADA, 0)
+    assert world.look() == []
+    world.now_s += 8.0
+    assert len(world.look()) == 2
+
+
+def test_a_peer_is_nearer_than_a_quicker_gateway_said() -> None:
+    world = World()
+    topic = PeerTopic(ADA, "state")
+    payload = seal(Message(sender=ADA, session=1, sequence=1, body=PeerState(online=True)), topic, KEY_OF[ADA])
+    for hops in (2, 0, 1):
+        world.brokers.hear_state(0, open_envelope(bytes(with_hops(payload, hops)), topic), 0)
+    assert world.brokers.at(0).online == {ADA: 0}
 
 
 def test_of_three_brokers_the_nearest_is_the_way() -> None:
