@@ -68,12 +68,14 @@ class _GuestLine:
                 self._loop, self._requests = asyncio.get_running_loop(), Requests(service)
                 running = asyncio.create_task(service.run())
                 try:
-                    await _wait(lambda: service.ready.is_set() or service.reception.all_refuse, running, CONNECT_S)
+                    await _wait(lambda: service.ready.is_set() or service.attachments.all_refuse, running, CONNECT_S)
                     if not service.ready.is_set():
-                        trouble = service.reception.trouble or f"no broker answers at {', '.join(config.mqtt.brokers)}"
+                        trouble = (
+                            service.attachments.trouble or f"no broker answers at {', '.join(config.mqtt.brokers)}"
+                        )
                         remedy = (
                             ""
-                            if service.reception.all_refuse
+                            if service.attachments.all_refuse
                             else "; start a broker there, or name another in [mqtt] brokers"
                         )
                         raise BrokerError(f"{trouble}: nothing was sent{remedy}")
@@ -105,7 +107,7 @@ class _GuestLine:
         """Send what is still to be sent, say goodbye, and end."""
         deadline_s = time.monotonic() + FLUSH_S
         try:
-            while len(self._service.outbox) and time.monotonic() < deadline_s:
+            while self._service.attachments.num_unsent and time.monotonic() < deadline_s:
                 time.sleep(0.05)
         finally:
             with suppress(RuntimeError):  # the loop has ended by itself

@@ -169,6 +169,7 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         brokers=body.brokers,
         lacks=body.lacks,
         records=body.records,
+        gateway=body.gateway,
     )
 
 
@@ -189,6 +190,7 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         ),
         lacks=wire.lacks,
         records=wire.records,
+        gateway=wire.gateway,
     )
 
 
@@ -409,8 +411,8 @@ _CONVERSIONS = (
         m.PeerState,
         "state",
         "state",
-        lambda body: pb.PeerState(online=body.online),
-        lambda wire: m.PeerState(online=wire.online),
+        lambda body: pb.PeerState(online=body.online, connection=body.connection),
+        lambda wire: m.PeerState(online=wire.online, connection=wire.connection),
     ),
     _Conversion(m.TaskPublication, "publication", "manifest", _write_publication, _read_publication),
     _Conversion(m.Review, "review", "review", _write_review, _read_review),

@@ -45,6 +45,7 @@ class Received:
     retained: bool = False
     verified: bool = True
     bulk: Bulk | None = None  # where the rest of the body is, if that is `Apart`
+    hops: int = 0  # how many relays have said it again; nobody has signed that
 
     @property
     def is_record(self) -> bool:
@@ -162,7 +163,15 @@ def open_envelope(
         retained=retained,
         verified=verified,
         bulk=bulk,
+        hops=envelope.hops,
     )
+
+
+def with_hops(payload: bytes, hops: int) -> Parts:
+    """A sealed message as a relay says it again, so many hops from where its sender is."""
+    return Parts(
+        (payload, wire_pb2.Envelope(hops=hops).SerializeToString())
+    )  # of a field that comes twice the last holds
 
 
 def reopen_envelope(payload: bytes, topic: Topic) -> Received:

@@ -70,13 +70,15 @@ class PeerAnnouncement:
     brokers: tuple[str, ...] = ()  # URLs without credentials at which I can be met
     lacks: int = 0  # counts up: the broker did not give me all its records
     records: int = 0  # a digest of the task records that I hold, 64 bits; 0: not said, or none
+    gateway: bool = False  # between the brokers that I am connected to
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerState:
-    """Whether I am there. The broker sends the offline form as my will when it loses me."""
+    """Whether I am there, at this broker. It sends the offline form as my will when it loses me."""
 
     online: bool
+    connection: int = 0  # counts those of a session, to all brokers: the one that this is said of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,10 +8,11 @@ Rules, per topic (which names its author, see `topics`):
 - Freshness is `expires_at_ms` alone. A record with the very sequence that is remembered counts again for as long as
   it says: our clock may have been wrong when it was taken for expired.
 - A tombstone beats the manifest that it retracts, whatever arrives later.
-- Presence is ordered by session first: a will is signed when its session begins and is published by
-  the broker hours later, with a sequence older than the "online" that it revokes. Within a session
-  offline is therefore the last word; a newer session revokes it. Announcements and adverts of servers are ordered so
-  as well: what a peer says when it starts again counts, though it may have lost its memory, and been told another time.
+- Presence is ordered by session first: a will is signed when its connection begins and is published by
+  the broker hours later, with a sequence older than the "online" that it revokes. Of a connection offline is therefore
+  the last word; a newer connection of the session revokes it, and a newer session. Announcements and adverts of
+  servers are ordered by session as well: what a peer says when it starts again counts, though it may have lost its
+  memory, and been told another time.
 - The book is bounded in number and in bytes, and so is one author's part of it. *Strangers* share two
   budgets, one for presence and one for what is said of tasks (see `budgets`); whoever holds much of a full
   one makes room for who holds little. Authors whom the owner trusts (`trusted`) and ourselves (`own`) are
@@ -29,7 +30,7 @@ from grapevine_proto import topics
 from grapevine_proto.budgets import Budget, held_bytes
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import PeerAnnouncement, PeerState, ServerAdvert, TaskPublication
+from grapevine_proto.messages import Message, PeerAnnouncement, PeerState, ServerAdvert, TaskPublication
 from grapevine_proto.sessions import supersedes
 from grapevine_proto.topics import TaskTopic, Topic
 
@@ -255,13 +256,18 @@ class RecordBook:
         return gone
 
 
+def _place_of(message: Message, state: PeerState) -> tuple[int, bool, int]:
+    """Of two states of a session the later one is larger."""
+    return state.connection, not state.online, message.sequence
+
+
 def _check_newer(held: Received, received: Received, wall_ms: int) -> None:
     """Raise `WireError` unless `received` supersedes `held`."""
     old, new = held.message, received.message
     if isinstance(old.body, OF_SESSIONS) and new.session != old.session:
         newer = supersedes(new.session, old.session, wall_ms)
     elif isinstance(old.body, PeerState) and isinstance(new.body, PeerState):
-        newer = (not new.body.online, new.sequence) > (not old.body.online, old.sequence)
+        newer = _place_of(new, new.body) > _place_of(old, old.body)
     else:
         newer = new.sequence > old.sequence
     if not newer:

@@ -116,7 +116,7 @@ class Bulk(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
-    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records")
+    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class PeerAnnouncement(_message.Message):
     BROKERS_FIELD_NUMBER: _ClassVar[int]
     LACKS_FIELD_NUMBER: _ClassVar[int]
     RECORDS_FIELD_NUMBER: _ClassVar[int]
+    GATEWAY_FIELD_NUMBER: _ClassVar[int]
     name: str
     profile: str
     cores: int
@@ -135,13 +136,16 @@ class PeerAnnouncement(_message.Message):
     brokers: _containers.RepeatedScalarFieldContainer[str]
     lacks: int
     records: int
-    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ...) -> None: ...
+    gateway: bool
+    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("online",)
+    __slots__ = ("online", "connection")
     ONLINE_FIELD_NUMBER: _ClassVar[int]
+    CONNECTION_FIELD_NUMBER: _ClassVar[int]
     online: bool
-    def __init__(self, online: _Optional[bool] = ...) -> None: ...
+    connection: int
+    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ...) -> None: ...
 
 class TaskPublication(_message.Message):
     __slots__ = ("manifest", "retraction")

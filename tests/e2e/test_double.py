@@ -23,7 +23,7 @@ async def serving(folder: Path, url: str, root: str) -> AsyncIterator[Requests]:
     path = folder / "agent.toml"
     path.write_text(f'[agent]\nstate_dir = "{folder / "state"}"\n[mqtt]\nbrokers = ["{url}"]\nroot = "{root}"\n')
     with assembled(load_config(path, {})) as service:
-        service.transport._backoff_s = (0.05, 0.2)
+        service.attachments[0].transport._backoff_s = (0.05, 0.2)
         running = asyncio.create_task(service.run())
         try:
             await asyncio.wait_for(service.ready.wait(), DEADLINE_S)
@@ -55,7 +55,7 @@ async def test_an_agent_that_is_lost_and_back_again_and_again_is_no_double(
         async with serving(tmp_path, broker.url, "alone") as requests:
             service = requests._service
             for _ in range(4):
-                connection = service.transport._connection
+                connection = service.attachments[0].transport._connection
                 assert connection is not None
                 await connection.abort()  # the broker sends our will, and we hear it
                 service.ready.clear()

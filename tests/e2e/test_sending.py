@@ -31,8 +31,8 @@ async def serving(folder: Path, url: str, answer_s: float = ANSWER_S) -> AsyncIt
     path = folder / "agent.toml"
     path.write_text(f'[agent]\nstate_dir = "{folder / "state"}"\n[mqtt]\nbrokers = ["{url}"]\nroot = "t"\n')
     with assembled(load_config(path, {})) as service:
-        service.transport._answer_s = answer_s
-        service.transport._backoff_s = (0.05, 0.2)
+        service.attachments[0].transport._answer_s = answer_s
+        service.attachments[0].transport._backoff_s = (0.05, 0.2)
         running = asyncio.create_task(service.run())
         try:
             await asyncio.wait_for(service.ready.wait(), DEADLINE_S)
@@ -50,8 +50,8 @@ async def until(holds: Callable[[], object]) -> None:
 
 def put(service: AgentService, topic: str, payload: bytes = b"", *, for_s: float = 15.0, **options: object) -> None:
     deadline_s = clock.now().monotonic_s + for_s
-    service.outbox.enqueue(topic, payload, deadline_s=deadline_s, **options)  # type: ignore[arg-type]
-    service._sending.wake()
+    service.attachments[0].outbox.enqueue(topic, payload, deadline_s=deadline_s, **options)  # type: ignore[arg-type]
+    service.attachments[0].sending.wake()
 
 
 def payloads(broker: ScriptedBroker, topic: str, connection: int | None = None) -> list[bytes]:
@@ -63,7 +63,7 @@ async def test_a_hundred_messages_do_not_take_a_hundred_round_trips(tmp_path: Pa
         began_s = time.monotonic()
         for number in range(100):
             put(service, f"m/{number}")
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         assert time.monotonic() - began_s < 4.0
         assert [each.topic for each in broker.published if each.topic.startswith("m/")] == [
             f"m/{number}" for number in range(100)
@@ -77,14 +77,14 @@ async def test_after_a_lost_acknowledgement_records_and_messages_go_again_and_th
         return each.connection == 0 and each.topic in ("record", "message", "late")
 
     async with ScriptedBroker(withholds=withholds) as broker, serving(tmp_path, broker.url(version)) as service:
-        service.outbox.keep("record", b"old")
+        service.attachments[0].outbox.keep("record", b"old")
         put(service, "message", b"m")
         put(service, "late", b"l", for_s=0.1)
         put(service, "other", b"o")
         await until(lambda: payloads(broker, "record"))
-        service.outbox.keep("record", b"new")
+        service.attachments[0].outbox.keep("record", b"new")
         await until(lambda: broker.num_connections == 2 and payloads(broker, "message", 1))
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         assert payloads(broker, "record", 1) == [b"new"]
         assert payloads(broker, "message") == [b"m", b"m"]
         assert payloads(broker, "late") == [b"l"]  # a second time it would have been out of date
@@ -99,7 +99,7 @@ async def test_heartbeats_go_while_every_update_waits_for_its_acknowledgement(tm
         ScriptedBroker(withholds=lambda each: each.topic == "update") as broker,
         serving(tmp_path, broker.url(version), answer_s=60.0) as service,
     ):
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         for _ in range(100):
             put(service, "update")
         await until(lambda: len(payloads(broker, "update")) == 64)
@@ -113,10 +113,10 @@ async def test_records_of_one_topic_arrive_in_the_order_in_which_they_were_writt
 ) -> None:
     async with ScriptedBroker(delay_s=0.02) as broker, serving(tmp_path, broker.url(version)) as service:
         for number in range(200):
-            service.outbox.keep("record", b"%03d" % number)
-            service._sending.wake()
+            service.attachments[0].outbox.keep("record", b"%03d" % number)
+            service.attachments[0].sending.wake()
             await asyncio.sleep(0.001)
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         found = payloads(broker, "record")
         assert found == sorted(found)
         assert found[-1] == b"199"
@@ -133,7 +133,7 @@ async def test_what_belongs_to_a_task_that_was_left_does_not_go_again(tmp_path: 
         await until(lambda: payloads(broker, "kept"))
         service.perform([fx.DropUnsent(task=TASK)])
         await until(lambda: payloads(broker, "kept", 1))
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         assert len(payloads(broker, "left")) == 1
 
 
@@ -143,7 +143,7 @@ async def test_the_goodbye_is_the_last_word(tmp_path: Path, version: str) -> Non
             for number in range(150):
                 put(service, f"m/{number}")
             state = f"t/peer/{service.identity.peer_id}/state"
-            service.outbox.keep(state, b"online")
+            service.attachments[0].outbox.keep(state, b"online")
         assert broker.published[-1].topic == state
         assert broker.published[-1].payload != b"online"
         assert broker.published[-1].retain
@@ -171,18 +171,18 @@ async def test_blobs_are_read_one_at_a_time_and_wait_together(tmp_path: Path, ve
             reading -= 1
             return digest.encode()
 
-        service._answers._get_blob = get
-        await until(lambda: not len(service.outbox))
+        service.attachments[0].answers._get_blob = get
+        await until(lambda: not len(service.attachments[0].outbox))
         began_s = time.monotonic()
         for number in range(30):
             topic = InboxTopic(f"a{number:019d}", service.identity.peer_id)
             digest = f"{number:064d}"
             service.perform([fx.SendBlob(topic=topic, task=TASK, digest=digest, num_bytes=1_000, receiver_session=5)])
-        await until(lambda: not len(service.outbox))
+        await until(lambda: not len(service.attachments[0].outbox))
         assert time.monotonic() - began_s < 2.0
         assert most == 1
         assert len([topic for topic in broker.topics(0) if "/inbox/" in topic]) == 30
-        assert service._answers._content is None
+        assert service.attachments[0].answers._content is None
 
 
 async def test_a_service_that_ends_by_force_leaves_no_publish_behind(tmp_path: Path, version: str) -> None:

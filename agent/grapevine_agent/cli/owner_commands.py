@@ -180,7 +180,9 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 
 def _describe(status: dict[str, Any]) -> str:
-    if status["connected"]:
+    if len(status["brokers"]) > 1:
+        where = "\n".join(map(_broker_line, status["brokers"])) + _gateway_line(status["gateway"])
+    elif status["connected"]:
         where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
         where += "".join(f"\n[yellow]{shown(line)}[/]" for line in status.get("broker_cannot", ()))
@@ -201,6 +203,23 @@ def _describe(status: dict[str, Any]) -> str:
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _broker_line(broker: dict[str, Any]) -> str:
+    """One of several: `connected to mqtt://hub.local (MQTT 5): 3 peers, 4 ms`."""
+    if not broker["connected"]:
+        return f"[yellow]not connected[/] to {shown(broker['url'])}: {shown(broker['trouble']) or 'still trying'}"
+    delay = f", {broker['delay_ms']:.0f} ms" if broker["delay_ms"] is not None else ""
+    line = f"connected to {shown(broker['url'])} (MQTT {broker['mqtt_version']}): {broker['peers']} peers{delay}"
+    return line + "".join(f"\n[yellow]{shown(each)}[/]" for each in (*broker["cannot"], broker["trouble"]) if each)
+
+
+def _gateway_line(gateway: dict[str, Any]) -> str:
+    """What we carry between them: `gateway: 5 peers made known, 1,200 messages carried (3.1 MB)`."""
+    if not gateway["is_open"]:
+        return ""
+    known, carried = sum(gateway["known_at"].values()), gateway["messages"]
+    return f"\ngateway: {known} peers made known, {carried:,} messages carried ({gateway['bytes'] / 1e6:.1f} MB)"
 
 
 def _transfer_line(transfer: dict[str, Any]) -> str:

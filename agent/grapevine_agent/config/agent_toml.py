@@ -41,6 +41,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
 
@@ -74,6 +75,8 @@ class MqttConfig:
     """`[mqtt]`: the brokers, and how to talk to them."""
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
+    connect: Connect = "first"  # to the first of them that takes us in, or to each
+    gateway: bool = False  # make peers of one of them known at the others, and carry what is said to them
     version: MqttVersion = "auto"
     root: str = DEFAULT_ROOT
     username: str = ""  # empty: the peer id, where a password or certificate is given
@@ -262,8 +265,14 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         check_root(root)
     except ConfigError as error:
         raise table.error("root", str(error)) from None
+    brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
+    gateway = table.boolean("gateway", False)
+    if gateway and (connect != "all" or len(brokers) < 2):
+        raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
     return MqttConfig(
-        brokers=_read_brokers(table),
+        brokers=brokers,
+        connect=connect,
+        gateway=gateway,
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
         username=table.text("username", ""),

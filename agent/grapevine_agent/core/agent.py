@@ -19,13 +19,14 @@ from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.answers import AnswerQuota
+from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.clock_watch import ClockWatch
 from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.gate import Gate
+from grapevine_agent.core.overlay.gateway import Gateway
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.record_exchange import RecordExchange
-from grapevine_agent.core.overlay.relays import Relays
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
@@ -70,7 +71,14 @@ class AgentCore:
             only_named=neighbours is not None,
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
-        self.relays = Relays(rng=self.rng)
+        self.brokers = Brokers(rng=self.rng)
+        self.gateway = Gateway(
+            peer=self.settings.peer,
+            brokers=self.brokers,
+            members=self.members,
+            records=self.records,
+            is_open=self.settings.is_gateway,
+        )
         self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
@@ -134,18 +142,25 @@ class AgentCore:
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
-    def connected(self, session: int, now: Moment) -> list[Effect]:
+    def connected(self, session: int, now: Moment, broker: int = 0) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
-        self.relays.connected(now.monotonic_s)
+        self.brokers.connected(broker, now.monotonic_s)
         self.exchange.catching_up.connected()
         for learner in self.tasks.learning.values():
             learner.told.forget()
         return [*self.presence.connected(session, now), *self._announce(now)]
 
-    def found(self, abilities: BrokerAbilities, now: Moment) -> list[Effect]:
-        """What the broker that took us in does with what it retains: where it is not all, peers are asked."""
+    def lost(self, now: Moment, broker: int = 0) -> list[Effect]:
+        """A broker was lost: whoever was met there alone cannot be reached now."""
+        effects: list[Effect] = []
+        for peer in sorted(self.brokers.lost(broker)):
+            effects += self._hear_state(peer, m.PeerState(online=False), self.members.session_of(peer), now)
+        return effects
+
+    def found(self, abilities: BrokerAbilities, now: Moment, broker: int = 0) -> list[Effect]:
+        """What a broker that took us in does with what it retains: where it is not all, peers are asked."""
+        abilities = self.brokers.found(broker, abilities)
         self.exchange.catching_up.found(abilities, now.monotonic_s)
-        self.relays.is_of_use = abilities.wildcard
         if not abilities.wildcard:
             self.members.overlook(now.monotonic_s)  # a roll call finds who is there
         return [*self._exchange(now), *self._announce(now)]
@@ -160,8 +175,8 @@ class AgentCore:
         """Whether to verify what arrived. Raises `WireError` where strangers have used up what they may cost."""
         return self.gate.lets_in(topic, num_bytes, now.monotonic_s)
 
-    def receive(self, received: Received, now: Moment) -> list[Effect]:
-        """Take one verified message.
+    def receive(self, received: Received, now: Moment, broker: int = 0) -> list[Effect]:
+        """Take one verified message, which a broker brought.
 
         Raises `WireError` if it must be dropped. Nothing has changed then, except that a record whose
         content is wrong is held as its author's newest, and is not looked at again.
@@ -170,20 +185,26 @@ class AgentCore:
         own = message.sender == self.settings.peer
         if received.is_record:
             if own and not isinstance(message.body, m.TaskPublication | m.Review):
-                return self.presence.echoed(message.body)
+                return self.presence.echoed(message.body, message.session, received.hops, now.monotonic_s)
+            if isinstance(message.body, m.PeerState):
+                state = self.brokers.hear_state(broker, received, now.wall_ms)
+                return [] if state is None else self._hear_state(message.sender, state, message.session, now)
             self.exchange.came(received)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
-                self.heard_again(received.topic)  # the broker has it, if only an older one
+                self.heard_again(received.topic, broker)  # the broker has it, if only an older one
             if not self.archive.accept(received, now.wall_ms):
                 return []
-            self.heard_again(received.topic)
+            self.heard_again(received.topic, broker)
+            self.brokers.spread(broker, now.monotonic_s)
             effects = self._read_record(received, now)
             self.exchange.changed(now.monotonic_s)
+            effects += self.gateway.took(received)
             return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
         self._check_passing(received, now)
+        self.brokers.hear(broker, message.sender, now.monotonic_s)
         return self._read_passing(received, now)
 
     def fetched(self, received: Received, now: Moment) -> list[Effect]:
@@ -196,11 +217,22 @@ class AgentCore:
         assert isinstance(apart, m.Apart)
         return [*self.bulks.failed(received.message.sender, apart, why, now), *self._announce(now)]
 
-    def heard_again(self, topic: Topic) -> None:
+    def held(self, topic: Topic, broker: int = 0) -> Received | None:
+        """The record that is held of a topic; of a state, that of this broker."""
+        if isinstance(topic, PeerTopic) and topic.leaf == "state":
+            return self.brokers.held(broker, topic)
+        return self.records.get(topic)
+
+    def heard_again(self, topic: Topic, broker: int = 0) -> None:
         """A broker sent a record that is held already, to the byte: nothing new, but the broker has it."""
-        self.relays.heard(topic)
-        if len(self.relays) > 2 * len(self.records) + 64:
-            self.relays.forget_all_but({held.topic for held in self.records})
+        self.brokers.has(broker, topic)
+        self.brokers.forget_all_but(self.records)
+
+    def _hear_state(self, peer: str, state: m.PeerState, session: int, now: Moment) -> list[Effect]:
+        self.members.hear_state(peer, state, session, now.monotonic_s)
+        if state.online:
+            return []
+        return [e for learner in self.tasks.learning.values() for e in learner.hear_peer_gone(peer)]
 
     def _read_record(self, received: Received, now: Moment) -> list[Effect]:
         sender = received.message.sender
@@ -208,11 +240,6 @@ class AgentCore:
             case m.PeerAnnouncement() as announcement:
                 self.members.hear_announcement(sender, announcement)
                 self.exchange.hear(received, announcement, self.members.num_alive, now.monotonic_s)
-                return []
-            case m.PeerState() as state:
-                self.members.hear_state(sender, state, received.message.session, now.monotonic_s)
-                if not state.online:
-                    return [e for learner in self.tasks.learning.values() for e in learner.hear_peer_gone(sender)]
                 return []
             case m.TaskPublication() as publication:
                 effects = self.steward.take_manifest(received, publication, now)
@@ -289,12 +316,12 @@ class AgentCore:
                 return [fx.Delivered(sender=sender, body=metrics)]
         return []
 
-    def erased(self, topic: Topic, now: Moment) -> list[Effect]:
+    def erased(self, topic: Topic, now: Moment, broker: int = 0) -> list[Effect]:
         """Somebody erased a retained record. That says nothing: whoever holds it announces it again."""
         if isinstance(topic, PeerTopic) and topic.peer == self.settings.peer:
             self.presence.erased(topic.leaf, now.monotonic_s)
         elif self.records.get(topic) is not None or topics.writer_of(topic) == self.settings.peer:
-            self.relays.erased(topic, now.monotonic_s)
+            self.brokers.erased(broker, topic, now.monotonic_s)
         return []
 
     # --- time -------------------------------------------------------------------------------------
@@ -309,8 +336,9 @@ class AgentCore:
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
-        effects += (fx.Relay(received=each) for each in self.relays.due(self.records, now.monotonic_s))
+        effects += self.brokers.due(self.records, now.monotonic_s)
         effects += self.tasks.tick(now)
+        effects += self.gateway.tick(now.monotonic_s)
         effects += self._exchange(now)
         effects += self._announce(now)
         return effects
@@ -332,7 +360,8 @@ class AgentCore:
             self._monotonic_s(self.steward.next_change_ms),
             self.members.deadline_s(self._clock.last.monotonic_s),
             self.presence.deadline_s(),
-            self.relays.due_s,
+            self.brokers.deadline_s(),
+            self.gateway.deadline_s(),
             self.exchange.deadline_s(),
             *self.tasks.deadlines_s(),
         ]
@@ -452,5 +481,6 @@ class AgentCore:
             brokers=self.settings.brokers[: m.MAX_BROKERS],
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
+            gateway=self.settings.is_gateway,
         )
         return self.presence.announce(announcement, now)

@@ -26,9 +26,38 @@ class Publish:
 
 @dataclass(frozen=True, kw_only=True)
 class Relay:
-    """Publish somebody else's record again, as the exact bytes that its author signed."""
+    """Publish somebody else's record again at a broker, as the exact bytes that its author signed."""
 
     received: Received
+    broker: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forward:
+    """Say again at a broker what a peer has said at another one, as the bytes that it signed: see `overlay/gateway`."""
+
+    broker: int
+    topic: Topic
+    payload: bytes
+    hops: int
+    retain: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscribeAt:
+    """Subscribe at one broker to what is said to, or by, a peer that is made known there."""
+
+    broker: int
+    filter: str
+    qos: Literal[0, 1] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnsubscribeAt:
+    """The end of a `SubscribeAt`."""
+
+    broker: int
+    filter: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +274,9 @@ Effect: TypeAlias = (
     Publish
     | Relay
     | TakeRecord
+    | Forward
+    | SubscribeAt
+    | UnsubscribeAt
     | Subscribe
     | Unsubscribe
     | SaveRecord

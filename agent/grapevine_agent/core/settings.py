@@ -105,6 +105,7 @@ class CoreSettings:
     give_models: GiveModels = "members"  # who is given a released model that it asks for; members: and the publisher
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
+    is_gateway: bool = False  # between them: see `overlay/gateway`
     data_kinds: tuple[str, ...] = ()
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's
     max_share: float = 0.5  # of a single peer in a merge: one voice does not outvote all the others

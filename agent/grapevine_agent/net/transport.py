@@ -132,6 +132,7 @@ class Transport:
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
         self._filters: dict[str, int] = {}
         self._in_turn = InTurn(clock=asyncio.get_running_loop().time)
+        self.is_attempting = False  # with a will that was made for it
         self._connection: Connection | None = None  # only while connected and subscribed
         self._announced = max_packet_bytes  # by the broker that we are connected to, or were last
         self._limits = {url: PacketLimit(own_bytes=max_packet_bytes) for url in self._brokers}
@@ -146,6 +147,11 @@ class Transport:
     def num_dropped(self) -> int:
         """Messages that arrived faster than they were read, and were dropped."""
         return self._inbound.num_dropped
+
+    @property
+    def brokers(self) -> tuple[BrokerUrl, ...]:
+        """Those that are tried, in this order."""
+        return self._brokers
 
     @property
     def connected_to(self) -> BrokerUrl | None:
@@ -317,6 +323,7 @@ class Transport:
             tls=tls_context(self._tls) if url.has_tls else None,  # afresh: certificates are renewed
             will=self._will(),
         )
+        self.is_attempting = True
         connection = Connection(
             url=url, version=version, login=login, on_message=self._arrived, answer_s=self._answer_s
         )
@@ -328,6 +335,8 @@ class Transport:
             self._inbound.discard()
             await connection.abort()
             raise
+        finally:
+            self.is_attempting = False
         self._limit, self._announced = self._limits[url], accepted.max_packet_bytes or self._own_limit
         self._limit.taken_in(self._loop.time())
         self._connection = connection

@@ -6,6 +6,7 @@ Answers are plain JSON values. Commands print them, `--json` passes them on as t
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
@@ -25,6 +27,7 @@ from grapevine_agent.requests.parameters import checked
 from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
+from grapevine_agent.service.attachment import Attachment
 from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store.room import Contents
@@ -78,7 +81,8 @@ class Requests:
 
     def _status(self, contents: Contents | None) -> dict[str, Any]:
         service, core, now = self._service, self._service.core, clock.now()
-        connected_to = service.transport.connected_to
+        attachment = service.attachments.first
+        connected_to, reception = attachment.transport.connected_to, attachment.reception
         return {
             "peer": service.identity.peer_id,
             "name": core.settings.name,
@@ -86,15 +90,22 @@ class Requests:
             "profile": core.settings.limits.profile,
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",
-            "mqtt_version": service.reception.version,
-            "trouble": service.reception.trouble,
-            "broker_cannot": service.reception.cannot,
-            "broker_gives": asdict(service.reception.gives) if service.reception.gives else None,  # of what it retains
+            "mqtt_version": reception.version,
+            "trouble": service.attachments.trouble,
+            "broker_cannot": reception.cannot,
+            "broker_gives": asdict(reception.gives) if reception.gives else None,  # of what it retains
+            "brokers": [_broker(each, core) for each in service.attachments],
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
             "rejected": dict(service.rejected),
+            "gateway": {
+                "is_open": core.gateway.is_open,
+                "known_at": core.gateway.status(),  # how many peers, by the broker's place in `brokers`
+                "messages": service.forwarding.num_messages,
+                "bytes": service.forwarding.num_bytes,
+            },
             "transfers": service.carrying.status(),
             "unsaved": service.unsaved.lines(),
             "recorded": service.recording.counts() if service.recording is not None else {},
@@ -174,7 +185,24 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "resting": learner.rest.is_resting,
         "merges": learner.merging.num_merged,
         "sent": learner.num_sent,
+        "send_rate": learner.send_rate(now),  # of gossip, 1/s
         "staleness": learner.staleness(now),
         "staleness_bound": bound if bound != float("inf") else None,
         "energy_j": learner.energy_j,
+    }
+
+
+def _broker(attachment: Attachment, core: AgentCore) -> dict[str, Any]:
+    url, reception = attachment.transport.connected_to, attachment.reception
+    delay_s = attachment.sending.delay_s
+    return {
+        "url": str((url or attachment.transport.brokers[0]).without_credentials()),
+        "connected": url is not None,
+        "mqtt_version": reception.version if url else "",
+        "trouble": reception.trouble,
+        "cannot": reception.cannot if url else [],
+        "peers": core.brokers.num_online(attachment.number),
+        "delay_ms": None if delay_s == math.inf else delay_s * 1e3,  # of an acknowledgement
+        "max_packet_bytes": attachment.transport.max_packet_bytes,
+        "waiting": len(attachment.outbox),
     }

@@ -143,7 +143,7 @@ class TaskRequests:
         service = self._service
         check_merge_plan(manifest.merging)  # what was built may be older than we are
         content = encode_manifest(manifest)
-        if (size := len(content) + ENVELOPE_BYTES) > (limit := service.transport.max_packet_bytes):
+        if (size := len(content) + ENVELOPE_BYTES) > (limit := service.attachments.max_packet_bytes):
             raise TaskError(
                 f"{manifest.name}: its manifest takes {size} bytes, more than one packet of {limit}; raise "
                 "mqtt.max_packet_bytes on every member and on the broker, or make the program smaller"

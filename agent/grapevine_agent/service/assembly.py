@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from grapevine_agent.config.agent_toml import Config, check_files
@@ -22,6 +23,7 @@ from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
+from grapevine_agent.service.attachment import MakeTransport
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.recording import Recording
@@ -72,7 +74,7 @@ def assembled(
             ),
             identity=identity,
             store=store,
-            transport=_transport(config, identity, guest=guest),
+            transports=_transports(config, identity, guest=guest),
             root=config.mqtt.root,
             trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
@@ -151,6 +153,7 @@ def _settings(
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
+        is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
         shortest_round_s=config.limits.round_interval_s,
@@ -198,14 +201,16 @@ def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
     )
 
 
-def _transport(config: Config, identity: Identity, *, guest: bool) -> Callable[[Callable[[], Will | None]], Transport]:
+def _transports(config: Config, identity: Identity, *, guest: bool) -> list[MakeTransport]:
+    """One for all brokers, of which it keeps the first that takes us in; or one for each."""
     mqtt = config.mqtt
-    urls = [BrokerUrl.parse(url) for url in mqtt.brokers]
+    all_urls = [BrokerUrl.parse(url) for url in mqtt.brokers]
     password = mqtt.read_password() or ""
+    is_any_encrypted = any(url.has_tls for url in all_urls)  # files that no URL uses are refused
     has_tls_files = any((mqtt.ca_file, mqtt.cert_file, mqtt.key_file))
     client_id = f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id
 
-    def make(will: Callable[[], Will | None]) -> Transport:
+    def make(urls: Sequence[BrokerUrl], will: Callable[[], Will | None]) -> Transport:
         return Transport(
             urls,
             client_id=client_id,
@@ -213,7 +218,7 @@ def _transport(config: Config, identity: Identity, *, guest: bool) -> Callable[[
             version=mqtt.version,
             tls=(
                 TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
-                if has_tls_files
+                if has_tls_files and (any(url.has_tls for url in urls) or not is_any_encrypted)
                 else None
             ),
             will=will,
@@ -222,7 +227,8 @@ def _transport(config: Config, identity: Identity, *, guest: bool) -> Callable[[
             password=password,
         )
 
-    return make
+    groups = [[url] for url in all_urls] if mqtt.connect == "all" else [all_urls]
+    return [partial(make, group) for group in groups]
 
 
 def state_socket(config: Config) -> Path:

@@ -54,7 +54,7 @@ class Carrying:
     Args:
         core: Who decides what is worth fetching.
         turns: For calls into it.
-        outbox: Where chunks wait for their turn.
+        outbox_to: Where chunks to a peer wait for their turn.
         publish: Publishes what we say.
         wake: Something waits in the outbox.
         root: Topic root.
@@ -71,7 +71,7 @@ class Carrying:
         *,
         core: AgentCore,
         turns: Turns,
-        outbox: Outbox,
+        outbox_to: Callable[[str], Outbox],
         publish: Callable[[fx.Publish], None],
         wake: Callable[[], None],
         root: str,
@@ -84,7 +84,7 @@ class Carrying:
     ) -> None:
         self._core = core
         self._turns = turns
-        self._outbox = outbox
+        self._outbox_to = outbox_to
         self._publish = publish
         self._wake_outbox = wake
         self._root = root
@@ -139,10 +139,11 @@ class Carrying:
         name = f"{self._root}/{topic.below_root()}"
         deadline_s = now_s + CHUNK_DEADLINE_S
         at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERNOTICE_BYTES))
+        outbox = self._outbox_to(asker)
         for gift in gifts:
             for start in range(gift.start, gift.end, at_most):
                 piece = Gift(gift.digest, gift.index, start, min(gift.end, start + at_most))
-                self._outbox.chunk(name, deadline_s=deadline_s, order=piece, num_bytes=piece.end - piece.start)
+                outbox.chunk(name, deadline_s=deadline_s, order=piece, num_bytes=piece.end - piece.start)
         self._wake_outbox()
 
     def payload_of(self, gift: Gift) -> Payload | None:

@@ -57,18 +57,18 @@ class Hearing:
         self._hear_piece = hear_piece
         self._quota = SenderQuota()
 
-    async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool) -> None:
-        """Take what arrived on a topic. Anything that is wrong with it is counted, and changes nothing."""
+    async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool, broker: int = 0) -> None:
+        """Take what a broker brought on a topic. Anything that is wrong with it is counted, and changes nothing."""
         try:
             if (chunk := topics.parse_chunk(root, name)) is not None:
                 self._hear_piece(chunk, payload)
                 return
             topic = topics.parse(root, name)
             if not payload:
-                await self._turns.take(lambda: self._core.erased(topic, clock.now()))
+                await self._turns.take(lambda: self._core.erased(topic, clock.now(), broker))
                 raise WireError("empty", name)
             async with self._turns.alone():
-                if not self._is_worth_reading(topic, payload):
+                if not self._is_worth_reading(topic, payload, broker):
                     return
             received = await self._opened(payload, topic, retained=retained)
             if received.message.sender == self._core.settings.peer:
@@ -76,7 +76,7 @@ class Hearing:
                 self._numbers.heard(received.message, topic.below_root())
                 self._double.heard(received.message, clock.now().monotonic_s)
             await self._turns.take(
-                lambda: self._core.receive(received, clock.now()),
+                lambda: self._core.receive(received, clock.now(), broker),
                 num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),
             )
         except WireError as error:
@@ -87,12 +87,12 @@ class Hearing:
         self.rejected[error.reason] += 1
         logger.debug("dropped: %s", error)
 
-    def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview) -> bool:
+    def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview, broker: int) -> bool:
         """Raises `WireError` where its sender, or all strangers, have used up what they may cost."""
         now = clock.now()
-        held = self._core.records.get(topic)
+        held = self._core.held(topic, broker)
         if held is not None and len(held.envelope) == len(payload) and held.envelope == payload:
-            self._core.heard_again(topic)
+            self._core.heard_again(topic, broker)
             return False
         self._quota.charge(topics.writer_of(topic), len(payload), now.monotonic_s)
         return self._core.is_worth_reading(topic, len(payload), now)

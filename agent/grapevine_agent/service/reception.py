@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 class Reception:
     """Takes what the transport tells, says it in the log, and remembers it. `all_refuse`: see `Trying`."""
 
-    def __init__(self) -> None:
-        self.double = Double()
+    def __init__(self, double: Double) -> None:
+        self.double = double
         self.version = ""  # of MQTT, as it is spoken with the last broker that took us in
         self.all_refuse = False
         self._said: set[str] = set()

@@ -18,8 +18,8 @@ from grapevine_agent.data.recorder import FLUSH_S, Recorder, SourceRecording
 from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_agent.data.silence import why_silent
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
-from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
+from grapevine_agent.service.attachment import Attachments
 from grapevine_agent.service.saving import readable
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_proto.errors import BrokerError, StoreError
@@ -93,10 +93,10 @@ class Recording:
                 self._told.add(name)
                 logger.warning("%s records nothing: %s", name, "; ".join(why))
 
-    async def run(self, transport: Transport) -> None:
-        """Subscribe, then close slots and write rows until cancelled. The transport subscribes again by itself."""
+    async def run(self, brokers: Attachments) -> None:
+        """Subscribe, then close slots and write rows until cancelled. A transport subscribes again by itself."""
         try:
-            await transport.subscribe(*((each, 0) for each in self.recorder.filters))
+            await brokers.subscribe(*((each, 0) for each in self.recorder.filters))
         except BrokerError as error:
             logger.warning("sensors are not recorded: %s", error)
         flushed_s = time.monotonic()

@@ -33,8 +33,9 @@ class Numbers(Protocol):
 
 
 class Sealer:
-    """Numbers and signs what we say. A session begins with each attempt to connect.
+    """Numbers and signs what we say.
 
+    A session begins with each attempt to connect, unless another connection stands already.
     Sequences of records must grow for as long as the peer lives, so they are kept on disk;
     presence and adverts, which change every second and mean little after a restart, are numbered by
     the clock alone.
@@ -45,13 +46,19 @@ class Sealer:
         self._numbers = numbers
         self.session = 0
         self._sequence = 0
+        self._connection = 0
         self._last_volatile = 0
 
     def begin_session(self, wall_ms: int) -> int:
         """A new session; what is sealed from now on belongs to it."""
         self.session = self._numbers.next_session(wall_ms)
-        self._sequence = 0
+        self._sequence = self._connection = 0
         return self.session
+
+    def begin_connection(self) -> int:
+        """The number of one more connection of this session."""
+        self._connection += 1
+        return self._connection
 
     def seal(self, publish: Publish, wall_ms: int) -> bytes:
         """The MQTT payload for `publish`."""
@@ -78,10 +85,10 @@ class Sealer:
             receiver_session=publish.receiver_session,
         )
 
-    def seal_will(self, wall_ms: int) -> tuple[PeerTopic, bytes]:
-        """What the broker is to say for us when it loses us in this session."""
-        topic = PeerTopic(self._identity.peer_id, "state")
-        return topic, self.seal(Publish(topic=topic, body=PeerState(online=False), retain=True), wall_ms)
+    def seal_will(self, wall_ms: int, connection: int = 0) -> tuple[PeerTopic, bytes]:
+        """What the broker is to say for us when it loses this connection of this session."""
+        topic, body = PeerTopic(self._identity.peer_id, "state"), PeerState(online=False, connection=connection)
+        return topic, self.seal(Publish(topic=topic, body=body, retain=True), wall_ms)
 
     def heard(self, message: Message) -> None:
         """A broker sent something of ours back: what is numbered by the clock goes on above it."""

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 
 from grapevine_agent.core.effects import Publish
@@ -25,6 +27,9 @@ from grapevine_proto.errors import BrokerError, StoreError
 from grapevine_proto.parts import Payload
 
 logger = logging.getLogger(__name__)
+
+SMALL_BYTES = 4_096
+SMOOTHING = 0.1
 
 
 class Sending:
@@ -51,6 +56,7 @@ class Sending:
         self._is_leaving = False
         self._connection = 0  # counts them: what an earlier one failed to do says nothing about this one
         self._group: asyncio.TaskGroup | None = None
+        self.delay_s = math.inf  # what an acknowledgement of something small takes, a moving mean; inf: none came yet
 
     def wake(self) -> None:
         """Something is due."""
@@ -112,7 +118,10 @@ class Sending:
         try:
             payload = waiting.payload if waiting.order is None else await self._make(waiting)
             if payload is not None:
+                began_s = time.monotonic()
                 await self._transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
+                if waiting.qos and len(payload) < SMALL_BYTES:
+                    self._took(time.monotonic() - began_s)
         except ConnectionLostError as error:
             logger.debug("not published: %s", error)
             if connection == self._connection:
@@ -126,6 +135,10 @@ class Sending:
         if waiting.lane == "answer" and waiting.order is not None:
             self._answers.sent()
         self._wake.set()
+
+    def _took(self, seconds: float) -> None:
+        first = self.delay_s == math.inf
+        self.delay_s = seconds if first else (1 - SMOOTHING) * self.delay_s + SMOOTHING * seconds
 
     async def _make(self, waiting: Waiting) -> Payload | None:
         if isinstance(waiting.order, Gift):

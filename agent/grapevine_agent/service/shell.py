@@ -16,7 +16,8 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -29,24 +30,21 @@ from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
-from grapevine_agent.net.outbox import Outbox
-from grapevine_agent.net.transport import Transport
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
-from grapevine_agent.service.answers import Answers
+from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
-from grapevine_agent.service.finding_out import FindingOut
+from grapevine_agent.service.double import Double
+from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
-from grapevine_agent.service.reception import Reception
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.seldom import Seldom
-from grapevine_agent.service.sending import Sending
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
@@ -58,9 +56,9 @@ from grapevine_proto.bodies import num_bytes
 from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
-from grapevine_proto.messages import Metrics, ReleasedModel, Review, ServerAdvert, TaskPublication
+from grapevine_proto.messages import Metrics, PeerState, ReleasedModel, Review, ServerAdvert, TaskPublication
 from grapevine_proto.parts import LARGE
-from grapevine_proto.topics import Topic
+from grapevine_proto.topics import InboxTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +77,7 @@ class AgentService:
         settings: What the core is told.
         identity: Our key.
         store: Our state on disk; opened and closed by the caller.
-        transport: Makes the connection, given the function that makes our will.
+        transports: Make a connection each, given the function that makes our will.
         root: Topic root.
         trainers: Runs local training; None for a service that does not train.
         max_bytes: Larger payloads are not looked at.
@@ -96,7 +94,7 @@ class AgentService:
         settings: CoreSettings,
         identity: Identity,
         store: Store,
-        transport: Callable[[Callable[[], Will | None]], Transport],
+        transports: Sequence[MakeTransport],
         root: str,
         trainers: Trainers | None,
         max_bytes: int,
@@ -112,11 +110,9 @@ class AgentService:
         self.store = store
         self.identity = identity
         self.trainers = trainers
-        self.reception = Reception()
+        self.double = Double()
         self.started_at = clock.now()
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
-        self.transport = transport(self._make_will)
-        self.outbox = Outbox()
         self.watching = Watching()
         self.unsaved = unsaved or Unsaved()
         self._numbers = OwnNumbers(store, self.unsaved)
@@ -126,11 +122,11 @@ class AgentService:
         self.carrying = Carrying(
             core=self.core,
             turns=self.turns,
-            outbox=self.outbox,
+            outbox_to=lambda peer: self.attachments.to(peer).outbox,
             publish=self.publish,
             wake=self._wake_sending,
             root=root,
-            max_packet_bytes=lambda: self.transport.max_packet_bytes,
+            max_packet_bytes=lambda: self.attachments.max_packet_bytes,
             folder=config.agent.state_dir / "transfers",
             window=chunk_window,
             most_bytes=BULK_BYTES,
@@ -147,19 +143,24 @@ class AgentService:
             trainers.room_mb = self.core.tasks.reservations.room_mb
             trainers.look = self.turns.look
         self._inspector = inspector
-        self._answers = Answers(
-            outbox=self.outbox,
-            get_blob=self._saver.get_blob,
-            sealing=self._sealing,
-            root=root,
-            goes_apart=self.carrying.goes_apart,
-        )
-        self._sending = Sending(
-            outbox=self.outbox,
-            transport=self.transport,
-            answers=self._answers,
-            sealing=self._sealing,
-            chunk=self.carrying.payload_of,
+        self.attachments = Attachments(
+            [
+                Attachment(
+                    number,
+                    transport=each,
+                    will=self._make_will,
+                    double=self.double,
+                    sealing=self._sealing,
+                    get_blob=self._saver.get_blob,
+                    chunk=self.carrying.payload_of,
+                    goes_apart=self.carrying.goes_apart,
+                    root=root,
+                    peer=identity.peer_id,
+                    found=self._found,
+                )
+                for number, each in enumerate(transports)
+            ],
+            self.core.brokers.route,
         )
         self.hearing = Hearing(
             core=self.core,
@@ -167,16 +168,19 @@ class AgentService:
             beside=self._beside,
             sealer=self._sealer,
             numbers=self._numbers,
-            double=self.reception.double,
+            double=self.double,
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
         )
-        self._finding_out = FindingOut(
-            transport=self.transport,
+        self.forwarding = Forwarding(
+            gateway=self.core.gateway,
+            attachments=self.attachments,
+            beside=self._beside,
             root=root,
             peer=identity.peer_id,
-            is_out=self.outbox.is_out,
-            tell=self._found,
+            max_bytes=max_bytes,
+            bytes_per_s=settings.upload_bytes_per_s,
+            rejected=self._reject,
         )
         self._seldom = Seldom()
         self._wake = asyncio.Event()
@@ -198,15 +202,15 @@ class AgentService:
         self._restore()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self.transport.run(), name="connection"),
-                group.create_task(self._read(), name="incoming"),
-                group.create_task(self._sending.run(), name="outgoing"),
+                *(group.create_task(each.transport.run(), name="connection") for each in self.attachments),
+                *(group.create_task(self._read(each), name="incoming") for each in self.attachments),
+                *(group.create_task(each.sending.run(), name="outgoing") for each in self.attachments),
                 group.create_task(self._keep_time(), name="timers"),
                 group.create_task(self.carrying.run(), name="transfers"),
                 group.create_task(pulse.watch(self.stops), name="pulse"),
             ]
             if self.recording is not None:
-                tasks.append(group.create_task(self.recording.run(self.transport), name="recording"))
+                tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
             await self._stop.wait()
             await self._leave()
             for task in tasks:
@@ -234,7 +238,7 @@ class AgentService:
         now, store, peer = clock.now(), self.store, self.identity.peer_id
 
         def keep(topic: Topic, envelope: bytes, until_ms: int) -> None:
-            self.outbox.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
+            self.attachments.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
 
         stored = restoring.records(store, peer, now.wall_ms, keep)
         sequences = restoring.sequences_of_others(store, peer)
@@ -242,103 +246,125 @@ class AgentService:
 
     async def _leave(self) -> None:
         """Say goodbye, if there is anybody to say it to, and disconnect without our will being sent."""
-        goodbye: list[tuple[str, bytes]] = []
+        last_words: list[fx.Publish] = []
 
         def say(effects: Iterable[fx.Effect]) -> None:
             for effect in effects:
                 if isinstance(effect, fx.Publish):
-                    payload = self._sealer.seal(effect, clock.now().wall_ms)
-                    goodbye.append((topics.build(self.root, effect.topic), payload))
+                    last_words.append(effect)
                 else:
                     self._perform(effect)
 
-        await self.turns.take(self.core.goodbye, num_bytes=self.core.tasks.largest_model_bytes, perform=say)
-        await self._sending.leave(goodbye, GOODBYE_S)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                await self.transport.disconnect()
+        def goodbye(attachment: Attachment) -> list[tuple[str, bytes]]:
+            return [(topics.build(self.root, each.topic), self._sealed(each, attachment)) for each in last_words]
 
-    def _make_will(self) -> Will:
+        await self.turns.take(self.core.goodbye, num_bytes=self.core.tasks.largest_model_bytes, perform=say)
+        await self.attachments.leave(goodbye, GOODBYE_S)
+
+    def _make_will(self, attachment: Attachment) -> Will:
         wall_ms = clock.now().wall_ms
-        self.reception.double.began(self._sealer.begin_session(wall_ms))
-        topic, payload = self._sealer.seal_will(wall_ms)
+        if not self.attachments.has_session(self._sealer.session, beside=attachment):
+            self.double.began(self._sealer.begin_session(wall_ms))
+        attachment.session, attachment.connection = self._sealer.session, self._sealer.begin_connection()
+        topic, payload = self._sealer.seal_will(wall_ms, attachment.connection)
         return Will(topic=topics.build(self.root, topic), payload=payload, qos=1, retain=True)
 
     # --- incoming ---------------------------------------------------------------------------------
 
-    async def _read(self) -> None:
-        began_s = time.monotonic()
-        async for event in self.transport.events():
+    async def _read(self, attachment: Attachment) -> None:
+        began_s, number = time.monotonic(), attachment.number
+        async for event in attachment.transport.events():
             if time.monotonic() - began_s > LONGEST_TURN_S:  # a broker sends all that it retains in one go
                 await asyncio.sleep(0)
                 began_s = time.monotonic()
             match event:
                 case Arrived(topic=topic, payload=payload, retained=retained):
                     if retained:
-                        self._finding_out.arrived(topic)
+                        attachment.finding_out.arrived(topic)
                     if self.recording is not None and self.recording.takes(topic):
                         self.recording.hear(topic, payload, retained=retained)
-                    else:
-                        await self.hearing.hear(self.root, topic, payload, retained=retained)
+                    elif not await self.forwarding.hear(topic, payload, number):
+                        await self.hearing.hear(self.root, topic, payload, retained=retained, broker=number)
                 case Connected():
-                    self.reception.connected(event)
+                    find_out = attachment.connected(event)
                     if self.recording is not None:
                         self.recording.subscribed(event.refused)
-                    self._sending.connected(event.max_in_flight)
                     self.carrying.connected()
-                    session = self._sealer.session
-                    await self.turns.take(partial(self._connected, session))
+                    await self.turns.take(partial(self._connected, attachment.session, number))
                     self.ready.set()
-                    number = self._finding_out.connected(event.max_packet_bytes)
-                    self._in_background(self._finding_out.run(number))
-                case Listening():
-                    self.reception.listening(event)
-                    self._finding_out.listening(event)
+                    self._in_background(find_out)
                 case Disconnected():
-                    self.reception.lost(event, is_wanted=self._stop.is_set())
-                case Trying():
-                    self.reception.tried(event)
+                    attachment.told(event, is_leaving=self._stop.is_set())
+                    await self.turns.take(lambda: self.core.lost(clock.now(), number))
+                case Listening() | Trying():
+                    attachment.told(event, is_leaving=self._stop.is_set())
 
-    def _found(self, gives: BrokerAbilities) -> None:
-        self.reception.found(gives)
-        self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now())))
+    def _found(self, number: int, gives: BrokerAbilities) -> None:
+        self.attachments[number].reception.found(gives)
+        self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now(), number)))
 
-    def _connected(self, session: int) -> list[fx.Effect]:
-        return self.core.connected(session, clock.now())
+    def _connected(self, session: int, number: int) -> list[fx.Effect]:
+        return self.core.connected(session, clock.now(), number)
 
     # --- outgoing ---------------------------------------------------------------------------------
 
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; what is large is signed when its turn comes."""
         if isinstance(effect.body, ReleasedModel):
-            if not self._answers.queue(effect):
-                self.rejected["no-room"] += 1
-            self._sending.wake()
+            assert isinstance(effect.topic, InboxTopic)
+            self._queue_answer(effect, effect.topic.receiver)
             return
-        name = topics.build(self.root, effect.topic)
-        deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-        enqueue = partial(
-            self.outbox.enqueue, name, deadline_s=deadline_s, qos=effect.qos, task=getattr(effect.body, "task", "")
-        )
+        if effect.retain:
+            self._publish_record(effect)
+            return
         size = num_bytes(effect.body)
         goes_apart = self.carrying.goes_apart(size)
         if goes_apart and not self.carrying.may_send(effect):
             self.rejected["no-room"] += 1
             return
-        if (size >= LARGE or goes_apart) and not effect.retain:
-            enqueue(order=effect, num_bytes=NOTICE_BYTES if goes_apart else size)
-            self._sending.wake()
-            return
-        payload = self._sealer.seal(effect, clock.now().wall_ms)
-        if effect.retain:
+        is_order = size >= LARGE or goes_apart
+        payload = b"" if is_order else self._sealer.seal(effect, clock.now().wall_ms)
+        for attachment in self._ways_of(effect.topic):
+            attachment.outbox.enqueue(
+                topics.build(self.root, effect.topic),
+                payload,
+                deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
+                qos=effect.qos,
+                task=getattr(effect.body, "task", ""),
+                order=effect if is_order else None,
+                num_bytes=(NOTICE_BYTES if goes_apart else size) if is_order else 0,
+            )
+            attachment.sending.wake()
+
+    def _ways_of(self, topic: Topic) -> Iterable[Attachment]:
+        """By which brokers something goes: to one peer by one, to everybody by all."""
+        return [self.attachments.to(topic.receiver)] if isinstance(topic, InboxTopic) else self.attachments
+
+    def _publish_record(self, effect: fx.Publish) -> None:
+        name, until_ms = topics.build(self.root, effect.topic), effect.expires_at_ms
+        if isinstance(effect.body, PeerState):
+            for attachment in self.attachments:
+                attachment.outbox.keep(name, self._sealed(effect, attachment), until_ms=until_ms)
+        else:
+            payload = self._sealer.seal(effect, clock.now().wall_ms)
             is_over = isinstance(effect.body, ServerAdvert) and not effect.body.online
-            self.outbox.keep(name, payload, until_ms=effect.expires_at_ms, is_last=is_over)
+            self.attachments.keep(name, payload, until_ms=until_ms, is_last=is_over)
             if isinstance(effect.body, TaskPublication | Review):
                 # Our own word on a task counts here as it does elsewhere, and at once.
                 self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
-        else:
-            enqueue(payload)
-        self._sending.wake()
+        self.attachments.wake()
+
+    def _sealed(self, effect: fx.Publish, attachment: Attachment) -> bytes:
+        """As it is said at one broker."""
+        if isinstance(effect.body, PeerState):
+            attachment.connection = max(attachment.connection, effect.body.connection)
+            effect = replace(effect, body=replace(effect.body, connection=attachment.connection))
+        return self._sealer.seal(effect, clock.now().wall_ms)
+
+    def _queue_answer(self, effect: fx.SendBlob | fx.Publish, receiver: str) -> bool:
+        is_queued = self.attachments.queue(effect, receiver)
+        self.rejected["no-room"] += not is_queued
+        return is_queued
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -349,6 +375,8 @@ class AgentService:
                 await self.turns.take(partial(self.core.unwatch, task))
             self._saver.retry()
             self._numbers.retry()
+            for each in self.attachments:
+                self.core.brokers.measured(each.number, each.sending.delay_s)
             if self.tidying.is_due(clock.now()):
                 self._in_background(self.tidying.make_room(clock.now()))
             # Only what happens from here on can bring the deadline forward.
@@ -371,22 +399,29 @@ class AgentService:
         match effect:
             case fx.Publish():
                 self.publish(effect)
-            case fx.Relay(received=received):
-                self._relay(received)
+            case fx.Relay(received=received, broker=number):
+                self._relay(received, self.attachments[number])
+            case fx.Forward():
+                self.forwarding.say_again(effect)
+            case fx.SubscribeAt(broker=number, filter=below, qos=qos):
+                name = f"{self.root}/{below}"
+                self._in_background(self.attachments[number].subscribe((name, qos), carried=True))
+            case fx.UnsubscribeAt(broker=number, filter=below):
+                self._in_background(self.attachments[number].unsubscribe(f"{self.root}/{below}", carried=True))
             case fx.TakeRecord(topic=topic, envelope=envelope):
                 name = topics.build(self.root, topic)
                 self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
             case fx.Subscribe(filter=below, records=True):
-                self.transport.subscribe_in_turn(f"{self.root}/{below}")
+                self.attachments.subscribe_in_turn(f"{self.root}/{below}")
             case fx.Subscribe(filter=below, qos=qos):
-                self._in_background(self._subscribe(f"{self.root}/{below}", qos))
+                self._in_background(self.attachments.subscribe((f"{self.root}/{below}", qos)))
             case fx.Unsubscribe(filter=below):
-                self._in_background(self._unsubscribe(f"{self.root}/{below}"))
+                self._in_background(self.attachments.unsubscribe(f"{self.root}/{below}"))
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
             case fx.DropUnsent(task=task):
-                self.outbox.drop_task(task)
+                self.attachments.drop_task(task)
                 self.carrying.drop_task(task)
             case fx.Fetch(received=received):
                 self.carrying.fetch(received)
@@ -398,11 +433,9 @@ class AgentService:
                 self._in_background(loading.load(effect, self._saver, self.core, self.turns))
             case fx.Delivered():
                 self._deliver(effect)
-            case fx.SendBlob():
-                if not self._answers.queue(effect):
-                    self.rejected["no-room"] += 1
+            case fx.SendBlob(topic=topic):
+                if not self._queue_answer(effect, topic.receiver):
                     self.core.blobs.not_given(effect)
-                self._sending.wake()
             case fx.Notify(text=text, level=level, often=often):
                 level = "debug" if often and not self._seldom.may_say(often, clock.now().monotonic_s) else level
                 logger.log(_LEVELS[level], "%s", printable(text))
@@ -413,17 +446,17 @@ class AgentService:
                 self._saver.save(effect)
 
     def _wake_sending(self) -> None:
-        self._sending.wake()
+        self.attachments.wake()
 
     def _reject(self, error: WireError) -> None:
         self.hearing.reject(error)
 
-    def _relay(self, received: Received) -> None:
+    def _relay(self, received: Received, attachment: Attachment) -> None:
         if is_authentic(received):  # what was read from disk was not verified yet
             deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
             name = topics.build(self.root, received.topic)
-            self.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
-            self._sending.wake()
+            attachment.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
+            attachment.sending.wake()
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:
@@ -444,12 +477,6 @@ class AgentService:
             self._in_background(self.turns.take(lambda: self.core.trained(done, clock.now()), num_bytes=largest))
         else:
             self._in_background(self.turns.take(lambda: self.core.evaluated(done, clock.now())))
-
-    async def _subscribe(self, name: str, qos: int) -> None:
-        await self.transport.subscribe((name, qos))
-
-    async def _unsubscribe(self, name: str) -> None:
-        await self.transport.unsubscribe(name)
 
     async def _logged(self, work: Coroutine[None, None, None]) -> None:
         """What fails here fails for one message or one task; the service goes on."""

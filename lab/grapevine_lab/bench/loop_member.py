@@ -169,9 +169,11 @@ async def member(
             settings=settings,
             identity=Identity(key, folder / "identity.pem"),
             store=store,
-            transport=lambda will: Transport(
-                [BrokerUrl.parse(url)], client_id=key.peer_id, will=will, max_packet_bytes=LARGEST_PACKET
-            ),
+            transports=[
+                lambda will: Transport(
+                    [BrokerUrl.parse(url)], client_id=key.peer_id, will=will, max_packet_bytes=LARGEST_PACKET
+                )
+            ],
             root=ROOT,
             trainers=RandomSteps(ModelLayout.of(manifest.program)),  # type: ignore[arg-type]
             max_bytes=LARGEST_PACKET,

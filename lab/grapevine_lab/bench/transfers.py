@@ -193,7 +193,7 @@ class _Half:
         self.carrying = Carrying(
             core=core,
             turns=Turns(self._beside, lambda _effects: None),
-            outbox=self.outbox,
+            outbox_to=lambda _peer: self.outbox,
             publish=self.publish,
             wake=self._wake,
             root=DEFAULT_ROOT,

@@ -42,7 +42,8 @@ class Presence:
 
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session."""
-        self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
+        if session not in self._sessions:
+            self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
         self._heartbeat_at_s = now.monotonic_s
         self._announced = None
         self._pauses.clear()
@@ -54,10 +55,17 @@ class Presence:
         self._sessions.clear()  # the echo of our goodbye is not to be contradicted
         return [self._state(online=False)]
 
-    def echoed(self, body: m.Body) -> list[Effect]:
-        """Our own presence came back from a broker."""
-        is_wrong = isinstance(body, m.PeerState) and not body.online and bool(self._sessions)
-        return [self._state(online=True)] if is_wrong else []
+    def echoed(self, body: m.Body, session: int, hops: int = 0, now_s: float = 0.0) -> list[Effect]:
+        """Our own presence, of one of our sessions, came back from a broker."""
+        if not isinstance(body, m.PeerState) or not self._sessions:
+            return []
+        if body.online:
+            if hops:  # somebody says of us that we are elsewhere
+                self.erased("state", now_s)
+            return []
+        # Brokers that are bridged share one topic, and the will of our newest connection is heard at all of them.
+        connection = body.connection + 1 if session == self._sessions[-1] else 0
+        return [self._state(online=True, connection=connection)]
 
     def erased(self, leaf: str, now_s: float) -> None:
         """Somebody erased our announcement or our state from a broker."""
@@ -116,6 +124,8 @@ class Presence:
             self._erased.discard(leaf)
             self._pauses[leaf] = next_pause(self._pauses.get(leaf), now_s)
 
-    def _state(self, *, online: bool) -> Effect:
+    def _state(self, *, online: bool, connection: int = 0) -> Effect:
+        """`connection`: at least this one; which it is the shell says, of each broker."""
         self._state_at_s = math.inf
-        return Publish(topic=PeerTopic(self.peer, "state"), body=m.PeerState(online=online), retain=True)
+        body = m.PeerState(online=online, connection=connection)
+        return Publish(topic=PeerTopic(self.peer, "state"), body=body, retain=True)

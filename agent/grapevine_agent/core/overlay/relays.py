@@ -1,4 +1,4 @@
-"""Giving task records back to a broker that forgot them, or from which somebody erased them.
+"""Giving task records to a broker that forgot them, from which somebody erased them, or that never had them.
 
 Anybody may erase a record where the broker has no rules, again and again. So a record is given back at once
 the first time, and after each further time only when a pause is over that doubles; and records go out at a
@@ -22,6 +22,7 @@ RELAY_AFTER_S = (3.0, 8.0)  # what a broker did not send by then it has lost
 BATCH_BYTES = 250_000  # in one go, or one record that is larger
 BATCH_RECORDS = 32
 BETWEEN_BATCHES_S = 1.0
+SPREAD_AFTER_S = (0.2, 1.0)  # news of another broker: somebody else may bring it as well
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,7 @@ class Relays:
 
     rng: np.random.Generator
     due_s: float = math.inf  # when to look next
+    settled_s: float = -math.inf  # until then it may be sending what it holds
     is_of_use: bool = True  # the broker gives what it retains to whoever comes
     _on_broker: set[Topic] = field(default_factory=set)  # heard since we connected, and not erased since
     _given: dict[Topic, Pause] = field(default_factory=dict)
@@ -39,7 +41,12 @@ class Relays:
         self._on_broker.clear()
         self._given.clear()
         self.is_of_use = True
-        self.due_s = now_s + float(self.rng.uniform(*RELAY_AFTER_S))
+        self.due_s = self.settled_s = now_s + float(self.rng.uniform(*RELAY_AFTER_S))
+
+    def lacks_news(self, now_s: float) -> None:
+        """There is a record that the broker may lack."""
+        at_s = now_s + float(self.rng.uniform(*SPREAD_AFTER_S))
+        self.due_s = min(self.due_s, max(at_s, self.settled_s))
 
     def heard(self, topic: Topic) -> None:
         """The broker has this record."""

@@ -53,7 +53,7 @@ async def ask(service: AgentService, method: str, **params: Any) -> Any:
 
 
 def num_signed(service: AgentService) -> int:
-    return len(service.outbox)
+    return len(service.attachments[0].outbox)
 
 
 @pytest.mark.parametrize(("method", "params"), [*ACTS.items(), *LOOKS.items()])

@@ -103,9 +103,9 @@ async def test_the_owner_is_answered_and_messages_leave_while_a_large_update_is_
         assert (status["tasks"][0]["merges"], merges(service)) == (0, 0)
         (task,) = (line["id"] for line in status["tasks"])
         assert (await requests.answer({"method": "task", "params": {"task": task}}))["joined"]
-        service.outbox.enqueue(f"{ROOT}/other", b"x", deadline_s=clock.now().monotonic_s + DEADLINE_S)
-        service._sending.wake()
-        while len(service.outbox):  # until the broker has acknowledged it
+        service.attachments[0].outbox.enqueue(f"{ROOT}/other", b"x", deadline_s=clock.now().monotonic_s + DEADLINE_S)
+        service.attachments[0].sending.wake()
+        while len(service.attachments[0].outbox):  # until the broker has acknowledged it
             await asyncio.sleep(0.005)
         leaving = asyncio.create_task(requests.answer({"method": "consent", "params": {"task": task, "joined": False}}))
         await asyncio.sleep(0.05)
@@ -120,7 +120,7 @@ async def test_what_comes_in_during_a_turn_is_heard_after_it_in_order(tmp_path: 
     async with learning(tmp_path) as service:
         gate = Gate(service)
         name, payload = update(service)
-        client = Transport([service.transport.connected_to], client_id="sender")  # type: ignore[list-item]
+        client = Transport([service.attachments[0].transport.connected_to], client_id="sender")  # type: ignore[list-item]
         running = asyncio.create_task(client.run())
         while client.connected_to is None:
             await asyncio.sleep(0.005)
@@ -147,7 +147,7 @@ async def test_a_service_that_is_stopped_during_a_turn_ends_after_it_and_saves_w
         service._in_background(asyncio.sleep(3_600))
         service.stop()
         await asyncio.sleep(0.05)
-        assert service.transport.connected_to is not None
+        assert service.attachments[0].transport.connected_to is not None
         gate.opens.set()
         await hearing
     assert merges(service) == 1
@@ -202,7 +202,7 @@ async def test_what_can_end_a_task_looks_at_its_model_beside_the_loop(tmp_path: 
 
 async def test_large_messages_leave_in_order_with_their_numbers_and_nothing_overtakes_them(tmp_path: Path) -> None:
     async with learning(tmp_path) as service:
-        reader = Transport([service.transport.connected_to], client_id="reader")  # type: ignore[list-item]
+        reader = Transport([service.attachments[0].transport.connected_to], client_id="reader")  # type: ignore[list-item]
         await reader.subscribe((f"{ROOT}/inbox/{'b' * 20}/#", 1))
         running = asyncio.create_task(reader.run())
         while reader.connected_to is None:
@@ -218,7 +218,7 @@ async def test_large_messages_leave_in_order_with_their_numbers_and_nothing_over
         # A few large ones may wait whatever they take, so they are said in two goes.
         for some in (bodies[:6], bodies[6:]):
             service.perform([fx.Publish(topic=topic, body=body) for body in some])
-            while len(service.outbox):
+            while len(service.attachments[0].outbox):
                 await asyncio.sleep(0.005)
         heard: list[Message] = []
         async for event in reader.events():

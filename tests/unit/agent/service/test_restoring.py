@@ -17,6 +17,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Event
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store import Store, StoredRecord
@@ -36,6 +37,8 @@ class Quiet:
 
     connected_to = None
     max_packet_bytes = 1_000_000
+    is_attempting = False
+    brokers = (BrokerUrl.parse("mqtt://nowhere.example"),)
 
     def __init__(self, arriving: list[Event]) -> None:
         self.arriving = arriving
@@ -61,7 +64,7 @@ def service(folder: Path, *arriving: Event) -> Iterator[AgentService]:
             settings=CoreSettings(peer=OWN.peer_id, review=policy),
             identity=Identity(OWN, folder / "identity.pem"),
             store=store,
-            transport=transport,
+            transports=[transport],
             root=ROOT,
             trainers=None,
             max_bytes=1_000_000,
@@ -112,7 +115,7 @@ def test_what_was_kept_is_there_again_and_own_records_are_announced(tmp_path: Pa
         core = started.core
         assert len(core.book.entries) == 5
         assert core.judgement(core.book.entries[records[1][0].task], clock.now()).standing == "rejected"
-        due = started.outbox._due
+        due = started.attachments[0].outbox._due
         assert due.keys() == {f"{ROOT}/{topic.below_root()}" for topic in (records[0][0], records[-1][0])}
         unverified = [each for each in core.records if not each.verified]
         assert {each.message.sender for each in unverified} <= {key.peer_id for key in STRANGERS}
@@ -141,7 +144,7 @@ def test_bytes_that_were_damaged_on_disk_raise_nothing_and_are_believed_of_nobod
         assert left == {each.topic.below_root() for each in held}
         for each in held:
             started.perform([fx.Relay(received=each)])
-        relayed = {waiting.payload for waiting in started.outbox._answers}
+        relayed = {waiting.payload for waiting in started.attachments[0].outbox._answers}
         assert relayed <= set(true.values())
         for topic, envelope in records:  # the broker has the true ones
             asyncio.run(started.hearing.hear(ROOT, f"{ROOT}/{topic.below_root()}", envelope, retained=True))
@@ -154,7 +157,7 @@ def test_a_record_that_changed_on_disk_is_not_given_back_to_a_broker(tmp_path: P
         for last in (envelope[-1] ^ 1, envelope[-1]):
             received = reopen_envelope(envelope[:-1] + bytes([last]), topic)
             started.perform([fx.Relay(received=received)])
-        assert [waiting.payload for waiting in started.outbox._answers] == [envelope]
+        assert [waiting.payload for waiting in started.attachments[0].outbox._answers] == [envelope]
 
 
 def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
@@ -171,7 +174,7 @@ def test_a_burst_of_retained_messages_leaves_turns_for_everything_else(
     heard_at_turns: list[int] = []
 
     async def run(started: AgentService) -> None:
-        reading = asyncio.create_task(started._read())
+        reading = asyncio.create_task(started._read(started.attachments[0]))
         while not reading.done():
             await asyncio.sleep(0)
             heard_at_turns.append(len(started.core.records))

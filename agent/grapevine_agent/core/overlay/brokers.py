@@ -1,0 +1,193 @@
+"""The brokers that this agent is connected to, one or several, and who is where.
+
+What a broker retains, and whom it loses, is its own affair. So for each there is
+
+    states   who says that it is there, at this broker: a record of presence holds where it was heard
+    relays   which records it has, and which have to be given to it
+    heard    whom a message came from by it, and when
+
+and what the agent makes of them together:
+
+    a peer is *online* while it is so at one broker that we are connected to: a will at one of them, or the loss of our
+    own connection, says nothing of those who can be met at another
+    a record that is news, whoever brought it, is given to every other broker, after a short while in which somebody
+    else may have done so: so records spread by themselves, and a partition that heals leaves nobody without
+    a message goes by the *route* of its receiver: the nearest of the brokers at which it is online (`gateway.py`), and
+    of these the quickest
+
+Nothing of it limits how far a record comes, since a record that a broker has is given to it by nobody; loops do not
+exist for things that are held once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from grapevine_agent.core.effects import Effect, Relay
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
+from grapevine_agent.core.overlay.relays import Relays
+from grapevine_proto.codec import Received
+from grapevine_proto.messages import PeerState
+from grapevine_proto.records import RecordBook
+from grapevine_proto.topics import Topic
+
+STEADY = 2.0  # times slower, or quicker, than it was: then it is told anew
+MOST_HEARD = 10_000  # peers of whom is remembered when they were heard by a broker
+
+
+@dataclass(kw_only=True)
+class Broker:
+    """What is known of one broker. See the module's docstring."""
+
+    number: int
+    relays: Relays
+    states: RecordBook = field(default_factory=RecordBook)
+    abilities: BrokerAbilities = field(default_factory=BrokerAbilities)
+    is_connected: bool = False
+    delay_s: float = math.inf  # what an acknowledgement takes, of late; inf: not measured
+    online: dict[str, int] = field(default_factory=dict)  # → how many hops away: 0 but for whom a gateway made known
+    heard: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Brokers:
+    """See the module's docstring. Times are monotonic seconds; brokers are numbers, as the shell gives them."""
+
+    rng: np.random.Generator
+    _brokers: dict[int, Broker] = field(default_factory=dict)
+
+    def at(self, number: int) -> Broker:
+        """One of them."""
+        if number not in self._brokers:
+            self._brokers[number] = Broker(number=number, relays=Relays(rng=self.rng))
+        return self._brokers[number]
+
+    def connected_ones(self) -> list[Broker]:
+        """Those that have us."""
+        return [each for each in self._brokers.values() if each.is_connected]
+
+    # --- what they do -------------------------------------------------------------------------------
+
+    def connected(self, number: int, now_s: float) -> None:
+        """One took us in: nothing is known of what it holds."""
+        broker = self.at(number)
+        broker.is_connected, broker.abilities = True, BrokerAbilities()
+        broker.relays.connected(now_s)
+
+    def lost(self, number: int) -> set[str]:
+        """One was lost. Those who were met there and nowhere else; nobody where it was the last, which says nothing."""
+        broker = self.at(number)
+        broker.is_connected = False
+        others = self.connected_ones()
+        if not others:
+            return set()
+        gone = set(broker.online).difference(*(each.online for each in others))
+        broker.states = RecordBook()  # what it retains comes again, and is news then
+        broker.online.clear()
+        broker.heard.clear()
+        return gone
+
+    def found(self, number: int, abilities: BrokerAbilities) -> BrokerAbilities:
+        """What one does with what it retains; what can be counted on with all that we are connected to."""
+        broker = self.at(number)
+        broker.abilities, broker.relays.is_of_use = abilities, abilities.wildcard
+        all_of_them = [broker.abilities for broker in self.connected_ones()] or [abilities]
+        return BrokerAbilities(
+            wildcard=all(each.wildcard for each in all_of_them),
+            exact=all(each.exact for each in all_of_them),
+            may_lack=any(each.may_lack for each in all_of_them),
+            max_packet_bytes=min(each.max_packet_bytes for each in all_of_them),
+        )
+
+    # --- who is where -------------------------------------------------------------------------------
+
+    def hear_state(self, number: int, received: Received, wall_ms: int) -> PeerState | None:
+        """A peer is there, or is not, at one of them: what that makes of it at all. None: that is known.
+
+        Raises `WireError` as `RecordBook.accept` does.
+        """
+        broker, peer, state = self.at(number), received.message.sender, received.message.body
+        assert isinstance(state, PeerState)
+        held = broker.states.get(received.topic)
+        if held is not None and held.message == received.message and peer in broker.online:
+            broker.online[peer] = min(broker.online[peer], received.hops)  # a gateway was quicker than the peer itself
+            return None
+        if not broker.states.accept(received, wall_ms):
+            return None
+        if state.online:
+            broker.online[peer] = received.hops
+        else:
+            broker.online.pop(peer, None)
+        for gone in broker.states.take_pushed_out():
+            broker.online.pop(gone.message.sender, None)
+        elsewhere = any(peer in each.online for each in self.connected_ones() if each is not broker)
+        return state if state.online or not elsewhere else PeerState(online=True)
+
+    def hear(self, number: int, peer: str, now_s: float) -> None:
+        """A message of a peer came by one of them."""
+        heard = self.at(number).heard
+        heard.pop(peer, None)
+        heard[peer] = now_s
+        if len(heard) > MOST_HEARD:
+            del heard[next(iter(heard))]
+
+    def route(self, peer: str) -> int | None:
+        """By which of them a message to a peer goes; None: nobody knows, so by the first."""
+        connected = self.connected_ones()
+        there = [each for each in connected if peer in each.online]
+        if there:
+            return min(there, key=lambda each: (each.online[peer], each.delay_s, each.number)).number
+        heard = [each for each in connected if peer in each.heard]
+        return max(heard, key=lambda each: each.heard[peer]).number if heard else None
+
+    def num_online(self, number: int) -> int:
+        """How many peers say that they are there, at one of them."""
+        return len(self.at(number).online)
+
+    def measured(self, number: int, delay_s: float) -> None:
+        """What an acknowledgement by one of them takes, of late. Small changes turn no route."""
+        broker = self.at(number)
+        if not broker.delay_s / STEADY < delay_s < broker.delay_s * STEADY:
+            broker.delay_s = delay_s
+
+    def held(self, number: int, topic: Topic) -> Received | None:
+        """The newest state on a topic at one of them."""
+        return self.at(number).states.get(topic)
+
+    # --- records ------------------------------------------------------------------------------------
+
+    def has(self, number: int, topic: Topic) -> None:
+        """One has this record: it came from there."""
+        self.at(number).relays.heard(topic)
+
+    def spread(self, number: int, now_s: float) -> None:
+        """A record that is news came by one: the others may lack it."""
+        for each in self.connected_ones():
+            if each.number != number:
+                each.relays.lacks_news(now_s)
+
+    def erased(self, number: int, topic: Topic, now_s: float) -> None:
+        """Somebody erased a record at one."""
+        self.at(number).relays.erased(topic, now_s)
+
+    def due(self, held: Iterable[Received], now_s: float) -> list[Effect]:
+        """What is to be given to which now, of the records that are held."""
+        return [
+            Relay(received=each, broker=broker.number)
+            for broker in self.connected_ones()
+            for each in broker.relays.due(held, now_s)
+        ]
+
+    def deadline_s(self) -> float:
+        """When `due` has something to do next."""
+        return min((each.relays.due_s for each in self.connected_ones()), default=math.inf)
+
+    def forget_all_but(self, held: RecordBook) -> None:
+        """What is remembered of records is of those that are held."""
+        for each in self._brokers.values():
+            if len(each.relays) > 2 * len(held) + 64:
+                each.relays.forget_all_but({received.topic for received in held})
