@@ -45,6 +45,7 @@ class Hearing:
         double: Double,
         max_bytes: int,
         hear_piece: Callable[[ChunkTopic, bytes | memoryview], None],
+        has_several: bool = False,
     ) -> None:
         self.rejected: Counter[str] = Counter()
         self._core = core
@@ -55,6 +56,7 @@ class Hearing:
         self._double = double
         self._max_bytes = max_bytes
         self._hear_piece = hear_piece
+        self._has_several = has_several  # brokers
         self._quota = SenderQuota()
 
     async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool, broker: int = 0) -> None:
@@ -80,7 +82,8 @@ class Hearing:
                 num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),
             )
         except WireError as error:
-            self.reject(error)
+            is_copy = self._has_several and error.reason in ("replayed", "stale")  # it came by another broker as well
+            self.reject(WireError("heard-twice", str(error)) if is_copy else error)
 
     def reject(self, error: WireError) -> None:
         """Count what was dropped."""

@@ -171,6 +171,7 @@ class AgentService:
             double=self.double,
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
+            has_several=len(transports) > 1,
         )
         self.forwarding = Forwarding(
             gateway=self.core.gateway,

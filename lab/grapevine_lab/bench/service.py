@@ -42,6 +42,9 @@ MEMORY, IDLE_CPU = "service_memory", "service_idle_cpu"
 MEMORY_TARGET = Target(limit=80.0, at_most=True)  # MB of 10^6 bytes
 CPU_TARGET = Target(limit=1.0, at_most=True)  # per cent of a core
 NUM_PEERS = 200
+MANY_PEERS = 1_000
+MEMORY_OF_MANY = "service_memory_many"
+TARGET_OF_MANY = Target(limit=90.0, at_most=True)  # MB
 ROOT = "grapevine/v1"
 SETTLE_S = 20.0  # records are relayed, if any, 8 s after a connect
 NUM_WINDOWS = 3
@@ -65,23 +68,32 @@ class Watched:
     cores: list[float] = field(default_factory=list)
 
 
-def run(say: Callable[[str], None]) -> list[Figure]:
+def run_many(say: Callable[[str], None]) -> list[Figure]:
+    """Memory with many peers; about four minutes."""
+    return [each for each in run(say, MANY_PEERS) if each.name == MEMORY_OF_MANY]
+
+
+def run(say: Callable[[str], None], num_peers: int = NUM_PEERS) -> list[Figure]:
     """Measure both; about three minutes."""
     with tempfile.TemporaryDirectory(prefix="grapevine-bench-") as folder, start_broker("mosquitto") as broker:
         say("building the task")
         built = build_digits(Path(folder) / "task")
-        return asyncio.run(_measure(Path(folder), broker.url, built, say))
+        return asyncio.run(_measure(Path(folder), broker.url, built, say, num_peers))
 
 
-async def _measure(folder: Path, url: str, built: BuiltTask, say: Callable[[str], None]) -> list[Figure]:
+async def _measure(
+    folder: Path, url: str, built: BuiltTask, say: Callable[[str], None], num_peers: int
+) -> list[Figure]:
     libraries = [_rss_of_libraries() for _ in range(NUM_WINDOWS)]
     heartbeat_s = MqttConfig().heartbeat_s
-    async with crowd_on(url, ROOT, built, num_peers=NUM_PEERS, heartbeat_s=heartbeat_s) as crowd:
+    async with crowd_on(url, ROOT, built, num_peers=num_peers, heartbeat_s=heartbeat_s) as crowd:
         config = write_config(folder, url, crowd)
         with running_service(config, folder / "log") as process:
             socket = folder / "state" / SOCKET_FILE
-            await wait_until(process, socket, lambda status: knows(status, crowd.task), "knows every peer and the task")
-            say(f"the service knows {NUM_PEERS} peers and a task; it is idle for {NUM_WINDOWS} × {WINDOW_S:g} s")
+            await wait_until(
+                process, socket, lambda status: knows(status, crowd.task, num_peers), "knows every peer and the task"
+            )
+            say(f"the service knows {num_peers} peers and a task; it is idle for {NUM_WINDOWS} × {WINDOW_S:g} s")
             await asyncio.sleep(SETTLE_S)
             idle = await _watch(process)
             await asyncio.to_thread(call, socket, "consent", {"task": crowd.task, "joined": True})
@@ -89,12 +101,13 @@ async def _measure(folder: Path, url: str, built: BuiltTask, say: Callable[[str]
             say(f"the service has joined; it learns for {NUM_WINDOWS} × {WINDOW_S:g} s")
             learning = await _watch(process)
             status = await asyncio.to_thread(call, socket, "status")
-            _expect(_knows_peers(status) and _learns(status, crowd.task), f"it still learns: {status}")
+            _expect(_knows_peers(status, num_peers) and _learns(status, crowd.task), f"it still learns: {status}")
     percent, megabytes = 100.0, 1e-6
-    of = f"{NUM_PEERS} peers, one task"
+    of = f"{num_peers} peers, one task"
+    memory, target = (MEMORY, MEMORY_TARGET) if num_peers == NUM_PEERS else (MEMORY_OF_MANY, TARGET_OF_MANY)
     return [
-        figure(MEMORY, f"RSS, idle, {of} known", idle.rss_bytes, unit="MB", target=MEMORY_TARGET, scale=megabytes),
-        figure(MEMORY, f"RSS, learning, {of}", learning.rss_bytes, unit="MB", target=MEMORY_TARGET, scale=megabytes),
+        figure(memory, f"RSS, idle, {of} known", idle.rss_bytes, unit="MB", target=target, scale=megabytes),
+        figure(memory, f"RSS, learning, {of}", learning.rss_bytes, unit="MB", target=target, scale=megabytes),
         figure(
             MEMORY,
             "RSS of Python with NumPy, paho, protobuf, cryptography",
@@ -144,14 +157,14 @@ def _expect(holds: bool, what: str) -> None:
         raise GrapevineError(f"this cannot be measured: expected that {what}")
 
 
-def _knows_peers(status: dict[str, Any]) -> bool:
-    return bool(status) and status["connected"] and status["peers"]["alive"] >= NUM_PEERS * 0.95
+def _knows_peers(status: dict[str, Any], num_peers: int = NUM_PEERS) -> bool:
+    return bool(status) and status["connected"] and status["peers"]["alive"] >= num_peers * 0.95
 
 
-def knows(status: dict[str, Any], task: str) -> bool:
+def knows(status: dict[str, Any], task: str, num_peers: int = NUM_PEERS) -> bool:
     """Whether the service knows the crowd, and the task as approved and not joined."""
     line = task_line(status, task)
-    return _knows_peers(status) and line.get("standing") == "approved" and not line["joined"]
+    return _knows_peers(status, num_peers) and line.get("standing") == "approved" and not line["joined"]
 
 
 def _learns(status: dict[str, Any], task: str) -> bool:

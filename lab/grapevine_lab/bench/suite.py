@@ -38,6 +38,7 @@ from grapevine_proto.errors import GrapevineError
 
 BENCHMARKS = (
     Benchmark(names=(service.MEMORY, service.IDLE_CPU), run=service.run, missing=service.missing),
+    Benchmark(names=(service.MEMORY_OF_MANY,), run=service.run_many, missing=service.missing),
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
