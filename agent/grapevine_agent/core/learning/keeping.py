@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 from grapevine_agent.core.effects import SaveBest, SaveModel
-from grapevine_agent.core.learning.rest import MOVES, has_moved
+from grapevine_agent.core.learning.rest import MOVES
+from grapevine_agent.core.learning.traces import Trace, has_moved, trace_of
 
 DAY_S: Final = 86_400.0
 FILE_BYTES: Final = 8 * 1024  # of a saved model beside its numbers: header, whole blocks, the folder's entry
@@ -46,14 +47,37 @@ class SaveBudget:
         self._sizes.pop(task, None)
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """What is remembered of a model that is on disk."""
+
+    counters: Mapping[str, int]
+    traces: Mapping[str, Trace]
+
+    @classmethod
+    def of(cls, model: SaveModel) -> _Kept:
+        return cls(_told(model.counters), {name: trace_of(vector) for name, vector in model.vectors.items()})
+
+    def is_same(self, model: SaveModel) -> bool:
+        if self.counters != _told(model.counters) or self.traces.keys() != model.vectors.keys():
+            return False
+        return not any(has_moved(trace, model.vectors[name], MOVES) for name, trace in self.traces.items())
+
+
 @dataclass(kw_only=True)
 class Keeper:
     """Decides for one task. `next_s` (monotonic) is when to look whether its model has changed."""
 
     budget: SaveBudget
-    kept: SaveModel | None = None  # what is on disk, or on its way there
-    kept_best: SaveBest | None = None
+    kept: InitVar[SaveModel | None] = None  # what is on disk, or on its way there
+    kept_best: InitVar[SaveBest | None] = None
     next_s: float = 0.0
+    _kept: _Kept | None = None
+    _best: tuple[object, object] | None = None  # counters and figures
+
+    def __post_init__(self, kept: SaveModel | None, kept_best: SaveBest | None) -> None:
+        self._kept = _Kept.of(kept) if kept is not None else None
+        self._best = (kept_best.counters, kept_best.figures) if kept_best is not None else None
 
     def due(self, model: SaveModel, now_s: float, best: SaveBest | None = None) -> list[SaveModel | SaveBest]:
         """What is to be saved at this look: the model, the best one, both or neither."""
@@ -64,28 +88,18 @@ class Keeper:
     def if_changed(self, model: SaveModel, best: SaveBest | None = None) -> list[SaveModel | SaveBest]:
         """The models, but for those that are kept as they are."""
         changed: list[SaveModel | SaveBest] = []
-        if self.kept is None or not _is_same(self.kept, model):
-            self.kept = model
+        if self._kept is None or not self._kept.is_same(model):
+            self._kept = _Kept.of(model)
             changed.append(model)
-        if best is not None and not _is_same_best(self.kept_best, best):
-            self.kept_best = best
+        # Another best model was trained for another time, or measured on other samples.
+        if best is not None and self._best != (told := (best.counters, best.figures)):
+            self._best = told
             changed.append(best)
         return changed
 
 
-def _is_same_best(kept: SaveBest | None, best: SaveBest) -> bool:
-    """Another best model was trained for another time, or measured on other samples."""
-    return kept is not None and (kept.counters, kept.figures) == (best.counters, best.figures)
-
-
 def _num_bytes(model: SaveModel | SaveBest) -> int:
     return FILE_BYTES + sum(vector.nbytes for vector in model.vectors.values())
-
-
-def _is_same(one: SaveModel, other: SaveModel) -> bool:
-    if _told(one.counters) != _told(other.counters) or one.vectors.keys() != other.vectors.keys():
-        return False
-    return not any(has_moved(vector, other.vectors[name], MOVES) for name, vector in one.vectors.items())
 
 
 def _told(counters: Mapping[str, int]) -> dict[str, int]:

@@ -19,7 +19,7 @@ from typing import Final
 import numpy as np
 
 from grapevine_agent.core.learning.model_state import ModelState
-from grapevine_agent.merge.geometry import squared_distance, squared_length
+from grapevine_agent.core.learning.traces import Trace, has_moved, trace_of
 from grapevine_proto.messages import Vector
 
 QUIET_ROUNDS: Final = 10
@@ -34,8 +34,8 @@ class Rest:
 
     heartbeat_s: float
     num_quiet: int = 0  # rounds in a row that moved nothing
-    _seen: tuple[Vector, Vector] | None = None  # the model of the last round, once training is over
-    _evaluated: Vector | None = None  # the released model that was evaluated last
+    _seen: tuple[Trace, Trace] | None = None  # the model of the last round, once training is over
+    _evaluated: Trace | None = None  # the released model that was evaluated last
     _rounds_since: int = 0  # it was evaluated
 
     @property
@@ -50,7 +50,7 @@ class Rest:
             return False
         was_resting = self.is_resting
         moved = self._moved(model)
-        self._seen = (model.parameters, model.buffers)
+        self._seen = (trace_of(model.parameters), trace_of(model.buffers))
         self.num_quiet = 0 if moved else self.num_quiet + 1
         return was_resting and moved
 
@@ -88,12 +88,5 @@ class Rest:
         waits = self.is_resting and self._rounds_since < EVALUATE_ROUNDS
         if waits and self._evaluated is not None and not has_moved(self._evaluated, released, EVALUATE_MOVES):
             return False
-        self._evaluated, self._rounds_since = released, 0
+        self._evaluated, self._rounds_since = trace_of(released), 0
         return True
-
-
-def has_moved(before: Vector, after: Vector, share: float) -> bool:
-    """Whether two float32 vectors [n] differ by more than a share of their length."""
-    if before is after:
-        return False
-    return squared_distance(before, after) > share**2 * squared_length(after)

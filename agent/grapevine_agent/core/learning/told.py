@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grapevine_agent.core.learning.model_state import ModelState
-from grapevine_agent.core.learning.rest import MOVES, has_moved
-from grapevine_proto.messages import Vector
+from grapevine_agent.core.learning.rest import MOVES
+from grapevine_agent.core.learning.traces import Trace, has_moved, trace_of
 
 AGAIN_HEARTBEATS: Final = 360
 MAX_REMEMBERED: Final = 5_000  # receivers: as many as an agent knows peers
@@ -37,7 +37,7 @@ class Told:
     heartbeat_s: float
     counts_windows: bool  # an update tells what was learned in its window, and not only the model
     _number: int = 0  # counts the models that are told apart
-    _model: tuple[Vector, Vector, int, int] | None = None  # parameters, buffers, version, window of the newest of them
+    _model: tuple[Trace, Trace, int, int] | None = None  # parameters, buffers, version, window of the newest of them
     _sent: dict[str, _Sending] = field(default_factory=dict)  # receiver → what it got last
 
     def sent(self, model: ModelState, receiver: str, session: int, now_s: float) -> None:
@@ -65,10 +65,10 @@ class Told:
         """The model's number: a new one if it was trained, opened a window, or merges have moved it."""
         if self._model is None or self._has_changed(*self._model, model):
             self._number += 1
-            self._model = (model.parameters, model.buffers, model.version, model.window)
+            self._model = (trace_of(model.parameters), trace_of(model.buffers), model.version, model.window)
         return self._number
 
-    def _has_changed(self, parameters: Vector, buffers: Vector, version: int, window: int, model: ModelState) -> bool:
+    def _has_changed(self, parameters: Trace, buffers: Trace, version: int, window: int, model: ModelState) -> bool:
         return (
             version != model.version
             or (self.counts_windows and window != model.window)
