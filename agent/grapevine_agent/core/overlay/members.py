@@ -276,7 +276,7 @@ class Members:
         return self.is_member(peer) and self.may_be_there(peer, now_s)
 
     def _is_late(self, known: Peer, now_s: float) -> bool:
-        since_s = self.sampled_since_s.get(known.id)
+        since_s = None if known.id in self.suspicion.suspects else self.sampled_since_s.get(known.id)
         return since_s is not None and now_s - max(known.last_heard_s, since_s) > self.suspicion.patience_s(known)
 
     def of_task(self, task: str, now_s: float) -> list[str]:

@@ -29,7 +29,7 @@ its incarnation up, so an answer that was recorded in an earlier suspicion does 
 lie; so after `MOST_RELAYED` such answers the peer must be heard here.
 
 *What it costs.* Only members are probed that say they answer (`incarnation`), with at most as many rounds in an
-interval as the sample has members. Of others the old rule decides: 3.5 intervals of silence.
+interval as the sample has places. Of others the old rule decides: 3.5 intervals of silence.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ import numpy as np
 from grapevine_agent.core.overlay.allowance import Allowance
 from grapevine_agent.core.overlay.learned_times import LearnedTime
 from grapevine_agent.core.overlay.peer import Peer
+from grapevine_agent.core.overlay.sample import SAMPLE_ALL_BELOW
 from grapevine_proto.messages import Heartbeat
 
 SILENT_HEARTBEATS = 3.5  # so late a member is suspect at the latest; one that answers no probes is silent
@@ -122,7 +123,7 @@ class Suspicion:
         self.trips = LearnedTime(mean=trip_s, deviation=trip_s / 4)  # of a probe and its answer, in seconds
         # Between two heartbeats of a peer, in intervals: from 16 peers in an interval, and one says little.
         self.gaps = LearnedTime(mean=1.0, deviation=0.125, gain=1 / 32)
-        self._rounds = Allowance(interval_s=self.heartbeat_s, first=1)
+        self._rounds = Allowance(interval_s=self.heartbeat_s, first=SAMPLE_ALL_BELOW)
 
     # --- what is learned --------------------------------------------------------------------------
 
@@ -175,6 +176,8 @@ class Suspicion:
 
     def doubts_will(self, known: Peer, num_sampled: int, now_s: float) -> bool:
         """Whether its will may be a mistake, and there is room to ask it. Then it is a suspect."""
+        if known.id in self.suspects and self.suspects[known.id].by_will:
+            return True  # the same will again is no new suspicion
         was_heard = now_s - known.last_heard_s <= self.heartbeat_s
         has_room = self._rounds.room(now_s, num_sampled) > len(self.suspects)
         if not known.incarnation or not was_heard or not has_room:
