@@ -32,7 +32,7 @@ TOO_MUCH = 2**53 + 1
     ids=str,
 )
 def test_what_is_out_of_bounds_is_dropped(wire: pb.Message) -> None:
-    with pytest.raises(WireError, match="out-of-range|malformed"):
+    with pytest.raises(WireError, match=r"out-of-range|malformed"):
         bodies.read(wire)
 
 
