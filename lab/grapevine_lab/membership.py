@@ -35,7 +35,7 @@ EPOCH_MS = 1_750_000_000_000
 LATENCY_S = 0.02  # one way, through the broker
 LOOK_EVERY_S = 0.25
 SETTLE_HEARTBEATS = 30  # until everybody has heard everybody, and has learned how much is lost
-DEATHS = 20
+DEATHS = 10
 LOSSES = (0.0, 0.1, 0.3)
 TITLE = "of one agent, in an hour: false deaths, and messages about probes; 5th to 95th percentile"
 PROBES = (Probe, ProbeRequest, ProbeAnswer)
@@ -208,7 +208,7 @@ class Found:
         return self.probe_messages / self.hours / self.num_agents
 
 
-def measure(loss: float, *, with_probes: bool, hours: float = 0.5, num_agents: int = 30, seed: int = 0) -> Found:
+def measure(loss: float, *, with_probes: bool, hours: float = 0.25, num_agents: int = 30, seed: int = 0) -> Found:
     """One crowd in peace, and then members that die one after the other, each without its will."""
     crowd = Crowd(num_agents=num_agents, loss=loss, with_probes=with_probes, seed=seed)
     crowd.run(SETTLE_HEARTBEATS * crowd.heartbeat_s)
@@ -262,7 +262,7 @@ def _detections_s(crowd: Crowd) -> list[float]:
 
 
 def main(
-    hours: Annotated[float, typer.Option(help="Virtual hours in peace.", min=0.01)] = 0.5,
+    hours: Annotated[float, typer.Option(help="Virtual hours in peace.", min=0.01)] = 0.25,
     agents: Annotated[int, typer.Option(help="How many.", min=2, max=100)] = 30,
 ) -> None:
     """Measure both, with probes and without, where nothing, a tenth and three tenths of the messages are lost."""

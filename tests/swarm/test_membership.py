@@ -352,7 +352,7 @@ class Overlay(RuleBasedStateMachine):
             suspicion = node.core.members.suspicion
             assert len(suspicion.suspects) <= 5
             assert all(len(each.nonces) <= MOST_ROUNDS for each in suspicion.suspects.values())
-            assert len(suspicion._sent_s) <= MAX_SENT
+            assert len(suspicion._sent) <= MAX_SENT
             assert len(node.core.probes._relays) <= MAX_RELAYS
 
 

@@ -166,7 +166,7 @@ class Members:
         known = self.peers.get(peer)
         if known is not None:
             known.last_heard_s, known.num_relayed = now_s, 0
-            self.suspicion.heard(peer)
+            self.suspicion.heard(peer, now_s)
             if known.is_silent:
                 known.is_silent = False
                 self._presence_changed = True

@@ -20,6 +20,9 @@ are lost here: so many that of a thousand living suspects one is not heard. Wher
 
     a share p of messages lost ─▶ a probe fails with 1 − (1 − p)², a request with 1 − (1 − p)⁴
 
+*Perhaps it is us.* While nothing came from anybody since the suspicion began, nobody is lost by it for 3.5 intervals:
+our own line may be dead (Lifeguard: Dadgar, Phillips and Currey, 2018).
+
 *The will* of a peer that was heard within an interval may come from a broker that took a broken connection for a dead
 peer. Then what the peer sent before says nothing, but an answer to a probe does. A goodbye is no will, and is believed.
 
@@ -115,7 +118,8 @@ class Suspicion:
     peers: Mapping[str, Peer]
     suspects: dict[str, Suspect] = field(default_factory=dict)
     _look_at_s: float = -math.inf  # for members that are late
-    _sent_s: OrderedDict[int, float] = field(default_factory=OrderedDict)  # nonce → when
+    _sent: OrderedDict[int, tuple[str, float]] = field(default_factory=OrderedDict)  # nonce → to whom, and when
+    _anybody_s: float = -math.inf  # when anybody at all was heard
     _nonce: int = 0
 
     def __post_init__(self) -> None:
@@ -185,8 +189,9 @@ class Suspicion:
         self.suspect(known, now_s, by_will=True)
         return True
 
-    def heard(self, peer: str) -> None:
+    def heard(self, peer: str, now_s: float) -> None:
         """Something fresh came from it. After its will that may have been on its way since before."""
+        self._anybody_s = now_s
         found = self.suspects.get(peer)
         if found is not None and not found.by_will:
             del self.suspects[peer]
@@ -203,8 +208,9 @@ class Suspicion:
 
     def answered(self, peer: str, nonce: int, now_s: float) -> None:
         """A peer has answered a probe."""
-        sent_s = self._sent_s.pop(nonce, None)
-        if sent_s is not None:
+        asked, sent_s = self._sent.get(nonce, ("", 0.0))
+        if asked == peer:
+            del self._sent[nonce]
             self.trips.saw(min(now_s - sent_s, LONGEST_ROUND_S))
         found = self.suspects.get(peer)
         if found is not None and nonce in found.nonces:
@@ -258,7 +264,9 @@ class Suspicion:
             if suspect.due_s > now_s:
                 break
             is_over = now_s - suspect.since_s >= MOST_SUSPICION_HEARTBEATS * self.heartbeat_s and suspect.nonces
-            if is_over or len(suspect.nonces) >= suspect.num_rounds:
+            if not is_over and self._may_be_us(suspect, num_sampled):
+                suspect.due_s = now_s + self.round_s(by_will=False)
+            elif is_over or len(suspect.nonces) >= suspect.num_rounds:
                 del self.suspects[peer]
                 found.append(Lost(peer=peer, by_will=suspect.by_will))
             elif self._rounds.take(now_s, num_sampled):
@@ -275,14 +283,19 @@ class Suspicion:
         """When somebody in the sample may be late."""
         return self._look_at_s
 
+    def _may_be_us(self, suspect: Suspect, num_sampled: int) -> bool:
+        """Whether all has been asked, and nothing came from anybody since: perhaps nothing reaches us."""
+        is_asked = len(suspect.nonces) >= suspect.num_rounds
+        return is_asked and not suspect.by_will and num_sampled > 1 and self._anybody_s < suspect.since_s
+
     def _begin_round(self, peer: str, suspect: Suspect, now_s: float) -> Round:
         helpers = self._helpers() if suspect.nonces else ()
         nonce = self.next_nonce()
         suspect.nonces.add(nonce)
         suspect.helpers.update(helpers)
-        self._sent_s[nonce] = now_s
-        if len(self._sent_s) > MAX_SENT:
-            self._sent_s.popitem(last=False)
+        self._sent[nonce] = (peer, now_s)
+        if len(self._sent) > MAX_SENT:
+            self._sent.popitem(last=False)
         is_last = len(suspect.nonces) >= suspect.num_rounds
         # An answer through somebody else takes two trips.
         suspect.due_s = now_s + self.round_s(by_will=suspect.by_will) * (2 if is_last else 1)

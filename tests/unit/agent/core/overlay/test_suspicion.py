@@ -127,7 +127,9 @@ def test_a_suspect_is_asked_then_others_are_and_then_it_is_silent() -> None:
     members = members_of(*peers)
     for peer in peers[1:]:
         members.hear_heartbeat(peer, BEAT, 2.0, session=SESSION)
-    (_, first), (_, second) = asked = rounds(members, 2.0, 3.4)
+    asked = rounds(members, 2.0, 2.7)
+    members.hear_heartbeat(peers[1], BEAT, 2.7, session=SESSION)
+    (_, first), (_, second) = asked = [*asked, *rounds(members, 2.7, 3.4)]
     assert [now_s for now_s, _ in asked] == [2.51, 2.64]
     assert (first.peer, first.helpers, first.suspected) == (peers[0], (), 1)
     assert len(set(second.helpers)) == NUM_HELPERS
@@ -169,6 +171,22 @@ def test_in_an_interval_there_are_as_many_rounds_as_there_are_places_in_the_samp
     asked = rounds(members, 1.0, 3.4)  # everybody is dead
     in_first = [each for now_s, each in asked if now_s < asked[0][0] + 0.99]
     assert len(in_first) == len({each.peer for each in in_first}) == 16  # nobody twice before everybody once
+
+
+def test_while_nobody_is_heard_it_may_be_our_own_line_and_nobody_is_lost_for_long() -> None:
+    members = members_of(A, B)
+    rounds(members, 1.0, 5.9)
+    assert members.is_alive(A, 5.9)
+    assert members.is_alive(B, 5.9)
+    rounds(members, 5.9, 6.2)  # late after 1.5, suspect for 3.5
+    assert members.num_alive(6.2) == 0
+    members = members_of(A, B)
+    asked = rounds(members, 1.0, 5.0)
+    members.hear_heartbeat(B, BEAT, 5.0, session=SESSION)
+    rounds(members, 5.0, 5.2)
+    assert not members.is_alive(A, 5.2)
+    assert members.is_alive(B, 5.2)
+    assert len(asked) == 4  # no more rounds than ever
 
 
 # --- through others -------------------------------------------------------------------------------
