@@ -262,7 +262,9 @@ def _write_heartbeat(body: m.Heartbeat) -> pb.Heartbeat:
     return pb.Heartbeat(
         progress=[
             pb.TaskProgress(task=p.task, version=p.version, age=p.age, best=write_figure(p.best)) for p in body.progress
-        ]
+        ],
+        incarnation=body.incarnation,
+        quiet_s=body.quiet_s,
     )
 
 
@@ -277,7 +279,9 @@ def _read_heartbeat(wire: pb.Heartbeat) -> m.Heartbeat:
                 best=read_figure(p, "best"),
             ),
             "tasks",
-        )
+        ),
+        incarnation=reading.count(wire.incarnation, "incarnation"),
+        quiet_s=reading.finite(reading.real(wire.quiet_s, "quiet_s", 0.0), "quiet_s"),
     )
 
 
@@ -351,6 +355,28 @@ def _read_chunk_refusal(wire: pb.ChunkRefusal) -> m.ChunkRefusal:
     return m.ChunkRefusal(digest=check_digest(wire.digest), reason=reading.text(wire.reason, "reason"))
 
 
+def _read_probe_request(wire: pb.ProbeRequest) -> m.ProbeRequest:
+    return m.ProbeRequest(
+        nonce=reading.count(wire.nonce, "nonce"),
+        peer=reading.identifier(wire.peer, "peer"),
+        session=reading.count(wire.session, "session"),
+        suspected=reading.count(wire.suspected, "suspected"),
+    )
+
+
+def _write_probe_answer(body: m.ProbeAnswer) -> pb.ProbeAnswer:
+    return pb.ProbeAnswer(nonce=body.nonce, peer=body.peer, session=body.session, incarnation=body.incarnation)
+
+
+def _read_probe_answer(wire: pb.ProbeAnswer) -> m.ProbeAnswer:
+    return m.ProbeAnswer(
+        nonce=reading.count(wire.nonce, "nonce"),
+        peer=reading.identifier(wire.peer, "peer") if wire.peer else "",
+        session=reading.count(wire.session, "session"),
+        incarnation=reading.count(wire.incarnation, "incarnation"),
+    )
+
+
 def _write_server_model(body: m.ServerModel) -> pb.ServerModel:
     return pb.ServerModel(
         task=body.task,
@@ -411,8 +437,12 @@ _CONVERSIONS = (
         m.PeerState,
         "state",
         "state",
-        lambda body: pb.PeerState(online=body.online, connection=body.connection),
-        lambda wire: m.PeerState(online=wire.online, connection=wire.connection),
+        lambda body: pb.PeerState(
+            online=body.online, connection=body.connection, goodbye=body.goodbye and not body.online
+        ),
+        lambda wire: m.PeerState(
+            online=wire.online, connection=wire.connection, goodbye=wire.goodbye and not wire.online
+        ),
     ),
     _Conversion(m.TaskPublication, "publication", "manifest", _write_publication, _read_publication),
     _Conversion(m.Review, "review", "review", _write_review, _read_review),
@@ -457,6 +487,23 @@ _CONVERSIONS = (
         lambda body: pb.ChunkRefusal(digest=body.digest, reason=body.reason),
         _read_chunk_refusal,
     ),
+    _Conversion(
+        m.Probe,
+        "probe",
+        "inbox",
+        lambda body: pb.Probe(nonce=body.nonce, suspected=body.suspected),
+        lambda wire: m.Probe(
+            nonce=reading.count(wire.nonce, "nonce"), suspected=reading.count(wire.suspected, "suspected")
+        ),
+    ),
+    _Conversion(
+        m.ProbeRequest,
+        "probe_request",
+        "inbox",
+        lambda body: pb.ProbeRequest(nonce=body.nonce, peer=body.peer, session=body.session, suspected=body.suspected),
+        _read_probe_request,
+    ),
+    _Conversion(m.ProbeAnswer, "probe_answer", "inbox", _write_probe_answer, _read_probe_answer),
     _Conversion(m.RecordDigests, "record_digests", "inbox", short_names.write_digests, short_names.read_digests),
     _Conversion(m.RecordRequest, "record_request", "inbox", short_names.write_request, short_names.read_request),
     _Conversion(m.RecordBatch, "record_batch", "inbox", short_names.write_batch, short_names.read_batch),

@@ -75,10 +75,11 @@ class PeerAnnouncement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PeerState:
-    """Whether I am there, at this broker. It sends the offline form as my will when it loses me."""
+    """Whether I am there, at this broker. It sends the offline form as my will when it loses me; a `goodbye` I say."""
 
     online: bool
     connection: int = 0  # counts those of a session, to all brokers: the one that this is said of
+    goodbye: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,9 +144,15 @@ class TaskProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """I am alive, and this far."""
+    """I am alive, and this far.
+
+    `incarnation`: from 1, and one more for each suspicion that I contradicted; 0: I do not answer probes. `quiet_s`: so
+    much later than it is due a heartbeat of mine may come, and lately did.
+    """
 
     progress: tuple[TaskProgress, ...] = ()
+    incarnation: int = 0
+    quiet_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +310,34 @@ class ChunkRefusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """Are you there? `suspected`: the incarnation in which you are suspected not to be; 0: you are not."""
+
+    nonce: int
+    suspected: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeRequest:
+    """Please probe this peer for me: I hear nothing of it. `session` is its newest, as far as I know."""
+
+    nonce: int
+    peer: str
+    session: int
+    suspected: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProbeAnswer:
+    """I am there, in this incarnation; or `peer` has answered me, in that session and incarnation of its own."""
+
+    nonce: int
+    incarnation: int
+    peer: str = ""
+    session: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RecordDigests:
     """I hold these records of tasks: their short names (8 bytes, see `short_names`) and sequences."""
 
@@ -353,6 +388,9 @@ Passing: TypeAlias = (
     | ReleasedModel
     | ChunkRequest
     | ChunkRefusal
+    | Probe
+    | ProbeRequest
+    | ProbeAnswer
     | RecordDigests
     | RecordRequest
     | RecordBatch

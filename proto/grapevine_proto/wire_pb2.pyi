@@ -42,7 +42,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "record_digests", "record_request", "record_batch")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "probe", "probe_request", "probe_answer", "record_digests", "record_request", "record_batch")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +68,9 @@ class Message(_message.Message):
     BASE_RECEIPT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_REQUEST_FIELD_NUMBER: _ClassVar[int]
     CHUNK_REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    PROBE_FIELD_NUMBER: _ClassVar[int]
+    PROBE_REQUEST_FIELD_NUMBER: _ClassVar[int]
+    PROBE_ANSWER_FIELD_NUMBER: _ClassVar[int]
     RECORD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     RECORD_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RECORD_BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -96,10 +99,13 @@ class Message(_message.Message):
     base_receipt: BaseReceipt
     chunk_request: ChunkRequest
     chunk_refusal: ChunkRefusal
+    probe: Probe
+    probe_request: ProbeRequest
+    probe_answer: ProbeAnswer
     record_digests: RecordDigests
     record_request: RecordRequest
     record_batch: RecordBatch
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., probe_request: _Optional[_Union[ProbeRequest, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
 
 class Bulk(_message.Message):
     __slots__ = ("digest", "num_bytes", "fields", "lengths", "index")
@@ -140,12 +146,14 @@ class PeerAnnouncement(_message.Message):
     def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("online", "connection")
+    __slots__ = ("online", "connection", "goodbye")
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     CONNECTION_FIELD_NUMBER: _ClassVar[int]
+    GOODBYE_FIELD_NUMBER: _ClassVar[int]
     online: bool
     connection: int
-    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ...) -> None: ...
+    goodbye: bool
+    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ..., goodbye: _Optional[bool] = ...) -> None: ...
 
 class TaskPublication(_message.Message):
     __slots__ = ("manifest", "retraction")
@@ -190,10 +198,14 @@ class ServerAdvert(_message.Message):
     def __init__(self, task: _Optional[str] = ..., online: _Optional[bool] = ..., model_version: _Optional[int] = ..., contributors: _Optional[_Iterable[str]] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("progress",)
+    __slots__ = ("progress", "incarnation", "quiet_s")
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    QUIET_S_FIELD_NUMBER: _ClassVar[int]
     progress: _containers.RepeatedCompositeFieldContainer[TaskProgress]
-    def __init__(self, progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ...) -> None: ...
+    incarnation: int
+    quiet_s: float
+    def __init__(self, progress: _Optional[_Iterable[_Union[TaskProgress, _Mapping]]] = ..., incarnation: _Optional[int] = ..., quiet_s: _Optional[float] = ...) -> None: ...
 
 class TaskProgress(_message.Message):
     __slots__ = ("task", "version", "age", "best")
@@ -454,6 +466,38 @@ class Chunk(_message.Message):
     offset: int
     content: bytes
     def __init__(self, index: _Optional[bool] = ..., offset: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
+
+class Probe(_message.Message):
+    __slots__ = ("nonce", "suspected")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTED_FIELD_NUMBER: _ClassVar[int]
+    nonce: int
+    suspected: int
+    def __init__(self, nonce: _Optional[int] = ..., suspected: _Optional[int] = ...) -> None: ...
+
+class ProbeRequest(_message.Message):
+    __slots__ = ("nonce", "peer", "session", "suspected")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTED_FIELD_NUMBER: _ClassVar[int]
+    nonce: int
+    peer: str
+    session: int
+    suspected: int
+    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., suspected: _Optional[int] = ...) -> None: ...
+
+class ProbeAnswer(_message.Message):
+    __slots__ = ("nonce", "peer", "session", "incarnation")
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    PEER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    nonce: int
+    peer: str
+    session: int
+    incarnation: int
+    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., incarnation: _Optional[int] = ...) -> None: ...
 
 class RecordDigests(_message.Message):
     __slots__ = ("names", "sequences")

@@ -82,11 +82,17 @@ def matches(filter_: str, topic: str) -> bool:
 class World:
     """Nodes, a broker that retains, and time."""
 
-    def __init__(self, seed: int = 0, *, wildcards_retain: bool = True) -> None:
-        """`wildcards_retain`: a subscription with + brings what is retained; RabbitMQ's do not."""
+    def __init__(self, seed: int = 0, *, wildcards_retain: bool = True, loss: float = 0.0) -> None:
+        """`wildcards_retain`: a subscription with + brings what is retained; RabbitMQ's do not.
+
+        `loss` of what is not retained, on the way to the broker and again on the way from it.
+        """
+        self.loss = loss
+        self.clock_ahead_ms = 0  # everybody's wall clock
         self._wildcards_retain = wildcards_retain
         self.now_s = 0.0
         self.rng = np.random.default_rng(seed)
+        self._losses = np.random.default_rng(seed + 1)
         self.nodes: list[Node] = []
         self.retained: dict[str, bytes] = {}
         self.num_messages = 0
@@ -96,7 +102,7 @@ class World:
         self._order = itertools.count()
 
     def moment(self) -> Moment:
-        return Moment(monotonic_s=self.now_s, wall_ms=EPOCH_MS + int(self.now_s * 1000))
+        return Moment(monotonic_s=self.now_s, wall_ms=EPOCH_MS + self.clock_ahead_ms + int(self.now_s * 1000))
 
     def at(self, time_s: float, do: Callable[[], None]) -> None:
         heapq.heappush(self._events, (time_s, next(self._order), do))
@@ -116,9 +122,14 @@ class World:
         train_s: float = 0.05,
         saved: dict[str, fx.SavedModel] | None = None,
         records: list[Received] | None = None,
+        instead_of: Node | None = None,
     ) -> Node:
+        """`instead_of`: the same peer's process of before, which is gone; its numbers go on."""
         core = AgentCore(settings=settings, rng=np.random.default_rng(int(self.rng.integers(2**32))))
         node = Node(core, key, trainer or Trainer(), train_s, saved=saved or {})
+        if instead_of is not None:
+            self.nodes.remove(instead_of)
+            node.session, node.sequence, instead_of.up = instead_of.session, instead_of.sequence, False
         self.nodes.append(node)
         self.perform(node, core.start(records or [], {}, self.moment()))
         self.connect(node)
@@ -127,7 +138,7 @@ class World:
     def connect(self, node: Node) -> None:
         """A broker takes it in, for the first time or after `lose`."""
         node.up = True
-        node.session = self.moment().wall_ms + next(self._order)
+        node.session = max(node.session + 1, self.moment().wall_ms + next(self._order))
         node.sequence = max(node.sequence, self.moment().wall_ms)  # unix milliseconds, as the service counts
         for filter_ in sorted(node.filters):
             self._send_retained(node, filter_)
@@ -261,9 +272,14 @@ class World:
             self.retained[topic] = payload
         if topic.startswith("inbox/"):
             self.letters[topic.split("/")[1], topic.split("/")[2]] += 1
+        if not retain and self._loses():
+            return
         for node in self.nodes:
-            if node.up and node.hears(topic):
+            if node.up and node.hears(topic) and (retain or not self._loses()):
                 self._deliver(node, topic, payload, retained=False)
+
+    def _loses(self) -> bool:
+        return self.loss > 0 and self._losses.random() < self.loss
 
     def _deliver(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
         self.at(self.now_s + LATENCY_S, lambda: self._hear(node, topic, payload, retained=retained))

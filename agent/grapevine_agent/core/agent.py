@@ -26,6 +26,7 @@ from grapevine_agent.core.overlay.gate import Gate
 from grapevine_agent.core.overlay.gateway import Gateway
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
+from grapevine_agent.core.overlay.probes import Probes
 from grapevine_agent.core.overlay.record_exchange import RecordExchange
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
@@ -88,6 +89,7 @@ class AgentCore:
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
+        self.probes = Probes(members=self.members, presence=self.presence, quota=quota)
         self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
@@ -154,7 +156,8 @@ class AgentCore:
         """A broker was lost: whoever was met there alone cannot be reached now."""
         effects: list[Effect] = []
         for peer in sorted(self.brokers.lost(broker)):
-            effects += self._hear_state(peer, m.PeerState(online=False), self.members.session_of(peer), now)
+            gone = m.PeerState(online=False, goodbye=True)  # that it can be reached otherwise is not to be asked
+            effects += self._hear_state(peer, gone, self.members.session_of(peer), now)
         return effects
 
     def found(self, abilities: BrokerAbilities, now: Moment, broker: int = 0) -> list[Effect]:
@@ -310,6 +313,8 @@ class AgentCore:
                 return [fx.GiveChunks(topic=topic, request=wanted, receiver_session=session)]
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]
+            case m.Probe() | m.ProbeRequest() | m.ProbeAnswer() as said:
+                return self.probes.take(sender, session, said, now.monotonic_s)
             case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
                 return self.exchange.take(sender, session, told, now.monotonic_s)
             case m.Metrics(task=task) as metrics if task in self._watched:
@@ -330,7 +335,7 @@ class AgentCore:
         """Time passed."""
         self.members.wall_ms = now.wall_ms
         effects = self._clock.tick(now, self.presence, self.settings)
-        effects += [*self.members.tick(now.monotonic_s), *self._look(now)]
+        effects += [*self.probes.tick(now.monotonic_s), *self.members.tick(now.monotonic_s), *self._look(now)]
         was_set_back = self._clock.was_set_back
         if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)

@@ -17,13 +17,14 @@ class Allowance:
     """
 
     interval_s: float
+    first: int = FIRST
     _room: int = 0
     _since_s: float = -math.inf
 
     def room(self, now_s: float, group: int) -> int:
         """How many newcomers a group of so many may take now."""
         if now_s - self._since_s >= self.interval_s:
-            self._since_s, self._room = now_s, max(FIRST, group)
+            self._since_s, self._room = now_s, max(self.first, group)
         return self._room
 
     def take(self, now_s: float, group: int) -> bool:

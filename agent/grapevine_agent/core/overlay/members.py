@@ -11,13 +11,12 @@ keep their places: when there are more peers than `capacity`, strangers are forg
 before the others, and useful peers never. Peers that the owner named are members as soon as they say that
 they are there: that is the owner's word.
 
-A peer is *online* from its retained state (revoked by its will or its goodbye) and *alive* while it
-is not silent for longer than expected. Presence never rests on the will alone: some brokers never
-send it. Heartbeats of everybody would be n² deliveries, so only a sample of max(16, ⌈3 ln n⌉) members is
-listened to, everybody in turn: drawn at random, some would be overlooked for long (as SWIM probes its members in turn:
-Das et al., DSN 2002, section 4.3). Silence counts only against a peer that is in the sample, and once found it lasts
-until the peer is heard again, whoever named it. Beside it a few strangers are listened to in turn (`strangers`), and
-at times everybody (`roll_call`).
+A peer is *online* from its retained state (revoked by its will or its goodbye) and *alive* while it is not silent.
+Presence never rests on the will alone: some brokers never send it, and some send it in error. Only a sample of the
+members is listened to (`sample`). Who is late there is *suspect*, and asked whether it is there, by us and by others;
+if nobody brings an answer it is *silent* (`suspicion`). Silence counts only against a peer that is in the sample, and
+once found it lasts until the peer is heard again, whoever named it. Beside the sample a few strangers are listened to
+in turn (`strangers`), and at times everybody (`roll_call`).
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
 from grapevine_agent.core.overlay.allowance import Allowance
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.overlay.roll_call import RollCall
+from grapevine_agent.core.overlay.sample import ListenedTo, Sample
 from grapevine_agent.core.overlay.strangers import Strangers
+from grapevine_agent.core.overlay.suspicion import SILENT_HEARTBEATS, Round, Suspicion
+from grapevine_agent.core.overlay.task_index import TaskIndex
+from grapevine_agent.core.overlay.usefulness import REMEMBER_HEARTBEATS, Usefulness
 from grapevine_proto import topics
-from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState
+from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ProbeAnswer
 from grapevine_proto.sessions import supersedes
-from grapevine_proto.topics import PeerTopic
 
-SILENT_HEARTBEATS = 3.5  # a peer this many intervals late is not counted on
 ROTATE_HEARTBEATS = 10  # the sample is drawn anew this often
-REMEMBER_HEARTBEATS = 360  # who was not heard for so long is a stranger again; an update is "lately" for so long
-SAMPLE_ALL_BELOW = 16  # in a small overlay everybody is in the sample
 MAX_TO_ASK = 64  # of those who only say that they are members
 ROLL_CALL = topics.every_peer("heartbeat")
 
@@ -56,22 +55,19 @@ class Members:
     named: set[str] = field(default_factory=set)  # by the owner, or as a task's server
     only_named: bool = False  # nobody else's presence is listened to
     peers: dict[str, Peer] = field(default_factory=dict)
-    sampled_since_s: dict[str, float] = field(default_factory=dict)
     wall_ms: int = 0  # now, as sessions are dated; 0: not known
     _rotate_at_s: float = -math.inf
     _presence_changed: bool = False
-    _by_task: dict[str, set[str]] = field(default_factory=dict)  # of members
-    _all_heard_since_s: float = -math.inf  # nobody in the sample was silent for longer, when somebody last looked
-    _counted_of_task: dict[str, list[str]] = field(default_factory=dict)  # sorted; made when it is asked for
-    _subscribed: set[str] = field(default_factory=set)
     _num_members: int = 0
-    _updates: dict[str, dict[str, float]] = field(default_factory=dict)  # task → member → when one was used last
-    _num_useful: int = 0
     _overlooked_s: float = -math.inf  # when a stranger was last turned away unread, or forgotten for want of room
 
     def __post_init__(self) -> None:
         self._newcomers = Allowance(interval_s=self.heartbeat_s)
-        self._newly_useful = Allowance(interval_s=self.heartbeat_s)
+        self.sample = Sample(rng=self.rng)
+        self._listened_to = ListenedTo()
+        self.suspicion = Suspicion(heartbeat_s=self.heartbeat_s, rng=self.rng, peers=self.peers)
+        self.tasks = TaskIndex(peers=self.peers)
+        self.usefulness = Usefulness(heartbeat_s=self.heartbeat_s)
         self.strangers = Strangers(heartbeat_s=self.heartbeat_s)
         self.roll_call = RollCall(heartbeat_s=self.heartbeat_s)
 
@@ -98,15 +94,10 @@ class Members:
         gone = self.peers.pop(peer)
         self._overlooked_s = max(self._overlooked_s, gone.last_heard_s if gone.online else -math.inf)
         self.strangers.remove(peer)
-        self._index(gone, add=False)
+        self.tasks.remove(gone)
         self._num_members -= gone.is_member
-        self._forget_updates(gone)
-
-    def _forget_updates(self, known: Peer) -> None:
-        for task in known.updated_s:
-            del self._updates[task][known.id]
-        self._num_useful -= bool(known.updated_s)
-        known.updated_s.clear()
+        self.usefulness.forget(gone)
+        self.suspicion.clear(peer)
 
     def _take_in(self, known: Peer) -> None:
         """From now on it counts."""
@@ -114,19 +105,7 @@ class Members:
         self._num_members += 1
         self._presence_changed = True
         self.strangers.remove(known.id)
-        self._index(known, add=True)
-
-    def _index(self, known: Peer, *, add: bool) -> None:
-        for task in known.announcement.tasks if known.is_member else ():
-            members = self._by_task.setdefault(task, set())
-            (members.add if add else members.discard)(known.id)
-            if not members:
-                del self._by_task[task]
-        self._recount(known)
-
-    def _recount(self, known: Peer) -> None:
-        for task in known.announcement.tasks:
-            self._counted_of_task.pop(task, None)
+        self.tasks.add(known)
 
     def name(self, peers: Iterable[str]) -> None:
         """Count these as soon as they say that they are there."""
@@ -147,12 +126,12 @@ class Members:
         known = self._meet(peer)
         if known is None:
             return
-        self._index(known, add=False)
+        self.tasks.remove(known)
         known.announcement, known.is_announced = announcement, not is_guess
-        self._index(known, add=True)
+        self.tasks.add(known)
 
     def hear_state(self, peer: str, state: PeerState, session: int, now_s: float) -> None:
-        """Online or offline. An "online" that was retained may be old: the peer has a grace period to be heard."""
+        """Online, for now: what was retained may be old. Offline: of who was heard just now a will makes a suspect."""
         known = self._meet(peer)
         if known is None:
             self._overlooked_s = now_s
@@ -160,6 +139,9 @@ class Members:
         is_newer = supersedes(session, known.session, self.wall_ms)
         if not is_newer and session != known.session:
             return  # it was heard since, in a newer one
+        is_will = not state.online and not state.goodbye and not is_newer
+        if is_will and known.is_counted and self.suspicion.doubts_will(known, len(self.sampled_since_s), now_s):
+            return
         if known.online != state.online or is_newer:
             self._set_online(known, state.online)
         if is_newer:
@@ -170,7 +152,8 @@ class Members:
         self._presence_changed |= known.is_member and known.online != online
         known.online = online
         known.is_silent = False  # a new beginning
-        self._recount(known)
+        self.suspicion.clear(known.id)
+        self.tasks.changed(known)
         if known.is_member:
             self.strangers.remove(known.id)
         elif online:
@@ -182,12 +165,13 @@ class Members:
         """Anything fresh from a peer shows that it is alive; it makes nobody a member."""
         known = self.peers.get(peer)
         if known is not None:
-            known.last_heard_s = now_s
+            known.last_heard_s, known.num_relayed = now_s, 0
+            self.suspicion.heard(peer, now_s)
             if known.is_silent:
                 known.is_silent = False
                 self._presence_changed = True
                 self.strangers.remove(peer)
-                self._recount(known)
+                self.tasks.changed(known)
         return known
 
     def hear_heartbeat(
@@ -206,6 +190,7 @@ class Members:
         elif tasks and not known.is_announced:
             self.hear_announcement(peer, PeerAnnouncement(tasks=tasks), is_guess=True)
         self._hear_alive(known, session, now_s)
+        self.suspicion.hear_beat(known, heartbeat, session, now_s, since_s=self.sampled_since_s.get(peer))
         known.hear_progress([p for p in heartbeat.progress if p.task in ours])
 
     def hear_update(self, peer: str, task: str, now_s: float, *, session: int = 0) -> None:
@@ -215,16 +200,27 @@ class Members:
         known = self._meet(peer, was_heard=True)
         if known is None:
             return
-        if not known.updated_s:
-            if peer not in self.named and not self._newly_useful.take(now_s, self._num_useful):
-                if not known.is_member:
-                    self.strangers.came(peer)
-                return
-            self._num_useful += 1
+        if not self.usefulness.may_prove(known, now_s, is_named=peer in self.named):
+            if not known.is_member:
+                self.strangers.came(peer)
+            return
         if not known.is_member:
             self._welcome(known, (task,))
         self._hear_alive(known, session, now_s)
-        known.updated_s[task] = self._updates.setdefault(task, {})[peer] = now_s
+        self.usefulness.proved(known, task, now_s)
+
+    def hear_answer(self, peer: str, answer: ProbeAnswer, now_s: float, *, session: int) -> None:
+        """A peer has answered a probe; or somebody who was asked to probe another one says that this one has."""
+        known = self.peers.get(answer.peer or peer)
+        if known is None or not known.is_member:
+            return
+        if answer.peer:
+            if self.suspicion.brought(known, peer, answer.nonce, answer.session, answer.incarnation):
+                known.last_heard_s = now_s  # as far as we can know
+            return
+        self.suspicion.answered(peer, answer.nonce, now_s)
+        self._hear_alive(known, session, now_s)
+        self.suspicion.hear_incarnation(known, session, answer.incarnation)
 
     def _welcome(self, known: Peer, tasks: tuple[str, ...]) -> None:
         """Take a stranger in. What its message says of its tasks stands until its announcement is heard."""
@@ -238,6 +234,7 @@ class Members:
             if not known.online:
                 self._set_online(known, True)
             known.begin_session(session)
+            self.suspicion.clear(known.id)
         self.hear(known.id, now_s)
 
     def overlook(self, now_s: float) -> None:
@@ -245,6 +242,11 @@ class Members:
         self._overlooked_s = now_s
 
     # --- what is asked ----------------------------------------------------------------------------
+
+    @property
+    def sampled_since_s(self) -> dict[str, float]:
+        """Whose heartbeats are listened to, and since when; strangers are not among them."""
+        return self.sample.since_s
 
     def session_of(self, peer: str) -> int:
         """The newest session of a peer, 0 if it was never heard."""
@@ -274,23 +276,17 @@ class Members:
         return self.is_member(peer) and self.may_be_there(peer, now_s)
 
     def _is_late(self, known: Peer, now_s: float) -> bool:
-        since_s = self.sampled_since_s.get(known.id)
-        return since_s is not None and (now_s - max(known.last_heard_s, since_s) > SILENT_HEARTBEATS * self.heartbeat_s)
+        since_s = None if known.id in self.suspicion.suspects else self.sampled_since_s.get(known.id)
+        return since_s is not None and now_s - max(known.last_heard_s, since_s) > self.suspicion.patience_s(known)
 
     def of_task(self, task: str, now_s: float) -> list[str]:
         """Live members of a task, sorted: the neighbours that gossip about it can reach.
 
         Asked for at every send. Who is online changes seldom, and only the few that are in the sample can be silent.
         """
-        counted = self._counted_of_task.get(task)
-        if counted is None:
-            members = self._by_task.get(task, ())
-            counted = self._counted_of_task[task] = sorted(peer for peer in members if self.peers[peer].is_counted)
+        counted = self.tasks.counted(task)
         limit_s = now_s - SILENT_HEARTBEATS * self.heartbeat_s
-        if self._all_heard_since_s < limit_s:
-            times = [max(self.peers[p].last_heard_s, s) for p, s in self.sampled_since_s.items() if p in self.peers]
-            self._all_heard_since_s = min(times, default=math.inf)
-        if self._all_heard_since_s >= limit_s:
+        if self.sample.was_heard_since(limit_s, self.peers):
             return list(counted)
         return [peer for peer in counted if self.is_alive(peer, now_s)]
 
@@ -299,8 +295,7 @@ class Members:
         if self.only_named:
             return list(among)
         since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
-        lately = {peer for peer, at_s in self._updates.get(task, {}).items() if at_s >= since_s}
-        return sorted((lately | self.named).intersection(among))
+        return sorted((self.usefulness.lately(task, since_s) | self.named).intersection(among))
 
     def to_ask(self, task: str, now_s: float) -> list[str]:
         """Whom to ask about a task: its members; while none was heard, some of those who say that they are one."""
@@ -324,7 +319,7 @@ class Members:
         known = self.peers.get(peer)
         if known is None or not known.is_member:
             return self._newcomers.room(now_s, self._num_members) > 0
-        return peer in self._subscribed and now_s - known.last_heard_s > self.heartbeat_s / 4
+        return peer in self._listened_to.peers and now_s - known.last_heard_s > self.heartbeat_s / 4
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -336,13 +331,9 @@ class Members:
             self._look_for_the_silent(now_s)
         if due or self._presence_changed:
             self._presence_changed = False
-            self._draw_sample(now_s, anew=due)
-        wanted = {*self.sampled_since_s, *self.strangers.choose(now_s)}
-        held, self._subscribed = self._subscribed, wanted
-        effects: list[Effect] = [
-            *(Unsubscribe(filter=PeerTopic(peer, "heartbeat").below_root()) for peer in sorted(held - wanted)),
-            *(Subscribe(filter=PeerTopic(peer, "heartbeat").below_root(), qos=0) for peer in sorted(wanted - held)),
-        ]
+            self.sample.draw(self.peers, now_s, anew=due, prefer_useful=not self.only_named)
+            self.suspicion.look_again()
+        effects = self._listened_to.change({*self.sampled_since_s, *self.strangers.choose(now_s)})
         is_wanted, has_room = self._calls(now_s)
         if self.roll_call.tick(now_s, is_wanted=is_wanted, has_room=has_room):
             effects.append(
@@ -350,12 +341,34 @@ class Members:
             )
         return effects
 
+    def find_lost(self, now_s: float) -> list[Round]:
+        """Suspect who is late, and give up those of whom nobody has brought an answer. What is to be asked now."""
+        self.suspicion.look(self.sampled_since_s, now_s)
+        rounds: list[Round] = []
+        for found in self.suspicion.tick(len(self.sampled_since_s), now_s):
+            if isinstance(found, Round):
+                rounds.append(found)
+            elif found.by_will:
+                self._set_online(self.peers[found.peer], False)
+            else:
+                self._fell_silent(self.peers[found.peer])
+                self._presence_changed = True
+        return rounds
+
+    def _fell_silent(self, known: Peer) -> None:
+        known.is_silent = True
+        self.suspicion.clear(known.id)
+        self.tasks.changed(known)
+        self.strangers.miss(known.id)
+
     def deadline_s(self, now_s: float) -> float:
-        """When `tick` has something to do next that cannot wait for the next heartbeat of our own."""
+        """When `find_lost` or `tick` has something to do next that cannot wait for the next heartbeat of our own."""
+        suspects_s = min(self.suspicion.deadline_s(), self.suspicion.next_look_s())
         if self.only_named:
-            return math.inf
+            return suspects_s
         is_wanted, has_room = self._calls(now_s)
-        return min(self.roll_call.next_change_s(is_wanted=is_wanted, has_room=has_room), self.strangers.next_change_s())
+        call_s = self.roll_call.next_change_s(is_wanted=is_wanted, has_room=has_room)
+        return min(suspects_s, call_s, self.strangers.next_change_s())
 
     def _calls(self, now_s: float) -> tuple[bool, bool]:
         """Whether a roll call might bring somebody, and whether there is room for who comes."""
@@ -363,47 +376,16 @@ class Members:
         is_wanted = not self.only_named and (self.strangers.num_waiting > 0 or overlooked)
         return is_wanted, self._newcomers.room(now_s, self._num_members) > 0
 
-    def _draw_sample(self, now_s: float, *, anew: bool) -> None:
-        online = sorted(peer.id for peer in self.peers.values() if peer.is_counted)
-        held = set(self.sampled_since_s)
-        if len(online) <= SAMPLE_ALL_BELOW:
-            wanted = set(online)
-        else:
-            size = max(SAMPLE_ALL_BELOW, math.ceil(3 * math.log(len(online))))
-            wanted = set() if anew else held & set(online)
-            if not self.only_named:  # half of the places are for those whom gossip relies on
-                useful = [peer for peer in online if peer not in wanted and self.peers[peer].updated_s]
-                wanted |= self._some_of(useful, (size - len(wanted)) // 2)
-            wanted |= self._some_of([peer for peer in online if peer not in wanted], size - len(wanted))
-        for peer in held - wanted:
-            del self.sampled_since_s[peer]
-            if peer in self.peers:
-                self.peers[peer].sampled_until_s = now_s
-        for peer in wanted - held:
-            self.sampled_since_s[peer] = now_s
-
-    def _some_of(self, peers: list[str], num: int) -> set[str]:
-        """Those that were not listened to for longest; at random among equals."""
-        shuffled = [peers[k] for k in self.rng.permutation(len(peers))]
-        shuffled.sort(key=self._listened_to_until_s)
-        return set(shuffled[: max(0, num)])
-
-    def _listened_to_until_s(self, peer: str) -> float:
-        return math.inf if peer in self.sampled_since_s else self.peers[peer].sampled_until_s
-
     def _look_for_the_silent(self, now_s: float) -> None:
         """Members who were not heard are listened to among the strangers, and come back when they are heard."""
         since_s = now_s - REMEMBER_HEARTBEATS * self.heartbeat_s
         for known in list(self.peers.values()):
-            if known.updated_s and max(known.updated_s.values()) < since_s:
-                self._forget_updates(known)
+            self.usefulness.forget_before(known, since_s)
             if not known.is_counted:
                 continue
             long_ago = known.last_heard_s < since_s and known.id not in self.named  # who is named needs no proof
             if self._is_late(known, now_s) or long_ago:
-                known.is_silent = True
-                self._recount(known)
-                self.strangers.miss(known.id)
+                self._fell_silent(known)
         if len(self.peers) >= self.capacity:
             self._make_room()
 

@@ -22,6 +22,10 @@ class Peer:
     session: int = 0
     last_heard_s: float = -math.inf
     sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now
+    last_beat_s: float = -math.inf  # a heartbeat, of all that is heard
+    incarnation: int = 0  # of its present session, as it says; 0: it does not say that it answers probes
+    quiet_s: float = 0.0  # its heartbeats may be so much later than they are due, as it says
+    num_relayed: int = 0  # answers to probes that others brought since it was heard itself
     updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
     versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says in this session
     ages: dict[str, int] = field(default_factory=dict)  # task → optimiser steps in its model
@@ -30,6 +34,14 @@ class Peer:
     def begin_session(self, session: int) -> None:
         """It has a newer session, and may have lost what it had: how far it is, it says again."""
         self.session, self.versions = session, {}
+        self.incarnation, self.quiet_s = 0, 0.0
+
+    def hear_incarnation(self, session: int, incarnation: int) -> bool:
+        """Which incarnation it is in, by its own account. Whether that is of its present session."""
+        if session != self.session:
+            return False
+        self.incarnation = max(self.incarnation, incarnation)
+        return True
 
     def hear_progress(self, said: Sequence[TaskProgress]) -> None:
         """How far it is with its tasks, by its own account."""

@@ -8,6 +8,10 @@ Both records are said again where they would be lost otherwise. An announcement 
 connected repeats it at a quarter of its life: whoever comes later finds one that is fresh. It is repeated when the
 clock was set, since its end was counted by the wrong one, and whichever of the two was erased from a broker is said
 again, with pauses that grow (`pauses`). A will of an earlier session that a broker publishes late is contradicted.
+
+A heartbeat also says in which *incarnation* we are: it grows when we hear that we are suspected in it (`suspicion`).
+And it says how late the heartbeats of this agent have come lately, where something kept it from sending them (a step on
+its only core, a machine that slept): `quiet_s` falls by a tenth with each that is in time. So others wait for it.
 """
 
 from __future__ import annotations
@@ -24,6 +28,9 @@ from grapevine_proto.topics import PeerTopic
 ANNOUNCE_FOR_MS = 7 * 24 * 3600 * 1000
 REPEAT_AFTER_S = ANNOUNCE_FOR_MS / 4 / 1000
 KEPT_SESSIONS = 4
+MOST_QUIET_HEARTBEATS = 10.0  # nobody waits longer (`suspicion`)
+LATE_HEARTBEATS = 0.25  # less is not worth saying
+IN_TIME = 0.9  # of what was late, after a heartbeat that was not
 
 
 @dataclass(kw_only=True)
@@ -32,6 +39,8 @@ class Presence:
 
     peer: str  # ourselves
     heartbeat_s: float
+    incarnation: int = 1
+    _late_s: float = 0.0  # our heartbeats, lately
     _sessions: list[int] = field(default_factory=list)  # of our connections, the newest last; none: not there
     _announced: m.PeerAnnouncement | None = None
     _heartbeat_at_s: float = 0.0
@@ -54,6 +63,11 @@ class Presence:
         """We leave, and say so."""
         self._sessions.clear()  # the echo of our goodbye is not to be contradicted
         return [self._state(online=False)]
+
+    def suspected(self, incarnation: int) -> None:
+        """Somebody suspects us in an incarnation: if it is the present one, it is over, and that contradicts them."""
+        if incarnation == self.incarnation:
+            self.incarnation += 1
 
     def echoed(self, body: m.Body, session: int, hops: int = 0, now_s: float = 0.0) -> list[Effect]:
         """Our own presence, of one of our sessions, came back from a broker."""
@@ -110,14 +124,20 @@ class Presence:
             effects.append(self._state(online=True))
             self._is_said("state", now_s)
         if now_s >= self._heartbeat_at_s:
+            self._late_s = max(now_s - self._heartbeat_at_s, IN_TIME * self._late_s)
             self._heartbeat_at_s = now_s + self.heartbeat_s
-            heartbeat = m.Heartbeat(progress=progress)
+            heartbeat = m.Heartbeat(progress=progress, incarnation=self.incarnation, quiet_s=self._quiet_s())
             effects.append(Publish(topic=PeerTopic(self.peer, "heartbeat"), body=heartbeat, qos=0))
         return effects
 
     def deadline_s(self) -> float:
         """When something is due next, monotonic."""
         return min(self._heartbeat_at_s, self._announce_at_s, self._state_at_s) if self._sessions else math.inf
+
+    def _quiet_s(self) -> float:
+        if self._late_s < LATE_HEARTBEATS * self.heartbeat_s:
+            return 0.0
+        return min(self._late_s, MOST_QUIET_HEARTBEATS * self.heartbeat_s)
 
     def _is_said(self, leaf: str, now_s: float) -> None:
         if leaf in self._erased:
@@ -127,5 +147,5 @@ class Presence:
     def _state(self, *, online: bool, connection: int = 0) -> Effect:
         """`connection`: at least this one; which it is the shell says, of each broker."""
         self._state_at_s = math.inf
-        body = m.PeerState(online=online, connection=connection)
-        return Publish(topic=PeerTopic(self.peer, "state"), body=body, retain=True)
+        said = m.PeerState(online=online, connection=connection, goodbye=not online)
+        return Publish(topic=PeerTopic(self.peer, "state"), body=said, retain=True)

@@ -11,13 +11,13 @@ from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
 from grapevine_agent.core.overlay.allowance import FIRST, Allowance
 from grapevine_agent.core.overlay.members import (
     MAX_TO_ASK,
-    REMEMBER_HEARTBEATS,
     ROLL_CALL,
     ROTATE_HEARTBEATS,
-    SAMPLE_ALL_BELOW,
     Members,
 )
+from grapevine_agent.core.overlay.sample import SAMPLE_ALL_BELOW
 from grapevine_agent.core.overlay.strangers import NUM_PLACES
+from grapevine_agent.core.overlay.usefulness import REMEMBER_HEARTBEATS
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, TaskProgress
 
 ONLINE, OFFLINE = PeerState(online=True), PeerState(online=False)

@@ -10,7 +10,8 @@ import pytest
 
 from grapevine_agent.core.effects import Subscribe, Unsubscribe
 from grapevine_agent.core.learning.gossip import SendClock, Targets
-from grapevine_agent.core.overlay.members import ROTATE_HEARTBEATS, SAMPLE_ALL_BELOW, Members
+from grapevine_agent.core.overlay.members import ROTATE_HEARTBEATS, Members
+from grapevine_agent.core.overlay.sample import SAMPLE_ALL_BELOW
 from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState
 
 HEARTBEAT_S = 1.0
