@@ -42,6 +42,7 @@ class Presence:
     incarnation: int = 1
     _late_s: float = 0.0  # our heartbeats, lately
     _sessions: list[int] = field(default_factory=list)  # of our connections, the newest last; none: not there
+    _connection: int = 0  # of this session, the newest whose will we have contradicted
     _announced: m.PeerAnnouncement | None = None
     _heartbeat_at_s: float = 0.0
     _announce_at_s: float = math.inf  # again, though nothing has changed
@@ -52,6 +53,7 @@ class Presence:
     def connected(self, session: int, now: Moment) -> list[Effect]:
         """A broker took us in, under this session."""
         if session not in self._sessions:
+            self._connection = 0
             self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
         self._heartbeat_at_s = now.monotonic_s
         self._announced = None
@@ -78,8 +80,9 @@ class Presence:
                 self.erased("state", now_s)
             return []
         # Brokers that are bridged share one topic, and the will of our newest connection is heard at all of them.
-        connection = body.connection + 1 if session == self._sessions[-1] else 0
-        return [self._state(online=True, connection=connection)]
+        if session == self._sessions[-1]:
+            self._connection = max(self._connection, body.connection + 1)
+        return [self._state(online=True)]
 
     def erased(self, leaf: str, now_s: float) -> None:
         """Somebody erased our announcement or our state from a broker."""
@@ -144,8 +147,8 @@ class Presence:
             self._erased.discard(leaf)
             self._pauses[leaf] = next_pause(self._pauses.get(leaf), now_s)
 
-    def _state(self, *, online: bool, connection: int = 0) -> Effect:
-        """`connection`: at least this one; which it is the shell says, of each broker."""
+    def _state(self, *, online: bool) -> Effect:
+        """Of at least this connection; of which one the shell says, at each broker."""
         self._state_at_s = math.inf
-        said = m.PeerState(online=online, connection=connection, goodbye=not online)
+        said = m.PeerState(online=online, connection=self._connection, goodbye=not online)
         return Publish(topic=PeerTopic(self.peer, "state"), body=said, retain=True)
