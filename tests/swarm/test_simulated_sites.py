@@ -263,3 +263,19 @@ def test_a_gateway_carries_for_those_alone_whom_it_listens_to(tmp_path: Path) ->
     known = [node for node in ALL if PeerTopic(run.world.devices[node].peer, "state").below_root() in retained]
     assert 1 in known  # beside the gateway at node 2 …
     assert 0 not in known  # … which is told of nobody else here
+
+
+def test_a_server_is_met_at_every_broker(tmp_path: Path) -> None:
+    outcome = outcome_of(
+        tmp_path,
+        PROTOCOL,
+        *APART,
+        "server.present=[[0, inf]]",
+        "server.heartbeat_s=2",
+        "scenario.rounds=0",
+        "scenario.duration_s=30",
+    )
+    samples = outcome.measurements.samples
+    late = samples.column("time_s") > 25.0
+    assert set(samples.column("server")[late]) == {1}  # reachable
+    assert len(set(samples.column("node")[late])) == 9
