@@ -50,7 +50,7 @@ def quiet(run: Run) -> Device:
     for other in run.world.devices:
         other.tick_stamp += 1_000_000
     run.world.run(run.world.clock.now_s + 1.0)
-    run.world.post.settle(device)
+    run.world.post.settle(device.attachments[0])
     assert len(device.outbox) == 0
     return device
 
@@ -67,7 +67,7 @@ def test_so_many_go_at_once_and_the_next_when_the_first_was_acknowledged(tmp_pat
     assert [number for _, number in heard if number != 999] == list(range(MAX_UNDER_WAY * 2 + 1))
     assert times == pytest.approx([0.0] * MAX_UNDER_WAY + [0.1] * MAX_UNDER_WAY + [0.2])
     assert (begin_s, 999) in heard  # it waits for no acknowledgement
-    run.world.post.settle(device)
+    run.world.post.settle(device.attachments[0])
     assert len(device.outbox) == 0
 
 
@@ -78,13 +78,13 @@ def test_where_there_is_no_latency_nothing_waits(tmp_path: Path) -> None:
         put(run, device, number)
     assert {time_s for time_s, _ in heard} == {run.world.clock.now_s}
     assert len(heard) == 1_000
-    assert not device.acks
+    assert not device.attachments[0].acks
 
 
 def test_what_is_lost_goes_again_over_a_new_connection_after_the_deadline(tmp_path: Path) -> None:
     run = world_of(tmp_path)
     device, heard = quiet(run), heard_of(run)
-    begin_s, connection = run.world.clock.now_s, device.connection
+    begin_s, connection = run.world.clock.now_s, device.attachments[0].connection
     run.world.network.loses_up = lambda: True  # type: ignore[method-assign]
     put(run, device, 1, for_s=60.0)
     put(run, device, 2)  # of which nobody wants to know any more by then
@@ -93,14 +93,14 @@ def test_what_is_lost_goes_again_over_a_new_connection_after_the_deadline(tmp_pa
     put(run, device, 4, for_s=60.0)
     run.world.run(begin_s + ANSWER_S - 0.1)
     assert [number for _, number in heard] == [4]
-    assert device.connection == connection
+    assert device.attachments[0].connection == connection
     run.world.run(begin_s + ANSWER_S + 0.1)
     assert not device.online
     run.world.run(begin_s + ANSWER_S + 1.5)
     assert device.online
     assert [number for _, number in heard] == [4, 1]
     assert begin_s + ANSWER_S + 0.5 < heard[-1][0] < begin_s + ANSWER_S + 1.1
-    assert len(device.outbox._under_way) <= len(device.acks)
+    assert len(device.outbox._under_way) <= len(device.attachments[0].acks)
 
 
 def test_what_was_not_acknowledged_when_the_connection_was_lost_goes_again(tmp_path: Path) -> None:

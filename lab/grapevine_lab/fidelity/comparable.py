@@ -51,7 +51,7 @@ def _rules(prepared: Prepared) -> Iterator[_Rule]:
     remedy = "take a profile that has it, as raspberry-pi-4b: agents tell how long they train by the energy it takes"
     yield rule("power.training_w of nodes.profile", watts, watts > 0, remedy)
     kind = scenario.topology.kind
-    yield rule("topology.kind", kind, kind == "complete", 'write kind = "complete": one broker joins them all')
+    yield rule("topology.kind", kind, kind == "complete", 'write kind = "complete": brokers and gateways join them all')
     yield from _surroundings(scenario)
     measure = scenario.measure
     yield rule("measure.every_rounds", measure.every_rounds, measure.every_rounds == 1, "write every_rounds = 1")
@@ -68,5 +68,12 @@ def _surroundings(scenario: Scenario) -> Iterator[_Rule]:
     yield _Rule(
         key="availability.kind", value=availability, holds=availability == "always", remedy='write kind = "always"'
     )
+    own = [each.name for each in scenario.brokers if each.latency_s is not None]
+    yield _Rule(
+        key="broker.latency_s", value=own, holds=not own, remedy="leave it out: all of them are on this machine"
+    )
+    bridges = scenario.bridges
+    yield _Rule(key="bridge", value=bridges, holds=not bridges, remedy="leave bridges out, and let gateways carry")
+    yield _Rule(key="faults", value=scenario.faults, holds=not scenario.faults, remedy="leave them out")
     present = scenario.server.present
     yield _Rule(key="server.present", value=present, holds=not present, remedy="leave the server out")

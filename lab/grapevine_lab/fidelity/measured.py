@@ -6,6 +6,10 @@ trained is told by the energy that it says it took. Rounds are counted as the si
 behind it: an agent's `round` is the one that it is in. Staleness is counted from everybody's own versions, as the
 simulator counts it; what agents say of it themselves rests on heartbeats that are many rounds apart. What the engineer
 and the reviewers say is left out of the traffic, since a simulation has neither.
+
+At several brokers a message counts at each where it is said, for whoever listens there. Which gateway has carried one
+is not written on it: those at its broker are taken to do so in turn, so that the mean over nodes is right, and what a
+single gateway has is not.
 """
 
 from __future__ import annotations
@@ -46,8 +50,9 @@ class Turn:
 
 def turns_of(peer: str, passed: Sequence[Passed], pace: Pace) -> list[Turn]:
     """An agent's rounds in their order. One whose message was lost is missing."""
+    once = {each.metrics.round: each for each in passed if each.sender == peer and each.metrics is not None}
     said = sorted(
-        ((each.t_s, each.metrics) for each in passed if each.sender == peer and each.metrics is not None),
+        ((each.t_s, each.metrics) for each in once.values() if each.metrics is not None),
         key=lambda item: item[1].round,
     )
     assert all(metrics.energy_j is not None for _, metrics in said), "its profile says what it draws"
@@ -66,8 +71,9 @@ def measurements_of(run: RealRun, pace: Pace) -> Measurements:
     """The readings of the released models, and the samples, of a real run. Times are by the clock on the wall."""
     turns = {peer: turns_of(peer, run.passed, pace) for peer in run.peers}
     measured = Measurements()
+    carried = _carried(run)
     for node, peer in enumerate(run.peers):
-        traffic = _Traffic.of(peer, run.peers, run.passed)
+        traffic = _Traffic.of(peer, run, carried.get(node, ((), ())))
         heard = _heard_by(peer, run.passed)
         for turn in turns[peer]:
             done = turn.metrics.round - 1
@@ -117,9 +123,13 @@ class _Traffic:
     bytes_received: NDArray[np.int64]
 
     @classmethod
-    def of(cls, peer: str, peers: Sequence[str], passed: Sequence[Passed]) -> _Traffic:
-        sent = [each for each in passed if each.sender == peer]
-        received = [each for each in passed if each.sender in peers and _reaches(peer, each)]
+    def of(cls, peer: str, run: RealRun, carried: tuple[Sequence[Passed], Sequence[Passed]]) -> _Traffic:
+        """`carried`: what it has sent, and received, as a gateway for others."""
+        at = _brokers_of(run, peer)
+        sent = [each for each in run.passed if each.sender == peer and not each.hops]
+        received = [each for each in run.passed if each.sender in run.peers and each.broker in at]
+        received = [each for each in received if _reaches(peer, each)]
+        sent, received = [*sent, *carried[0]], [*received, *carried[1]]
         columns = []
         for messages in (sent, received):
             times = np.array([each.t_s for each in messages], np.float64)
@@ -133,6 +143,25 @@ class _Traffic:
         sent = int(np.searchsorted(self.sent_s, t_s, side="right"))
         received = int(np.searchsorted(self.received_s, t_s, side="right"))
         return sent, int(self.bytes_sent[sent]), received, int(self.bytes_received[received])
+
+
+def _brokers_of(run: RealRun, peer: str) -> tuple[int, ...]:
+    return run.places[run.peers.index(peer)] if run.places else (0,)
+
+
+def _carried(run: RealRun) -> dict[int, tuple[list[Passed], list[Passed]]]:
+    """What each gateway has sent, and received, for others: see the module's docstring."""
+    found: dict[int, tuple[list[Passed], list[Passed]]] = {node: ([], []) for node in run.gateways}
+    for number, each in enumerate(run.passed):
+        gateways = [node for node in run.gateways if each.broker in run.places[node]]
+        if not gateways or each.sender not in run.peers:
+            continue
+        gateway = gateways[number % len(gateways)]
+        if each.hops:
+            found[gateway][0].append(each)
+        if each.receiver in run.peers and each.broker not in _brokers_of(run, each.receiver):
+            found[gateway][1].append(each)
+    return found
 
 
 def _reaches(peer: str, message: Passed) -> bool:

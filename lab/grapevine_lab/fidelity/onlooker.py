@@ -1,11 +1,11 @@
-"""An onlooker on the broker, who takes down every message of a real run: the only source of what is said about it."""
+"""An onlooker on every broker, who takes down each message of a real run: the only source of what is said about it."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -23,7 +23,7 @@ Leaf: TypeAlias = PeerLeaf | TaskLeaf | Literal["inbox"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passed:
-    """One message that passed the broker."""
+    """One message that passed a broker. What is said at several passes each of them."""
 
     t_s: float  # when its sender made it, by the clock on the wall that all processes share
     sender: str
@@ -32,6 +32,8 @@ class Passed:
     num_bytes: int
     versions: Mapping[str, int] = field(default_factory=dict)  # of an update: peer → its newest version in the model
     metrics: Metrics | None = None
+    broker: int = 0
+    hops: int = 0  # 0: by its sender itself; else by a gateway
 
 
 @dataclass(kw_only=True)
@@ -43,11 +45,12 @@ class Notes:
     rounds: dict[str, int] = field(default_factory=dict)  # peer → rounds that it has behind it, as it says
     rejected: Counter[str] = field(default_factory=Counter)
 
-    def take(self, name: str, payload: bytes) -> None:
+    def take(self, name: str, payload: bytes, broker: int = 0) -> None:
         """Note what arrived on a topic; count it if it is wrong."""
         try:
             topic = topics.parse(self.root, name)
-            message = open_envelope(payload, topic).message
+            received = open_envelope(payload, topic)
+            message = received.message
         except WireError as error:
             self.rejected[error.reason] += 1
             return
@@ -66,31 +69,43 @@ class Notes:
                 num_bytes=len(payload),
                 versions=versions,
                 metrics=metrics,
+                broker=broker,
+                hops=received.hops,
             )
         )
 
 
 class Onlooker:
-    """The connection behind `Notes`. `run()` is its one task; `changed` is set whenever something was noted."""
+    """The connections behind `Notes`. `run()` is its one task; `changed` is set whenever something was noted."""
 
-    def __init__(self, url: str, root: str) -> None:
+    def __init__(self, urls: Sequence[str], root: str) -> None:
         self.notes = Notes(root=root)
         self.connected = asyncio.Event()
         self.changed = asyncio.Event()
-        self._transport = Transport([BrokerUrl.parse(url)], client_id=f"onlooker-{secrets.token_hex(4)}")
+        self._transports = [
+            Transport([BrokerUrl.parse(url)], client_id=f"onlooker-{secrets.token_hex(4)}") for url in urls
+        ]
+        self._missing = set(range(len(urls)))
 
     async def run(self) -> None:
         """Listen until cancelled."""
-        await self._transport.subscribe((f"{self.notes.root}/#", 1))
-        running = asyncio.create_task(self._transport.run(), name="onlooker's connection")
+        async with asyncio.TaskGroup() as group:
+            for number, transport in enumerate(self._transports):
+                group.create_task(self._listen(number, transport))
+
+    async def _listen(self, number: int, transport: Transport) -> None:
+        await transport.subscribe((f"{self.notes.root}/#", 1))
+        running = asyncio.create_task(transport.run(), name="onlooker's connection")
         try:
-            async for event in self._transport.events():
+            async for event in transport.events():
                 match event:
                     case Arrived(topic=topic, payload=payload):
-                        self.notes.take(topic, bytes(payload))
+                        self.notes.take(topic, bytes(payload), number)
                         self.changed.set()
                     case Connected():
-                        self.connected.set()
+                        self._missing.discard(number)
+                        if not self._missing:
+                            self.connected.set()
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

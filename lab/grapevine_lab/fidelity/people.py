@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.data import Samples
 from grapevine_agent.identity import first_identity
 from grapevine_lab.fidelity.shares import write_share
+from grapevine_lab.simulator.brokers import Places
 from grapevine_proto.manifest import DataContract
 
 THREADS = 1  # of each trainer: all of them share this machine's few cores
@@ -48,7 +49,9 @@ class People:
 def make_people(
     folder: Path,
     *,
-    url: str,
+    urls: Sequence[str],
+    places: Places = (),
+    gateways: Collection[int] = (),
     root: str,
     settings: CoreSettings,
     shares: Sequence[Samples],
@@ -56,18 +59,28 @@ def make_people(
 ) -> People:
     """Make keys, data files and configurations below `folder`: an agent for each share.
 
-    `settings` are those of a simulated node: what can be configured is configured alike.
+    `urls` are of all brokers. `places` says at which of them each agent is, none: all at the first; the others are at
+    all of them. `settings` are those of a simulated node: what can be configured is configured alike.
     """
+    everywhere = tuple(range(len(urls)))
 
-    def person(name: str, consent: str, trusted: Sequence[str] = (), share: Samples | None = None) -> Person:
+    def person(
+        name: str,
+        consent: str,
+        trusted: Sequence[str] = (),
+        share: Samples | None = None,
+        at: Sequence[int] = everywhere,
+        gateway: bool = False,
+    ) -> Person:
         place = folder / name
         peer_id = first_identity(place / "state").peer_id
+        joined: dict[str, object] = {"connect": "all", "gateway": gateway} if len(at) > 1 else {}
         tables: list[tuple[str, Mapping[str, object]]] = [
             (
                 "[agent]",
                 {"name": name, "state_dir": "state", "profile": settings.limits.profile, "consent": consent},
             ),
-            ("[mqtt]", {"brokers": [url], "root": root, "heartbeat_s": settings.heartbeat_s}),
+            ("[mqtt]", {"brokers": [urls[k] for k in at], "root": root, "heartbeat_s": settings.heartbeat_s} | joined),
             ("[review]", {"approvals": settings.review.approvals, "trusted": list(trusted)}),
             ("[limits]", {"threads": THREADS}),
         ]
@@ -85,7 +98,10 @@ def make_people(
     reviewers = tuple(person(f"reviewer-{k}", "never") for k in range(settings.review.approvals))
     trusted = [reviewer.peer_id for reviewer in reviewers]
     return People(
-        agents=tuple(person(f"agent-{k}", "auto", trusted, share) for k, share in enumerate(shares)),
+        agents=tuple(
+            person(f"agent-{k}", "auto", trusted, share, places[k] if places else (0,), k in gateways)
+            for k, share in enumerate(shares)
+        ),
         engineer=person("engineer", "never"),
         reviewers=reviewers,
     )

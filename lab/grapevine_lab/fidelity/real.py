@@ -1,6 +1,7 @@
-"""The real run: Mosquitto, an engineer, two reviewers, and a `grapevine agent run` process for each node.
+"""The real run: a Mosquitto for each broker of the scenario, an engineer, two reviewers, and for each node a process.
 
-Whatever goes wrong on the way, every process is ended and the folder removed before `run_real` returns or raises.
+A node's process is `grapevine agent run`. Whatever goes wrong on the way, every process is ended and the folder removed
+before `run_real` returns or raises.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ from grapevine_lab.demo.children import Children
 from grapevine_lab.demo.guarding import guarded
 from grapevine_lab.fidelity.onlooker import Onlooker, Passed
 from grapevine_lab.fidelity.people import People, Person, make_people
+from grapevine_lab.simulator.brokers import Places
 from grapevine_lab.simulator.experiment import Prepared, begin
 from grapevine_proto.errors import GrapevineError
 from grapevine_tasks.built import write_built
@@ -51,6 +53,8 @@ class RealRun:
     num_cores: int
     wall_s: float
     reached_limit: bool
+    places: Places = ()  # the brokers of each node, as the scenario has them; none: all are at one
+    gateways: tuple[int, ...] = ()
 
 
 def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None = None) -> RealRun:
@@ -70,14 +74,17 @@ def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None 
 
 
 async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) -> RealRun:
-    with tempfile.TemporaryDirectory(prefix="grapevine-fidelity-") as name, start_broker("mosquitto") as broker:
+    with tempfile.TemporaryDirectory(prefix="grapevine-fidelity-") as name, ExitStack() as brokers:
+        urls = [brokers.enter_context(start_broker("mosquitto")).url for _ in prepared.scenario.brokers]
         folder = Path(name)
         root = ROOT_PREFIX + secrets.token_hex(4)
         simulated = begin(prepared, seed)
         people = await asyncio.to_thread(
             make_people,
             folder,
-            url=broker.url,
+            urls=urls,
+            places=prepared.scenario.nodes.brokers,
+            gateways=prepared.scenario.nodes.gateways,
             root=root,
             settings=simulated.world.devices[0].settings,
             shares=simulated.samples,
@@ -86,7 +93,7 @@ async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) 
         write_built(prepared.built, folder, folder / "task")
         (folder / "logs").mkdir()
         children = Children(folder / "logs", {"TMPDIR": name})
-        onlooker = Onlooker(broker.url, root)
+        onlooker = Onlooker(urls, root)
         story = _Story(prepared, seed, folder, people, children, onlooker, say)
         listening = asyncio.create_task(onlooker.run(), name="onlooker")
         watching = asyncio.create_task(children.watch(), name="watch")
@@ -154,6 +161,8 @@ class _Story:
             num_cores=len(os.sched_getaffinity(0)),
             wall_s=time.monotonic() - began_s,
             reached_limit=not in_time,
+            places=self._scenario.nodes.brokers,
+            gateways=self._scenario.nodes.gateways,
         )
 
     async def _publish(self) -> None:

@@ -68,7 +68,7 @@ async def _live(plan: LongLife, prepared: Prepared, say: Say, keep_logs: Path | 
         people = await asyncio.to_thread(
             make_people,
             folder,
-            url=broker.url,
+            urls=[broker.url],
             root=root,
             settings=simulated.world.devices[0].settings,
             shares=simulated.samples,
@@ -77,7 +77,7 @@ async def _live(plan: LongLife, prepared: Prepared, say: Say, keep_logs: Path | 
         write_built(prepared.built, folder, folder / "task")
         (folder / "logs").mkdir()
         children = Children(folder / "logs", {"TMPDIR": name})
-        onlooker = Onlooker(broker.url, root)
+        onlooker = Onlooker([broker.url], root)
         story = _Story(plan, folder, people, children, onlooker, broker, say)
         listening = asyncio.create_task(onlooker.run(), name="onlooker")
         watching = asyncio.create_task(children.watch(), name="watch")

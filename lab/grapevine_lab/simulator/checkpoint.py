@@ -134,7 +134,18 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
             repr(part)
             for part in (scenario.topology, scenario.network, scenario.availability, scenario.server, scenario.measure)
         ),
-        *(repr(part) for part in (scenario.review, scenario.words, scenario.faults, scenario.life) if part),
+        *(
+            repr(part)
+            for part in (
+                scenario.review,
+                scenario.words,
+                scenario.faults,
+                scenario.life,
+                scenario.brokers,
+                scenario.bridges,
+            )
+            if part
+        ),
     ]
     digest = hashlib.sha256("\n".join(fixed).encode()).hexdigest()
     return {"grapevine": distribution.version(), "seed": sitting.seed, "scenario": digest}

@@ -16,13 +16,13 @@ from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.post import Post
-from grapevine_lab.simulator.timeline import Happening, Word
+from grapevine_lab.simulator.timeline import PLACES, Happening, Word
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
 from grapevine_tasks.built import finish_manifest
 
 ASK_AGAIN_S = 600.0  # an owner whose device is off, or has not heard of the task, comes back
-RECONNECTS_S = (0.5, 30.0)  # after the broker is back, as the transport's growing pauses spread it
+RECONNECTS_S = (0.5, 30.0)  # after a broker is back, as the transport's growing pauses spread it
 DAY_MS = 86_400_000
 
 
@@ -71,8 +71,11 @@ class Course:
         """Let an entry of the timeline happen."""
         happening, now_s = self.happenings[number], stage.clock.now_s
         fault, until_s = happening.fault, now_s + happening.for_s
-        if fault.kind == "broker":
-            stage.post.crash(empties=fault.empties)
+        if fault.kind in PLACES:
+            if fault.kind == "broker":
+                stage.post.crash(fault.broker, empties=fault.empties)
+            else:
+                stage.post.cut_off(fault.site)
             stage.clock.at(until_s, ev.End(number))
             return
         device = stage.devices[happening.node]
@@ -104,8 +107,11 @@ class Course:
         """An entry of the timeline is over."""
         happening, now_s = self.happenings[number], stage.clock.now_s
         fault = happening.fault
-        if fault.kind == "broker":
-            stage.post.is_up = True
+        if fault.kind in PLACES:
+            if fault.kind == "broker":
+                stage.post.restart(fault.broker)
+            else:
+                stage.post.mend(fault.site)
             for device in stage.devices:
                 if device.running:
                     stage.clock.at(now_s + float(stage.rng.uniform(*RECONNECTS_S)), ev.Retry(device.index))

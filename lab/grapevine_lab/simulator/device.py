@@ -12,10 +12,12 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
+from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.clock import WallClock
+from grapevine_lab.simulator.forwarding import Forwarding
 from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey, SoundDisk
 from grapevine_lab.simulator.network import Link
 from grapevine_proto.codec import Received
@@ -77,7 +79,10 @@ class Disk:
 
 @dataclass(kw_only=True, eq=False)
 class Device:
-    """See the module's docstring. `index` is its place in the world; `seat`, in the trainer, -1 for none."""
+    """See the module's docstring. `index` is its place in the world; `seat`, in the trainer, -1 for none.
+
+    One link, and one connection over it for each broker that it is at.
+    """
 
     index: int
     key: PeerKey
@@ -89,9 +94,8 @@ class Device:
     power: Power = Power()
     disk: Disk = field(default_factory=Disk)
     running: bool = False  # the process
-    online: bool = False  # its connection
+    attachments: tuple[Attachment, ...] = ()  # by their numbers; none given: one, to the first broker
     rejected: Counter[str] = field(default_factory=Counter)  # reasons of what was dropped
-    filters: dict[str, int] = field(default_factory=dict)  # subscribed to, with their QoS
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     training_s: float = 0.0
     on_s: float = 0.0  # time that it was switched on, until `on_since_s`
@@ -99,12 +103,8 @@ class Device:
     ticket: int = 0  # of the training that is under way; 0: none
     tick_stamp: int = 0  # of the only tick in the clock's queue that counts
     tick_s: float = float("inf")
-    draining: bool = False  # something waits for the link to be free
-    connection: int = 0  # counts connections: what was on its way to an earlier one is lost
-    acks: deque[tuple[float, Waiting]] = field(default_factory=deque)  # on their way, and when they arrive
-    ack_is_awaited: bool = False  # something waits for the first of them
     wall: WallClock = field(default_factory=WallClock)
-    online_since_s: float = 0.0  # while it is online
+    online_since_s: float = 0.0  # while it is online, at one broker or more
     offline_since_s: float = 0.0  # while it is not
     off_until_s: float = 0.0  # a fault keeps it off, or
     offline_until_s: float = 0.0  # without a connection
@@ -113,7 +113,8 @@ class Device:
     def __post_init__(self) -> None:
         self.numbering = Numbering()
         self._begin_to_speak()
-        self.outbox = Outbox()
+        self.attachments = self.attachments or (Attachment(),)
+        self.forwarding = Forwarding(self.settings.upload_bytes_per_s)
         self.quotas = SenderQuota()
         self.core: AgentCore | None = None
 
@@ -121,6 +122,29 @@ class Device:
     def peer(self) -> str:
         """Its peer id."""
         return self.key.peer_id
+
+    @property
+    def online(self) -> bool:
+        """Whether a broker has it."""
+        return any(each.online for each in self.attachments)
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits to be sent by its first broker."""
+        return self.attachments[0].outbox
+
+    @property
+    def is_at_several(self) -> bool:
+        """Whether it is at more than one broker."""
+        return len(self.attachments) > 1
+
+    def to(self, peer: str) -> Attachment:
+        """By which broker a message to a peer goes."""
+        assert self.core is not None
+        number = self.core.brokers.route(peer) if self.is_at_several else 0
+        if number is None:
+            return next((each for each in self.attachments if each.online), self.attachments[0])
+        return self.attachments[number]
 
     def _begin_to_speak(self) -> None:
         """What a process knows of its own numbers beside what the store keeps ends with it."""
@@ -131,11 +155,12 @@ class Device:
         """Start the process: a new core, and an outbox with what it says of tasks."""
         self.core = AgentCore(settings=self.settings, rng=rng)
         self._begin_to_speak()
-        self.outbox = Outbox()
-        for received in self.disk.own_records(self.peer, wall_ms):
-            self.outbox.keep(received.topic.below_root(), received.envelope)
+        self.forwarding = Forwarding(self.settings.upload_bytes_per_s)
+        for each in self.attachments:
+            each.boot()
+            for received in self.disk.own_records(self.peer, wall_ms):
+                each.outbox.keep(received.topic.below_root(), received.envelope)
         self.quotas = SenderQuota()
-        self.filters = {}
         self.running = True
         return self.core
 

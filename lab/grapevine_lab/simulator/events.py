@@ -44,6 +44,7 @@ class Drain(NamedTuple):
 
     node: int
     connection: int
+    attachment: int = 0
 
 
 class Acknowledged(NamedTuple):
@@ -51,6 +52,7 @@ class Acknowledged(NamedTuple):
 
     node: int
     connection: int
+    attachment: int = 0
 
 
 class Overdue(NamedTuple):
@@ -58,6 +60,7 @@ class Overdue(NamedTuple):
 
     node: int
     connection: int
+    attachment: int = 0
 
 
 class Reconnect(NamedTuple):
@@ -65,6 +68,7 @@ class Reconnect(NamedTuple):
 
     node: int
     connection: int
+    attachment: int = 0
 
 
 class Left(NamedTuple):
@@ -76,6 +80,7 @@ class Left(NamedTuple):
     payload: bytes
     qos: int
     retain: bool
+    attachment: int = 0
 
 
 class Arrive(NamedTuple):
@@ -84,6 +89,30 @@ class Arrive(NamedTuple):
     node: int
     connection: int
     delivery: Delivery
+    attachment: int = 0
+
+
+class Lost(NamedTuple):
+    """A device notices that one of its several brokers is away."""
+
+    node: int
+    connection: int
+    attachment: int
+
+
+class Crossed(NamedTuple):
+    """A message has come over a bridge. `to_owner`: from the other broker to that whose bridge it is."""
+
+    bridge: int
+    connection: int
+    to_owner: bool
+    delivery: Delivery
+
+
+class Rejoin(NamedTuple):
+    """A bridge tries to connect again."""
+
+    bridge: int
 
 
 class Trained(NamedTuple):
@@ -154,6 +183,9 @@ Event: TypeAlias = (
     | Reconnect
     | Left
     | Arrive
+    | Lost
+    | Crossed
+    | Rejoin
     | Trained
     | Evaluated
     | Heal

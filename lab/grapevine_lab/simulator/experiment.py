@@ -7,6 +7,7 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,13 @@ from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
 from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.availability import absences
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
 from grapevine_lab.simulator.device import Device, Power
 from grapevine_lab.simulator.equipment import make_network, step_times
-from grapevine_lab.simulator.events import Boot, Drop, Join, Off
+from grapevine_lab.simulator.events import Boot, Drop, Join, Off, Rejoin
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
 from grapevine_lab.simulator.life_plan import ReviewPlan
 from grapevine_lab.simulator.long_runs import give_course
@@ -148,7 +150,14 @@ def begin(prepared: Prepared, seed: int) -> Run:
         seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
     )
     network = make_network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
-    world = World(rng=_rng(seed, "world"), network=network, work=work, observer=observer)
+    world = World(
+        rng=_rng(seed, "world"),
+        network=network,
+        work=work,
+        observer=observer,
+        brokers=scenario.brokers,
+        bridges=scenario.bridges,
+    )
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
@@ -166,8 +175,10 @@ def begin(prepared: Prepared, seed: int) -> Run:
                 peer=key.peer_id,
                 neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
                 renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
+                is_gateway=node in nodes.gateways,
             ),
             link=network.links[node],
+            attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,)),
             seat=node,
             step_s=step_s[node],
             exponential=nodes.training_time == "exponential",
@@ -180,6 +191,8 @@ def begin(prepared: Prepared, seed: int) -> Run:
     if server is not None:
         _add_server(world, scenario, settings, server, manifest, blobs)
     world.post.plan_cuts()
+    for number in range(len(scenario.bridges)):
+        world.clock.at(0.0, Rejoin(number))
     give_course(world, scenario, prepared.built, reviewers=settings.review.trusted, seed=seed, limit_s=limit_s)
     samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
     return Run(
@@ -191,6 +204,10 @@ def begin(prepared: Prepared, seed: int) -> Run:
         graph=graph,
         limit_s=limit_s,
     )
+
+
+def _attachments(brokers: Iterable[int]) -> tuple[Attachment, ...]:
+    return tuple(Attachment(number=number, broker=broker) for number, broker in enumerate(brokers))
 
 
 def _longest_round_s(manifest: TaskManifest, step_s: float) -> float:
@@ -308,6 +325,7 @@ def _add_server(
         key=key,
         settings=replace(settings, peer=key.peer_id, role="server"),
         link=world.network.links[index],
+        attachments=_attachments(range(len(scenario.brokers))),
     )
     device.disk.blobs.update(blobs)
     interval_s = manifest.training.round_interval_s

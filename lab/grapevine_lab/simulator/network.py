@@ -1,6 +1,6 @@
-"""The network between the nodes and their broker: how long a message takes, and whether it arrives.
+"""The network between the nodes and their brokers: how long a message takes, and whether it arrives.
 
-Every node has one connection, and a message crosses two of them: the sender's up, the receiver's down.
+Every node has one link, and a message crosses two of them: the sender's up, the receiver's down.
 
     leaves  = when the link is free + bytes / bandwidth
     arrives = leaves + latency + jitter          never before what was sent earlier (TCP keeps order)
@@ -55,13 +55,12 @@ class NetworkPlan:
 
 @dataclass
 class Link:
-    """One node's connection. Bandwidths in bits per second."""
+    """One node's link, whatever brokers it is connected to over it. Bandwidths in bits per second."""
 
     up_bps: float
     down_bps: float
     up_free_s: float = 0.0
     down_free_s: float = 0.0
-    last_arrival_s: float = 0.0
     radio_s: float = 0.0  # time spent sending and receiving
     bytes_sent: int = 0
     bytes_received: int = 0
@@ -77,13 +76,12 @@ class Link:
         self.messages_sent += 1
         return self.up_free_s
 
-    def receive(self, num_bytes: int, now_s: float, latency_s: float) -> float:
-        """Put a message on the way down; when it has arrived."""
+    def receive(self, num_bytes: int, now_s: float) -> float:
+        """Put a message on the way down; when its last bit has passed."""
         takes_s = 8 * num_bytes / self.down_bps
         self.down_free_s = max(self.down_free_s, now_s) + takes_s
         self.radio_s += takes_s
-        self.last_arrival_s = max(self.last_arrival_s, self.down_free_s + latency_s)
-        return self.last_arrival_s
+        return self.down_free_s
 
     def arrived(self, num_bytes: int) -> None:
         """Count a message that was received."""
@@ -102,9 +100,14 @@ class Network:
     sites: list[int] = field(default_factory=list)
     _round_trips_s: dict[int, float] = field(default_factory=dict)  # by site
 
-    def latency_s(self, sender: int, receiver: int) -> float:
-        """One way between two nodes, for one message; -1 stands for somebody without a place."""
-        if self.latencies_s is not None and sender >= 0:
+    def latency_s(self, sender: int, receiver: int, own_s: float | None = None) -> float:
+        """One way between two nodes, for one message; -1 stands for somebody without a place.
+
+        `own_s`: what the broker between them has of its own.
+        """
+        if own_s is not None:
+            latency_s = own_s
+        elif self.latencies_s is not None and sender >= 0:
             latency_s = float(self.latencies_s[self.sites[sender], self.sites[receiver]])
         else:
             latency_s = self.plan.latency_s
@@ -112,8 +115,10 @@ class Network:
             latency_s += abs(float(self.rng.normal(0.0, self.plan.jitter_s)))
         return latency_s
 
-    def round_trip_s(self, node: int) -> float:
-        """From a node to the broker and back, without jitter: the mean of one way to each node."""
+    def round_trip_s(self, node: int, own_s: float | None = None) -> float:
+        """From a node to its broker and back, without jitter: the mean of one way to each node."""
+        if own_s is not None:
+            return own_s
         if self.latencies_s is None:
             return self.plan.latency_s
         site = self.sites[node]

@@ -4,7 +4,8 @@
     [task]          name of a catalogue task or path of a task's folder; [task.data], [task.training] and
                     [task.merging] over its own
     [data]          a data set            [partition]     how it is shared out
-    [nodes]         how many, what they are like, who trains
+    [nodes]         how many, what they are like, who trains, which brokers they are at
+    [[broker]], [[bridge]]   several brokers, and what joins them
     [topology]      who can hear whom     [network]       latencies, bandwidths, loss; [[network.cut]]
     [availability]  when nodes are there  [server]        when a server is
     [measure]       what is noted, and how often
@@ -26,6 +27,16 @@ from typing import Any, Literal, TypeAlias, cast
 
 from grapevine_agent.config.toml_reader import Table, read_toml
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
+from grapevine_lab.simulator.brokers import (
+    ONE,
+    BridgePlan,
+    BrokerPlan,
+    Places,
+    read_bridges,
+    read_brokers,
+    read_gateways,
+    read_places,
+)
 from grapevine_lab.simulator.datasets import DatasetPlan, read_dataset
 from grapevine_lab.simulator.life_plan import LifePlan, ReviewPlan, read_life, read_review
 from grapevine_lab.simulator.measurements import MODELS
@@ -42,9 +53,9 @@ How: TypeAlias = Literal["auto", "stacked", "plain", "none"]
 
 _SECTIONS = (
     "scenario", "task", "data", "partition", "nodes", "topology", "network", "availability", "server", "measure",
-    "review", "words", "faults", "life", "quick",
+    "review", "words", "faults", "life", "broker", "bridge", "quick",
 )  # fmt: skip
-_TIMELINES = ("words", "faults")  # tables of which there are many
+_LISTS = ("words", "faults", "broker", "bridge")  # tables of which there are many
 _CHOICES = ("topology.kind", "partition.kind", "availability.kind", "data.name")  # that decide which keys there are
 
 
@@ -77,6 +88,8 @@ class NodesPlan:
     heartbeat_s: float = 0.0  # 0: ten seconds, or a round where that is longer
     save_every_s: float = 0.0  # 0: as on devices
     look_every_s: float = 0.0  # at the owner's data; 0: as on devices
+    brokers: Places = ()  # of each node; none: all are at the first
+    gateways: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +125,8 @@ class Scenario:
     words: tuple[Word, ...] = ()
     faults: tuple[Fault, ...] = ()
     life: LifePlan | None = None
+    brokers: tuple[BrokerPlan, ...] = ONE
+    bridges: tuple[BridgePlan, ...] = ()
 
 
 def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Scenario:
@@ -144,7 +159,7 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
 def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
     """Put a value at a dotted key, making tables on the way."""
     *tables, last = key.split(".")
-    if key in _SECTIONS and isinstance(value, list if key in _TIMELINES else dict):
+    if key in _SECTIONS and isinstance(value, list if key in _LISTS else dict):
         content[key] = deepcopy(value)  # a whole table
         return
     if not tables or tables[0] not in _SECTIONS:
@@ -174,7 +189,8 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
     duration_s = general.number("duration_s", 0.0, low=0.0, high=1e12)
     if not rounds and not duration_s:
         raise general.error("rounds", "say when the run is over: write rounds = 60, or duration_s = 120")
-    nodes = _read_nodes(nodes_table)
+    brokers = read_brokers(top.tables("broker"))
+    nodes = _read_nodes(nodes_table, brokers)
     scenario = Scenario(
         source=source,
         folder=folder,
@@ -195,8 +211,10 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
         measure=_read_measure(top.table("measure")),
         review=read_review(top.table("review"), nodes.num),
         words=read_words(top.tables("words"), nodes.num),
-        faults=read_faults(top.tables("faults"), nodes.num),
+        faults=read_faults(top.tables("faults"), nodes.num, brokers),
         life=read_life(top.table("life"), is_written=top.anything("life") is not None),
+        brokers=brokers,
+        bridges=read_bridges(top.tables("bridge"), brokers),
     )
     if scenario.words and scenario.review is None:
         raise ConfigError(f"{source}: [[words]] need somebody who approves; write [review] reviewers = [1, 2]")
@@ -237,9 +255,11 @@ def _read_task(table: Table, folder: Path) -> TaskChoice:
     return choice
 
 
-def _read_nodes(table: Table) -> NodesPlan:
+def _read_nodes(table: Table, brokers: tuple[BrokerPlan, ...]) -> NodesPlan:
+    num = table.integer("num", 10, low=1, high=100_000)
+    places = read_places(table, num, brokers)
     plan = NodesPlan(
-        num=table.integer("num", 10, low=1, high=100_000),
+        num=num,
         profile=table.text("profile", NodesPlan.profile),
         step_s=table.number("step_s", 0.0, low=0.0, high=1e6),
         speeds=_choice(table, "speeds", ("equal", "lognormal", "fedscale")),
@@ -252,6 +272,8 @@ def _read_nodes(table: Table) -> NodesPlan:
         heartbeat_s=table.number("heartbeat_s", 0.0, low=0.0, high=1e6),
         save_every_s=table.number("save_every_s", 0.0, low=0.0, high=1e9),
         look_every_s=table.number("look_every_s", 0.0, low=0.0, high=1e9),
+        brokers=places,
+        gateways=read_gateways(table, num, places),
     )
     table.finish()
     return plan

@@ -9,7 +9,8 @@ runs the same agents as containers reads the same tables.
 | `offline` | `for_s`, `silent` | its connection is gone; it goes on by itself |
 | `clock` | `ahead_s`, `for_s` | its wall clock is set wrong, and right again |
 | `drift` | `ppm` | its wall clock goes too fast, or too slowly, from then on |
-| `broker` | `for_s`, `empties` | the broker is killed, and started again |
+| `broker` | `for_s`, `empties`, `broker` | a broker is killed, and started again; or all of them |
+| `cut` | `for_s`, `site` | a site has no way to the others, and they none to it |
 | `comes` | | the device is new: it is not there before |
 | `leaves` | `silent` | it is switched off for good |
 
@@ -28,16 +29,18 @@ from typing import Any, Final, Literal, TypeAlias, cast, get_args
 import numpy as np
 
 from grapevine_agent.config.toml_reader import Table
+from grapevine_lab.simulator.brokers import ONE, BrokerPlan
 
-FaultKind: TypeAlias = Literal["off", "offline", "clock", "drift", "broker", "comes", "leaves"]
+FaultKind: TypeAlias = Literal["off", "offline", "clock", "drift", "broker", "cut", "comes", "leaves"]
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
 WordKind: TypeAlias = Literal["publish", "approve", "reject", "revoke", "retract"]
 WORD_KINDS: Final[tuple[WordKind, ...]] = get_args(WordKind)
 
 LONGEST_S: Final = 1e10
 MOST_PPM: Final = 100_000.0
-_RETURNS: Final = ("off", "offline", "clock", "broker")  # kinds that end by themselves
-_REPEATS: Final = ("off", "offline", "clock", "drift", "broker")
+PLACES: Final = ("broker", "cut")  # kinds that are of no node
+_RETURNS: Final = ("off", "offline", "clock", *PLACES)  # kinds that end by themselves
+_REPEATS: Final = ("off", "offline", "clock", "drift", *PLACES)
 
 Range: TypeAlias = tuple[float, float]
 
@@ -58,6 +61,8 @@ class Fault:
     wrong_for_s: float = 0.0  # off: after which such a clock is put right
     ppm: float = 0.0
     empties: bool = False
+    broker: str = ""  # which one; "": all of them
+    site: str = ""  # cut: which one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +79,7 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True)
 class Happening:
-    """One occurrence of a fault. `node` is -1 where it is the broker's."""
+    """One occurrence of a fault. `node` is -1 where it is a broker's, or a site's."""
 
     fault: Fault
     at_s: float
@@ -86,18 +91,18 @@ class Happening:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_faults(tables: Sequence[Table], num_nodes: int) -> tuple[Fault, ...]:
+def read_faults(tables: Sequence[Table], num_nodes: int, brokers: Sequence[BrokerPlan] = ONE) -> tuple[Fault, ...]:
     """Read `[[faults]]`. Raises ConfigError naming key, value and remedy."""
-    return tuple(_read_fault(table, num_nodes) for table in tables)
+    return tuple(_read_fault(table, num_nodes, brokers) for table in tables)
 
 
-def _read_fault(table: Table, num_nodes: int) -> Fault:
+def _read_fault(table: Table, num_nodes: int, brokers: Sequence[BrokerPlan]) -> Fault:
     kind = cast(FaultKind, table.text("kind", choices=FAULT_KINDS, hint='"off"'))
     at_s = table.number("at_s", 0.0, low=0.0, high=1e12)
     repeats = kind in _REPEATS
     fault = Fault(
         kind=kind,
-        nodes=_read_nodes(table, num_nodes) if kind != "broker" else (),
+        nodes=_read_nodes(table, num_nodes) if kind not in PLACES else (),
         at_s=at_s,
         until_s=table.number("until_s", math.inf, low=at_s, high=math.inf) if repeats else math.inf,
         every_s=table.number("every_s", 0.0, low=0.0, high=1e12) if repeats else 0.0,
@@ -108,7 +113,14 @@ def _read_fault(table: Table, num_nodes: int) -> Fault:
         wrong_for_s=table.number("wrong_for_s", 0.0, low=0.0, high=LONGEST_S) if kind == "off" else 0.0,
         ppm=table.number("ppm", 0.0, low=-MOST_PPM, high=MOST_PPM) if kind == "drift" else 0.0,
         empties=table.boolean("empties", False) if kind == "broker" else False,
+        broker=table.text("broker", "") if kind == "broker" else "",
+        site=table.text("site", hint='"north"') if kind == "cut" else "",
     )
+    names, sites = [each.name for each in brokers], list(dict.fromkeys(each.site for each in brokers))
+    if fault.broker and fault.broker not in names:
+        raise table.error("broker", f"there is no broker {fault.broker!r}; there are {', '.join(names)}")
+    if kind == "cut" and fault.site not in sites:
+        raise table.error("site", f"no broker is at {fault.site!r}; there are {', '.join(sites)}")
     table.finish()
     return fault
 
@@ -173,7 +185,7 @@ def happenings(faults: Sequence[Fault], num_nodes: int, seed: int, horizon_s: fl
     """
     found: list[Happening] = []
     for number, fault in enumerate(faults):
-        nodes = (-1,) if fault.kind == "broker" else fault.nodes or tuple(range(num_nodes))
+        nodes = (-1,) if fault.kind in PLACES else fault.nodes or tuple(range(num_nodes))
         for node in nodes:
             rng = np.random.default_rng([seed, *b"faults", number, node + 1])
             at_s = fault.at_s + (float(rng.exponential(fault.every_s)) if fault.every_s else 0.0)

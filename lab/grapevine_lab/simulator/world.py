@@ -1,4 +1,4 @@
-"""The shell of a simulation: real cores, a virtual clock, and a broker in memory.
+"""The shell of a simulation: real cores, a virtual clock, and brokers in memory.
 
 It does for every core what the service does for one (compare `grapevine_agent.service.shell`), in the same
 order and with the same pieces: sealer, outbox, quota, codec, core. Sockets, threads and disks are
@@ -16,7 +16,8 @@ with the same seed is the same run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,7 +26,9 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.service.shell import LONGEST_NAP_S, MESSAGE_DEADLINE_S
 from grapevine_lab.simulator import events as ev
+from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.broker_sessions import Delivery
+from grapevine_lab.simulator.brokers import ONE, BridgePlan, BrokerPlan
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.course import Course
 from grapevine_lab.simulator.device import Device
@@ -36,11 +39,11 @@ from grapevine_lab.simulator.network import Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.post import Post
 from grapevine_lab.simulator.work import Work
-from grapevine_proto.codec import Received, open_envelope
+from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import RECORDS, Blob, ReleasedModel, Review, TaskPublication
+from grapevine_proto.messages import RECORDS, Blob, PeerState, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
-from grapevine_proto.topics import parse_below_root, writer_of
+from grapevine_proto.topics import InboxTopic, Topic, parse_below_root, writer_of
 
 EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
 
@@ -53,9 +56,20 @@ class World:
         network: With a link for every device, in their order.
         work: Trains and evaluates.
         observer: Is told what the measurements need; it looks at the same population.
+        brokers: Those that there are.
+        bridges: Between them.
     """
 
-    def __init__(self, *, rng: np.random.Generator, network: Network, work: Work, observer: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        rng: np.random.Generator,
+        network: Network,
+        work: Work,
+        observer: Observer,
+        brokers: Sequence[BrokerPlan] = ONE,
+        bridges: Sequence[BridgePlan] = (),
+    ) -> None:
         self.rng = rng
         self.network = network
         self.work = work
@@ -63,7 +77,9 @@ class World:
         self.population = observer.population
         self.devices = self.population.devices
         self.clock: VirtualClock[ev.Event] = VirtualClock()
-        self.post = Post(clock=self.clock, network=network, population=self.population)
+        self.post = Post(
+            clock=self.clock, network=network, population=self.population, brokers=brokers, bridges=bridges
+        )
         self.num_members = 0  # that are switched on
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
         self.course = Course()
@@ -89,9 +105,9 @@ class World:
 
     def _happen(self, event: ev.Event) -> None:
         match event:
-            case ev.Arrive(node, _, delivery):
+            case ev.Arrive(node, _, delivery, number):
                 if self.post.arrive(event):
-                    self._hear(self.devices[node], delivery)
+                    self._hear(self.devices[node], delivery, number)
             case ev.Tick(node, stamp):
                 device = self.devices[node]
                 if device.running and stamp == device.tick_stamp:
@@ -110,8 +126,8 @@ class World:
                 self.post.acknowledged(event)
             case ev.Overdue():
                 self.post.overdue(event)
-            case ev.Reconnect(node, connection):
-                if self.devices[node].connection == connection:
+            case ev.Reconnect(node, connection, number):
+                if self.devices[node].attachments[number].connection == connection:
                     self.connect(self.devices[node])
             case ev.Boot(node):
                 self.boot(self.devices[node])
@@ -125,6 +141,12 @@ class World:
                 self.post.disconnect(self.devices[node])
             case ev.Heal():
                 self.post.heal()
+            case ev.Lost(node, connection, number):
+                self._lost(self.devices[node], connection, number)
+            case ev.Crossed():
+                self.post.crossed(event)
+            case ev.Rejoin(number):
+                self.post.join(number)
             case _:
                 self._take_course(event)
 
@@ -197,26 +219,36 @@ class World:
         self.changed.append(device.index)
 
     def connect(self, device: Device) -> None:
-        """A connection, then the core's presence."""
-        if device.online or not device.running:
-            return
-        if not self.post.is_up or self.clock.now_s < device.offline_until_s:
+        """A connection to each broker within reach, then the core's presence there."""
+        if not device.running or self.clock.now_s < device.offline_until_s:
             return
         assert device.core is not None
-        self.post.connect(device)
-        self.do(device, device.core.connected(device.sealer.session, self.now(device)))
+        for each in device.attachments:
+            if each.online or not self.post.is_within_reach(device, each):
+                continue
+            self.post.connect(device, each)
+            if device.is_at_several:
+                device.core.brokers.measured(each.number, self.post.round_trip_s(device, each))
+            self.do(device, device.core.connected(each.session, self.now(device), each.number))
+
+    def _lost(self, device: Device, connection: int, number: int) -> None:
+        """A device notices that one of its brokers is away, unless it has it again."""
+        if device.core is not None and device.attachments[number].connection == connection:
+            self.do(device, device.core.lost(self.now(device), number))
 
     # --- messages ---------------------------------------------------------------------------------
 
-    def _hear(self, device: Device, delivery: Delivery) -> None:
-        """Take what arrived. Anything that is wrong with it is counted, and changes nothing."""
+    def _hear(self, device: Device, delivery: Delivery, number: int) -> None:
+        """Take what a broker brought. Anything that is wrong with it is counted, and changes nothing."""
         assert device.core is not None
         now, payload = self.now(device), delivery.payload
         try:
             topic = parse_below_root(delivery.topic)
-            held = device.core.records.get(topic)
+            if device.core.gateway.is_open and self._carry(device, topic, delivery, number):
+                return
+            held = device.core.held(topic, number)
             if held is not None and held.envelope == payload:
-                device.core.heard_again(topic)
+                device.core.heard_again(topic, number)
                 return
             device.quotas.charge(writer_of(topic), len(payload), now.monotonic_s)
             if not device.core.is_worth_reading(topic, len(payload), now):
@@ -225,11 +257,28 @@ class World:
             if received.message.sender == device.peer:
                 device.sealer.heard(received.message)
                 device.numbers.heard(received.message, delivery.topic)
-            self.do(device, device.core.receive(received, now))
+            self.do(device, device.core.receive(received, now, number))
             if self.ledger is not None:
                 self.ledger.took(device, received.message, now.monotonic_s)
         except WireError as error:
             device.rejected[error.reason] += 1
+
+    def _carry(self, device: Device, topic: Topic, delivery: Delivery, number: int) -> bool:
+        """What a gateway carries on. Whether it was for somebody else alone."""
+        assert device.core is not None
+        now_s, to_one = self.now(device).monotonic_s, isinstance(topic, InboxTopic)
+        ways = device.forwarding.carried(device.core, topic, delivery.payload, number, now_s, self._check)
+        for way, payload in ways:
+            self._send_by(device, device.attachments[way], delivery.topic, payload, qos=int(to_one))
+        return isinstance(topic, InboxTopic) and topic.receiver != device.peer
+
+    def _send_by(
+        self, device: Device, attachment: Attachment, topic: str, payload: bytes, *, qos: int, retain: bool = False
+    ) -> None:
+        self.post.settle(attachment)
+        deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
+        attachment.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=qos, retain=retain)
+        self.post.drain(device, attachment)
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -253,16 +302,17 @@ class World:
         match effect:
             case fx.Publish():
                 self._publish(device, effect)
-            case fx.Relay(received=received):
-                self._relay(device, received)
+            case fx.Relay() | fx.Forward() | fx.SubscribeAt() | fx.UnsubscribeAt():
+                self._perform_at(device, effect)
             case fx.Subscribe(filter=filter_, qos=qos):
-                self.post.subscribe(device, filter_, qos)
-            case fx.TakeRecord(topic=carried, envelope=envelope):
-                self._hear(
-                    device, Delivery(device.peer, carried.below_root(), envelope, 0, True, carried.peer, 0, False)
-                )
+                for each in device.attachments:
+                    self.post.subscribe(device, each, filter_, qos)
             case fx.Unsubscribe(filter=filter_):
-                self.post.unsubscribe(device, filter_)
+                for each in device.attachments:
+                    self.post.unsubscribe(device, each, filter_)
+            case fx.TakeRecord(topic=carried, envelope=envelope):
+                said = Delivery(device.peer, carried.below_root(), envelope, 0, True, carried.peer, 0, False)
+                self._hear(device, said, 0)
             case fx.Train():
                 self._train(device, effect)
             case fx.Evaluate(which="best"):
@@ -273,7 +323,8 @@ class World:
                     answer = ev.Evaluated(device.index, ticket, effect)
                     self.clock.at(now_s + EVALUATION_S, answer)
             case fx.DropUnsent(task=task):
-                device.outbox.drop_task(task)
+                for each in device.attachments:
+                    each.outbox.drop_task(task)
             case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
                 disk = device.disk
                 inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
@@ -285,46 +336,93 @@ class World:
                     self._publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
             case fx.SaveModel() | fx.SaveBest():
                 self._save(device, effect)
-            case fx.SaveBlob(digest=digest, content=content):
-                device.disk.blobs[digest] = content
-            case fx.SaveRecord(received=received):
-                device.disk.put(received)
-            case fx.ForgetRecord(received=received, remembered=remembered):
-                device.disk.records.pop(received.topic.below_root(), None)
-                if remembered is not None and received.message.sender != device.peer:
-                    device.disk.sequences[received.topic] = remembered
-            case fx.ForgetSequence(topic=forgotten):
-                device.disk.sequences.pop(forgotten, None)
-            case fx.SaveConsent(task=task, joined=joined):
-                device.disk.consents[task] = joined
+            case fx.SaveBlob() | fx.SaveRecord() | fx.ForgetRecord() | fx.ForgetSequence() | fx.SaveConsent():
+                self._keep(device, effect)
             case fx.Notify(text=text, level=level) if level != "debug":
                 device.log.append(text)
 
-    def _relay(self, device: Device, received: Received) -> None:
-        self.post.settle(device)
+    def _keep(
+        self,
+        device: Device,
+        effect: fx.SaveBlob | fx.SaveRecord | fx.ForgetRecord | fx.ForgetSequence | fx.SaveConsent,
+    ) -> None:
+        """What a disk is told."""
+        disk = device.disk
+        match effect:
+            case fx.SaveBlob(digest=digest, content=content):
+                disk.blobs[digest] = content
+            case fx.SaveRecord(received=received):
+                disk.put(received)
+            case fx.ForgetRecord(received=received, remembered=remembered):
+                disk.records.pop(received.topic.below_root(), None)
+                if remembered is not None and received.message.sender != device.peer:
+                    disk.sequences[received.topic] = remembered
+            case fx.ForgetSequence(topic=forgotten):
+                disk.sequences.pop(forgotten, None)
+            case fx.SaveConsent(task=task, joined=joined):
+                disk.consents[task] = joined
+
+    def _perform_at(self, device: Device, effect: fx.Relay | fx.Forward | fx.SubscribeAt | fx.UnsubscribeAt) -> None:
+        """What is for one of its brokers."""
+        attachment = device.attachments[effect.broker]
+        match effect:
+            case fx.Relay(received=received):
+                self._relay(device, received, attachment)
+            case fx.Forward(topic=topic, payload=envelope, hops=hops, retain=retain):
+                payload = Letter(bytes(with_hops(envelope, hops)))
+                device.forwarding.said(payload)
+                self._send_by(device, attachment, topic.below_root(), payload, qos=1, retain=retain)
+            case fx.SubscribeAt(filter=filter_, qos=qos):
+                self.post.subscribe(device, attachment, filter_, qos, carried=True)
+            case fx.UnsubscribeAt(filter=filter_):
+                self.post.unsubscribe(device, attachment, filter_, carried=True)
+
+    def _relay(self, device: Device, received: Received, attachment: Attachment) -> None:
+        self.post.settle(attachment)
         topic, deadline_s = received.topic.below_root(), self.clock.now_s + MESSAGE_DEADLINE_S
-        device.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
-        self.post.drain(device)
+        attachment.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
+        self.post.drain(device, attachment)
 
     def _publish(self, device: Device, effect: fx.Publish) -> None:
+        """Queue it: for one peer by one broker, for everybody by all."""
+        to_one = effect.topic.receiver if isinstance(effect.topic, InboxTopic) else ""
+        ways = (device.to(to_one),) if to_one else device.attachments
+        if isinstance(effect.body, PeerState) and device.is_at_several:
+            for each in ways:
+                self._keep_state(device, each, effect, effect.body)
+            return
         assert device.core is not None
         payload = Letter(device.sealer.seal(effect, self.now(device).wall_ms))
         topic = effect.topic.below_root()
-        self.post.settle(device)
+        for each in ways:
+            self.post.settle(each)
+            self._queue(each, effect, topic, payload)
+        if effect.retain and isinstance(effect.body, TaskPublication | Review):
+            opened = open_envelope(payload, effect.topic, check=self._check)
+            self.do(device, device.core.receive(opened, self.now(device)))
+        for each in ways:
+            self.post.drain(device, each)
+
+    def _keep_state(self, device: Device, attachment: Attachment, effect: fx.Publish, state: PeerState) -> None:
+        """Whether a device is there, as it is said at one of several brokers."""
+        attachment.said = max(attachment.said, state.connection)
+        effect = replace(effect, body=replace(state, connection=attachment.said))
+        self.post.settle(attachment)
+        payload = Letter(device.sealer.seal(effect, self.now(device).wall_ms))
+        attachment.outbox.keep(effect.topic.below_root(), payload)
+        self.post.drain(device, attachment)
+
+    def _queue(self, attachment: Attachment, effect: fx.Publish, topic: str, payload: Letter) -> None:
         if effect.retain:
-            device.outbox.keep(topic, payload)
-            if isinstance(effect.body, TaskPublication | Review):
-                opened = open_envelope(payload, effect.topic, check=self._check)
-                self.do(device, device.core.receive(opened, self.now(device)))
+            attachment.outbox.keep(topic, payload)
+            return
+        assert not isinstance(effect.body, RECORDS)
+        deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
+        task = getattr(effect.body, "task", "")
+        if isinstance(effect.body, Blob | ReleasedModel):
+            attachment.outbox.answer(topic, payload, deadline_s=deadline_s, task=task)
         else:
-            assert not isinstance(effect.body, RECORDS)
-            deadline_s = self.clock.now_s + MESSAGE_DEADLINE_S
-            task = getattr(effect.body, "task", "")
-            if isinstance(effect.body, Blob | ReleasedModel):
-                device.outbox.answer(topic, payload, deadline_s=deadline_s, task=task)
-            else:
-                device.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
-        self.post.drain(device)
+            attachment.outbox.enqueue(topic, payload, deadline_s=deadline_s, qos=effect.qos, task=task)
 
     # --- training ---------------------------------------------------------------------------------
 

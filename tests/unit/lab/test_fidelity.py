@@ -28,7 +28,7 @@ from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.measurements import Measurements, Reading, Sample
 from grapevine_lab.simulator.scenario import read_scenario
 from grapevine_proto import topics
-from grapevine_proto.codec import seal
+from grapevine_proto.codec import seal, with_hops
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import DataContract
 from grapevine_proto.messages import Body, Message, Metrics, ModelUpdate
@@ -144,7 +144,9 @@ def test_agents_are_configured_as_the_simulated_nodes_are(tmp_path: Path) -> Non
 
     people = make_people(
         tmp_path,
-        url="mqtt://127.0.0.1:1",
+        urls=["mqtt://127.0.0.1:1", "mqtt://127.0.0.1:2"],
+        places=((0,), (0, 1), (1,)),
+        gateways=(1,),
         root=ROOT,
         settings=settings,
         shares=run.samples,
@@ -159,6 +161,14 @@ def test_agents_are_configured_as_the_simulated_nodes_are(tmp_path: Path) -> Non
         assert config.mqtt.heartbeat_s == settings.heartbeat_s == 10.0
         assert set(config.review.trusted) == {reviewer.peer_id for reviewer in people.reviewers}
         assert config.data[0].kind == "digits-8x8"
+    told = [load_config(each.config, {}).mqtt for each in people.agents]
+    assert [(len(each.brokers), each.connect, each.gateway) for each in told] == [
+        (1, "first", False),
+        (2, "all", True),
+        (1, "first", False),
+    ]
+    assert told[2].brokers[0].endswith(":2")
+    assert load_config(people.engineer.config, {}).mqtt.connect == "all"
     assert all(load_config(each.config, {}).agent.consent == "never" for each in (people.engineer, *people.reviewers))
 
 
@@ -225,9 +235,19 @@ def test_an_onlooker_counts_the_rounds_that_agents_have_behind_them_and_what_is_
     assert notes.rejected["topic"] == 1
 
 
+def test_an_onlooker_notes_which_broker_a_message_passed_and_how_far_it_had_come() -> None:
+    key, notes = SigningKey.generate(), Notes(root=ROOT)
+    name, payload = said(key, TaskTopic(key.peer_id, TASK, "metrics"), metrics(6))
+
+    notes.take(name, payload)
+    notes.take(name, bytes(with_hops(payload, 2)), 1)
+
+    assert [(each.broker, each.hops) for each in notes.passed] == [(0, 0), (1, 2)]
+
+
 # --- what is made of it ---------------------------------------------------------------------------
 
-A, B, ENGINEER = "a" * 20, "b" * 20, "e" * 20
+A, B, C, ENGINEER = "a" * 20, "b" * 20, "c" * 20, "e" * 20
 PACE = Pace(num_rounds=2, num_steps=10, watts_training=WATTS)
 
 
@@ -311,6 +331,32 @@ def test_traffic_is_counted_until_a_round_begins_and_without_the_engineers() -> 
     assert [(row.messages_received, row.bytes_received) for row in a] == [(0, 0), (0, 0), (0, 0)]
     assert [(row.messages_received, row.bytes_received) for row in b] == [(0, 0), (1, 1000), (1, 1000)]
     assert [(row.messages_sent, row.bytes_sent) for row in b] == [(0, 0), (2, 150), (4, 1250)]
+
+
+def test_at_several_brokers_a_message_counts_at_each_and_gateways_carry_in_turn() -> None:
+    def at(broker: int, passed: Passed, hops: int = 0) -> Passed:
+        return replace(passed, broker=broker, hops=hops)
+
+    toward = sent(106.2, A, B, a=1)
+    passed = (
+        at(0, spoke(106.0, A, 1, WATTS * 6.0)),
+        at(0, toward),  # a gateway takes it in
+        at(1, toward, 1),  # and says it again
+        at(1, spoke(107.0, B, 1, WATTS * 7.0)),
+        at(1, beat(107.06, B)),
+        at(0, beat(107.06, B), 1),
+        *(at(broker, spoke(t_s, C, k, WATTS * k)) for k, t_s in ((1, 106.0), (9, 109.0)) for broker in (0, 1)),
+        at(0, spoke(109.0, A, 2, WATTS * 6.1)),
+        at(1, spoke(109.0, B, 2, WATTS * 7.1)),
+    )
+    run = replace(real_run(passed), peers=(A, B, C), rounds=(1, 1, 8), places=((0,), (1,), (0, 1)), gateways=(2,))
+    measured = measurements_of(run, replace(PACE, num_rounds=9))
+
+    a, b, c = (of_node(measured, node)[-1] for node in range(3))
+    assert [(row.messages_sent, row.messages_received) for row in (a, b)] == [(2, 1), (2, 1)]
+    assert c.messages_sent == 2 + 2  # what it says itself, at both; and what it has carried
+    assert c.messages_received == 2 + 1  # the heartbeat at both brokers, and what it took in
+    assert len(of_node(measured, 2)) == 2  # what is said at two brokers is one round
 
 
 def test_a_round_whose_message_was_lost_is_missing_and_its_energy_is_shared_out() -> None:

@@ -39,7 +39,13 @@ BASE: Content = {
 CUT = {"from_s": 0.0, "until_s": 1.0, "groups": [[0]]}
 REVIEW = {"reviewers": [1, 2]}  # whoever speaks of tasks, and whatever is held against what was said, needs it
 # Tables of which there may be many, each with what a first one needs beside the one that is asked about.
-ARRAYS: dict[str, dict[str, Any]] = {"network.cut": CUT, "faults": {}, "words": {"node": 0, "task": "a"}}
+ARRAYS: dict[str, dict[str, Any]] = {
+    "network.cut": CUT,
+    "faults": {},
+    "words": {"node": 0, "task": "a"},
+    "broker": {"name": "a"},
+    "bridge": {"owner": "a", "to": "b"},
+}
 OWN_FILE = "a file"  # what the page calls the `data.name` that is a path
 FILE = "samples.npz"
 # The key that chooses what else a table knows, all that it can be, and what has to be written with some of it.
@@ -55,6 +61,7 @@ NEEDED = {
     ("topology", "flocky"): {"name": "x"},
     ("topology", "file"): {"path": "x"},
     ("availability", "trace"): {"path": "x"},
+    ("faults", "cut"): {"site": "broker"},
 }
 
 
@@ -114,6 +121,8 @@ def content_of(table: str, kind: str = "", entries: Mapping[str, object] | None 
     chosen = {KINDS[table][0]: FILE if kind == OWN_FILE else kind} | NEEDED.get((table, kind), {}) if kind else {}
     if table in ("words", "life"):
         content["review"] = dict(REVIEW)
+    if table == "bridge":
+        content["broker"] = [{"name": "a"}, {"name": "b"}]
     if table in ARRAYS:
         outer, _, last = table.rpartition(".")
         written = ARRAYS[table] | chosen | dict(entries or {})
