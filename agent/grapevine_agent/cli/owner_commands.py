@@ -184,13 +184,14 @@ def _describe(status: dict[str, Any]) -> str:
         where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
         where += "".join(f"\n[yellow]{shown(line)}[/]" for line in status.get("broker_cannot", ()))
+        where += "".join(map(_other_broker_line, status.get("brokers", ())[1:]))
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
     return (
         f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {shown(status['profile'])}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
-        f"{where}\n"
+        f"{where}{_discovery_lines(status.get('discovery'))}\n"
         f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
         + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
@@ -201,6 +202,28 @@ def _describe(status: dict[str, Any]) -> str:
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _other_broker_line(broker: dict[str, Any]) -> str:
+    """Another one of several: `and to mqtt://192.168.1.7:1883, which was found: 3 peers, 4 ms`."""
+    found = ", which was found" if broker["found"] else ""
+    if not broker["connected"]:
+        return f"\n[yellow]not to {shown(broker['url'])}[/]{found}: {shown(broker['trouble']) or 'still trying'}"
+    delay = f", {broker['delay_ms']:.0f} ms" if broker["delay_ms"] is not None else ""
+    return f"\nand to {shown(broker['url'])}{found}: {counted(broker['peers'], 'peer')}{delay}"
+
+
+def _discovery_lines(discovery: dict[str, Any] | None) -> str:
+    """What looking for brokers came to: those found, the one hosted here, and what is in the way."""
+    if discovery is None:
+        return ""
+    found = ", ".join(map(shown, discovery["found"])) or "none yet"
+    lines = [f"brokers found: {found}"]
+    if discovery["hosting"]:
+        lines.append(f"hosting a broker at {shown(discovery['hosting'])}: {shown(discovery['why'])}")
+    if discovery["trouble"]:
+        lines.append(f"[yellow]{shown(discovery['trouble'])}[/]")
+    return "".join(f"\n{line}" for line in lines)
 
 
 def _transfer_line(transfer: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -39,6 +40,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+Discover: TypeAlias = Literal["", "root", "any"]
 Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
@@ -74,6 +76,10 @@ class MqttConfig:
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
     connect: Connect = "first"  # to the first of them that takes us in, or to each
+    discover: Discover = ""  # connect to brokers that are announced by mDNS: those of our root, or any
+    discover_on: str = ""  # our address on the network where they are looked for; empty: all networks
+    host_broker: bool = False  # start one where all are silent
+    host_after_s: float = 30.0
     gateway: bool = False  # make peers of one of them known at the others, and carry what is said to them
     version: MqttVersion = "auto"
     root: str = DEFAULT_ROOT
@@ -263,12 +269,16 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     except ConfigError as error:
         raise table.error("root", str(error)) from None
     brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
-    gateway = table.boolean("gateway", False)
-    if gateway and (connect != "all" or len(brokers) < 2):
+    gateway, discover = table.boolean("gateway", False), _read_discover(table)
+    if gateway and (connect != "all" or (len(brokers) < 2 and not discover)):
         raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
     return MqttConfig(
         brokers=brokers,
         connect=connect,
+        discover=discover,
+        discover_on=_read_discover_on(table),
+        host_broker=_read_host_broker(table, discover),
+        host_after_s=table.number("host_after_s", MqttConfig.host_after_s, low=1.0, high=86_400.0),
         gateway=gateway,
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
@@ -279,6 +289,32 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
         environment_password=environ.get(PASSWORD_VARIABLE, ""),
     )
+
+
+def _read_discover(table: Table) -> Discover:
+    match table.anything("discover"):
+        case None | False | "false" | "0":
+            return ""
+        case True | "true" | "1":
+            return "root"
+        case "any":
+            return "any"
+    raise table.error("discover", 'must be true, false or "any"; write discover = true')
+
+
+def _read_discover_on(table: Table) -> str:
+    address = table.text("discover_on", "")
+    try:
+        return str(IPv4Address(address)) if address else ""
+    except ValueError:
+        raise table.error("discover_on", 'is no IPv4 address; write discover_on = "192.168.1.5"') from None
+
+
+def _read_host_broker(table: Table, discover: Discover) -> bool:
+    host = table.boolean("host_broker", False)
+    if host and not discover:
+        raise table.error("host_broker", "is found by others as we find theirs; write discover = true as well")
+    return host
 
 
 def _read_brokers(table: Table) -> tuple[str, ...]:

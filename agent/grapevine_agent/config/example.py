@@ -32,6 +32,13 @@ EXAMPLE_CONFIG = """\
 # "auto" tries MQTT 5, then 3.1.1.
 # "first": to the first of them that takes us in, and to the next where it does not; "all": to each, all the time.
 #connect = "first"
+# Brokers that are announced on the local network (mDNS) with our root in their TXT record, or "any" at all, are tried
+# behind these. They are sent no login. discover_on: this device's address on that network; without it, all of them.
+#discover = false
+#discover_on = "192.168.1.5"
+# Where every broker is silent for host_after_s, start one that anybody on the network can use. Needs discover.
+#host_broker = false
+#host_after_s = 30.0
 #version = "auto"
 # Everything lies below this topic: one or two levels.
 #root = "grapevine/v1"

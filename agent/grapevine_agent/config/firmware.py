@@ -77,6 +77,7 @@ class FirmwareProfile:
     power: PowerDraw
     state_mb: int = STATE_MB
     save_mb_per_day: int = SAVE_MB_PER_DAY
+    can_host_broker: bool = True  # for others, where all brokers are silent
     boards: tuple[str, ...] = ()
     gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
     gflops_source: str = ""
@@ -209,6 +210,7 @@ def _read_profile(path: Path) -> FirmwareProfile:
         state_mb=table.integer("state_mb", STATE_MB, low=LEAST_STATE_MB, high=1 << 30),
         save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
         can_train=table.boolean("can_train", True),
+        can_host_broker=table.boolean("can_host_broker", True),
         gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
         gflops_source=table.text("gflops_source", ""),
         memory_gbs=table.number("memory_gbs", 0.0, low=0.0, high=1e6),

@@ -95,6 +95,7 @@ class Requests:
             "broker_cannot": reception.cannot,
             "broker_gives": asdict(reception.gives) if reception.gives else None,  # of what it retains
             "brokers": [_broker(each, core) for each in service.attachments],
+            "discovery": service.discovering.status() if service.discovering is not None else None,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
@@ -198,6 +199,7 @@ def _broker(attachment: Attachment, core: AgentCore) -> dict[str, Any]:
     return {
         "url": str((url or attachment.transport.brokers[0]).without_credentials()),
         "connected": url is not None,
+        "found": (url or attachment.transport.brokers[0]).is_found,  # announced by mDNS, and not configured
         "mqtt_version": reception.version if url else "",
         "trouble": reception.trouble,
         "cannot": reception.cannot if url else [],
