@@ -193,7 +193,14 @@ class AgentCore:
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic, broker)  # the broker has it, if only an older one
-            if not self.archive.accept(received, now.wall_ms):
+            try:
+                is_news = self.archive.accept(received, now.wall_ms)
+            except WireError as error:
+                if error.reason == "stale" and self.records.get(received.topic) is not None:
+                    # It may be what the broker retains now: a bridge brings what another one held of before.
+                    self.brokers.erased(broker, received.topic, now.monotonic_s)
+                raise
+            if not is_news:
                 return []
             self.heard_again(received.topic, broker)
             self.brokers.spread(broker, now.monotonic_s)
