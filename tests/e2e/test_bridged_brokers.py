@@ -118,7 +118,7 @@ async def test_an_agent_at_both_of_two_bridged_brokers_is_there_while_one_of_the
                 states.extend([topic] * topic.endswith("/state"))
                 kept(topic, payload, **more)  # type: ignore[arg-type]
 
-            both.attachments[1].outbox.keep = count  # type: ignore[method-assign, assignment]
+            both.attachments[1].outbox.keep = count  # type: ignore[method-assign]
             for number in (0, 1, 0):
                 transport = both.attachments[number].transport
                 connection = transport._connection

@@ -14,6 +14,8 @@ from tests.e2e.agents import agent, agents, status, until
 from grapevine_agent.config.agent_toml import Connect, load_config
 from grapevine_agent.core.overlay.election import rank_of
 from grapevine_agent.net.discovery import Discovery
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import RunningBroker, start_broker
@@ -128,11 +130,40 @@ async def test_with_one_connection_a_found_broker_is_tried_behind_the_others(tmp
             assert (await status(ada))["brokers"][0]["found"]
 
 
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("connect", ["all", "first"])
+async def test_a_found_broker_hears_nothing_of_sensors_and_brings_none(tmp_path: Path, connect: Connect) -> None:
+    root = f"found5-{connect}"
+    source = '[[data]]\nkind = "climate"\nsource = "mqtt"\ntopic = "home/+"\nevery_s = 1'
+    sensor, stranger = f'{source}\n[data.columns]\ntemperature = "$"', "x" * 20
+    with start_broker("mosquitto") as other:
+        client = Transport([BrokerUrl.parse(other.url)], client_id="stranger")
+        running = asyncio.create_task(client.run())
+        async with (
+            agent(tmp_path / "a", [silent()], root, mqtt=DISCOVER, extra=sensor, connect=connect, met=False) as ada,
+            announced(other, root=root),
+        ):
+            await until(lambda: bool(ada._met()))
+            await until(lambda: client.connected_to is not None)
+            for _ in range(3):
+                await client.publish("home/kitchen", b"21.5")
+                await client.publish(
+                    f"{root}/inbox/{ada.identity.peer_id}/{stranger}", b"junk"
+                )  # which comes behind it
+                await asyncio.sleep(0.1)
+            await until(lambda: sum(ada.rejected.values()) >= 3)
+            assert ada.recording is not None
+            assert sum(ada.recording.counts().values()) == 0
+        await client.disconnect()
+        await running
+
+
 async def test_a_found_broker_is_sent_no_secret(tmp_path: Path) -> None:
     root, connects = "found4", asyncio.Queue[bytes]()
 
     async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connects.put_nowait(await reader.read(4096))
+        if b"MQTT" in (said := await reader.read(4096)):  # and is not only asked what it speaks
+            connects.put_nowait(said)
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()

@@ -25,7 +25,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
@@ -83,6 +83,7 @@ class Transport:
         answer_s: How long it may take to answer later packets, beside what their bytes take (`unanswered.py`).
         max_waiting: Messages that may wait to be read; further ones are dropped and counted.
         max_waiting_bytes: The same in bytes.
+        found_below: Of filters, brokers that were found are told those that begin so, and of no others.
         rng: Source of the jitter.
 
     Raises:
@@ -107,6 +108,7 @@ class Transport:
         answer_s: float = ANSWER_S,
         max_waiting: int = 16_384,
         max_waiting_bytes: int = 32_000_000,
+        found_below: str = "",
         rng: random.Random | None = None,
     ) -> None:
         if not brokers:
@@ -132,6 +134,7 @@ class Transport:
         self._connect_s = connect_s
         self._connack_s = connack_s
         self._answer_s = answer_s
+        self._found_below = found_below
         self._rng = rng or random.Random()
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
@@ -206,8 +209,8 @@ class Transport:
         for each, qos in filters:
             check_filter(each, qos)
         self._filters.update(filters)
-        if self._connection is not None and filters:
-            refused = await self._connection.subscribe(filters)
+        if self._connection is not None and (fit := self._fit_for(self._connection.url, filters)):
+            refused = await self._connection.subscribe(fit)
             if refused:
                 msg = f"{self._connection.url if self._connection else 'the broker'} refuses {', '.join(refused)}"
                 raise BrokerError(msg + ": check its access rules for our user name")
@@ -390,11 +393,15 @@ class Transport:
         )
         return connection
 
+    def _fit_for(self, url: BrokerUrl, filters: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The filters that a broker may know of: one that was found is told nothing of the owner's sensors."""
+        return [each for each in filters if not url.is_found or each[0].startswith(self._found_below)]
+
     async def _subscribe_all(self, connection: Connection) -> tuple[str, ...]:
         """Subscribe to every filter, also to those that are added meanwhile."""
         done: set[str] = set()
         refused: list[str] = []
-        while missing := [(each, qos) for each, qos in self._filters.items() if each not in done]:
+        while missing := [each for each in self._fit_for(connection.url, self._filters.items()) if each[0] not in done]:
             refused += await connection.subscribe(missing)
             done.update(each for each, _ in missing)
         return tuple(refused)

@@ -235,6 +235,7 @@ def _transport(
         max_packet_bytes=mqtt.max_packet_bytes,
         username=mqtt.username or (identity.peer_id if password or mqtt.cert_file else ""),
         password=password,
+        found_below=f"{mqtt.root}/",
     )
 
 
