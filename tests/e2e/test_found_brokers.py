@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -227,6 +229,22 @@ async def test_where_every_broker_is_silent_one_is_elected_and_the_next_when_its
         host.stop()
         others = [one for one in each if one is not host]
         await until(lambda: one_hosts(others) and all_meet(others))
+
+
+async def test_a_hosted_broker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+    root, nowhere = "killed", silent()
+    async with agents(
+        agent(tmp_path / "a", [nowhere], root, mqtt=HOST, met=False),
+        agent(tmp_path / "b", [nowhere], root, mqtt=HOST, met=False),
+    ) as both:
+        await until(lambda: one_hosts(both) and all_meet(both))
+        host = next(one for one in both if standing(one) == "hosting")
+        assert host.discovering is not None
+        assert host.discovering.hosting is not None
+        assert host.discovering.hosting._broker is not None
+        os.kill(host.discovering.hosting._broker.pid, signal.SIGKILL)
+        await until(lambda: not any(each._met() for each in both))
+        await until(lambda: one_hosts(both) and all_meet(both))
 
 
 @pytest.mark.parametrize("connect", ["all", "first"])

@@ -40,6 +40,7 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+Scope: TypeAlias = Literal["everywhere", "site"]
 Discover: TypeAlias = Literal["", "root", "any"]
 Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
@@ -68,6 +69,7 @@ class AgentConfig:
     consent: Consent = "ask"
     give_models: GiveModels = "members"  # who is given a released model that it asks for
     log_level: str = "info"
+    site: str = ""  # where it is, for peers that keep to theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class MqttConfig:
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
     connect: Connect = "first"  # to the first of them that takes us in, or to each
+    scope: Scope = "everywhere"  # gossip with whomever we meet, or with peers of our own site
     discover: Discover = ""  # connect to brokers that are announced by mDNS: those of our root, or any
     discover_on: str = ""  # our address on the network where they are looked for; empty: all networks
     host_broker: bool = False  # start one where all are silent
@@ -169,6 +172,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
+    if mqtt.scope == "site" and not agent.site:
+        raise tables["mqtt"].error("scope", 'is of a site; say which, in [agent]: site = "lakeside"')
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
     config = Config(
         agent=agent,
@@ -250,6 +255,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
         give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
+        site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
     )
 
 
@@ -275,6 +281,7 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     return MqttConfig(
         brokers=brokers,
         connect=connect,
+        scope=cast(Scope, table.text("scope", "everywhere", choices=("everywhere", "site"))),
         discover=discover,
         discover_on=_read_discover_on(table),
         host_broker=_read_host_broker(table, discover),

@@ -25,6 +25,8 @@ EXAMPLE_CONFIG = """\
 #give_models = "members"
 # debug, info, warning or error
 #log_level = "info"
+# Where this device is. Peers are told, and with scope = "site" in [mqtt] those of one site keep to each other.
+#site = "lakeside"
 
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.
@@ -32,6 +34,8 @@ EXAMPLE_CONFIG = """\
 # "auto" tries MQTT 5, then 3.1.1.
 # "first": to the first of them that takes us in, and to the next where it does not; "all": to each, all the time.
 #connect = "first"
+# "site": models are exchanged with peers of this device's site alone.
+#scope = "everywhere"
 # Brokers that are announced on the local network (mDNS) with our root in their TXT record, or "any" at all, are tried
 # behind these. They are sent no login. discover_on: this device's address on that network; without it, all of them.
 #discover = false

@@ -69,6 +69,7 @@ class AgentCore:
             self.rng,
             named={*(neighbours or ()), *self.settings.trusted_servers},
             only_named=neighbours is not None,
+            only_site=self.settings.site if self.settings.keeps_to_site else "",
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.brokers = Brokers(rng=self.rng)
@@ -289,6 +290,8 @@ class AgentCore:
                     if self.tasks.is_beginning(task):
                         return []  # we are announced, and it will be sent again
                     raise WireError("not-joined", f"an update of {task}")
+                if task in self.tasks.learning and not self.members.is_near(sender):
+                    raise WireError("other-site", f"an update of {task} by {sender}")
                 effects = taker.accept(sender, update, now, session)
                 self.members.hear_update(sender, task, now.monotonic_s, session=session)
                 return effects
@@ -489,5 +492,6 @@ class AgentCore:
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
             gateway=self.settings.is_gateway,
+            site=self.settings.site,
         )
         return self.presence.announce(announcement, now)

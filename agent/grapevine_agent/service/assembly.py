@@ -161,6 +161,8 @@ def _settings(
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
+        site=config.agent.site,
+        keeps_to_site=config.mqtt.scope == "site",
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,

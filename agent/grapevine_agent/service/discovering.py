@@ -93,6 +93,9 @@ class Discovering:
             while True:
                 await self._look()
                 await self._wait()
+        except Exception as error:
+            self.trouble = f"looking for brokers has failed, and ended: {error}"
+            raise
         finally:
             if self.hosting is not None:
                 await self.hosting.close()

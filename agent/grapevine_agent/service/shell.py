@@ -223,7 +223,7 @@ class AgentService:
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
             if self.discovering is not None:
-                tasks.append(group.create_task(self.discovering.run(), name="discovery"))
+                tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
             await self._leave()
             for task in (*tasks, *self._attended.values()):
