@@ -48,6 +48,7 @@ class MosquittoBroker(BrokerProcess):
         max_packet_bytes: The largest packet that is accepted; version 5 clients are told.
         max_in_flight: QoS 1 messages that may wait for their acknowledgement, from and to each client; version 5
             clients are told. Mosquitto's own is 20.
+        more_config: Further lines of its configuration, such as `bridge.Bridge.config`.
         log_to_terminal: Whether Mosquitto's warnings go to our standard error.
 
     Raises:
@@ -67,6 +68,7 @@ class MosquittoBroker(BrokerProcess):
         root_topic: str = "grapevine/v1",
         max_packet_bytes: int = MAX_PACKET_BYTES,
         max_in_flight: int = 20,
+        more_config: str = "",
         log_to_terminal: bool = False,
     ) -> None:
         if not is_loopback(host) and password_file is None:
@@ -89,6 +91,7 @@ class MosquittoBroker(BrokerProcess):
         self._acl_file = acl_file
         self._acl = acl_text(root_topic)
         self._max_packet_bytes = max_packet_bytes
+        self._more_config = more_config
         self._max_in_flight = max_in_flight
         self._child = ChildProcess(log_to_terminal=log_to_terminal)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -149,7 +152,7 @@ class MosquittoBroker(BrokerProcess):
                 acl.write_text(self._acl)
                 files.append(acl)
             lines += [f"password_file {self._password_file.resolve()}", f"acl_file {acl}"]
-        files[1].write_text("\n".join(lines) + "\n")
+        files[1].write_text("\n".join([*lines, self._more_config]) + "\n")
         account = _account()
         for file in files if account else []:
             os.chown(file, account.pw_uid, account.pw_gid)  # type: ignore[union-attr]

@@ -170,6 +170,7 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         lacks=body.lacks,
         records=body.records,
         gateway=body.gateway,
+        site=body.site,
     )
 
 
@@ -191,6 +192,7 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         lacks=wire.lacks,
         records=wire.records,
         gateway=wire.gateway,
+        site=reading.text(wire.site, "site"),
     )
 
 

@@ -71,6 +71,7 @@ class PeerAnnouncement:
     lacks: int = 0  # counts up: the broker did not give me all its records
     records: int = 0  # a digest of the task records that I hold, 64 bits; 0: not said, or none
     gateway: bool = False  # between the brokers that I am connected to
+    site: str = ""  # where I am, in the words of my owner
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

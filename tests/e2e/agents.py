@@ -18,27 +18,38 @@ DEADLINE_S = 60.0
 
 @asynccontextmanager
 async def agent(
-    folder: Path, urls: Iterable[str], root: str, *, mqtt: str = "", extra: str = ""
+    folder: Path,
+    urls: Iterable[str],
+    root: str,
+    *,
+    mqtt: str = "",
+    extra: str = "",
+    connect: str = "all",
+    met: bool = True,
 ) -> AsyncIterator[AgentService]:
-    """One that is connected to all of these brokers, in its own folder; `mqtt`: more lines of that table."""
-    config = _configured(folder, ", ".join(f'"{url}"' for url in urls), root, f"{mqtt}\n{extra}")
+    """One that is connected to all of these brokers, in its own folder; `mqtt`: more lines of that table.
+
+    With `met` it is there once every broker has it.
+    """
+    config = _configured(folder, ", ".join(f'"{url}"' for url in urls), root, f"{mqtt}\n{extra}", connect)
     with assembled(config) as service:
         for each in service.attachments:
             each.transport._backoff_s = (0.05, 0.2)
         running = asyncio.create_task(service.run())
         try:
-            await until(lambda: all(each.is_connected for each in service.attachments), running)
+            await until(lambda: not met or all(each.is_connected for each in service.attachments), running)
             yield service
         finally:
             service.stop()
             await asyncio.wait_for(running, DEADLINE_S)
 
 
-def _configured(folder: Path, brokers: str, root: str, more: str) -> Config:
+def _configured(folder: Path, brokers: str, root: str, more: str, connect: str) -> Config:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "agent.toml"
     path.write_text(
-        f'[agent]\nstate_dir = "{folder / "state"}"\n[mqtt]\nbrokers = [{brokers}]\nconnect = "all"\nroot = "{root}"\n'
+        f'[agent]\nstate_dir = "{folder / "state"}"\n'
+        f'[mqtt]\nbrokers = [{brokers}]\nconnect = "{connect}"\nroot = "{root}"\n'
         f"heartbeat_s = 0.5\n{more}"
     )
     return load_config(path, {})

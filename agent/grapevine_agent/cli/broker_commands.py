@@ -1,20 +1,22 @@
-"""`grapevine broker run`: a broker where there is none."""
+"""`grapevine broker run`: a broker where there is none; `grapevine broker bridge`: two that are one."""
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grapevine_agent.cli.output import tell
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import ConfigError, RequestError
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 
 def register(app: typer.Typer) -> None:
     """Attach these commands."""
-    broker = typer.Typer(help="A broker, where there is none.", no_args_is_help=True)
+    broker = typer.Typer(help="A broker where there is none, and bridges between them.", no_args_is_help=True)
     app.add_typer(broker, name="broker")
 
     @broker.command("run")
@@ -36,3 +38,32 @@ def register(app: typer.Typer) -> None:
         raise typer.Exit(
             run_broker(engine, host, port, password_file=password_file, acl_file=acl, root_topic=root, say=tell)
         )
+
+    @broker.command("bridge")
+    def bridge(
+        to: Annotated[str, typer.Option(help="The other broker: mqtt://host:1883 or mqtts://host.")],
+        name: Annotated[str, typer.Option(help="What the bridge is called, once on each of the two brokers.")] = "",
+        root: Annotated[str, typer.Option(help="The topic root that is carried.")] = DEFAULT_ROOT,
+    ) -> None:
+        """Print lines for the mosquitto.conf of a broker here, which join it with another one."""
+        from grapevine_broker.bridge import Bridge  # noqa: PLC0415 - for the one command that needs it
+
+        if "@" in to:
+            raise RequestError("--to: leave user and password out; they belong into the lines that are printed")
+        try:
+            url = BrokerUrl.parse(to)
+            check_root(root)
+        except ConfigError as error:
+            raise RequestError(str(error)) from None
+        if url.is_websocket:
+            raise RequestError(f"--to {to}: Mosquitto's bridges speak no WebSocket; give mqtt:// or mqtts://")
+        name = name or f"grapevine-{url.host.replace(':', '.')}"
+        lines = Bridge(
+            name=name,
+            host=url.host,
+            port=url.port,
+            client_id=f"{name}-{secrets.token_hex(4)}",
+            root=root,
+            has_tls=url.has_tls,
+        )
+        typer.echo(lines.config(), nl=False)

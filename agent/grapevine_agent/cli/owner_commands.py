@@ -192,8 +192,9 @@ def _describe(status: dict[str, Any]) -> str:
     return (
         f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {shown(status['profile'])}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
-        f"{where}\n"
-        f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known; messages dropped: {rejected}"
+        f"{where}{_discovery_lines(status.get('discovery'))}\n"
+        f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known"
+        f"{_site_words(status.get('site'))}; messages dropped: {rejected}"
         + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
@@ -207,10 +208,14 @@ def _describe(status: dict[str, Any]) -> str:
 
 def _broker_line(broker: dict[str, Any]) -> str:
     """One of several: `connected to mqtt://hub.local (MQTT 5): 3 peers, 4 ms`."""
+    found = ", which was found" if broker["found"] else ""
     if not broker["connected"]:
-        return f"[yellow]not connected[/] to {shown(broker['url'])}: {shown(broker['trouble']) or 'still trying'}"
+        return (
+            f"[yellow]not connected[/] to {shown(broker['url'])}{found}: {shown(broker['trouble']) or 'still trying'}"
+        )
     delay = f", {broker['delay_ms']:.0f} ms" if broker["delay_ms"] is not None else ""
-    line = f"connected to {shown(broker['url'])} (MQTT {broker['mqtt_version']}): {broker['peers']} peers{delay}"
+    line = f"connected to {shown(broker['url'])}{found} (MQTT {broker['mqtt_version']}): "
+    line += f"{counted(broker['peers'], 'peer')}{delay}"
     return line + "".join(f"\n[yellow]{shown(each)}[/]" for each in (*broker["cannot"], broker["trouble"]) if each)
 
 
@@ -220,6 +225,28 @@ def _gateway_line(gateway: dict[str, Any]) -> str:
         return ""
     known, carried = sum(gateway["known_at"].values()), gateway["messages"]
     return f"\ngateway: {known} peers made known, {carried:,} messages carried ({gateway['bytes'] / 1e6:.1f} MB)"
+
+
+def _discovery_lines(discovery: dict[str, Any] | None) -> str:
+    """What looking for brokers came to: those found, the one hosted here, and what is in the way."""
+    if discovery is None:
+        return ""
+    found = ", ".join(map(shown, discovery["found"])) or "none yet"
+    lines = [f"brokers found: {found}"]
+    if discovery["hosting"]:
+        lines.append(f"hosting a broker at {shown(discovery['hosting'])}: {shown(discovery['why'])}")
+    if discovery["trouble"]:
+        lines.append(f"[yellow]{shown(discovery['trouble'])}[/]")
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _site_words(site: dict[str, Any] | None) -> str:
+    """Those of our site: `, 3 at lakeside (others are not gossiped with)`."""
+    if not site or not site["name"]:
+        return ""
+    return f", {site['alive']} at {shown(site['name'])}" + (
+        " (others are not gossiped with)" if site["keeps_to_it"] else ""
+    )
 
 
 def _transfer_line(transfer: dict[str, Any]) -> str:

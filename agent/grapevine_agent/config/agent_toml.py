@@ -18,6 +18,7 @@ import socket
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -41,6 +42,8 @@ from grapevine_proto.topics import DEFAULT_ROOT, check_root
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
+Scope: TypeAlias = Literal["everywhere", "site"]
+Discover: TypeAlias = Literal["", "root", "any"]
 Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
@@ -68,6 +71,7 @@ class AgentConfig:
     consent: Consent = "ask"
     give_models: GiveModels = "members"  # who is given a released model that it asks for
     log_level: str = "info"
+    site: str = ""  # where it is, for peers that keep to theirs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,11 @@ class MqttConfig:
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
     connect: Connect = "first"  # to the first of them that takes us in, or to each
+    scope: Scope = "everywhere"  # gossip with whomever we meet, or with peers of our own site
+    discover: Discover = ""  # connect to brokers that are announced by mDNS: those of our root, or any
+    discover_on: str = ""  # our address on the network where they are looked for; empty: all networks
+    host_broker: bool = False  # start one where all are silent
+    host_after_s: float = 30.0
     gateway: bool = False  # make peers of one of them known at the others, and carry what is said to them
     version: MqttVersion = "auto"
     root: str = DEFAULT_ROOT
@@ -166,6 +175,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
+    if mqtt.scope == "site" and not agent.site:
+        raise tables["mqtt"].error("scope", 'is of a site; say which, in [agent]: site = "lakeside"')
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
     config = Config(
         agent=agent,
@@ -247,6 +258,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
         give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
+        site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
     )
 
 
@@ -266,12 +278,17 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     except ConfigError as error:
         raise table.error("root", str(error)) from None
     brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
-    gateway = table.boolean("gateway", False)
-    if gateway and (connect != "all" or len(brokers) < 2):
+    gateway, discover = table.boolean("gateway", False), _read_discover(table)
+    if gateway and (connect != "all" or (len(brokers) < 2 and not discover)):
         raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
     return MqttConfig(
         brokers=brokers,
         connect=connect,
+        scope=cast(Scope, table.text("scope", "everywhere", choices=("everywhere", "site"))),
+        discover=discover,
+        discover_on=_read_discover_on(table),
+        host_broker=_read_host_broker(table, discover),
+        host_after_s=table.number("host_after_s", MqttConfig.host_after_s, low=1.0, high=86_400.0),
         gateway=gateway,
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
@@ -282,6 +299,32 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
         environment_password=environ.get(PASSWORD_VARIABLE, ""),
     )
+
+
+def _read_discover(table: Table) -> Discover:
+    match table.anything("discover"):
+        case None | False | "false" | "0":
+            return ""
+        case True | "true" | "1":
+            return "root"
+        case "any":
+            return "any"
+    raise table.error("discover", 'must be true, false or "any"; write discover = true')
+
+
+def _read_discover_on(table: Table) -> str:
+    address = table.text("discover_on", "")
+    try:
+        return str(IPv4Address(address)) if address else ""
+    except ValueError:
+        raise table.error("discover_on", 'is no IPv4 address; write discover_on = "192.168.1.5"') from None
+
+
+def _read_host_broker(table: Table, discover: Discover) -> bool:
+    host = table.boolean("host_broker", False)
+    if host and not discover:
+        raise table.error("host_broker", "is found by others as we find theirs; write discover = true as well")
+    return host
 
 
 def _read_brokers(table: Table) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ EXAMPLE_CONFIG = """\
 #give_models = "members"
 # debug, info, warning or error
 #log_level = "info"
+# Where this device is. Peers are told, and with scope = "site" in [mqtt] those of one site keep to each other.
+#site = "lakeside"
 
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.
@@ -34,6 +36,15 @@ EXAMPLE_CONFIG = """\
 #connect = "first"
 # With "all": make peers of one of them known at the others, and carry what is said to them.
 #gateway = false
+# "site": models are exchanged with peers of this device's site alone.
+#scope = "everywhere"
+# Brokers that are announced on the local network (mDNS) with our root in their TXT record, or "any" at all, are tried
+# behind these. They are sent no login. discover_on: this device's address on that network; without it, all of them.
+#discover = false
+#discover_on = "192.168.1.5"
+# Where every broker is silent for host_after_s, start one that anybody on the network can use. Needs discover.
+#host_broker = false
+#host_after_s = 30.0
 #version = "auto"
 # Everything lies below this topic: one or two levels.
 #root = "grapevine/v1"

@@ -81,6 +81,7 @@ class FirmwareProfile:
     state_mb: int = STATE_MB
     save_mb_per_day: int = SAVE_MB_PER_DAY
     encoding: str = AUTO
+    can_host_broker: bool = True  # for others, where all brokers are silent
     boards: tuple[str, ...] = ()
     gflops: float = 0.0  # 10⁹ float32 operations a second that training reaches; 0: unknown
     gflops_source: str = ""
@@ -215,6 +216,7 @@ def _read_profile(path: Path) -> FirmwareProfile:
         save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
         encoding=table.text("encoding", AUTO, choices=(AUTO, *ENCODINGS)),
         can_train=table.boolean("can_train", True),
+        can_host_broker=table.boolean("can_host_broker", True),
         gflops=table.number("gflops", 0.0, low=0.0, high=1e6),
         gflops_source=table.text("gflops_source", ""),
         memory_gbs=table.number("memory_gbs", 0.0, low=0.0, high=1e6),

@@ -70,6 +70,7 @@ class AgentCore:
             self.rng,
             named={*(neighbours or ()), *self.settings.trusted_servers},
             only_named=neighbours is not None,
+            only_site=self.settings.site if self.settings.keeps_to_site else "",
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.brokers = Brokers(rng=self.rng)
@@ -196,7 +197,14 @@ class AgentCore:
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic, broker)  # the broker has it, if only an older one
-            if not self.archive.accept(received, now.wall_ms):
+            try:
+                is_news = self.archive.accept(received, now.wall_ms)
+            except WireError as error:
+                if error.reason == "stale" and self.records.get(received.topic) is not None:
+                    # It may be what the broker retains now: a bridge brings what another one held of before.
+                    self.brokers.erased(broker, received.topic, now.monotonic_s)
+                raise
+            if not is_news:
                 return []
             self.heard_again(received.topic, broker)
             self.brokers.spread(broker, now.monotonic_s)
@@ -285,6 +293,8 @@ class AgentCore:
                     if self.tasks.is_beginning(task):
                         return []  # we are announced, and it will be sent again
                     raise WireError("not-joined", f"an update of {task}")
+                if task in self.tasks.learning and not self.members.is_near(sender):
+                    raise WireError("other-site", f"an update of {task} by {sender}")
                 effects = taker.accept(sender, update, now, session)
                 self.members.hear_update(sender, task, now.monotonic_s, session=session)
                 return effects
@@ -487,5 +497,6 @@ class AgentCore:
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
             gateway=self.settings.is_gateway,
+            site=self.settings.site,
         )
         return self.presence.announce(announcement, now)

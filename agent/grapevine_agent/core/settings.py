@@ -105,6 +105,8 @@ class CoreSettings:
     give_models: GiveModels = "members"  # who is given a released model that it asks for; members: and the publisher
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
+    site: str = ""  # where this peer is
+    keeps_to_site: bool = False  # gossip is with peers of the same site alone
     is_gateway: bool = False  # between them: see `overlay/gateway`
     data_kinds: tuple[str, ...] = ()
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's

@@ -148,6 +148,19 @@ class Outbox:
         )
         self._records[topic] = self._due[topic] = record
 
+    def keep_as(self, other: Outbox, *, but: str) -> None:
+        """Publish the records that another one keeps, but for one topic's."""
+        for each in list(other._records.values()):
+            if each.topic != but:
+                self.keep(
+                    each.topic,
+                    bytes(each.payload),
+                    qos=each.qos,
+                    retain=each.retain,
+                    until_ms=each.until_ms,
+                    is_last=each.is_last,
+                )
+
     def is_out(self, topic: str) -> bool:
         """Whether the broker that we are connected to has acknowledged a topic's record, the newest."""
         if topic not in self._records or topic in self._due:

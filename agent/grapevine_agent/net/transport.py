@@ -8,6 +8,9 @@ Theory of operation.
                  Connected ── Arrived … ── Disconnected ──> from the first broker again
                          └── filters whose turn comes: Listening …
 
+Brokers that were found stand behind the owner's, come and go while it runs (`also_try`), and are sent no user name,
+no password and no certificate.
+
 Sessions are clean and each connection starts afresh: the broker keeps nothing for us, and we send
 nothing again on our own. What must survive waits in the `Outbox`.
 
@@ -22,7 +25,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
@@ -64,7 +67,7 @@ class Transport:
     """See the module's docstring. Create and use it in one event loop; `run()` is its one task.
 
     Args:
-        brokers: Tried in this order.
+        brokers: Tried in this order. At least one; those that were found come by `also_try`.
         client_id: Ours on every broker. Two clients with one id throw each other out for ever.
         keepalive_s: A silent connection is given up after about this long.
         version: What to speak where the URL does not say: `auto`, `5` or `3.1.1`.
@@ -80,6 +83,7 @@ class Transport:
         answer_s: How long it may take to answer later packets, beside what their bytes take (`unanswered.py`).
         max_waiting: Messages that may wait to be read; further ones are dropped and counted.
         max_waiting_bytes: The same in bytes.
+        found_below: Of filters, brokers that were found are told those that begin so, and of no others.
         rng: Source of the jitter.
 
     Raises:
@@ -104,6 +108,7 @@ class Transport:
         answer_s: float = ANSWER_S,
         max_waiting: int = 16_384,
         max_waiting_bytes: int = 32_000_000,
+        found_below: str = "",
         rng: random.Random | None = None,
     ) -> None:
         if not brokers:
@@ -115,6 +120,8 @@ class Transport:
         if any(url.has_tls for url in brokers):
             tls_context(tls or TlsOptions())  # a wrong file is the owner's to mend, now
         self._brokers = tuple(brokers)
+        self._configured = tuple(url for url in self._brokers if not url.is_found)
+        self._more = asyncio.Event()  # there are other brokers to try
         self._client_id = client_id
         self._keepalive_s = keepalive_s
         self._version = version
@@ -127,6 +134,7 @@ class Transport:
         self._connect_s = connect_s
         self._connack_s = connack_s
         self._answer_s = answer_s
+        self._found_below = found_below
         self._rng = rng or random.Random()
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
@@ -163,6 +171,26 @@ class Transport:
         """The largest packet that `publish` takes now."""
         return min(self._announced, self._limit.bytes(self._loop.time()))
 
+    def also_try(self, found: Sequence[BrokerUrl]) -> None:
+        """Try these as well, behind those that the owner configured, and no others that were found before.
+
+        One that has us keeps us until the connection ends. A wait between two rounds of attempts is over.
+        """
+        brokers = (*self._configured, *found)
+        if not brokers or brokers == self._brokers:
+            return
+        has_more = not set(brokers) <= set(self._brokers)
+        self._brokers = brokers
+        connected = self.connected_to
+        for url in set(self._limits) - {*brokers, connected}:
+            del self._limits[url]
+            self._spoke.pop(url, None)
+            self._probed.pop(url, None)
+        for url in brokers:
+            self._limits.setdefault(url, PacketLimit(own_bytes=self._own_limit))
+        if has_more:
+            self._more.set()
+
     async def events(self) -> AsyncIterator[Event]:
         """Yield events in order, until `run()` has ended. One consumer."""
         while (event := await self._inbound.get()) is not None:
@@ -181,8 +209,8 @@ class Transport:
         for each, qos in filters:
             check_filter(each, qos)
         self._filters.update(filters)
-        if self._connection is not None and filters:
-            refused = await self._connection.subscribe(filters)
+        if self._connection is not None and (fit := self._fit_for(self._connection.url, filters)):
+            refused = await self._connection.subscribe(fit)
             if refused:
                 msg = f"{self._connection.url if self._connection else 'the broker'} refuses {', '.join(refused)}"
                 raise BrokerError(msg + ": check its access rules for our user name")
@@ -256,11 +284,13 @@ class Transport:
         attempt = index = 0
         refusing: set[BrokerUrl] = set()
         while True:
+            index = index if index < len(self._brokers) else 0
             url = self._brokers[index]
             try:
                 connection = await self._connect(url)
             except (BrokerError, ConfigError) as error:
-                self._limits[url].not_reached()
+                if url in self._limits:  # it may have gone meanwhile
+                    self._limits[url].not_reached()
                 (refusing.add if isinstance(error, RefusedError | ConfigError) else refusing.discard)(url)
                 index = (index + 1) % len(self._brokers)
                 was_last = index == 0
@@ -275,14 +305,22 @@ class Transport:
                         all_refuse=refusing.issuperset(self._brokers),
                     )
                 )
-                await asyncio.sleep(delay_s)
+                await self._wait(delay_s)
                 continue
             connected_at_s = loop.time()
+            self._more.clear()
             await self._stay(connection)
             index = 0
             attempt = 0 if loop.time() - connected_at_s >= _STABLE_S else attempt
-            await asyncio.sleep(backoff_delay_s(attempt, self._backoff_s, self._rng))
+            await self._wait(backoff_delay_s(attempt, self._backoff_s, self._rng))
             attempt += 1
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, unless there is another broker to try."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._more.wait()
+        self._more.clear()
 
     async def _connect(self, url: BrokerUrl) -> Connection:
         """Connect in the first version of MQTT that works, and subscribe."""
@@ -314,13 +352,15 @@ class Transport:
         return RefusedError(f"{error}; {found}") if found else error
 
     async def _open(self, url: BrokerUrl, version: str) -> Connection:
+        is_trusted = not url.is_found
         login = Login(
-            client_id=self._client_id,
-            username=url.username or self._username,
-            password=url.password if url.username else self._password,
+            # Of its own: what was found may be a broker that has us already, by another name, and would throw us out.
+            client_id=self._client_id if is_trusted else f"{self._client_id}-found",
+            username=(url.username or self._username) if is_trusted else "",
+            password=(url.password if url.username else self._password) if is_trusted else "",
             keepalive_s=self._keepalive_s,
             max_received_bytes=max(MAX_RECEIVED_BYTES, self._own_limit),
-            tls=tls_context(self._tls) if url.has_tls else None,  # afresh: certificates are renewed
+            tls=tls_context(self._tls if is_trusted else TlsOptions()) if url.has_tls else None,  # afresh: renewed
             will=self._will(),
         )
         self.is_attempting = True
@@ -337,7 +377,8 @@ class Transport:
             raise
         finally:
             self.is_attempting = False
-        self._limit, self._announced = self._limits[url], accepted.max_packet_bytes or self._own_limit
+        self._limit = self._limits.setdefault(url, PacketLimit(own_bytes=self._own_limit))
+        self._announced = accepted.max_packet_bytes or self._own_limit
         self._limit.taken_in(self._loop.time())
         self._connection = connection
         self._inbound.release(
@@ -352,11 +393,15 @@ class Transport:
         )
         return connection
 
+    def _fit_for(self, url: BrokerUrl, filters: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The filters that a broker may know of: one that was found is told nothing of the owner's sensors."""
+        return [each for each in filters if not url.is_found or each[0].startswith(self._found_below)]
+
     async def _subscribe_all(self, connection: Connection) -> tuple[str, ...]:
         """Subscribe to every filter, also to those that are added meanwhile."""
         done: set[str] = set()
         refused: list[str] = []
-        while missing := [(each, qos) for each, qos in self._filters.items() if each not in done]:
+        while missing := [each for each in self._fit_for(connection.url, self._filters.items()) if each[0] not in done]:
             refused += await connection.subscribe(missing)
             done.update(each for each, _ in missing)
         return tuple(refused)

@@ -26,6 +26,7 @@ class BrokerUrl:
     password: str = field(default="", repr=False)
     path: str = ""  # of a WebSocket
     version: Version = "auto"  # the owner's word on what the broker speaks
+    is_found: bool = False  # nobody configured it: it was announced (`discovery.py`), and is sent no secret
 
     @classmethod
     def parse(cls, text: str) -> BrokerUrl:

@@ -95,14 +95,20 @@ class Requests:
             "broker_cannot": reception.cannot,
             "broker_gives": asdict(reception.gives) if reception.gives else None,  # of what it retains
             "brokers": [_broker(each, core) for each in service.attachments],
+            "discovery": service.discovering.status() if service.discovering is not None else None,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
+            "site": {
+                "name": core.settings.site,
+                "keeps_to_it": core.settings.keeps_to_site,
+                "alive": core.members.num_near(core.settings.site, now.monotonic_s),  # peers that say the same
+            },
             "rejected": dict(service.rejected),
             "gateway": {
                 "is_open": core.gateway.is_open,
-                "known_at": core.gateway.status(),  # how many peers, by the broker's place in `brokers`
+                "known_at": core.gateway.status(),  # how many peers, by the broker's number in `brokers`
                 "messages": service.forwarding.num_messages,
                 "bytes": service.forwarding.num_bytes,
             },
@@ -196,8 +202,10 @@ def _broker(attachment: Attachment, core: AgentCore) -> dict[str, Any]:
     url, reception = attachment.transport.connected_to, attachment.reception
     delay_s = attachment.sending.delay_s
     return {
+        "number": attachment.number,  # those that were found come and go, and each has one of its own
         "url": str((url or attachment.transport.brokers[0]).without_credentials()),
         "connected": url is not None,
+        "found": (url or attachment.transport.brokers[0]).is_found,  # announced by mDNS, and not configured
         "mqtt_version": reception.version if url else "",
         "trouble": reception.trouble,
         "cannot": reception.cannot if url else [],

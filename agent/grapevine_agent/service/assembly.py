@@ -18,12 +18,14 @@ from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Needs, Role
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
+from grapevine_agent.net import discovery
 from grapevine_agent.net.events import Will
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.attachment import MakeTransport
+from grapevine_agent.service.discovering import Search
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.recording import Recording
@@ -33,8 +35,9 @@ from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
+from grapevine_broker import embedded
 from grapevine_proto import distribution
-from grapevine_proto.errors import StoreError
+from grapevine_proto.errors import ConfigError, StoreError
 from grapevine_proto.manifest import ManifestHead
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,9 @@ def assembled(
     that the folder belongs to.
     """
     check_files(config)
+    mqtt = config.mqtt
+    if mqtt.discover and not guest:
+        discovery.check_installed()
     profile = with_limits(load_profile(config.agent.profile), config.limits)
     if not guest:
         make_if_new(config.agent.state_dir)
@@ -75,6 +81,8 @@ def assembled(
             identity=identity,
             store=store,
             transports=_transports(config, identity, guest=guest),
+            search=None if guest else search_of(config, profile, identity.peer_id),
+            attach=(lambda url: partial(_transport, config, identity, [url], False)) if mqtt.connect == "all" else None,
             root=config.mqtt.root,
             trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
@@ -153,6 +161,8 @@ def _settings(
         trusted_servers=frozenset(config.trust.servers),
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
+        site=config.agent.site,
+        keeps_to_site=config.mqtt.scope == "site",
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,
@@ -203,32 +213,57 @@ def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
 
 def _transports(config: Config, identity: Identity, *, guest: bool) -> list[MakeTransport]:
     """One for all brokers, of which it keeps the first that takes us in; or one for each."""
+    all_urls = [BrokerUrl.parse(url) for url in config.mqtt.brokers]
+    groups = [[url] for url in all_urls] if config.mqtt.connect == "all" else [all_urls]
+    return [partial(_transport, config, identity, group, guest) for group in groups]
+
+
+def _transport(
+    config: Config, identity: Identity, urls: Sequence[BrokerUrl], guest: bool, will: Callable[[], Will | None]
+) -> Transport:
     mqtt = config.mqtt
-    all_urls = [BrokerUrl.parse(url) for url in mqtt.brokers]
-    password = mqtt.read_password() or ""
-    is_any_encrypted = any(url.has_tls for url in all_urls)  # files that no URL uses are refused
+    password = "" if all(url.is_found for url in urls) else mqtt.read_password() or ""
+    is_any_encrypted = any(BrokerUrl.parse(url).has_tls for url in mqtt.brokers)  # files that no URL uses are refused
     has_tls_files = any((mqtt.ca_file, mqtt.cert_file, mqtt.key_file))
-    client_id = f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id
+    return Transport(
+        urls,
+        client_id=f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id,
+        keepalive_s=mqtt.keepalive_s,
+        version=mqtt.version,
+        tls=(
+            TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
+            if has_tls_files and (any(url.has_tls for url in urls) or not is_any_encrypted)
+            else None
+        ),
+        will=will,
+        max_packet_bytes=mqtt.max_packet_bytes,
+        username=mqtt.username or (identity.peer_id if password or mqtt.cert_file else ""),
+        password=password,
+        found_below=f"{mqtt.root}/",
+    )
 
-    def make(urls: Sequence[BrokerUrl], will: Callable[[], Will | None]) -> Transport:
-        return Transport(
-            urls,
-            client_id=client_id,
-            keepalive_s=mqtt.keepalive_s,
-            version=mqtt.version,
-            tls=(
-                TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
-                if has_tls_files and (any(url.has_tls for url in urls) or not is_any_encrypted)
-                else None
-            ),
-            will=will,
-            max_packet_bytes=mqtt.max_packet_bytes,
-            username=mqtt.username or (identity.peer_id if password or mqtt.cert_file else ""),
-            password=password,
-        )
 
-    groups = [[url] for url in all_urls] if mqtt.connect == "all" else [all_urls]
-    return [partial(make, group) for group in groups]
+def search_of(config: Config, profile: FirmwareProfile, peer: str) -> Search | None:
+    """Where brokers are looked for, if the owner asks for it. Raises `ConfigError` for a device that is no host."""
+    mqtt = config.mqtt
+    if not mqtt.discover:
+        return None
+    if mqtt.host_broker:
+        if not profile.can_host_broker:
+            raise ConfigError(
+                f"mqtt.host_broker = true: profile {profile.name!r} is of a device that is too small to host a broker "
+                "for others; leave it out here, and set it on a larger device"
+            )
+        embedded.check_installed()
+    return Search(
+        root=mqtt.root,
+        peer=peer,
+        configured=tuple(BrokerUrl.parse(url) for url in mqtt.brokers),
+        takes_any=mqtt.discover == "any",
+        address=mqtt.discover_on,
+        hosts=mqtt.host_broker,
+        host_after_s=mqtt.host_after_s,
+    )
 
 
 def state_socket(config: Config) -> Path:

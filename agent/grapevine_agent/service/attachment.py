@@ -1,7 +1,8 @@
 """One connection to a broker, and all that is of it alone; and several, as one.
 
     Attachment    transport · outbox · what is being sent · answers · how the broker receives us, and what it can
-    Attachments   a record goes to all of them, a message by the route of its receiver, a subscription to each
+    Attachments   a record goes to all of them, a message by the route of its receiver, a subscription to each; what
+                  comes later, because it was found, begins with the records and subscriptions of the others
 
 Each has an outbox of its own: what one broker has acknowledged another may lack, and one that is away holds up nothing
 that goes by the others. They share a session, since whoever hears of us by two brokers is to count every message once;
@@ -84,6 +85,12 @@ class Attachment:
         )
 
     @property
+    def is_found(self) -> bool:
+        """Whether nobody configured the broker that has us."""
+        url = self.transport.connected_to
+        return url is not None and url.is_found
+
+    @property
     def is_connected(self) -> bool:
         """Whether a broker has us now."""
         return self.transport.connected_to is not None
@@ -127,21 +134,46 @@ class Attachments:
     """See the module's docstring. `route` says by which of several a message to a peer goes, if anybody knows."""
 
     def __init__(self, attachments: Sequence[Attachment], route: Callable[[str], int | None]) -> None:
-        self._all = tuple(attachments)
+        self._by_number = {each.number: each for each in attachments}
         self._route = route
+        self._filters: dict[str, int] = {}
+        self._in_turn: dict[str, None] = {}
+
+    @property
+    def _all(self) -> tuple[Attachment, ...]:
+        return tuple(self._by_number.values())
 
     def __iter__(self) -> Iterator[Attachment]:
         return iter(self._all)
 
     def __getitem__(self, number: int) -> Attachment:
-        return self._all[number]
+        return self._by_number[number]
+
+    def get(self, number: int) -> Attachment | None:
+        """The same; None where it has gone."""
+        return self._by_number.get(number)
+
+    async def add(self, attachment: Attachment, *, below: str, state: str) -> None:
+        """One more: it keeps the records of the others, but for the state of their connections.
+
+        It subscribes to what lies below a topic: a broker that nobody configured is told nothing of sensors.
+        """
+        for name in self._in_turn:
+            attachment.transport.subscribe_in_turn(name)
+        await attachment.subscribe(*((name, qos) for name, qos in self._filters.items() if name.startswith(below)))
+        attachment.outbox.keep_as(self._all[0].outbox, but=state)
+        self._by_number[attachment.number] = attachment
+
+    def remove(self, attachment: Attachment) -> None:
+        """One less. The first stays."""
+        del self._by_number[attachment.number]
 
     def to(self, peer: str) -> Attachment:
         """The one by which a message to a peer goes."""
-        if len(self._all) == 1:
+        if len(self._by_number) == 1:
             return self._all[0]
         number = self._route(peer)
-        return self.first if number is None else self._all[number]
+        return self.first if number is None else self._by_number.get(number, self.first)
 
     @property
     def first(self) -> Attachment:
@@ -201,14 +233,19 @@ class Attachments:
 
     async def subscribe(self, *filters: tuple[str, int]) -> None:
         """Subscribe at every broker, now or when it has us; BrokerError as of the first that refuses."""
+        self._filters.update(filters)
         await _each(each.subscribe(*filters) for each in self._all)
 
     async def unsubscribe(self, *filters: str) -> None:
         """End it."""
+        for each in filters:
+            self._filters.pop(each, None)
+            self._in_turn.pop(each, None)
         await _each(each.unsubscribe(*filters) for each in self._all)
 
     def subscribe_in_turn(self, name: str) -> None:
         """Subscribe at every broker to what brings much."""
+        self._in_turn[name] = None
         for each in self._all:
             each.transport.subscribe_in_turn(name)
 

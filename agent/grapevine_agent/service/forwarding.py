@@ -98,14 +98,17 @@ class Forwarding:
         if not self._budget.take(len(payload) * len(ways), now_s):
             raise WireError("over-quota", "more is to be carried between brokers than limits.upload_mb_per_s lends")
         for number in ways:
+            attachment = self._attachments.get(number)
+            if attachment is None:
+                continue  # it has just gone
             again: Payload = bytes(with_hops(bytes(payload), hops)) if topic is not None else bytes(payload)
-            self._send(
-                self._attachments[number], name, again, qos=1 if isinstance(topic, InboxTopic) or not topic else 0
-            )
+            self._send(attachment, name, again, qos=1 if isinstance(topic, InboxTopic) or not topic else 0)
 
     def say_again(self, effect: fx.Forward) -> None:
         """A peer's record, at a broker where it is made known."""
-        attachment = self._attachments[effect.broker]
+        attachment = self._attachments.get(effect.broker)
+        if attachment is None:
+            return
         payload = bytes(with_hops(effect.payload, effect.hops))
         self._send(attachment, topics.build(self._root, effect.topic), payload, qos=1, retain=effect.retain)
 

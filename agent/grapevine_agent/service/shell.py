@@ -4,8 +4,9 @@
                                                                               ├▶ trainers (processes)
                                                                               └▶ store (disk)
 
-One event loop, one TaskGroup, five tasks: the connection, what arrives from it, what goes out, the
-core's timers, and a pulse; a sixth records sensors where the owner named their topics. Commands come over the socket
+One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers,
+transfers and a pulse. Another task records sensors where the owner named their topics, and one looks for brokers where
+the owner asks for it. Commands come over the socket
 beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
 """
 
@@ -16,7 +17,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -30,11 +31,13 @@ from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
 from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
+from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.hearing import Hearing
@@ -58,7 +61,7 @@ from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, PeerState, ReleasedModel, Review, ServerAdvert, TaskPublication
 from grapevine_proto.parts import LARGE
-from grapevine_proto.topics import InboxTopic, Topic
+from grapevine_proto.topics import InboxTopic, PeerTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +89,8 @@ class AgentService:
         unsaved: What the disk does not take, where it is known already.
         inspector: Looks at the owner's sources; None where nobody asks about them.
         chunk_window: Chunks of a transfer that may be under way.
+        search: Where brokers are looked for; None where the owner does not ask for that.
+        attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
     """
 
     def __init__(
@@ -103,6 +108,8 @@ class AgentService:
         unsaved: Unsaved | None = None,
         inspector: Inspector | None = None,
         chunk_window: int = 4,
+        search: Search | None = None,
+        attach: Callable[[BrokerUrl], MakeTransport] | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -144,24 +151,13 @@ class AgentService:
             trainers.look = self.turns.look
         self._inspector = inspector
         self.attachments = Attachments(
-            [
-                Attachment(
-                    number,
-                    transport=each,
-                    will=self._make_will,
-                    double=self.double,
-                    sealing=self._sealing,
-                    get_blob=self._saver.get_blob,
-                    chunk=self.carrying.payload_of,
-                    goes_apart=self.carrying.goes_apart,
-                    root=root,
-                    peer=identity.peer_id,
-                    found=self._found,
-                )
-                for number, each in enumerate(transports)
-            ],
-            self.core.brokers.route,
+            [self._attachment(number, each) for number, each in enumerate(transports)], self.core.brokers.route
         )
+        self._num_attached = len(transports)  # ever
+        self._attach = attach
+        self._attended: dict[int, asyncio.Task[None]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.discovering = Discovering(search, use=self._use_found, met=self._met) if search is not None else None
         self.hearing = Hearing(
             core=self.core,
             turns=self.turns,
@@ -189,6 +185,21 @@ class AgentService:
         self._background: set[asyncio.Task[None]] = set()
         self.ready = asyncio.Event()  # set at the first connection
 
+    def _attachment(self, number: int, transport: MakeTransport) -> Attachment:
+        return Attachment(
+            number,
+            transport=transport,
+            will=self._make_will,
+            double=self.double,
+            sealing=self._sealing,
+            get_blob=self._saver.get_blob,
+            chunk=self.carrying.payload_of,
+            goes_apart=self.carrying.goes_apart,
+            root=self.root,
+            peer=self.identity.peer_id,
+            found=self._found,
+        )
+
     @property
     def rejected(self) -> Counter[str]:
         """What was dropped, by the reason."""
@@ -202,19 +213,21 @@ class AgentService:
             self._inspector.tell(asyncio.get_running_loop(), self._data_judged)
         self._restore()
         async with asyncio.TaskGroup() as group:
+            self._group = group
+            for attachment in self.attachments:
+                self._attended[attachment.number] = group.create_task(self._attend(attachment), name="broker")
             tasks = [
-                *(group.create_task(each.transport.run(), name="connection") for each in self.attachments),
-                *(group.create_task(self._read(each), name="incoming") for each in self.attachments),
-                *(group.create_task(each.sending.run(), name="outgoing") for each in self.attachments),
                 group.create_task(self._keep_time(), name="timers"),
                 group.create_task(self.carrying.run(), name="transfers"),
                 group.create_task(pulse.watch(self.stops), name="pulse"),
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
+            if self.discovering is not None:
+                tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
             await self._leave()
-            for task in tasks:
+            for task in (*tasks, *self._attended.values()):
                 task.cancel()
         if self.trainers is not None:
             await self.trainers.stop_all()
@@ -226,6 +239,52 @@ class AgentService:
             await self.recording.finish()
         await self._saver.finish()
         self._numbers.retry()
+
+    async def _attend(self, attachment: Attachment) -> None:
+        """Be at one broker, until cancelled; then the broker sends our will."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(attachment.transport.run(), name="connection")
+            group.create_task(self._read(attachment), name="incoming")
+            group.create_task(attachment.sending.run(), name="outgoing")
+
+    # --- brokers that are found -------------------------------------------------------------------
+
+    def _met(self) -> frozenset[BrokerUrl]:
+        """The brokers that have us."""
+        connected = (each.transport.connected_to for each in self.attachments)
+        return frozenset(url for url in connected if url is not None)
+
+    async def _use_found(self, found: Sequence[BrokerUrl]) -> None:
+        """Connect to these, beside those that the owner configured, and to no others."""
+        if self._stop.is_set():
+            return
+        if self._attach is None:
+            next(iter(self.attachments)).transport.also_try(found)
+            return
+        attached = {each.transport.brokers[0]: each for each in self.attachments if each.transport.brokers[0].is_found}
+        for url, attachment in attached.items():
+            if url not in found:
+                await self._detach(attachment)
+        for url in found:
+            if url not in attached:
+                await self._attach_to(self._attach(url))
+
+    async def _attach_to(self, transport: MakeTransport) -> None:
+        assert self._group is not None
+        attachment = self._attachment(self._num_attached, transport)
+        self._num_attached += 1
+        state = topics.build(self.root, PeerTopic(self.identity.peer_id, "state"))
+        await self.attachments.add(attachment, below=f"{self.root}/", state=state)
+        self._attended[attachment.number] = self._group.create_task(self._attend(attachment), name="broker")
+
+    async def _detach(self, attachment: Attachment) -> None:
+        number = attachment.number
+        self.attachments.remove(attachment)
+        attended = self._attended.pop(number)
+        attended.cancel()
+        await asyncio.wait([attended])
+        await self.turns.take(lambda: self.core.lost(clock.now(), number))
+        self.core.brokers.forget(number)
 
     async def why_not_saved(self, kind: str) -> str:
         """Why something of this kind (see `saving`) is not on disk; empty if it is."""
@@ -283,12 +342,14 @@ class AgentService:
                     if retained:
                         attachment.finding_out.arrived(topic)
                     if self.recording is not None and self.recording.takes(topic):
+                        if attachment.is_found:
+                            continue  # sensors are the owner's, at the owner's brokers
                         self.recording.hear(topic, payload, retained=retained)
                     elif not await self.forwarding.hear(topic, payload, number):
                         await self.hearing.hear(self.root, topic, payload, retained=retained, broker=number)
                 case Connected():
                     find_out = attachment.connected(event)
-                    if self.recording is not None:
+                    if self.recording is not None and not event.url.is_found:
                         self.recording.subscribed(event.refused)
                     self.carrying.connected()
                     await self.turns.take(partial(self._connected, attachment.session, number))
@@ -301,7 +362,9 @@ class AgentService:
                     attachment.told(event, is_leaving=self._stop.is_set())
 
     def _found(self, number: int, gives: BrokerAbilities) -> None:
-        self.attachments[number].reception.found(gives)
+        if (attachment := self.attachments.get(number)) is None:
+            return
+        attachment.reception.found(gives)
         self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now(), number)))
 
     def _connected(self, session: int, number: int) -> list[fx.Effect]:
@@ -400,15 +463,11 @@ class AgentService:
         match effect:
             case fx.Publish():
                 self.publish(effect)
-            case fx.Relay(received=received, broker=number):
-                self._relay(received, self.attachments[number])
+            case fx.Relay(broker=number) | fx.SubscribeAt(broker=number) | fx.UnsubscribeAt(broker=number):
+                if (attachment := self.attachments.get(number)) is not None:
+                    self._perform_at(effect, attachment)
             case fx.Forward():
                 self.forwarding.say_again(effect)
-            case fx.SubscribeAt(broker=number, filter=below, qos=qos):
-                name = f"{self.root}/{below}"
-                self._in_background(self.attachments[number].subscribe((name, qos), carried=True))
-            case fx.UnsubscribeAt(broker=number, filter=below):
-                self._in_background(self.attachments[number].unsubscribe(f"{self.root}/{below}", carried=True))
             case fx.TakeRecord(topic=topic, envelope=envelope):
                 name = topics.build(self.root, topic)
                 self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
@@ -445,6 +504,16 @@ class AgentService:
                 self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    def _perform_at(self, effect: fx.Relay | fx.SubscribeAt | fx.UnsubscribeAt, attachment: Attachment) -> None:
+        """What is of one broker."""
+        match effect:
+            case fx.Relay(received=received):
+                self._relay(received, attachment)
+            case fx.SubscribeAt(filter=below, qos=qos):
+                self._in_background(attachment.subscribe((f"{self.root}/{below}", qos), carried=True))
+            case fx.UnsubscribeAt(filter=below):
+                self._in_background(attachment.unsubscribe(f"{self.root}/{below}", carried=True))
 
     def _wake_sending(self) -> None:
         self.attachments.wake()

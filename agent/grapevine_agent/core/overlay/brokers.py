@@ -91,6 +91,10 @@ class Brokers:
         broker.heard.clear()
         return gone
 
+    def forget(self, number: int) -> None:
+        """One that was lost does not come again."""
+        self._brokers.pop(number, None)
+
     def found(self, number: int, abilities: BrokerAbilities) -> BrokerAbilities:
         """What one does with what it retains; what can be counted on with all that we are connected to."""
         broker = self.at(number)

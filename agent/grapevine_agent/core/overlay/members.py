@@ -54,6 +54,7 @@ class Members:
     capacity: int = 5_000
     named: set[str] = field(default_factory=set)  # by the owner, or as a task's server
     only_named: bool = False  # nobody else's presence is listened to
+    only_site: str = ""  # members are counted on, and gossiped with, if they say that they are there; empty: all are
     peers: dict[str, Peer] = field(default_factory=dict)
     wall_ms: int = 0  # now, as sessions are dated; 0: not known
     _rotate_at_s: float = -math.inf
@@ -285,10 +286,23 @@ class Members:
         Asked for at every send. Who is online changes seldom, and only the few that are in the sample can be silent.
         """
         counted = self.tasks.counted(task)
+        if self.only_site:
+            counted = [peer for peer in counted if self.is_near(peer)]
         limit_s = now_s - SILENT_HEARTBEATS * self.heartbeat_s
         if self.sample.was_heard_since(limit_s, self.peers):
             return list(counted)
         return [peer for peer in counted if self.is_alive(peer, now_s)]
+
+    def is_near(self, peer: str) -> bool:
+        """Whether a peer is at the only site that matters to us, or is named by the owner or as a server."""
+        if not self.only_site or peer in self.named:
+            return True
+        known = self.peers.get(peer)
+        return known is not None and known.announcement.site == self.only_site
+
+    def num_near(self, site: str, now_s: float) -> int:
+        """How many peers of a site can be counted on."""
+        return sum(each.announcement.site == site and self.is_alive(peer, now_s) for peer, each in self.peers.items())
 
     def useful(self, task: str, among: Iterable[str], now_s: float) -> list[str]:
         """Those among some members whose update of a task was used lately, or whom the owner named, sorted."""
