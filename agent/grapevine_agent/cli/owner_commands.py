@@ -184,7 +184,8 @@ def _describe(status: dict[str, Any]) -> str:
         where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
         where += f"\n[yellow]{shown(status['trouble'])}[/]" if status["trouble"] else ""
         where += "".join(f"\n[yellow]{shown(line)}[/]" for line in status.get("broker_cannot", ()))
-        where += "".join(map(_other_broker_line, status.get("brokers", ())[1:]))
+        others = (each for each in status.get("brokers", ()) if each["url"] != status["broker"])
+        where += "".join(map(_other_broker_line, others))
     else:
         where = f"[yellow]not connected[/]: {shown(status['trouble']) or 'still trying'}; goes on trying"
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(status["rejected"].items())) or "none"
