@@ -147,7 +147,7 @@ class Discovering:
         wanted = (*((own,) if own is not None else ()), *self.found)
         last = tuple(url for url in self._used if url not in wanted and met == {url})
         if (now_used := (*wanted, *last)) != self._used:
-            for url in set(now_used) - set(self._used):
+            for url in set(now_used) - {*self._used, own}:
                 logger.info("a broker was found: %s", url)
             self._used = now_used
             await self._use(now_used)
