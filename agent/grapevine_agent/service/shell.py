@@ -18,7 +18,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -43,6 +42,7 @@ from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
+from grapevine_agent.service.publishing import Publishing
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
@@ -55,17 +55,13 @@ from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
 from grapevine_proto import topics
-from grapevine_proto.bodies import num_bytes
-from grapevine_proto.bulk import NOTICE_BYTES
-from grapevine_proto.codec import Received, is_authentic, open_envelope
+from grapevine_proto.codec import Received
 from grapevine_proto.errors import GrapevineError, WireError
-from grapevine_proto.messages import Metrics, PeerState, ReleasedModel, Review, ServerAdvert, TaskPublication
-from grapevine_proto.parts import LARGE
-from grapevine_proto.topics import InboxTopic, PeerTopic, Topic
+from grapevine_proto.messages import Metrics, ReleasedModel
+from grapevine_proto.topics import PeerTopic, Topic
 
 logger = logging.getLogger(__name__)
 
-MESSAGE_DEADLINE_S = 15.0  # a model that could not be sent for so long is out of date
 GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
@@ -152,6 +148,14 @@ class AgentService:
         self._inspector = inspector
         self.attachments = Attachments(
             [self._attachment(number, each) for number, each in enumerate(transports)], self.core.brokers.route
+        )
+        self._publishing = Publishing(
+            attachments=self.attachments,
+            carrying=self.carrying,
+            sealer=self._sealer,
+            root=root,
+            take_own=self._take_own,
+            no_room=self._no_room,
         )
         self._num_attached = len(transports)  # ever
         self._attach = attach
@@ -316,7 +320,9 @@ class AgentService:
                     self._perform(effect)
 
         def goodbye(attachment: Attachment) -> list[tuple[str, bytes]]:
-            return [(topics.build(self.root, each.topic), self._sealed(each, attachment)) for each in last_words]
+            return [
+                (topics.build(self.root, each.topic), self._publishing.sealed(each, attachment)) for each in last_words
+            ]
 
         await self.turns.take(self.core.goodbye, num_bytes=self.core.tasks.largest_model_bytes, perform=say)
         await self.attachments.leave(goodbye, GOODBYE_S)
@@ -370,65 +376,15 @@ class AgentService:
     def _connected(self, session: int, number: int) -> list[fx.Effect]:
         return self.core.connected(session, clock.now(), number)
 
-    # --- outgoing ---------------------------------------------------------------------------------
-
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; what is large is signed when its turn comes."""
-        if isinstance(effect.body, ReleasedModel):
-            assert isinstance(effect.topic, InboxTopic)
-            self._queue_answer(effect, effect.topic.receiver)
-            return
-        if effect.retain:
-            self._publish_record(effect)
-            return
-        size = num_bytes(effect.body)
-        goes_apart = self.carrying.goes_apart(size)
-        if goes_apart and not self.carrying.may_send(effect):
-            self.rejected["no-room"] += 1
-            return
-        is_order = size >= LARGE or goes_apart
-        payload = b"" if is_order else self._sealer.seal(effect, clock.now().wall_ms)
-        for attachment in self._ways_of(effect.topic):
-            attachment.outbox.enqueue(
-                topics.build(self.root, effect.topic),
-                payload,
-                deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
-                qos=effect.qos,
-                task=getattr(effect.body, "task", ""),
-                order=effect if is_order else None,
-                num_bytes=(NOTICE_BYTES if goes_apart else size) if is_order else 0,
-            )
-            attachment.sending.wake()
+        self._publishing.publish(effect)
 
-    def _ways_of(self, topic: Topic) -> Iterable[Attachment]:
-        """By which brokers something goes: to one peer by one, to everybody by all."""
-        return [self.attachments.to(topic.receiver)] if isinstance(topic, InboxTopic) else self.attachments
+    def _take_own(self, received: Received) -> None:
+        self.perform(self.core.receive(received, clock.now()))
 
-    def _publish_record(self, effect: fx.Publish) -> None:
-        name, until_ms = topics.build(self.root, effect.topic), effect.expires_at_ms
-        if isinstance(effect.body, PeerState):
-            for attachment in self.attachments:
-                attachment.outbox.keep(name, self._sealed(effect, attachment), until_ms=until_ms)
-        else:
-            payload = self._sealer.seal(effect, clock.now().wall_ms)
-            is_over = isinstance(effect.body, ServerAdvert) and not effect.body.online
-            self.attachments.keep(name, payload, until_ms=until_ms, is_last=is_over)
-            if isinstance(effect.body, TaskPublication | Review):
-                # Our own word on a task counts here as it does elsewhere, and at once.
-                self.perform(self.core.receive(open_envelope(payload, effect.topic), clock.now()))
-        self.attachments.wake()
-
-    def _sealed(self, effect: fx.Publish, attachment: Attachment) -> bytes:
-        """As it is said at one broker."""
-        if isinstance(effect.body, PeerState):
-            attachment.connection = max(attachment.connection, effect.body.connection)
-            effect = replace(effect, body=replace(effect.body, connection=attachment.connection))
-        return self._sealer.seal(effect, clock.now().wall_ms)
-
-    def _queue_answer(self, effect: fx.SendBlob | fx.Publish, receiver: str) -> bool:
-        is_queued = self.attachments.queue(effect, receiver)
-        self.rejected["no-room"] += not is_queued
-        return is_queued
+    def _no_room(self) -> None:
+        self.rejected["no-room"] += 1
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -494,7 +450,7 @@ class AgentService:
             case fx.Delivered():
                 self._deliver(effect)
             case fx.SendBlob(topic=topic):
-                if not self._queue_answer(effect, topic.receiver):
+                if not self._publishing.answer(effect, topic.receiver):
                     self.core.blobs.not_given(effect)
             case fx.Notify(text=text, level=level, often=often):
                 level = "debug" if often and not self._seldom.may_say(often, clock.now().monotonic_s) else level
@@ -509,7 +465,7 @@ class AgentService:
         """What is of one broker."""
         match effect:
             case fx.Relay(received=received):
-                self._relay(received, attachment)
+                self._publishing.relay(received, attachment)
             case fx.SubscribeAt(filter=below, qos=qos):
                 self._in_background(attachment.subscribe((f"{self.root}/{below}", qos), carried=True))
             case fx.UnsubscribeAt(filter=below):
@@ -520,13 +476,6 @@ class AgentService:
 
     def _reject(self, error: WireError) -> None:
         self.hearing.reject(error)
-
-    def _relay(self, received: Received, attachment: Attachment) -> None:
-        if is_authentic(received):  # what was read from disk was not verified yet
-            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-            name = topics.build(self.root, received.topic)
-            attachment.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
-            attachment.sending.wake()
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from grapevine_agent.cli.owner_commands import _discovery_lines, _other_broker_line, _site_words
+from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _site_words
 
 
-def test_another_broker_has_a_line() -> None:
-    broker = {"url": "mqtt://hub:1883", "found": True, "connected": True, "peers": 2, "delay_ms": 4.4, "trouble": ""}
-    assert _other_broker_line(broker) == "\nand to mqtt://hub:1883, which was found: 2 peers, 4 ms"
+def test_each_of_several_brokers_has_a_line() -> None:
+    broker = {
+        "url": "mqtt://hub:1883",
+        "found": True,
+        "connected": True,
+        "mqtt_version": "5",
+        "peers": 2,
+        "delay_ms": 4.4,
+        "cannot": [],
+        "trouble": "",
+    }
+    assert _broker_line(broker) == "connected to mqtt://hub:1883, which was found (MQTT 5): 2 peers, 4 ms"
     away = broker | {"found": False, "connected": False, "trouble": "nothing listens"}
-    assert _other_broker_line(away) == "\n[yellow]not to mqtt://hub:1883[/]: nothing listens"
+    assert _broker_line(away) == "[yellow]not connected[/] to mqtt://hub:1883: nothing listens"
 
 
 def test_what_was_found_and_what_is_hosted_is_said() -> None:
