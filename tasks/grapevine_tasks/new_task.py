@@ -110,6 +110,9 @@ learning_rate = 0.1
 #ema = 0.95
 # What members may write their vectors in; docs/strategies.md says what each costs. float32 always is one.
 #encodings = ["float32", "int8+zstd"]
+# An update more optimiser steps behind than this is stale: discount, or refuse. 0: none ever is.
+#stale_after = 0
+#stale = "discount"
 
 # Constants of the two strategies; those that are not named here have their defaults.
 #[merging.constants]

@@ -17,6 +17,7 @@ from grapevine_tasks.checks.training import check_fit, check_training
 from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
+STALE = ("discount", "refuse")
 SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
 
 
@@ -80,6 +81,8 @@ def _check_merging(merging: MergePlan) -> None:
     in_range("merging.clip", merging.clip, 0, 1e6)
     in_range("merging.ema", merging.ema, 0, 0.99999)
     in_range("merging.window_rounds", merging.window_rounds, 1, 10_000)
+    in_range("merging.stale_after", merging.stale_after, 0, 10**12)
+    one_of("merging.stale", merging.stale, STALE)
     for name in merging.encodings:
         one_of("merging.encodings", name, ENCODINGS)
     if len(set(merging.encodings)) != len(merging.encodings) or PLAIN.name not in merging.encodings:
