@@ -103,7 +103,7 @@ class MergePlan:
     server_strategy: str = "doubly-weighted"  # how a server of the task aggregates
     server_constants: Mapping[str, float] = field(default_factory=dict)
     update_form: str = "full"  # "full": θ; "delta": base + change since it
-    send_rate: str = "log-n"  # "log-n" | "log-log-n" | "constant" | "linear" | "every-round"
+    send_rate: str = "log-n"  # "log-n" | "log-log-n" | "constant" | "linear" | "token-account" | "every-round"
     sends_per_round: float = 1.0  # r0: the rate's factor, in sends per round interval
     gossip_share_with_server: float = 0.25  # of the send rate, while a server is reachable
     server_trust_cap: float = 100.0

@@ -98,7 +98,7 @@ learning_rate = 0.1
 #window_rounds = 1
 # full, or delta: a base and the change since
 #update_form = "full"
-# log-n, log-log-n, constant, linear; or every-round: to every neighbour after each round
+# log-n, log-log-n, constant, linear; token-account: saved for news; or every-round: to every neighbour after each round
 #send_rate = "log-n"
 #sends_per_round = 1.0
 # Of the send rate, while a server is reachable.

@@ -18,7 +18,7 @@ from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
 STALE = ("discount", "refuse")
-SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
+SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "token-account", "every-round")
 
 
 def check_manifest(

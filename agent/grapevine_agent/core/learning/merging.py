@@ -27,7 +27,7 @@ from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.stale import freshness, is_stale, merge_by_freshness
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate, plain
+from grapevine_proto.messages import ModelUpdate, Vector, plain
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
@@ -61,6 +61,7 @@ class Merging:
     max_pending: int = 64
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     num_merged: int = 0
+    model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
 
@@ -204,6 +205,7 @@ class Merging:
     def _take(self, merged: Merged, contributions: Mapping[str, Mapping[str, int]], now: Moment) -> None:
         """Make a merge's result the model; `contributions` say what is in whose model that took part."""
         model = self.model
+        self.model_before = model.parameters
         model.mix_in(merged.parameters, merged.buffers, age=merged.age, experience=merged.experience)
         self.shares = merged.shares
         self.num_merged += 1
