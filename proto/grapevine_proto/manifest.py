@@ -110,6 +110,7 @@ class MergePlan:
     clip: float = 3.0  # an update's distance is clipped to this many medians of recent ones; 0 turns it off
     ema: float = 0.95  # β of the released model
     encodings: tuple[str, ...] = ("float32",)  # of vectors, that members may use; float32 is always one
+    exchange: str = "push"  # "push": models are sent; "push-pull": and whoever sends one is sent one back
     stale_after: int = 0  # an update so many optimiser steps behind is still fresh; 0: however far
     stale: str = "discount"  # what becomes of one that is not: "discount" | "refuse"
 

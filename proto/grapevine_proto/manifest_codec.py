@@ -112,6 +112,7 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
             encodings=[name for name in merging.encodings if name != EXACT],
             stale_after=merging.stale_after,
             stale=_unless(MergePlan.stale, merging.stale),
+            exchange=_unless(MergePlan.exchange, merging.exchange),
         ),
         requirements=pb.Requirements(memory_mb=manifest.requirements.memory_mb, cores=manifest.requirements.cores),
         servers=manifest.servers,
@@ -400,4 +401,5 @@ def _merging(wire: pb.MergePlan) -> MergePlan:
         encodings=(EXACT, *_encodings(wire.encodings)),
         stale_after=read_count(wire.stale_after, "merging.stale_after"),
         stale=read_word(wire.stale, "merging.stale") if wire.stale else MergePlan.stale,
+        exchange=read_word(wire.exchange, "merging.exchange") if wire.exchange else MergePlan.exchange,
     )

@@ -101,6 +101,8 @@ learning_rate = 0.1
 # log-n, log-log-n, constant, linear; token-account: saved for news; or every-round: to every neighbour after each round
 #send_rate = "log-n"
 #sends_per_round = 1.0
+# push, or push-pull: whoever sends a model is sent one back, within the same number of sends
+#exchange = "push"
 # Of the send rate, while a server is reachable.
 #gossip_share_with_server = 0.25
 #server_trust_cap = 100.0

@@ -132,7 +132,8 @@ def _plans(manifest: TaskManifest) -> dict[str, str]:
         f"{training.round_interval_s:g} s at most" + (f", {training.num_rounds} rounds" if training.num_rounds else ""),
         "merging": f"{_called(merging.strategy, merging.constants)}",
         "at a server": f"{_called(merging.server_strategy, merging.server_constants)}",
-        "sending": f"{merging.update_form}, {merging.send_rate} × {merging.sends_per_round:g} a round",
+        "sending": f"{merging.update_form}, {merging.exchange}, "
+        f"{merging.send_rate} × {merging.sends_per_round:g} a round",
         "encodings": ", ".join(merging.encodings),
         "stale": _stale(merging),
         "bounds": f"clip {merging.clip:g}, server trust {merging.server_trust_cap:g}, average {merging.ema:g}",

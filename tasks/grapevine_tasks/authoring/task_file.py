@@ -85,6 +85,7 @@ _MERGING = {
     "clip": float,
     "ema": float,
     "encodings": list,
+    "exchange": str,
     "stale_after": int,
     "stale": str,
 }

@@ -18,6 +18,7 @@ from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
 STALE = ("discount", "refuse")
+EXCHANGES = ("push", "push-pull")
 SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "token-account", "every-round")
 
 
@@ -81,6 +82,12 @@ def _check_merging(merging: MergePlan) -> None:
     in_range("merging.clip", merging.clip, 0, 1e6)
     in_range("merging.ema", merging.ema, 0, 0.99999)
     in_range("merging.window_rounds", merging.window_rounds, 1, 10_000)
+    one_of("merging.exchange", merging.exchange, EXCHANGES)
+    if merging.exchange == "push-pull" and merging.send_rate == "every-round":
+        raise TaskError(
+            'merging.exchange is "push-pull", and with send_rate = "every-round" all are sent every model already: '
+            'write exchange = "push", or another send_rate'
+        )
     in_range("merging.stale_after", merging.stale_after, 0, 10**12)
     one_of("merging.stale", merging.stale, STALE)
     for name in merging.encodings:

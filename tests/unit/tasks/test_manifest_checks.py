@@ -62,6 +62,8 @@ WRONG = [
     ({"merging": MergePlan(encodings=("int8",))}, "'float32' among them"),
     ({"merging": MergePlan(encodings=("float32", "int8", "int8"))}, "name each once"),
     ({"merging": MergePlan(encodings=("float32", "top-k"))}, "members send whole models"),
+    ({"merging": MergePlan(exchange="pull")}, "merging.exchange is 'pull'"),
+    ({"merging": MergePlan(exchange="push-pull", send_rate="every-round")}, "another send_rate"),
     ({"merging": MergePlan(stale="discounted")}, "did you mean 'discount'"),
     ({"merging": MergePlan(stale_after=-1)}, "merging.stale_after is -1"),
     ({"merging": MergePlan(ema=1.0)}, "merging.ema is 1.0"),

@@ -142,7 +142,8 @@ class Learning:
             self._next_round_s = now.monotonic_s
             self.sending.arm(now)
         receipts = [self.receipts.give(sender, session, held)] if held else []
-        return [*receipts, *self.sending.after_merge(now)]
+        answers = self.sending.answer(sender, update, now)
+        return [*receipts, *answers, *self.sending.after_merge(now)]
 
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""

@@ -1,19 +1,23 @@
 """What one member sends of one task: at its clock's ticks, after its rounds, in response to news; and to whom.
 
-a tick of the clock      to a member that lacks the model, drawn at random (`gossip`), or a token is put by (`tokens`)
-a merge that was news    where there are tokens, at once to as many as these are worth
-a round's end            with `every-round` to every neighbour that lacks it; and to the servers
+    a tick of the clock      to a member that lacks the model, at random (`gossip`), or a token is saved (`tokens`)
+    a merge that was news    where there are tokens, at once to as many as these are worth
+    an update                with `push-pull`, an answer to its sender, if it lacks the model (`answering`)
+    a round's end            with `every-round` to every neighbour that lacks it; and to the servers
+
+Whatever goes out is counted, and noted as what its receiver has (`told`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from grapevine_agent.core.effects import Publish
+from grapevine_agent.core.learning.answering import PUSH_PULL, Answering
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
@@ -27,6 +31,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.manifest import MergePlan
+from grapevine_proto.messages import ModelUpdate
 from grapevine_proto.topics import InboxTopic
 
 
@@ -51,6 +56,7 @@ class Sending:
     def __post_init__(self) -> None:
         self.clock = SendClock(self.rng)
         self.account = TokenAccount() if self.plan.send_rate == SAVES_FOR_NEWS else None
+        self.answering = Answering() if self.plan.exchange == PUSH_PULL and not self.every_round else None
 
     @property
     def every_round(self) -> bool:
@@ -95,12 +101,23 @@ class Sending:
 
     def due(self, now: Moment) -> list[Publish]:
         """What goes out at a tick of the clock."""
-        if self.model.version == 0 or (self.account is not None and not self.account.tick(self.rng)):
+        if self.model.version == 0 or (self.answering is not None and self.answering.takes_tick()):
+            return []
+        if self.account is not None and not self.account.tick(self.rng):
             return []
         sent = self._gossip(now)
         if not sent and self.account is not None:
             self.account.put_by()
         return sent
+
+    def answer(self, sender: str, update: ModelUpdate, now: Moment) -> list[Publish]:
+        """What goes back to the sender of an update that was taken."""
+        if self.answering is None or update.is_answer or self.model.version == 0 or not self.answering.may_answer:
+            return []
+        if sender not in self.everybody(now) or not self._lacking([sender], now):
+            return []
+        self.answering.answered()
+        return [self.send(sender, now, is_answer=True)]
 
     def after_merge(self, now: Moment) -> list[Publish]:
         """What goes out because a merge, if there was one, has moved the model."""
@@ -140,14 +157,15 @@ class Sending:
         ]
         return [self.send(peer, now) for peer in self.pace.few(servers, self.rng)]
 
-    def send(self, receiver: str, now: Moment) -> Publish:
-        """Our model, to one peer."""
+    def send(self, receiver: str, now: Moment, *, is_answer: bool = False) -> Publish:
+        """Our model, to one peer; `is_answer`: to an update of its own."""
         self.num_sent += 1
         link, session = self.servers.get(receiver), self.members.session_of(receiver)
         self.told.sent(self.model, receiver, session, now.monotonic_s)
         version = link.merged_version if link else 0
+        update = self.writer.write(self.model, receiver, session=session, server_version=version)
         return Publish(
             topic=InboxTopic(receiver, self.settings.peer),
-            body=self.writer.write(self.model, receiver, session=session, server_version=version),
+            body=replace(update, is_answer=True) if is_answer else update,
             receiver_session=session,
         )
