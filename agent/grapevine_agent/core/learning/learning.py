@@ -54,6 +54,8 @@ from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
+MOST_SOURCES = 20  # named in a status
+
 
 @dataclass(kw_only=True)
 class Learning:
@@ -348,12 +350,22 @@ class Learning:
 
     def staleness(self, now: Moment) -> float | None:
         """Mean staleness over the live members whose version is known, in versions; None where none is."""
-        known = {
-            peer: self.members.peers[peer].versions[self.task]
-            for peer in self.targets(now)
-            if self.task in self.members.peers[peer].versions
+        return self.merging.sources.mean_staleness(self._known_versions(now))
+
+    def most_stale(self, now: Moment) -> dict[str, int]:
+        """By how many versions the model lags behind live members, the furthest ahead of it first, at most 20."""
+        lags = self.merging.sources.lags(self._known_versions(now))
+        return dict(sorted(lags.items(), key=lambda each: (-each[1], each[0]))[:MOST_SOURCES])
+
+    def _known_versions(self, now: Moment) -> dict[str, int]:
+        peers = self.members.peers
+        return {
+            peer: peers[peer].versions[self.task] for peer in self.targets(now) if self.task in peers[peer].versions
         }
-        return self.merging.sources.mean_staleness(known)
+
+    def num_members(self, now: Moment) -> int:
+        """N, this one included: how many members there are, for all that rates are made of."""
+        return 1 + self.sending.targets(now).num_counted
 
     def staleness_bound(self, now: Moment) -> float:
         """Lemma 1's bound on the staleness at present rates, in versions.
@@ -366,7 +378,7 @@ class Learning:
         if made > 0 and elapsed_s > 0:
             update_rate = min(update_rate, made / elapsed_s)
         return staleness_bound(
-            num_members=1 + self.sending.targets(now).num_counted,
+            num_members=self.num_members(now),
             update_rate=update_rate,
             send_rate=self.send_rate(now),
         )
