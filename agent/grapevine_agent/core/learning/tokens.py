@@ -9,7 +9,7 @@ use (its merge has moved the model) it spends tokens and hands the news on at on
 
     P(a) = 0 for a < A, 1 for a ≥ C, (a − A)/(C − A) between         R(a) = ⌊(A − 1 + a)/A⌋
 
-P is that of their randomized account, R of their generalized one. News so spreads in hops that wait for
+P follows their randomized account, R is of their generalized one. News so spreads in hops that wait for
 nobody's clock, and a crowd in which news dies out begins to send by itself. A tick makes one send or one token and a
 token one send, so in any time there are at most C more sends than ticks: the line is held to its mean rate, and the
 ticks' rate is that of `log-n`, or what the owner lends of the line where that is less. What a device may draw
