@@ -305,6 +305,7 @@ def _write_update(body: m.ModelUpdate) -> pb.ModelUpdate:
         encoding=reading.wire_encoding(body.delta if body.full is None else body.full),
         base_encoding=reading.wire_encoding(body.base),
         buffers_encoding=reading.wire_encoding(body.buffers),
+        is_answer=body.is_answer,
     )
 
 
@@ -330,6 +331,7 @@ def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
         server_version=reading.count(wire.server_version, "server_version"),
         buffers=reading.written(wire, "buffers"),
         contributions=reading.contributions(wire.contributions),
+        is_answer=wire.is_answer,
     )
 
 

@@ -103,13 +103,16 @@ class MergePlan:
     server_strategy: str = "doubly-weighted"  # how a server of the task aggregates
     server_constants: Mapping[str, float] = field(default_factory=dict)
     update_form: str = "full"  # "full": θ; "delta": base + change since it
-    send_rate: str = "log-n"  # "log-n" | "log-log-n" | "constant" | "linear" | "every-round"
+    send_rate: str = "log-n"  # "log-n" | "log-log-n" | "constant" | "linear" | "token-account" | "every-round"
     sends_per_round: float = 1.0  # r0: the rate's factor, in sends per round interval
     gossip_share_with_server: float = 0.25  # of the send rate, while a server is reachable
     server_trust_cap: float = 100.0
     clip: float = 3.0  # an update's distance is clipped to this many medians of recent ones; 0 turns it off
     ema: float = 0.95  # β of the released model
     encodings: tuple[str, ...] = ("float32",)  # of vectors, that members may use; float32 is always one
+    exchange: str = "push"  # "push": models are sent; "push-pull": and whoever sends one is sent one back
+    stale_after: int = 0  # an update so many optimiser steps behind is still fresh; 0: however far
+    stale: str = "discount"  # what becomes of one that is not: "discount" | "refuse"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -110,6 +110,9 @@ def encode_manifest(manifest: TaskManifest) -> bytes:
             clip=merging.clip,
             ema=merging.ema,
             encodings=[name for name in merging.encodings if name != EXACT],
+            stale_after=merging.stale_after,
+            stale=_unless(MergePlan.stale, merging.stale),
+            exchange=_unless(MergePlan.exchange, merging.exchange),
         ),
         requirements=pb.Requirements(memory_mb=manifest.requirements.memory_mb, cores=manifest.requirements.cores),
         servers=manifest.servers,
@@ -369,6 +372,11 @@ def _constants(wire: Sequence[pb.NamedNumber], where: str) -> dict[str, float]:
     return {read_word(each.name, "a constant", _CONSTANT): read_finite(each.value, each.name) for each in wire}
 
 
+def _unless(default: str, chosen: str) -> str:
+    """A word that came later: the default is left out, and manifests of before keep their bytes."""
+    return "" if chosen == default else chosen
+
+
 def _encodings(names: Sequence[str]) -> list[str]:
     """Of vectors, beside float32."""
     if len(names) > MAX_ENCODINGS or len({EXACT, *names}) != 1 + len(names):
@@ -391,4 +399,7 @@ def _merging(wire: pb.MergePlan) -> MergePlan:
         clip=read_not_negative(wire.clip, "merging.clip"),
         ema=read_not_negative(wire.ema, "merging.ema"),
         encodings=(EXACT, *_encodings(wire.encodings)),
+        stale_after=read_count(wire.stale_after, "merging.stale_after"),
+        stale=read_word(wire.stale, "merging.stale") if wire.stale else MergePlan.stale,
+        exchange=read_word(wire.exchange, "merging.exchange") if wire.exchange else MergePlan.exchange,
     )

@@ -186,7 +186,7 @@ class TrainingPlan(_message.Message):
     def __init__(self, loss: _Optional[str] = ..., metric: _Optional[str] = ..., optimiser: _Optional[_Union[Optimiser, _Mapping]] = ..., batch_size: _Optional[int] = ..., steps_per_round: _Optional[int] = ..., round_interval_s: _Optional[float] = ..., num_rounds: _Optional[int] = ..., loss_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., schedule: _Optional[_Union[Schedule, _Mapping]] = ..., max_gradient_norm: _Optional[float] = ..., patience: _Optional[int] = ...) -> None: ...
 
 class MergePlan(_message.Message):
-    __slots__ = ("strategy", "constants", "update_form", "send_rate", "sends_per_round", "gossip_share_with_server", "server_trust_cap", "clip", "ema", "window_rounds", "server_strategy", "server_constants", "encodings")
+    __slots__ = ("strategy", "constants", "update_form", "send_rate", "sends_per_round", "gossip_share_with_server", "server_trust_cap", "clip", "ema", "window_rounds", "server_strategy", "server_constants", "encodings", "stale_after", "stale", "exchange")
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     CONSTANTS_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FORM_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,9 @@ class MergePlan(_message.Message):
     SERVER_STRATEGY_FIELD_NUMBER: _ClassVar[int]
     SERVER_CONSTANTS_FIELD_NUMBER: _ClassVar[int]
     ENCODINGS_FIELD_NUMBER: _ClassVar[int]
+    STALE_AFTER_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
     strategy: str
     constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
     update_form: str
@@ -213,7 +216,10 @@ class MergePlan(_message.Message):
     server_strategy: str
     server_constants: _containers.RepeatedCompositeFieldContainer[NamedNumber]
     encodings: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, strategy: _Optional[str] = ..., constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., update_form: _Optional[str] = ..., send_rate: _Optional[str] = ..., sends_per_round: _Optional[float] = ..., gossip_share_with_server: _Optional[float] = ..., server_trust_cap: _Optional[float] = ..., clip: _Optional[float] = ..., ema: _Optional[float] = ..., window_rounds: _Optional[int] = ..., server_strategy: _Optional[str] = ..., server_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., encodings: _Optional[_Iterable[str]] = ...) -> None: ...
+    stale_after: int
+    stale: str
+    exchange: str
+    def __init__(self, strategy: _Optional[str] = ..., constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., update_form: _Optional[str] = ..., send_rate: _Optional[str] = ..., sends_per_round: _Optional[float] = ..., gossip_share_with_server: _Optional[float] = ..., server_trust_cap: _Optional[float] = ..., clip: _Optional[float] = ..., ema: _Optional[float] = ..., window_rounds: _Optional[int] = ..., server_strategy: _Optional[str] = ..., server_constants: _Optional[_Iterable[_Union[NamedNumber, _Mapping]]] = ..., encodings: _Optional[_Iterable[str]] = ..., stale_after: _Optional[int] = ..., stale: _Optional[str] = ..., exchange: _Optional[str] = ...) -> None: ...
 
 class NamedNumber(_message.Message):
     __slots__ = ("name", "value")

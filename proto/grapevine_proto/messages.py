@@ -179,6 +179,7 @@ class ModelUpdate:
     server_version: int = 0
     buffers: Written = field(default_factory=lambda: np.empty(0, np.float32))
     contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
+    is_answer: bool = False  # to an update of its receiver: it is not answered
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -244,7 +244,7 @@ class VectorEncoding(_message.Message):
     def __init__(self, numbers: _Optional[_Union[Numbers, str]] = ..., zstd: _Optional[bool] = ...) -> None: ...
 
 class ModelUpdate(_message.Message):
-    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version", "encoding", "base_encoding", "buffers_encoding")
+    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version", "encoding", "base_encoding", "buffers_encoding", "is_answer")
     TASK_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -261,6 +261,7 @@ class ModelUpdate(_message.Message):
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     BASE_ENCODING_FIELD_NUMBER: _ClassVar[int]
     BUFFERS_ENCODING_FIELD_NUMBER: _ClassVar[int]
+    IS_ANSWER_FIELD_NUMBER: _ClassVar[int]
     task: str
     window: int
     version: int
@@ -277,7 +278,8 @@ class ModelUpdate(_message.Message):
     encoding: VectorEncoding
     base_encoding: VectorEncoding
     buffers_encoding: VectorEncoding
-    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., base_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ...) -> None: ...
+    is_answer: bool
+    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., base_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., is_answer: _Optional[bool] = ...) -> None: ...
 
 class BaseReceipt(_message.Message):
     __slots__ = ("task", "base_digest")

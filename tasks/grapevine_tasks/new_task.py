@@ -98,9 +98,11 @@ learning_rate = 0.1
 #window_rounds = 1
 # full, or delta: a base and the change since
 #update_form = "full"
-# log-n, log-log-n, constant, linear; or every-round: to every neighbour after each round
+# log-n, log-log-n, constant, linear; token-account: saved for news; or every-round: to every neighbour after each round
 #send_rate = "log-n"
 #sends_per_round = 1.0
+# push, or push-pull: whoever sends a model is sent one back, within the same number of sends
+#exchange = "push"
 # Of the send rate, while a server is reachable.
 #gossip_share_with_server = 0.25
 #server_trust_cap = 100.0
@@ -110,6 +112,9 @@ learning_rate = 0.1
 #ema = 0.95
 # What members may write their vectors in; docs/strategies.md says what each costs. float32 always is one.
 #encodings = ["float32", "int8+zstd"]
+# An update more optimiser steps behind than this is stale: discount, or refuse. 0: none ever is.
+#stale_after = 0
+#stale = "discount"
 
 # Constants of the two strategies; those that are not named here have their defaults.
 #[merging.constants]

@@ -313,10 +313,12 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
 def _progress_line(task: dict[str, Any]) -> str:
     """How a task that is learned here goes; what was not measured is a dash."""
     staleness = "—" if task["staleness"] is None else f"{task['staleness']:.1f}"
+    bound = "" if task["staleness_bound"] is None else f" (bound {task['staleness_bound']:.1f})"
     state = ", enough: no member improves" if task["enough"] else ""
     return (
         f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
-        f"staleness {staleness}{state}" + (", at rest" if task["resting"] else "")
+        f"n {task['n']}, {task['send_rate']:.2g} sends/s, "
+        f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "")
     )
 
 

@@ -150,7 +150,7 @@ class AgentCore:
         self.brokers.connected(broker, now.monotonic_s)
         self.exchange.catching_up.connected()
         for learner in self.tasks.learning.values():
-            learner.told.forget()
+            learner.sending.told.forget()
         return [*self.presence.connected(session, now), *self._announce(now)]
 
     def lost(self, now: Moment, broker: int = 0) -> list[Effect]:

@@ -21,7 +21,7 @@ class Voice:
     the voice's delta is taken from: for an update, the first base of the sender's open window; for
     the local voice, the model before its last training. Without one the delta is zero.
     `source_weight` is 1 for peers and for oneself, and ρ·h(τ) for a server's model. `seen`: this very
-    model of the server took part in an earlier merge.
+    model of the server took part in an earlier merge. `freshness`: see `stale`.
     """
 
     peer: str
@@ -34,6 +34,7 @@ class Voice:
     kind: Literal["peer", "server"] = "peer"
     source_weight: float = 1.0
     seen: bool = False
+    freshness: float = 1.0  # what its share is multiplied by
 
 
 @dataclass(frozen=True, kw_only=True)

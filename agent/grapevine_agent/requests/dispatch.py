@@ -192,8 +192,10 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "merges": learner.merging.num_merged,
         "sent": learner.num_sent,
         "send_rate": learner.send_rate(now),  # of gossip, 1/s
+        "n": learner.num_members(now),  # members counted in rates, this one too
         "staleness": learner.staleness(now),
         "staleness_bound": bound if bound != float("inf") else None,
+        "sources": learner.most_stale(now),  # versions that are not here yet, the 20 most stale
         "energy_j": learner.energy_j,
     }
 

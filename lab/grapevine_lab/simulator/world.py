@@ -24,7 +24,8 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.service.shell import LONGEST_NAP_S, MESSAGE_DEADLINE_S
+from grapevine_agent.service.publishing import MESSAGE_DEADLINE_S
+from grapevine_agent.service.shell import LONGEST_NAP_S
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.broker_sessions import Delivery

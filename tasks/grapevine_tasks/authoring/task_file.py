@@ -85,6 +85,9 @@ _MERGING = {
     "clip": float,
     "ema": float,
     "encodings": list,
+    "exchange": str,
+    "stale_after": int,
+    "stale": str,
 }
 _REQUIREMENTS = {"memory_mb": int, "cores": int}
 _SCHEDULE = {"name": str}

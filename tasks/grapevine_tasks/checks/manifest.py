@@ -17,7 +17,9 @@ from grapevine_tasks.checks.training import check_fit, check_training
 from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
-SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "every-round")
+STALE = ("discount", "refuse")
+EXCHANGES = ("push", "push-pull")
+SEND_RATES = ("log-n", "log-log-n", "constant", "linear", "token-account", "every-round")
 
 
 def check_manifest(
@@ -80,6 +82,14 @@ def _check_merging(merging: MergePlan) -> None:
     in_range("merging.clip", merging.clip, 0, 1e6)
     in_range("merging.ema", merging.ema, 0, 0.99999)
     in_range("merging.window_rounds", merging.window_rounds, 1, 10_000)
+    one_of("merging.exchange", merging.exchange, EXCHANGES)
+    if merging.exchange == "push-pull" and merging.send_rate == "every-round":
+        raise TaskError(
+            'merging.exchange is "push-pull", and with send_rate = "every-round" all are sent every model already: '
+            'write exchange = "push", or another send_rate'
+        )
+    in_range("merging.stale_after", merging.stale_after, 0, 10**12)
+    one_of("merging.stale", merging.stale, STALE)
     for name in merging.encodings:
         one_of("merging.encodings", name, ENCODINGS)
     if len(set(merging.encodings)) != len(merging.encodings) or PLAIN.name not in merging.encodings:

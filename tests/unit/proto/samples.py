@@ -81,6 +81,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             delta=VECTOR * 2,
             base_digest=b"d" * 32,
             buffers=BUFFERS,
+            is_answer=True,
         ),
     ),
     (

@@ -159,3 +159,16 @@ def test_encodings_come_back_with_float32_which_is_not_written() -> None:
 def test_encodings_with_odd_names_or_twice_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(WireError, match="bad-manifest"):
         decode_manifest(encode_manifest(replace(FULL, merging=replace(FULL.merging, encodings=names))))
+
+
+def test_what_a_task_says_of_stale_updates_and_answers_comes_back_and_the_default_is_not_written() -> None:
+    merging = replace(FULL.merging, stale_after=2_000, stale="refuse", exchange="push-pull")
+    manifest = replace(FULL, merging=merging)
+    assert decode_manifest(encode_manifest(manifest)) == manifest
+    assert decode_manifest(encode_manifest(FULL)).merging.stale == "discount"
+
+
+@pytest.mark.parametrize("odd", [{"stale": "a\nb"}, {"exchange": "Push"}, {"stale_after": 2**60}])
+def test_odd_words_and_counts_about_these_are_refused(odd: dict[str, Any]) -> None:
+    with pytest.raises(WireError, match="bad-manifest"):
+        decode_manifest(encode_manifest(replace(FULL, merging=replace(FULL.merging, **odd))))

@@ -143,3 +143,9 @@ def test_without_a_step_that_makes_it_a_target_must_be_written(tmp_path: Path) -
             tmp_path,
             FORECAST.replace('name = "forecast"\nlength = 24\nhorizon = 6\ncolumns = ["humidity"]', 'name = "log1p"'),
         )
+
+
+def test_what_is_stale_is_read(tmp_path: Path) -> None:
+    assert _read(tmp_path, FORECAST).merging.stale_after == 0
+    merging = _read(tmp_path, f'{FORECAST}\n[merging]\nstale_after = 500\nstale = "refuse"\n').merging
+    assert (merging.stale_after, merging.stale) == (500, "refuse")

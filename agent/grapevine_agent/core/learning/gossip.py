@@ -9,6 +9,8 @@ A member is somebody who was heard, which is easy to be. So n counts members who
 of the others at most `UNPROVED_PER_USEFUL` for each; and while the others are the more, half of the
 sends go to those who were of use. Invented members then cost traffic, and take no update from real ones.
 
+With `token-account` ticks come as with `log-n`, and each is a send or a token: see `tokens`.
+
 `every-round` is for the synchronous baselines, and for papers that work so: no clock runs, and what
 a round has made is sent to every neighbour at its end.
 """
@@ -21,6 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS
+
 USEFUL_SHARE = 0.5  # of the sends, at least, for members whose updates were of use
 UNPROVED_PER_USEFUL = 4  # members that were only heard, counted for each one that was of use
 UNPROVED_AT_LEAST = 64  # counted in any case: nobody has been of use yet where everybody starts
@@ -30,6 +34,7 @@ SEND_RATE_POLICIES: dict[str, Callable[[int], float]] = {
     "log-log-n": lambda n: max(1.0, math.log(max(1.0, math.log(max(1, n))))),
     "log-n": lambda n: max(1.0, math.log(max(1, n))),
     "linear": lambda n: float(max(1, n)),
+    SAVES_FOR_NEWS: lambda n: max(1.0, math.log(max(1, n))),
     EVERY_ROUND: lambda n: float(max(0, n - 1)),
 }
 

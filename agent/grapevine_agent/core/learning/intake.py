@@ -76,6 +76,11 @@ class Claims:
         least = self.manifest.training.steps_per_round
         return self._believe(self.ages, sender, age, now, limit=self.pace_limit(now), least=least)
 
+    def usual_age(self, now: Moment) -> int | None:
+        """The median of the ages that the senders claim who are there; None where there are too few to speak of one."""
+        claims = [held for peer, held in self.ages.items() if self._counts(peer, now)]
+        return int(median(claims)) if len(claims) >= MIN_SENDERS else None
+
     def believed_experience(self, sender: str, experience: int, now: Moment) -> int:
         """`experience` (samples), capped likewise; Chisme's M_i keeps what was believed."""
         plan = self.manifest.training

@@ -13,7 +13,6 @@ finished round goes to it, and gossip slows down; nothing else depends on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +30,7 @@ from grapevine_agent.core.effects import (
 )
 from grapevine_agent.core.learning.best import BestModel
 from grapevine_agent.core.learning.encodings import Encodings
-from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate, staleness_bound
+from grapevine_agent.core.learning.gossip import staleness_bound
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState, without_negative_variances
@@ -40,7 +39,8 @@ from grapevine_agent.core.learning.patience import Patience
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.reports import line_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
-from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.sending import Sending
+from grapevine_agent.core.learning.server_link import ServerLink, best_state
 from grapevine_agent.core.learning.setbacks import Trials
 from grapevine_agent.core.learning.told import Told
 from grapevine_agent.core.learning.update_writer import UpdateWriter
@@ -51,8 +51,10 @@ from grapevine_agent.merge.plan import form_of_updates, sums_changes
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
-from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
+
+MOST_SOURCES = 20  # named in a status
 
 
 @dataclass(kw_only=True)
@@ -77,7 +79,6 @@ class Learning:
     trials: Trials = field(default_factory=Trials)
     loss: float | None = None  # of the last training step; None before there was one
     evaluation: Evaluated | None = None
-    num_sent: int = 0
     _energy_j: float = 0.0
     _next_round_s: float = 0.0
     _first_version: int = 0  # what the model came with
@@ -113,9 +114,21 @@ class Learning:
             sums_deltas=sums_changes(plan),
         )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
-        self.clock = SendClock(self.rng)
         self.rest = Rest(heartbeat_s=self.settings.heartbeat_s)
-        self.told = Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta")
+        self.sending = Sending(
+            task=self.task,
+            plan=plan,
+            settings=self.settings,
+            members=self.members,
+            servers=self.servers,
+            model=self.model,
+            merging=self.merging,
+            pace=self.pace,
+            rest=self.rest,
+            writer=self.writer,
+            told=Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta"),
+            rng=self.rng,
+        )
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
         self.best = BestModel.of(self.task, self.manifest.training.metric, self.saved_best, self.layout)
         self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
@@ -129,8 +142,10 @@ class Learning:
             held = self.merging.accept(sender, update, now, session)
         if self.rest.is_news(self.model):
             self._next_round_s = now.monotonic_s
-            self._arm(now)
-        return [self.receipts.give(sender, session, held)] if held else []
+            self.sending.arm(now)
+        receipts = [self.receipts.give(sender, session, held)] if held else []
+        answers = self.sending.answer(sender, update, now)
+        return [*receipts, *answers, *self.sending.after_merge(now)]
 
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
@@ -185,13 +200,14 @@ class Learning:
             effects += self._server_changed(link, before)
         if now.monotonic_s >= self.merging.merge_by_s and self.training is not None:
             self.merging.merge_gathered(now)
+            effects += self.sending.after_merge(now)
         if self.training is None and not self.trials.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
-        if self.clock.next_s == math.inf:
-            self._arm(now)
-        if self.clock.due(now.monotonic_s):
-            effects += self._gossip(now)
-            self._arm(now)
+        if self.sending.clock.next_s == math.inf:
+            self.sending.arm(now)
+        if self.sending.clock.due(now.monotonic_s):
+            effects += self.sending.due(now)
+            self.sending.arm(now)
         if now.monotonic_s >= self.keeper.next_s:
             effects += self.keeper.due(self.save(), now.monotonic_s, self.best.to_save())
         return effects
@@ -200,7 +216,7 @@ class Learning:
         """When `tick` has something to do next, monotonic."""
         if self.receipts.are_due:
             return 0.0
-        times = [self.clock.next_s, self.keeper.next_s]
+        times = [self.sending.clock.next_s, self.keeper.next_s]
         if self.training is not None:
             times.append(self.merging.merge_by_s)
         elif not self.trials.failure:
@@ -216,10 +232,11 @@ class Learning:
             self.merging.end_window(now)
             if not self.merging.strategy.pairwise:
                 self.writer.open_window()
+            effects += self.sending.after_merge(now)
         model.round += 1
         model.release(self.manifest.merging.ema)
         if self.rest.begin_round(model, trains=trains):
-            self._arm(now)
+            self.sending.arm(now)
         interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
         if trains:
@@ -231,8 +248,8 @@ class Learning:
                 age=model.schedule_age,
             )
             effects.append(self.training)
-        elif self._sends_every_round:
-            effects += self._send_round(now)
+        else:
+            effects += self.sending.after_round(now)
         if model.round % self.settings.evaluate_every_rounds == 0 and self.rest.evaluates(model.released):
             effects.append(model.to_evaluate(self.task))
         return effects
@@ -270,13 +287,7 @@ class Learning:
         model.version += 1
         self.loss = result.loss
         self._energy_j += result.seconds * self.settings.limits.watts_training
-        servers = [
-            peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
-        ]
-        return [
-            *(self._send(peer, now) for peer in self.pace.few(servers, self.rng)),
-            *(self._send_round(now) if self._sends_every_round else ()),
-        ]
+        return [*self.sending.to_servers(now), *self.sending.after_round(now)]
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
@@ -304,66 +315,18 @@ class Learning:
 
     # --- sending ----------------------------------------------------------------------------------
 
-    def _arm(self, now: Moment) -> None:
-        if not self._sends_every_round:
-            self.clock.arm(now.monotonic_s, self.send_rate(now))
+    @property
+    def num_sent(self) -> int:
+        """Updates sent so far."""
+        return self.sending.num_sent
 
     def send_rate(self, now: Moment) -> float:
         """Gossip sends per second, at present."""
-        plan = self.manifest.merging
-        rate = send_rate(
-            policy=plan.send_rate,
-            sends_per_round=plan.sends_per_round,
-            round_interval_s=self.pace.round_interval_s,
-            num_members=1 + self._targets(now).num_counted,
-        )
-        rate = min(rate, self.pace.most_sends_per_s, self.rest.most_sends_per_s)
-        return rate * plan.gossip_share_with_server if self.server_state() == "reachable" else rate
+        return self.sending.rate(now)
 
     def targets(self, now: Moment) -> list[str]:
         """The members that gossip can reach now, sorted."""
-        return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
-
-    def _targets(self, now: Moment) -> Targets:
-        everybody = self.targets(now)
-        return Targets(everybody=everybody, useful=self.members.useful(self.task, everybody, now.monotonic_s))
-
-    def _gossip(self, now: Moment) -> list[Effect]:
-        if self.model.version == 0:
-            return []
-        target = self.clock.pick(self._targets(now), lambda peers: self._lacking(peers, now))
-        return [] if target is None else [self._send(target, now)]
-
-    def _lacking(self, peers: Sequence[str], now: Moment) -> list[str]:
-        """Those of some peers who do not have our model."""
-        sessions = ((peer, self.members.session_of(peer)) for peer in peers)
-        lacking = self.told.lacking(self.model, sessions, now.monotonic_s)
-        return [peer for peer in peers if peer in lacking]
-
-    @property
-    def _sends_every_round(self) -> bool:
-        return self.manifest.merging.send_rate == EVERY_ROUND
-
-    def _send_round(self, now: Moment) -> list[Effect]:
-        """What this round has made, to every neighbour; to some of them while a server is reachable."""
-        targets = self._targets(now).counted(self.rng)
-        share = self.manifest.merging.gossip_share_with_server if self.server_state() == "reachable" else 1.0
-        if share < 1:
-            chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
-            targets = [targets[i] for i in sorted(chosen)]
-        targets = self._lacking(targets, now)
-        return [self._send(peer, now) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
-
-    def _send(self, receiver: str, now: Moment) -> Publish:
-        self.num_sent += 1
-        link, session = self.servers.get(receiver), self.members.session_of(receiver)
-        self.told.sent(self.model, receiver, session, now.monotonic_s)
-        version = link.merged_version if link else 0
-        return Publish(
-            topic=InboxTopic(receiver, self.settings.peer),
-            body=self.writer.write(self.model, receiver, session=session, server_version=version),
-            receiver_session=session,
-        )
+        return self.sending.everybody(now)
 
     # --- telling ----------------------------------------------------------------------------------
 
@@ -378,8 +341,7 @@ class Learning:
 
     def server_state(self) -> str:
         """The best that can be said of any of the task's servers."""
-        states = {link.state for link in self.servers.values()}
-        return next((state for state in ("reachable", "suspect", "lost") if state in states), "unknown")
+        return best_state(self.servers)
 
     @property
     def energy_j(self) -> float | None:
@@ -388,12 +350,22 @@ class Learning:
 
     def staleness(self, now: Moment) -> float | None:
         """Mean staleness over the live members whose version is known, in versions; None where none is."""
-        known = {
-            peer: self.members.peers[peer].versions[self.task]
-            for peer in self.targets(now)
-            if self.task in self.members.peers[peer].versions
+        return self.merging.sources.mean_staleness(self._known_versions(now))
+
+    def most_stale(self, now: Moment) -> dict[str, int]:
+        """By how many versions the model lags behind live members, the furthest ahead of it first, at most 20."""
+        lags = self.merging.sources.lags(self._known_versions(now))
+        return dict(sorted(lags.items(), key=lambda each: (-each[1], each[0]))[:MOST_SOURCES])
+
+    def _known_versions(self, now: Moment) -> dict[str, int]:
+        peers = self.members.peers
+        return {
+            peer: peers[peer].versions[self.task] for peer in self.targets(now) if self.task in peers[peer].versions
         }
-        return self.merging.sources.mean_staleness(known)
+
+    def num_members(self, now: Moment) -> int:
+        """N, this one included: how many members there are, for all that rates are made of."""
+        return 1 + self.sending.targets(now).num_counted
 
     def staleness_bound(self, now: Moment) -> float:
         """Lemma 1's bound on the staleness at present rates, in versions.
@@ -406,7 +378,7 @@ class Learning:
         if made > 0 and elapsed_s > 0:
             update_rate = min(update_rate, made / elapsed_s)
         return staleness_bound(
-            num_members=1 + self._targets(now).num_counted,
+            num_members=self.num_members(now),
             update_rate=update_rate,
             send_rate=self.send_rate(now),
         )

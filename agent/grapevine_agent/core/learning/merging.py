@@ -24,8 +24,10 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
+from grapevine_agent.merge.stale import freshness, is_stale, merge_by_freshness
+from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate, plain
+from grapevine_proto.messages import ModelUpdate, Vector, plain
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
@@ -59,6 +61,7 @@ class Merging:
     max_pending: int = 64
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     num_merged: int = 0
+    model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
 
@@ -100,14 +103,19 @@ class Merging:
         """
         taken = self.intake.model_of(sender, update, now.monotonic_s)
         self.sources.hear(sender, update.version, session)
+        age = self.claims.believed_age(sender, update.age, now)
+        behind, plan = self._behind(age, now), self.manifest.merging
+        if plan.stale == "refuse" and is_stale(behind, plan.stale_after):
+            raise WireError("stale-update", f"{sender} is {behind} steps behind; at most {plan.stale_after}")
         voice = Voice(
             peer=sender,
             parameters=taken.parameters,
             buffers=taken.buffers,
             base=taken.base,
-            age=self.claims.believed_age(sender, update.age, now),
+            age=age,
             experience=self.claims.believed_experience(sender, update.experience, now),
             samples=min(update.samples, MAX_SAMPLES),
+            freshness=freshness(behind, plan.stale_after),
         )
         voice = self.clip.apply(self._own_voice(), voice)
         contributions = {**update.contributions, sender: update.version}
@@ -121,6 +129,15 @@ class Merging:
         if self._merges_early:
             self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.round_interval_s)
         return taken.receipt
+
+    def _behind(self, age: int, now: Moment) -> int:
+        """By how many optimiser steps a model of this age is behind.
+
+        Behind our own, or behind the median of those who send to us where that is less: a lie about an age moves ours,
+        and whoever trains faster than all others would hear nobody.
+        """
+        usual = self.claims.usual_age(now)
+        return (self.model.age if usual is None else min(self.model.age, usual)) - age
 
     def end_window(self, now: Moment) -> None:
         """Merge what the window has gathered; the next one starts from the merged model."""
@@ -183,11 +200,12 @@ class Merging:
         )
         local = self._own_voice()
         with apart():
-            return self.strategy.merge(local=local, received=received, context=context)
+            return merge_by_freshness(self.strategy, local=local, received=received, context=context)
 
     def _take(self, merged: Merged, contributions: Mapping[str, Mapping[str, int]], now: Moment) -> None:
         """Make a merge's result the model; `contributions` say what is in whose model that took part."""
         model = self.model
+        self.model_before = model.parameters
         model.mix_in(merged.parameters, merged.buffers, age=merged.age, experience=merged.experience)
         self.shares = merged.shares
         self.num_merged += 1

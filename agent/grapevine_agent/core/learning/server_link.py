@@ -16,7 +16,7 @@ h = 2^−max(0, τ/T − 1) with τ the silence. A lost server fades into gossip
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -111,3 +111,9 @@ class ServerLink:
         silence = (now_s - self.last_heard_s) / self.heartbeat_s
         weight = voices * 2.0 ** -max(0.0, silence - 1.0)
         return weight if weight >= FADED else 0.0
+
+
+def best_state(servers: Mapping[str, ServerLink]) -> str:
+    """The best that can be said of any of a task's servers."""
+    states = {link.state for link in servers.values()}
+    return next((state for state in ("reachable", "suspect", "lost") if state in states), "unknown")

@@ -77,8 +77,12 @@ class Sources:
 
     def mean_staleness(self, known_versions: Mapping[str, int]) -> float | None:
         """Mean over sources of S = N_i^i − N_j^i, in versions, `known_versions` being N_i^i; None: none is known."""
-        lags = [version - min(version, self._at(source, version)) for source, version in known_versions.items()]
-        return sum(lags) / len(lags) if lags else None
+        lags = self.lags(known_versions)
+        return sum(lags.values()) / len(lags) if lags else None
+
+    def lags(self, known_versions: Mapping[str, int]) -> dict[str, int]:
+        """S of each source, in versions: how many of its own updates are not in this model."""
+        return {source: version - min(version, self._at(source, version)) for source, version in known_versions.items()}
 
     def _at(self, source: str, version: int) -> int:
         """What is here of a source that is at this version."""

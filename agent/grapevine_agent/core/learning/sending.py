@@ -1,0 +1,171 @@
+"""What one member sends of one task: at its clock's ticks, after its rounds, in response to news; and to whom.
+
+    a tick of the clock      to a member that lacks the model, at random (`gossip`), or a token is saved (`tokens`)
+    a merge that was news    where there are tokens, at once to as many as these are worth
+    an update                with `push-pull`, an answer to its sender, if it lacks the model (`answering`)
+    a round's end            with `every-round` to every neighbour that lacks it; and to the servers
+
+Whatever goes out is counted, and noted as what its receiver has (`told`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from grapevine_agent.core.effects import Publish
+from grapevine_agent.core.learning.answering import PUSH_PULL, Answering
+from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate
+from grapevine_agent.core.learning.merging import Merging
+from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.pace import Pace
+from grapevine_agent.core.learning.rest import MOVES, Rest, has_moved
+from grapevine_agent.core.learning.server_link import ServerLink, best_state
+from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS, TokenAccount, reactive
+from grapevine_agent.core.learning.told import Told
+from grapevine_agent.core.learning.update_writer import UpdateWriter
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import CoreSettings
+from grapevine_proto.manifest import MergePlan
+from grapevine_proto.messages import ModelUpdate
+from grapevine_proto.topics import InboxTopic
+
+
+@dataclass(kw_only=True)
+class Sending:
+    """See the module's docstring."""
+
+    task: str
+    plan: MergePlan
+    settings: CoreSettings
+    members: Members
+    servers: Mapping[str, ServerLink]
+    model: ModelState
+    merging: Merging
+    pace: Pace
+    rest: Rest
+    writer: UpdateWriter
+    told: Told
+    rng: np.random.Generator
+    num_sent: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock = SendClock(self.rng)
+        self.account = TokenAccount() if self.plan.send_rate == SAVES_FOR_NEWS else None
+        self.answering = Answering() if self.plan.exchange == PUSH_PULL and not self.every_round else None
+
+    @property
+    def every_round(self) -> bool:
+        """Whether no clock runs, and what a round has made goes to every neighbour."""
+        return self.plan.send_rate == EVERY_ROUND
+
+    # --- how often, and to whom -------------------------------------------------------------------
+
+    def arm(self, now: Moment) -> None:
+        """Draw the time of the next tick."""
+        if not self.every_round:
+            self.clock.arm(now.monotonic_s, self.rate(now))
+
+    def rate(self, now: Moment) -> float:
+        """Gossip sends per second, at present."""
+        plan = self.plan
+        rate = send_rate(
+            policy=plan.send_rate,
+            sends_per_round=plan.sends_per_round,
+            round_interval_s=self.pace.round_interval_s,
+            num_members=1 + self.targets(now).num_counted,
+        )
+        rate = min(rate, self.pace.most_sends_per_s, self.rest.most_sends_per_s)
+        return rate * plan.gossip_share_with_server if best_state(self.servers) == "reachable" else rate
+
+    def everybody(self, now: Moment) -> list[str]:
+        """The members that gossip can reach now, sorted."""
+        return [p for p in self.members.of_task(self.task, now.monotonic_s) if p not in self.servers]
+
+    def targets(self, now: Moment) -> Targets:
+        """The same, and those among them whose updates were of use."""
+        everybody = self.everybody(now)
+        return Targets(everybody=everybody, useful=self.members.useful(self.task, everybody, now.monotonic_s))
+
+    def _lacking(self, peers: Sequence[str], now: Moment) -> list[str]:
+        """Those of some peers who do not have our model."""
+        sessions = ((peer, self.members.session_of(peer)) for peer in peers)
+        lacking = self.told.lacking(self.model, sessions, now.monotonic_s)
+        return [peer for peer in peers if peer in lacking]
+
+    # --- sends ------------------------------------------------------------------------------------
+
+    def due(self, now: Moment) -> list[Publish]:
+        """What goes out at a tick of the clock."""
+        if self.model.version == 0 or (self.answering is not None and self.answering.takes_tick()):
+            return []
+        if self.account is not None and not self.account.tick(self.rng):
+            return []
+        sent = self._gossip(now)
+        if not sent and self.account is not None:
+            self.account.put_by()
+        return sent
+
+    def answer(self, sender: str, update: ModelUpdate, now: Moment) -> list[Publish]:
+        """What goes back to the sender of an update that was taken."""
+        if self.answering is None or update.is_answer or self.model.version == 0 or not self.answering.may_answer:
+            return []
+        if sender not in self.everybody(now) or not self._lacking([sender], now):
+            return []
+        self.answering.answered()
+        return [self.send(sender, now, is_answer=True)]
+
+    def after_merge(self, now: Moment) -> list[Publish]:
+        """What goes out because a merge, if there was one, has moved the model."""
+        before, self.merging.model_before = self.merging.model_before, None
+        if self.account is None or before is None or self.model.version == 0:
+            return []
+        if not has_moved(before, self.model.parameters, MOVES):
+            return []
+        sent: list[Publish] = []
+        for _ in range(reactive(self.account.tokens)):
+            if not (one := self._gossip(now)):
+                break
+            self.account.spend()
+            sent += one
+        return sent
+
+    def _gossip(self, now: Moment) -> list[Publish]:
+        target = self.clock.pick(self.targets(now), lambda peers: self._lacking(peers, now))
+        return [] if target is None else [self.send(target, now)]
+
+    def after_round(self, now: Moment) -> list[Publish]:
+        """What this round has made, to every neighbour; to some of them while a server is reachable."""
+        if not self.every_round:
+            return []
+        targets = self.targets(now).counted(self.rng)
+        share = self.plan.gossip_share_with_server if best_state(self.servers) == "reachable" else 1.0
+        if share < 1:
+            chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
+            targets = [targets[i] for i in sorted(chosen)]
+        targets = self._lacking(targets, now)
+        return [self.send(peer, now) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
+
+    def to_servers(self, now: Moment) -> list[Publish]:
+        """What training has made, to the servers that can be reached."""
+        servers = [
+            peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
+        ]
+        return [self.send(peer, now) for peer in self.pace.few(servers, self.rng)]
+
+    def send(self, receiver: str, now: Moment, *, is_answer: bool = False) -> Publish:
+        """Our model, to one peer; `is_answer`: to an update of its own."""
+        self.num_sent += 1
+        link, session = self.servers.get(receiver), self.members.session_of(receiver)
+        self.told.sent(self.model, receiver, session, now.monotonic_s)
+        version = link.merged_version if link else 0
+        update = self.writer.write(self.model, receiver, session=session, server_version=version)
+        return Publish(
+            topic=InboxTopic(receiver, self.settings.peer),
+            body=replace(update, is_answer=True) if is_answer else update,
+            receiver_session=session,
+        )
