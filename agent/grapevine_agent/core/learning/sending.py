@@ -22,10 +22,11 @@ from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import Pace
-from grapevine_agent.core.learning.rest import MOVES, Rest, has_moved
+from grapevine_agent.core.learning.rest import MOVES, Rest
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
 from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS, TokenAccount, reactive
 from grapevine_agent.core.learning.told import Told
+from grapevine_agent.core.learning.traces import has_moved, trace_of
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
@@ -124,7 +125,7 @@ class Sending:
         before, self.merging.model_before = self.merging.model_before, None
         if self.account is None or before is None or self.model.version == 0:
             return []
-        if not has_moved(before, self.model.parameters, MOVES):
+        if not has_moved(trace_of(before), self.model.parameters, MOVES):
             return []
         sent: list[Publish] = []
         for _ in range(reactive(self.account.tokens)):
