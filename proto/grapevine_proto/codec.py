@@ -27,6 +27,8 @@ from grapevine_proto.topics import Topic
 
 PROTOCOL_VERSION = 1
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
+KEY_BYTES = 32  # of an Ed25519 public key
+MOST_HOPS = 16  # whatever a sender lets its messages go
 _MESSAGE = wire_pb2.Envelope.DESCRIPTOR.fields_by_name["message"].number
 
 
@@ -143,14 +145,16 @@ def open_envelope(
     if serialised is None:
         raise WireError("unknown-body", "a sealed envelope, or none")
     writer = topics.writer_of(topic)
+    if len(envelope.public_key) != KEY_BYTES:
+        raise WireError("key-mismatch", f"a key of {len(envelope.public_key)} bytes, not {KEY_BYTES}")
     if peer_id_of(envelope.public_key) != writer:
         raise WireError("key-mismatch", f"the key is not that of {writer}, whose topic this is")
     check(envelope.public_key, envelope.signature, topic.below_root(), serialised)
     wire = wire_pb2.Message()
     body = _body_in(wire, serialised)
     message, bulk = _message(wire, body, writer)
-    if envelope.hops > message.hop_limit:
-        raise WireError("hops", f"{envelope.hops} hops, the limit is {message.hop_limit}")
+    if envelope.hops > min(message.hop_limit, MOST_HOPS):
+        raise WireError("hops", f"{envelope.hops} hops, the limit is {min(message.hop_limit, MOST_HOPS)}")
     if not bodies.belongs_on(message.body, topic):
         raise WireError("topic-mismatch", f"a {type(message.body).__name__} does not belong on {topic.below_root()}")
     verified = check is not _take_on_trust

@@ -154,6 +154,20 @@ def test_a_will_that_a_broker_sends_in_error_changes_nothing_and_a_goodbye_count
     assert not counts_on(one, other, world.now_s)
 
 
+def test_a_will_that_a_new_connection_of_the_session_contradicts_is_not_believed_later() -> None:
+    world = World()
+    one, other = add(world), add(world)
+    world.run(4 * HEARTBEAT_S)
+    session = one.core.members.session_of(other.peer)
+    members = one.core.members
+    members.hear(other.peer, world.now_s)
+    members.hear_state(other.peer, PeerState(online=False), session, world.now_s)  # a suspect
+    members.hear_state(other.peer, PeerState(online=True, connection=3), session, world.now_s)
+    for _ in range(40):
+        world.run(HEARTBEAT_S / 4)
+        assert counts_on(one, other, world.now_s)
+
+
 # --- anything at all ------------------------------------------------------------------------------
 
 WHICH = st.integers(0, 4)

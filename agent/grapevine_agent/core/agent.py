@@ -84,6 +84,7 @@ class AgentCore:
         self.gate = Gate(peer=self.settings.peer, members=self.members)
         self.records.own = self.book.peer = self.settings.peer
         self.records.trust(self.settings.trusted_authors)
+        self.brokers.trust(self.settings.trusted_authors, self.settings.peer)
         self.archive = Archive(records=self.records)
         self.tasks = TaskLife(
             settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
@@ -148,18 +149,24 @@ class AgentCore:
     def connected(self, session: int, now: Moment, broker: int = 0) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
         self.brokers.connected(broker, now.monotonic_s)
-        self.exchange.catching_up.connected()
-        for learner in self.tasks.learning.values():
-            learner.sending.told.forget()
+        if not self.presence.has_session(session):
+            self.exchange.catching_up.connected()
+            self._forget_told()
         return [*self.presence.connected(session, now), *self._announce(now)]
 
     def lost(self, now: Moment, broker: int = 0) -> list[Effect]:
         """A broker was lost: whoever was met there alone cannot be reached now."""
         effects: list[Effect] = []
+        self._forget_told()
         for peer in sorted(self.brokers.lost(broker)):
             gone = m.PeerState(online=False, goodbye=True)  # that it can be reached otherwise is not to be asked
             effects += self._hear_state(peer, gone, self.members.session_of(peer), now)
         return effects
+
+    def _forget_told(self) -> None:
+        """What was under way is lost, perhaps."""
+        for learner in self.tasks.learning.values():
+            learner.sending.told.forget()
 
     def found(self, abilities: BrokerAbilities, now: Moment, broker: int = 0) -> list[Effect]:
         """What a broker that took us in does with what it retains: where it is not all, peers are asked."""
@@ -200,7 +207,7 @@ class AgentCore:
             try:
                 is_news = self.archive.accept(received, now.wall_ms)
             except WireError as error:
-                if error.reason == "stale" and self.records.get(received.topic) is not None:
+                if self._is_left_behind(received, error.reason):
                     # It may be what the broker retains now: a bridge brings what another one held of before.
                     self.brokers.erased(broker, received.topic, now.monotonic_s)
                 raise
@@ -217,6 +224,13 @@ class AgentCore:
         self._check_passing(received, now)
         self.brokers.hear(broker, message.sender, now.monotonic_s)
         return self._read_passing(received, now)
+
+    def _is_left_behind(self, received: Received, reason: str) -> bool:
+        """Whether what a broker brought is older than what we hold. Of equals nobody says which one came first."""
+        held = self.records.get(received.topic)
+        if held is None or reason not in ("stale", "expired", "retracted"):
+            return False
+        return reason == "retracted" or held.message.sequence > received.message.sequence
 
     def fetched(self, received: Received, now: Moment) -> list[Effect]:
         """The bulk of a message is here that was let in by its notice. Raises `WireError` as `receive` does."""
@@ -462,6 +476,7 @@ class AgentCore:
     def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
         """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
         self.settings = settings
+        self.brokers.trust(settings.trusted_authors, settings.peer)
         return [*self.steward.set_settings(settings, now), *self._announce(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:

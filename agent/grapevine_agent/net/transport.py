@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -52,6 +53,11 @@ def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Ran
     shortest_s, longest_s = limits_s
     whole_s = min(longest_s, shortest_s * 2.0 ** min(attempt, 30))
     return whole_s * rng.uniform(0.5, 1.0)
+
+
+def _name_of(url: BrokerUrl) -> str:
+    """Of a broker that was found: two addresses of one broker are two clients, who do not throw each other out."""
+    return hashlib.sha256(str(url).encode()).hexdigest()[:8]
 
 
 def check_filter(topic_filter: str, qos: int) -> None:
@@ -355,7 +361,7 @@ class Transport:
         is_trusted = not url.is_found
         login = Login(
             # Of its own: what was found may be a broker that has us already, by another name, and would throw us out.
-            client_id=self._client_id if is_trusted else f"{self._client_id}-found",
+            client_id=self._client_id if is_trusted else f"{self._client_id}-{_name_of(url)}",
             username=(url.username or self._username) if is_trusted else "",
             password=(url.password if url.username else self._password) if is_trusted else "",
             keepalive_s=self._keepalive_s,

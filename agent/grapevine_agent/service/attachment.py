@@ -184,7 +184,8 @@ class Attachments:
     def max_packet_bytes(self) -> int:
         """What every broker takes that we are connected to."""
         connected = [each for each in self._all if each.is_connected] or self._all
-        return min(each.transport.max_packet_bytes for each in connected)
+        configured = [each for each in connected if not each.is_found] or connected
+        return min(each.transport.max_packet_bytes for each in configured)
 
     @property
     def num_unsent(self) -> int:

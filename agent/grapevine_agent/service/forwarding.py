@@ -27,6 +27,8 @@ from grapevine_proto.topics import InboxTopic, Topic
 
 DEADLINE_S: Final = 15.0
 BURST_S: Final = 4.0
+STRANGERS_PER_S: Final = 50.0  # messages of all together that are verified, to be carried
+RECORDS_PER_S: Final = 100.0  # of whom is made known
 
 
 class Forwarding:
@@ -40,6 +42,7 @@ class Forwarding:
         peer: Our own id.
         max_bytes: Larger payloads are not looked at.
         bytes_per_s: Of what is carried, on average.
+        is_member: Whether a peer was heard, and taken in.
         rejected: Counts what is not.
     """
 
@@ -53,6 +56,7 @@ class Forwarding:
         peer: str,
         max_bytes: int,
         bytes_per_s: float,
+        is_member: Callable[[str], bool],
         rejected: Callable[[WireError], None],
     ) -> None:
         self._gateway = gateway
@@ -62,6 +66,10 @@ class Forwarding:
         self._peer = peer
         self._max_bytes = max_bytes
         self._budget = Bucket(per_s=bytes_per_s, burst=BURST_S * bytes_per_s)
+        self._chunks = Bucket(per_s=bytes_per_s, burst=BURST_S * bytes_per_s)  # nobody signs them
+        self._strangers = Bucket(per_s=STRANGERS_PER_S, burst=BURST_S * STRANGERS_PER_S)
+        self._records = Bucket(per_s=RECORDS_PER_S, burst=BURST_S * RECORDS_PER_S)
+        self._is_member = is_member
         self._quota = SenderQuota()
         self._rejected = rejected
         self.num_messages = 0
@@ -87,16 +95,20 @@ class Forwarding:
         return bool(receiver)
 
     async def _carry(self, name: str, topic: Topic | None, payload: bytes | memoryview, ways: list[int]) -> None:
-        hops, now_s = 0, clock.now().monotonic_s
+        hops, now_s, cost = 0, clock.now().monotonic_s, len(payload) * len(ways)
+        budget = self._chunks if topic is None else self._budget
+        if not budget.take(cost, now_s):
+            raise WireError("over-quota", "more is to be carried between brokers than limits.upload_mb_per_s lends")
         if topic is not None:
-            self._quota.charge(topics.writer_of(topic), len(payload), now_s)
+            writer = topics.writer_of(topic)
+            self._quota.charge(writer, len(payload), now_s)
+            if not self._is_member(writer) and not self._strangers.take(1, now_s):
+                raise WireError("over-quota", "strangers have more carried between brokers than is verified for them")
             opened = partial(open_envelope, payload, topic, max_bytes=self._max_bytes)
             received = await self._beside.run(opened) if LARGE <= len(payload) <= self._max_bytes else opened()
             hops = received.hops + 1
             if hops > received.message.hop_limit:
                 raise WireError("hops", f"{name} has come far enough")
-        if not self._budget.take(len(payload) * len(ways), now_s):
-            raise WireError("over-quota", "more is to be carried between brokers than limits.upload_mb_per_s lends")
         for number in ways:
             attachment = self._attachments.get(number)
             if attachment is None:
@@ -110,11 +122,20 @@ class Forwarding:
         if attachment is None:
             return
         payload = bytes(with_hops(effect.payload, effect.hops))
-        self._send(attachment, topics.build(self._root, effect.topic), payload, qos=1, retain=effect.retain)
+        now_s, name = clock.now().monotonic_s, topics.build(self._root, effect.topic)
+        has_room = self._records.take(1, now_s) and attachment.outbox.answer(
+            name, payload, deadline_s=now_s + DEADLINE_S, retain=effect.retain
+        )
+        if not has_room:
+            self._gateway.not_said(effect.broker, effect.topic)
+            return
+        self.num_messages += 1
+        self.num_bytes += len(payload)
+        attachment.sending.wake()
 
-    def _send(self, attachment: Attachment, name: str, payload: Payload, *, qos: int, retain: bool = False) -> None:
+    def _send(self, attachment: Attachment, name: str, payload: Payload, *, qos: int) -> None:
         self.num_messages += 1
         self.num_bytes += len(payload)
         deadline_s = clock.now().monotonic_s + DEADLINE_S
-        attachment.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=qos, retain=retain)
+        attachment.outbox.enqueue(name, payload, deadline_s=deadline_s, qos=qos)
         attachment.sending.wake()

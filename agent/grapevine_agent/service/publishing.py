@@ -24,6 +24,7 @@ from grapevine_proto.messages import PeerState, ReleasedModel, Review, ServerAdv
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import InboxTopic, Topic
 
+RELAY_DEADLINE_S: Final = 120.0  # of what a broker lacks: it stays true
 MESSAGE_DEADLINE_S: Final = 15.0  # a model that could not be sent for so long is out of date
 
 
@@ -117,10 +118,12 @@ class Publishing:
             self._no_room()
         return is_queued
 
-    def relay(self, received: Received, attachment: Attachment) -> None:
-        """Give a record to a broker that lacks it."""
-        if is_authentic(received):  # what was read from disk was not verified yet
-            deadline_s = clock.now().monotonic_s + MESSAGE_DEADLINE_S
-            name = topics.build(self._root, received.topic)
-            attachment.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
-            attachment.sending.wake()
+    def relay(self, received: Received, attachment: Attachment) -> bool:
+        """Give a record to a broker that lacks it. Whether there was room for it."""
+        if not is_authentic(received):  # what was read from disk was not verified yet
+            return True
+        deadline_s = clock.now().monotonic_s + RELAY_DEADLINE_S
+        name = topics.build(self._root, received.topic)
+        is_queued = attachment.outbox.answer(name, received.envelope, deadline_s=deadline_s, retain=True)
+        attachment.sending.wake()
+        return is_queued

@@ -18,6 +18,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -27,6 +28,7 @@ from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
+from grapevine_agent.core.overlay.brokers import FROM_A_PEER
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
@@ -66,6 +68,7 @@ GOODBYE_S = 2.0
 LONGEST_NAP_S = 5.0
 SHORTEST_NAP_S = 0.005
 BULK_BYTES = 64_000_000  # of transfers each way, beside which one alone may be larger: a model more in memory
+LEAST_PACKET_BYTES = 65_536  # of a broker that was found
 LONGEST_TURN_S = 0.005  # for what arrives, before timers, commands and what goes out have theirs
 
 
@@ -181,6 +184,7 @@ class AgentService:
             peer=identity.peer_id,
             max_bytes=max_bytes,
             bytes_per_s=settings.upload_bytes_per_s,
+            is_member=self.core.members.is_member,
             rejected=self._reject,
         )
         self._seldom = Seldom()
@@ -287,8 +291,13 @@ class AgentService:
         attended = self._attended.pop(number)
         attended.cancel()
         await asyncio.wait([attended])
-        await self.turns.take(lambda: self.core.lost(clock.now(), number))
-        self.core.brokers.forget(number)
+
+        def lost() -> list[fx.Effect]:
+            effects = self.core.lost(clock.now(), number)
+            self.core.brokers.forget(number)
+            return effects
+
+        await self.turns.take(lost)
 
     async def why_not_saved(self, kind: str) -> str:
         """Why something of this kind (see `saving`) is not on disk; empty if it is."""
@@ -371,6 +380,8 @@ class AgentService:
         if (attachment := self.attachments.get(number)) is None:
             return
         attachment.reception.found(gives)
+        if attachment.is_found:  # anybody can announce one: it sets no limit to the others
+            gives = replace(gives, max_packet_bytes=max(gives.max_packet_bytes, LEAST_PACKET_BYTES))
         self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now(), number)))
 
     def _connected(self, session: int, number: int) -> list[fx.Effect]:
@@ -426,7 +437,7 @@ class AgentService:
                 self.forwarding.say_again(effect)
             case fx.TakeRecord(topic=topic, envelope=envelope):
                 name = topics.build(self.root, topic)
-                self._in_background(self.hearing.hear(self.root, name, envelope, retained=True))
+                self._in_background(self.hearing.hear(self.root, name, envelope, retained=True, broker=FROM_A_PEER))
             case fx.Subscribe(filter=below, records=True):
                 self.attachments.subscribe_in_turn(f"{self.root}/{below}")
             case fx.Subscribe(filter=below, qos=qos):
@@ -465,7 +476,8 @@ class AgentService:
         """What is of one broker."""
         match effect:
             case fx.Relay(received=received):
-                self._publishing.relay(received, attachment)
+                if not self._publishing.relay(received, attachment):
+                    self.core.brokers.erased(attachment.number, received.topic, clock.now().monotonic_s)
             case fx.SubscribeAt(filter=below, qos=qos):
                 self._in_background(attachment.subscribe((f"{self.root}/{below}", qos), carried=True))
             case fx.UnsubscribeAt(filter=below):

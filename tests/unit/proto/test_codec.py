@@ -209,3 +209,10 @@ def test_vectors_arrive_to_the_bit(values: list[float]) -> None:
 def test_what_is_kept_of_every_peer_is_short(topic: PeerTopic, body: m.Body) -> None:
     with pytest.raises(WireError, match="out-of-range"):
         open_envelope(seal(message(body), topic, KEY), topic)
+
+
+def test_a_key_of_another_length_is_refused_before_it_is_looked_at() -> None:
+    envelope = wire_pb2.Envelope.FromString(seal(message(m.PeerState(online=True)), PeerTopic(ME, "state"), KEY))
+    envelope.public_key = bytes(500_000)
+    with pytest.raises(WireError, match="a key of 500000 bytes, not 32"):
+        open_envelope(envelope.SerializeToString(), PeerTopic(ME, "state"))

@@ -91,6 +91,12 @@ class Merging:
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
 
+    def _refuse_if_stale(self, sender: str, update: ModelUpdate, now: Moment) -> None:
+        behind = self._behind(self.claims.believed_age(sender, update.age, now), now)
+        if is_stale(behind, self.manifest.merging.stale_after):
+            most = self.manifest.merging.stale_after
+            raise WireError("stale-update", f"{sender} is {behind} steps behind; at most {most}")
+
     def contributions(self) -> dict[str, int]:
         """The newest version of each member's work in the model, this one's included."""
         own = {self.peer: self.model.version} if self.model.version else {}
@@ -101,12 +107,13 @@ class Merging:
 
         Returns the digest of the base that came with it and is held from now on, empty if there is none.
         """
+        plan = self.manifest.merging
+        if plan.stale == "refuse":  # before anything of it is decoded, or taken for a base
+            self._refuse_if_stale(sender, update, now)
         taken = self.intake.model_of(sender, update, now.monotonic_s)
         self.sources.hear(sender, update.version, session)
         age = self.claims.believed_age(sender, update.age, now)
-        behind, plan = self._behind(age, now), self.manifest.merging
-        if plan.stale == "refuse" and is_stale(behind, plan.stale_after):
-            raise WireError("stale-update", f"{sender} is {behind} steps behind; at most {plan.stale_after}")
+        behind = self._behind(age, now)
         voice = Voice(
             peer=sender,
             parameters=taken.parameters,

@@ -33,9 +33,11 @@ from grapevine_agent.core.overlay.relays import Relays
 from grapevine_proto.codec import Received
 from grapevine_proto.messages import PeerState
 from grapevine_proto.records import RecordBook
-from grapevine_proto.topics import Topic
+from grapevine_proto.topics import PeerTopic, Topic
 
+FROM_A_PEER = -1  # in the place of a broker: what a peer has carried here
 STEADY = 2.0  # times slower, or quicker, than it was: then it is told anew
+HEARD_S = 60.0  # what is said at several brokers comes by each of them within so long
 MOST_HEARD = 10_000  # peers of whom is remembered when they were heard by a broker
 
 
@@ -59,16 +61,28 @@ class Brokers:
 
     rng: np.random.Generator
     _brokers: dict[int, Broker] = field(default_factory=dict)
+    _trusted: frozenset[str] = frozenset()
+    _own: str = ""
 
     def at(self, number: int) -> Broker:
         """One of them."""
         if number not in self._brokers:
-            self._brokers[number] = Broker(number=number, relays=Relays(rng=self.rng))
+            self._brokers[number] = Broker(number=number, relays=Relays(rng=self.rng), states=self._new_book())
         return self._brokers[number]
+
+    def trust(self, authors: frozenset[str], own: str) -> None:
+        """Whose presence is never turned away."""
+        self._trusted, self._own = authors, own
+        for each in self._brokers.values():
+            each.states.own = own
+            each.states.trust(authors)
+
+    def _new_book(self) -> RecordBook:
+        return RecordBook(trusted=self._trusted, own=self._own)
 
     def connected_ones(self) -> list[Broker]:
         """Those that have us."""
-        return [each for each in self._brokers.values() if each.is_connected]
+        return [each for each in list(self._brokers.values()) if each.is_connected]
 
     # --- what they do -------------------------------------------------------------------------------
 
@@ -86,7 +100,7 @@ class Brokers:
         if not others:
             return set()
         gone = set(broker.online).difference(*(each.online for each in others))
-        broker.states = RecordBook()  # what it retains comes again, and is news then
+        broker.states = self._new_book()  # what it retains comes again, and is news then
         broker.online.clear()
         broker.heard.clear()
         return gone
@@ -128,8 +142,20 @@ class Brokers:
             broker.online.pop(peer, None)
         for gone in broker.states.take_pushed_out():
             broker.online.pop(gone.message.sender, None)
-        elsewhere = any(peer in each.online for each in self.connected_ones() if each is not broker)
+        session = received.message.session
+        elsewhere = any(each is not broker and self._session_at(each, peer) >= session for each in self._where(peer))
         return state if state.online or not elsewhere else PeerState(online=True)
+
+    def _where(self, peer: str) -> list[Broker]:
+        """Where a peer is, in its newest session: what a broker holds of an older one is left over."""
+        there = [each for each in self.connected_ones() if peer in each.online]
+        newest = max((self._session_at(each, peer) for each in there), default=0)
+        return [each for each in there if self._session_at(each, peer) == newest]
+
+    @staticmethod
+    def _session_at(broker: Broker, peer: str) -> int:
+        state = broker.states.get(PeerTopic(peer, "state"))
+        return state.message.session if state is not None else 0
 
     def hear(self, number: int, peer: str, now_s: float) -> None:
         """A message of a peer came by one of them."""
@@ -141,11 +167,12 @@ class Brokers:
 
     def route(self, peer: str) -> int | None:
         """By which of them a message to a peer goes; None: nobody knows, so by the first."""
-        connected = self.connected_ones()
-        there = [each for each in connected if peer in each.online]
+        there = self._where(peer)
         if there:
+            lately_s = max(each.heard.get(peer, -math.inf) for each in there) - HEARD_S
+            there = [each for each in there if each.heard.get(peer, -math.inf) >= lately_s] or there
             return min(there, key=lambda each: (each.online[peer], each.delay_s, each.number)).number
-        heard = [each for each in connected if peer in each.heard]
+        heard = [each for each in self.connected_ones() if peer in each.heard]
         return max(heard, key=lambda each: each.heard[peer]).number if heard else None
 
     def num_online(self, number: int) -> int:
@@ -165,8 +192,13 @@ class Brokers:
     # --- records ------------------------------------------------------------------------------------
 
     def has(self, number: int, topic: Topic) -> None:
-        """One has this record: it came from there."""
-        self.at(number).relays.heard(topic)
+        """One has this record: it came from there; of what a peer gave it is taken that those have it who did not."""
+        if number == FROM_A_PEER:
+            for each in self.connected_ones():
+                if not each.abilities.gives_all:
+                    each.relays.heard(topic)
+        else:
+            self.at(number).relays.heard(topic)
 
     def spread(self, number: int, now_s: float) -> None:
         """A record that is news came by one: the others may lack it."""
@@ -175,7 +207,7 @@ class Brokers:
                 each.relays.lacks_news(now_s)
 
     def erased(self, number: int, topic: Topic, now_s: float) -> None:
-        """Somebody erased a record at one."""
+        """Somebody erased a record at one, or there was no room to give it."""
         self.at(number).relays.erased(topic, now_s)
 
     def due(self, held: Iterable[Received], now_s: float) -> list[Effect]:

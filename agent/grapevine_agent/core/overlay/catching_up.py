@@ -69,13 +69,14 @@ class CatchingUp:
     _query_pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)  # until when, how long
     _say_at_s: float = math.inf
     _repeat_at_s: float = math.inf
+    _num_askings: int = 0
 
     # --- what the broker does -----------------------------------------------------------------------
 
     def connected(self) -> None:
         """A broker took us in. What it can is not known yet."""
         self.abilities = BrokerAbilities()
-        self.lacks = self.said = 0
+        self.lacks = self.said = 0  # the next asking has a number that no other had
         self._ask_at_s = self._query_at_s = self._say_at_s = self._repeat_at_s = math.inf
         self._pause_s, self._is_open, self._query = FIRST_PAUSE_S, False, None
         self._wanted.clear()
@@ -157,7 +158,8 @@ class CatchingUp:
             self._close(now_s)
         if now_s >= self._ask_at_s:
             self._ask_at_s = math.inf
-            self.lacks += 1
+            self._num_askings += 1
+            self.lacks = self._num_askings
             self._open(now_s + WAIT_S)
         if now_s >= self._say_at_s:
             self.said, self._say_at_s = ours, math.inf

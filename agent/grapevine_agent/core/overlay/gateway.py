@@ -31,13 +31,13 @@ from grapevine_agent.core.overlay.brokers import Broker, Brokers
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
-from grapevine_proto.messages import PeerState
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import PeerTopic, TaskTopic, Topic
 
 MOST_HOPS: Final = 3
 MOST_DUTIES: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
+NEW_AT_A_TIME: Final = 32  # peers that are made known in one look
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,13 @@ class Gateway:
         for duty, nearer in list(self._duties.items()):
             if wanted.get(duty) != nearer:
                 effects += self._leave(duty, nearer, is_others=duty in wanted)
+        num_new = 0
         for duty, nearer in wanted.items():
             if duty in self._duties:
                 effects += self._say_state(duty, nearer)
             elif len(self._duties) < MOST_DUTIES:
-                effects += self._begin(duty, nearer)
+                num_new += 1
+                effects += self._begin(duty, nearer) if num_new <= NEW_AT_A_TIME else []
             else:
                 self.num_refused += 1
         return effects
@@ -147,8 +149,8 @@ class Gateway:
         effects: list[Effect] = [UnsubscribeAt(broker=duty.at, filter=each) for each in inbox]
         if all(other.peer != duty.peer or near != nearer for other, near in self._duties.items()):
             effects.append(UnsubscribeAt(broker=nearer, filter=PeerTopic(duty.peer, "heartbeat").below_root()))
-        if not is_others:
-            effects += self._say_state(duty, nearer)  # that it is offline, if that is why
+        if not is_others and duty.peer not in self.brokers.at(nearer).online:
+            effects += self._say_state(duty, nearer)  # that it is offline
         self._said.pop(duty, None)
         return effects
 
@@ -160,12 +162,16 @@ class Gateway:
         return [self._again(state, duty, nearer)]
 
     def _again(self, received: Received, duty: _Duty, nearer: int) -> Effect:
-        # Of an announcement it is not held by which broker it came first.
-        is_state = isinstance(received.message.body, PeerState)
-        hops = 1 + (received.hops if is_state else self.brokers.at(nearer).online.get(duty.peer, 0))
+        hops = 1 + self.brokers.at(nearer).online.get(duty.peer, received.hops)  # the least that was heard
         return Forward(broker=duty.at, topic=received.topic, payload=received.envelope, hops=hops, retain=True)
 
     # --- what is carried ----------------------------------------------------------------------------
+
+    def not_said(self, broker: int, topic: Topic) -> None:
+        """There was no room for what was to be said again at a broker: the peer is made known there anew."""
+        duty = _Duty(topics.writer_of(topic), broker)
+        self._duties.pop(duty, None)
+        self._said.pop(duty, None)
 
     def took(self, received: Received) -> list[Effect]:
         """A record of a peer is news: its announcement and adverts are said where it is made known."""
@@ -175,7 +181,7 @@ class Gateway:
             return []
         return [
             self._again(received, duty, nearer)
-            for duty, nearer in self._duties.items()
+            for duty, nearer in list(self._duties.items())  # a turn beside the loop may change them
             if duty.peer == received.message.sender
         ]
 
@@ -188,13 +194,14 @@ class Gateway:
             nearer = self._duties.get(_Duty(receiver, broker))
             return [] if nearer is None else [nearer]
         if isinstance(topic, PeerTopic) and topic.leaf == "heartbeat":
-            return [duty.at for duty, nearer in self._duties.items() if duty.peer == topic.peer and nearer == broker]
+            duties = list(self._duties.items())
+            return [duty.at for duty, nearer in duties if duty.peer == topic.peer and nearer == broker]
         return []
 
     def status(self) -> dict[str, int]:
         """How many peers are made known, at each broker."""
         found: dict[str, int] = {}
-        for duty in self._duties:
+        for duty in list(self._duties):
             found[str(duty.at)] = found.get(str(duty.at), 0) + 1
         return found
 

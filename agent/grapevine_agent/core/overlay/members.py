@@ -145,6 +145,8 @@ class Members:
             return
         if known.online != state.online or is_newer:
             self._set_online(known, state.online)
+        elif state.online:
+            self.suspicion.clear(peer)  # it contradicts its will
         if is_newer:
             known.begin_session(session)
         known.last_heard_s = now_s

@@ -7,8 +7,8 @@ import pytest
 
 from grapevine_agent.core.effects import Relay
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
-from grapevine_agent.core.overlay.brokers import MOST_HEARD, Brokers
-from grapevine_proto.codec import Received, open_envelope, seal
+from grapevine_agent.core.overlay.brokers import FROM_A_PEER, MOST_HEARD, Brokers
+from grapevine_proto.codec import Received, open_envelope, seal, with_hops
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, PeerState, Review
 from grapevine_proto.signing import SigningKey
@@ -145,3 +145,52 @@ def test_what_can_be_counted_on_is_what_all_can() -> None:
     assert worst == BrokerAbilities(wildcard=False, exact=False, may_lack=True, max_packet_bytes=900)
     found.lost(1)
     assert found.found(0, BrokerAbilities()).gives_all
+
+
+# --- what is left over, and what lies -------------------------------------------------------------
+
+
+def of_session(session: int, sequence: int, *, online: bool = True, hops: int = 0) -> Received:
+    message = Message(sender=PEER, session=session, sequence=sequence, body=PeerState(online=online, connection=1))
+    return open_envelope(bytes(with_hops(seal(message, STATE, KEY), hops)), STATE, retained=True)
+
+
+def test_what_a_broker_holds_of_an_older_session_is_no_way() -> None:
+    found = brokers(0, 1)
+    found.measured(0, 0.001)
+    found.hear_state(0, of_session(5, 10), 0)  # this broker crashed, and sent no will
+    found.hear_state(1, of_session(6, 20), 0)
+    assert found.route(PEER) == 1
+    goodbye = found.hear_state(1, of_session(6, 21, online=False), 0)
+    assert goodbye is not None
+    assert not goodbye.online
+
+
+def test_of_two_brokers_of_one_session_the_one_is_taken_by_which_something_comes() -> None:
+    found = brokers(0, 1)
+    found.measured(0, 0.001)
+    for number in (0, 1):
+        found.hear_state(number, of_session(5, 10), 0)
+    found.hear(0, PEER, 1.0)
+    found.hear(1, PEER, 200.0)
+    assert found.route(PEER) == 1
+    found.hear(0, PEER, 201.0)
+    assert found.route(PEER) == 0
+
+
+def test_what_a_peer_carried_here_is_spread_to_brokers_that_give_all() -> None:
+    found = brokers(0, 1)
+    found.found(0, BrokerAbilities(wildcard=True))
+    found.found(1, BrokerAbilities(may_lack=True))
+    record = said(Review(task=TASK, approved=True, reason=""), TaskTopic(PEER, TASK, "review"), 3)
+    found.due([], 8.0)
+    found.has(FROM_A_PEER, record.topic)
+    found.spread(FROM_A_PEER, 20.0)
+    assert found.due([record], 21.0) == [Relay(received=record, broker=0)]
+
+
+def test_the_presence_of_whom_the_owner_trusts_has_room_at_each_broker() -> None:
+    found = brokers(0)
+    found.trust(frozenset((PEER,)), "us")
+    found.connected(1, 0.0)
+    assert [found.at(number).states.trusted for number in (0, 1)] == [{PEER}, {PEER}]

@@ -14,6 +14,7 @@ from grapevine_agent.core.overlay.gateway import LOOK_EVERY_S, MOST_HOPS, Gatewa
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
+from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Body, Heartbeat, Message, PeerAnnouncement, PeerState
 from grapevine_proto.records import RecordBook
 from grapevine_proto.signing import SigningKey
@@ -233,3 +234,27 @@ def test_hops_stand_beside_what_is_signed_and_the_last_number_holds() -> None:
     again = bytes(with_hops(bytes(with_hops(payload, 1)), 3))
     assert open_envelope(again, topic).hops == 3
     assert open_envelope(again, topic).message == open_envelope(payload, topic).message
+
+
+def test_so_many_at_a_time_and_what_had_no_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateways, "NEW_AT_A_TIME", 3)
+    world = World()
+    for peer in (ADA, BOB, *OTHERS):
+        world.is_there(peer, 0)
+    assert len(world.look()) == 2 * 3
+    late = world.look()
+    assert len(late) == 2 * (2 + len(OTHERS) - 3)
+    world.gateway.not_said(1, late[0].topic)
+    assert {each.topic for each in world.look()} == {late[0].topic, late[1].topic}
+
+
+def test_hops_that_lie_end_at_the_door() -> None:
+    topic = PeerTopic(ADA, "state")
+    message = Message(sender=ADA, session=1, sequence=100, body=PeerState(online=True), hop_limit=2**32 - 1)
+    payload = seal(message, topic, KEY_OF[ADA])
+    with pytest.raises(WireError, match="hops"):
+        open_envelope(bytes(with_hops(payload, 2**32 - 1)), topic)
+    world = World()
+    world.is_there(ADA, 0)
+    world.brokers.hear_state(0, open_envelope(bytes(with_hops(payload, 16)), topic), 0)
+    assert all(each.hops <= 17 for each in world.look())
