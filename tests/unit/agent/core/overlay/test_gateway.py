@@ -250,7 +250,9 @@ def test_so_many_at_a_time_and_what_had_no_room_again(monkeypatch: pytest.Monkey
 
 def test_hops_that_lie_end_at_the_door() -> None:
     topic = PeerTopic(ADA, "state")
-    message = Message(sender=ADA, session=1, sequence=100, body=PeerState(online=True), hop_limit=2**32 - 1)
+    message = Message(
+        sender=ADA, session=1, sequence=100, body=PeerState(online=True, connection=9), hop_limit=2**32 - 1
+    )
     payload = seal(message, topic, KEY_OF[ADA])
     with pytest.raises(WireError, match="hops"):
         open_envelope(bytes(with_hops(payload, 2**32 - 1)), topic)
