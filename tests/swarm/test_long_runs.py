@@ -160,7 +160,7 @@ def test_a_device_that_falls_silent_has_no_will_and_one_that_is_switched_off_has
         "kind = 'off'\nnodes = [4]\nat_s = 7_200\nfor_s = 7_200",
         "kind = 'off'\nnodes = [5]\nat_s = 7_200\nfor_s = 7_200\nsilent = true",
     )
-    world.run(2 * HOUR_S + 1)
+    world.run(2 * HOUR_S + 60)  # who was heard just now is asked before its will is believed
     peers = {device.index: device.peer for device in world.devices}
     core = world.devices[3].core
     assert core is not None

@@ -146,7 +146,7 @@ def test_one_poisoned_update_does_not_undo_what_was_learned() -> None:
         ({"full": np.zeros(3, np.float32)}, "wrong-shape"),
         ({"buffers": np.zeros(3, np.float32)}, "wrong-shape"),
         ({"full": None, "delta": np.zeros(2, np.float32), "base": np.zeros(2, np.float32)}, "wrong-shape"),
-        ({"full": None, "delta": np.zeros(2, np.float32), "base_digest": b"x" * 32}, "wrong-shape"),
+        ({"full": None, "delta": np.zeros(2, np.float32), "base_digest": b"x" * 32}, "unknown-base"),
         ({"task": "0" * 64}, "not-joined"),
     ],
 )
