@@ -76,10 +76,11 @@ def prepare(scenario: Scenario) -> Prepared:
         profile = with_limits(load_profile(scenario.nodes.profile), Limits())
     except ConfigError as error:
         raise ConfigError(f"{scenario.source}: nodes.profile: {error}") from None
-    make_topology(scenario.topology, scenario.nodes.num, _rng(scenario.seed, "topology"))
     dataset = None
     if scenario.nodes.trainer != "none":
         check_partition(scenario.partition, dataset_facts(scenario.data), scenario.nodes.num)
+    make_topology(scenario.topology, scenario.nodes.num, _rng(scenario.seed, "topology"))
+    if scenario.nodes.trainer != "none":
         dataset = load_dataset(scenario.data)
     built = _build(scenario, dataset)
     contract = built.draft.data
