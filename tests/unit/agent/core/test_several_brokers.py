@@ -1,0 +1,133 @@
+"""One core at several brokers: what one of them does is not done to the others."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.agent.core.tasks.device import ADA, NOW_MS, Device
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.overlay.abilities import BrokerAbilities
+from grapevine_lab.bench import floods
+from grapevine_proto.codec import Received
+from grapevine_proto.errors import WireError
+from grapevine_proto.messages import Message, Review, TaskPublication
+from grapevine_proto.topics import TaskTopic
+
+SESSION = 7
+SETTLED_S = 10.0
+TASK = "ab" * 32
+AFTER = 2 * NOW_MS  # a sequence
+
+
+def at_two() -> Device:
+    device = Device()
+    for broker in (0, 1):
+        device.perform(device.core.connected(SESSION, device.moment(), broker))
+    device.wait(SETTLED_S)
+    device.effects.clear()
+    return device
+
+
+def verdict(sequence: int, reason: str = "", expires_at_ms: int = 0) -> Received:
+    body = Review(task=TASK, approved=True, reason=reason)
+    topic = TaskTopic(ADA, TASK, "review")
+    message = Message(sender=ADA, session=1, sequence=sequence, body=body, expires_at_ms=expires_at_ms)
+    return Received(message=message, topic=topic, envelope=f"{sequence} {reason}".encode(), retained=True)
+
+
+def relayed(device: Device, to: int) -> list[int]:
+    """The sequences of what was given to a broker, from now on."""
+    device.effects.clear()
+    device.wait(30.0)
+    given = [each for each in device.effects if isinstance(each, fx.Relay) and each.broker == to]
+    return [each.received.message.sequence for each in given]
+
+
+def test_a_record_of_one_broker_is_given_to_the_other_once() -> None:
+    device = at_two()
+    device.perform(device.core.receive(verdict(5), device.moment(), 0))
+    assert relayed(device, 1) == [5]
+    assert relayed(device, 1) == relayed(device, 0) == []
+
+
+@pytest.mark.parametrize("expires_at_ms", [0, NOW_MS - 1], ids=["stale", "stale and run out"])
+def test_a_broker_with_an_older_record_is_given_the_newer_one(expires_at_ms: int) -> None:
+    device = at_two()
+    for broker in (0, 1):
+        device.perform(device.core.receive(verdict(5), device.moment(), broker))
+    assert relayed(device, 1) == []
+    with pytest.raises(WireError, match="stale" if not expires_at_ms else "expired"):
+        device.core.receive(verdict(4, expires_at_ms=expires_at_ms), device.moment(), 1)
+    assert relayed(device, 1) == [5]
+
+
+def test_of_two_records_with_one_sequence_nobody_insists_on_his() -> None:
+    device = at_two()
+    for broker in (0, 1):
+        device.perform(device.core.receive(verdict(5, "one"), device.moment(), broker))
+    with pytest.raises(WireError, match="stale"):
+        device.core.receive(verdict(5, "other"), device.moment(), 1)
+    assert relayed(device, 1) == []
+
+
+def test_a_tombstone_is_given_to_a_broker_that_retains_a_later_manifest() -> None:
+    device = at_two()
+    task = device.publish()
+    publisher = floods.manifest("e" * 20).publisher
+    topic = TaskTopic(publisher, task, "manifest")
+    tombstone = Received(
+        message=Message(sender=publisher, session=1, sequence=AFTER, body=TaskPublication(retracted=True)),
+        topic=topic,
+        envelope=b"tombstone",
+        retained=True,
+    )
+    later = Received(
+        message=Message(sender=publisher, session=1, sequence=AFTER + 1, body=TaskPublication(manifest=b"x")),
+        topic=topic,
+        envelope=b"later",
+        retained=True,
+    )
+    for broker in (0, 1):
+        device.perform(device.core.receive(tombstone, device.moment(), broker))
+    assert relayed(device, 1) == []
+    with pytest.raises(WireError, match="retracted"):
+        device.core.receive(later, device.moment(), 1)
+    assert relayed(device, 1) == [AFTER]
+
+
+def test_another_broker_does_not_make_an_asking_begin_anew_and_no_two_have_one_number() -> None:
+    device = Device()
+    asking = device.core.exchange.catching_up
+    lacking = BrokerAbilities(wildcard=False, exact=False)
+    device.perform(device.core.connected(SESSION, device.moment(), 0))
+    device.perform(device.core.found(lacking, device.moment(), 0))
+    assert asking.lacks == 1
+    device.perform(device.core.connected(SESSION, device.moment(), 1))
+    assert asking.lacks == 1
+    assert asking._is_open
+    device.perform(device.core.connected(SESSION + 1, device.moment(), 0))
+    assert asking.lacks == 0
+    device.perform(device.core.found(lacking, device.moment(), 0))
+    assert asking.lacks == 2
+
+
+def test_what_was_sent_is_remembered_when_another_broker_comes_and_forgotten_when_one_goes() -> None:
+    device = at_two()
+    task = device.publish()
+    device.approve(task)
+    device.settle()
+    learner = device.core.tasks.learning[task]
+    told = learner.sending.told
+    told.sent(learner.model, ADA, 1, device.now_s)
+    device.perform(device.core.connected(SESSION, device.moment(), 2))
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
+    device.perform(device.core.lost(device.moment(), 0))
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == {ADA}
+
+
+def test_what_a_peer_carried_here_is_given_to_brokers_that_give_all_they_retain() -> None:
+    device = at_two()
+    device.perform(device.core.found(BrokerAbilities(may_lack=True), device.moment(), 0))
+    device.perform(device.core.receive(verdict(5), device.moment(), -1))
+    assert relayed(device, 1) == [5]
+    assert relayed(device, 0) == []
