@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from grapevine_agent.core.effects import Effect
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
+from grapevine_lab.overlay.here import until
 
 DEADLINE_S = 60.0
 
@@ -37,7 +38,7 @@ async def agent(
             each.transport._backoff_s = (0.05, 0.2)
         running = asyncio.create_task(service.run())
         try:
-            await until(lambda: not met or all(each.is_connected for each in service.attachments), running)
+            await until(lambda: not met or all(each.is_connected for each in service.attachments), running=running)
             yield service
         finally:
             service.stop()
@@ -53,16 +54,6 @@ def _configured(folder: Path, brokers: str, root: str, more: str, connect: str) 
         f"heartbeat_s = 0.5\n{more}"
     )
     return load_config(path, {})
-
-
-async def until(
-    holds: Callable[[], bool], running: asyncio.Task[None] | None = None, within_s: float = DEADLINE_S
-) -> None:
-    """Wait until something holds."""
-    async with asyncio.timeout(within_s):
-        while not holds():
-            assert running is None or not running.done()
-            await asyncio.sleep(0.02)
 
 
 def say(service: AgentService, effects: Iterable[Effect]) -> None:

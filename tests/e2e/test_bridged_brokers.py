@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from tests.e2e.agents import agent, agents, say, status, until
+from tests.e2e.agents import agent, agents, say, status
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.net.outbox import Outbox
@@ -17,6 +17,7 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker.bridge import Bridge
 from grapevine_broker.mosquitto import MosquittoBroker
+from grapevine_lab.overlay.here import until
 from grapevine_proto import topics
 from grapevine_proto.messages import BlobRequest
 from grapevine_proto.topics import InboxTopic, TaskTopic

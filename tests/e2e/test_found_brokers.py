@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.e2e.agents import agent, agents, status, until
+from tests.e2e.agents import agent, agents, status
 
 from grapevine_agent.config.agent_toml import Connect, load_config
 from grapevine_agent.core.overlay.election import rank_of
@@ -22,6 +22,7 @@ from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import RunningBroker, start_broker
 from grapevine_broker.probe import claim_port
+from grapevine_lab.overlay.here import until
 from grapevine_proto.errors import BrokerError, ConfigError
 
 pytest.importorskip("zeroconf")
@@ -145,7 +146,7 @@ async def test_a_found_broker_hears_nothing_of_sensors_and_brings_none(tmp_path:
             agent(tmp_path / "a", [silent()], root, mqtt=DISCOVER, extra=sensor, connect=connect, met=False) as ada,
             announced(other, root=root),
         ):
-            await until(lambda: bool(ada._met()))
+            await until(lambda: bool(ada.attending.met()))
             await until(lambda: client.connected_to is not None)
             for _ in range(3):
                 await client.publish("home/kitchen", b"21.5")
@@ -243,7 +244,7 @@ async def test_a_hosted_broker_that_is_killed_is_replaced(tmp_path: Path) -> Non
         assert host.discovering.hosting is not None
         assert host.discovering.hosting._broker is not None
         os.kill(host.discovering.hosting._broker.pid, signal.SIGKILL)
-        await until(lambda: not any(each._met() for each in both))
+        await until(lambda: not any(each.attending.met() for each in both))
         await until(lambda: one_hosts(both) and all_meet(both))
 
 
@@ -281,7 +282,7 @@ async def test_an_elected_broker_ends_when_the_owners_is_back(tmp_path: Path, co
             own.start()
             await until(
                 lambda: (
-                    all(own.url in [str(url) for url in each._met()] for each in both)
+                    all(own.url in [str(url) for url in each.attending.met()] for each in both)
                     and [standing(each) for each in both] == ["waiting", "waiting"]
                     and all_meet(both)
                 )

@@ -36,6 +36,7 @@ from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, pulse, restoring
 from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
+from grapevine_agent.service.attending import Attending
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.discovering import Discovering, Search
@@ -160,11 +161,17 @@ class AgentService:
             take_own=self._take_own,
             no_room=self._no_room,
         )
-        self._num_attached = len(transports)  # ever
-        self._attach = attach
-        self._attended: dict[int, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        self.discovering = Discovering(search, use=self._use_found, met=self._met) if search is not None else None
+        self.attending = Attending(
+            attachments=self.attachments,
+            attach=attach,
+            make=self._attachment,
+            read=self._read,
+            left=self._left,
+            below=f"{root}/",
+            state=topics.build(root, PeerTopic(identity.peer_id, "state")),
+        )
+        use, met = self.attending.use_found, self.attending.met
+        self.discovering = Discovering(search, use=use, met=met) if search is not None else None
         self.hearing = Hearing(
             core=self.core,
             turns=self.turns,
@@ -221,9 +228,7 @@ class AgentService:
             self._inspector.tell(asyncio.get_running_loop(), self._data_judged)
         self._restore()
         async with asyncio.TaskGroup() as group:
-            self._group = group
-            for attachment in self.attachments:
-                self._attended[attachment.number] = group.create_task(self._attend(attachment), name="broker")
+            self.attending.begin(group)
             tasks = [
                 group.create_task(self._keep_time(), name="timers"),
                 group.create_task(self.carrying.run(), name="transfers"),
@@ -234,8 +239,10 @@ class AgentService:
             if self.discovering is not None:
                 tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
+            self.attending.no_more()
             await self._leave()
-            for task in (*tasks, *self._attended.values()):
+            self.attending.end()
+            for task in tasks:
                 task.cancel()
         if self.trainers is not None:
             await self.trainers.stop_all()
@@ -247,57 +254,6 @@ class AgentService:
             await self.recording.finish()
         await self._saver.finish()
         self._numbers.retry()
-
-    async def _attend(self, attachment: Attachment) -> None:
-        """Be at one broker, until cancelled; then the broker sends our will."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(attachment.transport.run(), name="connection")
-            group.create_task(self._read(attachment), name="incoming")
-            group.create_task(attachment.sending.run(), name="outgoing")
-
-    # --- brokers that are found -------------------------------------------------------------------
-
-    def _met(self) -> frozenset[BrokerUrl]:
-        """The brokers that have us."""
-        connected = (each.transport.connected_to for each in self.attachments)
-        return frozenset(url for url in connected if url is not None)
-
-    async def _use_found(self, found: Sequence[BrokerUrl]) -> None:
-        """Connect to these, beside those that the owner configured, and to no others."""
-        if self._stop.is_set():
-            return
-        if self._attach is None:
-            next(iter(self.attachments)).transport.also_try(found)
-            return
-        attached = {each.transport.brokers[0]: each for each in self.attachments if each.transport.brokers[0].is_found}
-        for url, attachment in attached.items():
-            if url not in found:
-                await self._detach(attachment)
-        for url in found:
-            if url not in attached:
-                await self._attach_to(self._attach(url))
-
-    async def _attach_to(self, transport: MakeTransport) -> None:
-        assert self._group is not None
-        attachment = self._attachment(self._num_attached, transport)
-        self._num_attached += 1
-        state = topics.build(self.root, PeerTopic(self.identity.peer_id, "state"))
-        await self.attachments.add(attachment, below=f"{self.root}/", state=state)
-        self._attended[attachment.number] = self._group.create_task(self._attend(attachment), name="broker")
-
-    async def _detach(self, attachment: Attachment) -> None:
-        number = attachment.number
-        self.attachments.remove(attachment)
-        attended = self._attended.pop(number)
-        attended.cancel()
-        await asyncio.wait([attended])
-
-        def lost() -> list[fx.Effect]:
-            effects = self.core.lost(clock.now(), number)
-            self.core.brokers.forget(number)
-            return effects
-
-        await self.turns.take(lost)
 
     async def why_not_saved(self, kind: str) -> str:
         """Why something of this kind (see `saving`) is not on disk; empty if it is."""
@@ -375,6 +331,14 @@ class AgentService:
                     await self.turns.take(lambda: self.core.lost(clock.now(), number))
                 case Listening() | Trying():
                     attachment.told(event, is_leaving=self._stop.is_set())
+
+    async def _left(self, number: int) -> None:
+        def left() -> list[fx.Effect]:
+            effects = self.core.lost(clock.now(), number)
+            self.core.brokers.forget(number)
+            return effects
+
+        await self.turns.take(left)
 
     def _found(self, number: int, gives: BrokerAbilities) -> None:
         if (attachment := self.attachments.get(number)) is None:

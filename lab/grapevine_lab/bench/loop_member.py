@@ -184,15 +184,15 @@ async def member(
         running = asyncio.create_task(service.run())
         try:
             await service.ready.wait()
-            await _tell(service, manifest)
+            await tell(service, manifest)
             yield service
         finally:
             service.stop()
             await running
 
 
-async def _tell(service: AgentService, manifest: TaskManifest) -> None:
-    """What the publisher and a reviewer say of the task."""
+async def tell(service: AgentService, manifest: TaskManifest) -> None:
+    """Have a service hear what the publisher and a reviewer say of the task."""
     encoded = encode_manifest(manifest)
     task = task_id(encoded)
     review = Review(task=task, approved=True, reason="", valid_until_ms=clock.now().wall_ms + 3_600_000)

@@ -19,13 +19,11 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker
 from grapevine_lab.bench import floods
+from grapevine_lab.bench.loop_member import PUBLISHER, REVIEWER, tell
 from grapevine_lab.overlay.here import PlayedTraining, agent_here, until
-from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
-from grapevine_proto.messages import Review, TaskPublication
-from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import encode_weights, reference_to
 
@@ -34,7 +32,6 @@ ROUND_S: Final = 0.05  # at least: training, which takes so long by chance, is w
 TRAINING_S: Final = 2.0
 WARM_UP_S: Final = 20.0
 LOOK_EVERY_S: Final = 0.5
-PUBLISHER, REVIEWER = floods.key(1), floods.key(2)
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ async def measure_staleness(
             agents.append(await stack.enter_async_context(agent))
             agents[-1].store.put_blob(weights)
         for each in agents:
-            await _tell(each, manifest)
+            await tell(each, manifest)
         name = task_id(encode_manifest(manifest))
         try:
             await until(lambda: all(_knows_all(each, name, num_agents) for each in agents), within_s=120.0)
@@ -119,16 +116,3 @@ async def _look(agents: list[AgentService], task: str, for_s: float) -> Stalenes
 def _knows_all(service: AgentService, task: str, num_agents: int) -> bool:
     learner = service.core.tasks.learning.get(task)
     return learner is not None and len(learner.targets(clock.now())) == num_agents - 1
-
-
-async def _tell(service: AgentService, manifest: TaskManifest) -> None:
-    """What the publisher and a reviewer say of the task."""
-    encoded = encode_manifest(manifest)
-    name = task_id(encoded)
-    review = Review(task=name, approved=True, reason="", valid_until_ms=clock.now().wall_ms + 3_600_000)
-    for key, topic, body in (
-        (PUBLISHER, TaskTopic(PUBLISHER.peer_id, name, "manifest"), TaskPublication(manifest=encoded)),
-        (REVIEWER, TaskTopic(REVIEWER.peer_id, name, "review"), review),
-    ):
-        received = open_envelope(floods.sealed(key, topic, body), topic)
-        await service.turns.take(lambda received=received: service.core.receive(received, clock.now()))  # type: ignore[misc]
