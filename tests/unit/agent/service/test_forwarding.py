@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.agent.core.overlay.test_gateway import ADA, BOB, KEY_OF, World
 
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.net.outbox import Outbox
-from grapevine_agent.service import forwarding
+from grapevine_agent.service import clock, forwarding
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.forwarding import RECORDS_PER_S, STRANGERS_PER_S, Forwarding
 from grapevine_proto.codec import open_envelope, seal
@@ -19,6 +20,12 @@ from grapevine_proto.topics import ChunkTopic, InboxTopic
 
 ROOT, US = "grapevine/v1", "us"
 TASK = "ab" * 32
+
+
+@pytest.fixture(autouse=True)
+def standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is: no budget fills up meanwhile."""
+    monkeypatch.setattr(clock, "now", lambda: Moment(monotonic_s=100.0, wall_ms=0))
 
 
 class Way:
