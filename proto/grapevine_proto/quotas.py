@@ -23,14 +23,22 @@ class Bucket:
 
     def take(self, amount: float, now_s: float) -> bool:
         """Whether there was room for `amount`, which is taken then. More than a burst is taken as a whole burst."""
-        if now_s > self._updated_s:
-            self._held = min(self.burst, self._held + (now_s - max(self._updated_s, 0.0)) * self.per_s)
-            self._updated_s = now_s
+        self._fill(now_s)
         amount = min(amount, self.burst)
         if amount > self._held:
             return False
         self._held -= amount
         return True
+
+    def wait_s(self, amount: float, now_s: float) -> float:
+        """How long until there is room for `amount`, if nothing else is taken; in seconds, 0 if there is."""
+        self._fill(now_s)
+        return max(0.0, min(amount, self.burst) - self._held) / self.per_s
+
+    def _fill(self, now_s: float) -> None:
+        if now_s > self._updated_s:
+            self._held = min(self.burst, self._held + (now_s - max(self._updated_s, 0.0)) * self.per_s)
+            self._updated_s = now_s
 
     def put_back(self, amount: float) -> None:
         """What was taken and not used."""

@@ -262,6 +262,10 @@ class Outbox:
         )
         return True
 
+    def has_room_for_chunks(self, num: int) -> bool:
+        """Whether so many more chunks can wait, or none do: what is in more pieces than that goes alone."""
+        return not self._chunks or len(self._chunks) + num <= self._max_chunks
+
     def chunk(self, topic: str, *, deadline_s: float, order: object, num_bytes: int) -> bool:
         """Publish a chunk, made when it is taken, when nothing else is due. Whether there was room for it."""
         if len(self._chunks) >= self._max_chunks:

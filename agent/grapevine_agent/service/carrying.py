@@ -2,7 +2,7 @@
 
     core ─Publish─▶ sealing ─ too large ─▶ notice ─▶ outbox            its bulk: giving
     broker ─notice─▶ hearing ─▶ core ─Fetch─▶ fetching ─Ask─▶ outbox
-    broker ─ChunkRequest─▶ hearing ─▶ core ─GiveChunks─▶ giving ─▶ outbox, as chunks
+    broker ─ChunkRequest─▶ hearing ─▶ core ─GiveChunks─▶ giving ─▶ pacing ─▶ outbox, as chunks
     broker ─Chunk─▶ hearing ─▶ fetching ─ it is whole ─▶ the message ─▶ core.fetched
 
 What to ask for, and what to give, is decided in `transfers`, which knows neither sockets nor clocks.
@@ -28,13 +28,13 @@ from grapevine_agent.service.turns import Turns
 from grapevine_agent.transfers.assembly import File, Memory, Room
 from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
 from grapevine_agent.transfers.giving import Gift, Giving
+from grapevine_agent.transfers.pacing import Pacing, Waiting
 from grapevine_proto import bulk as bulks
 from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import Received, SealedApart, complete
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
 from grapevine_proto.parts import Payload
-from grapevine_proto.quotas import Bucket
 from grapevine_proto.topics import ChunkTopic, InboxTopic
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ BESIDE_IT_BYTES: Final = 16_384  # of a message, beside its large fields: contri
 PIECE_OVERNOTICE_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
 CHUNK_DEADLINE_S: Final = 30.0  # who asked has asked again, or somebody else
 LONGEST_NAP_S: Final = 5.0
-BURST_S: Final = 2.0  # of what the owner lends for sending, at once
 KEPT_PARTS: Final = 4  # of weights that were begun
 KEPT_S: Final = 7 * 24 * 3600.0
 
@@ -92,9 +91,7 @@ class Carrying:
         self._folder = folder
         self._rejected = rejected
         self._in_background = in_background
-        rate = core.settings.upload_bytes_per_s
-        self._for_members = Bucket(per_s=rate, burst=BURST_S * rate)
-        self._for_others = Bucket(per_s=rate / 2, burst=BURST_S * rate / 2)
+        self._pacing = Pacing(core.settings.upload_bytes_per_s)
         _clear(folder)
         self.fetching = Fetching(most_window=window, most_bytes=most_bytes)
         self.giving = Giving(most_bytes=most_bytes)
@@ -126,25 +123,36 @@ class Carrying:
     def give(self, wanted: fx.GiveChunks) -> None:
         """Somebody asks for chunks."""
         asker, now_s = wanted.topic.receiver, clock.now().monotonic_s
-        gifts = self.giving.asked(wanted.request, now_s, asker)
+        is_member = self._core.members.is_member(asker)
+        request = self._pacing.not_waiting(asker, wanted.request, now_s)
+        if not self._pacing.has_room_for(asker, len(request.chunks) + request.index, is_member=is_member):
+            self._rejected(WireError("over-quota", f"{asker} asks for chunks of {request.digest.hex()[:12]}…"))
+            return  # it will ask again
+        gifts = self.giving.asked(request, now_s, asker)
         if gifts is None:
-            refusal = ChunkRefusal(digest=wanted.request.digest, reason="not held, or not any more")
+            refusal = ChunkRefusal(digest=request.digest, reason="not held, or not any more")
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
             return
-        budget = self._for_members if self._core.members.is_member(asker) else self._for_others
-        if not budget.take(sum(gift.end - gift.start for gift in gifts), now_s):
-            self._rejected(WireError("over-quota", f"{asker} asks for chunks of {wanted.request.digest.hex()[:12]}…"))
-            return  # it will ask again
-        topic = ChunkTopic(asker, wanted.topic.sender, bulks.transfer_of(wanted.request.digest))
-        name = f"{self._root}/{topic.below_root()}"
-        deadline_s = now_s + CHUNK_DEADLINE_S
+        self._pacing.put(asker, gifts, now_s, is_member=is_member)
+        self._wake.set()
+
+    def _send_due(self, now_s: float) -> None:
+        """Chunks whose turn has come go to the outbox, in pieces that the broker takes."""
         at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERNOTICE_BYTES))
-        outbox = self._outbox_to(asker)
-        for gift in gifts:
+
+        def has_room(each: Waiting) -> bool:
+            num_pieces = -(-(each.gift.end - each.gift.start) // at_most)
+            return self._outbox_to(each.asker).has_room_for_chunks(num_pieces)
+
+        for each in self._pacing.due(now_s, has_room):
+            gift = each.gift
+            topic = ChunkTopic(each.asker, self._core.settings.peer, bulks.transfer_of(gift.digest))
+            name, outbox = f"{self._root}/{topic.below_root()}", self._outbox_to(each.asker)
             for start in range(gift.start, gift.end, at_most):
                 piece = Gift(gift.digest, gift.index, start, min(gift.end, start + at_most))
+                deadline_s = now_s + CHUNK_DEADLINE_S
                 outbox.chunk(name, deadline_s=deadline_s, order=piece, num_bytes=piece.end - piece.start)
-        self._wake_outbox()
+            self._wake_outbox()
 
     def payload_of(self, gift: Gift) -> Payload | None:
         """A chunk, when it is its turn to leave; None if it is not held any more."""
@@ -211,8 +219,11 @@ class Carrying:
         while True:
             self._wake.clear()
             self._tell(self.fetching.tick(clock.now().monotonic_s))
-            self.giving.tick(clock.now().monotonic_s)
-            wait_s = min(LONGEST_NAP_S, max(0.0, self.fetching.deadline_s() - clock.now().monotonic_s))
+            now_s = clock.now().monotonic_s
+            self.giving.tick(now_s)
+            self._send_due(now_s)
+            due_s = min(self.fetching.deadline_s(), self._pacing.deadline_s(now_s))
+            wait_s = min(LONGEST_NAP_S, max(0.0, due_s - now_s))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()

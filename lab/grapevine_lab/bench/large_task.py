@@ -37,6 +37,7 @@ NUM_AGENTS = 5
 NUM_HIDDEN = 4_960
 NUM_PARAMETERS = (64 + NUM_HIDDEN + 2 + 10) * NUM_HIDDEN + 10
 ROUND_S = 30.0
+UPLOAD_MB_PER_S = 40.0  # ten times what owners lend if they say nothing: five models a round, of 100 MB each
 JOIN_S = 600.0
 WATCH_S = 240.0
 MODELS_TARGET = Target(limit=4.0, at_most=True)
@@ -134,7 +135,15 @@ def _agents(folder: Path, url: str) -> Iterator[tuple[_Agent, list[_Agent], list
             peer = first_identity(own / "state").peer_id
             config = own / "agent.toml"
             head = f'[agent]\nname = "{name}"\nstate_dir = "state"\nconsent = "{consent}"\n[mqtt]\nbrokers = ["{url}"]'
-            config.write_text("\n".join([head, *sections, "[limits]\nthreads = 1\nmemory_mb = 6000\ncores = 8\n"]))
+            config.write_text(
+                "\n".join(
+                    [
+                        head,
+                        *sections,
+                        f"[limits]\nthreads = 1\nmemory_mb = 6000\ncores = 8\nupload_mb_per_s = {UPLOAD_MB_PER_S}\n",
+                    ]
+                )
+            )
             agent = _Agent(name, peer, config, stack.enter_context(running_service(config, own / "log")))
             _until(agent.status, 60.0, f"{name} answers")
             return agent

@@ -27,10 +27,10 @@ from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.weights import encode_weights, reference_to
 
-HEARTBEAT_S: Final = 1.0
+HEARTBEAT_S: Final = 5.0
 ROUND_S: Final = 0.05  # at least: training, which takes so long by chance, is what paces the rounds
-TRAINING_S: Final = 2.0
-WARM_UP_S: Final = 20.0
+TRAINING_S: Final = 4.0
+WARM_UP_S: Final = 30.0
 LOOK_EVERY_S: Final = 0.5
 
 
