@@ -125,6 +125,14 @@ def complete(apart: m.Apart, fields: Mapping[int, memoryview]) -> m.Body:
     return body
 
 
+def preview(apart: m.Apart, bulk: Bulk) -> m.Body:
+    """The body before its large fields are here: in the place of each are four bytes that mean nothing.
+
+    What is true of it is which of them there are, how they are written, and all the rest. Raises `WireError`.
+    """
+    return complete(apart, dict.fromkeys(bulk.fields, memoryview(bytes(4))))
+
+
 def belongs_on(body: m.Body, topic: Topic) -> bool:
     """Whether `body` may be said on `topic`: the right leaf, and of the task that the topic names.
 

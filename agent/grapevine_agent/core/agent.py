@@ -158,9 +158,9 @@ class AgentCore:
         """A broker was lost: whoever was met there alone cannot be reached now."""
         effects: list[Effect] = []
         self._forget_told()
-        for peer in sorted(self.brokers.lost(broker)):
-            gone = m.PeerState(online=False, goodbye=True)  # that it can be reached otherwise is not to be asked
-            effects += self._hear_state(peer, gone, self.members.session_of(peer), now)
+        for peer in sorted(self.brokers.lost(broker, now.monotonic_s)):
+            self.members.lose_sight(peer)
+            effects += self._hear_gone(peer)
         return effects
 
     def _forget_told(self) -> None:
@@ -242,6 +242,11 @@ class AgentCore:
         assert isinstance(apart, m.Apart)
         return [*self.bulks.failed(received.message.sender, apart, why, now), *self._announce(now)]
 
+    def not_sent(self, task: str, receiver: str) -> None:
+        """A message of a task found no room on its way out, or waited for too long: its receiver has not got it."""
+        if (learner := self.tasks.learning.get(task)) is not None:
+            learner.sending.not_sent(receiver)
+
     def held(self, topic: Topic, broker: int = 0) -> Received | None:
         """The record that is held of a topic; of a state, that of this broker."""
         if isinstance(topic, PeerTopic) and topic.leaf == "state":
@@ -255,8 +260,9 @@ class AgentCore:
 
     def _hear_state(self, peer: str, state: m.PeerState, session: int, now: Moment) -> list[Effect]:
         self.members.hear_state(peer, state, session, now.monotonic_s)
-        if state.online:
-            return []
+        return [] if state.online else self._hear_gone(peer)
+
+    def _hear_gone(self, peer: str) -> list[Effect]:
         return [e for learner in self.tasks.learning.values() for e in learner.hear_peer_gone(peer)]
 
     def _read_record(self, received: Received, now: Moment) -> list[Effect]:
@@ -330,7 +336,7 @@ class AgentCore:
             case m.ReleasedModel() as released:
                 return [*self.models.take(sender, released, now), *self._announce(now)]
             case m.Apart() as apart if received.bulk is not None:
-                self.bulks.take(sender, apart, received.bulk, now)
+                self.bulks.take(sender, apart, received.bulk, now, session)
                 return [fx.Fetch(received=received)]
             case m.ChunkRequest() as wanted:
                 topic = InboxTopic(sender, self.settings.peer)

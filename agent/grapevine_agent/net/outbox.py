@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -89,6 +90,7 @@ class Outbox:
         max_answers: Answers that may wait or be under way; one that finds no room is dropped.
         max_answer_bytes: The same in bytes, of those that are made and of those that are still to be made.
         max_chunks: Chunks that may wait; one that finds no room is dropped.
+        dropped: Told of each message that is not published: for want of room, or because it waited for too long.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Outbox:
         max_answers: int = 256,
         max_answer_bytes: int = 16_000_000,
         max_chunks: int = 128,
+        dropped: Callable[[Waiting], None] = lambda _: None,
     ) -> None:
+        self._dropped = dropped
         self.num_dropped = 0  # for want of room
         self.num_expired = 0
         self._max_messages = max_messages
@@ -397,7 +401,7 @@ class Outbox:
     def _drop_expired(self, now_s: float) -> None:
         for queue in (*self._messages, self._answers, self._chunks):
             while queue and queue[0].deadline_s <= now_s:
-                self._left(queue.popleft())
+                self._drop(queue.popleft())
                 self.num_expired += 1
 
     def _drop_oldest(self) -> None:
@@ -405,8 +409,13 @@ class Outbox:
             waiting = [queue for queue in self._messages if queue]
             if not waiting or (sum(map(len, waiting)) <= FEW and self._num_messages <= self._max_messages):
                 return
-            self._left(min(waiting, key=lambda queue: queue[0].number).popleft())
+            self._drop(min(waiting, key=lambda queue: queue[0].number).popleft())
             self.num_dropped += 1
+
+    def _drop(self, waiting: Waiting) -> None:
+        self._left(waiting)
+        if waiting.lane == "message":
+            self._dropped(waiting)
 
 
 def _by_number(waiting: Waiting) -> int:

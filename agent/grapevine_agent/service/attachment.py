@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.net.events import Connected, Disconnected, Listening, Trying, Will
-from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.double import Double
@@ -63,6 +63,7 @@ class Attachment:
         root: str,
         peer: str,
         found: Callable[[int, BrokerAbilities], None],
+        dropped: Callable[[Waiting], None],
     ) -> None:
         self.number = number
         self.session = 0  # that its connection belongs to, or the last attempt at one
@@ -70,7 +71,7 @@ class Attachment:
         self.transport = transport(lambda: will(self))
         self._wanted: set[str] = set()  # filters of our own
         self._carried: set[str] = set()  # and those of whom a gateway makes known
-        self.outbox = Outbox()
+        self.outbox = Outbox(dropped=dropped)
         self.reception = Reception(double)
         self.answers = Answers(outbox=self.outbox, get_blob=get_blob, sealing=sealing, root=root, goes_apart=goes_apart)
         self.sending = Sending(

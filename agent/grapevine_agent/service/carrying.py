@@ -27,7 +27,7 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.turns import Turns
 from grapevine_agent.transfers.assembly import File, Memory, Room
 from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
-from grapevine_agent.transfers.giving import Gift, Giving
+from grapevine_agent.transfers.giving import Gift, Giving, NotGivenError
 from grapevine_agent.transfers.pacing import Pacing, Waiting
 from grapevine_proto import bulk as bulks
 from grapevine_proto.bodies import num_bytes
@@ -117,8 +117,7 @@ class Carrying:
     def drop_task(self, task: str) -> None:
         """Nothing of a task is sent, or fetched, any more."""
         self.giving.drop(f"update of {task}")
-        for gone in self.fetching.drop(lambda notice: isinstance(notice, _Notice) and notice.task == task):
-            logger.debug("not fetched: %s", gone.why)
+        self._tell(self.fetching.drop(lambda notice: isinstance(notice, _Notice) and notice.task == task))
 
     def give(self, wanted: fx.GiveChunks) -> None:
         """Somebody asks for chunks."""
@@ -128,9 +127,10 @@ class Carrying:
         if not self._pacing.has_room_for(asker, len(request.chunks) + request.index, is_member=is_member):
             self._rejected(WireError("over-quota", f"{asker} asks for chunks of {request.digest.hex()[:12]}…"))
             return  # it will ask again
-        gifts = self.giving.asked(request, now_s, asker)
-        if gifts is None:
-            refusal = ChunkRefusal(digest=request.digest, reason="not held, or not any more")
+        try:
+            gifts = self.giving.asked(request, now_s, asker)
+        except NotGivenError as error:
+            refusal = ChunkRefusal(digest=request.digest, reason=str(error))
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
             return
         self._pacing.put(asker, gifts, now_s, is_member=is_member)

@@ -38,6 +38,7 @@ class Publishing:
         root: Topic root.
         take_own: Has our own word on a task count here, as it does elsewhere, and at once.
         no_room: Counts what found none.
+        not_sent: Told of a message of a task that found no room.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Publishing:
         root: str,
         take_own: Callable[[Received], None],
         no_room: Callable[[], None],
+        not_sent: Callable[[str, Topic], None],
     ) -> None:
         self._attachments = attachments
         self._carrying = carrying
@@ -56,6 +58,7 @@ class Publishing:
         self._root = root
         self._take_own = take_own
         self._no_room = no_room
+        self._not_sent = not_sent
 
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; what is large is signed when its turn comes."""
@@ -68,10 +71,11 @@ class Publishing:
             self._message(effect)
 
     def _message(self, effect: fx.Publish) -> None:
-        size = num_bytes(effect.body)
+        size, task = num_bytes(effect.body), getattr(effect.body, "task", "")
         goes_apart = self._carrying.goes_apart(size)
         if goes_apart and not self._carrying.may_send(effect):
             self._no_room()
+            self._not_sent(task, effect.topic)
             return
         is_order = size >= LARGE or goes_apart
         payload = b"" if is_order else self._sealer.seal(effect, clock.now().wall_ms)
@@ -81,7 +85,7 @@ class Publishing:
                 payload,
                 deadline_s=clock.now().monotonic_s + MESSAGE_DEADLINE_S,
                 qos=effect.qos,
-                task=getattr(effect.body, "task", ""),
+                task=task,
                 order=effect if is_order else None,
                 num_bytes=(NOTICE_BYTES if goes_apart else size) if is_order else 0,
             )

@@ -61,7 +61,7 @@ from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel
-from grapevine_proto.topics import PeerTopic, Topic
+from grapevine_proto.topics import InboxTopic, PeerTopic, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +160,7 @@ class AgentService:
             root=root,
             take_own=self._take_own,
             no_room=self._no_room,
+            not_sent=self._not_sent,
         )
         self.attending = Attending(
             attachments=self.attachments,
@@ -213,6 +214,7 @@ class AgentService:
             root=self.root,
             peer=self.identity.peer_id,
             found=self._found,
+            dropped=lambda waiting: self._not_sent(waiting.task, topics.parse(self.root, waiting.topic)),
         )
 
     @property
@@ -360,6 +362,10 @@ class AgentService:
 
     def _no_room(self) -> None:
         self.rejected["no-room"] += 1
+
+    def _not_sent(self, task: str, topic: Topic) -> None:
+        if task and isinstance(topic, InboxTopic):
+            self.core.not_sent(task, topic.receiver)
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -7,7 +7,8 @@
 The same bulk may be wanted for several notices: a model that a server publishes, or one that two members pass on. It
 is fetched once, of whoever said that it has it. A newer update of a peer takes the place of one that still waits.
 
-Bounded are the bulks that are fetched at a time, in number and bytes, and those that wait. What makes no
+Bounded are the bulks that are fetched at a time, in number and bytes, and those that wait: for an hour at most, and
+what is smaller overtakes them for half a minute. What makes no
 progress for `GIVE_UP_S` is given up; what was got of it until then stays on disk, if it lies there, and is not asked
 for again the next time.
 """
@@ -29,6 +30,8 @@ MOST_AT_A_TIME: Final = 4
 MOST_WAITING: Final = 32
 MAX_NOTICES: Final = 8  # that one bulk is wanted for
 GIVE_UP_S: Final = 90.0
+WAIT_S: Final = 3_600.0  # for its turn
+OVERTAKEN_S: Final = 30.0  # so long smaller ones go before one that has no room yet
 MOST_S: Final = 600.0  # and as long as it takes at this rate: a holder that sends a chunk a minute is none
 SLOWEST_BYTES_PER_S: Final = 20_000.0
 MAX_FAULTS: Final = 3  # wrong chunks of one holder
@@ -69,6 +72,7 @@ class _Fetch:
     wanted_for: list[Hashable]
     holders: list[str]  # who said that they have it, the one that is asked first
     window: Window
+    wanted_s: float
     progress_s: float
     until_s: float
     faults: dict[str, int] = field(default_factory=dict)
@@ -80,6 +84,11 @@ class _Fetch:
     @property
     def holder(self) -> str | None:
         return self.holders[0] if self.holders else None
+
+    def begin(self, now_s: float) -> None:
+        """Its turn has come: its time begins."""
+        self.progress_s = now_s
+        self.until_s = now_s + MOST_S + self.bulk.num_bytes / SLOWEST_BYTES_PER_S
 
     def lose(self, holder: str) -> None:
         """It is not to be asked any more."""
@@ -104,6 +113,7 @@ class Fetching:
     num_bytes: int = 0  # that came, of chunks that were whole and right
     _fetches: dict[bytes, _Fetch] = field(default_factory=dict)  # by digest, in the order in which they were wanted
     _by_transfer: dict[str, bytes] = field(default_factory=dict)
+    _looked_s: float = -math.inf
 
     # --- what is wanted -----------------------------------------------------------------------------
 
@@ -147,8 +157,9 @@ class Fetching:
             wanted_for=[wanted_for],
             holders=[holder],
             window=Window(most=self.most_window),
+            wanted_s=now_s,
             progress_s=now_s,
-            until_s=now_s + MOST_S + bulk.num_bytes / SLOWEST_BYTES_PER_S,
+            until_s=now_s + WAIT_S,
         )
         return gone
 
@@ -241,7 +252,7 @@ class Fetching:
     def tick(self, now_s: float) -> list[Ask | Whole | GivenUp]:
         """What is to be asked for now, and what has come to its end."""
         out: list[Ask | Whole | GivenUp] = []
-        self._begin_some(out)
+        self._begin_some(out, now_s)
         for fetch in list(self._fetches.values()):
             if now_s > fetch.until_s:
                 out.append(self._end(fetch, "it takes too long"))
@@ -263,10 +274,12 @@ class Fetching:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next."""
+        if self._next_to_begin() is not None:
+            return -math.inf
         at_s = math.inf
         for fetch in self._fetches.values():
             if fetch.assembly is None:
-                at_s = min(at_s, fetch.until_s, -math.inf if self._has_room_for(fetch) else math.inf)
+                at_s = min(at_s, fetch.until_s)
             elif fetch.looking is not None or fetch.assembly.is_whole or self._may_ask(fetch):
                 return -math.inf
             else:
@@ -274,17 +287,27 @@ class Fetching:
                 at_s = min(at_s, lost_s, fetch.progress_s + GIVE_UP_S, fetch.until_s)
         return at_s
 
-    def _begin_some(self, out: list[Ask | Whole | GivenUp]) -> None:
-        for fetch in [each for each in self._fetches.values() if each.assembly is None]:
-            if not self._has_room_for(fetch):
-                continue
+    def _begin_some(self, out: list[Ask | Whole | GivenUp], now_s: float) -> None:
+        self._looked_s = now_s
+        while (fetch := self._next_to_begin()) is not None:
             try:
                 room = fetch.make_room()
             except StoreError as error:
                 out.append(self._end(fetch, str(error)))
                 continue
             fetch.assembly = Assembly(bulk=fetch.bulk, room=room)
+            fetch.begin(now_s)
             fetch.looking = fetch.assembly.look() if fetch.assembly.has_index else None
+
+    def _next_to_begin(self) -> _Fetch | None:
+        """The one that is next, if it has room; smaller ones overtake it for a while."""
+        for fetch in self._fetches.values():
+            if fetch.assembly is None:
+                if self._has_room_for(fetch):
+                    return fetch
+                if self._looked_s > fetch.wanted_s + OVERTAKEN_S:
+                    return None
+        return None
 
     def _has_room_for(self, fetch: _Fetch) -> bool:
         active = [each.bulk.num_bytes for each in self._fetches.values() if each.assembly is not None]

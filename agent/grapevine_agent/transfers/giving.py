@@ -14,6 +14,7 @@ from typing import Final
 
 from grapevine_proto.bulk import Bulk, span_of
 from grapevine_proto.codec import SealedApart
+from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import ChunkRequest
 from grapevine_proto.parts import Parts
 
@@ -22,6 +23,10 @@ KEEP_S: Final = 120.0
 MOST_OF_A_THING: Final = 2
 SOME_CHUNKS: Final = 32
 MAX_ASKERS: Final = 1_000  # of one bulk
+
+
+class NotGivenError(GrapevineError):
+    """What was asked for is not given; the text, which the asker gets, says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +47,21 @@ class _Held:
     thing: str
     used_s: float
     owed: dict[str, set[int]] = field(default_factory=dict)  # who was told of it → chunks that it has not asked for
-    budgets: dict[str, int] = field(default_factory=dict)  # who asks → chunks that it may have before it is told again
+    # Who asks → chunks that it may have before it is told again; who has asked longest ago first.
+    budgets: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def may_have(self, asker: str, num: int) -> bool:
         """Count so many chunks for who asks; whether it may have them."""
-        if asker not in self.budgets and len(self.budgets) >= MAX_ASKERS:
-            return False
         left = self.budgets.get(asker, self.most_chunks)
-        self.budgets[asker] = max(0, left - num)
+        self.budget(asker, left - num if left >= num else left)
         return left >= num
+
+    def budget(self, asker: str, num: int) -> None:
+        """So many chunks it may have from now on."""
+        self.budgets[asker] = num
+        self.budgets.move_to_end(asker)
+        if len(self.budgets) > MAX_ASKERS:
+            self.budgets.popitem(last=False)
 
     @property
     def most_chunks(self) -> int:
@@ -83,19 +94,19 @@ class Giving:
         )
         self._held[digest].used_s = now_s
         if receiver:
-            self._held[digest].budgets[receiver] = self._held[digest].most_chunks
+            self._held[digest].budget(receiver, self._held[digest].most_chunks)
             self._held[digest].owed[receiver] = set(range(sealed.bulk.num_chunks))
         self._make_room(thing)
 
-    def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift] | None:
-        """What is to be sent for a request; None: the bulk is not held."""
+    def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift]:
+        """What is to be sent for a request. Raises `NotGivenError` if nothing is."""
         held = self._held.get(request.digest)
         if held is None:
-            return None
+            raise NotGivenError("not held, or not any more")
         held.used_s = now_s
         self._held.move_to_end(request.digest)
         if asker and not held.may_have(asker, len(request.chunks)):
-            return []
+            raise NotGivenError("all of it was given twice")
         if asker in held.owed:
             held.owed[asker].difference_update(request.chunks)
             if not held.owed[asker]:

@@ -120,6 +120,11 @@ class Aggregator:
             forget_s=self.pace.forget_s,
         )
 
+    def foresee(self, sender: str, update: ModelUpdate, _now: Moment, session: int) -> None:
+        """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
+        with self.receipts.lacking(sender, session):
+            self.intake.foresee(sender, update)
+
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         with self.receipts.lacking(sender, session):

@@ -192,6 +192,17 @@ class Intake:
             return taken
         return replace(taken, receipt=self._remember(sender, base, now_s))
 
+    def foresee(self, sender: str, update: ModelUpdate) -> None:
+        """Raise `WireError` for what is written as the task does not allow, or is from a base that is not held."""
+        for what in ("full", "base", "delta", "buffers"):
+            self._check_encoding(getattr(update, what), what)
+        if update.delta is not None and update.base is None:
+            self._held_base(sender, update)
+
+    def _check_encoding(self, vector: Written | None, what: str) -> None:
+        if isinstance(vector, Encoded) and vector.encoding not in self.allowed:
+            raise WireError("encoding", f"{what} as {vector.encoding.name}, which the task does not allow")
+
     def _held_base(self, sender: str, update: ModelUpdate) -> _Base:
         held = self._bases.get(sender)
         if held is None or held.digest != update.base_digest:
@@ -237,9 +248,8 @@ class Intake:
 
     def _decode(self, vector: Written, size: int, what: str) -> Vector:
         """A vector of this size, decoded if it has to be, and checked. Raises `WireError`."""
+        self._check_encoding(vector, what)
         if isinstance(vector, Encoded):
-            if vector.encoding not in self.allowed:
-                raise WireError("encoding", f"{what} as {vector.encoding.name}, which the task does not allow")
             with apart():
                 vector = decode(vector.content, size, vector.encoding)
         self._check(vector, size, what)

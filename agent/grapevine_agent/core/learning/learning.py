@@ -147,6 +147,13 @@ class Learning:
         answers = self.sending.answer(sender, update, now)
         return [*receipts, *answers, *self.sending.after_merge(now)]
 
+    def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
+        """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
+        if not self.members.is_near(sender):
+            raise WireError("other-site", f"an update of {self.task} by {sender}")
+        with self.receipts.lacking(sender, session):
+            self.merging.foresee(sender, update, now)
+
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)

@@ -97,6 +97,12 @@ class Merging:
             most = self.manifest.merging.stale_after
             raise WireError("stale-update", f"{sender} is {behind} steps behind; at most {most}")
 
+    def foresee(self, sender: str, update: ModelUpdate, now: Moment) -> None:
+        """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
+        if self.manifest.merging.stale == "refuse":
+            self._refuse_if_stale(sender, update, now)
+        self.intake.foresee(sender, update)
+
     def contributions(self) -> dict[str, int]:
         """The newest version of each member's work in the model, this one's included."""
         own = {self.peer: self.model.version} if self.model.version else {}

@@ -158,6 +158,12 @@ class Sending:
         ]
         return [self.send(peer, now) for peer in self.pace.few(servers, self.rng)]
 
+    def not_sent(self, receiver: str) -> None:
+        """What was sent to a peer found no room on its way out: it goes again, and its token is ours again."""
+        self.told.not_sent(receiver)
+        if self.account is not None:
+            self.account.put_by()
+
     def send(self, receiver: str, now: Moment, *, is_answer: bool = False) -> Publish:
         """Our model, to one peer; `is_answer`: to an update of its own."""
         self.num_sent += 1

@@ -57,6 +57,10 @@ class Told:
                 found.add(peer)
         return found
 
+    def not_sent(self, receiver: str) -> None:
+        """What went to a receiver has not left."""
+        self._sent.pop(receiver, None)
+
     def forget(self) -> None:
         """What was under way may be lost."""
         self._sent.clear()

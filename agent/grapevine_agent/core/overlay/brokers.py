@@ -92,14 +92,18 @@ class Brokers:
         broker.is_connected, broker.abilities = True, BrokerAbilities()
         broker.relays.connected(now_s)
 
-    def lost(self, number: int) -> set[str]:
-        """One was lost. Those who were met there and nowhere else; nobody where it was the last, which says nothing."""
+    def lost(self, number: int, now_s: float) -> set[str]:
+        """One was lost. Those who were met there and nowhere else; nobody where it was the last, which says nothing.
+
+        Not every broker gives the states that it retains: who is heard by one is met there, too.
+        """
         broker = self.at(number)
         broker.is_connected = False
         others = self.connected_ones()
         if not others:
             return set()
-        gone = set(broker.online).difference(*(each.online for each in others))
+        heard = ({peer for peer, at_s in each.heard.items() if at_s >= now_s - HEARD_S} for each in others)
+        gone = set(broker.online).difference(*(each.online for each in others), *heard)
         broker.states = self._new_book()  # what it retains comes again, and is news then
         broker.online.clear()
         broker.heard.clear()

@@ -151,9 +151,16 @@ class Members:
             known.begin_session(session)
         known.last_heard_s = now_s
 
+    def lose_sight(self, peer: str) -> None:
+        """The broker at which a peer was met is lost to us: it has said nothing, and counts again once it is heard."""
+        known = self.peers.get(peer)
+        if known is not None and known.online:
+            self._set_online(known, False)
+            known.is_out_of_sight = True
+
     def _set_online(self, known: Peer, online: bool) -> None:
         self._presence_changed |= known.is_member and known.online != online
-        known.online = online
+        known.online, known.is_out_of_sight = online, False
         known.is_silent = False  # a new beginning
         self.suspicion.clear(known.id)
         self.tasks.changed(known)
@@ -168,6 +175,8 @@ class Members:
         """Anything fresh from a peer shows that it is alive; it makes nobody a member."""
         known = self.peers.get(peer)
         if known is not None:
+            if known.is_out_of_sight:
+                self._set_online(known, True)
             known.last_heard_s, known.num_relayed = now_s, 0
             self.suspicion.heard(peer, now_s)
             if known.is_silent:

@@ -19,6 +19,7 @@ class Peer:
     is_member: bool = False
     is_silent: bool = False  # it was listened to, and not heard
     online: bool = False
+    is_out_of_sight: bool = False  # it is not online because a broker of ours is lost: until it is heard by another
     session: int = 0
     last_heard_s: float = -math.inf
     sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now

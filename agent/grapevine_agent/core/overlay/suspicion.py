@@ -54,6 +54,7 @@ SILENT_HEARTBEATS = 3.5  # so late a member is suspect at the latest; one that a
 SOONEST_HEARTBEATS = 1.5  # nobody is suspect before
 MOST_SUSPICION_HEARTBEATS = 3.5  # so long nobody is a suspect, however slow the answers are
 MOST_QUIET_HEARTBEATS = 10.0  # of what a peer says that it may be late
+FEWEST_GAP_HEARTBEATS = 0.8  # between two heartbeats of a peer that are counted: they are due after one
 MOST_GAP_HEARTBEATS = 8.0  # a longer gap between two heartbeats says nothing of how many are lost
 SHORTEST_ROUND, LONGEST_ROUND = 1 / 8, 1 / 2  # in heartbeat intervals
 SHORTEST_WILL_ROUND = 1 / 32
@@ -137,8 +138,11 @@ class Suspicion:
         if session == known.session:
             known.quiet_s = beat.quiet_s
         was_listened_to = since_s is not None and known.last_beat_s >= since_s
+        gap = (now_s - known.last_beat_s) / self.heartbeat_s
+        if was_listened_to and gap < FEWEST_GAP_HEARTBEATS:
+            return  # who beats more often than we do teaches no more than others
         if was_listened_to and not known.quiet_s:
-            self.gaps.saw(min((now_s - known.last_beat_s) / self.heartbeat_s, MOST_GAP_HEARTBEATS))
+            self.gaps.saw(min(gap, MOST_GAP_HEARTBEATS))
         known.last_beat_s = now_s
 
     @property

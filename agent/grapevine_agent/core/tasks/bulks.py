@@ -1,7 +1,8 @@
 """Whether a message whose large fields travel apart is worth fetching: decided before a byte of them is asked for.
 
 What is checked is what would be checked of the whole message, as far as its notice tells: that we take part, or have
-asked, that its sender may say it, and that its size is that of the task's model.
+asked, that its sender may say it, that its size is that of the task's model, and of an update that it is near, not
+stale, written as the task allows, and from a base that is held.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.model_requests import ModelRequests
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
+from grapevine_proto.bodies import preview
 from grapevine_proto.bulk import Bulk
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_tasks.layout import ModelLayout
@@ -27,27 +29,38 @@ class Bulks:
     tasks: TaskLife
     models: ModelRequests
 
-    def take(self, sender: str, apart: m.Apart, bulk: Bulk, now: Moment) -> None:
-        """The rest of a message is to be fetched: raises `WireError` if not."""
-        self._check(sender, apart, bulk, now)
+    def take(self, sender: str, apart: m.Apart, bulk: Bulk, now: Moment, session: int = 0) -> None:
+        """The rest of a message, of this session of its sender, is to be fetched: raises `WireError` if not."""
+        self._check(sender, apart, bulk, now, session)
         if apart.kind is m.ReleasedModel and self.models.is_asked(sender, apart.task, now):
             self.models.coming(sender, apart.task)
-        if apart.kind is m.Blob or self.tasks.waits_for_model(sender, apart.task):
+        if self._is_to_begin_with(sender, apart):
             self.tasks.coming(sender, apart.task)
 
     def failed(self, sender: str, apart: m.Apart, why: str, now: Moment) -> list[Effect]:
         """It will not come."""
-        if apart.kind is m.Blob or (apart.kind is m.ReleasedModel and self.tasks.waits_for_model(sender, apart.task)):
+        if self._is_to_begin_with(sender, apart):
             self.tasks.not_coming(sender, apart.task, now)
         if apart.kind is m.ReleasedModel and self.models.not_coming(sender, apart.task):
             refusal = f"its model could not be fetched: {why}"
             return [Delivered(sender=sender, body=m.ReleasedModel(task=apart.task, refusal=refusal))]
         return []
 
-    def _check(self, sender: str, apart: m.Apart, bulk: Bulk, now: Moment) -> None:
+    def _is_to_begin_with(self, sender: str, apart: m.Apart) -> bool:
+        """Whether a task waits for this before it begins."""
+        if apart.kind is m.ReleasedModel:
+            return self.tasks.waits_for_model(sender, apart.task)
+        return apart.kind is m.Blob
+
+    def _check(self, sender: str, apart: m.Apart, bulk: Bulk, now: Moment, session: int) -> None:
         task = apart.task
         if apart.kind is m.ModelUpdate:
-            self._check_size(bulk, self._layout_of(task, self._taker(task)), num_models=2)
+            taker = self._taker(task)
+            self._check_size(bulk, self._layout_of(task, taker), num_models=2)
+            update = preview(apart, bulk)
+            assert isinstance(update, m.ModelUpdate)
+            if taker is not None:
+                taker.foresee(sender, update, now, session)
         elif apart.kind is m.ServerModel:
             learner = self.tasks.learning.get(task)
             if learner is None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.agent.core.tasks.device import ADA, NOW_MS, Device
+from tests.unit.agent.core.tasks.device import ADA, BEN, NOW_MS, Device
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_lab.bench import floods
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import Message, Review, TaskPublication
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.messages import Heartbeat, Message, PeerState, Review, TaskPublication
+from grapevine_proto.topics import PeerTopic, TaskTopic
 
 SESSION = 7
 SETTLED_S = 10.0
@@ -131,3 +131,50 @@ def test_what_a_peer_carried_here_is_given_to_brokers_that_give_all_they_retain(
     device.perform(device.core.receive(verdict(5), device.moment(), -1))
     assert relayed(device, 1) == [5]
     assert relayed(device, 0) == []
+
+
+def heard(device: Device, broker: int, number: int) -> None:
+    """A heartbeat of Ada's comes by a broker."""
+    message = Message(sender=ADA, session=1, sequence=NOW_MS + number, body=Heartbeat(incarnation=1))
+    received = Received(message=message, topic=PeerTopic(ADA, "heartbeat"), envelope=f"{number}".encode())
+    device.perform(device.core.receive(received, device.moment(), broker))
+
+
+def met_at_the_first(device: Device) -> None:
+    """Ada says at broker 0 that she is there; broker 1 gives no states."""
+    message = Message(sender=ADA, session=1, sequence=NOW_MS, body=PeerState(online=True, connection=1))
+    state = Received(message=message, topic=PeerTopic(ADA, "state"), envelope=b"state", retained=True)
+    device.perform(device.core.receive(state, device.moment(), 0))
+    heard(device, 0, 1)
+
+
+def test_who_is_heard_by_another_broker_is_there_when_one_is_lost() -> None:
+    device = at_two()
+    met_at_the_first(device)
+    heard(device, 1, 2)
+    device.perform(device.core.lost(device.moment(), 0))
+    assert device.core.members.is_alive(ADA, device.now_s)
+    assert device.core.brokers.route(ADA) == 1
+
+
+def test_who_was_lost_with_its_broker_counts_again_as_soon_as_it_is_heard_by_another() -> None:
+    device = at_two()
+    met_at_the_first(device)
+    device.perform(device.core.lost(device.moment(), 0))
+    assert not device.core.members.is_alive(ADA, device.now_s)
+    heard(device, 1, 2)
+    assert device.core.members.is_alive(ADA, device.now_s)
+
+
+def test_what_found_no_room_on_its_way_out_goes_again() -> None:
+    device = at_two()
+    task = device.publish()
+    device.approve(task)
+    device.settle()
+    learner = device.core.tasks.learning[task]
+    told = learner.sending.told
+    told.sent(learner.model, ADA, 1, device.now_s)
+    device.core.not_sent(task, BEN)
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
+    device.core.not_sent(task, ADA)
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == {ADA}

@@ -340,3 +340,18 @@ def test_a_large_message_that_was_lost_on_the_way_goes_again_as_it_was_made() ->
     outbox.connected()
     assert outbox.to_make(0.0) is None
     assert drain(outbox) == [("large", b"made")]
+
+
+def test_of_a_message_that_is_not_published_its_author_is_told() -> None:
+    dropped: list[str] = []
+    outbox = Outbox(max_messages=2, dropped=lambda waiting: dropped.append(waiting.topic))
+    outbox.enqueue("late", b"1", deadline_s=1.0)
+    outbox.enqueue("left", b"2", deadline_s=10.0, task="7")
+    outbox.drop_task("7")
+    assert dropped == []  # nobody wants it sent
+    outbox.enqueue("sent", b"3", deadline_s=10.0)
+    assert drain(outbox, 2.0) == [("sent", b"3")]
+    assert dropped == ["late"]
+    for number in range(3):
+        outbox.enqueue(f"{number}", b"4", deadline_s=10.0)
+    assert dropped == ["late", "0"]

@@ -31,8 +31,8 @@ def standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 class Way:
     """An attachment, as far as forwarding needs one."""
 
-    def __init__(self, **outbox: int) -> None:
-        self.outbox = Outbox(**outbox)
+    def __init__(self, max_answers: int = 256) -> None:
+        self.outbox = Outbox(max_answers=max_answers)
         self.sending = self
         self.num_woken = 0
 

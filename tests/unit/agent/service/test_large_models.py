@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.net import Arrived, Transport
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service import clock
@@ -26,7 +28,8 @@ from grapevine_broker import start_broker
 from grapevine_lab.bench.loop_member import KEYS, ROOT, member
 from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import messages as m
-from grapevine_proto.codec import open_envelope, seal
+from grapevine_proto.bulk import Bulk
+from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.messages import Message
 from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.signing import SigningKey
@@ -251,3 +254,43 @@ async def test_what_is_large_is_sealed_beside_the_loop_in_parts_and_what_is_smal
         assert isinstance(await sealing.payload_of(fx.Publish(topic=topic, body=body)), kind)
     await beside.close()
     assert threads[0] == threading.get_ident() != threads[1]
+
+
+async def test_a_task_that_ends_while_something_of_it_is_fetched_ends_the_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with learning(tmp_path) as service:
+        told: list[tuple[str, str]] = []
+
+        def not_fetched(received: Received, why: str, _now: Moment) -> list[fx.Effect]:
+            told.append((received.message.sender, why))
+            return []
+
+        monkeypatch.setattr(service.core, "not_fetched", not_fetched)
+        (task,) = service.core.tasks.learning
+        message = Message(
+            sender=PEER.peer_id, session=7, sequence=1, body=m.Apart(kind=m.ReleasedModel, task=task, rest=b"")
+        )
+        bulk = Bulk(digest=bytes(32), num_bytes=1_000_000, fields=(3,), lengths=(1_000_000,))
+        topic = InboxTopic(service.identity.peer_id, PEER.peer_id)
+        service.carrying.fetch(Received(message=message, topic=topic, envelope=b"", bulk=bulk))
+        service.carrying.drop_task(task)
+        while not told:
+            await asyncio.sleep(0.005)
+        assert told == [(PEER.peer_id, "it is not wanted any more")]
+
+
+async def test_a_bulk_that_finds_no_room_goes_again(tmp_path: Path) -> None:
+    async with learning(tmp_path) as service:
+        ((task, learner),) = service.core.tasks.learning.items()
+        told = learner.sending.told
+        body = m.ModelUpdate(
+            task=task, window=1, version=1, age=1, experience=1, samples=1, full=np.ones(200_000, np.float32)
+        )
+        publish = fx.Publish(topic=InboxTopic(PEER.peer_id, service.identity.peer_id), body=body)
+        told.sent(learner.model, PEER.peer_id, 1, clock.now().monotonic_s)
+        service.carrying.giving.has_room_for = lambda *_: False  # type: ignore[method-assign]
+        service.publish(publish)
+        assert service.rejected["no-room"] == 1
+        lacking = told.lacking(learner.model, [(PEER.peer_id, 1)], clock.now().monotonic_s)
+        assert lacking == {PEER.peer_id}

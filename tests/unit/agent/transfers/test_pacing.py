@@ -76,14 +76,15 @@ def test_askers_that_together_want_more_than_is_lent_all_get_it_and_nothing_twic
     for asker, fetching in askers.items():
         giving.hold(each, "update", 0.0, asker)
         fetching.want(each.bulk, "giver", asker, 0.0, make_room=lambda: Memory(each.bulk.num_bytes))
-    num_given, whole, now_s = 0, set(), 0.0
+    whole: set[str] = set()
+    num_given, now_s = 0, 0.0
     while len(whole) < num_askers and now_s < 60.0:
         now_s += 0.02
         for asker, fetching in askers.items():
             for event in fetching.tick(now_s):
                 if isinstance(event, Ask):
                     request = pacing.not_waiting(asker, event.request, now_s)
-                    pacing.put(asker, giving.asked(request, now_s, asker) or (), now_s, is_member=True)
+                    pacing.put(asker, giving.asked(request, now_s, asker), now_s, is_member=True)
         for waiting in pacing.due(now_s):
             num_given, gift, content = num_given + 1, waiting.gift, giving.content_of(waiting.gift)
             assert content is not None

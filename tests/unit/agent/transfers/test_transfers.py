@@ -21,12 +21,21 @@ from grapevine_agent.transfers.fetching import (
     MAX_FAULTS,
     MOST_AT_A_TIME,
     MOST_WAITING,
+    OVERTAKEN_S,
     Ask,
     Fetching,
     GivenUp,
     Whole,
 )
-from grapevine_agent.transfers.giving import KEEP_S, MOST_OF_A_THING, NEW_S, SOME_CHUNKS, Giving
+from grapevine_agent.transfers.giving import (
+    KEEP_S,
+    MAX_ASKERS,
+    MOST_OF_A_THING,
+    NEW_S,
+    SOME_CHUNKS,
+    Giving,
+    NotGivenError,
+)
 from grapevine_agent.transfers.window import LONGEST_S, SHORTEST_S, Window
 from grapevine_proto.bulk import CHUNK_BYTES, Bulk, Piece, index_of, pieces_of, span_of
 from grapevine_proto.codec import SealedApart
@@ -57,7 +66,7 @@ def answer(each: SealedApart, request: ChunkRequest, at_most: int = CHUNK_BYTES)
     giving = Giving()
     giving.hold(each, "thing", 0.0)
     pieces: list[Piece] = []
-    for gift in giving.asked(request, 0.0) or ():
+    for gift in giving.asked(request, 0.0):
         content = giving.content_of(gift)
         assert content is not None
         pieces += pieces_of(content, gift.start, gift.end, index=gift.index, at_most=at_most)
@@ -355,11 +364,54 @@ def test_crumbs_are_bounded() -> None:
         assembly.put(Piece(False, 2 * MAX_PIECES, b"x"))
 
 
+def test_the_time_of_what_waits_for_room_begins_with_its_turn() -> None:
+    fetching = Fetching(most_bytes=3 * CHUNK_BYTES)
+    first, second = sealed(2 * CHUNK_BYTES, 1), sealed(2 * CHUNK_BYTES, 2, inline=False)
+    want(fetching, first, wanted_for="first")
+    want(fetching, second, wanted_for="second")
+    for step in range(1, 12):  # the first one is slow: a chunk in two minutes
+        now_s = 10.0 * step
+        asks = [each for each in fetching.tick(now_s) if isinstance(each, Ask)]
+        assert all(ask.request.digest == first.bulk.digest for ask in asks)
+        if step == 8:
+            piece = answer(first, ChunkRequest(digest=first.bulk.digest, chunks=(0,)))[0]
+            assert fetching.hear_piece("a", first.bulk.transfer, piece, now_s) is None
+    piece = answer(first, ChunkRequest(digest=first.bulk.digest, chunks=(1,)))[0]
+    assert isinstance(fetching.hear_piece("a", first.bulk.transfer, piece, 115.0), Whole)
+    assert [each.request.digest for each in fetching.tick(115.0) if isinstance(each, Ask)] == [second.bulk.digest]
+    assert not any(isinstance(each, GivenUp) for each in fetching.tick(115.0 + GIVE_UP_S))
+    assert any(isinstance(each, GivenUp) for each in fetching.tick(116.0 + GIVE_UP_S))
+
+
+def test_smaller_ones_overtake_a_large_one_for_a_while_and_no_longer() -> None:
+    fetching = Fetching(most_bytes=3 * CHUNK_BYTES)
+    large = sealed(3 * CHUNK_BYTES, 99)
+    want(fetching, sealed(CHUNK_BYTES, 0), wanted_for=0)
+    fetching.tick(0.0)
+    want(fetching, large, wanted_for="large")
+    begun_s = 0.0
+    for number in range(1, 100):  # one small update after the other, each there before the last one is whole
+        now_s = float(number)
+        small = sealed(CHUNK_BYTES, number)
+        want(fetching, small, now_s=now_s, wanted_for=number)
+        asked = {each.request.digest for each in fetching.tick(now_s) if isinstance(each, Ask)}
+        if large.bulk.digest in asked:
+            begun_s = now_s
+            break
+        before = sealed(CHUNK_BYTES, number - 1)
+        if fetching.is_wanted(before.bulk.transfer, "a"):
+            with contextlib.suppress(WireError):  # it waits itself
+                piece = answer(before, ChunkRequest(digest=before.bulk.digest, chunks=(0,)))[0]
+                fetching.hear_piece("a", before.bulk.transfer, piece, now_s)
+    assert OVERTAKEN_S < begun_s < OVERTAKEN_S + 5.0
+
+
 # --- giving ---------------------------------------------------------------------------------------
 
 
 def test_what_is_not_held_is_not_given() -> None:
-    assert Giving().asked(ChunkRequest(digest=bytes(32), chunks=(0,)), 0.0) is None
+    with pytest.raises(NotGivenError, match="not held"):
+        Giving().asked(ChunkRequest(digest=bytes(32), chunks=(0,)), 0.0)
 
 
 def test_chunks_that_there_are_not_are_left_out() -> None:
@@ -380,7 +432,8 @@ def test_of_a_thing_the_newest_few_are_held_and_no_more_while_they_are_on_their_
     assert not giving.has_room_for("another", giving.most_bytes, 0.0)
     assert giving.has_room_for("another", 2 * giving.most_bytes, NEW_S + 1)
     assert giving.asked(ChunkRequest(digest=bulks[-1].bulk.digest, chunks=(0,)), 0.0)
-    assert giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0) is None
+    with pytest.raises(NotGivenError, match="not held"):
+        giving.asked(ChunkRequest(digest=bulks[0].bulk.digest, chunks=(0,)), 0.0)
 
 
 def test_who_has_asked_for_all_of_it_makes_room_for_the_next() -> None:
@@ -398,11 +451,21 @@ def test_a_head_is_good_for_twice_its_bulk() -> None:
     giving, each = Giving(), sealed(2 * CHUNK_BYTES)
     giving.hold(each, "update", 0.0, "a")
     request = ChunkRequest(digest=each.bulk.digest, chunks=(0, 1))
-    given = sum(len(giving.asked(request, 0.0, "a") or ()) for _ in range(100))
-    assert given == 2 * 2 + SOME_CHUNKS
+    most = 2 * 2 + SOME_CHUNKS
+    assert sum(len(giving.asked(request, 0.0, "a")) for _ in range(most // 2)) == most
+    with pytest.raises(NotGivenError, match="given twice"):
+        giving.asked(request, 0.0, "a")
     giving.hold(each, "update", 0.0, "a")
     assert giving.asked(request, 0.0, "a")
     assert giving.asked(request, 0.0, "another")
+
+
+def test_however_many_have_asked_for_a_bulk_the_next_one_gets_it_too() -> None:
+    giving, each = Giving(), sealed(CHUNK_BYTES)
+    giving.hold(each, "a server's model", 0.0)
+    request = ChunkRequest(digest=each.bulk.digest, chunks=(0,))
+    for number in range(MAX_ASKERS + 10):
+        assert giving.asked(request, 0.0, f"reader {number}")
 
 
 def test_the_bytes_that_are_held_are_bounded_and_the_newest_is_held_in_any_case() -> None:

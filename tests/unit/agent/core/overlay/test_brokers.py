@@ -7,7 +7,7 @@ import pytest
 
 from grapevine_agent.core.effects import Relay
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
-from grapevine_agent.core.overlay.brokers import FROM_A_PEER, MOST_HEARD, Brokers
+from grapevine_agent.core.overlay.brokers import FROM_A_PEER, HEARD_S, MOST_HEARD, Brokers
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, PeerState, Review
@@ -104,7 +104,7 @@ def test_of_a_broker_that_is_lost_those_are_gone_who_are_nowhere_else() -> None:
     found = brokers(0, 1)
     found.hear_state(0, state(True, 1, 10), 0)
     assert found.num_online(0) == 1
-    assert found.lost(0) == {PEER}
+    assert found.lost(0, 0.0) == {PEER}
     assert found.route(PEER) is None
     found.connected(0, 50.0)
     again = found.hear_state(0, state(True, 1, 10), 0)  # the very bytes: they are retained
@@ -112,10 +112,20 @@ def test_of_a_broker_that_is_lost_those_are_gone_who_are_nowhere_else() -> None:
     assert again.online
 
 
+def test_who_is_heard_by_another_broker_is_there_whatever_that_one_retains() -> None:
+    found = brokers(0, 1)
+    found.hear_state(0, state(True, 1, 10), 0)
+    found.hear(1, PEER, 30.0)
+    assert found.lost(0, 30.0 + HEARD_S) == set()
+    found.connected(0, 100.0)
+    found.hear_state(0, state(True, 1, 10), 0)
+    assert found.lost(0, 31.0 + HEARD_S) == {PEER}
+
+
 def test_the_loss_of_the_only_broker_says_nothing_of_anybody() -> None:
     found = brokers(0)
     found.hear_state(0, state(True, 1, 10), 0)
-    assert found.lost(0) == set()
+    assert found.lost(0, 0.0) == set()
     assert found.num_online(0) == 1
 
 
@@ -143,7 +153,7 @@ def test_what_can_be_counted_on_is_what_all_can() -> None:
     assert found.found(0, BrokerAbilities(max_packet_bytes=900)).gives_all
     worst = found.found(1, BrokerAbilities(wildcard=False, exact=False, may_lack=True, max_packet_bytes=1_000))
     assert worst == BrokerAbilities(wildcard=False, exact=False, may_lack=True, max_packet_bytes=900)
-    found.lost(1)
+    found.lost(1, 0.0)
     assert found.found(0, BrokerAbilities()).gives_all
 
 

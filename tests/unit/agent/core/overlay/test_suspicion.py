@@ -87,6 +87,19 @@ def test_where_half_of_them_are_lost_it_takes_three_and_a_half() -> None:
     assert 0.35 < members.suspicion.lost_share < 0.65
 
 
+def test_who_beats_more_often_than_others_teaches_no_more_than_they_do() -> None:
+    quick = 50
+    members = members_of(A, B)
+    rng, due_s = np.random.default_rng(1), {A: 1.0, B: 1.0}
+    for tick in range(1, 400 * quick):
+        now_s = 1.0 + tick / quick
+        members.hear_heartbeat(B, BEAT, now_s, session=SESSION)
+        if now_s >= due_s[A] + 1.0:
+            due_s[A] += float(rng.geometric(0.5))
+            members.hear_heartbeat(A, BEAT, now_s, session=SESSION)
+    assert members.suspicion.lost_share > 0.1  # of A's half are lost, of B's none; B's fifty count as one
+
+
 def test_who_says_that_it_may_be_late_is_waited_for_up_to_ten_intervals() -> None:
     beat = Heartbeat(incarnation=1, quiet_s=4.0)
     assert rounds(members_of(A, beat=beat), 1.0, 6.5) == []
