@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -43,9 +44,10 @@ def crowd(
     num_rounds: int = 0,
     num_servers: int = 1,
     written_as: Sequence[str] = ("auto",),
+    upload_bytes_per_s: float = math.inf,
     **merging: object,
 ) -> Crowd:
-    """Members write their vectors as `written_as` says, in turn."""
+    """Members write their vectors as `written_as` says, in turn; each lends `upload_bytes_per_s` of its line."""
     world = World(seed)
     engineer_key, server_key = world.key(), world.key()
     reviewer_keys = [world.key(), world.key()]
@@ -55,6 +57,7 @@ def crowd(
         review=ReviewPolicy(approvals=2, trusted=frozenset(key.peer_id for key in reviewer_keys)),
         limits=DeviceLimits(memory_mb=1000, cores=4),
         heartbeat_s=1.0,
+        upload_bytes_per_s=upload_bytes_per_s,
         match_data=lambda _task, _manifest: "",
     )
     engineer = world.add(replace(settings, peer=engineer_key.peer_id, consent="never"), engineer_key)

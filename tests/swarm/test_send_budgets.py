@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,13 @@ from tests.swarm.test_resting import Walking
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.answering import MOST_OWED, Answering
 from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.pace import ENVELOPE_BYTES
 from grapevine_agent.core.learning.tokens import CAPACITY
+from grapevine_agent.core.moment import Moment
 from grapevine_proto.messages import ModelUpdate
 from grapevine_proto.topics import InboxTopic
+
+UPDATE_BYTES = 4 * 4_810 + ENVELOPE_BYTES  # of the catalogue's digits
 
 
 def _learners(group: Crowd) -> list[Learning]:
@@ -26,6 +32,51 @@ def _learners(group: Crowd) -> list[Learning]:
 
 def _sent(group: Crowd) -> int:
     return sum(learner.num_sent for learner in _learners(group))
+
+
+@dataclass
+class Ledger:
+    """What one member was granted, by the ticks of its clock, and what it has sent, in the order of the two."""
+
+    steps: list[int] = field(default_factory=list)  # 1: a send; -1: a tick
+    num_reactive: int = 0  # sends that no tick has made
+    _in_tick: bool = False
+
+    @classmethod
+    def of(cls, learner: Learning) -> Ledger:
+        """Begun, from now on."""
+        ledger, due, send = cls(), learner.sending.due, learner.sending.send
+
+        def noting_tick(now: Moment) -> list[fx.Publish]:
+            ledger.steps.append(-1)
+            ledger._in_tick = True
+            made = due(now)
+            ledger._in_tick = False
+            return made
+
+        def noting_send(receiver: str, now: Moment, *, is_answer: bool = False) -> fx.Publish:
+            ledger.steps.append(1)
+            ledger.num_reactive += not ledger._in_tick
+            return send(receiver, now, is_answer=is_answer)
+
+        learner.sending.due, learner.sending.send = noting_tick, noting_send  # type: ignore[method-assign]
+        return ledger
+
+    @property
+    def num_ticks(self) -> int:
+        return self.steps.count(-1)
+
+    @property
+    def num_sent(self) -> int:
+        return self.steps.count(1)
+
+    def most_ahead(self) -> int:
+        """By how many its sends were more than its ticks, in the stretch of time in which these were most."""
+        most = ahead = 0
+        for step in self.steps:
+            ahead = max(ahead + step, 0)
+            most = max(most, ahead)
+        return most
 
 
 @pytest.mark.parametrize("strategy", ["age-weighted", "doubly-weighted"])
@@ -57,6 +108,23 @@ def test_news_is_handed_on_at_once_and_not_at_the_next_tick() -> None:
     assert sent[0] == 1  # for the update that it was sent
     assert sum(sent) - 1 <= 1 + CAPACITY
     assert first.sending.account.tokens == 0  # type: ignore[union-attr]
+
+
+def test_where_the_owner_lends_little_of_the_line_an_account_stays_within_it_and_news_goes_at_once() -> None:
+    sends_per_s = 6.0  # of some 13 that the task would have them make
+    lent = sends_per_s * UPDATE_BYTES
+    group = crowd(strategy="doubly-weighted", send_rate="token-account", upload_bytes_per_s=lent)
+    group.world.run(1)
+    ledgers = [Ledger.of(learner) for learner in _learners(group)]
+    from_s = group.world.now_s
+    group.world.run(25)
+    granted = sends_per_s * (group.world.now_s - from_s)
+    for ledger in ledgers:
+        assert ledger.most_ahead() <= CAPACITY
+        assert ledger.num_ticks <= granted + 4 * math.sqrt(granted)  # a Poisson clock's
+        assert granted / 2 < ledger.num_sent <= granted + 4 * math.sqrt(granted) + CAPACITY
+        assert ledger.num_reactive > 10
+    assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > 0.92
 
 
 # --- push-pull ------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ import pytest
 
 from grapevine_agent.core.effects import Relay
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
-from grapevine_agent.core.overlay.brokers import FROM_A_PEER, HEARD_S, MOST_HEARD, Brokers
+from grapevine_agent.core.overlay.brokers import FROM_A_PEER, HEARD_S, MOST_HEARD, Broker, Brokers
+from grapevine_agent.core.overlay.relays import Relays
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, PeerState, Review
@@ -204,3 +205,18 @@ def test_the_presence_of_whom_the_owner_trusts_has_room_at_each_broker() -> None
     found.trust(frozenset((PEER,)), "us")
     found.connected(1, 0.0)
     assert [found.at(number).states.trusted for number in (0, 1)] == [{PEER}, {PEER}]
+
+
+def test_ways_are_looked_up_while_a_found_broker_comes() -> None:
+    class Coming(Broker):
+        @property
+        def is_connected(self) -> bool:
+            found.at(10 + len(found._brokers))  # as a turn beside the event loop does
+            return True
+
+        @is_connected.setter
+        def is_connected(self, value: bool) -> None: ...
+
+    found = brokers(0)
+    found._brokers[1] = Coming(number=1, relays=Relays(rng=np.random.default_rng(1)))
+    assert [each.number for each in found.connected_ones()] == [0, 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -260,3 +260,42 @@ def test_hops_that_lie_end_at_the_door() -> None:
     world.is_there(ADA, 0)
     world.brokers.hear_state(0, open_envelope(bytes(with_hops(payload, 16)), topic), 0)
     assert all(each.hops <= 17 for each in world.look())
+
+
+class Meddling(str):
+    """A name: to compare it lets somebody else take on a duty, as a turn beside the event loop does."""
+
+    gateway: Gateway
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        number = len(self.gateway._duties)
+        self.gateway._duties[gateways._Duty(f"somebody {number}", 1)] = 0
+        return str.__eq__(self, other)
+
+
+def test_what_is_carried_is_looked_up_while_duties_are_taken_on_elsewhere() -> None:
+    world = World()
+    for peer in (ADA, BOB):
+        world.is_there(peer, 0)
+    world.look()
+    name = Meddling(ADA)
+    name.gateway = world.gateway
+    assert world.gateway.ways_of(PeerTopic(name, "heartbeat"), "", 0) == [1]
+    announced = world.records.get(PeerTopic(ADA, "announcement"))
+    assert announced is not None
+    announced = replace(announced, message=replace(announced.message, sender=name))
+    (again,) = world.gateway.took(announced)
+    assert isinstance(again, fx.Forward)
+    assert again.broker == 1
+
+
+def test_duties_are_counted_while_others_are_taken_on() -> None:
+    class Number(int):
+        def __str__(self) -> str:
+            world.gateway._duties[gateways._Duty(f"somebody {len(world.gateway._duties)}", 1)] = 0
+            return int.__repr__(self)
+
+    world = World()
+    world.gateway._duties = {gateways._Duty(peer, Number(1)): 0 for peer in (ADA, BOB)}
+    assert world.gateway.status() == {"1": 2}
