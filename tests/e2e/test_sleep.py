@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.e2e.agents import agent, agents, say, status
-from tests.e2e.household import Member, household, wait_for
 
+from grapevine_agent.cli.owner_commands import _describe
+from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.settings import DeviceLimits, ReviewPolicy, SleepPlan
 from grapevine_agent.net.events import Arrived, Connected, Disconnected
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker
-from grapevine_lab.overlay.here import until
+from grapevine_lab.bench.loop_member import REVIEWER, tell
+from grapevine_lab.overlay.here import PlayedTraining, agent_here, until
+from grapevine_lab.overlay.staleness import task
+from grapevine_proto.manifest_codec import encode_manifest, task_id
 
 pytestmark = pytest.mark.mosquitto
 
@@ -38,7 +44,12 @@ async def test_an_agent_sleeps_says_so_and_is_back(tmp_path: Path) -> None:
             assert shown["sleep"]["asleep"]
             assert 0 < shown["sleep"]["until_ms"] - time.time() * 1000 <= 12_000
             assert shown["trouble"] == ""
-            assert (await status(ada))["peers"]["asleep"] == 1
+            assert "asleep until" in _describe(shown)
+            assert "connected for 4 s of every 12 s" in _describe(shown)
+            others = await status(ada)
+            assert others["peers"]["asleep"] == 1
+            assert others["sleep"] is None
+            assert "0 alive, 1 asleep of" in _describe(others)
             reviewed = "ab" * 32
             say(
                 ada, ada.core.review(reviewed, approved=True, reason="", valid_until_ms=int(time.time() * 1000) + 10**9)
@@ -109,29 +120,43 @@ async def test_a_transport_rests_without_its_will_and_resumes_with_its_subscript
         await asyncio.wait_for(running, 5.0)
 
 
-def sleeps(member: Member) -> bool:
-    status = member.status()
-    return status is not None and bool(status["sleep"]["asleep"])
+async def test_who_slept_has_the_newest_model_at_once_and_others_have_what_it_made(tmp_path: Path) -> None:
+    manifest, weights = task("log-n")
+    rarely = replace(manifest.merging, sends_per_round=1e-5)  # gossip alone would take an hour
+    manifest = replace(manifest, merging=rarely)
+    name = task_id(encode_manifest(manifest))
+    own = {
+        "review": ReviewPolicy(approvals=1, trusted=frozenset((REVIEWER.peer_id,)), max_valid_days=36_500.0),
+        "limits": DeviceLimits(cores=4, memory_mb=4_000, disk_mb=4_000),
+        "match_data": lambda _task, _head: "",
+        "heartbeat_s": 0.5,
+        "root": "sleep4",
+    }
+    plan = SleepPlan(online_s=5.0, every_s=14.0)
+    with start_broker("mosquitto") as broker:
+        async with agents(
+            agent_here(tmp_path / "a", [broker.url], trainers=PlayedTraining(0.2, 1), **own),
+            agent_here(tmp_path / "b", [broker.url], trainers=PlayedTraining(0.2, 2), sleep=plan, **own),
+        ) as (awake, sleeper):
+            for each in (awake, sleeper):
+                each.store.put_blob(weights)
+                await tell(each, manifest)
 
+            def learner(service: AgentService) -> Learning:
+                return service.core.tasks.learning[name]
 
-def test_a_process_that_slept_has_the_newest_model_and_its_owner_is_told(tmp_path: Path) -> None:
-    with start_broker("mosquitto") as broker, household(tmp_path, broker.url, "sleep4") as home:
-        engineer, *reviewers = (home.add(name) for name in ("engineer", "reviewer-1", "reviewer-2"))
-        awake = home.add("awake", digits=0, consent="auto", trusted=list(reviewers))
-        sleeper = home.add("sleeper", digits=1, consent="auto", trusted=list(reviewers))
-        text = sleeper.config.read_text()
-        sleeper.config.write_text(text.replace("heartbeat_s = 0.5", "heartbeat_s = 0.5\nonline_s = 15\nevery_s = 30"))
-        for member in (engineer, *reviewers, awake, sleeper):
-            member.start()
-        task = home.publish(engineer, home.built_task("digits"))
-        home.approve(task, *reviewers)
-        wait_for(lambda: sleeper.task(task).get("merges", 0) > 0, why="the sleeper takes part")
-        wait_for(lambda: sleeps(sleeper), why="it sleeps")
-        assert "asleep until" in sleeper.ask("status").stdout
-        merges, rounds = sleeper.task(task)["merges"], sleeper.task(task)["round"]
-        wait_for(lambda: awake.task(task)["peers"] == 0, within_s=5.0, why="nobody is sent to")
-        wait_for(lambda: not sleeps(sleeper), why="it wakes")
-        wait_for(lambda: sleeper.task(task)["merges"] > merges, within_s=12.0, why="the newest model is there")
-        assert sleeper.task(task)["round"] > rounds
-        wait_for(lambda: awake.task(task)["peers"] == 1, within_s=12.0)
-        assert "WARNING" not in "\n".join(line for line in sleeper.log().splitlines() if "lost " in line)
+            await until(lambda: all(name in each.core.tasks.learning for each in (awake, sleeper)), within_s=10.0)
+            await until(lambda: _sleeps_for(sleeper, 6.0), within_s=40.0)
+            peer = sleeper.identity.peer_id
+            await until(lambda: peer in awake.core.members.sleepers, within_s=2.0)
+            sent, made = learner(awake).num_sent, learner(sleeper).model.version
+            await asyncio.sleep(3.0)
+            assert learner(awake).num_sent == sent
+            assert learner(sleeper).model.version > made, "it trains"
+            newest = learner(awake).model.version
+            versions = learner(sleeper).merging.sources.versions
+            await until(lambda: versions.get(awake.identity.peer_id, 0) >= newest, within_s=10.0)
+            assert not sleeper.core.sleep.is_asleep
+            assert learner(awake).num_sent == sent + 1
+            theirs = learner(awake).merging.sources.versions
+            await until(lambda: theirs.get(peer, 0) > made, within_s=4.0)
