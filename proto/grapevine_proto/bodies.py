@@ -450,10 +450,16 @@ _CONVERSIONS = (
         "state",
         "state",
         lambda body: pb.PeerState(
-            online=body.online, connection=body.connection, goodbye=body.goodbye and not body.online
+            online=body.online,
+            connection=body.connection,
+            goodbye=body.goodbye and not body.online,
+            asleep_until_ms=body.asleep_until_ms if body.goodbye and not body.online else 0,
         ),
         lambda wire: m.PeerState(
-            online=wire.online, connection=wire.connection, goodbye=wire.goodbye and not wire.online
+            online=wire.online,
+            connection=wire.connection,
+            goodbye=wire.goodbye and not wire.online,
+            asleep_until_ms=max(0, wire.asleep_until_ms) if wire.goodbye and not wire.online else 0,
         ),
     ),
     _Conversion(m.TaskPublication, "publication", "manifest", _write_publication, _read_publication),

@@ -81,6 +81,7 @@ class PeerState:
     online: bool
     connection: int = 0  # counts those of a session, to all brokers: the one that this is said of
     goodbye: bool = False
+    asleep_until_ms: int = 0  # with a goodbye: when it means to be back, by its own clock; 0: it is gone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -148,14 +148,16 @@ class PeerAnnouncement(_message.Message):
     def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ...) -> None: ...
 
 class PeerState(_message.Message):
-    __slots__ = ("online", "connection", "goodbye")
+    __slots__ = ("online", "connection", "goodbye", "asleep_until_ms")
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     CONNECTION_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    ASLEEP_UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
     online: bool
     connection: int
     goodbye: bool
-    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ..., goodbye: _Optional[bool] = ...) -> None: ...
+    asleep_until_ms: int
+    def __init__(self, online: _Optional[bool] = ..., connection: _Optional[int] = ..., goodbye: _Optional[bool] = ..., asleep_until_ms: _Optional[int] = ...) -> None: ...
 
 class TaskPublication(_message.Message):
     __slots__ = ("manifest", "retraction")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.swarm.digits import DigitsTrainer, built_digits, digits_manifest, samples_of
 from tests.swarm.world import EPOCH_MS, Node, World
 
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy, SleepPlan
 from grapevine_proto.signing import SigningKey
 
 
@@ -45,9 +45,10 @@ def crowd(
     num_servers: int = 1,
     written_as: Sequence[str] = ("auto",),
     upload_bytes_per_s: float = math.inf,
+    sleep: Mapping[int, SleepPlan] | None = None,
     **merging: object,
 ) -> Crowd:
-    """Members write their vectors as `written_as` says, in turn; each lends `upload_bytes_per_s` of its line."""
+    """Members write their vectors as `written_as` says, in turn, and lend so much of their line; some of them sleep."""
     world = World(seed)
     engineer_key, server_key = world.key(), world.key()
     reviewer_keys = [world.key(), world.key()]
@@ -68,7 +69,8 @@ def crowd(
     for k in range(num_members):
         key = world.key()
         trainer = DigitsTrainer(manifest, samples_of(k), seed=k)
-        own = replace(settings, peer=key.peer_id, encoding=written_as[k % len(written_as)])
+        encoding, plan = written_as[k % len(written_as)], (sleep or {}).get(k)
+        own = replace(settings, peer=key.peer_id, encoding=encoding, sleep=plan)
         members.append(world.add(own, key, trainer=trainer))
     world.run(0.5)
     task = world.publish_task(engineer, manifest, built_digits().weights)

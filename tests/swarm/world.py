@@ -56,6 +56,8 @@ class Node:
     session: int = 0
     sequence: int = 0
     up: bool = True
+    asleep: bool = False  # up, and without a connection, as its core wants it
+    waiting: dict[str, fx.Publish] = field(default_factory=dict)  # records of its own that go at the next connection
     num_read: int = 0  # messages that were verified
     blobs: dict[str, bytes] = field(default_factory=dict)
     saved: dict[str, fx.SavedModel] = field(default_factory=dict)
@@ -143,6 +145,9 @@ class World:
         for filter_ in sorted(node.filters):
             self._send_retained(node, filter_)
         self.perform(node, node.core.connected(node.session, self.moment()))
+        held, node.waiting = node.waiting, {}
+        for effect in held.values():
+            self._publish(node, effect)
         if not self._wildcards_retain:
             self.at(self.now_s + FOUND_AFTER_S, lambda: self._tell_of_broker(node))
 
@@ -248,10 +253,19 @@ class World:
                 if digest in node.blobs:
                     blob = Blob(task=task, digest=digest, content=node.blobs[digest])
                     self._publish(node, fx.Publish(topic=topic, body=blob, receiver_session=session))
+            case fx.FallAsleep():
+                node.asleep = True
+            case fx.WakeUp():
+                node.asleep = False
+                self.connect(node)
             case fx.Notify(text=text):
                 node.log.append(text)
 
     def _publish(self, node: Node, effect: fx.Publish) -> None:
+        if node.asleep:
+            if effect.retain:
+                node.waiting[effect.topic.below_root()] = effect
+            return
         node.sequence += 1
         message = Message(
             sender=node.peer,
@@ -275,7 +289,7 @@ class World:
         if not retain and self._loses():
             return
         for node in self.nodes:
-            if node.up and node.hears(topic) and (retain or not self._loses()):
+            if node.up and not node.asleep and node.hears(topic) and (retain or not self._loses()):
                 self._deliver(node, topic, payload, retained=False)
 
     def _loses(self) -> bool:
@@ -285,7 +299,7 @@ class World:
         self.at(self.now_s + LATENCY_S, lambda: self._hear(node, topic, payload, retained=retained))
 
     def _hear(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
-        if not node.up:
+        if not node.up or node.asleep:
             return
         self.num_messages += 1
         try:

@@ -180,7 +180,10 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
 
 
 def _describe(status: dict[str, Any]) -> str:
-    if len(status["brokers"]) > 1:
+    sleep = status.get("sleep")
+    if sleep and sleep["asleep"]:
+        where = _sleep_line(sleep)
+    elif len(status["brokers"]) > 1:
         where = "\n".join(map(_broker_line, status["brokers"])) + _gateway_line(status["gateway"])
     elif status["connected"]:
         where = f"connected to {shown(status['broker'])} (MQTT {status['mqtt_version']})"
@@ -193,7 +196,7 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['role']} [bold]{status['peer']}[/] ({shown(status['name'])}), profile {shown(status['profile'])}, "
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}{_discovery_lines(status.get('discovery'))}\n"
-        f"peers: {status['peers']['alive']} alive of {status['peers']['known']} known"
+        f"peers: {status['peers']['alive']} alive{_asleep_words(status['peers'])} of {status['peers']['known']} known"
         f"{_site_words(status.get('site'))}; messages dropped: {rejected}"
         + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
@@ -204,6 +207,21 @@ def _describe(status: dict[str, Any]) -> str:
         + "".join(map(_trainer_line, status["trainers"]))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
+
+
+def _sleep_line(sleep: dict[str, Any]) -> str:
+    """`asleep until 14:00: connected for 300 s of every 3,600 s; learning goes on`."""
+    until_s = sleep["until_ms"] / 1000
+    when = "%H:%M" if until_s - time.time() >= 60 else "%H:%M:%S"
+    return (
+        f"asleep until {time.strftime(when, time.localtime(until_s))}: connected for {sleep['online_s']:,g} s of every "
+        f"{sleep['every_s']:,g} s; learning goes on"
+    )
+
+
+def _asleep_words(peers: dict[str, Any]) -> str:
+    """Those who sleep: `, 2 asleep`."""
+    return f", {peers['asleep']} asleep" if peers.get("asleep") else ""
 
 
 def _broker_line(broker: dict[str, Any]) -> str:

@@ -30,6 +30,7 @@ from grapevine_agent.config.review import (
     joined_trust,
     read_consent_rules,
 )
+from grapevine_agent.config.sleep import read_sleep
 from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_agent.config.trainers import TrainerConfig, read_trainers
 from grapevine_agent.core.learning.encodings import AUTO
@@ -96,6 +97,8 @@ class MqttConfig:
     keepalive_s: int = 30
     max_packet_bytes: int = 1_000_000
     heartbeat_s: float = 5.0
+    online_s: float = 0.0  # of every `every_s`, this device is connected; 0: always
+    every_s: float = 0.0
     environment_password: str = field(default="", repr=False)
 
     def read_password(self) -> str | None:
@@ -281,13 +284,15 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     gateway, discover = table.boolean("gateway", False), _read_discover(table)
     if gateway and (connect != "all" or (len(brokers) < 2 and not discover)):
         raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
+    host_broker = _read_host_broker(table, discover)
+    online_s, every_s = read_sleep(table, needed_as={"gateway": gateway, "host_broker": host_broker})
     return MqttConfig(
         brokers=brokers,
         connect=connect,
         scope=cast(Scope, table.text("scope", "everywhere", choices=("everywhere", "site"))),
         discover=discover,
         discover_on=_read_discover_on(table),
-        host_broker=_read_host_broker(table, discover),
+        host_broker=host_broker,
         host_after_s=table.number("host_after_s", MqttConfig.host_after_s, low=1.0, high=86_400.0),
         gateway=gateway,
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
@@ -297,6 +302,8 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         keepalive_s=table.integer("keepalive_s", 30, low=5, high=65_535),
         max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=_SMALLEST_PACKET, high=_LARGEST_PACKET),
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
+        online_s=online_s,
+        every_s=every_s,
         environment_password=environ.get(PASSWORD_VARIABLE, ""),
     )
 

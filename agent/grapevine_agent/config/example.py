@@ -60,6 +60,10 @@ EXAMPLE_CONFIG = """\
 # Larger messages are not sent: a model must fit. Raise it on every member and on the broker.
 #max_packet_bytes = 1000000
 #heartbeat_s = 5.0
+# For batteries: connected for the first online_s of every every_s by the clock, such as five minutes of each hour. Give
+# the devices of an overlay the same every_s, so that they meet. Without these two: connected all the time.
+#online_s = 300
+#every_s = 3600
 
 # What this device can train on. The kind is matched against what tasks ask for; samples never leave the device.
 # Files (.npz, .csv, .parquet), folders of images, SQLite queries and live topics: see docs/data-sources.md.

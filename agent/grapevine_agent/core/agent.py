@@ -28,6 +28,7 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.probes import Probes
 from grapevine_agent.core.overlay.record_exchange import RecordExchange
+from grapevine_agent.core.overlay.sleep import Sleep, asleep_for_s
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
@@ -73,6 +74,7 @@ class AgentCore:
             only_site=self.settings.site if self.settings.keeps_to_site else "",
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
+        self.sleep = Sleep(plan=self.settings.sleep, rng=self.rng)
         self.brokers = Brokers(rng=self.rng)
         self.gateway = Gateway(
             peer=self.settings.peer,
@@ -120,6 +122,7 @@ class AgentCore:
             effects += self._restore(received, now)
         self._started = True
         self._clock.last = now
+        self.sleep.start(now)
         peer = self.settings.peer
         # What is said of us comes before all others' records: a double throws us out before those are through.
         inbox = (topics.inbox_of(peer), topics.chunks_for(peer), PeerTopic(peer, "state").below_root())
@@ -148,14 +151,25 @@ class AgentCore:
 
     def connected(self, session: int, now: Moment, broker: int = 0) -> list[Effect]:
         """A broker took us in, under this session: say that we are there, again."""
+        if self.sleep.is_asleep:
+            return []  # it was on its way; the connection ends
         self.brokers.connected(broker, now.monotonic_s)
+        is_back = self.sleep.connected()
         if not self.presence.has_session(session):
             self.exchange.catching_up.connected()
-            self._forget_told()
+            if not is_back:
+                self._forget_told()
+        if is_back:
+            self.members.woke_up(now.monotonic_s)
+            for learner in self.tasks.learning.values():
+                learner.sending.woke_up(now)
         return [*self.presence.connected(session, now), *self._announce(now)]
 
     def lost(self, now: Moment, broker: int = 0) -> list[Effect]:
         """A broker was lost: whoever was met there alone cannot be reached now."""
+        if self.sleep.is_away:
+            self.brokers.lost(broker, now.monotonic_s)
+            return []  # we left, which says nothing of anybody; what we had sent by then was received
         effects: list[Effect] = []
         self._forget_told()
         for peer in sorted(self.brokers.lost(broker, now.monotonic_s)):
@@ -199,7 +213,15 @@ class AgentCore:
                 return self.presence.echoed(message.body, message.session, received.hops, now.monotonic_s)
             if isinstance(message.body, m.PeerState):
                 state = self.brokers.hear_state(broker, received, now.wall_ms)
-                return [] if state is None else self._hear_state(message.sender, state, message.session, now)
+                if state is None:
+                    return []
+                asleep_s = asleep_for_s(
+                    state,
+                    created_at_ms=message.created_at_ms,
+                    wall_ms=now.wall_ms,
+                    is_fresh=not received.retained,
+                )
+                return self._hear_state(message.sender, state, message.session, now, asleep_s)
             self.exchange.came(received)
             self.steward.before_accepting(received)
             if self.records.get(received.topic) is not None:
@@ -258,9 +280,15 @@ class AgentCore:
         self.brokers.has(broker, topic)
         self.brokers.forget_all_but(self.records)
 
-    def _hear_state(self, peer: str, state: m.PeerState, session: int, now: Moment) -> list[Effect]:
-        self.members.hear_state(peer, state, session, now.monotonic_s)
-        return [] if state.online else self._hear_gone(peer)
+    def _hear_state(
+        self, peer: str, state: m.PeerState, session: int, now: Moment, asleep_s: float = 0.0
+    ) -> list[Effect]:
+        self.members.hear_state(peer, state, session, now.monotonic_s, asleep_s=asleep_s)
+        if state.online:
+            return []
+        for learner in self.tasks.learning.values() if asleep_s else ():
+            learner.sending.told.doubt(now.monotonic_s, peer)
+        return self._hear_gone(peer)
 
     def _hear_gone(self, peer: str) -> list[Effect]:
         return [e for learner in self.tasks.learning.values() for e in learner.hear_peer_gone(peer)]
@@ -364,8 +392,11 @@ class AgentCore:
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
         self.members.wall_ms = now.wall_ms
-        effects = self._clock.tick(now, self.presence, self.settings)
-        effects += [*self.probes.tick(now.monotonic_s), *self.members.tick(now.monotonic_s), *self._look(now)]
+        effects = [*self._clock.tick(now, self.presence, self.settings), *self._sleep_or_wake(now)]
+        is_away = self.sleep.is_away
+        if not is_away:
+            effects += [*self.probes.tick(now.monotonic_s), *self.members.tick(now.monotonic_s)]
+        effects += self._look(now)
         was_set_back = self._clock.was_set_back
         if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):
             due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)
@@ -373,12 +404,31 @@ class AgentCore:
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += self.brokers.due(self.records, now.monotonic_s)
         effects += self.tasks.tick(now)
+        if is_away:
+            return effects
+        for peer in self.members.sleepers.take_woken():
+            effects += (e for learner in self.tasks.learning.values() for e in learner.sending.woke(peer, now))
         effects += self.gateway.tick(now.monotonic_s)
         effects += self._exchange(now)
         effects += self._announce(now)
         return effects
 
+    def _sleep_or_wake(self, now: Moment) -> list[Effect]:
+        match self.sleep.tick(now):
+            case "sleeps":
+                self.members.fell_asleep(now.monotonic_s)
+                for learner in self.tasks.learning.values():
+                    learner.sending.told.doubt(now.monotonic_s)
+                for_s = (self.sleep.until_ms - now.wall_ms) / 1000
+                told = fx.Notify(text=f"asleep for {for_s:,.0f} s: the connection ends, and learning goes on")
+                return [told, *self.presence.fall_asleep(self.sleep.until_ms), fx.FallAsleep()]
+            case "wakes":
+                return [fx.Notify(text="awake: connecting again"), fx.WakeUp()]
+        return []
+
     def _exchange(self, now: Moment) -> list[Effect]:
+        if self.sleep.is_away:
+            return []
         effects, is_repeated = self.exchange.tick(len(self.members.peers), now.monotonic_s)
         if is_repeated:
             self.presence.repeat(now.monotonic_s)
@@ -393,13 +443,14 @@ class AgentCore:
         times = [
             self.steward.deadline_s(),
             self._monotonic_s(self.steward.next_change_ms),
-            self.members.deadline_s(self._clock.last.monotonic_s),
+            self.sleep.deadline_s(),
             self.presence.deadline_s(),
             self.brokers.deadline_s(),
-            self.gateway.deadline_s(),
-            self.exchange.deadline_s(),
             *self.tasks.deadlines_s(),
         ]
+        if not self.sleep.is_away:
+            others = self.members.deadline_s(self._clock.last.monotonic_s)
+            times += [others, self.gateway.deadline_s(), self.exchange.deadline_s()]
         if self.settings.renew_reviews:
             times.append(self._monotonic_s(self._renew_at_ms))
         return min(times)

@@ -89,6 +89,16 @@ class Unsubscribe:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FallAsleep:
+    """End every connection, once the state that was published before this is out. Records and messages may wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WakeUp:
+    """The end of a `FallAsleep`: connect again."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SaveRecord:
     """Keep a record, as received, across restarts."""
 
@@ -279,6 +289,8 @@ Effect: TypeAlias = (
     | UnsubscribeAt
     | Subscribe
     | Unsubscribe
+    | FallAsleep
+    | WakeUp
     | SaveRecord
     | ForgetRecord
     | ForgetSequence

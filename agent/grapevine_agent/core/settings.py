@@ -91,6 +91,14 @@ def _finds_nothing(_task: str, _manifest: TaskManifest) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SleepPlan:
+    """When this device is connected: for `online_s` from each multiple of `every_s` since the epoch on."""
+
+    online_s: float
+    every_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoreSettings:
     """All of it. Of the functions `match_data` and `check_task` say "" for yes, anything else is the reason for no."""
 
@@ -116,6 +124,7 @@ class CoreSettings:
     upload_bytes_per_s: float = math.inf  # of a task's updates, on average: what more a task asks for is not sent
     encoding: str = "auto"  # of vectors that are sent: "auto", the smallest that a task allows, or a name
     heartbeat_s: float = 10.0
+    sleep: SleepPlan | None = None  # None: connected all the time
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0  # no task's model is saved more often

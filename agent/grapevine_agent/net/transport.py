@@ -8,6 +8,8 @@ Theory of operation.
                  Connected ── Arrived … ── Disconnected ──> from the first broker again
                          └── filters whose turn comes: Listening …
 
+Told to `rest`, it ends the connection with a DISCONNECT and makes none until it is to `resume`.
+
 Brokers that were found stand behind the owner's, come and go while it runs (`also_try`), and are sent no user name,
 no password and no certificate.
 
@@ -153,6 +155,9 @@ class Transport:
         self._limit = self._limits[self._brokers[0]]  # of that broker
         self._loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
+        self._resting, self._resumed = asyncio.Event(), asyncio.Event()  # one of them is set
+        self._resumed.set()
+        self._quiet = asyncio.Event()  # it rests, and the connection has ended
         self._finished = asyncio.Event()
         self._finished.set()
         self._inbound = Inbound(self._loop, max_messages=max_waiting, max_bytes=max_waiting_bytes)
@@ -265,6 +270,18 @@ class Transport:
         if qos:
             limit_of_broker.acknowledged(size)
 
+    async def rest(self) -> None:
+        """End the connection, with a DISCONNECT, and make none until `resume`. Subscriptions stay."""
+        self._resumed.clear()
+        self._resting.set()
+        if not self._finished.is_set():
+            await self._quiet.wait()
+
+    def resume(self) -> None:
+        """Connect again."""
+        self._resting.clear()
+        self._resumed.set()
+
     async def disconnect(self) -> None:
         """End `run()`: with a DISCONNECT, so that the broker does not send our will."""
         self._stopping.set()
@@ -273,17 +290,40 @@ class Transport:
     async def run(self) -> None:
         """Keep connected until `disconnect()`. Cancelling it instead lets the broker send our will."""
         self._finished.clear()
-        work = asyncio.create_task(self._keep_connected(), name=f"transport of {self._client_id}")
         stop = asyncio.create_task(self._stopping.wait(), name="transport stop")
         try:
-            await asyncio.wait([work, stop], return_when=asyncio.FIRST_COMPLETED)
+            while not self._stopping.is_set():
+                if not self._resting.is_set():
+                    await self._connect_until(stop)
+                if self._resting.is_set():
+                    await self._pause_until(stop)
+        finally:
+            stop.cancel()
+            self._inbound.close()
+            self._quiet.set()
+            self._finished.set()
+
+    async def _connect_until(self, stop: asyncio.Task[bool]) -> None:
+        """Keep connected until it is to stop, or to rest."""
+        work = asyncio.create_task(self._keep_connected(), name=f"transport of {self._client_id}")
+        rest = asyncio.create_task(self._resting.wait(), name="transport rest")
+        try:
+            await asyncio.wait([work, stop, rest], return_when=asyncio.FIRST_COMPLETED)
         finally:
             work.cancel()
-            stop.cancel()
+            rest.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await work  # an error in it is a fault of ours: let it be seen
-            self._inbound.close()
-            self._finished.set()
+
+    async def _pause_until(self, stop: asyncio.Task[bool]) -> None:
+        """Be quiet until it is to stop, or to connect again."""
+        self._quiet.set()
+        resume = asyncio.create_task(self._resumed.wait(), name="transport resume")
+        try:
+            await asyncio.wait([resume, stop], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            resume.cancel()
+            self._quiet.clear()
 
     async def _keep_connected(self) -> None:
         loop = asyncio.get_running_loop()
@@ -420,14 +460,18 @@ class Transport:
         finally:
             in_turn.cancel()
             self._connection = None
-            if connection.end != "lost" and not self._stopping.is_set():
+            if connection.end != "lost" and not self._is_wanted_end:
                 said = connection.end == "too-large"
                 self._limit.closed(connection.largest_lost, self._loop.time(), is_said=said)
-            if self._stopping.is_set():
+            if self._is_wanted_end:
                 await connection.close()
             await connection.abort()
             reason = connection.over.result() if connection.over.done() else "given up"
             self._inbound.put(Disconnected(url=connection.url, reason=reason))
+
+    @property
+    def _is_wanted_end(self) -> bool:
+        return self._stopping.is_set() or self._resting.is_set()
 
     async def _listen_in_turn(self, connection: Connection) -> None:
         with contextlib.suppress(ConnectionLostError):

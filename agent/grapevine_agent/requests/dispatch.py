@@ -99,7 +99,12 @@ class Requests:
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
-            "peers": {"known": len(core.members.peers), "alive": core.members.num_alive(now.monotonic_s)},
+            "sleep": _sleep(core),
+            "peers": {
+                "known": len(core.members.peers),
+                "alive": core.members.num_alive(now.monotonic_s),
+                "asleep": len(core.members.sleepers),
+            },
             "site": {
                 "name": core.settings.site,
                 "keeps_to_it": core.settings.keeps_to_site,
@@ -198,6 +203,14 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "sources": learner.most_stale(now),  # versions that are not here yet, the 20 most stale
         "energy_j": learner.energy_j,
     }
+
+
+def _sleep(core: AgentCore) -> dict[str, Any] | None:
+    """When this device is connected, as its owner wrote it; None: always. It wakes up at `until_ms`; 0: it is awake."""
+    plan = core.settings.sleep
+    if plan is None:
+        return None
+    return {"asleep": core.sleep.is_asleep, "until_ms": core.sleep.until_ms, **asdict(plan)}
 
 
 def _broker(attachment: Attachment, core: AgentCore) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, with_limits
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.trainers import choose_trainer
-from grapevine_agent.core.settings import CoreSettings, Needs, Role
+from grapevine_agent.core.settings import CoreSettings, Needs, Role, SleepPlan
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net import discovery
@@ -76,6 +76,7 @@ def assembled(
             settings=replace(
                 _settings(config, profile, identity, sources, bare, inspector, recording),
                 role="observer" if guest else role,
+                sleep=None if guest else _sleep_plan(config, role, recording),
                 server_heartbeat_s=server_heartbeat_s,
             ),
             identity=identity,
@@ -174,6 +175,22 @@ def _settings(
         save_every_s=config.limits.save_every_s,
         save_bytes_per_day=profile.save_mb_per_day * MIB,
     )
+
+
+def _sleep_plan(config: Config, role: Role, recording: Recording | None) -> SleepPlan | None:
+    """When this device is connected. Raises `ConfigError` for a server, which members count on."""
+    mqtt = config.mqtt
+    if not mqtt.online_s:
+        return None
+    if role == "server":
+        raise ConfigError(f"mqtt.online_s = {mqtt.online_s:g}: a server does not sleep; leave it out, and every_s")
+    if recording is not None:
+        logger.warning(
+            "sources of live topics record while this device is connected: %g s of every %g s",
+            mqtt.online_s,
+            mqtt.every_s,
+        )
+    return SleepPlan(online_s=mqtt.online_s, every_s=mqtt.every_s)
 
 
 def _why_no_training(profile: FirmwareProfile, config: Config) -> str:

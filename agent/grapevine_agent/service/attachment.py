@@ -30,6 +30,7 @@ from grapevine_agent.transfers.giving import Gift
 from grapevine_proto.parts import Payload
 
 MakeTransport = Callable[[Callable[[], Will | None]], Transport]
+_LOOK_S = 0.02
 
 
 class Attachment:
@@ -113,6 +114,15 @@ class Attachment:
         if over := [name for name in filters if name not in others]:
             await self.transport.unsubscribe(*over)
 
+    async def rest(self, state: str, within_s: float) -> None:
+        """Be at no broker until `transport.resume`, once our state is out."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.is_connected and not self.outbox.is_out(state):
+                    await asyncio.sleep(_LOOK_S)
+        await self.transport.rest()
+        self.outbox.forget(state)  # the next connection has a state of its own
+
     def connected(self, event: Connected) -> Coroutine[None, None, None]:
         """A broker took us in. What is returned finds out what it can; begin it once our state is said."""
         self.reception.connected(event)
@@ -139,6 +149,8 @@ class Attachments:
         self._route = route
         self._filters: dict[str, int] = {}
         self._in_turn: dict[str, None] = {}
+        self.is_resting = False
+        self._resting = asyncio.Lock()
 
     @property
     def _all(self) -> tuple[Attachment, ...]:
@@ -159,6 +171,8 @@ class Attachments:
 
         It subscribes to what lies below a topic: a broker that nobody configured is told nothing of sensors.
         """
+        if self.is_resting:
+            await attachment.transport.rest()
         for name in self._in_turn:
             attachment.transport.subscribe_in_turn(name)
         await attachment.subscribe(*((name, qos) for name, qos in self._filters.items() if name.startswith(below)))
@@ -251,7 +265,20 @@ class Attachments:
         for each in self._all:
             each.transport.subscribe_in_turn(name)
 
-    # --- the end ------------------------------------------------------------------------------------
+    # --- the end, and sleep -------------------------------------------------------------------------
+
+    async def rest(self, state: str, within_s: float) -> None:
+        """Be at no broker, until `resume`; our state, which says so, goes first, if it goes in so many seconds."""
+        self.is_resting = True
+        async with self._resting:
+            await _each(each.rest(state, within_s) for each in self._all)
+
+    async def resume(self) -> None:
+        """Be at all of them again."""
+        async with self._resting:
+            self.is_resting = False
+            for each in self._all:
+                each.transport.resume()
 
     async def leave(self, goodbye: Callable[[Attachment], Sequence[tuple[str, bytes]]], within_s: float) -> None:
         """Say goodbye at every broker that has us, and disconnect without our will being sent."""

@@ -68,7 +68,7 @@ class Reception:
 
     def lost(self, event: Disconnected, *, is_wanted: bool) -> None:
         """A connection ended, because we leave or against our will."""
-        self._trouble = f"lost {event.url}: {event.reason}"
+        self._trouble = "" if is_wanted else f"lost {event.url}: {event.reason}"
         if is_wanted:
             return
         logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", event.url, event.reason)

@@ -162,6 +162,7 @@ class AgentService:
             no_room=self._no_room,
             not_sent=self._not_sent,
         )
+        self._state_topic = topics.build(root, PeerTopic(identity.peer_id, "state"))
         self.attending = Attending(
             attachments=self.attachments,
             attach=attach,
@@ -169,7 +170,7 @@ class AgentService:
             read=self._read,
             left=self._left,
             below=f"{root}/",
-            state=topics.build(root, PeerTopic(identity.peer_id, "state")),
+            state=self._state_topic,
         )
         use, met = self.attending.use_found, self.attending.met
         self.discovering = Discovering(search, use=use, met=met) if search is not None else None
@@ -329,10 +330,14 @@ class AgentService:
                     self.ready.set()
                     self._in_background(find_out)
                 case Disconnected():
-                    attachment.told(event, is_leaving=self._stop.is_set())
+                    attachment.told(event, is_leaving=self._is_leaving)
                     await self.turns.take(lambda: self.core.lost(clock.now(), number))
                 case Listening() | Trying():
-                    attachment.told(event, is_leaving=self._stop.is_set())
+                    attachment.told(event, is_leaving=self._is_leaving)
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._stop.is_set() or self.attachments.is_resting
 
     async def _left(self, number: int) -> None:
         def left() -> list[fx.Effect]:
@@ -414,6 +419,10 @@ class AgentService:
                 self._in_background(self.attachments.subscribe((f"{self.root}/{below}", qos)))
             case fx.Unsubscribe(filter=below):
                 self._in_background(self.attachments.unsubscribe(f"{self.root}/{below}"))
+            case fx.FallAsleep():
+                self._in_background(self.attachments.rest(self._state_topic, GOODBYE_S))
+            case fx.WakeUp():
+                self._in_background(self.attachments.resume())
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)

@@ -1,4 +1,4 @@
-"""`python -m grapevine_lab.overlay spread|staleness`: many agents in this process, over real Mosquittos."""
+"""`python -m grapevine_lab.overlay spread|staleness|sleep`: many agents, over real Mosquittos or simulated."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from grapevine_lab.overlay.sleep import AVAILABILITY, measure_sleep
 from grapevine_lab.overlay.spread import measure_spread
 from grapevine_lab.overlay.staleness import measure_staleness
 
@@ -59,6 +60,20 @@ def staleness(
             f"{num_agents} agents, {send_rate}: staleness {found.found:.3f} versions, Lemma 1 {found.bound:.3f} "
             f"({found.found / found.bound:.3f} of it); in a second {found.update_rate:.3f} updates and "
             f"{found.send_rate:.3f} sends"
+        )
+
+
+@app.command()
+def sleep(
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Runs of each kind.")] = 3,
+    quick: Annotated[bool, typer.Option(help="A short run of a few.")] = False,
+) -> None:
+    """What it is worth that devices say when they sleep: simulated."""
+    for what, changes in AVAILABILITY.items():
+        found = measure_sleep(changes, seeds=range(seeds), quick=quick)
+        console.print(
+            f"{what}: accuracy of those that sleep {found.of_sleepers:.3f}, of the others {found.of_others:.3f}; "
+            f"sends of one device in an hour {found.sends:,.0f}, in vain {found.in_vain:.1f}"
         )
 
 

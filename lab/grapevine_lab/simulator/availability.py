@@ -6,6 +6,10 @@
 | `flaky` | `mean_on_s`, `mean_off_s` | for exponential times, in between for exponential times |
 | `diurnal` | `day_s`, `share` | but for one stretch of each day, at an hour of its own |
 | `trace` | `path` | as a file says |
+| `sleep` | `share`, `online_s`, `every_s`, `announced` | some of the nodes: but for `online_s` of every `every_s` |
+
+Sleepers are cores that are told `mqtt.online_s` and `every_s`, and say that they sleep; with `announced = false` they
+lose their connection at the same times, and say nothing.
 
 `away = "network"` takes its connection, and it goes on training; `"power"` switches it off, and it starts again
 from what was on its disk. The trace is FedScale's client behaviour as JSON: {client: {"active":
@@ -25,10 +29,14 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
+from grapevine_agent.config.sleep import MOST_SHARE
 from grapevine_agent.config.toml_reader import Table
+from grapevine_agent.core.overlay.sleep import LATER_S, LATER_SHARE, MOST_ASLEEP_S
+from grapevine_agent.core.settings import SleepPlan
+from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_proto.errors import ConfigError
 
-Kind: TypeAlias = Literal["always", "flaky", "diurnal", "trace"]
+Kind: TypeAlias = Literal["always", "flaky", "diurnal", "trace", "sleep"]
 Away: TypeAlias = Literal["network", "power"]
 
 
@@ -41,14 +49,18 @@ class AvailabilityPlan:
     mean_on_s: float = 600.0
     mean_off_s: float = 60.0
     day_s: float = 86400.0
-    share: float = 0.5  # of the day that a node is there
+    share: float = 0.5  # of the day that a node is there; with "sleep", of the nodes that sleep
+    online_s: float = 300.0
+    every_s: float = 3600.0
+    announced: bool = True
     path: Path | None = None
 
 
 def read_availability(table: Table, folder: Path) -> AvailabilityPlan:
     """Read the table's keys; only those that the kind knows. Raises ConfigError."""
     kind = cast(Kind, table.text("kind", "always", choices=get_args(Kind)))
-    away = cast(Away, table.text("away", "network", choices=get_args(Away))) if kind != "always" else "network"
+    may_choose = kind not in ("always", "sleep")
+    away = cast(Away, table.text("away", "network", choices=get_args(Away))) if may_choose else "network"
     default = AvailabilityPlan()
     plan = AvailabilityPlan(
         kind=kind,
@@ -56,11 +68,30 @@ def read_availability(table: Table, folder: Path) -> AvailabilityPlan:
         mean_on_s=table.number("mean_on_s", default.mean_on_s, low=1e-3, high=1e9) if kind == "flaky" else 0.0,
         mean_off_s=table.number("mean_off_s", default.mean_off_s, low=1e-3, high=1e9) if kind == "flaky" else 0.0,
         day_s=table.number("day_s", default.day_s, low=1e-3, high=1e9) if kind == "diurnal" else 0.0,
-        share=table.number("share", default.share, low=0.01, high=1.0) if kind == "diurnal" else 1.0,
+        share=table.number("share", default.share, low=0.01, high=1.0) if kind in ("diurnal", "sleep") else 1.0,
+        online_s=table.number("online_s", default.online_s, low=1.0, high=MOST_ASLEEP_S) if kind == "sleep" else 0.0,
+        every_s=table.number("every_s", default.every_s, low=2.0, high=MOST_ASLEEP_S) if kind == "sleep" else 0.0,
+        announced=table.boolean("announced", True) if kind == "sleep" else True,
         path=folder / table.text("path", hint='"behaviour.json"') if kind == "trace" else None,
     )
+    if kind == "sleep" and plan.online_s > MOST_SHARE * plan.every_s:
+        raise table.error(
+            "online_s", f"is no part of every_s = {plan.every_s:g}; write {MOST_SHARE * plan.every_s:g} or less"
+        )
     table.finish()
     return plan
+
+
+def is_sleeper(plan: AvailabilityPlan, node: int) -> bool:
+    """Whether a node is one of those that sleep: they are spread evenly over the numbers."""
+    return plan.kind == "sleep" and int((node + 1) * plan.share) > int(node * plan.share)
+
+
+def sleep_of(plan: AvailabilityPlan, node: int) -> SleepPlan | None:
+    """When a node sleeps, as its owner would have written it; None: it does not, or does not say so."""
+    if not is_sleeper(plan, node) or not plan.announced:
+        return None
+    return SleepPlan(online_s=plan.online_s, every_s=plan.every_s)
 
 
 def absences(
@@ -72,6 +103,9 @@ def absences(
     """
     seeds = rng.integers(2**63, size=num_nodes)
     match plan.kind:
+        case "sleep":
+            is_cut = [is_sleeper(plan, node) and not plan.announced for node in range(num_nodes)]
+            endless = [_asleep(plan, int(seeds[node])) if is_cut[node] else iter(()) for node in range(num_nodes)]
         case "flaky":
             endless = [_flaky(plan, int(seed)) for seed in seeds]
         case "diurnal":
@@ -90,6 +124,18 @@ def _flaky(plan: AvailabilityPlan, seed: int) -> Iterator[tuple[float, float]]:
         from_s = now_s + float(rng.exponential(plan.mean_on_s))
         now_s = from_s + float(rng.exponential(plan.mean_off_s))
         yield from_s, now_s
+
+
+def _asleep(plan: AvailabilityPlan, seed: int) -> Iterator[tuple[float, float]]:
+    """As sleepers are who say nothing: with the same windows, and as much later at each."""
+    rng = np.random.default_rng(seed)
+    later_s = min(LATER_SHARE * plan.online_s, LATER_S)
+    start_s = -(EPOCH_MS / 1000 % plan.every_s)
+    for turn in count():
+        from_s, until_s = start_s + turn * plan.every_s + plan.online_s, start_s + (turn + 1) * plan.every_s
+        from_s = max(from_s, plan.online_s)  # after its start it is awake for so long first
+        if from_s < until_s:
+            yield from_s, until_s + float(rng.uniform(0.0, later_s))
 
 
 def _diurnal(plan: AvailabilityPlan, phase: float) -> Iterator[tuple[float, float]]:

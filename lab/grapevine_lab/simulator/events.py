@@ -39,6 +39,12 @@ class Drop(NamedTuple):
     node: int
 
 
+class Doze(NamedTuple):
+    """A device that said that it sleeps ends its connection."""
+
+    node: int
+
+
 class Drain(NamedTuple):
     """The way up is free again."""
 
@@ -177,6 +183,7 @@ Event: TypeAlias = (
     | Off
     | Join
     | Drop
+    | Doze
     | Drain
     | Acknowledged
     | Overdue

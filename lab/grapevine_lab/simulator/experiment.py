@@ -20,7 +20,7 @@ from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPoli
 from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.attachment import Attachment
-from grapevine_lab.simulator.availability import absences
+from grapevine_lab.simulator.availability import absences, sleep_of
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
 from grapevine_lab.simulator.device import Device, Power
@@ -177,6 +177,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
                 neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
                 renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
                 is_gateway=node in nodes.gateways,
+                sleep=sleep_of(scenario.availability, node),
             ),
             link=network.links[node],
             attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,)),

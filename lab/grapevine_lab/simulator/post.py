@@ -48,6 +48,8 @@ class Post:
         self.hubs = tuple(Hub(number=number, plan=plan) for number, plan in enumerate(brokers))
         self.bridges = Bridges(bridges, hubs=self.hubs, clock=clock, network=network)
         self.num_delivered = 0
+        self.num_to_one = 0  # messages to one peer
+        self.num_in_vain = 0  # of these, those that nobody was there to hear
         self._cut_off: Counter[str] = Counter()  # sites, and how many cuts of them last
         self._kept: list[tuple[int, int, Delivery]] = []  # records that wait for a partition to end
         self._acks: list[tuple[float, int, int]] = []  # a heap: when one arrives, and where
@@ -242,7 +244,11 @@ class Post:
         self, device: Device, attachment: Attachment, topic: str, payload: bytes, qos: int, retain: bool
     ) -> None:
         hub = self.hubs[attachment.broker]
-        self._route(hub, hub.broker.publish(device.peer, topic, payload, qos, retain, self.clock.now_s))
+        deliveries = hub.broker.publish(device.peer, topic, payload, qos, retain, self.clock.now_s)
+        if topic.startswith("inbox/"):
+            self.num_to_one += 1
+            self.num_in_vain += not deliveries
+        self._route(hub, deliveries)
 
     def _expect_acknowledgement(
         self, device: Device, attachment: Attachment, waiting: Waiting, left_s: float, *, is_lost: bool

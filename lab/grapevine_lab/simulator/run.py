@@ -47,6 +47,8 @@ class Outcome:
     rounds: int = 0  # that every node finished
     num_events: int = 0
     num_delivered: int = 0
+    num_to_one: int = 0  # messages to one peer
+    num_in_vain: int = 0  # of these, those that nobody was there to hear
     rejected: dict[str, int] = field(default_factory=dict)
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     reached_limit: bool = False
@@ -203,6 +205,8 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         rounds=rounds,
         num_events=sitting.num_events,
         num_delivered=world.post.num_delivered,
+        num_to_one=world.post.num_to_one,
+        num_in_vain=world.post.num_in_vain,
         rejected=rejected,
         server=_server_traffic(world),
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,

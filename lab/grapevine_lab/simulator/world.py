@@ -25,7 +25,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.service.publishing import MESSAGE_DEADLINE_S
-from grapevine_agent.service.shell import LONGEST_NAP_S
+from grapevine_agent.service.shell import GOODBYE_S, LONGEST_NAP_S
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.broker_sessions import Delivery
@@ -44,7 +44,7 @@ from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import RECORDS, Blob, PeerState, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
-from grapevine_proto.topics import InboxTopic, Topic, parse_below_root, writer_of
+from grapevine_proto.topics import InboxTopic, PeerTopic, Topic, parse_below_root, writer_of
 
 EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
 
@@ -140,6 +140,8 @@ class World:
             case ev.Drop(node):
                 self.devices[node].offline_until_s = math.inf
                 self.post.disconnect(self.devices[node])
+            case ev.Doze(node):
+                self._doze(self.devices[node])
             case ev.Heal():
                 self.post.heal()
             case ev.Lost(node, connection, number):
@@ -232,6 +234,20 @@ class World:
                 device.core.brokers.measured(each.number, self.post.round_trip_s(device, each))
             self.do(device, device.core.connected(each.session, self.now(device), each.number))
 
+    def _doze(self, device: Device) -> None:
+        """A device sleeps: it has had time to say so, and its brokers send no will."""
+        if device.core is None or not device.core.sleep.is_asleep:
+            return
+        device.offline_until_s = math.inf
+        self.post.disconnect(device, silent=True)
+        for each in device.attachments:
+            each.outbox.forget(PeerTopic(device.peer, "state").below_root())
+
+    def _wake(self, device: Device) -> None:
+        self.post.disconnect(device, silent=True)  # if it had only begun to sleep
+        device.offline_until_s = self.clock.now_s
+        self.connect(device)
+
     def _lost(self, device: Device, connection: int, number: int) -> None:
         """A device notices that one of its brokers is away, unless it has it again."""
         if device.core is not None and device.attachments[number].connection == connection:
@@ -311,6 +327,10 @@ class World:
             case fx.Unsubscribe(filter=filter_):
                 for each in device.attachments:
                     self.post.unsubscribe(device, each, filter_)
+            case fx.FallAsleep():
+                self.clock.at(now_s + GOODBYE_S, ev.Doze(device.index))
+            case fx.WakeUp():
+                self._wake(device)
             case fx.TakeRecord(topic=carried, envelope=envelope):
                 said = Delivery(device.peer, carried.below_root(), envelope, 0, True, carried.peer, 0, False)
                 self._hear(device, said, 0)

@@ -232,7 +232,9 @@ class Learning:
 
     def _start_round(self, now: Moment) -> list[Effect]:
         model, plan = self.model, self.manifest.training
-        effects: list[Effect] = [*self.patience.look(model.round, self.targets(now), self.members.peers)]
+        effects: list[Effect] = []
+        if not self.members.is_away:  # alone we are no majority
+            effects += self.patience.look(model.round, self.targets(now), self.members.peers)
         trains = (not plan.num_rounds or model.version < plan.num_rounds) and not self.patience.is_enough
         # When training is over every round is a window of its own: Delta Sum's convergence rounds.
         if not trains or model.round % self.manifest.merging.window_rounds == 0:

@@ -3,6 +3,7 @@
     a tick of the clock      to a member that lacks the model, at random (`gossip`), or a token is saved (`tokens`)
     a merge that was news    where there are tokens, at once to as many as these are worth
     an update                with `push-pull`, an answer to its sender, if it lacks the model (`answering`)
+    a peer that slept        is awake: it gets what it lacks from a few members, at once (`woken`)
     a round's end            with `every-round` to every neighbour that lacks it; and to the servers
 
 Whatever goes out is counted, and noted as what its receiver has (`told`).
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -28,12 +30,15 @@ from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS, TokenAccount, r
 from grapevine_agent.core.learning.told import Told
 from grapevine_agent.core.learning.traces import has_moved, trace_of
 from grapevine_agent.core.learning.update_writer import UpdateWriter
+from grapevine_agent.core.learning.woken import Woken
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import ModelUpdate
 from grapevine_proto.topics import InboxTopic
+
+SOON_HEARTBEATS: Final = (0.5, 2.0)  # after we woke up: by then brokers have said who is there
 
 
 @dataclass(kw_only=True)
@@ -53,6 +58,7 @@ class Sending:
     told: Told
     rng: np.random.Generator
     num_sent: int = 0
+    woken: Woken = field(default_factory=Woken)
 
     def __post_init__(self) -> None:
         self.clock = SendClock(self.rng)
@@ -94,8 +100,8 @@ class Sending:
 
     def _lacking(self, peers: Sequence[str], now: Moment) -> list[str]:
         """Those of some peers who do not have our model."""
-        sessions = ((peer, self.members.session_of(peer)) for peer in peers)
-        lacking = self.told.lacking(self.model, sessions, now.monotonic_s)
+        lives = ((peer, self.members.life_of(peer)) for peer in peers)
+        lacking = self.told.lacking(self.model, lives, now.monotonic_s)
         return [peer for peer in peers if peer in lacking]
 
     # --- sends ------------------------------------------------------------------------------------
@@ -104,6 +110,10 @@ class Sending:
         """What goes out at a tick of the clock."""
         if self.model.version == 0 or (self.answering is not None and self.answering.takes_tick()):
             return []
+        if self.woken.takes_tick():
+            return []
+        if sent := self._to_woken(now):
+            return sent
         if self.account is not None and not self.account.tick(self.rng):
             return []
         sent = self._gossip(now)
@@ -119,6 +129,31 @@ class Sending:
             return []
         self.answering.answered()
         return [self.send(sender, now, is_answer=True)]
+
+    def woke(self, peer: str, now: Moment) -> list[Publish]:
+        """What goes out at once because a peer has slept, and is awake."""
+        everybody = self.everybody(now)
+        is_wanted = self.model.version > 0 and not self.every_round and peer in everybody
+        if not is_wanted or not self.woken.draws(len(everybody), self.rng):
+            return []
+        self.woken.add(peer)
+        sent = self._to_woken(now) if self.woken.may_send else []
+        if sent:
+            self.woken.sent_ahead()
+        return sent
+
+    def _to_woken(self, now: Moment) -> list[Publish]:
+        """Our model, to the next of those who slept that is there and lacks it."""
+        while (peer := self.woken.take()) is not None:
+            if peer in self.everybody(now) and self._lacking([peer], now):
+                return [self.send(peer, now)]
+        return []
+
+    def woke_up(self, now: Moment) -> None:
+        """We have slept: what was learned meanwhile goes out soon, and not in the same moment as everybody's."""
+        if self.clock.next_s < math.inf:
+            soon_s = self.settings.heartbeat_s * float(self.rng.uniform(*SOON_HEARTBEATS))
+            self.clock.next_s = min(self.clock.next_s, now.monotonic_s + soon_s)
 
     def after_merge(self, now: Moment) -> list[Publish]:
         """What goes out because a merge, if there was one, has moved the model."""
@@ -168,7 +203,7 @@ class Sending:
         """Our model, to one peer; `is_answer`: to an update of its own."""
         self.num_sent += 1
         link, session = self.servers.get(receiver), self.members.session_of(receiver)
-        self.told.sent(self.model, receiver, session, now.monotonic_s)
+        self.told.sent(self.model, receiver, self.members.life_of(receiver), now.monotonic_s)
         version = link.merged_version if link else 0
         update = self.writer.write(self.model, receiver, session=session, server_version=version)
         return Publish(

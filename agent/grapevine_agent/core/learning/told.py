@@ -7,6 +7,9 @@ So targets are drawn among those who lack it, and where nobody does nothing is s
 A peer *has* a model that was sent to it in its present session, and over our present connection: with another one
 either may have lost it. And after `AGAIN_HEARTBEATS` it goes again all the same, since nobody says that an update was
 read: half an hour, so that members of a finished task are quiet.
+
+Sleep, its own or the receiver's, takes nothing from a peer: what it had is counted from the session in which its life
+began (`Peer.life`). Only what was sent just before may have come too late.
 """
 
 from __future__ import annotations
@@ -20,13 +23,14 @@ from grapevine_agent.core.learning.rest import MOVES
 from grapevine_agent.core.learning.traces import Trace, has_moved, trace_of
 
 AGAIN_HEARTBEATS: Final = 360
+DOUBT_HEARTBEATS: Final = 3  # what was sent so shortly before a sleep may still have been on its way
 MAX_REMEMBERED: Final = 5_000  # receivers: as many as an agent knows peers
 
 
 @dataclass(frozen=True, slots=True)
 class _Sending:
     number: int  # of the model
-    session: int  # of the receiver
+    session: int  # of the receiver, in which its life began
     at_s: float  # monotonic
 
 
@@ -60,6 +64,13 @@ class Told:
     def not_sent(self, receiver: str) -> None:
         """What went to a receiver has not left."""
         self._sent.pop(receiver, None)
+
+    def doubt(self, now_s: float, receiver: str = "") -> None:
+        """A receiver falls asleep, or we do, and what is under way to it may be lost; "": to whomever."""
+        since_s = now_s - DOUBT_HEARTBEATS * self.heartbeat_s
+        for peer in [receiver] if receiver else list(self._sent):
+            if peer in self._sent and self._sent[peer].at_s > since_s:
+                del self._sent[peer]
 
     def forget(self) -> None:
         """What was under way may be lost."""

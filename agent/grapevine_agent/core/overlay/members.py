@@ -17,6 +17,9 @@ members is listened to (`sample`). Who is late there is *suspect*, and asked whe
 if nobody brings an answer it is *silent* (`suspicion`). Silence counts only against a peer that is in the sample, and
 once found it lasts until the peer is heard again, whoever named it. Beside the sample a few strangers are listened to
 in turn (`strangers`), and at times everybody (`roll_call`).
+
+Members may sleep, and say until when (`sleepers`); so may we. While we are *away* we hear nobody, and that says
+nothing: all that is known of others stays as it is, and time does not pass for it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from grapevine_agent.core.overlay.allowance import Allowance
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.overlay.roll_call import RollCall
 from grapevine_agent.core.overlay.sample import ListenedTo, Sample
+from grapevine_agent.core.overlay.sleepers import Sleepers
 from grapevine_agent.core.overlay.strangers import Strangers
 from grapevine_agent.core.overlay.suspicion import SILENT_HEARTBEATS, Round, Suspicion
 from grapevine_agent.core.overlay.task_index import TaskIndex
@@ -60,6 +64,7 @@ class Members:
     _rotate_at_s: float = -math.inf
     _presence_changed: bool = False
     _num_members: int = 0
+    _away_since_s: float = math.inf  # inf: we are there
     _overlooked_s: float = -math.inf  # when a stranger was last turned away unread, or forgotten for want of room
 
     def __post_init__(self) -> None:
@@ -67,6 +72,7 @@ class Members:
         self.sample = Sample(rng=self.rng)
         self._listened_to = ListenedTo()
         self.suspicion = Suspicion(heartbeat_s=self.heartbeat_s, rng=self.rng, peers=self.peers)
+        self.sleepers = Sleepers(heartbeat_s=self.heartbeat_s)
         self.tasks = TaskIndex(peers=self.peers)
         self.usefulness = Usefulness(heartbeat_s=self.heartbeat_s)
         self.strangers = Strangers(heartbeat_s=self.heartbeat_s)
@@ -99,6 +105,7 @@ class Members:
         self._num_members -= gone.is_member
         self.usefulness.forget(gone)
         self.suspicion.clear(peer)
+        self.sleepers.forget(peer)
 
     def _take_in(self, known: Peer) -> None:
         """From now on it counts."""
@@ -131,8 +138,11 @@ class Members:
         known.announcement, known.is_announced = announcement, not is_guess
         self.tasks.add(known)
 
-    def hear_state(self, peer: str, state: PeerState, session: int, now_s: float) -> None:
-        """Online, for now: what was retained may be old. Offline: of who was heard just now a will makes a suspect."""
+    def hear_state(self, peer: str, state: PeerState, session: int, now_s: float, *, asleep_s: float = 0.0) -> None:
+        """Online, for now: what was retained may be old. Offline: of who was heard just now a will makes a suspect.
+
+        `asleep_s`: for how long from now it sleeps, as it says; of who sleeps a will says nothing more.
+        """
         known = self._meet(peer)
         if known is None:
             self._overlooked_s = now_s
@@ -150,6 +160,10 @@ class Members:
         if is_newer:
             known.begin_session(session)
         known.last_heard_s = now_s
+        if asleep_s and known.is_member:
+            self.sleepers.fell_asleep(peer, now_s + asleep_s)
+        elif state.goodbye:
+            self.sleepers.forget(peer)
 
     def lose_sight(self, peer: str) -> None:
         """The broker at which a peer was met is lost to us: it has said nothing, and counts again once it is heard."""
@@ -161,6 +175,7 @@ class Members:
     def _set_online(self, known: Peer, online: bool) -> None:
         self._presence_changed |= known.is_member and known.online != online
         known.online, known.is_out_of_sight = online, False
+        known.has_slept = online and self.sleepers.woke(known.id)
         known.is_silent = False  # a new beginning
         self.suspicion.clear(known.id)
         self.tasks.changed(known)
@@ -264,6 +279,10 @@ class Members:
         """The newest session of a peer, 0 if it was never heard."""
         return self.peers[peer].session if peer in self.peers else 0
 
+    def life_of(self, peer: str) -> int:
+        """The session since which a peer has what it got: see `Peer.life`."""
+        return self.peers[peer].life if peer in self.peers else 0
+
     def is_member(self, peer: str) -> bool:
         """Whether this peer was heard, and taken in."""
         return peer in self.peers and self.peers[peer].is_member
@@ -296,6 +315,8 @@ class Members:
 
         Asked for at every send. Who is online changes seldom, and only the few that are in the sample can be silent.
         """
+        if self.is_away:
+            return []
         counted = self.tasks.counted(task)
         if self.only_site:
             counted = [peer for peer in counted if self.is_near(peer)]
@@ -346,6 +367,27 @@ class Members:
             return self._newcomers.room(now_s, self._num_members) > 0
         return peer in self._listened_to.peers and now_s - known.last_heard_s > self.heartbeat_s / 4
 
+    # --- we sleep ---------------------------------------------------------------------------------
+
+    @property
+    def is_away(self) -> bool:
+        """Whether we hear nobody, and know it."""
+        return self._away_since_s < math.inf
+
+    def fell_asleep(self, now_s: float) -> None:
+        """From now on we hear nobody."""
+        self._away_since_s = min(self._away_since_s, now_s)
+
+    def woke_up(self, now_s: float) -> None:
+        """A broker has us again. Whoever was heard a second before we left counts as heard a second ago."""
+        away_s, self._away_since_s = now_s - self._away_since_s, math.inf
+        for known in self.peers.values():
+            known.last_heard_s += away_s
+        for peer in self.sample.since_s:
+            self.sample.since_s[peer] = now_s
+        self.suspicion.suspects.clear()
+        self.suspicion.look_again()
+
     # --- time -------------------------------------------------------------------------------------
 
     def tick(self, now_s: float) -> list[Effect]:
@@ -369,6 +411,9 @@ class Members:
     def find_lost(self, now_s: float) -> list[Round]:
         """Suspect who is late, and give up those of whom nobody has brought an answer. What is to be asked now."""
         self.suspicion.look(self.sampled_since_s, now_s)
+        for peer in self.sleepers.take_overdue(now_s):
+            if self.peers[peer].incarnation:
+                self.suspicion.suspect(self.peers[peer], now_s, by_will=True)
         rounds: list[Round] = []
         for found in self.suspicion.tick(len(self.sampled_since_s), now_s):
             if isinstance(found, Round):
@@ -388,7 +433,7 @@ class Members:
 
     def deadline_s(self, now_s: float) -> float:
         """When `find_lost` or `tick` has something to do next that cannot wait for the next heartbeat of our own."""
-        suspects_s = min(self.suspicion.deadline_s(), self.suspicion.next_look_s())
+        suspects_s = min(self.suspicion.deadline_s(), self.suspicion.next_look_s(), self.sleepers.deadline_s())
         if self.only_named:
             return suspects_s
         is_wanted, has_room = self._calls(now_s)
@@ -415,9 +460,13 @@ class Members:
             self._make_room()
 
     def _make_room(self) -> None:
-        """Forget members who are not there and were of no use, the longest gone first: at most a tenth of the book."""
+        """Forget members who are not there and were of no use, the longest gone first: at most a tenth of the book.
+
+        Who sleeps comes last, and only while more than half of the book do.
+        """
         gone = [p for p in self.peers.values() if p.is_member and not p.is_counted and not p.updated_s]
         gone = [p for p in gone if p.id not in self.named]
-        gone.sort(key=lambda p: p.last_heard_s)
-        for peer in gone[: max(1, self.capacity // 10)]:
+        gone.sort(key=lambda p: (p.id in self.sleepers, p.last_heard_s))
+        kept = min(len(self.sleepers), self.capacity // 2)
+        for peer in gone[: min(max(1, self.capacity // 10), len(gone) - kept)]:
             self._forget(peer.id)

@@ -21,6 +21,8 @@ class Peer:
     online: bool = False
     is_out_of_sight: bool = False  # it is not online because a broker of ours is lost: until it is heard by another
     session: int = 0
+    life: int = 0  # the session since which it has what it got: sleep ends a session, and no life
+    has_slept: bool = False  # it is awake, and its next session goes on with this life
     last_heard_s: float = -math.inf
     sampled_until_s: float = -math.inf  # its heartbeats were listened to until then, unless they are now
     last_beat_s: float = -math.inf  # a heartbeat, of all that is heard
@@ -34,7 +36,8 @@ class Peer:
 
     def begin_session(self, session: int) -> None:
         """It has a newer session, and may have lost what it had: how far it is, it says again."""
-        self.session, self.versions = session, {}
+        self.life = self.life if self.has_slept else session
+        self.session, self.versions, self.has_slept = session, {}, False
         self.incarnation, self.quiet_s = 0, 0.0
 
     def hear_incarnation(self, session: int, incarnation: int) -> bool:

@@ -2,6 +2,7 @@
 
     a connection ─▶ state "online", announcement; then a heartbeat every `heartbeat_s`, and the
                     announcement again when what it says has changed
+    sleep        ─▶ state "offline", and until when; nothing more until a broker has us again (`sleep`)
     goodbye      ─▶ state "offline"
 
 Both records are said again where they would be lost otherwise. An announcement is good for a week, so a peer that stays
@@ -40,6 +41,7 @@ class Presence:
     peer: str  # ourselves
     heartbeat_s: float
     incarnation: int = 1
+    _is_asleep: bool = False
     _late_s: float = 0.0  # our heartbeats, lately
     _sessions: list[int] = field(default_factory=list)  # of our connections, the newest last; none: not there
     _connection: int = 0  # of this session, the newest whose will we have contradicted
@@ -55,11 +57,17 @@ class Presence:
         if session not in self._sessions:
             self._connection = 0
             self._sessions = [*self._sessions, session][-KEPT_SESSIONS:]
+        self._is_asleep = False
         self._heartbeat_at_s = now.monotonic_s
         self._announced = None
         self._pauses.clear()
         self._erased.clear()
         return [self._state(online=True)]
+
+    def fall_asleep(self, until_ms: int) -> list[Effect]:
+        """We leave for a while, and say for how long. What is said to this session is still to us when we are back."""
+        self._is_asleep = True
+        return [self._state(online=False, asleep_until_ms=until_ms)]
 
     def goodbye(self) -> list[Effect]:
         """We leave, and say so."""
@@ -73,7 +81,7 @@ class Presence:
 
     def echoed(self, body: m.Body, session: int, hops: int = 0, now_s: float = 0.0) -> list[Effect]:
         """Our own presence, of one of our sessions, came back from a broker."""
-        if not isinstance(body, m.PeerState) or not self._sessions:
+        if not isinstance(body, m.PeerState) or not self._is_there:
             return []
         if body.online:
             if hops:  # somebody says of us that we are elsewhere
@@ -111,7 +119,7 @@ class Presence:
     def announce(self, announcement: m.PeerAnnouncement, now: Moment) -> list[Effect]:
         """Say who we are, if that is news to the broker, or soon to be forgotten."""
         is_known = announcement == self._announced and now.monotonic_s < self._announce_at_s
-        if is_known or not self._sessions:
+        if is_known or not self._is_there:
             return []
         self._announced, self._announce_at_s = announcement, now.monotonic_s + REPEAT_AFTER_S
         self._is_said("announcement", now.monotonic_s)
@@ -120,7 +128,7 @@ class Presence:
 
     def tick(self, progress: tuple[m.TaskProgress, ...], now_s: float) -> list[Effect]:
         """Our heartbeat, with how far we are, and our state, where they are due."""
-        if not self._sessions:
+        if not self._is_there:
             return []
         effects: list[Effect] = []
         if now_s >= self._state_at_s:
@@ -135,7 +143,12 @@ class Presence:
 
     def deadline_s(self) -> float:
         """When something is due next, monotonic."""
-        return min(self._heartbeat_at_s, self._announce_at_s, self._state_at_s) if self._sessions else math.inf
+        return min(self._heartbeat_at_s, self._announce_at_s, self._state_at_s) if self._is_there else math.inf
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether a broker took us in, and we have not left."""
+        return bool(self._sessions) and not self._is_asleep
 
     def _quiet_s(self) -> float:
         if self._late_s < LATE_HEARTBEATS * self.heartbeat_s:
@@ -147,8 +160,10 @@ class Presence:
             self._erased.discard(leaf)
             self._pauses[leaf] = next_pause(self._pauses.get(leaf), now_s)
 
-    def _state(self, *, online: bool) -> Effect:
+    def _state(self, *, online: bool, asleep_until_ms: int = 0) -> Effect:
         """Of at least this connection; of which one the shell says, at each broker."""
         self._state_at_s = math.inf
-        said = m.PeerState(online=online, connection=self._connection, goodbye=not online)
+        said = m.PeerState(
+            online=online, connection=self._connection, goodbye=not online, asleep_until_ms=asleep_until_ms
+        )
         return Publish(topic=PeerTopic(self.peer, "state"), body=said, retain=True)

@@ -417,7 +417,7 @@ class TaskLife:
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed."""
         effects: list[Effect] = []
-        for task, joining in list(self._joining.items()):
+        for task, joining in [] if self.members.is_away else list(self._joining.items()):
             if joining.newcomer is not None:
                 if now.monotonic_s >= joining.newcomer.next_s:
                     effects += self._ask_for_model(task, joining.newcomer, now)
@@ -435,7 +435,7 @@ class TaskLife:
 
     def deadlines_s(self) -> Iterator[float]:
         """When `tick` has something to do next, for each task, monotonic."""
-        for joining in self._joining.values():
+        for joining in () if self.members.is_away else self._joining.values():
             yield joining.newcomer.next_s if joining.newcomer is not None else joining.wanted.ask_at_s
         yield from (learner.deadline_s() for learner in self.learning.values())
         yield from (aggregator.deadline_s() for aggregator in self.aggregating.values())
