@@ -171,7 +171,12 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         records=body.records,
         gateway=body.gateway,
         site=body.site,
+        location=_write_location(body.location),
     )
+
+
+def _write_location(location: m.Location | None) -> pb.Location | None:
+    return pb.Location(latitude=location.latitude, longitude=location.longitude) if location is not None else None
 
 
 def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
@@ -193,7 +198,14 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         records=wire.records,
         gateway=wire.gateway,
         site=reading.text(wire.site, "site"),
+        location=_read_location(wire.location) if wire.HasField("location") else None,
     )
+
+
+def _read_location(wire: pb.Location) -> m.Location:
+    if abs(wire.latitude) > m.MOST_LATITUDE or abs(wire.longitude) > m.MOST_LONGITUDE:
+        raise WireError("out-of-range", f"({wire.latitude}, {wire.longitude}) hundredths of a degree are nowhere")
+    return m.Location(latitude=wire.latitude, longitude=wire.longitude)
 
 
 def _write_publication(body: m.TaskPublication) -> pb.TaskPublication:

@@ -56,6 +56,7 @@ class Node:
     session: int = 0
     sequence: int = 0
     up: bool = True
+    latency_s: float = LATENCY_S  # of what comes to it
     num_read: int = 0  # messages that were verified
     blobs: dict[str, bytes] = field(default_factory=dict)
     saved: dict[str, fx.SavedModel] = field(default_factory=dict)
@@ -282,7 +283,7 @@ class World:
         return self.loss > 0 and self._losses.random() < self.loss
 
     def _deliver(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
-        self.at(self.now_s + LATENCY_S, lambda: self._hear(node, topic, payload, retained=retained))
+        self.at(self.now_s + node.latency_s, lambda: self._hear(node, topic, payload, retained=retained))
 
     def _hear(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
         if not node.up:

@@ -70,10 +70,12 @@ class AgentCore:
             self.rng,
             named={*(neighbours or ()), *self.settings.trusted_servers},
             only_named=neighbours is not None,
-            only_site=self.settings.site if self.settings.keeps_to_site else "",
+            scope=self.settings.scope,
+            location=self.settings.location,
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.brokers = Brokers(rng=self.rng)
+        self.members.reach.brokers_of = self.brokers.met_at
         self.gateway = Gateway(
             peer=self.settings.peer,
             brokers=self.brokers,
@@ -146,9 +148,9 @@ class AgentCore:
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
-    def connected(self, session: int, now: Moment, broker: int = 0) -> list[Effect]:
-        """A broker took us in, under this session: say that we are there, again."""
-        self.brokers.connected(broker, now.monotonic_s)
+    def connected(self, session: int, now: Moment, broker: int = 0, url: str = "") -> list[Effect]:
+        """A broker took us in, under this session: say that we are there, again. `url`: as the scope names it."""
+        self.brokers.connected(broker, now.monotonic_s, url)
         if not self.presence.has_session(session):
             self.exchange.catching_up.connected()
             self._forget_told()
@@ -307,8 +309,8 @@ class AgentCore:
                     if self.tasks.is_beginning(task):
                         return []  # we are announced, and it will be sent again
                     raise WireError("not-joined", f"an update of {task}")
-                if task in self.tasks.learning and not self.members.is_near(sender):
-                    raise WireError("other-site", f"an update of {task} by {sender}")
+                if task in self.tasks.learning and (why := self.members.reach.why_out(sender)):
+                    raise WireError("out-of-scope", f"an update of {task} by {sender}, which {why}")
                 effects = taker.accept(sender, update, now, session)
                 self.members.hear_update(sender, task, now.monotonic_s, session=session)
                 return effects
@@ -513,5 +515,6 @@ class AgentCore:
             records=self.exchange.catching_up.said,
             gateway=self.settings.is_gateway,
             site=self.settings.site,
+            location=self.settings.location,
         )
         return self.presence.announce(announcement, now)

@@ -35,6 +35,10 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             brokers=("mqtt://hub",),
         ),
     ),
+    (
+        PeerTopic(ME, "announcement"),
+        m.PeerAnnouncement(site="lake", location=m.Location(latitude=-4137, longitude=17412)),
+    ),
     (PeerTopic(ME, "state"), m.PeerState(online=True)),
     (PeerTopic(ME, "state"), m.PeerState(online=False)),
     (PeerTopic(ME, "state"), m.PeerState(online=False, goodbye=True)),

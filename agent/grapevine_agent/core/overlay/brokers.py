@@ -47,6 +47,7 @@ class Broker:
 
     number: int
     relays: Relays
+    url: str = ""  # as the owner's scope names it
     states: RecordBook = field(default_factory=RecordBook)
     abilities: BrokerAbilities = field(default_factory=BrokerAbilities)
     is_connected: bool = False
@@ -86,9 +87,10 @@ class Brokers:
 
     # --- what they do -------------------------------------------------------------------------------
 
-    def connected(self, number: int, now_s: float) -> None:
+    def connected(self, number: int, now_s: float, url: str = "") -> None:
         """One took us in: nothing is known of what it holds."""
         broker = self.at(number)
+        broker.url = url
         broker.is_connected, broker.abilities = True, BrokerAbilities()
         broker.relays.connected(now_s)
 
@@ -174,6 +176,13 @@ class Brokers:
             return min(there, key=lambda each: (each.online[peer], each.delay_s, each.number)).number
         heard = [each for each in self.connected_ones() if peer in each.heard]
         return max(heard, key=lambda each: each.heard[peer]).number if heard else None
+
+    def met_at(self, peer: str) -> frozenset[str]:
+        """The URLs of those that a peer is at itself; where nobody says so, of those by which it was heard."""
+        there = self._where(peer)
+        if there:
+            return frozenset(each.url for each in there if not each.online[peer])
+        return frozenset(each.url for each in self.connected_ones() if peer in each.heard)
 
     def num_online(self, number: int) -> int:
         """How many peers say that they are there, at one of them."""

@@ -212,6 +212,7 @@ class Suspicion:
         if asked == peer:
             del self._sent[nonce]
             self.trips.saw(min(now_s - sent_s, LONGEST_ROUND_S))
+            self.peers[peer].hear_trip(now_s - sent_s)
         found = self.suspects.get(peer)
         if found is not None and nonce in found.nonces:
             del self.suspects[peer]
@@ -227,6 +228,14 @@ class Suspicion:
         known.num_relayed += 1
         del self.suspects[known.id]
         return True
+
+    def ask(self, peer: str, now_s: float) -> int:
+        """The number of a probe that is sent now. Its answer says how long answers take."""
+        nonce = self.next_nonce()
+        self._sent[nonce] = (peer, now_s)
+        if len(self._sent) > MAX_SENT:
+            self._sent.popitem(last=False)
+        return nonce
 
     def next_nonce(self) -> int:
         """A number that was not used before."""
@@ -290,12 +299,9 @@ class Suspicion:
 
     def _begin_round(self, peer: str, suspect: Suspect, now_s: float) -> Round:
         helpers = self._helpers() if suspect.nonces else ()
-        nonce = self.next_nonce()
+        nonce = self.ask(peer, now_s)
         suspect.nonces.add(nonce)
         suspect.helpers.update(helpers)
-        self._sent[nonce] = (peer, now_s)
-        if len(self._sent) > MAX_SENT:
-            self._sent.popitem(last=False)
         is_last = len(suspect.nonces) >= suspect.num_rounds
         # An answer through somebody else takes two trips.
         suspect.due_s = now_s + self.round_s(by_will=suspect.by_will) * (2 if is_last else 1)
