@@ -381,15 +381,20 @@ def _read_probe_request(wire: pb.ProbeRequest) -> m.ProbeRequest:
 
 
 def _write_probe_answer(body: m.ProbeAnswer) -> pb.ProbeAnswer:
-    return pb.ProbeAnswer(nonce=body.nonce, peer=body.peer, session=body.session, incarnation=body.incarnation)
+    return pb.ProbeAnswer(
+        nonce=body.nonce, peer=body.peer, session=body.session, incarnation=body.incarnation, hops=body.hops
+    )
 
 
 def _read_probe_answer(wire: pb.ProbeAnswer) -> m.ProbeAnswer:
+    if wire.hops > m.MOST_HOPS:
+        raise WireError("out-of-range", f"{wire.hops} hops of a probe, at most {m.MOST_HOPS}")
     return m.ProbeAnswer(
         nonce=reading.count(wire.nonce, "nonce"),
         peer=reading.identifier(wire.peer, "peer") if wire.peer else "",
         session=reading.count(wire.session, "session"),
         incarnation=reading.count(wire.incarnation, "incarnation"),
+        hops=wire.hops,
     )
 
 

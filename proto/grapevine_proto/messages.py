@@ -27,6 +27,7 @@ MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartb
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
 MOST_LATITUDE, MOST_LONGITUDE = 9_000, 18_000  # hundredths of a degree
+MOST_HOPS = 16  # whatever a sender lets its messages go
 MAX_NAMED = 200  # records that one message names or carries: less than 4 kB of names
 
 
@@ -347,6 +348,7 @@ class ProbeAnswer:
     incarnation: int
     peer: str = ""
     session: int = 0
+    hops: int = 0  # of the probe, where it is our own answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -502,16 +502,18 @@ class ProbeRequest(_message.Message):
     def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., suspected: _Optional[int] = ...) -> None: ...
 
 class ProbeAnswer(_message.Message):
-    __slots__ = ("nonce", "peer", "session", "incarnation")
+    __slots__ = ("nonce", "peer", "session", "incarnation", "hops")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
     nonce: int
     peer: str
     session: int
     incarnation: int
-    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., incarnation: _Optional[int] = ...) -> None: ...
+    hops: int
+    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., incarnation: _Optional[int] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class RecordDigests(_message.Message):
     __slots__ = ("names", "sequences")

@@ -75,7 +75,7 @@ class AgentCore:
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.brokers = Brokers(rng=self.rng)
-        self.members.reach.brokers_of = self.brokers.met_at
+        self.members.reach.brokers = self.brokers
         self.gateway = Gateway(
             peer=self.settings.peer,
             brokers=self.brokers,
@@ -93,7 +93,7 @@ class AgentCore:
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
-        self.probes = Probes(members=self.members, presence=self.presence, quota=quota)
+        self.probes = Probes(members=self.members, presence=self.presence, quota=quota, brokers=self.brokers)
         self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
@@ -160,6 +160,7 @@ class AgentCore:
         """A broker was lost: whoever was met there alone cannot be reached now."""
         effects: list[Effect] = []
         self._forget_told()
+        effects += self.gateway.lost(broker)
         for peer in sorted(self.brokers.lost(broker)):
             gone = m.PeerState(online=False, goodbye=True)  # that it can be reached otherwise is not to be asked
             effects += self._hear_state(peer, gone, self.members.session_of(peer), now)
@@ -247,7 +248,7 @@ class AgentCore:
     def held(self, topic: Topic, broker: int = 0) -> Received | None:
         """The record that is held of a topic; of a state, that of this broker."""
         if isinstance(topic, PeerTopic) and topic.leaf == "state":
-            return self.brokers.held(broker, topic)
+            return self.brokers.said(broker, topic)
         return self.records.get(topic)
 
     def heard_again(self, topic: Topic, broker: int = 0) -> None:
@@ -340,7 +341,9 @@ class AgentCore:
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]
             case m.Probe() | m.ProbeRequest() | m.ProbeAnswer() as said:
-                return self.probes.take(sender, session, said, now.monotonic_s)
+                if isinstance(said, m.ProbeAnswer) and not said.peer:
+                    self.brokers.ways.answered(sender, said.nonce, said.hops, now.monotonic_s)
+                return self.probes.take(sender, session, said, now.monotonic_s, hops=received.hops)
             case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
                 return self.exchange.take(sender, session, told, now.monotonic_s)
             case m.Metrics(task=task) as metrics if task in self._watched:

@@ -22,7 +22,7 @@ from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
 from grapevine_proto.messages import PeerState, ReleasedModel, Review, ServerAdvert, TaskPublication
 from grapevine_proto.parts import LARGE
-from grapevine_proto.topics import InboxTopic, Topic
+from grapevine_proto.topics import InboxTopic
 
 RELAY_DEADLINE_S: Final = 120.0  # of what a broker lacks: it stays true
 MESSAGE_DEADLINE_S: Final = 15.0  # a model that could not be sent for so long is out of date
@@ -75,7 +75,7 @@ class Publishing:
             return
         is_order = size >= LARGE or goes_apart
         payload = b"" if is_order else self._sealer.seal(effect, clock.now().wall_ms)
-        for attachment in self._ways_of(effect.topic):
+        for attachment in self._ways_of(effect):
             attachment.outbox.enqueue(
                 topics.build(self._root, effect.topic),
                 payload,
@@ -87,8 +87,12 @@ class Publishing:
             )
             attachment.sending.wake()
 
-    def _ways_of(self, topic: Topic) -> Iterable[Attachment]:
+    def _ways_of(self, effect: fx.Publish) -> Iterable[Attachment]:
         """By which brokers something goes: to one peer by one, to everybody by all."""
+        topic = effect.topic
+        if effect.by is not None:
+            named = self._attachments.get(effect.by)
+            return [named] if named is not None else []
         return [self._attachments.to(topic.receiver)] if isinstance(topic, InboxTopic) else self._attachments
 
     def _record(self, effect: fx.Publish) -> None:

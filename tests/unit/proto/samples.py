@@ -183,7 +183,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (InboxTopic(OTHER, ME), m.Probe(nonce=9, suspected=2)),
     (InboxTopic(OTHER, ME), m.Probe(nonce=9)),
     (InboxTopic(OTHER, ME), m.ProbeRequest(nonce=9, peer="c" * 20, session=1_700_000_000_000, suspected=2)),
-    (InboxTopic(OTHER, ME), m.ProbeAnswer(nonce=9, incarnation=3)),
+    (InboxTopic(OTHER, ME), m.ProbeAnswer(nonce=9, incarnation=3, hops=16)),
     (InboxTopic(OTHER, ME), m.ProbeAnswer(nonce=9, incarnation=3, peer="c" * 20, session=1_700_000_000_000)),
     (PeerTopic(ME, "announcement"), m.PeerAnnouncement(name="porch", lacks=3, records=(1 << 64) - 1)),
     (InboxTopic(OTHER, ME), m.RecordDigests(sequences={b"12345678": 4, b"abcdefgh": 5})),

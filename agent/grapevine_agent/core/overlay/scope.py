@@ -16,10 +16,11 @@ and either takes the other or neither does. It is at most 1.6 km wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
+from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.settings import Scope
 from grapevine_proto.messages import Location
@@ -64,10 +65,6 @@ def why_out(scope: Scope, here: Location | None, peer: Whereabouts) -> str:
     return ""
 
 
-def _at_none(_peer: str) -> Collection[str]:
-    return ()
-
-
 @dataclass(kw_only=True)
 class Reach:
     """Who of the peers is in scope. Whom the owner named, and servers, always are."""
@@ -76,7 +73,7 @@ class Reach:
     location: Location | None
     peers: Mapping[str, Peer]
     named: Collection[str]
-    brokers_of: Callable[[str], Collection[str]] = field(default=_at_none)  # at which a peer is itself
+    brokers: Brokers | None = None  # who say where a peer is itself
 
     @property
     def is_everywhere(self) -> bool:
@@ -102,5 +99,5 @@ class Reach:
             site=known.announcement.site,
             location=known.announcement.location,
             trip_s=known.trip_s,
-            brokers=self.brokers_of(known.id),
+            brokers=self.brokers.met_at(known.id) if self.brokers is not None else (),
         )

@@ -74,6 +74,7 @@ class Round:
     nonce: int
     suspected: int  # in this incarnation
     helpers: tuple[str, ...]
+    is_again: bool = False  # it has not answered in the round before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,14 +299,15 @@ class Suspicion:
         return is_asked and not suspect.by_will and num_sampled > 1 and self._anybody_s < suspect.since_s
 
     def _begin_round(self, peer: str, suspect: Suspect, now_s: float) -> Round:
-        helpers = self._helpers() if suspect.nonces else ()
+        is_again = bool(suspect.nonces)
+        helpers = self._helpers() if is_again else ()
         nonce = self.ask(peer, now_s)
         suspect.nonces.add(nonce)
         suspect.helpers.update(helpers)
         is_last = len(suspect.nonces) >= suspect.num_rounds
         # An answer through somebody else takes two trips.
         suspect.due_s = now_s + self.round_s(by_will=suspect.by_will) * (2 if is_last else 1)
-        return Round(peer=peer, nonce=nonce, suspected=suspect.incarnation, helpers=helpers)
+        return Round(peer=peer, nonce=nonce, suspected=suspect.incarnation, helpers=helpers, is_again=is_again)
 
     def _helpers(self) -> tuple[str, ...]:
         """Members that answer and are no suspects: any, as SWIM draws them."""

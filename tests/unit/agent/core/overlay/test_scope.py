@@ -199,7 +199,7 @@ def test_a_peer_is_met_where_it_is_itself() -> None:
     brokers.hear_state(0, state_of(key, 1, hops=1), 0)  # a gateway says so
     assert brokers.met_at(key.peer_id) == {BARN}
     members = crowd(0, Scope(brokers=frozenset((HUB,))))
-    members.reach.brokers_of = brokers.met_at
+    members.reach.brokers = brokers
     members.hear_announcement(key.peer_id, PeerAnnouncement())
     assert members.reach.why_out(key.peer_id) == "is at none of the brokers"
     members.name((key.peer_id,))
