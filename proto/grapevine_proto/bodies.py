@@ -179,7 +179,12 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         records=body.records,
         gateway=body.gateway,
         site=body.site,
+        location=_write_location(body.location),
     )
+
+
+def _write_location(location: m.Location | None) -> pb.Location | None:
+    return pb.Location(latitude=location.latitude, longitude=location.longitude) if location is not None else None
 
 
 def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
@@ -201,7 +206,14 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         records=wire.records,
         gateway=wire.gateway,
         site=reading.text(wire.site, "site"),
+        location=_read_location(wire.location) if wire.HasField("location") else None,
     )
+
+
+def _read_location(wire: pb.Location) -> m.Location:
+    if abs(wire.latitude) > m.MOST_LATITUDE or abs(wire.longitude) > m.MOST_LONGITUDE:
+        raise WireError("out-of-range", f"({wire.latitude}, {wire.longitude}) hundredths of a degree are nowhere")
+    return m.Location(latitude=wire.latitude, longitude=wire.longitude)
 
 
 def _write_publication(body: m.TaskPublication) -> pb.TaskPublication:
@@ -377,15 +389,20 @@ def _read_probe_request(wire: pb.ProbeRequest) -> m.ProbeRequest:
 
 
 def _write_probe_answer(body: m.ProbeAnswer) -> pb.ProbeAnswer:
-    return pb.ProbeAnswer(nonce=body.nonce, peer=body.peer, session=body.session, incarnation=body.incarnation)
+    return pb.ProbeAnswer(
+        nonce=body.nonce, peer=body.peer, session=body.session, incarnation=body.incarnation, hops=body.hops
+    )
 
 
 def _read_probe_answer(wire: pb.ProbeAnswer) -> m.ProbeAnswer:
+    if wire.hops > m.MOST_HOPS:
+        raise WireError("out-of-range", f"{wire.hops} hops of a probe, at most {m.MOST_HOPS}")
     return m.ProbeAnswer(
         nonce=reading.count(wire.nonce, "nonce"),
         peer=reading.identifier(wire.peer, "peer") if wire.peer else "",
         session=reading.count(wire.session, "session"),
         incarnation=reading.count(wire.incarnation, "incarnation"),
+        hops=wire.hops,
     )
 
 

@@ -19,7 +19,7 @@ from grapevine_proto import bodies, topics, wire_pb2
 from grapevine_proto.bulk import Bulk, index_of, make_bulk, write_bulk
 from grapevine_proto.errors import WireError
 from grapevine_proto.large_fields import head, set_apart
-from grapevine_proto.messages import RECORDS, Apart, Message
+from grapevine_proto.messages import MOST_HOPS, RECORDS, Apart, Message
 from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.reading import MAX_CLAIM
 from grapevine_proto.signing import Check, Signer, check_signature, peer_id_of
@@ -28,7 +28,6 @@ from grapevine_proto.topics import Topic
 PROTOCOL_VERSION = 1
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 KEY_BYTES = 32  # of an Ed25519 public key
-MOST_HOPS = 16  # whatever a sender lets its messages go
 _MESSAGE = wire_pb2.Envelope.DESCRIPTOR.fields_by_name["message"].number
 
 

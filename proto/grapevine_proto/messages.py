@@ -26,6 +26,8 @@ Vector: TypeAlias = NDArray[np.float32]
 MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
+MOST_LATITUDE, MOST_LONGITUDE = 9_000, 18_000  # hundredths of a degree
+MOST_HOPS = 16  # whatever a sender lets its messages go
 MAX_NAMED = 200  # records that one message names or carries: less than 4 kB of names
 
 
@@ -58,6 +60,14 @@ def plain(vector: Written) -> Vector:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """Where somebody is, in hundredths of a degree: about a kilometre, and no closer."""
+
+    latitude: int  # northwards, from -9000 to 9000
+    longitude: int  # eastwards, from -18000 to 18000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PeerAnnouncement:
     """Who I am, what I have, and which tasks I am a member of."""
 
@@ -72,6 +82,7 @@ class PeerAnnouncement:
     records: int = 0  # a digest of the task records that I hold, 64 bits; 0: not said, or none
     gateway: bool = False  # between the brokers that I am connected to
     site: str = ""  # where I am, in the words of my owner
+    location: Location | None = None  # and on the globe; None: not said
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -338,6 +349,7 @@ class ProbeAnswer:
     incarnation: int
     peer: str = ""
     session: int = 0
+    hops: int = 0  # of the probe, where it is our own answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,7 +122,7 @@ class Bulk(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
-    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site")
+    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site", "location")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,7 @@ class PeerAnnouncement(_message.Message):
     RECORDS_FIELD_NUMBER: _ClassVar[int]
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     profile: str
     cores: int
@@ -145,7 +146,16 @@ class PeerAnnouncement(_message.Message):
     records: int
     gateway: bool
     site: str
-    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ...) -> None: ...
+    location: Location
+    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ...) -> None: ...
+
+class Location(_message.Message):
+    __slots__ = ("latitude", "longitude")
+    LATITUDE_FIELD_NUMBER: _ClassVar[int]
+    LONGITUDE_FIELD_NUMBER: _ClassVar[int]
+    latitude: int
+    longitude: int
+    def __init__(self, latitude: _Optional[int] = ..., longitude: _Optional[int] = ...) -> None: ...
 
 class PeerState(_message.Message):
     __slots__ = ("online", "connection", "goodbye", "asleep_until_ms")
@@ -494,16 +504,18 @@ class ProbeRequest(_message.Message):
     def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., suspected: _Optional[int] = ...) -> None: ...
 
 class ProbeAnswer(_message.Message):
-    __slots__ = ("nonce", "peer", "session", "incarnation")
+    __slots__ = ("nonce", "peer", "session", "incarnation", "hops")
     NONCE_FIELD_NUMBER: _ClassVar[int]
     PEER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    HOPS_FIELD_NUMBER: _ClassVar[int]
     nonce: int
     peer: str
     session: int
     incarnation: int
-    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., incarnation: _Optional[int] = ...) -> None: ...
+    hops: int
+    def __init__(self, nonce: _Optional[int] = ..., peer: _Optional[str] = ..., session: _Optional[int] = ..., incarnation: _Optional[int] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class RecordDigests(_message.Message):
     __slots__ = ("names", "sequences")

@@ -27,12 +27,13 @@ async def agent(
     extra: str = "",
     connect: str = "all",
     met: bool = True,
+    own: str = "",
 ) -> AsyncIterator[AgentService]:
-    """One that is connected to all of these brokers, in its own folder; `mqtt`: more lines of that table.
+    """One that is connected to all of these brokers, in its own folder; `mqtt`, `own`: lines of `[mqtt]`, of `[agent]`.
 
     With `met` it is there once every broker has it.
     """
-    config = _configured(folder, ", ".join(f'"{url}"' for url in urls), root, f"{mqtt}\n{extra}", connect)
+    config = _configured(folder, ", ".join(f'"{url}"' for url in urls), root, f"{mqtt}\n{extra}", connect, own)
     with assembled(config) as service:
         for each in service.attachments:
             each.transport._backoff_s = (0.05, 0.2)
@@ -45,11 +46,11 @@ async def agent(
             await asyncio.wait_for(running, DEADLINE_S)
 
 
-def _configured(folder: Path, brokers: str, root: str, more: str, connect: str) -> Config:
+def _configured(folder: Path, brokers: str, root: str, more: str, connect: str, own: str) -> Config:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "agent.toml"
     path.write_text(
-        f'[agent]\nstate_dir = "{folder / "state"}"\n'
+        f'[agent]\nstate_dir = "{folder / "state"}"\n{own}\n'
         f'[mqtt]\nbrokers = [{brokers}]\nconnect = "{connect}"\nroot = "{root}"\n'
         f"heartbeat_s = 0.5\n{more}"
     )

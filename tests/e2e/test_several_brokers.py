@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from paho.mqtt import publish
 from tests.e2e.agents import agent, agents, say, status
 
 from grapevine_agent.cli.owner_commands import _describe
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.overlay.ways import NO_WAY
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import RunningBroker, start_broker
 from grapevine_lab.overlay.here import until
+from grapevine_proto import topics
+from grapevine_proto.codec import with_hops
 from grapevine_proto.messages import BlobRequest
-from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic
 
 ROOT = "several"
 TASK = "ab" * 32
@@ -202,3 +207,50 @@ async def test_in_a_ring_of_gateways_nothing_goes_round(
             carried = sum(each.forwarding.num_messages for each in gateways) - sum(before)
             # Five peers beat twice a second; of each heartbeat a copy is needed at each broker where its sender is not.
             assert carried < 5 * 2 * 4.0 * 2 * 1.5
+
+
+async def test_a_state_that_somebody_repeats_as_if_it_were_nearer_costs_some_seconds(
+    two: tuple[RunningBroker, RunningBroker], tmp_path: Path
+) -> None:
+    here, there = two
+    async with agents(
+        agent(tmp_path / "a", [here.url], ROOT),
+        agent(tmp_path / "b", [there.url], ROOT),
+        agent(tmp_path / "g", [here.url, there.url], ROOT, mqtt=GATEWAY),
+    ) as (ada, bob, between):
+        await until(lambda: beats(ada, bob) and beats(bob, ada))
+        peer, brokers = ada.identity.peer_id, between.core.brokers
+        await until(lambda: brokers.at(1).online.get(peer) == 1)
+        state = brokers.held(0, PeerTopic(peer, "state"))
+        assert state is not None
+        lie, url = bytes(with_hops(state.envelope, 0)), urlsplit(there.url)
+        name = topics.build(ROOT, state.topic)
+        await asyncio.to_thread(
+            publish.single, name, lie, qos=1, retain=True, hostname=url.hostname or "", port=url.port or 1883
+        )
+        await until(lambda: brokers.at(1).online.get(peer) == 0)
+        await until(lambda: any(duty.peer == peer for duty in between.core.gateway._duties), within_s=15.0)
+        await heard(ada, bob, 7)
+        await heard(bob, ada, 8)
+        await until(lambda: brokers.hops(brokers.at(1), peer) == 1 or brokers.hops(brokers.at(1), peer) == NO_WAY)
+
+
+async def test_a_gateway_that_loses_a_broker_says_whom_it_does_not_reach(
+    two: tuple[RunningBroker, RunningBroker], tmp_path: Path
+) -> None:
+    here, there = two
+    async with agents(
+        agent(tmp_path / "a", [here.url], ROOT),
+        agent(tmp_path / "b", [there.url], ROOT),
+        agent(tmp_path / "g", [here.url, there.url], ROOT, mqtt=GATEWAY),
+    ) as (ada, bob, between):
+        await until(lambda: beats(ada, bob) and beats(bob, ada))
+        peer = ada.identity.peer_id
+        assert bob.core.brokers.at(0).online.get(peer) == 1
+        here.kill()
+        await until(lambda: peer not in bob.core.brokers.at(0).online)
+        await until(lambda: not sees(bob, ada))
+        here.start()
+        await until(lambda: sees(bob, ada) and bob.core.brokers.at(0).online.get(peer) == 1)
+        await heard(bob, ada, 9)
+        assert not between.core.gateway.num_refused

@@ -8,6 +8,7 @@ from tests.swarm.learning_crowd import crowd
 from tests.swarm.world import Node, Trainer
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.settings import Scope
 from grapevine_proto.messages import ModelUpdate
 
 
@@ -18,7 +19,7 @@ def test_models_stay_within_a_site() -> None:
     sited: list[Node] = []
     for site in sites:
         key = world.key()
-        settings = replace(group.settings, peer=key.peer_id, site=site, keeps_to_site=True)
+        settings = replace(group.settings, peer=key.peer_id, site=site, scope=Scope(site=site))
         sited.append(world.add(settings, key, trainer=Trainer()))
     sent: set[tuple[str, str]] = set()
     perform = world.perform
@@ -38,7 +39,7 @@ def test_models_stay_within_a_site() -> None:
         assert {(a, b) for a in here for b in here if a != b} <= sent
         assert not {(a, b) for a, b in sent if a in here and b not in here}
     assert any(a == elsewhere.peer for a, _ in sent)
-    assert "other-site" in {reason for node in sited for reason in node.dropped}
+    assert "out-of-scope" in {reason for node in sited for reason in node.dropped}
     for node in sited:
         learner = node.core.tasks.learning[group.task]
         assert not set(learner.merging.shares) - lake - hill

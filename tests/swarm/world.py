@@ -58,6 +58,7 @@ class Node:
     up: bool = True
     asleep: bool = False  # up, and without a connection, as its core wants it
     waiting: dict[str, fx.Publish] = field(default_factory=dict)  # records of its own that go at the next connection
+    latency_s: float = LATENCY_S  # of what comes to it
     num_read: int = 0  # messages that were verified
     blobs: dict[str, bytes] = field(default_factory=dict)
     saved: dict[str, fx.SavedModel] = field(default_factory=dict)
@@ -296,7 +297,7 @@ class World:
         return self.loss > 0 and self._losses.random() < self.loss
 
     def _deliver(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
-        self.at(self.now_s + LATENCY_S, lambda: self._hear(node, topic, payload, retained=retained))
+        self.at(self.now_s + node.latency_s, lambda: self._hear(node, topic, payload, retained=retained))
 
     def _hear(self, node: Node, topic: str, payload: bytes, *, retained: bool) -> None:
         if not node.up or node.asleep:

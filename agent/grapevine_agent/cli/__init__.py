@@ -18,6 +18,7 @@ from grapevine_agent.cli import (
     data_commands,
     merge_commands,
     owner_commands,
+    peer_commands,
     review_commands,
     task_commands,
     trust_commands,
@@ -45,6 +46,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         owner_commands,
+        peer_commands,
         task_commands,
         review_commands,
         trust_commands,

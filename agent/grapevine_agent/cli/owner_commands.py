@@ -25,6 +25,7 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
 )
+from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.config.agent_toml import check_files
 from grapevine_agent.config.example import EXAMPLE_CONFIG
@@ -197,7 +198,7 @@ def _describe(status: dict[str, Any]) -> str:
         f"{status['memory_mb']:.0f} MB, up {status['uptime_s']:.0f} s\n"
         f"{where}{_discovery_lines(status.get('discovery'))}\n"
         f"peers: {status['peers']['alive']} alive{_asleep_words(status['peers'])} of {status['peers']['known']} known"
-        f"{_site_words(status.get('site'))}; messages dropped: {rejected}"
+        f"{scope_words(status.get('scope'))}; messages dropped: {rejected}"
         + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
@@ -256,15 +257,6 @@ def _discovery_lines(discovery: dict[str, Any] | None) -> str:
     if discovery["trouble"]:
         lines.append(f"[yellow]{shown(discovery['trouble'])}[/]")
     return "".join(f"\n{line}" for line in lines)
-
-
-def _site_words(site: dict[str, Any] | None) -> str:
-    """Those of our site: `, 3 at lakeside (others are not gossiped with)`."""
-    if not site or not site["name"]:
-        return ""
-    return f", {site['alive']} at {shown(site['name'])}" + (
-        " (others are not gossiped with)" if site["keeps_to_it"] else ""
-    )
 
 
 def _transfer_line(transfer: dict[str, Any]) -> str:

@@ -24,12 +24,8 @@ from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from grapevine_agent.config.data import read_sources
-from grapevine_agent.config.review import (
-    ReviewConfig,
-    TrustConfig,
-    joined_trust,
-    read_consent_rules,
-)
+from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
+from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location, read_scope
 from grapevine_agent.config.sleep import read_sleep
 from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
 from grapevine_agent.config.trainers import TrainerConfig, read_trainers
@@ -38,12 +34,12 @@ from grapevine_agent.core.settings import Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_proto.encodings import ENCODINGS
 from grapevine_proto.errors import ConfigError
+from grapevine_proto.messages import Location
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)
 
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
-Scope: TypeAlias = Literal["everywhere", "site"]
 Discover: TypeAlias = Literal["", "root", "any"]
 Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
@@ -73,6 +69,7 @@ class AgentConfig:
     give_models: GiveModels = "members"  # who is given a released model that it asks for
     log_level: str = "info"
     site: str = ""  # where it is, for peers that keep to theirs
+    location: Location | None = None  # and on the globe, as closely as peers are told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +78,7 @@ class MqttConfig:
 
     brokers: tuple[str, ...] = ("mqtt://localhost:1883",)
     connect: Connect = "first"  # to the first of them that takes us in, or to each
-    scope: Scope = "everywhere"  # gossip with whomever we meet, or with peers of our own site
+    scope: ScopeConfig = field(default_factory=ScopeConfig)  # gossip with whomever we meet, or with some of them
     discover: Discover = ""  # connect to brokers that are announced by mDNS: those of our root, or any
     discover_on: str = ""  # our address on the network where they are looked for; empty: all networks
     host_broker: bool = False  # start one where all are silent
@@ -178,8 +175,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
-    if mqtt.scope == "site" and not agent.site:
-        raise tables["mqtt"].error("scope", 'is of a site; say which, in [agent]: site = "lakeside"')
+    check_scope(tables["mqtt"], mqtt.scope, agent.site, agent.location, () if mqtt.discover else mqtt.brokers)
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
     config = Config(
         agent=agent,
@@ -262,6 +258,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
+        location=read_location(table),
     )
 
 
@@ -289,7 +286,7 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     return MqttConfig(
         brokers=brokers,
         connect=connect,
-        scope=cast(Scope, table.text("scope", "everywhere", choices=("everywhere", "site"))),
+        scope=read_scope(table),
         discover=discover,
         discover_on=_read_discover_on(table),
         host_broker=host_broker,

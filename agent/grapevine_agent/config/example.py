@@ -27,6 +27,8 @@ EXAMPLE_CONFIG = """\
 #log_level = "info"
 # Where this device is. Peers are told, and with scope = "site" in [mqtt] those of one site keep to each other.
 #site = "lakeside"
+# The same as [latitude, longitude] in degrees. Peers are told it to a hundredth of a degree, about a kilometre.
+#location = [52.52, 13.40]
 
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.
@@ -36,7 +38,12 @@ EXAMPLE_CONFIG = """\
 #connect = "first"
 # With "all": make peers of one of them known at the others, and carry what is said to them.
 #gateway = false
-# "site": models are exchanged with peers of this device's site alone.
+# "site": models are exchanged with peers of this device's site alone. Or a table in its place, of which all must hold:
+#   [mqtt.scope]
+#   site = true
+#   within_km = 5
+#   within_ms = 40
+#   brokers = ["mqtt://localhost:1883"]
 #scope = "everywhere"
 # Brokers that are announced on the local network (mDNS) with our root in their TXT record, or "any" at all, are tried
 # behind these. They are sent no login. discover_on: this device's address on that network; without it, all of them.

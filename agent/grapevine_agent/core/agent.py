@@ -71,11 +71,13 @@ class AgentCore:
             self.rng,
             named={*(neighbours or ()), *self.settings.trusted_servers},
             only_named=neighbours is not None,
-            only_site=self.settings.site if self.settings.keeps_to_site else "",
+            scope=self.settings.scope,
+            location=self.settings.location,
         )
         self.presence = Presence(peer=self.settings.peer, heartbeat_s=self.settings.heartbeat_s)
         self.sleep = Sleep(plan=self.settings.sleep, rng=self.rng)
         self.brokers = Brokers(rng=self.rng)
+        self.members.reach.brokers = self.brokers
         self.gateway = Gateway(
             peer=self.settings.peer,
             brokers=self.brokers,
@@ -93,7 +95,7 @@ class AgentCore:
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
-        self.probes = Probes(members=self.members, presence=self.presence, quota=quota)
+        self.probes = Probes(members=self.members, presence=self.presence, quota=quota, brokers=self.brokers)
         self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
@@ -149,11 +151,11 @@ class AgentCore:
         is_gone = self.records.get(received.topic) is None
         return [*effects, *(self.archive.forgotten([received]) if is_gone else ())]
 
-    def connected(self, session: int, now: Moment, broker: int = 0) -> list[Effect]:
-        """A broker took us in, under this session: say that we are there, again."""
+    def connected(self, session: int, now: Moment, broker: int = 0, url: str = "") -> list[Effect]:
+        """A broker took us in, under this session: say that we are there, again. `url`: as the scope names it."""
         if self.sleep.is_asleep:
             return []  # it was on its way; the connection ends
-        self.brokers.connected(broker, now.monotonic_s)
+        self.brokers.connected(broker, now.monotonic_s, url)
         is_back = self.sleep.connected()
         if not self.presence.has_session(session):
             self.exchange.catching_up.connected()
@@ -172,6 +174,7 @@ class AgentCore:
             return []  # we left, which says nothing of anybody; what we had sent by then was received
         effects: list[Effect] = []
         self._forget_told()
+        effects += self.gateway.lost(broker)
         for peer in sorted(self.brokers.lost(broker, now.monotonic_s)):
             self.members.lose_sight(peer)
             effects += self._hear_gone(peer)
@@ -272,7 +275,7 @@ class AgentCore:
     def held(self, topic: Topic, broker: int = 0) -> Received | None:
         """The record that is held of a topic; of a state, that of this broker."""
         if isinstance(topic, PeerTopic) and topic.leaf == "state":
-            return self.brokers.held(broker, topic)
+            return self.brokers.said(broker, topic)
         return self.records.get(topic)
 
     def heard_again(self, topic: Topic, broker: int = 0) -> None:
@@ -341,8 +344,8 @@ class AgentCore:
                     if self.tasks.is_beginning(task):
                         return []  # we are announced, and it will be sent again
                     raise WireError("not-joined", f"an update of {task}")
-                if task in self.tasks.learning and not self.members.is_near(sender):
-                    raise WireError("other-site", f"an update of {task} by {sender}")
+                if task in self.tasks.learning and (why := self.members.reach.why_out(sender)):
+                    raise WireError("out-of-scope", f"an update of {task} by {sender}, which {why}")
                 effects = taker.accept(sender, update, now, session)
                 self.members.hear_update(sender, task, now.monotonic_s, session=session)
                 return effects
@@ -372,7 +375,9 @@ class AgentCore:
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]
             case m.Probe() | m.ProbeRequest() | m.ProbeAnswer() as said:
-                return self.probes.take(sender, session, said, now.monotonic_s)
+                if isinstance(said, m.ProbeAnswer) and not said.peer:
+                    self.brokers.ways.answered(sender, said.nonce, said.hops, now.monotonic_s)
+                return self.probes.take(sender, session, said, now.monotonic_s, hops=received.hops)
             case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
                 return self.exchange.take(sender, session, told, now.monotonic_s)
             case m.Metrics(task=task) as metrics if task in self._watched:
@@ -570,5 +575,6 @@ class AgentCore:
             records=self.exchange.catching_up.said,
             gateway=self.settings.is_gateway,
             site=self.settings.site,
+            location=self.settings.location,
         )
         return self.presence.announce(announcement, now)

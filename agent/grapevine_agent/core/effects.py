@@ -22,6 +22,7 @@ class Publish:
     retain: bool = False
     expires_at_ms: int = 0
     receiver_session: int = 0
+    by: int | None = None  # this broker, whatever the receiver's route is
 
 
 @dataclass(frozen=True, kw_only=True)

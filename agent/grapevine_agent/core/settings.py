@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from grapevine_proto.manifest import ManifestHead, TaskManifest
+from grapevine_proto.messages import Location
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
@@ -52,6 +53,16 @@ class ConsentRule:
     kind: str = ""
     name: str = ""
     publisher: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """With which members models are exchanged: all that is set must hold. See `overlay/scope`."""
+
+    site: str = ""  # those that say that they are there; empty: any
+    within_km: float = math.inf
+    within_ms: float = math.inf  # a message and its answer
+    brokers: frozenset[str] = frozenset()  # those that are at one of them; none: any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +125,8 @@ class CoreSettings:
     trusted_servers: frozenset[str] = frozenset()
     brokers: tuple[str, ...] = ()
     site: str = ""  # where this peer is
-    keeps_to_site: bool = False  # gossip is with peers of the same site alone
+    location: Location | None = None  # as closely as peers are told
+    scope: Scope = Scope()  # with whom of them models are exchanged
     is_gateway: bool = False  # between them: see `overlay/gateway`
     data_kinds: tuple[str, ...] = ()
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's

@@ -80,6 +80,11 @@ class BrokerUrl:
         """Whether MQTT goes through a WebSocket."""
         return self.scheme in ("ws", "wss")
 
+    @property
+    def address(self) -> str:
+        """The URL by which one broker is told from another, whoever logs in and however."""
+        return str(replace(self, username="", password="", version="auto"))
+
     def without_credentials(self) -> BrokerUrl:
         """Return the same address for others' eyes, as it goes into announcements."""
         return replace(self, username="", password="")

@@ -24,6 +24,7 @@ from grapevine_agent.requests.holding import HoldingRequests, contents_of, held,
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
+from grapevine_agent.requests.peers import PeerRequests, scope_of
 from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
@@ -42,6 +43,7 @@ class Requests:
         reviews, tasks = ReviewRequests(service), TaskRequests(service)
         self._looks: dict[str, Callable[..., Any]] = {
             "manifest": self.manifest,
+            "peers": PeerRequests(service).peers,
             **reviews.looks(),
             **tasks.looks(),
         }
@@ -105,11 +107,7 @@ class Requests:
                 "alive": core.members.num_alive(now.monotonic_s),
                 "asleep": len(core.members.sleepers),
             },
-            "site": {
-                "name": core.settings.site,
-                "keeps_to_it": core.settings.keeps_to_site,
-                "alive": core.members.num_near(core.settings.site, now.monotonic_s),  # peers that say the same
-            },
+            "scope": scope_of(core, now),
             "rejected": dict(service.rejected),
             "gateway": {
                 "is_open": core.gateway.is_open,

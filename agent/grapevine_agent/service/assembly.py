@@ -14,6 +14,7 @@ from pathlib import Path
 from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, with_limits
 from grapevine_agent.config.review import policy_of
+from grapevine_agent.config.scope import core_scope
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, Needs, Role, SleepPlan
 from grapevine_agent.data import DataSource, match_source
@@ -163,7 +164,8 @@ def _settings(
         brokers=tuple(str(BrokerUrl.parse(url).without_credentials()) for url in config.mqtt.brokers),
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
         site=config.agent.site,
-        keeps_to_site=config.mqtt.scope == "site",
+        location=config.agent.location,
+        scope=core_scope(config.mqtt.scope, config.agent.site),
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         match_data=match_data,

@@ -79,7 +79,7 @@ class Publishing:
             return
         is_order = size >= LARGE or goes_apart
         payload = b"" if is_order else self._sealer.seal(effect, clock.now().wall_ms)
-        for attachment in self._ways_of(effect.topic):
+        for attachment in self._ways_of(effect):
             attachment.outbox.enqueue(
                 topics.build(self._root, effect.topic),
                 payload,
@@ -91,8 +91,12 @@ class Publishing:
             )
             attachment.sending.wake()
 
-    def _ways_of(self, topic: Topic) -> Iterable[Attachment]:
+    def _ways_of(self, effect: fx.Publish) -> Iterable[Attachment]:
         """By which brokers something goes: to one peer by one, to everybody by all."""
+        topic = effect.topic
+        if effect.by is not None:
+            named = self._attachments.get(effect.by)
+            return [named] if named is not None else []
         return [self._attachments.to(topic.receiver)] if isinstance(topic, InboxTopic) else self._attachments
 
     def _record(self, effect: fx.Publish) -> None:

@@ -326,7 +326,7 @@ class AgentService:
                     if self.recording is not None and not event.url.is_found:
                         self.recording.subscribed(event.refused)
                     self.carrying.connected()
-                    await self.turns.take(partial(self._connected, attachment.session, number))
+                    await self.turns.take(partial(self._connected, attachment.session, number, event.url.address))
                     self.ready.set()
                     self._in_background(find_out)
                 case Disconnected():
@@ -355,8 +355,8 @@ class AgentService:
             gives = replace(gives, max_packet_bytes=max(gives.max_packet_bytes, LEAST_PACKET_BYTES))
         self._in_background(self.turns.take(lambda: self.core.found(gives, clock.now(), number)))
 
-    def _connected(self, session: int, number: int) -> list[fx.Effect]:
-        return self.core.connected(session, clock.now(), number)
+    def _connected(self, session: int, number: int, url: str) -> list[fx.Effect]:
+        return self.core.connected(session, clock.now(), number, url)
 
     def publish(self, effect: fx.Publish) -> None:
         """Sign and queue one message or record; what is large is signed when its turn comes."""

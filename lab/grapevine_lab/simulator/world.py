@@ -407,7 +407,9 @@ class World:
     def _publish(self, device: Device, effect: fx.Publish) -> None:
         """Queue it: for one peer by one broker, for everybody by all."""
         to_one = effect.topic.receiver if isinstance(effect.topic, InboxTopic) else ""
-        ways = (device.to(to_one),) if to_one else device.attachments
+        ways = (device.to(to_one),) if to_one else tuple(device.attachments)
+        if effect.by is not None:
+            ways = tuple(each for each in device.attachments if each.number == effect.by)
         if isinstance(effect.body, PeerState) and device.is_at_several:
             for each in ways:
                 self._keep_state(device, each, effect, effect.body)

@@ -28,6 +28,7 @@ TOO_MUCH = 2**53 + 1
         pb.Message(probe_request=pb.ProbeRequest(peer="a", session=TOO_MUCH)),
         pb.Message(probe_answer=pb.ProbeAnswer(peer="+", nonce=1)),
         pb.Message(probe_answer=pb.ProbeAnswer(nonce=1, incarnation=TOO_MUCH)),
+        pb.Message(probe_answer=pb.ProbeAnswer(nonce=1, hops=17)),
     ],
     ids=str,
 )

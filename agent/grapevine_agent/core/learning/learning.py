@@ -149,8 +149,8 @@ class Learning:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
-        if not self.members.is_near(sender):
-            raise WireError("other-site", f"an update of {self.task} by {sender}")
+        if why := self.members.reach.why_out(sender):
+            raise WireError("out-of-scope", f"an update of {self.task} by {sender}, which {why}")
         with self.receipts.lacking(sender, session):
             self.merging.foresee(sender, update, now)
 

@@ -30,6 +30,7 @@ import numpy as np
 from grapevine_agent.core.effects import Effect, Relay
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.relays import Relays
+from grapevine_agent.core.overlay.ways import NO_WAY, Ways
 from grapevine_proto.codec import Received
 from grapevine_proto.messages import PeerState
 from grapevine_proto.records import RecordBook
@@ -47,12 +48,14 @@ class Broker:
 
     number: int
     relays: Relays
+    url: str = ""  # as the owner's scope names it
     states: RecordBook = field(default_factory=RecordBook)
     abilities: BrokerAbilities = field(default_factory=BrokerAbilities)
     is_connected: bool = False
     delay_s: float = math.inf  # what an acknowledgement takes, of late; inf: not measured
     online: dict[str, int] = field(default_factory=dict)  # → how many hops away: 0 but for whom a gateway made known
     heard: dict[str, float] = field(default_factory=dict)
+    unanswered: set[str] = field(default_factory=set)  # suspects that were probed by it in vain, and not heard since
 
 
 @dataclass(kw_only=True)
@@ -60,6 +63,7 @@ class Brokers:
     """See the module's docstring. Times are monotonic seconds; brokers are numbers, as the shell gives them."""
 
     rng: np.random.Generator
+    ways: Ways = field(default_factory=Ways)  # what a gateway has found out about them
     _brokers: dict[int, Broker] = field(default_factory=dict)
     _trusted: frozenset[str] = frozenset()
     _own: str = ""
@@ -86,9 +90,10 @@ class Brokers:
 
     # --- what they do -------------------------------------------------------------------------------
 
-    def connected(self, number: int, now_s: float) -> None:
+    def connected(self, number: int, now_s: float, url: str = "") -> None:
         """One took us in: nothing is known of what it holds."""
         broker = self.at(number)
+        broker.url = url
         broker.is_connected, broker.abilities = True, BrokerAbilities()
         broker.relays.connected(now_s)
 
@@ -107,6 +112,7 @@ class Brokers:
         broker.states = self._new_book()  # what it retains comes again, and is news then
         broker.online.clear()
         broker.heard.clear()
+        broker.unanswered.clear()
         return gone
 
     def forget(self, number: int) -> None:
@@ -135,20 +141,52 @@ class Brokers:
         broker, peer, state = self.at(number), received.message.sender, received.message.body
         assert isinstance(state, PeerState)
         held = broker.states.get(received.topic)
-        if held is not None and held.message == received.message and peer in broker.online:
-            broker.online[peer] = min(broker.online[peer], received.hops)  # a gateway was quicker than the peer itself
-            return None
+        if held is not None and held.message == received.message:
+            return self._hear_again(broker, received, state)
         if not broker.states.accept(received, wall_ms):
             return None
-        if state.online:
+        self.ways.forget(peer, number)
+        broker.unanswered.discard(peer)
+        if state.online and received.hops < NO_WAY:
             broker.online[peer] = received.hops
         else:
             broker.online.pop(peer, None)
         for gone in broker.states.take_pushed_out():
             broker.online.pop(gone.message.sender, None)
-        session = received.message.session
+        return self._in_all(broker, received, state)
+
+    def _hear_again(self, broker: Broker, received: Received, state: PeerState) -> PeerState | None:
+        """The same state, said again: by a gateway that was quicker than the peer itself, or has lost it, or has it."""
+        peer, hops = received.message.sender, received.hops
+        before = broker.online.get(peer)
+        if not state.online or (before is None and hops >= NO_WAY) or before == hops:
+            return None
+        if before is None:
+            broker.online[peer] = hops
+            return self._in_all(broker, received, state)
+        if hops < NO_WAY:
+            broker.online[peer] = min(before, hops)
+            self.ways.said_otherwise(peer, broker.number)
+        elif before > 0:  # who is there itself is lost by nobody
+            del broker.online[peer]
+            return self._in_all(broker, received, state)
+        return None
+
+    def _in_all(self, broker: Broker, received: Received, state: PeerState) -> PeerState | None:
+        """What a peer's state at one of them makes of it, after all that the others say."""
+        peer, session = received.message.sender, received.message.session
+        if state.online and received.hops >= NO_WAY:
+            state = PeerState(online=False)  # as a will: whoever can still reach it may ask
         elsewhere = any(each is not broker and self._session_at(each, peer) >= session for each in self._where(peer))
         return state if state.online or not elsewhere else PeerState(online=True)
+
+    def said(self, number: int, topic: Topic) -> Received | None:
+        """The newest state on a topic at one of them, unless somebody has lost its peer: then the same is news."""
+        held = self.at(number).states.get(topic)
+        if held is None or not isinstance(held.message.body, PeerState):
+            return held
+        is_lost = held.message.body.online and held.message.sender not in self.at(number).online
+        return None if is_lost else held
 
     def _where(self, peer: str) -> list[Broker]:
         """Where a peer is, in its newest session: what a broker holds of an older one is left over."""
@@ -164,6 +202,7 @@ class Brokers:
     def hear(self, number: int, peer: str, now_s: float) -> None:
         """A message of a peer came by one of them."""
         heard = self.at(number).heard
+        self.at(number).unanswered.discard(peer)
         heard.pop(peer, None)
         heard[peer] = now_s
         if len(heard) > MOST_HEARD:
@@ -173,11 +212,29 @@ class Brokers:
         """By which of them a message to a peer goes; None: nobody knows, so by the first."""
         there = self._where(peer)
         if there:
+            there = [each for each in there if peer not in each.unanswered] or there
             lately_s = max(each.heard.get(peer, -math.inf) for each in there) - HEARD_S
             there = [each for each in there if each.heard.get(peer, -math.inf) >= lately_s] or there
-            return min(there, key=lambda each: (each.online[peer], each.delay_s, each.number)).number
+            return min(there, key=lambda each: (self.hops(each, peer), each.delay_s, each.number)).number
         heard = [each for each in self.connected_ones() if peer in each.heard]
         return max(heard, key=lambda each: each.heard[peer]).number if heard else None
+
+    def hops(self, broker: Broker, peer: str) -> int:
+        """How far a peer is by one of them; `NO_WAY`: it is not there."""
+        return self.ways.hops(peer, broker.number, broker.online[peer]) if peer in broker.online else NO_WAY
+
+    def no_answer(self, peer: str) -> None:
+        """A suspect has not answered by the way that messages to it take: the next take another, if there is one."""
+        number = self.route(peer)
+        if number is not None and len(self._where(peer)) > 1:
+            self.at(number).unanswered.add(peer)
+
+    def met_at(self, peer: str) -> frozenset[str]:
+        """The URLs of those that a peer is at itself; where nobody says so, of those by which it was heard."""
+        there = self._where(peer)
+        if there:
+            return frozenset(each.url for each in there if not each.online[peer])
+        return frozenset(each.url for each in self.connected_ones() if peer in each.heard)
 
     def num_online(self, number: int) -> int:
         """How many peers say that they are there, at one of them."""

@@ -17,6 +17,10 @@ When it goes, the next one has it.
 
 A broker that comes back empty is filled by the peers themselves; a gateway that were quicker would hide that they are
 near. So it waits, after each connection, and a peer that sees itself said by others where it is itself says it again.
+
+That number is nobody's word, so where two brokers contradict each other the peer is asked (`ways.py`). A gateway that
+loses a broker says so of everybody whom it reached there: their states once more, with so many hops (`NO_WAY`) that
+nothing is carried so far. Who hears that asks the peer itself, as after a will.
 """
 
 from __future__ import annotations
@@ -26,15 +30,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_agent.core.effects import Effect, Forward, SubscribeAt, UnsubscribeAt
+from grapevine_agent.core.effects import Effect, Forward, Publish, SubscribeAt, UnsubscribeAt
 from grapevine_agent.core.overlay.brokers import Broker, Brokers
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.ways import MOST_HOPS, NO_WAY, Way
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
+from grapevine_proto.messages import Probe
 from grapevine_proto.records import RecordBook
-from grapevine_proto.topics import PeerTopic, TaskTopic, Topic
+from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
-MOST_HOPS: Final = 3
 MOST_DUTIES: Final = 2_000
 LOOK_EVERY_S: Final = 0.5
 NEW_AT_A_TIME: Final = 32  # peers that are made known in one look
@@ -83,7 +88,7 @@ class Gateway:
                 effects += self._begin(duty, nearer) if num_new <= NEW_AT_A_TIME else []
             else:
                 self.num_refused += 1
-        return effects
+        return [*effects, *self._ask(now_s)]  # when what we do not carry any more has ended
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next."""
@@ -97,20 +102,67 @@ class Gateway:
             if now_s < far.relays.settled_s:
                 continue  # it is still telling who is there itself
             for peer, (hops, near) in self._nearest([each for each in connected if each is not far]).items():
-                is_farther = hops < MOST_HOPS and hops < far.online.get(peer, MOST_HOPS + 1)
+                is_farther = hops < MOST_HOPS and hops < self.brokers.hops(far, peer)
                 between = frozenset((near, far.number))
                 if is_farther and self._is_there(peer) and self._is_ours(peer, rivals.get(between, [])):
                     wanted[_Duty(peer, far.number)] = near
         return wanted
 
-    @staticmethod
-    def _nearest(among: list[Broker]) -> dict[str, tuple[int, int]]:
+    def _nearest(self, among: list[Broker]) -> dict[str, tuple[int, int]]:
         """Each peer's hops at the nearest of some brokers, and which that is."""
         found: dict[str, tuple[int, int]] = {}
         for each in among:
-            for peer, hops in each.online.items():
-                found[peer] = min(found.get(peer, (MOST_HOPS + 1, 0)), (hops, each.number))
+            for peer in each.online:
+                found[peer] = min(found.get(peer, (NO_WAY, 0)), (self.brokers.hops(each, peer), each.number))
         return found
+
+    def _ask(self, now_s: float) -> list[Effect]:
+        """Probe those of whom two brokers say what cannot both be known without asking."""
+        suspicion = self.members.suspicion
+        round_s = suspicion.round_s(by_will=False)
+        return [
+            Publish(
+                topic=InboxTopic(peer, self.peer),
+                body=Probe(nonce=nonce, suspected=0),
+                qos=0,
+                receiver_session=self.members.session_of(peer),
+                by=broker,
+            )
+            for peer, broker, nonce in self.brokers.ways.check(self._contested(), now_s, round_s, suspicion.next_nonce)
+        ]
+
+    def _contested(self) -> list[Way]:
+        """Who is said to be at several brokers, by others than us: where it is nearest, or anywhere if that failed."""
+        where: dict[str, list[Broker]] = {}
+        for broker in self.brokers.connected_ones():
+            for peer in broker.online:
+                where.setdefault(peer, []).append(broker)
+        found: list[Way] = []
+        for peer, brokers in where.items():
+            if len(brokers) > 1 and self._is_there(peer) and self.members.peers[peer].incarnation:
+                others = [each for each in brokers if not self._is_our_word(peer, each)]
+                nearest = min((each.online[peer] for each in others), default=0)
+                has_failed = self.brokers.ways.has_failed(peer)
+                asked = [each for each in others if has_failed or each.online[peer] == nearest]
+                found += [(peer, each.number) for each in asked] if len(others) > 1 else ()
+        return found
+
+    def _is_our_word(self, peer: str, broker: Broker) -> bool:
+        """Whether a peer is as far by a broker as we say it there ourselves."""
+        nearer = self._duties.get(_Duty(peer, broker.number))
+        return nearer is not None and broker.online[peer] > self.brokers.hops(self.brokers.at(nearer), peer)
+
+    def lost(self, broker: int) -> list[Effect]:
+        """We are about to lose a broker: whom we made known elsewhere from there we do not reach now, and say so."""
+        effects: list[Effect] = []
+        for duty, nearer in list(self._duties.items()):
+            state = self.brokers.held(nearer, PeerTopic(duty.peer, "state"))
+            if nearer == broker and state is not None:
+                effects += self._leave(duty, nearer, is_others=True)
+                effects.append(
+                    Forward(broker=duty.at, topic=state.topic, payload=state.envelope, hops=NO_WAY, retain=True)
+                )
+        return effects
 
     def _is_there(self, peer: str) -> bool:
         """Strangers are not made known: names cost nothing."""
@@ -162,7 +214,8 @@ class Gateway:
         return [self._again(state, duty, nearer)]
 
     def _again(self, received: Received, duty: _Duty, nearer: int) -> Effect:
-        hops = 1 + self.brokers.at(nearer).online.get(duty.peer, received.hops)  # the least that was heard
+        at = self.brokers.at(nearer)
+        hops = 1 + (self.brokers.hops(at, duty.peer) if duty.peer in at.online else min(received.hops, MOST_HOPS))
         return Forward(broker=duty.at, topic=received.topic, payload=received.envelope, hops=hops, retain=True)
 
     # --- what is carried ----------------------------------------------------------------------------

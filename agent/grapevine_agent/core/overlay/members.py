@@ -35,13 +35,15 @@ from grapevine_agent.core.overlay.allowance import Allowance
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.overlay.roll_call import RollCall
 from grapevine_agent.core.overlay.sample import ListenedTo, Sample
+from grapevine_agent.core.overlay.scope import Reach
 from grapevine_agent.core.overlay.sleepers import Sleepers
 from grapevine_agent.core.overlay.strangers import Strangers
 from grapevine_agent.core.overlay.suspicion import SILENT_HEARTBEATS, Round, Suspicion
 from grapevine_agent.core.overlay.task_index import TaskIndex
 from grapevine_agent.core.overlay.usefulness import REMEMBER_HEARTBEATS, Usefulness
+from grapevine_agent.core.settings import Scope
 from grapevine_proto import topics
-from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ProbeAnswer
+from grapevine_proto.messages import Heartbeat, Location, PeerAnnouncement, PeerState, ProbeAnswer
 from grapevine_proto.sessions import supersedes
 
 ROTATE_HEARTBEATS = 10  # the sample is drawn anew this often
@@ -58,7 +60,8 @@ class Members:
     capacity: int = 5_000
     named: set[str] = field(default_factory=set)  # by the owner, or as a task's server
     only_named: bool = False  # nobody else's presence is listened to
-    only_site: str = ""  # members are counted on, and gossiped with, if they say that they are there; empty: all are
+    scope: Scope = field(default_factory=Scope)  # members out of it are not counted on, and not gossiped with
+    location: Location | None = None  # ours
     peers: dict[str, Peer] = field(default_factory=dict)
     wall_ms: int = 0  # now, as sessions are dated; 0: not known
     _rotate_at_s: float = -math.inf
@@ -71,6 +74,7 @@ class Members:
         self._newcomers = Allowance(interval_s=self.heartbeat_s)
         self.sample = Sample(rng=self.rng)
         self._listened_to = ListenedTo()
+        self.reach = Reach(scope=self.scope, location=self.location, peers=self.peers, named=self.named)
         self.suspicion = Suspicion(heartbeat_s=self.heartbeat_s, rng=self.rng, peers=self.peers)
         self.sleepers = Sleepers(heartbeat_s=self.heartbeat_s)
         self.tasks = TaskIndex(peers=self.peers)
@@ -318,23 +322,12 @@ class Members:
         if self.is_away:
             return []
         counted = self.tasks.counted(task)
-        if self.only_site:
-            counted = [peer for peer in counted if self.is_near(peer)]
+        if not self.reach.is_everywhere:
+            counted = [peer for peer in counted if self.reach.holds(peer)]
         limit_s = now_s - SILENT_HEARTBEATS * self.heartbeat_s
         if self.sample.was_heard_since(limit_s, self.peers):
             return list(counted)
         return [peer for peer in counted if self.is_alive(peer, now_s)]
-
-    def is_near(self, peer: str) -> bool:
-        """Whether a peer is at the only site that matters to us, or is named by the owner or as a server."""
-        if not self.only_site or peer in self.named:
-            return True
-        known = self.peers.get(peer)
-        return known is not None and known.announcement.site == self.only_site
-
-    def num_near(self, site: str, now_s: float) -> int:
-        """How many peers of a site can be counted on."""
-        return sum(each.announcement.site == site and self.is_alive(peer, now_s) for peer, each in self.peers.items())
 
     def useful(self, task: str, among: Iterable[str], now_s: float) -> list[str]:
         """Those among some members whose update of a task was used lately, or whom the owner named, sorted."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from grapevine_proto.messages import Figure, PeerAnnouncement, TaskProgress
 
+KEPT_TRIPS = 4
+
 
 @dataclass
 class Peer:
@@ -29,6 +31,8 @@ class Peer:
     incarnation: int = 0  # of its present session, as it says; 0: it does not say that it answers probes
     quiet_s: float = 0.0  # its heartbeats may be so much later than they are due, as it says
     num_relayed: int = 0  # answers to probes that others brought since it was heard itself
+    trips_s: tuple[float, ...] = ()  # the last few probes and their answers took so long
+    asked_s: float = -math.inf  # when it was last probed to learn that
     updated_s: dict[str, float] = field(default_factory=dict)  # task → when an update of it was used last
     versions: dict[str, int] = field(default_factory=dict)  # task → own updates so far, as it says in this session
     ages: dict[str, int] = field(default_factory=dict)  # task → optimiser steps in its model
@@ -39,6 +43,16 @@ class Peer:
         self.life = self.life if self.has_slept else session
         self.session, self.versions, self.has_slept = session, {}, False
         self.incarnation, self.quiet_s = 0, 0.0
+        self.trips_s = ()  # it may be somewhere else
+
+    def hear_trip(self, took_s: float) -> None:
+        """A probe and its answer took so long."""
+        self.trips_s = (*self.trips_s, took_s)[-KEPT_TRIPS:]
+
+    @property
+    def trip_s(self) -> float | None:
+        """How long a message to it and an answer take; None: not measured."""
+        return min(self.trips_s, default=None)
 
     def hear_incarnation(self, session: int, incarnation: int) -> bool:
         """Which incarnation it is in, by its own account. Whether that is of its present session."""

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 
 from grapevine_agent.core.effects import Effect, Publish
 from grapevine_agent.core.overlay.answers import AnswerQuota, Pace
+from grapevine_agent.core.overlay.brokers import Brokers
+from grapevine_agent.core.overlay.measuring import Measuring
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.presence import Presence
 from grapevine_proto.errors import WireError
@@ -52,30 +54,39 @@ class Probes:
     members: Members
     presence: Presence
     quota: AnswerQuota
+    brokers: Brokers | None = None  # they are told of ways that fail
     _relays: OrderedDict[int, _Relay] = field(default_factory=OrderedDict)  # by the nonce of our probe
 
     def __post_init__(self) -> None:
+        self._measuring = Measuring(members=self.members)
         per_s = REQUESTS_PER_HEARTBEAT / self.members.heartbeat_s
         self._requests = Bucket(per_s=per_s, burst=REQUESTS_PER_HEARTBEAT)
 
     def tick(self, now_s: float) -> list[Effect]:
-        """Ask those who are late, and others about them."""
+        """Ask those who are late, and others about them; and some how long their answers take."""
         effects: list[Effect] = []
         for each in self.members.find_lost(now_s):
+            if each.is_again and self.brokers is not None:
+                self.brokers.no_answer(each.peer)
             effects.append(self._letter(each.peer, Probe(nonce=each.nonce, suspected=each.suspected)))
             session = self.members.session_of(each.peer)
             asked = ProbeRequest(nonce=each.nonce, peer=each.peer, session=session, suspected=each.suspected)
             effects += (self._letter(helper, asked) for helper in each.helpers)
+        for peer in self._measuring.due(now_s):
+            effects.append(self._letter(peer, Probe(nonce=self.members.suspicion.ask(peer, now_s), suspected=0)))
         return effects
 
-    def take(self, sender: str, session: int, said: Body, now_s: float) -> list[Effect]:
-        """A probe, a request, or an answer. Raises `WireError` if it is too much, or of no member."""
+    def take(self, sender: str, session: int, said: Body, now_s: float, *, hops: int = 0) -> list[Effect]:
+        """A probe, which came so many hops, a request, or an answer.
+
+        Raises `WireError` if it is too much, or of no member.
+        """
         match said:
             case Probe(nonce=nonce, suspected=suspected):
                 is_member = self.members.is_member(sender)
                 self.quota.charge(sender, "probe", ANSWER_BYTES, now_s, pace=ANSWERS, is_member=is_member)
                 self.presence.suspected(suspected)
-                answer = ProbeAnswer(nonce=nonce, incarnation=self.presence.incarnation)
+                answer = ProbeAnswer(nonce=nonce, incarnation=self.presence.incarnation, hops=hops)
                 return [self._letter(sender, answer, session)]
             case ProbeRequest() as request:
                 return self._probe_for(sender, session, request, now_s)

@@ -75,6 +75,7 @@ class Round:
     nonce: int
     suspected: int  # in this incarnation
     helpers: tuple[str, ...]
+    is_again: bool = False  # it has not answered in the round before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +217,7 @@ class Suspicion:
         if asked == peer:
             del self._sent[nonce]
             self.trips.saw(min(now_s - sent_s, LONGEST_ROUND_S))
+            self.peers[peer].hear_trip(now_s - sent_s)
         found = self.suspects.get(peer)
         if found is not None and nonce in found.nonces:
             del self.suspects[peer]
@@ -231,6 +233,14 @@ class Suspicion:
         known.num_relayed += 1
         del self.suspects[known.id]
         return True
+
+    def ask(self, peer: str, now_s: float) -> int:
+        """The number of a probe that is sent now. Its answer says how long answers take."""
+        nonce = self.next_nonce()
+        self._sent[nonce] = (peer, now_s)
+        if len(self._sent) > MAX_SENT:
+            self._sent.popitem(last=False)
+        return nonce
 
     def next_nonce(self) -> int:
         """A number that was not used before."""
@@ -293,17 +303,15 @@ class Suspicion:
         return is_asked and not suspect.by_will and num_sampled > 1 and self._anybody_s < suspect.since_s
 
     def _begin_round(self, peer: str, suspect: Suspect, now_s: float) -> Round:
-        helpers = self._helpers() if suspect.nonces else ()
-        nonce = self.next_nonce()
+        is_again = bool(suspect.nonces)
+        helpers = self._helpers() if is_again else ()
+        nonce = self.ask(peer, now_s)
         suspect.nonces.add(nonce)
         suspect.helpers.update(helpers)
-        self._sent[nonce] = (peer, now_s)
-        if len(self._sent) > MAX_SENT:
-            self._sent.popitem(last=False)
         is_last = len(suspect.nonces) >= suspect.num_rounds
         # An answer through somebody else takes two trips.
         suspect.due_s = now_s + self.round_s(by_will=suspect.by_will) * (2 if is_last else 1)
-        return Round(peer=peer, nonce=nonce, suspected=suspect.incarnation, helpers=helpers)
+        return Round(peer=peer, nonce=nonce, suspected=suspect.incarnation, helpers=helpers, is_again=is_again)
 
     def _helpers(self) -> tuple[str, ...]:
         """Members that answer and are no suspects: any, as SWIM draws them."""

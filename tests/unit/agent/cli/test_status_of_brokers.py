@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _site_words
+from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines
+from grapevine_agent.cli.peer_commands import scope_words
 
 
 def test_each_of_several_brokers_has_a_line() -> None:
@@ -30,7 +31,14 @@ def test_what_was_found_and_what_is_hosted_is_said() -> None:
 
 
 def test_a_site_is_named_where_there_is_one() -> None:
-    assert _site_words({"name": "", "keeps_to_it": False, "alive": 0}) == ""
-    assert _site_words({"name": "lake", "keeps_to_it": True, "alive": 3}) == (
-        ", 3 at lake (others are not gossiped with)"
+    assert scope_words({"site": "", "at_site": 0, "limits": "", "num_in": 3, "num_out": 0}) == ""
+    assert scope_words({"site": "lake", "at_site": 3, "limits": "", "num_in": 3, "num_out": 0}) == ", 3 at lake"
+
+
+def test_a_scope_says_how_many_are_out_of_it() -> None:
+    assert scope_words({"site": "lake", "at_site": 3, "limits": "at lake, within 5 km", "num_in": 2, "num_out": 4}) == (
+        ", 3 at lake, 4 out of scope (models go to those at lake, within 5 km: grapevine peers)"
+    )
+    assert scope_words({"site": "", "at_site": 0, "limits": "within 5 km", "num_in": 2, "num_out": 1}) == (
+        ", 1 out of scope (models go to those within 5 km: grapevine peers)"
     )

@@ -10,8 +10,9 @@ import pytest
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay import gateway as gateways
 from grapevine_agent.core.overlay.brokers import Brokers
-from grapevine_agent.core.overlay.gateway import LOOK_EVERY_S, MOST_HOPS, Gateway
+from grapevine_agent.core.overlay.gateway import LOOK_EVERY_S, Gateway
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.ways import MOST_HOPS
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
 from grapevine_proto.errors import WireError

@@ -52,6 +52,11 @@ def test_a_probe_is_answered_to_the_session_that_asks() -> None:
     assert answers == [(A, ProbeAnswer(nonce=3, incarnation=1), 9)]
 
 
+def test_an_answer_says_how_many_hops_the_probe_had() -> None:
+    answers = said(probes().take(A, 9, Probe(nonce=3), 1.0, hops=2))
+    assert answers == [(A, ProbeAnswer(nonce=3, incarnation=1, hops=2), 9)]
+
+
 def test_who_hears_that_it_is_suspected_is_in_a_higher_incarnation_and_says_so() -> None:
     ours = probes()
     (answer,) = said(ours.take(A, 9, Probe(nonce=3, suspected=1), 1.0))

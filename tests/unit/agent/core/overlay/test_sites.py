@@ -9,9 +9,10 @@ import pytest
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import Scope
 from grapevine_proto.codec import open_envelope, seal
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.messages import Heartbeat, Message, PeerAnnouncement, PeerState
+from grapevine_proto.messages import Heartbeat, Location, Message, PeerAnnouncement, PeerState
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import PeerTopic
 
@@ -19,8 +20,8 @@ TASK = "7" * 64
 NEAR, FAR, SILENT = "n" * 20, "f" * 20, "s" * 20
 
 
-def members(only_site: str = "") -> Members:
-    found = Members(1.0, np.random.default_rng(0), only_site=only_site)
+def members(only: str = "") -> Members:
+    found = Members(1.0, np.random.default_rng(0), scope=Scope(site=only))
     for peer, site in ((NEAR, "lake"), (FAR, "hill"), (SILENT, "")):
         found.hear_state(peer, PeerState(online=True), 1, 0.0)
         found.hear_announcement(peer, PeerAnnouncement(tasks=(TASK,), site=site))
@@ -32,8 +33,7 @@ def test_members_of_other_sites_are_not_counted_where_the_owner_keeps_to_one() -
     assert members().of_task(TASK, 0.0) == sorted((NEAR, FAR, SILENT))
     kept = members("lake")
     assert kept.of_task(TASK, 0.0) == [NEAR]
-    assert [kept.is_near(peer) for peer in (NEAR, FAR, SILENT, "x" * 20)] == [True, False, False, False]
-    assert kept.num_near("lake", 0.0) == 1
+    assert [kept.reach.holds(peer) for peer in (NEAR, FAR, SILENT, "x" * 20)] == [True, False, False, False]
 
 
 def test_who_moves_counts_from_then_on_and_who_is_named_everywhere() -> None:
@@ -42,13 +42,13 @@ def test_who_moves_counts_from_then_on_and_who_is_named_everywhere() -> None:
     kept.hear_announcement(FAR, PeerAnnouncement(tasks=(TASK,), site="lake"))
     assert kept.of_task(TASK, 0.0) == sorted((NEAR, FAR))
     kept.name((SILENT,))
-    assert kept.is_near(SILENT)
+    assert kept.reach.holds(SILENT)
 
 
-def test_a_site_is_announced() -> None:
+def test_a_site_and_a_place_are_announced() -> None:
     key = SigningKey(bytes([9] * 32))
     topic = PeerTopic(key.peer_id, "announcement")
-    said = PeerAnnouncement(name="kitchen", site="lake")
+    said = PeerAnnouncement(name="kitchen", site="lake", location=Location(latitude=-9000, longitude=18000))
     message = Message(sender=key.peer_id, session=1, sequence=1, body=said)
     assert open_envelope(seal(message, topic, key), topic).message.body == said
 

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.agent.core.tasks.device import ADA, LAYOUT, ME, SETTINGS, Device
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.core.settings import CoreSettings
+from grapevine_agent.core.settings import CoreSettings, Scope
 from grapevine_proto import messages as m
 from grapevine_proto.bodies import serialise_apart
 from grapevine_proto.bulk import Bulk
@@ -82,8 +82,8 @@ def test_what_is_written_as_the_task_does_not_allow_is_refused_by_its_notice() -
 
 
 def test_an_update_of_another_site_is_refused_by_its_notice() -> None:
-    device, task = learning(replace(OURS, site="here", keeps_to_site=True), site="there")
-    with pytest.raises(WireError, match="other-site"):
+    device, task = learning(replace(OURS, site="here", scope=Scope(site="here")), site="there")
+    with pytest.raises(WireError, match="out-of-scope"):
         device.core.receive(notice(task, full=NUMBERS), device.moment())
 
 
