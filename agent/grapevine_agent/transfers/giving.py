@@ -8,11 +8,12 @@ Updates hold the vectors that they were made of: nothing is copied.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_proto.bulk import Bulk, span_of
+from grapevine_proto.bulk import CHUNK_BYTES, Bulk, span_of
 from grapevine_proto.codec import SealedApart
 from grapevine_proto.messages import ChunkRequest
 from grapevine_proto.parts import Parts
@@ -32,6 +33,7 @@ class Gift:
     index: bool
     start: int
     end: int
+    asker: str = ""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -43,6 +45,7 @@ class _Held:
     used_s: float
     owed: dict[str, set[int]] = field(default_factory=dict)  # who was told of it → chunks that it has not asked for
     budgets: dict[str, int] = field(default_factory=dict)  # who asks → chunks that it may have before it is told again
+    gone: dict[str, int] = field(default_factory=dict)  # who asked → a bit for each chunk that has left for it
 
     def may_have(self, asker: str, num: int) -> bool:
         """Count so many chunks for who asks; whether it may have them."""
@@ -51,6 +54,15 @@ class _Held:
         left = self.budgets.get(asker, self.most_chunks)
         self.budgets[asker] = max(0, left - num)
         return left >= num
+
+    def has_had(self, gift: Gift) -> bool:
+        """Count a piece that leaves; whether all of its chunk had left for this asker before."""
+        had, bit = self.gone.get(gift.asker, 0), 1 << (gift.start // CHUNK_BYTES)
+        if had & bit or gift.asker not in self.budgets:
+            return bool(had & bit)
+        if gift.end == span_of(gift.start // CHUNK_BYTES, self.bulk.num_bytes)[1]:
+            self.gone[gift.asker] = had | bit
+        return False
 
     @property
     def most_chunks(self) -> int:
@@ -64,6 +76,7 @@ class Giving:
 
     most_bytes: int = 64_000_000
     num_bytes: int = 0  # given away
+    num_bytes_again: int = 0  # of these, what had left for the same asker before
     _held: OrderedDict[bytes, _Held] = field(default_factory=OrderedDict)  # by digest, used longest ago first
 
     def has_room_for(self, thing: str, num_bytes: int, now_s: float) -> bool:
@@ -100,9 +113,9 @@ class Giving:
             held.owed[asker].difference_update(request.chunks)
             if not held.owed[asker]:
                 del held.owed[asker]
-        gifts = [Gift(request.digest, True, 0, len(held.index))] if request.index else []
+        gifts = [Gift(request.digest, True, 0, len(held.index), asker)] if request.index else []
         chunks = (chunk for chunk in request.chunks if chunk < held.bulk.num_chunks)
-        gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes)) for chunk in chunks)
+        gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes), asker) for chunk in chunks)
         return gifts
 
     def content_of(self, gift: Gift) -> Parts | None:
@@ -112,10 +125,21 @@ class Giving:
             return None
         return Parts([held.index]) if gift.index else held.content
 
+    def left(self, gift: Gift) -> None:
+        """A gift is on its way: count it."""
+        self.num_bytes += gift.end - gift.start
+        held = self._held.get(gift.digest)
+        if held is not None and not gift.index and held.has_had(gift):
+            self.num_bytes_again += gift.end - gift.start
+
     def tick(self, now_s: float) -> None:
         """What nobody asks for any more goes."""
-        while self._held and next(iter(self._held.values())).used_s < now_s - KEEP_S:
+        while self.deadline_s() <= now_s:
             self._held.popitem(last=False)
+
+    def deadline_s(self) -> float:
+        """When `tick` has something to do next."""
+        return next(iter(self._held.values())).used_s + KEEP_S if self._held else math.inf
 
     def drop(self, thing: str) -> None:
         """Nothing of this thing is given any more."""
