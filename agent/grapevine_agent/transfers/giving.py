@@ -98,6 +98,7 @@ class Giving:
         if receiver:
             self._held[digest].budgets[receiver] = self._held[digest].most_chunks
             self._held[digest].owed[receiver] = set(range(sealed.bulk.num_chunks))
+            self._held[digest].gone.pop(receiver, None)  # the same bytes, for another message: not again
         self._make_room(thing)
 
     def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift] | None:

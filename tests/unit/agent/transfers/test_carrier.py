@@ -215,6 +215,10 @@ def test_what_leaves_for_the_same_peer_once_more_is_counted() -> None:
             gives.payload_of(gift)
     assert gives.status()["given_bytes"] == 3 * CHUNK_BYTES
     assert gives.status()["given_again_bytes"] == CHUNK_BYTES
+    hold(gives, each)  # the same model once more, in another message
+    for gift in gives.give(request, GETS, 0.0, is_member=True, max_packet_bytes=50_000) or ():
+        gives.payload_of(gift)
+    assert gives.status()["given_again_bytes"] == CHUNK_BYTES
 
 
 def test_a_transfer_that_goes_on_over_another_connection_is_resumed_once() -> None:
