@@ -37,6 +37,10 @@ class Parts:
         """A copy in one piece."""
         return b"".join(self._parts)
 
+    def __reduce__(self) -> tuple[type[Parts], tuple[list[bytes]]]:
+        """A copy of each part: a simulation's checkpoint may hold what is on its way."""
+        return Parts, ([bytes(part) for part in self._parts],)
+
     def between(self, start: int, end: int) -> Iterator[memoryview]:
         """Views of what lies between two offsets, in order."""
         at = bisect_right(self._ends, start)

@@ -139,9 +139,13 @@ def parse(root: str, name: str) -> Topic:
 
 def parse_chunk(root: str, name: str) -> ChunkTopic | None:
     """The topic of a chunk; None if it is another one, or none."""
-    prefix = root + "/inbox/"
-    match name.removeprefix(prefix).split("/") if name.startswith(prefix) else ():
-        case [receiver, sender, transfer] if is_id(receiver) and is_id(sender) and is_id(transfer):
+    return parse_chunk_below_root(name[len(root) + 1 :]) if name.startswith(root + "/") else None
+
+
+def parse_chunk_below_root(name: str) -> ChunkTopic | None:
+    """As `parse_chunk`, for a topic without its root."""
+    match name.split("/") if name.startswith("inbox/") else ():
+        case ["inbox", receiver, sender, transfer] if is_id(receiver) and is_id(sender) and is_id(transfer):
             return ChunkTopic(receiver, sender, transfer)
     return None
 

@@ -24,7 +24,9 @@ from tests.e2e.broker_suite import Behaviour, Heard
 
 from grapevine_agent.net import BrokerUrl
 from grapevine_broker import RunningBroker
+from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.simulator.broker import Delivery, MemoryBroker, Will
+from grapevine_lab.simulator.packets import LARGEST_BYTES
 
 DEADLINE_S = 20.0
 
@@ -63,6 +65,38 @@ def test_a_broker_over_sockets(
         broker.close()
 
 
+LIMIT_BYTES = 20_000
+
+
+def test_what_the_broker_in_memory_does_with_a_packet_that_is_too_large() -> None:
+    _a_packet_above_the_limit_ends_its_connection(InMemory(LIMIT_BYTES), "test")
+
+
+@pytest.mark.mosquitto
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_what_mosquitto_does_with_a_packet_that_is_too_large(version: str) -> None:
+    with MosquittoBroker(max_packet_bytes=LIMIT_BYTES) as running:
+        broker = OverSockets(BrokerUrl.parse(f"{running.url}?version={version}"), is_v5=version == "5")
+        try:
+            _a_packet_above_the_limit_ends_its_connection(broker, broker.root)
+        finally:
+            broker.close()
+
+
+def _a_packet_above_the_limit_ends_its_connection(broker: InMemory | OverSockets, root: str) -> None:
+    broker.connect("reader")
+    broker.subscribe("reader", f"{root}/#")
+    for retain in (False, True):
+        broker.connect("writer", will=Will(f"{root}/will", b"gone", 1))
+        broker.publish("writer", f"{root}/a", bytes(LIMIT_BYTES - 100))
+        assert [len(heard.payload) for heard in broker.received("reader", 1)] == [LIMIT_BYTES - 100]
+        broker.publish_in_vain("writer", f"{root}/a", bytes(LIMIT_BYTES + 100), retain=retain)
+        assert broker.received("reader", 1) == [Heard(f"{root}/will", b"gone", 1)]
+    broker.connect("late")
+    broker.subscribe("late", f"{root}/#")
+    assert broker.received("late") == []
+
+
 # --- in memory ----------------------------------------------------------------------------------------
 
 
@@ -76,8 +110,8 @@ class _Inbox:
 class InMemory:
     """A network without delay: every delivery is handed over, and acknowledged, at once."""
 
-    def __init__(self) -> None:
-        self._broker = MemoryBroker()
+    def __init__(self, max_packet_bytes: int = LARGEST_BYTES) -> None:
+        self._broker = MemoryBroker(max_packet_bytes=max_packet_bytes)
         self._now_s = 0.0
         self._inboxes: dict[str, _Inbox] = {}
 
@@ -114,6 +148,10 @@ class InMemory:
         expiry_s: int | None = None,
     ) -> None:
         self._hand_over(self._broker.publish(client, topic, payload, qos, retain, self._now_s, expiry_s))
+
+    def publish_in_vain(self, client: str, topic: str, payload: bytes, *, retain: bool) -> None:
+        self.publish(client, topic, payload, retain=retain)
+        assert not self._broker.is_connected(client)
 
     def disconnect(self, client: str) -> None:
         self._hand_over(self._broker.disconnect(client, self._now_s))
@@ -336,6 +374,14 @@ class OverSockets:
         if qos == 0:  # has no answer, but what comes after it has
             sent = link.client.publish("marker/nobody", b"", 1)
         link.wait_for_answer(sent.mid)
+
+    def publish_in_vain(self, client: str, topic: str, payload: bytes, *, retain: bool) -> None:
+        link = self._links.pop(client)
+        link.client.publish(topic, payload, 1, retain)
+        deadline_s = time.monotonic() + DEADLINE_S
+        while link.client.loop(timeout=0.05) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            assert time.monotonic() < deadline_s, "the connection goes on"
+        link.forget()
 
     def disconnect(self, client: str) -> None:
         self._links.pop(client).cut(orderly=True)

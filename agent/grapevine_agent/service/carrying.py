@@ -5,7 +5,7 @@
     broker ─ChunkRequest─▶ hearing ─▶ core ─GiveChunks─▶ giving ─▶ pacing ─▶ outbox, as chunks
     broker ─Chunk─▶ hearing ─▶ fetching ─ it is whole ─▶ the message ─▶ core.fetched
 
-What to ask for, and what to give, is decided in `transfers`, which knows neither sockets nor clocks.
+What to ask for, and what to give, is decided in `transfers/carrier.py`, which knows neither sockets nor clocks.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Hashable, Iterable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -26,22 +24,27 @@ from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.service import clock
 from grapevine_agent.service.turns import Turns
 from grapevine_agent.transfers.assembly import File, Memory, Room
-from grapevine_agent.transfers.fetching import Ask, Fetching, GivenUp, Whole
-from grapevine_agent.transfers.giving import Gift, Giving, NotGivenError
-from grapevine_agent.transfers.pacing import Pacing, Waiting
-from grapevine_proto import bulk as bulks
+from grapevine_agent.transfers.carrier import (
+    CHUNK_DEADLINE_S,
+    Carrier,
+    End,
+    Notice,
+    RoomKind,
+    goes_apart,
+    message_of,
+)
+from grapevine_agent.transfers.fetching import Ask, GivenUp, Whole
+from grapevine_agent.transfers.giving import Gift, NotGivenError
 from grapevine_proto.bodies import num_bytes
-from grapevine_proto.codec import Received, SealedApart, complete
+from grapevine_proto.bulk import Bulk
+from grapevine_proto.codec import Received, SealedApart
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import Apart, Blob, ChunkRefusal, ModelUpdate, ReleasedModel, ServerModel
+from grapevine_proto.messages import ChunkRefusal
 from grapevine_proto.parts import Payload
 from grapevine_proto.topics import ChunkTopic, InboxTopic
 
 logger = logging.getLogger(__name__)
 
-BESIDE_IT_BYTES: Final = 16_384  # of a message, beside its large fields: contributions, lists of members
-PIECE_OVERNOTICE_BYTES: Final = 256  # of a packet with a piece: topic, header, offset
-CHUNK_DEADLINE_S: Final = 30.0  # who asked has asked again, or somebody else
 LONGEST_NAP_S: Final = 5.0
 KEPT_PARTS: Final = 4  # of weights that were begun
 KEPT_S: Final = 7 * 24 * 3600.0
@@ -91,126 +94,98 @@ class Carrying:
         self._folder = folder
         self._rejected = rejected
         self._in_background = in_background
-        self._pacing = Pacing(core.settings.upload_bytes_per_s)
         _clear(folder)
-        self.fetching = Fetching(most_window=window, most_bytes=most_bytes)
-        self.giving = Giving(most_bytes=most_bytes)
+        self._carrier = Carrier(
+            peer=core.settings.peer,
+            window=window,
+            most_bytes=most_bytes,
+            upload_bytes_per_s=core.settings.upload_bytes_per_s,
+            make_room=self._make_room,
+        )
         self._wake = asyncio.Event()
 
     # --- on the way out -----------------------------------------------------------------------------
 
     def goes_apart(self, num_bytes: int) -> bool:
         """Whether a body with so many bytes of large fields is sent as a notice and a bulk; without any it is not."""
-        packet = self._max_packet_bytes()
-        return num_bytes > min(bulks.APART_BYTES, max(packet - BESIDE_IT_BYTES, packet // 4))
+        return goes_apart(num_bytes, self._max_packet_bytes())
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
-        return self.giving.has_room_for(_thing(publish), num_bytes(publish.body), clock.now().monotonic_s)
+        return self._carrier.may_send(publish.body, num_bytes(publish.body), clock.now().monotonic_s)
 
     def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
         """The notice of a message, whose bulk can be asked for from now on."""
         receiver = publish.topic.receiver if isinstance(publish.topic, InboxTopic) else ""
-        self.giving.hold(sealed, _thing(publish), clock.now().monotonic_s, receiver)
-        return sealed.payload
+        return self._carrier.hold(publish.body, sealed, receiver, clock.now().monotonic_s)
 
     def drop_task(self, task: str) -> None:
         """Nothing of a task is sent, or fetched, any more."""
-        self.giving.drop(f"update of {task}")
-        self._tell(self.fetching.drop(lambda notice: isinstance(notice, _Notice) and notice.task == task))
+        self._tell(self._carrier.drop_task(task))
 
     def give(self, wanted: fx.GiveChunks) -> None:
         """Somebody asks for chunks."""
         asker, now_s = wanted.topic.receiver, clock.now().monotonic_s
-        is_member = self._core.members.is_member(asker)
-        request = self._pacing.not_waiting(asker, wanted.request, now_s)
-        if not self._pacing.has_room_for(asker, len(request.chunks) + request.index, is_member=is_member):
-            self._rejected(WireError("over-quota", f"{asker} asks for chunks of {request.digest.hex()[:12]}…"))
-            return  # it will ask again
         try:
-            gifts = self.giving.asked(request, now_s, asker)
+            self._carrier.give(wanted.request, asker, now_s, is_member=self._core.members.is_member(asker))
         except NotGivenError as error:
-            refusal = ChunkRefusal(digest=request.digest, reason=str(error))
+            refusal = ChunkRefusal(digest=wanted.request.digest, reason=str(error))
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
-            return
-        self._pacing.put(asker, gifts, now_s, is_member=is_member)
+        except WireError as error:
+            self._rejected(error)
         self._wake.set()
 
     def _send_due(self, now_s: float) -> None:
         """Chunks whose turn has come go to the outbox, in pieces that the broker takes."""
-        at_most = max(1_024, min(bulks.CHUNK_BYTES, self._max_packet_bytes() - PIECE_OVERNOTICE_BYTES))
 
-        def has_room(each: Waiting) -> bool:
-            num_pieces = -(-(each.gift.end - each.gift.start) // at_most)
-            return self._outbox_to(each.asker).has_room_for_chunks(num_pieces)
+        def has_room(asker: str, num_pieces: int) -> bool:
+            return self._outbox_to(asker).has_room_for_chunks(num_pieces)
 
-        for each in self._pacing.due(now_s, has_room):
-            gift = each.gift
-            topic = ChunkTopic(each.asker, self._core.settings.peer, bulks.transfer_of(gift.digest))
-            name, outbox = f"{self._root}/{topic.below_root()}", self._outbox_to(each.asker)
-            for start in range(gift.start, gift.end, at_most):
-                piece = Gift(gift.digest, gift.index, start, min(gift.end, start + at_most))
-                deadline_s = now_s + CHUNK_DEADLINE_S
-                outbox.chunk(name, deadline_s=deadline_s, order=piece, num_bytes=piece.end - piece.start)
+        for gift in self._carrier.due(now_s, self._max_packet_bytes(), has_room):
+            name = f"{self._root}/{self._carrier.topic_of(gift).below_root()}"
+            self._outbox_to(gift.asker).chunk(
+                name, deadline_s=now_s + CHUNK_DEADLINE_S, order=gift, num_bytes=gift.end - gift.start
+            )
             self._wake_outbox()
 
     def payload_of(self, gift: Gift) -> Payload | None:
         """A chunk, when it is its turn to leave; None if it is not held any more."""
-        content = self.giving.content_of(gift)
-        if content is None:
-            return None
-        (piece,) = bulks.pieces_of(content, gift.start, gift.end, index=gift.index, at_most=gift.end - gift.start)
-        self.giving.num_bytes += gift.end - gift.start
-        return bulks.write_piece(piece)
+        return self._carrier.payload_of(gift)
 
     # --- on the way in ------------------------------------------------------------------------------
 
     def fetch(self, received: Received) -> None:
         """A notice was let in: get its bulk."""
-        apart, bulk, sender = received.message.body, received.bulk, received.message.sender
-        assert isinstance(apart, Apart)
-        assert bulk is not None
-        notice = _Notice(received)
-        make_room: Callable[[], Room] = partial(Memory, bulk.num_bytes)
-        if apart.kind is Blob:
-            make_room = partial(File, self._folder, bulk)
-        key = (sender, apart.task) if apart.kind is ModelUpdate else None
+        gone: list[GivenUp]
         try:
-            gone = self.fetching.want(bulk, sender, notice, clock.now().monotonic_s, make_room=make_room, key=key)
+            gone = self._carrier.want(received, clock.now().monotonic_s)
         except WireError as error:
             self._rejected(error)
-            gone = [GivenUp((notice,), str(error))]
+            gone = [GivenUp((Notice(received),), str(error))]
         self._tell(gone)
         self._wake.set()
 
     def hear_piece(self, topic: ChunkTopic, payload: bytes | memoryview) -> None:
         """A chunk came, or a piece of one. Raises `WireError` if it is none that was asked for."""
-        if topic.receiver != self._core.settings.peer or not self.fetching.is_wanted(topic.transfer, topic.sender):
-            raise WireError("not-asked", f"a chunk of {topic.transfer} by {topic.sender}")
-        if len(payload) > bulks.CHUNK_BYTES + PIECE_OVERNOTICE_BYTES:
-            raise WireError("too-big", f"a chunk of {len(payload)} bytes")
-        end = self.fetching.hear_piece(topic.sender, topic.transfer, bulks.read_piece(payload), clock.now().monotonic_s)
-        self._tell([end] if end is not None else [])
+        self._tell(self._carrier.hear_piece(topic, payload, clock.now().monotonic_s))
         self._wake.set()
 
     def hear_refusal(self, refused: fx.Refused) -> None:
         """A peer does not give what it has spoken of."""
-        gone = self.fetching.hear_refusal(refused.sender, refused.refusal.digest, refused.refusal.reason)
-        self._tell([gone] if gone is not None else [])
+        self._tell(self._carrier.hear_refusal(refused.sender, refused.refusal))
         self._wake.set()
 
     def connected(self) -> None:
         """There is a new connection."""
-        self.fetching.connected()
+        self._carrier.connected()
         self._wake.set()
 
     def status(self) -> dict[str, object]:
-        """What is on its way, and what has come and gone in chunks since the start, in bytes."""
-        return {
-            "fetched_bytes": self.fetching.num_bytes,
-            "given_bytes": self.giving.num_bytes,
-            "under_way": self.fetching.lines(),
-        }
+        """What is on its way, and what has come and gone in chunks since the start."""
+        return self._carrier.status()
+
+    def _make_room(self, kind: RoomKind, bulk: Bulk) -> Room:
+        return File(self._folder, bulk) if kind == "disk" else Memory(bulk.num_bytes)
 
     # --- time ---------------------------------------------------------------------------------------
 
@@ -218,17 +193,15 @@ class Carrying:
         """Ask for what is missing, for ever."""
         while True:
             self._wake.clear()
-            self._tell(self.fetching.tick(clock.now().monotonic_s))
             now_s = clock.now().monotonic_s
-            self.giving.tick(now_s)
+            self._tell(self._carrier.tick(now_s))
             self._send_due(now_s)
-            due_s = min(self.fetching.deadline_s(), self._pacing.deadline_s(now_s))
-            wait_s = min(LONGEST_NAP_S, max(0.0, due_s - now_s))
+            wait_s = min(LONGEST_NAP_S, max(0.0, self._carrier.deadline_s(now_s) - now_s))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()
 
-    def _tell(self, what: Iterable[Ask | Whole | GivenUp]) -> None:
+    def _tell(self, what: Iterable[End]) -> None:
         for each in what:
             match each:
                 case Ask(holder=holder, request=request):
@@ -249,14 +222,14 @@ class Carrying:
     async def _deliver(self, notices: Iterable[Hashable], room: Room) -> None:
         try:
             for notice in notices:
-                assert isinstance(notice, _Notice)
+                assert isinstance(notice, Notice)
                 await self._take(notice, room.view)
         finally:
             room.discard()
 
-    async def _take(self, notice: _Notice, content: memoryview) -> None:
+    async def _take(self, notice: Notice, content: memoryview) -> None:
         def take() -> Iterable[fx.Effect]:
-            return self._core.fetched(complete(notice.received, content), clock.now())
+            return self._core.fetched(message_of(notice, content), clock.now())
 
         try:
             await self._turns.take(take, num_bytes=lambda: len(content))
@@ -265,31 +238,8 @@ class Carrying:
             await self._give_up(notice, str(error))
 
     async def _give_up(self, notice: Hashable, why: str) -> None:
-        assert isinstance(notice, _Notice)
+        assert isinstance(notice, Notice)
         await self._turns.take(lambda: self._core.not_fetched(notice.received, why, clock.now()))
-
-
-@dataclass(frozen=True, eq=False)
-class _Notice:
-    """A message that was let in, whose bulk is on its way."""
-
-    received: Received
-
-    @property
-    def task(self) -> str:
-        return self.received.message.body.task  # type: ignore[union-attr]
-
-
-def _thing(publish: fx.Publish) -> str:
-    """What a bulk is the newest of."""
-    match publish.body:
-        case ModelUpdate(task=task):
-            return f"update of {task}"
-        case Blob(digest=digest):
-            return digest
-        case ServerModel(task=task, cluster=cluster) | ReleasedModel(task=task, cluster=cluster):
-            return f"{type(publish.body).__name__} {cluster} of {task}"
-    raise ValueError(f"{type(publish.body).__name__} has no large fields")
 
 
 def _clear(folder: Path) -> None:

@@ -111,6 +111,11 @@ class Assembly:
         """Whether all of it is here, and right."""
         return self.has_index and not self.missing
 
+    @property
+    def has_some(self) -> bool:
+        """Whether any of its chunks is."""
+        return len(self.missing) < self.bulk.num_chunks
+
     def take_index(self, index: bytes) -> None:
         """What each chunk must be is known."""
         self.index, self.has_index = bytearray(index), True

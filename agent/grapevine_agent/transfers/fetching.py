@@ -80,6 +80,12 @@ class _Fetch:
     looking: Iterator[None] | None = None
     asked: dict[int, float] = field(default_factory=dict)  # chunk → when; -1: the index
     why: str = "nobody answers"
+    is_resumed: bool = False
+
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether some of it is here, and not all."""
+        return self.assembly is not None and self.assembly.has_some and not self.assembly.is_whole
 
     @property
     def holder(self) -> str | None:
@@ -111,6 +117,9 @@ class Fetching:
     most_window: int = 4
     most_bytes: int = 64_000_000
     num_bytes: int = 0  # that came, of chunks that were whole and right
+    num_whole: int = 0  # bulks that came
+    num_given_up: int = 0  # that were begun, and did not
+    num_resumed: int = 0  # that went on after a break: another connection, an answer that did not come, a restart
     _fetches: dict[bytes, _Fetch] = field(default_factory=dict)  # by digest, in the order in which they were wanted
     _by_transfer: dict[str, bytes] = field(default_factory=dict)
     _looked_s: float = -math.inf
@@ -137,18 +146,19 @@ class Fetching:
             for fetch in self._fetches.values()
             if key is not None and fetch.key == key and fetch.assembly is None and fetch.bulk.digest != bulk.digest
         ]
-        gone = [self._end(fetch, "a newer one came") for fetch in superseded]
         known = self._fetches.get(bulk.digest)
+        if known is not None and known.bulk.num_bytes != bulk.num_bytes:
+            raise WireError("digest", "two sizes of one bulk")
+        num_others = len(self._fetches) - len(superseded)
+        if known is None and (num_others >= MOST_WAITING or bulk.transfer in self._by_transfer):
+            raise WireError("over-quota", f"{num_others} bulks are wanted already")
+        gone = [self._end(fetch, "a newer one came") for fetch in superseded]
         if known is not None:
-            if known.bulk.num_bytes != bulk.num_bytes:
-                raise WireError("digest", "two sizes of one bulk")
             if holder not in known.holders:
                 known.holders.append(holder)
             if len(known.wanted_for) < MAX_NOTICES:
                 known.wanted_for.append(wanted_for)
             return gone
-        if len(self._fetches) >= MOST_WAITING or bulk.transfer in self._by_transfer:
-            raise WireError("over-quota", f"{len(self._fetches)} bulks are wanted already")
         self._by_transfer[bulk.transfer] = bulk.digest
         self._fetches[bulk.digest] = _Fetch(
             bulk=bulk,
@@ -246,6 +256,7 @@ class Fetching:
         """What was asked for over another connection may be lost: it is asked for again."""
         for fetch in self._fetches.values():
             fetch.asked.clear()
+            self._resume(fetch)
 
     # --- time ---------------------------------------------------------------------------------------
 
@@ -254,7 +265,7 @@ class Fetching:
         out: list[Ask | Whole | GivenUp] = []
         self._begin_some(out, now_s)
         for fetch in list(self._fetches.values()):
-            if now_s > fetch.until_s:
+            if now_s >= fetch.until_s:
                 out.append(self._end(fetch, "it takes too long"))
                 continue
             if fetch.assembly is None:
@@ -264,9 +275,10 @@ class Fetching:
                     continue  # and goes on at the next tick, which is due at once
                 fetch.looking = None
                 fetch.progress_s = now_s
+                self._resume(fetch)
             if fetch.assembly.is_whole:
                 out.append(self._whole(fetch))
-            elif now_s - fetch.progress_s > GIVE_UP_S:
+            elif now_s >= fetch.progress_s + GIVE_UP_S:
                 out.append(self._end(fetch, fetch.why))
             else:
                 out += self._asks(fetch, now_s)
@@ -327,6 +339,7 @@ class Fetching:
         assert fetch.assembly is not None
         lost = [chunk for chunk, at_s in fetch.asked.items() if at_s + fetch.window.patience_s <= now_s]
         if lost:
+            self._resume(fetch)
             fetch.window.lost()
             fetch.holders = fetch.holders[1:] + fetch.holders[:1]  # somebody else may be nearer
             fetch.asked.clear()
@@ -343,14 +356,21 @@ class Fetching:
 
     # --- ends ---------------------------------------------------------------------------------------
 
+    def _resume(self, fetch: _Fetch) -> None:
+        if fetch.is_broken_off and not fetch.is_resumed:
+            fetch.is_resumed = True
+            self.num_resumed += 1
+
     def _whole(self, fetch: _Fetch) -> Whole:
         assert fetch.assembly is not None
         self._remove(fetch)
+        self.num_whole += 1
         return Whole(tuple(fetch.wanted_for), fetch.assembly.room)
 
     def _end(self, fetch: _Fetch, why: str) -> GivenUp:
         self._remove(fetch)
         if fetch.assembly is not None:
+            self.num_given_up += 1
             fetch.assembly.room.close()
         return GivenUp(tuple(fetch.wanted_for), why)
 

@@ -8,11 +8,12 @@ Updates hold the vectors that they were made of: nothing is copied.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_proto.bulk import Bulk, span_of
+from grapevine_proto.bulk import CHUNK_BYTES, Bulk, span_of
 from grapevine_proto.codec import SealedApart
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import ChunkRequest
@@ -37,6 +38,7 @@ class Gift:
     index: bool
     start: int
     end: int
+    asker: str = ""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -49,6 +51,7 @@ class _Held:
     owed: dict[str, set[int]] = field(default_factory=dict)  # who was told of it → chunks that it has not asked for
     # Who asks → chunks that it may have before it is told again; who has asked longest ago first.
     budgets: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    gone: dict[str, int] = field(default_factory=dict)  # who asked → a bit for each chunk that has left for it
 
     def may_have(self, asker: str, num: int) -> bool:
         """Count so many chunks for who asks; whether it may have them."""
@@ -61,7 +64,17 @@ class _Held:
         self.budgets[asker] = num
         self.budgets.move_to_end(asker)
         if len(self.budgets) > MAX_ASKERS:
-            self.budgets.popitem(last=False)
+            longest_ago, _ = self.budgets.popitem(last=False)
+            self.gone.pop(longest_ago, None)
+
+    def has_had(self, gift: Gift) -> bool:
+        """Count a piece that leaves; whether all of its chunk had left for this asker before."""
+        had, bit = self.gone.get(gift.asker, 0), 1 << (gift.start // CHUNK_BYTES)
+        if had & bit or gift.asker not in self.budgets:
+            return bool(had & bit)
+        if gift.end == span_of(gift.start // CHUNK_BYTES, self.bulk.num_bytes)[1]:
+            self.gone[gift.asker] = had | bit
+        return False
 
     @property
     def most_chunks(self) -> int:
@@ -75,6 +88,7 @@ class Giving:
 
     most_bytes: int = 64_000_000
     num_bytes: int = 0  # given away
+    num_bytes_again: int = 0  # of these, what had left for the same asker before
     _held: OrderedDict[bytes, _Held] = field(default_factory=OrderedDict)  # by digest, used longest ago first
 
     def has_room_for(self, thing: str, num_bytes: int, now_s: float) -> bool:
@@ -96,6 +110,7 @@ class Giving:
         if receiver:
             self._held[digest].budget(receiver, self._held[digest].most_chunks)
             self._held[digest].owed[receiver] = set(range(sealed.bulk.num_chunks))
+            self._held[digest].gone.pop(receiver, None)  # the same bytes, for another message: not again
         self._make_room(thing)
 
     def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift]:
@@ -111,9 +126,9 @@ class Giving:
             held.owed[asker].difference_update(request.chunks)
             if not held.owed[asker]:
                 del held.owed[asker]
-        gifts = [Gift(request.digest, True, 0, len(held.index))] if request.index else []
+        gifts = [Gift(request.digest, True, 0, len(held.index), asker)] if request.index else []
         chunks = (chunk for chunk in request.chunks if chunk < held.bulk.num_chunks)
-        gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes)) for chunk in chunks)
+        gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes), asker) for chunk in chunks)
         return gifts
 
     def content_of(self, gift: Gift) -> Parts | None:
@@ -123,10 +138,21 @@ class Giving:
             return None
         return Parts([held.index]) if gift.index else held.content
 
+    def left(self, gift: Gift) -> None:
+        """A gift is on its way: count it."""
+        self.num_bytes += gift.end - gift.start
+        held = self._held.get(gift.digest)
+        if held is not None and not gift.index and held.has_had(gift):
+            self.num_bytes_again += gift.end - gift.start
+
     def tick(self, now_s: float) -> None:
         """What nobody asks for any more goes."""
-        while self._held and next(iter(self._held.values())).used_s < now_s - KEEP_S:
+        while self.deadline_s() <= now_s:
             self._held.popitem(last=False)
+
+    def deadline_s(self) -> float:
+        """When `tick` has something to do next."""
+        return next(iter(self._held.values())).used_s + KEEP_S if self._held else math.inf
 
     def drop(self, thing: str) -> None:
         """Nothing of this thing is given any more."""

@@ -23,6 +23,7 @@ BURST_S: Final = 2.0  # of what the owner lends for sending, at once
 PATIENCE_S: Final = 30.0  # who asked has asked again, or somebody else
 MOST_WAITING: Final = 1_024  # chunks in a line: at 4 MB a second half a minute's
 MOST_OF_ONE: Final = 64  # of one asker
+LEAST_S: Final = 0.001  # a timer's: less than that would be now
 AGAIN_S: Final = 0.1  # until it is looked again whether the outbox has emptied
 
 _Key: TypeAlias = tuple[str, bytes, int, bool]  # who asks, of what bulk, for which chunk, whether for the index
@@ -113,7 +114,8 @@ class Pacing:
         for line in (self._members, self._others):
             if line.waiting and not self._is_blocked:
                 first = next(iter(line.waiting.values())).gift
-                at_s = min(at_s, now_s + line.bucket.wait_s(first.end - first.start, now_s))
+                wait_s = line.bucket.wait_s(first.end - first.start, now_s)
+                at_s = min(at_s, now_s + (max(wait_s, LEAST_S) if wait_s else 0.0))
         return at_s
 
     def __len__(self) -> int:

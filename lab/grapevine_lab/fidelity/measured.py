@@ -126,7 +126,7 @@ class _Traffic:
     def of(cls, peer: str, run: RealRun, carried: tuple[Sequence[Passed], Sequence[Passed]]) -> _Traffic:
         """`carried`: what it has sent, and received, as a gateway for others."""
         at = _brokers_of(run, peer)
-        sent = [each for each in run.passed if each.sender == peer and not each.hops]
+        sent = [each for each in run.passed if each.sender == peer and not _is_said_again(run, each)]
         received = [each for each in run.passed if each.sender in run.peers and each.broker in at]
         received = [each for each in received if _reaches(peer, each)]
         sent, received = [*sent, *carried[0]], [*received, *carried[1]]
@@ -149,6 +149,13 @@ def _brokers_of(run: RealRun, peer: str) -> tuple[int, ...]:
     return run.places[run.peers.index(peer)] if run.places else (0,)
 
 
+def _is_said_again(run: RealRun, passed: Passed) -> bool:
+    """Whether a gateway has said it, and not its sender. Of a chunk that is told by where its sender is."""
+    if passed.is_chunk and passed.sender in run.peers:
+        return passed.broker not in _brokers_of(run, passed.sender)
+    return passed.hops > 0
+
+
 def _carried(run: RealRun) -> dict[int, tuple[list[Passed], list[Passed]]]:
     """What each gateway has sent, and received, for others: see the module's docstring."""
     found: dict[int, tuple[list[Passed], list[Passed]]] = {node: ([], []) for node in run.gateways}
@@ -157,7 +164,7 @@ def _carried(run: RealRun) -> dict[int, tuple[list[Passed], list[Passed]]]:
         if not gateways or each.sender not in run.peers:
             continue
         gateway = gateways[number % len(gateways)]
-        if each.hops:
+        if _is_said_again(run, each):
             found[gateway][0].append(each)
         if each.receiver in run.peers and each.broker not in _brokers_of(run, each.receiver):
             found[gateway][1].append(each)

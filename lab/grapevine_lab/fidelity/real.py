@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from grapevine_agent.control import call
-from grapevine_broker import start_broker
+from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.demo.children import Children
 from grapevine_lab.demo.guarding import guarded
 from grapevine_lab.fidelity.onlooker import Onlooker, Passed
 from grapevine_lab.fidelity.people import People, Person, make_people
-from grapevine_lab.simulator.brokers import Places
+from grapevine_lab.simulator.brokers import BrokerPlan, Places
 from grapevine_lab.simulator.experiment import Prepared, begin
 from grapevine_proto.errors import GrapevineError
 from grapevine_tasks.built import write_built
@@ -75,7 +75,7 @@ def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None 
 
 async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) -> RealRun:
     with tempfile.TemporaryDirectory(prefix="grapevine-fidelity-") as name, ExitStack() as brokers:
-        urls = [brokers.enter_context(start_broker("mosquitto")).url for _ in prepared.scenario.brokers]
+        urls = [_url_at(brokers.enter_context(_broker(plan)).url, plan) for plan in prepared.scenario.brokers]
         folder = Path(name)
         root = ROOT_PREFIX + secrets.token_hex(4)
         simulated = begin(prepared, seed)
@@ -108,6 +108,16 @@ async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) 
                 task.cancel()
             await asyncio.gather(watching, listening, return_exceptions=True)
             await children.end_all()
+
+
+def _broker(plan: BrokerPlan) -> MosquittoBroker:
+    """A Mosquitto with the limit that the scenario's broker has."""
+    return MosquittoBroker(max_packet_bytes=plan.packet_limit_bytes) if plan.packet_limit_bytes else MosquittoBroker()
+
+
+def _url_at(url: str, plan: BrokerPlan) -> str:
+    """In MQTT 5 a broker says its limit, in 3.1.1 it closes the connection without a word."""
+    return url if plan.packet_limit_announced else f"{url}?version=3.1.1"
 
 
 class _Story:

@@ -6,6 +6,12 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from grapevine_agent.net.outbox import Outbox, Waiting
+from grapevine_agent.net.packet_limit import PacketLimit
+from grapevine_lab.simulator.packets import OWN_PACKET_BYTES
+
+
+def _own_limit() -> PacketLimit:
+    return PacketLimit(own_bytes=OWN_PACKET_BYTES)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -25,11 +31,18 @@ class Attachment:
     acks: deque[tuple[float, Waiting]] = field(default_factory=deque)  # on their way, and when they arrive
     ack_is_awaited: bool = False  # something waits for the first of them
     last_arrival_s: float = 0.0
+    announced_bytes: int = OWN_PACKET_BYTES  # what its broker says that it takes
+    limit: PacketLimit = field(default_factory=_own_limit)  # what is learnt of one that does not say it
 
     def boot(self) -> None:
         """A new process knows of no subscription, and has nothing to send."""
         self.outbox = Outbox()
         self.wanted, self.carried = {}, {}
+        self.limit = _own_limit()
+
+    def max_packet_bytes(self, now_s: float) -> int:
+        """The largest packet that is sent now."""
+        return min(self.announced_bytes, self.limit.bytes(now_s))
 
     @property
     def filters(self) -> dict[str, int]:

@@ -5,8 +5,8 @@
 
 It subscribes at both, and is sent nothing of its own (`no_local`), so nothing comes back; a retained message stays one
 (`retain_as_published`). Its sessions outlive its connection: what is said at QoS 1 while one broker does not see the
-other waits. At every connection each gives the other what it retains. The owner makes the connection, and makes it
-again after a pause when it was lost.
+other waits. What is too large a packet for the other one is not carried. At every connection each gives the other what
+it retains. The owner makes the connection, and makes it again after a pause when it was lost.
 """
 
 from __future__ import annotations
@@ -107,7 +107,10 @@ class Bridges:
         owner, to = self._hubs[bridge.plan.owner], self._hubs[bridge.plan.to]
         here, there = (to, owner) if event.to_owner else (owner, to)
         said, now_s = event.delivery, self._clock.now_s
-        sent = [(there, there.broker.publish(bridge.client, said.topic, said.payload, said.qos, said.retained, now_s))]
+        sent: list[tuple[Hub, list[Delivery]]] = []
+        if there.broker.takes(said.topic, said.payload, said.qos):
+            given = there.broker.publish(bridge.client, said.topic, said.payload, said.qos, said.retained, now_s)
+            sent.append((there, given))
         if said.packet_id:
             sent.append((here, here.broker.acknowledge(bridge.client, said.packet_id, now_s)))
         return sent

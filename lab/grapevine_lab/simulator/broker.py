@@ -13,7 +13,7 @@ absent members over while one is there (4.8.2). tests/e2e/test_broker_behaviour.
 the same behaviours, and lists where Mosquitto departs from MQTT.
 
 Left out: QoS 2, topic aliases, subscription identifiers, keep-alive (the network knows when a
-connection ends), limits on sizes and access rules.
+connection ends) and access rules.
 
 Section numbers are those of MQTT 5.0, OASIS Standard, 7 March 2019.
 """
@@ -36,6 +36,7 @@ from grapevine_lab.simulator.broker_sessions import (
     options_of,
 )
 from grapevine_lab.simulator.broker_topics import FilterIndex, TopicIndex, check_filter, check_publication, split_shared
+from grapevine_lab.simulator.packets import LARGEST_BYTES, MOST_BESIDE_BYTES, fits
 
 __all__ = ["Connection", "Delivery", "MemoryBroker", "Will"]
 
@@ -51,18 +52,23 @@ class MemoryBroker:
     Args:
         max_in_flight: How many QoS 1 messages may be on their way to one client (4.9).
         max_queued_messages: How many more may wait for it, connected or not.
+        max_packet_bytes: Whoever sends a larger one loses the connection (4.13).
 
     Raises:
         ValueError: A limit is not positive.
     """
 
-    def __init__(self, *, max_in_flight: int = 20, max_queued_messages: int = 1000) -> None:
+    def __init__(
+        self, *, max_in_flight: int = 20, max_queued_messages: int = 1000, max_packet_bytes: int = LARGEST_BYTES
+    ) -> None:
         if max_in_flight < 1 or max_queued_messages < 1:
             raise ValueError(f"{max_in_flight=} and {max_queued_messages=}: give at least 1 each")
         self.num_dropped = 0
         """Messages that full queues have dropped so far, once for each client that missed one."""
         self._max_in_flight = max_in_flight
         self._max_queued_messages = max_queued_messages
+        self._max_packet_bytes = max_packet_bytes
+        self._surely_fit = max_packet_bytes - MOST_BESIDE_BYTES
         self._sessions: dict[str, Session] = {}
         self._subscribers: FilterIndex[Options] = FilterIndex()  # by client
         self._groups = ShareGroups()
@@ -203,11 +209,7 @@ class MemoryBroker:
         return deliveries
 
     def unsubscribe(self, client: str, topic_filter: str, now_s: float) -> list[Delivery]:
-        """End a subscription (3.10). Harmless when there is none.
-
-        Raises:
-            ValueError: No such connection.
-        """
+        """End a subscription (3.10). Harmless when there is none. Raises ValueError without such a connection."""
         session = self._connected_session(client)
         deliveries = self.tick(now_s)
         if session.subscriptions.pop(topic_filter, None) is not None:
@@ -226,7 +228,7 @@ class MemoryBroker:
         now_s: float,
         expiry_s: float | None = None,
     ) -> list[Delivery]:
-        """Publish a message, now that it has reached the broker (3.3).
+        """Publish a message, now that it has reached the broker (3.3). One that is too large ends its connection.
 
         Args:
             client: A connected client.
@@ -235,18 +237,24 @@ class MemoryBroker:
             qos: 0 or 1.
             retain: Keep it for later subscribers, in the place of what was kept.
             now_s: The time.
-            expiry_s: After this it is neither retained nor waits in a queue any more (3.3.2.3.3); None: never.
+            expiry_s: After this it is neither retained nor queued any more (3.3.2.3.3); None: never.
 
         Raises:
             ValueError: No such connection, or something that MQTT forbids.
         """
         self._connected_session(client)
         check_publication(topic, qos)
+        if len(payload) > self._surely_fit and not self.takes(topic, payload, qos):
+            return self.drop(client, now_s)
         timers = self._timers
         deliveries = self.tick(now_s) if timers and timers[0][0] <= now_s else []
         expires_at_s = inf if expiry_s is None else now_s + expiry_s
         self._publish(deliveries, Message(topic, payload, qos, retain, client, expires_at_s), now_s)
         return deliveries
+
+    def takes(self, topic: str, payload: bytes, qos: int) -> bool:
+        """Whether a message is not too large for it."""
+        return fits(topic, payload, qos, self._max_packet_bytes)
 
     def acknowledge(self, client: str, packet_id: int, now_s: float) -> list[Delivery]:
         """Take note that a delivery at QoS 1 arrived (3.4), and send what waited for it.
@@ -388,9 +396,5 @@ class MemoryBroker:
         if session.connected and len(session.in_flight) < self._max_in_flight:
             deliveries.append(session.send(message, retained))
             return
-        if len(session.queue) >= self._max_queued_messages:
-            session.drop_expired(now_s)
-        if len(session.queue) < self._max_queued_messages:
-            session.enqueue(message, retained)
-        else:
+        if not session.enqueue(message, retained, self._max_queued_messages, now_s):
             self.num_dropped += 1

@@ -175,12 +175,17 @@ class Session:
         """Return what is in flight, as it goes over a new connection (4.4)."""
         return [delivery._replace(duplicate=True) for delivery in self.in_flight.values()]
 
-    def enqueue(self, message: Message, retained: bool) -> None:
-        """Let a message wait."""
+    def enqueue(self, message: Message, retained: bool, at_most: int, now_s: float) -> bool:
+        """Let a message wait, if there are fewer than so many that do. Whether it does."""
+        if len(self.queue) >= at_most:
+            self._drop_expired(now_s)
+        if len(self.queue) >= at_most:
+            return False
         self.queue.append((message, retained))
         self.queue_lasts_to_s = min(self.queue_lasts_to_s, message.expires_at_s)
+        return True
 
-    def drop_expired(self, now_s: float) -> None:
+    def _drop_expired(self, now_s: float) -> None:
         """Make room in the queue, if anything in it has run out."""
         if self.queue_lasts_to_s <= now_s:
             self.queue = deque(waiting for waiting in self.queue if waiting[0].expires_at_s > now_s)

@@ -1,6 +1,6 @@
 """Which brokers there are, what joins them, and who is at which: `[[broker]]`, `[[bridge]]` and two keys of `[nodes]`.
 
-    [[broker]]           name, its site (by itself, unless it says so), its own latency
+    [[broker]]           name, its site (by itself, unless it says so), its own latency, its packet limit
     [[bridge]]           owner, to, topics: what Mosquitto's bridge does
     nodes.brokers        who is at which: shares, or a list; else everybody of a site is at all of its brokers
     nodes.gateways       which of those at several carry between them
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypedDict
 
 from grapevine_agent.config.toml_reader import Table
+from grapevine_agent.net.packet_limit import SMALLEST_BYTES
 from grapevine_lab.simulator.broker_topics import check_filter
+from grapevine_lab.simulator.packets import LARGEST_BYTES, OWN_PACKET_BYTES
 
 AND: Final = "+"  # joins the names of the brokers that a share of the nodes is at
 MOST_BROKERS: Final = 100
@@ -29,6 +31,8 @@ class BrokerPlan:
     name: str = "broker"
     site: str = "broker"
     latency_s: float | None = None  # one way, from node to node by this broker; None: as the network's
+    packet_limit_bytes: int = 0  # the largest packet that it takes; 0: any
+    packet_limit_announced: bool = True  # whether it says so; else it closes the connection, as in MQTT 3.1.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,12 @@ class BridgePlan:
 ONE: Final = (BrokerPlan(),)
 
 
+def announced_by(plan: BrokerPlan) -> int:
+    """The largest packet that agents send to a broker, by what it says and what they are set to."""
+    said = plan.packet_limit_bytes if plan.packet_limit_announced else 0
+    return min(said or OWN_PACKET_BYTES, OWN_PACKET_BYTES)
+
+
 def read_brokers(tables: Sequence[Table]) -> tuple[BrokerPlan, ...]:
     """Read `[[broker]]`. Raises ConfigError naming key, value and remedy."""
     plans: list[BrokerPlan] = []
@@ -53,11 +63,31 @@ def read_brokers(tables: Sequence[Table]) -> tuple[BrokerPlan, ...]:
             raise table.error("name", f"must be without {AND!r}, which joins names in nodes.brokers")
         if name in (each.name for each in plans):
             raise table.error("name", "is another broker's already; give each a name of its own")
-        plans.append(BrokerPlan(name=name, site=table.text("site", name, max_length=64), latency_s=_latency_s(table)))
+        site, limit = table.text("site", name, max_length=64), _packet_limit(table)
+        plans.append(BrokerPlan(name=name, site=site, latency_s=_latency_s(table), **limit))
         table.finish()
     if len(plans) > MOST_BROKERS:
         raise tables[-1].error("name", f"is the name of broker {len(plans)}; write {MOST_BROKERS} at most")
     return tuple(plans) or ONE
+
+
+class _Limit(TypedDict, total=False):
+    packet_limit_bytes: int
+    packet_limit_announced: bool
+
+
+def _packet_limit(table: Table) -> _Limit:
+    """The largest packet that a broker takes, and whether it says so."""
+    is_announced = table.boolean("packet_limit_announced", True)
+    if table.anything("packet_limit_bytes") is None:
+        if not is_announced:
+            raise table.error(
+                "packet_limit_announced",
+                "says how a limit is told, and there is none; write packet_limit_bytes = 131072",
+            )
+        return {}
+    most = table.integer("packet_limit_bytes", low=SMALLEST_BYTES, high=LARGEST_BYTES)
+    return {"packet_limit_bytes": most, "packet_limit_announced": is_announced}
 
 
 def _latency_s(table: Table) -> float | None:

@@ -49,15 +49,21 @@ _OURS = (
     "grapevine_agent.core.",
     "grapevine_agent.merge.",
     "grapevine_agent.net.outbox",
+    "grapevine_agent.net.packet_limit",
     "grapevine_agent.service.numbering",
     "grapevine_agent.service.sealer",
     "grapevine_agent.training.results",
+    "grapevine_agent.transfers.carrier",
+    "grapevine_agent.transfers.fetching",
+    "grapevine_agent.transfers.giving",
+    "grapevine_agent.transfers.window",
     "grapevine_lab.simulator.",
     "grapevine_proto.",
     "grapevine_tasks.layout",
 )
 # Functions that a world refers to: the strategies' own, and what settings are made of.
 _FUNCTIONS = {
+    "grapevine_agent.transfers.assembly": {"Assembly"},  # its rooms are files
     "grapevine_agent.core.settings": {"_declared", "_finds_nothing", "_matches_nothing"},
     "grapevine_lab.simulator.experiment": {"_matches"},
     "grapevine_lab.simulator.keys": {"no_check"},

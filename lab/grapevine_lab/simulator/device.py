@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,14 +16,20 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.net.outbox import Outbox
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
+from grapevine_agent.transfers.carrier import Carrier
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.clock import WallClock
 from grapevine_lab.simulator.forwarding import Forwarding
 from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey, SoundDisk
 from grapevine_lab.simulator.network import Link
+from grapevine_lab.simulator.tally import Tally
 from grapevine_proto.codec import Received
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import Topic
+
+Saved: TypeAlias = (
+    fx.SaveModel | fx.SaveBest | fx.SaveBlob | fx.SaveRecord | fx.ForgetRecord | fx.ForgetSequence | fx.SaveConsent
+)
 
 LOG_LINES = 50  # that are kept of each device
 SEQUENCE_BYTES = 150  # of one on disk, with the name of its topic
@@ -47,12 +54,37 @@ class Disk:
     bests: dict[str, fx.SavedModel] = field(default_factory=dict)
     consents: dict[str, bool] = field(default_factory=dict)
     sequences: dict[Topic, int] = field(default_factory=dict)  # of records that ran out
+    parts: dict[str, bytearray] = field(
+        default_factory=dict
+    )  # weights that are on their way, by the digest of the bulk
 
     def put(self, received: Received) -> None:
         """Keep a record, unless a newer one is held on its topic."""
         held = self.records.get(received.topic.below_root())
         if held is None or held.message.sequence <= received.message.sequence:
             self.records[received.topic.below_root()] = received
+
+    def keep(self, effect: Saved, peer: str) -> None:
+        """What a device's core has saved, or forgotten. `peer`: whose device it is."""
+        match effect:
+            case fx.SaveModel(task=task):
+                self.models[task] = fx.SavedModel(vectors=effect.vectors, counters=effect.counters)
+            case fx.SaveBest(task=task):
+                self.bests[task] = fx.SavedModel(
+                    vectors=effect.vectors, counters=effect.counters, figures=effect.figures
+                )
+            case fx.SaveBlob(digest=digest, content=content):
+                self.blobs[digest] = content
+            case fx.SaveRecord(received=received):
+                self.put(received)
+            case fx.ForgetRecord(received=received, remembered=remembered):
+                self.records.pop(received.topic.below_root(), None)
+                if remembered is not None and received.message.sender != peer:
+                    self.sequences[received.topic] = remembered
+            case fx.ForgetSequence(topic=forgotten):
+                self.sequences.pop(forgotten, None)
+            case fx.SaveConsent(task=task, joined=joined):
+                self.consents[task] = joined
 
     def oldest_first(self) -> dict[Topic, int]:
         """The sequences, in the order in which a start is told of them."""
@@ -69,7 +101,8 @@ class Disk:
         files = (*self.models.values(), *self.bests.values())
         models = (vector.nbytes for model in files for vector in model.vectors.values())
         records = (len(received.envelope) for received in self.records.values())
-        return sum(models) + sum(records) + sum(map(len, self.blobs.values())) + len(self.sequences) * SEQUENCE_BYTES
+        weights = (*self.blobs.values(), *self.parts.values())
+        return sum(models) + sum(records) + sum(map(len, weights)) + len(self.sequences) * SEQUENCE_BYTES
 
     def own_records(self, peer: str, wall_ms: int) -> list[Received]:
         """The peer's own manifests and verdicts, which are said again at every connection while they hold."""
@@ -103,6 +136,10 @@ class Device:
     ticket: int = 0  # of the training that is under way; 0: none
     tick_stamp: int = 0  # of the only tick in the clock's queue that counts
     tick_s: float = float("inf")
+    carrier: Carrier | None = None  # of a running process, where a broker of the world has a packet limit
+    carry_stamp: int = 0  # as `tick_stamp`, of what is due in its transfers
+    carry_s: float = float("inf")
+    tally: Tally = field(default_factory=Tally)  # of its processes that are over
     wall: WallClock = field(default_factory=WallClock)
     online_since_s: float = 0.0  # while it is online, at one broker or more
     offline_since_s: float = 0.0  # while it is not
@@ -167,6 +204,11 @@ class Device:
     def learner(self, task: str) -> Learning | None:
         """Its part in a task, while it has one."""
         return self.core.tasks.learning.get(task) if self.core is not None else None
+
+    @property
+    def transfers(self) -> Tally:
+        """What its transfers have come to so far."""
+        return self.tally + Tally.of(self.carrier) if self.carrier is not None else self.tally
 
     def joules(self, now_s: float) -> float:
         """Energy drawn so far: each state's draw times the time spent in it, training and radio above idle.

@@ -77,6 +77,13 @@ class Reconnect(NamedTuple):
     attachment: int = 0
 
 
+class Carry(NamedTuple):
+    """Something is due in a device's transfers. `stamp` as of `Tick`."""
+
+    node: int
+    stamp: int
+
+
 class Left(NamedTuple):
     """The last bit of a message has reached the broker."""
 
@@ -188,6 +195,7 @@ Event: TypeAlias = (
     | Acknowledged
     | Overdue
     | Reconnect
+    | Carry
     | Left
     | Arrive
     | Lost

@@ -7,7 +7,7 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.availability import absences, sleep_of
+from grapevine_lab.simulator.brokers import BrokerPlan, announced_by
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
 from grapevine_lab.simulator.device import Device, Power
@@ -43,6 +44,7 @@ from grapevine_proto.errors import ConfigError, TaskError
 from grapevine_proto.manifest import ManifestHead, TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
 from grapevine_proto.messages import Message, Review, TaskPublication
+from grapevine_proto.signing import PEER_ID_LENGTH
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.built import BuiltTask, finish_manifest
 from grapevine_tasks.catalogue import catalogue_task
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 APPROVALS = 2
 REVIEWED_FOR_DAYS = 100_000.0  # no simulation runs out of its reviews
 FIRST_HEARTBEAT_S = 10.0
+BESIDE_A_MANIFEST_BYTES = 600  # of a packet: topic, key, signature, header
 ROUNDS_LIMIT = 10  # a run of R rounds is over after the time of so many times R, for all that are away
 SERVER_PHASE = 0.75  # of a round, after which a server that is there from the start publishes in round-based runs
 _TEST_SEED = 0x7E57  # of which test samples are taken, where not all are
@@ -89,7 +92,20 @@ def prepare(scenario: Scenario) -> Prepared:
             f"{scenario.source}: data.name = {scenario.data.name!r} has samples of the kind {dataset.kind!r}, "
             f"the task {built.draft.name!r} takes {contract.kind!r}: choose another data set, or another task"
         )
+    _check_packets(scenario, built)
     return Prepared(scenario=scenario, built=built, dataset=dataset, profile=profile)
+
+
+def _check_packets(scenario: Scenario, built: BuiltTask) -> None:
+    """Models travel in chunks. A task's manifest does not: every broker has to take it."""
+    named = finish_manifest(built.draft, publisher="a" * PEER_ID_LENGTH, now_ms=EPOCH_MS)
+    least = len(encode_manifest(named)) + BESIDE_A_MANIFEST_BYTES
+    for plan in scenario.brokers:
+        if 0 < plan.packet_limit_bytes < least:
+            raise ConfigError(
+                f"{scenario.source}: broker.packet_limit_bytes = {plan.packet_limit_bytes} of {plan.name!r}: a task's "
+                f"manifest travels whole, in a packet of {least} bytes; write {least} or more"
+            )
 
 
 def _build(scenario: Scenario, dataset: Dataset | None) -> BuiltTask:
@@ -158,6 +174,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
         observer=observer,
         brokers=scenario.brokers,
         bridges=scenario.bridges,
+        chunk_window=prepared.profile.chunk_window,
     )
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
@@ -180,7 +197,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
                 sleep=sleep_of(scenario.availability, node),
             ),
             link=network.links[node],
-            attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,)),
+            attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), scenario.brokers),
             seat=node,
             step_s=step_s[node],
             exponential=nodes.training_time == "exponential",
@@ -208,8 +225,11 @@ def begin(prepared: Prepared, seed: int) -> Run:
     )
 
 
-def _attachments(brokers: Iterable[int]) -> tuple[Attachment, ...]:
-    return tuple(Attachment(number=number, broker=broker) for number, broker in enumerate(brokers))
+def _attachments(brokers: Iterable[int], plans: Sequence[BrokerPlan]) -> tuple[Attachment, ...]:
+    return tuple(
+        Attachment(number=number, broker=broker, announced_bytes=announced_by(plans[broker]))
+        for number, broker in enumerate(brokers)
+    )
 
 
 def _longest_round_s(manifest: TaskManifest, step_s: float) -> float:
@@ -327,7 +347,7 @@ def _add_server(
         key=key,
         settings=replace(settings, peer=key.peer_id, role="server"),
         link=world.network.links[index],
-        attachments=_attachments(range(len(scenario.brokers))),
+        attachments=_attachments(range(len(scenario.brokers)), scenario.brokers),
     )
     device.disk.blobs.update(blobs)
     interval_s = manifest.training.round_interval_s

@@ -11,7 +11,7 @@ from grapevine_proto.codec import with_hops
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket, SenderQuota
 from grapevine_proto.signing import Check
-from grapevine_proto.topics import InboxTopic, Topic, writer_of
+from grapevine_proto.topics import ChunkTopic, InboxTopic, Topic, writer_of
 
 NOWHERE: Final[tuple[tuple[int, bytes], ...]] = ()
 
@@ -21,6 +21,7 @@ class Forwarding:
 
     def __init__(self, bytes_per_s: float) -> None:
         self._budget = Bucket(per_s=bytes_per_s, burst=BURST_S * bytes_per_s)
+        self._chunks = Bucket(per_s=bytes_per_s, burst=BURST_S * bytes_per_s)  # nobody signs them
         self._quota = SenderQuota()
         self.num_messages = 0
         self.num_bytes = 0
@@ -45,6 +46,14 @@ class Forwarding:
         again = Letter(bytes(with_hops(payload, hops)))
         self.said(again, len(ways))
         return tuple((way, again) for way in ways)
+
+    def ways_of_chunk(self, core: AgentCore, chunk: ChunkTopic, payload: bytes, number: int, now_s: float) -> list[int]:
+        """Where a chunk goes that came by one broker, as it is. Raises `WireError` where it is not carried."""
+        ways = core.gateway.ways_of(None, chunk.receiver, number)
+        if ways and not self._chunks.take(len(payload) * len(ways), now_s):
+            raise WireError("over-quota", "more is to be carried between brokers than the owner lends")
+        self.said(payload, len(ways))
+        return ways
 
     def said(self, payload: bytes, times: int = 1) -> None:
         """Count what is carried."""

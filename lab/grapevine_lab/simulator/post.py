@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 from grapevine_agent.net.outbox import Waiting
 from grapevine_agent.net.unanswered import ANSWER_S, SLOWEST_BYTES_PER_S
@@ -27,11 +28,20 @@ from grapevine_lab.simulator.device import Device
 from grapevine_lab.simulator.hub import Hub
 from grapevine_lab.simulator.letters import Letter
 from grapevine_lab.simulator.network import Network
+from grapevine_lab.simulator.packets import packet_of
 from grapevine_lab.simulator.population import Population
 
 
+class Maker(Protocol):
+    """Makes what is ordered, and says what does not leave: see `carrying.py`."""
+
+    def make_first(self, device: Device, attachment: Attachment) -> bool: ...  # noqa: D102
+
+    def payload_of(self, device: Device, attachment: Attachment, waiting: Waiting) -> bytes | None: ...  # noqa: D102
+
+
 class Post:
-    """See the module's docstring."""
+    """See the module's docstring. `maker`: where a broker has a packet limit."""
 
     def __init__(
         self,
@@ -47,6 +57,7 @@ class Post:
         self.population = population
         self.hubs = tuple(Hub(number=number, plan=plan) for number, plan in enumerate(brokers))
         self.bridges = Bridges(bridges, hubs=self.hubs, clock=clock, network=network)
+        self.maker: Maker | None = None
         self.num_delivered = 0
         self.num_to_one = 0  # messages to one peer
         self.num_in_vain = 0  # of these, those that nobody was there to hear
@@ -100,6 +111,7 @@ class Post:
         for filter_, qos in attachment.filters.items():
             self._route(hub, hub.broker.subscribe(device.peer, filter_, qos, now_s))
         attachment.outbox.connected()
+        attachment.limit.taken_in(now_s)
 
     def disconnect(self, device: Device, *, silent: bool = False) -> None:
         """All connections are lost; brokers send the will, unless that never comes."""
@@ -221,9 +233,15 @@ class Post:
         while attachment.online and not attachment.draining:
             waiting = attachment.outbox.take(now_s)
             if waiting is None:
+                if self.maker is not None and self.maker.make_first(device, attachment):
+                    continue
                 self._await_acknowledgement(device, attachment)
                 return
-            payload = bytes(waiting.payload)  # of bytes, itself
+            make = self.maker
+            payload = bytes(waiting.payload) if make is None else make.payload_of(device, attachment, waiting)
+            if payload is None:
+                attachment.outbox.sent(waiting)
+                continue
             left_s = device.link.send(len(payload), now_s)
             is_lost = self.network.loses_up()
             self._expect_acknowledgement(device, attachment, waiting, left_s, is_lost=is_lost)
@@ -249,6 +267,16 @@ class Post:
             self.num_to_one += 1
             self.num_in_vain += not deliveries
         self._route(hub, deliveries)
+        if hub.plan.packet_limit_bytes and not hub.broker.is_connected(device.peer):
+            self._closed_for_size(device, attachment, packet_of(topic, payload) if qos else 0)
+
+    def _closed_for_size(self, device: Device, attachment: Attachment, num_bytes: int) -> None:
+        """A broker has ended a connection at a packet: whose size is learnt from the ends of two."""
+        largest = max(num_bytes, *(waiting.size for _, waiting in attachment.acks), 0)
+        attachment.acks.clear()  # what was not acknowledged goes again
+        attachment.limit.closed(largest, self.clock.now_s)
+        self._went(device, attachment)
+        self._reconnect(device, attachment)
 
     def _expect_acknowledgement(
         self, device: Device, attachment: Attachment, waiting: Waiting, left_s: float, *, is_lost: bool
@@ -258,7 +286,7 @@ class Post:
         if not waiting.qos or (acknowledged_s <= self.clock.now_s and not is_lost):
             attachment.outbox.sent(waiting)
         elif is_lost:
-            overdue_s = left_s + ANSWER_S + len(waiting.payload) / SLOWEST_BYTES_PER_S
+            overdue_s = left_s + ANSWER_S + waiting.size / SLOWEST_BYTES_PER_S
             self.clock.at(overdue_s, ev.Overdue(device.index, attachment.connection, attachment.number))
         else:
             attachment.acks.append((acknowledged_s, waiting))
@@ -294,8 +322,11 @@ class Post:
         device, attachment = self._of(event)
         if attachment.connection == event.connection and attachment.online:
             self.lose(device, attachment)
-            again = ev.Reconnect(device.index, attachment.connection, attachment.number)
-            self.clock.at(self.clock.now_s + self.network.pause_s(), again)
+            self._reconnect(device, attachment)
+
+    def _reconnect(self, device: Device, attachment: Attachment) -> None:
+        again = ev.Reconnect(device.index, attachment.connection, attachment.number)
+        self.clock.at(self.clock.now_s + self.network.pause_s(), again)
 
     def left(self, event: ev.Left) -> None:
         """The last bit of a message has reached the broker."""

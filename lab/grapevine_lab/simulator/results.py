@@ -22,6 +22,7 @@ from grapevine_lab.simulator.progress import Progress
 from grapevine_lab.simulator.run import Outcome, Progressed, run_seed
 from grapevine_lab.simulator.summary import Facts, Summary, as_json, summarise
 from grapevine_lab.simulator.tables import read_tables, write_tables
+from grapevine_lab.simulator.tally import Tally
 from grapevine_proto.errors import ConfigError
 from grapevine_tasks.closed_sets import METRICS
 
@@ -66,6 +67,7 @@ def run_all(
             higher_is_better=METRICS[metric].higher_is_better,
             targets=scenario.targets,
             wall_s=sum(outcome.wall_s for outcome in outcomes),
+            transfers=_tally(outcomes),
         ),
     )
     write_tables(measurements, folder)
@@ -82,6 +84,12 @@ def run_all(
     for seed, life in lives.items():
         draw_life(life, folder / "plots" / f"life-{seed}.svg", title=f"{scenario.name}, seed {seed}")
     return summary, _notes(outcomes), lives
+
+
+def _tally(outcomes: list[Outcome]) -> Tally | None:
+    """The transfers of all seeds; None where no broker has a packet limit."""
+    told = [Tally(**outcome.transfers) for outcome in outcomes if outcome.transfers]
+    return sum(told, Tally()) if told else None
 
 
 def _run_one(
@@ -166,10 +174,14 @@ def _fixed(prepared: Prepared) -> dict[str, Any]:
 
 
 def _leave_out_what_is_new(told: dict[str, Any]) -> None:
-    """What only long runs have is not in the file of another scenario."""
+    """What only long runs have, or brokers with a limit, is not in the file of another scenario."""
     for key in ("review", "words", "faults", "life"):
         if not told[key]:
             told.pop(key)
+    for broker in told["brokers"]:
+        if not broker["packet_limit_bytes"]:
+            broker.pop("packet_limit_bytes")
+            broker.pop("packet_limit_announced")
     for key in ("save_every_s", "look_every_s"):
         if not told["nodes"][key]:
             told["nodes"].pop(key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from grapevine_lab.simulator import checkpoint
@@ -18,6 +18,7 @@ from grapevine_lab.simulator.experiment import Prepared, Run, begin, give_traine
 from grapevine_lab.simulator.life_report import LifeReport
 from grapevine_lab.simulator.measurements import Measurements
 from grapevine_lab.simulator.sitting import Sitting
+from grapevine_lab.simulator.tally import Tally
 from grapevine_lab.simulator.world import World
 from grapevine_proto.errors import TaskError
 
@@ -51,6 +52,7 @@ class Outcome:
     num_in_vain: int = 0  # of these, those that nobody was there to hear
     rejected: dict[str, int] = field(default_factory=dict)
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
+    transfers: dict[str, int] = field(default_factory=dict)  # a `Tally`; none where no broker has a packet limit
     reached_limit: bool = False
     life: LifeReport | None = None  # of a long run
 
@@ -189,6 +191,13 @@ def _server_traffic(world: World) -> dict[str, int]:
     return {name: sum(getattr(link, name) for link in links) for name in names} if links else {}
 
 
+def _transfers(world: World) -> dict[str, int]:
+    """What all nodes' transfers have come to, and the server's."""
+    if world.carrying is None:
+        return {}
+    return asdict(sum((device.transfers for device in world.devices), Tally()))
+
+
 def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
     run, world = sitting.run, sitting.run.world
     rejected: dict[str, int] = {}
@@ -209,6 +218,7 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         num_in_vain=world.post.num_in_vain,
         rejected=rejected,
         server=_server_traffic(world),
+        transfers=_transfers(world),
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,
         life=LifeReport.of(world.ledger) if world.ledger is not None else None,
     )

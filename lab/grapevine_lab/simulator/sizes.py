@@ -57,7 +57,9 @@ def sizes_of(device: Device) -> dict[str, int]:
         "tasks": max(len(core.book.entries), len(core.book.reviews)),
         "claims": sum(len(each.ages) + len(each.experiences) for each in claims),
         "versions": sum(len(learner.model.versions) for learner in learners),
-        "outbox": sum(len(each.outbox._records) + len(each.outbox) for each in device.attachments),
+        "outbox": sum(
+            len(each.outbox._records) + len(each.outbox) - len(each.outbox._chunks) for each in device.attachments
+        ),
         "stored": device.disk.num_bytes,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from grapevine_lab.simulator.measurements import (
     in_order,
     series_of,
 )
+from grapevine_lab.simulator.tally import Tally
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +44,7 @@ class Facts:
     higher_is_better: bool = True
     targets: tuple[float, ...] = ()
     wall_s: float = math.nan  # for all seeds together
+    transfers: Tally | None = None  # of all seeds together; None where everything goes whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +85,22 @@ class ModelSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransferSummary:
+    """What went in chunks, in one seed: transfers of all nodes, and the share of the bytes that were given again."""
+
+    made: float
+    resumed: float
+    given_up: float
+    share_again: float
+
+    @classmethod
+    def of(cls, tally: Tally, num_seeds: int) -> Self:
+        """Means over seeds."""
+        made, resumed, given_up = (each / num_seeds for each in (tally.made, tally.resumed, tally.given_up))
+        return cls(made=made, resumed=resumed, given_up=given_up, share_again=tally.share_again)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """A finished run. Rates and totals are means over nodes and seeds; seconds are virtual unless named `wall`."""
 
@@ -106,6 +124,7 @@ class Summary:
     training_s_per_node: float
     wall_s: float
     wall_s_per_round: float  # one round of one seed
+    transfers: TransferSummary | None = None  # None where no broker has a packet limit
 
 
 def summarise(measurements: Measurements, facts: Facts) -> Summary:
@@ -141,6 +160,7 @@ def summarise(measurements: Measurements, facts: Facts) -> Summary:
         training_s_per_node=per_node["training_s"],
         wall_s=facts.wall_s,
         wall_s_per_round=_over(facts.wall_s, facts.num_rounds * num_seeds),
+        transfers=TransferSummary.of(facts.transfers, num_seeds) if facts.transfers is not None else None,
     )
 
 
@@ -336,6 +356,7 @@ def _cost_table(summary: Summary, console: Console) -> Table:
         ("sent per node (MB)", summary.bytes_sent_per_node / 1e6),
         ("received per node (MB)", summary.bytes_received_per_node / 1e6),
         ("sent per node and virtual second (kB)", summary.bytes_sent_per_node_s / 1e3),
+        *_transfer_rows(summary.transfers),
         ("energy per node (J)", summary.joules_per_node),
         ("training per node (virtual s)", summary.training_s_per_node),
         ("wall time (s)", summary.wall_s),
@@ -343,6 +364,17 @@ def _cost_table(summary: Summary, console: Console) -> Table:
     ):
         table.add_row(name, _number(value))
     return table
+
+
+def _transfer_rows(found: TransferSummary | None) -> tuple[tuple[str, float], ...]:
+    if found is None:
+        return ()
+    return (
+        ("transfers in chunks, all nodes", found.made),
+        ("transfers resumed", found.resumed),
+        ("transfers given up", found.given_up),
+        ("sent again, of bytes in chunks (%)", 100 * found.share_again),
+    )
 
 
 def _number(value: float) -> str:

@@ -30,6 +30,7 @@ from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.broker_sessions import Delivery
 from grapevine_lab.simulator.brokers import ONE, BridgePlan, BrokerPlan
+from grapevine_lab.simulator.carrying import Carrying
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.course import Course
 from grapevine_lab.simulator.device import Device
@@ -44,7 +45,15 @@ from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import RECORDS, Blob, PeerState, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
-from grapevine_proto.topics import InboxTopic, PeerTopic, Topic, parse_below_root, writer_of
+from grapevine_proto.topics import (
+    ChunkTopic,
+    InboxTopic,
+    PeerTopic,
+    Topic,
+    parse_below_root,
+    parse_chunk_below_root,
+    writer_of,
+)
 
 EVALUATION_S = 1e-3  # after which an evaluation of the released model is answered
 
@@ -59,6 +68,7 @@ class World:
         observer: Is told what the measurements need; it looks at the same population.
         brokers: Those that there are.
         bridges: Between them.
+        chunk_window: Chunks of a transfer that a device has under way, where a broker has a packet limit.
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class World:
         observer: Observer,
         brokers: Sequence[BrokerPlan] = ONE,
         bridges: Sequence[BridgePlan] = (),
+        chunk_window: int = 4,
     ) -> None:
         self.rng = rng
         self.network = network
@@ -81,6 +92,8 @@ class World:
         self.post = Post(
             clock=self.clock, network=network, population=self.population, brokers=brokers, bridges=bridges
         )
+        has_limits = any(plan.packet_limit_bytes for plan in brokers)
+        self.carrying = self.post.maker = Carrying(self, chunk_window) if has_limits else None
         self.num_members = 0  # that are switched on
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
         self.course = Course()
@@ -150,6 +163,9 @@ class World:
                 self.post.crossed(event)
             case ev.Rejoin(number):
                 self.post.join(number)
+            case ev.Carry():
+                assert self.carrying is not None
+                self.carrying.carry(event)
             case _:
                 self._take_course(event)
 
@@ -198,6 +214,8 @@ class World:
         now = self.now(device)
         core = device.boot(np.random.default_rng(int(self.rng.integers(2**63))), now.wall_ms)
         device.on_since_s = self.clock.now_s
+        if self.carrying is not None:
+            self.carrying.begin(device)
         self._came_or_went(device, 1)
         disk = device.disk
         self.do(device, core.start(list(disk.records.values()), dict(disk.consents), now, disk.oldest_first()))
@@ -215,6 +233,8 @@ class World:
         if device.ticket:
             self.work.forget(device.ticket)
             device.ticket = 0
+        if self.carrying is not None:
+            self.carrying.end(device)
         device.core = None
 
     def _came_or_went(self, device: Device, by: int) -> None:
@@ -227,12 +247,17 @@ class World:
             return
         assert device.core is not None
         for each in device.attachments:
-            if each.online or not self.post.is_within_reach(device, each):
+            if each.online:
+                continue
+            if not self.post.is_within_reach(device, each):
+                each.limit.not_reached()
                 continue
             self.post.connect(device, each)
             if device.is_at_several:
                 device.core.brokers.measured(each.number, self.post.round_trip_s(device, each))
             self.do(device, device.core.connected(each.session, self.now(device), each.number))
+            if self.carrying is not None:
+                self.carrying.connected(device, each)
 
     def _doze(self, device: Device) -> None:
         """A device sleeps: it has had time to say so, and its brokers send no will."""
@@ -260,6 +285,9 @@ class World:
         assert device.core is not None
         now, payload = self.now(device), delivery.payload
         try:
+            if self.carrying is not None and (chunk := parse_chunk_below_root(delivery.topic)) is not None:
+                self._hear_chunk(device, self.carrying, chunk, delivery, number)
+                return
             topic = parse_below_root(delivery.topic)
             if device.core.gateway.is_open and self._carry(device, topic, delivery, number):
                 return
@@ -279,6 +307,18 @@ class World:
                 self.ledger.took(device, received.message, now.monotonic_s)
         except WireError as error:
             device.rejected[error.reason] += 1
+
+    def _hear_chunk(
+        self, device: Device, carrying: Carrying, chunk: ChunkTopic, delivery: Delivery, number: int
+    ) -> None:
+        """A chunk is taken, or carried on by a gateway."""
+        assert device.core is not None
+        if chunk.receiver == device.peer:
+            carrying.hear_piece(device, chunk, delivery.payload)
+        elif device.core.gateway.is_open:
+            ways = device.forwarding.ways_of_chunk(device.core, chunk, delivery.payload, number, self.clock.now_s)
+            for way in ways:
+                self._send_by(device, device.attachments[way], delivery.topic, delivery.payload, qos=1)
 
     def _carry(self, device: Device, topic: Topic, delivery: Delivery, number: int) -> bool:
         """What a gateway carries on. Whether it was for somebody else alone."""
@@ -318,7 +358,7 @@ class World:
         now_s = self.clock.now_s
         match effect:
             case fx.Publish():
-                self._publish(device, effect)
+                self.publish(device, effect)
             case fx.Relay() | fx.Forward() | fx.SubscribeAt() | fx.UnsubscribeAt():
                 self._perform_at(device, effect)
             case fx.Subscribe(filter=filter_, qos=qos):
@@ -346,6 +386,10 @@ class World:
             case fx.DropUnsent(task=task):
                 for each in device.attachments:
                     each.outbox.drop_task(task)
+                if self.carrying is not None:
+                    self.carrying.drop_task(device, task)
+            case fx.Fetch() | fx.GiveChunks() | fx.Refused() if self.carrying is not None:
+                self.carrying.perform(device, effect)
             case fx.LoadTask(task=task, weights_digest=digest, donors=donors):
                 disk = device.disk
                 inherited = next((disk.models[donor] for donor in donors if donor in disk.models), None)
@@ -354,34 +398,22 @@ class World:
             case fx.SendBlob(topic=topic_, task=task, digest=digest, receiver_session=session):
                 if digest in device.disk.blobs:
                     blob = Blob(task=task, digest=digest, content=device.disk.blobs[digest])
-                    self._publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
-            case fx.SaveModel() | fx.SaveBest():
-                self._save(device, effect)
-            case fx.SaveBlob() | fx.SaveRecord() | fx.ForgetRecord() | fx.ForgetSequence() | fx.SaveConsent():
-                self._keep(device, effect)
+                    self.publish(device, fx.Publish(topic=topic_, body=blob, receiver_session=session))
+            case fx.SaveModel(task=task):
+                if self.ledger is not None:
+                    self.ledger.saves(device.disk.models.get(task), effect, now_s)
+                device.disk.keep(effect, device.peer)
+            case (
+                fx.SaveBest()
+                | fx.SaveBlob()
+                | fx.SaveRecord()
+                | fx.ForgetRecord()
+                | fx.ForgetSequence()
+                | fx.SaveConsent()
+            ):
+                device.disk.keep(effect, device.peer)
             case fx.Notify(text=text, level=level) if level != "debug":
                 device.log.append(text)
-
-    def _keep(
-        self,
-        device: Device,
-        effect: fx.SaveBlob | fx.SaveRecord | fx.ForgetRecord | fx.ForgetSequence | fx.SaveConsent,
-    ) -> None:
-        """What a disk is told."""
-        disk = device.disk
-        match effect:
-            case fx.SaveBlob(digest=digest, content=content):
-                disk.blobs[digest] = content
-            case fx.SaveRecord(received=received):
-                disk.put(received)
-            case fx.ForgetRecord(received=received, remembered=remembered):
-                disk.records.pop(received.topic.below_root(), None)
-                if remembered is not None and received.message.sender != device.peer:
-                    disk.sequences[received.topic] = remembered
-            case fx.ForgetSequence(topic=forgotten):
-                disk.sequences.pop(forgotten, None)
-            case fx.SaveConsent(task=task, joined=joined):
-                disk.consents[task] = joined
 
     def _perform_at(self, device: Device, effect: fx.Relay | fx.Forward | fx.SubscribeAt | fx.UnsubscribeAt) -> None:
         """What is for one of its brokers."""
@@ -404,7 +436,7 @@ class World:
         attachment.outbox.answer(topic, received.envelope, deadline_s=deadline_s, retain=True)
         self.post.drain(device, attachment)
 
-    def _publish(self, device: Device, effect: fx.Publish) -> None:
+    def publish(self, device: Device, effect: fx.Publish) -> None:
         """Queue it: for one peer by one broker, for everybody by all."""
         to_one = effect.topic.receiver if isinstance(effect.topic, InboxTopic) else ""
         ways = (device.to(to_one),) if to_one else tuple(device.attachments)
@@ -413,6 +445,8 @@ class World:
         if isinstance(effect.body, PeerState) and device.is_at_several:
             for each in ways:
                 self._keep_state(device, each, effect, effect.body)
+            return
+        if self.carrying is not None and self.carrying.publish(device, effect, ways):
             return
         assert device.core is not None
         payload = Letter(device.sealer.seal(effect, self.now(device).wall_ms))
@@ -484,15 +518,6 @@ class World:
         effects = device.core.trained(done, self.now(device))
         self.observer.round_ended(device, event.task, self.now(device))
         self.do(device, effects)
-
-    def _save(self, device: Device, effect: fx.SaveModel | fx.SaveBest) -> None:
-        disk, task = device.disk, effect.task
-        if isinstance(effect, fx.SaveBest):
-            disk.bests[task] = fx.SavedModel(vectors=effect.vectors, counters=effect.counters, figures=effect.figures)
-            return
-        if self.ledger is not None:
-            self.ledger.saves(disk.models.get(task), effect, self.clock.now_s)
-        disk.models[task] = fx.SavedModel(vectors=effect.vectors, counters=effect.counters)
 
     def _evaluated(self, event: ev.Evaluated) -> None:
         device = self.devices[event.node]

@@ -17,23 +17,25 @@ from grapevine_agent.data import Samples
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
 from grapevine_lab.fidelity.draw import draw
-from grapevine_lab.fidelity.measured import Pace, from_first_round, measurements_of, until_round
+from grapevine_lab.fidelity.measured import Pace, _is_said_again, from_first_round, measurements_of, until_round
 from grapevine_lab.fidelity.onlooker import Notes, Passed
 from grapevine_lab.fidelity.people import make_people
-from grapevine_lab.fidelity.real import RealRun
+from grapevine_lab.fidelity.real import RealRun, _url_at
 from grapevine_lab.fidelity.report import Found, print_report, write_report
 from grapevine_lab.fidelity.shares import alone_at_most, write_share
 from grapevine_lab.scenarios import find_scenario
+from grapevine_lab.simulator.brokers import BrokerPlan
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.measurements import Measurements, Reading, Sample
 from grapevine_lab.simulator.scenario import read_scenario
 from grapevine_proto import topics
-from grapevine_proto.codec import seal, with_hops
+from grapevine_proto.bulk import pieces_of, write_piece
+from grapevine_proto.codec import seal, seal_apart, with_hops
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import DataContract
 from grapevine_proto.messages import Body, Message, Metrics, ModelUpdate
 from grapevine_proto.signing import SigningKey
-from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
+from grapevine_proto.topics import ChunkTopic, InboxTopic, TaskTopic, Topic
 
 SHIPPED = find_scenario("fidelity")
 TASK = "ab" * 32
@@ -243,6 +245,44 @@ def test_an_onlooker_notes_which_broker_a_message_passed_and_how_far_it_had_come
     notes.take(name, bytes(with_hops(payload, 2)), 1)
 
     assert [(each.broker, each.hops) for each in notes.passed] == [(0, 0), (1, 2)]
+
+
+def test_an_onlooker_counts_chunks_and_knows_what_is_in_an_update_when_the_last_one_has_passed() -> None:
+    key, notes = SigningKey.generate(), Notes(root=ROOT)
+    full = np.arange(5_000, dtype=np.float32)
+    update = ModelUpdate(
+        task=TASK, window=1, version=4, age=40, experience=9, samples=2, full=full, contributions={"c" * 20: 3}
+    )
+    topic = InboxTopic("b" * 20, key.peer_id)
+    message = Message(sender=key.peer_id, session=1, sequence=1, body=update, created_at_ms=12_500)
+    sealed = seal_apart(message, topic, key)
+    chunks = ChunkTopic("b" * 20, key.peer_id, sealed.bulk.transfer)
+
+    notes.take(topics.build(ROOT, topic), sealed.payload, 1)
+    pieces = list(pieces_of(sealed.content, 0, len(sealed.content), index=False, at_most=15_000))
+    for piece in pieces:
+        notes.take(topics.build(ROOT, chunks), write_piece(piece), 1)
+    notes.take(topics.build(ROOT, chunks), b"\xff", 1)
+
+    assert [each.versions for each in notes.passed] == [{}, {}, {"c" * 20: 3, key.peer_id: 4}]
+    assert [each.is_chunk for each in notes.passed] == [False, True, True]
+    assert sum(each.num_bytes for each in notes.passed[1:]) > 20_000
+    assert notes.rejected == {"malformed": 1}
+
+
+def test_a_chunk_was_carried_where_its_sender_is_not() -> None:
+    run = replace(real_run(), peers=(A, B), places=((0,), (0, 1)), gateways=(1,))
+    here, there = (
+        Passed(t_s=1.0, sender=A, receiver=B, leaf="inbox", num_bytes=9, broker=k, is_chunk=True) for k in (0, 1)
+    )
+    assert not _is_said_again(run, here)
+    assert _is_said_again(run, there)
+
+
+def test_a_broker_that_says_nothing_of_its_limit_is_spoken_to_in_the_older_version() -> None:
+    loud, quiet = (BrokerPlan(packet_limit_bytes=16_384, packet_limit_announced=each) for each in (True, False))
+    assert _url_at("mqtt://localhost:1", loud) == "mqtt://localhost:1"
+    assert _url_at("mqtt://localhost:1", quiet) == "mqtt://localhost:1?version=3.1.1"
 
 
 # --- what is made of it ---------------------------------------------------------------------------

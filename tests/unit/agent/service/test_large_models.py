@@ -280,7 +280,7 @@ async def test_a_task_that_ends_while_something_of_it_is_fetched_ends_the_waitin
         assert told == [(PEER.peer_id, "it is not wanted any more")]
 
 
-async def test_a_bulk_that_finds_no_room_goes_again(tmp_path: Path) -> None:
+async def test_a_bulk_that_finds_no_room_goes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with learning(tmp_path) as service:
         ((task, learner),) = service.core.tasks.learning.items()
         told = learner.sending.told
@@ -289,7 +289,7 @@ async def test_a_bulk_that_finds_no_room_goes_again(tmp_path: Path) -> None:
         )
         publish = fx.Publish(topic=InboxTopic(PEER.peer_id, service.identity.peer_id), body=body)
         told.sent(learner.model, PEER.peer_id, 1, clock.now().monotonic_s)
-        service.carrying.giving.has_room_for = lambda *_: False  # type: ignore[method-assign]
+        monkeypatch.setattr(service.carrying, "may_send", lambda _: False)
         service.publish(publish)
         assert service.rejected["no-room"] == 1
         lacking = told.lacking(learner.model, [(PEER.peer_id, 1)], clock.now().monotonic_s)

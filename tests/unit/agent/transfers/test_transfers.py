@@ -379,7 +379,7 @@ def test_the_time_of_what_waits_for_room_begins_with_its_turn() -> None:
     piece = answer(first, ChunkRequest(digest=first.bulk.digest, chunks=(1,)))[0]
     assert isinstance(fetching.hear_piece("a", first.bulk.transfer, piece, 115.0), Whole)
     assert [each.request.digest for each in fetching.tick(115.0) if isinstance(each, Ask)] == [second.bulk.digest]
-    assert not any(isinstance(each, GivenUp) for each in fetching.tick(115.0 + GIVE_UP_S))
+    assert not any(isinstance(each, GivenUp) for each in fetching.tick(114.0 + GIVE_UP_S))
     assert any(isinstance(each, GivenUp) for each in fetching.tick(116.0 + GIVE_UP_S))
 
 

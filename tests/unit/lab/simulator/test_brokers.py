@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.swarm.simulations import PROTOCOL, scenario_of
 
-from grapevine_lab.simulator.brokers import ONE, BridgePlan, BrokerPlan
+from grapevine_lab.simulator.brokers import ONE, BridgePlan, BrokerPlan, announced_by
+from grapevine_lab.simulator.packets import OWN_PACKET_BYTES
 from grapevine_proto.errors import ConfigError
 
 TWO = "broker=[{ name = 'a' }, { name = 'b' }]"
@@ -44,7 +45,27 @@ def test_a_bridge_names_two_brokers(tmp_path: Path) -> None:
     assert scenario.bridges == (BridgePlan(owner=1, to=0, topics=("peer/#",)),)
 
 
+def test_a_broker_may_have_a_packet_limit_that_it_announces_or_not(tmp_path: Path) -> None:
+    brokers = (
+        "broker=[{ name = 'a', packet_limit_bytes = 16_384 }, "
+        "{ name = 'b', packet_limit_bytes = 2_000_000, packet_limit_announced = false }, { name = 'c' }]"
+    )
+    read = scenario_of(tmp_path, PROTOCOL, brokers).brokers
+    assert [(each.packet_limit_bytes, each.packet_limit_announced) for each in read] == [
+        (16_384, True),
+        (2_000_000, False),
+        (0, True),
+    ]
+    assert [announced_by(each) for each in read] == [16_384, OWN_PACKET_BYTES, OWN_PACKET_BYTES]
+
+
 WRONG = [
+    (["broker=[{ name = 'a', packet_limit_bytes = 4_095 }]"], "packet_limit_bytes"),
+    (["broker=[{ name = 'a', packet_limit_bytes = 4_095 }]"], "from 4096 to 268435460"),
+    (["broker=[{ name = 'a', packet_limit_bytes = '16k' }]"], "whole number"),
+    (["broker=[{ name = 'a', packet_limit_announced = false }]"], "write packet_limit_bytes = "),
+    (["broker=[{ name = 'a', packet_limit_announced = 0 }]"], "must be true or false"),
+    (["broker=[{ name = 'a', packet_limit = 9_999 }]"], "packet_limit_bytes"),
     (["nodes.brokers=['a', 'z']"], "no broker 'z'; there are a, b"),
     (["nodes.brokers={ 'a+z' = 1 }"], "no broker 'z'; there are a, b"),
     (["nodes.brokers={ a = 0 }"], "shares above 0"),
