@@ -20,6 +20,8 @@ from tests.e2e.test_transfers import wide_task
 
 SOURCE = Path(__file__).with_name("js")
 PROTOS = Path(__file__).parents[2] / "proto"
+CHUNKS_IN_NOTICE = 64
+LONG_INDEX = 26_000  # hidden units: 1,950,010 parameters, 7.8 MB, 66 chunks
 
 pytestmark = [
     pytest.mark.timeout(300),
@@ -69,7 +71,8 @@ def script(home: Household, town: Village, packages: Path) -> Iterator[Script]:
     """The client on its way into the village's task."""
     folder = home.folder / "javascript"
     folder.mkdir()
-    shutil.copy(SOURCE / "client.mjs", folder)
+    for source in SOURCE.glob("*.mjs"):
+        shutil.copy(source, folder)
     (folder / "node_modules").symlink_to(packages)
     reviewers = [f"--reviewer={each.peer}" for each in town.reviewers]
     pace = ["--heartbeat", "0.5", "--send", "1"]
@@ -86,12 +89,20 @@ def script(home: Household, town: Village, packages: Path) -> Iterator[Script]:
         assert (folder / "errors").read_text() == ""
 
 
-@pytest.mark.parametrize("hidden", [None, 6_000], ids=["one-packet", "chunks"])
+INT8 = ("[merging]", '[merging]\nencodings = ["int8"]')
+
+
+@pytest.mark.parametrize(
+    ("hidden", "changes"),
+    [(None, ()), (None, (INT8,)), (6_000, ()), (LONG_INDEX, ())],
+    ids=["one-packet", "int8", "chunks", "chunks-with-an-index-to-ask-for"],
+)
 def test_a_client_written_from_the_page_learns_with_agents(
-    broker: SharedBroker, tmp_path: Path, packages: Path, hidden: int | None
+    broker: SharedBroker, tmp_path: Path, packages: Path, hidden: int | None, changes: tuple[tuple[str, str], ...]
 ) -> None:
     with household(tmp_path, broker.url, broker.root) as home:
-        town = village(home, num_learners=1, folder=None if hidden is None else wide_task(home, hidden))
+        folder = home.built_task("small", *changes) if hidden is None else wide_task(home, hidden, *changes)
+        town = village(home, num_learners=1, folder=folder)
         town.join()
         (learner,) = town.learners
 
@@ -120,6 +131,15 @@ def test_a_client_written_from_the_page_learns_with_agents(
             assert verified >= {"announcement", "state", "publication", "review", "heartbeat", "blob", "update"}
             assert client.said("sent", to=learner.peer)
             assert not client.said("dropped")
-            fetched = {line["kind"] for line in client.said("fetched")}
-            assert fetched == (set() if hidden is None else {"blob", "update", "released_model"})
-            assert bool(client.said("served", to=learner.peer)) == (hidden is not None)
+            assert {line["as"] for line in client.said("update")} == {"int8" if changes else "float32"}
+            fetched = client.said("fetched")
+            assert {line["kind"] for line in fetched} == (
+                set() if hidden is None else {"blob", "update", "released_model"}
+            )
+            served = client.said("served", to=learner.peer)
+            assert bool(served) == (hidden is not None)
+            if hidden == LONG_INDEX:
+                assert all(line["chunks"] > CHUNKS_IN_NOTICE for line in fetched)
+                assert {line["index"] for line in fetched} == {"asked for"}
+                assert any(line["index"] for line in served)
+                assert max(chunk for line in served for chunk in line["chunks"]) >= CHUNKS_IN_NOTICE

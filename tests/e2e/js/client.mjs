@@ -12,6 +12,7 @@ import path from "node:path";
 import { parseArgs } from "node:util";
 import mqtt from "mqtt";
 import protobuf from "protobufjs";
+import * as encodings from "./encodings.mjs";
 const text = { type: "string" };
 const known = { key: text, reviewer: { ...text, multiple: true }, heartbeat: text, send: text, proto: text };
 const { values, positionals } = parseArgs({ allowPositionals: true, options: known });
@@ -236,19 +237,23 @@ async function arrived(below, payload) {
   if (kind === "update" && transfers.size) return undefined; // the next one will do as well
   return take(sender, kind, await wholeBody(message, limits[kind]));
 }
+const PLAIN = { numbers: 0, zstd: false };
 let weights, released; // the task's, once they are here: `full` and `buffers`; whether a member's model has come
-function floats(bytes, { length }) {
-  check(bytes.length === length, "wrong-shape");
-  const numbers = new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + length));
+// How many numbers there must be, the task's program says: as many as the initial weights have.
+function floats(bytes, { length }, how) {
+  check(allowed().has(encodings.nameOf(how ?? PLAIN)), "encoding");
+  const numbers = encodings.decode(bytes, length / 4, how ?? PLAIN);
+  check(numbers, "wrong-shape");
   check(numbers.every(Number.isFinite), "non-finite");
   return numbers;
 }
 // θ of an update or a released model. Who gives no receipts is sent every base, so none is remembered here.
-function theta({ full, base = [], delta = [], buffers }) {
+function theta({ full, base = [], delta = [], buffers, encoding, base_encoding: of_base, buffers_encoding }) {
   check(full.length ? !base.length && !delta.length : delta.length, "malformed");
-  floats(buffers, weights.buffers);
-  const [model, change] = (full.length ? [full] : [base, delta]).map((bytes) => floats(bytes, weights.full));
-  return change ? model.map((number, k) => number + change[k]) : model;
+  floats(buffers, weights.buffers, buffers_encoding);
+  if (full.length) return floats(full, weights.full, encoding);
+  const change = floats(delta, weights.full, encoding);
+  return floats(base, weights.full, of_base).map((number, k) => number + change[k]);
 }
 function take(from, kind, { digest, content, refusal, age, ...model }) {
   if (kind === "blob") {
@@ -259,7 +264,7 @@ function take(from, kind, { digest, content, refusal, age, ...model }) {
   }
   const numbers = refusal ? undefined : theta(model).length;
   released ||= kind === "released_model" && !refusal;
-  return say(kind, { from, age, numbers, refusal });
+  return say(kind, { from, age, numbers, refusal, as: encodings.nameOf(model.encoding ?? PLAIN) });
 }
 // The tensors of a safetensors file in the order of the program, one after the other.
 function vector(file, specs) {
@@ -305,6 +310,13 @@ function goodbye() {
 }
 
 // ---------------------------------------------------------------- taking part in a task
+// What is sent of the weights: as int8 where the task allows it.
+function written() {
+  if (!allowed().has("int8")) return { ...weights };
+  const encoding = { numbers: encodings.KNOWN.indexOf("int8") };
+  return { ...weights, full: encodings.int8(encodings.decode(weights.full, weights.full.length / 4, PLAIN)), encoding };
+}
+const allowed = () => encodings.allowedBy(manifest().merging.encodings);
 const manifest = () => current("publication").find(({ task, manifest: found }) => task === TASK && found)?.manifest;
 function approved() {
   const trusted = (peer) => peer !== manifest().publisher && (!REVIEWERS || REVIEWERS.includes(peer));
@@ -319,6 +331,8 @@ function members() {
 async function takePart() {
   await until(() => manifest() && approved());
   const { name, publisher, initial_weights: named } = manifest();
+  const unknown = [...allowed()].filter((each) => !encodings.KNOWN.includes(each));
+  if (unknown.length) return say("not joined", { unknown });
   say("approved", { name });
   limits.blob = named.num_bytes;
   const request = { task: TASK, digest: named.digest.toString("hex") };
@@ -333,10 +347,11 @@ async function takePart() {
   announce();
   beat();
   say("joined", { task: TASK });
+  const sent = written();
   for (let asked = 0; !leaving; await sleep(SEND_S)) {
     if (!members().length) continue;
     const member = anyOf(members());
-    if (send(member, "update", { task: TASK, version: ++version, ...weights })) say("sent", { to: member, version });
+    if (send(member, "update", { task: TASK, version: ++version, ...sent })) say("sent", { to: member, version });
     if (released || transfers.size || Date.now() < asked + ASK_AGAIN_S * 1000) continue;
     if (send(member, "model_request", { task: TASK })) asked = Date.now();
   }
