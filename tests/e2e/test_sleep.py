@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.e2e.agents import agent, agents, say, status
@@ -125,7 +126,7 @@ async def test_who_slept_has_the_newest_model_at_once_and_others_have_what_it_ma
     rarely = replace(manifest.merging, sends_per_round=1e-5)  # gossip alone would take an hour
     manifest = replace(manifest, merging=rarely)
     name = task_id(encode_manifest(manifest))
-    own = {
+    own: dict[str, Any] = {
         "review": ReviewPolicy(approvals=1, trusted=frozenset((REVIEWER.peer_id,)), max_valid_days=36_500.0),
         "limits": DeviceLimits(cores=4, memory_mb=4_000, disk_mb=4_000),
         "match_data": lambda _task, _head: "",
