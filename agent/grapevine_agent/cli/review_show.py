@@ -14,9 +14,10 @@ from grapevine_agent.cli.output import console, shown
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import CostReport, cost_report
+from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import RequestError, TaskError
-from grapevine_proto.manifest import FeatureSpec, MergePlan, TaskManifest
+from grapevine_proto.manifest import FeatureSpec, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import TaskPublication
 from grapevine_proto.topics import parse_below_root
@@ -132,19 +133,9 @@ def _plans(manifest: TaskManifest) -> dict[str, str]:
         f"{training.round_interval_s:g} s at most" + (f", {training.num_rounds} rounds" if training.num_rounds else ""),
         "merging": f"{_called(merging.strategy, merging.constants)}",
         "at a server": f"{_called(merging.server_strategy, merging.server_constants)}",
-        "sending": f"{merging.update_form}, {merging.exchange}, "
-        f"{merging.send_rate} × {merging.sends_per_round:g} a round",
-        "encodings": ", ".join(merging.encodings),
-        "stale": _stale(merging),
+        **merging_lines(manifest),
         "bounds": f"clip {merging.clip:g}, server trust {merging.server_trust_cap:g}, average {merging.ema:g}",
     }
-
-
-def _stale(merging: MergePlan) -> str:
-    if not merging.stale_after:
-        return "no update is, however far behind"
-    made = "refused" if merging.stale == "refuse" else "discounted"
-    return f"what is over {merging.stale_after:,} steps behind; it is {made}"
 
 
 def _called(name: str, constants: Mapping[str, Any]) -> str:
