@@ -79,7 +79,13 @@ def test_what_is_stale() -> None:
 
 def test_a_reviewer_reads_the_same_lines() -> None:
     task = manifest(exchange="push-pull", stale_after=500)
-    assert merging_lines(task).items() <= _plans(task).items()
+    assert merging_lines(task).items() <= _plans(task, is_sound=True).items()
+
+
+def test_of_an_unsound_task_a_reviewer_reads_what_is_written() -> None:
+    shown = _plans(manifest(strategy="none", exchange="pull", encodings=("int9",), stale="drop"), is_sound=False)
+    assert (shown["exchange"], shown["encodings"], shown["stale"]) == ("pull", "int9", "drop after 0 steps")
+    assert shown["sending"] == "full, log-n × 1 a round"
 
 
 @pytest.fixture
