@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import load_profile, with_limits
 from grapevine_agent.data import load_samples, match_source
 from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, cost_report
+from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_agent.service.assembly import configured_sources
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
@@ -56,12 +58,13 @@ def register(task: typer.Typer) -> None:
         manifest = _manifest(path)
         report = cost_report(manifest, profiles)
         found = _baseline(manifest, configuration(config)) if config is not None else None
-        beside = {} if found is None else {"baseline": found}
+        merging = merging_lines(manifest)
+        beside = {"merging": merging} | ({} if found is None else {"baseline": found})
         answer(report.as_json() | beside, as_json=as_json, text=f"[bold]{escape(report.name)}[/]")
         if not as_json:
             if found is not None:
                 console.print(f"baseline: {escape(_told(found))}")
-            console.print(costs_table(report), fits_table(report), sep="\n")
+            console.print(costs_table(report), merging_table(merging), fits_table(report), sep="\n")
             for warning in report.warnings:
                 console.print(f"[yellow]warning:[/] {escape(warning)}")
         if not any(fit.fits for fit in report.fits):
@@ -146,6 +149,14 @@ def costs_table(report: CostReport) -> Table:
         ("one value", f"up to {_bytes(report.largest_value_bytes)}"),
     ):
         table.add_row(*row)
+    return table
+
+
+def merging_table(lines: Mapping[str, str]) -> Table:
+    """What a task's choices of sending and merging mean, for people."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, line in lines.items():
+        table.add_row(name, escape(line))
     return table
 
 

@@ -14,6 +14,7 @@ from grapevine_agent.cli.output import console, shown
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import CostReport, cost_report
+from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_proto.manifest import FeatureSpec, MergePlan, TaskManifest
@@ -67,7 +68,7 @@ def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
         console.print(shown(line, 4000))
     console.print(_fields(_facts(manifest)))
     console.print("\n[bold]data[/]: what an owner's samples must be", _fields(_contract(manifest)), sep="\n")
-    console.print("\n[bold]training and merging[/]", _fields(_plans(manifest)), sep="\n")
+    console.print("\n[bold]training and merging[/]", _fields(_plans(manifest, is_sound=report is not None)), sep="\n")
     if report is None or costs is None:
         console.print(f"\n[bold red]unsound[/]: {shown(error)}; no device runs it")
     else:
@@ -118,7 +119,7 @@ def _feature(feature: FeatureSpec) -> str:
     return f"{feature.name}: {feature.dtype}{list(feature.shape)}{columns}"
 
 
-def _plans(manifest: TaskManifest) -> dict[str, str]:
+def _plans(manifest: TaskManifest, *, is_sound: bool) -> dict[str, str]:
     training, merging = manifest.training, manifest.merging
     optimiser, schedule = training.optimiser, training.schedule
     fields = asdict(optimiser) | {"constants": None, "name": None}
@@ -132,19 +133,19 @@ def _plans(manifest: TaskManifest) -> dict[str, str]:
         f"{training.round_interval_s:g} s at most" + (f", {training.num_rounds} rounds" if training.num_rounds else ""),
         "merging": f"{_called(merging.strategy, merging.constants)}",
         "at a server": f"{_called(merging.server_strategy, merging.server_constants)}",
-        "sending": f"{merging.update_form}, {merging.exchange}, "
-        f"{merging.send_rate} × {merging.sends_per_round:g} a round",
-        "encodings": ", ".join(merging.encodings),
-        "stale": _stale(merging),
+        **(merging_lines(manifest) if is_sound else _as_written(merging)),
         "bounds": f"clip {merging.clip:g}, server trust {merging.server_trust_cap:g}, average {merging.ema:g}",
     }
 
 
-def _stale(merging: MergePlan) -> str:
-    if not merging.stale_after:
-        return "no update is, however far behind"
-    made = "refused" if merging.stale == "refuse" else "discounted"
-    return f"what is over {merging.stale_after:,} steps behind; it is {made}"
+def _as_written(merging: MergePlan) -> dict[str, str]:
+    """The choices of a plan that may be none: what they would mean nobody can say."""
+    return {
+        "sending": f"{merging.update_form}, {merging.send_rate} × {merging.sends_per_round:g} a round",
+        "exchange": merging.exchange,
+        "encodings": ", ".join(merging.encodings),
+        "stale": f"{merging.stale} after {merging.stale_after:,} steps",
+    }
 
 
 def _called(name: str, constants: Mapping[str, Any]) -> str:

@@ -26,9 +26,10 @@ from grapevine_proto.manifest import DataContract, MergePlan, TaskManifest
 from grapevine_tasks.authoring.export import Captured, capture
 from grapevine_tasks.authoring.faithful import check_faithful
 from grapevine_tasks.authoring.places import Origins
-from grapevine_tasks.authoring.task_file import TASK_FILE, read_task_file
+from grapevine_tasks.authoring.task_file import TASK_FILE, line_of, read_task_file
 from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, fingerprint_of, read_back, write_built
 from grapevine_tasks.checks import ValueTaskError, check_manifest
+from grapevine_tasks.checks.fields import FieldTaskError
 from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.weights import reference_to
 
@@ -80,7 +81,7 @@ def build_task(
         requirements=task_file.requirements,
         servers=task_file.servers,
     )
-    _check(draft, captured, check_merging)
+    _check(draft, captured, check_merging, lambda field: _place(folder / TASK_FILE, field, changes or {}))
     built = BuiltTask(draft=draft, weights=captured.weights)
     read_back(built)
     if compared:
@@ -89,13 +90,25 @@ def build_task(
     return built
 
 
-def _check(draft: TaskManifest, captured: Captured, check_merging: Callable[[MergePlan], None]) -> None:
-    """Check what would be published; what is wrong with a value of the program has its line of the model."""
+def _check(
+    draft: TaskManifest,
+    captured: Captured,
+    check_merging: Callable[[MergePlan], None],
+    place_of: Callable[[str], str],
+) -> None:
+    """Check what would be published; what is wrong has its line: of the model, or of the task's file."""
     try:
         check_manifest(draft, check_merging=check_merging)
     except ValueTaskError as error:
         place = captured.places.get(error.graph, {}).get(error.value, "")
         raise TaskError(f"{place}{error}") from error
+    except FieldTaskError as error:
+        raise TaskError(f"{place_of(error.field)}{error}") from error
+
+
+def _place(path: Path, field: str, changes: Mapping[str, Mapping[str, Any]]) -> str:
+    line = line_of(path.read_text(encoding="utf-8"), field, changes)
+    return f"{path.name}, line {line}: " if line else ""
 
 
 def _import_model(path: Path) -> ModuleType:

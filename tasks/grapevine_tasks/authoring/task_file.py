@@ -9,6 +9,7 @@ written beside their names. [data.target] may be left out when a step of the pip
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from grapevine_proto.manifest import (
     Schedule,
     TrainingPlan,
 )
+from grapevine_tasks.checks.fields import FieldTaskError
 from grapevine_tasks.closed_sets import LOSSES, OPTIMISERS, SCHEDULES, Named
 from grapevine_tasks.pipelines import STEPS, derives_target, last_form, model_specs
 from grapevine_tasks.suggestions import did_you_mean
@@ -120,7 +122,8 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
     `changes` are tables that are laid over the file's own, key by key, by whoever tries a task out.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = tomllib.loads(text)
     except OSError as error:
         raise TaskError(
             f"cannot read {path}: {error.strerror}; a task's folder holds a task.toml and a model.py"
@@ -130,7 +133,25 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
     try:
         return _read(_overlaid(content, changes or {}))
     except TaskError as error:
-        raise TaskError(f"{path}: {error}") from error
+        line = line_of(text, error.field, changes or {}) if isinstance(error, FieldTaskError) else 0
+        raise TaskError(f"{path}{f', line {line}' if line else ''}: {error}") from error
+
+
+def line_of(text: str, field: str, changes: Mapping[str, Mapping[str, Any]]) -> int:
+    """The line on which a field such as `merging.stale` is written; 0: on none of its own, or `changes` has it."""
+    *tables, key = field.split(".")
+    laid_over: Any = changes
+    for name in (*tables, key):
+        laid_over = laid_over.get(name) if isinstance(laid_over, Mapping) else None
+    if laid_over is not None:
+        return 0
+    within = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
+            within = re.sub(r"[\s\"']", "", header[1])
+        elif (written := re.match(r"\s*([\w.\-\"' ]+?)\s*=", line)) and f"{within}.{written[1]}".strip(".") == field:
+            return number
+    return 0
 
 
 def _read(content: Mapping[str, Any]) -> TaskFile:
@@ -296,7 +317,8 @@ def _table(
         elif isinstance(value, wanted) and (wanted is not int or is_whole):
             read[key] = value
         else:
-            raise TaskError(f"{where}: {key} is {value!r}; write {_WORDS[wanted]}")
+            field = f"{where.strip('[]')}.{key}"
+            raise FieldTaskError(field, f"{where}: {key} is {value!r}; write {_WORDS[wanted]}")
     return read
 
 

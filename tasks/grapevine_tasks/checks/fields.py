@@ -8,14 +8,27 @@ from collections.abc import Collection
 from grapevine_proto.errors import TaskError
 from grapevine_tasks.suggestions import did_you_mean
 
+MOST_LISTED = 16  # names of a closed set that are all said
+
+
+class FieldTaskError(TaskError):
+    """What is wrong with one field, such as `merging.stale`: whoever holds the file can say on which line."""
+
+    def __init__(self, field: str, said: str) -> None:
+        super().__init__(said)
+        self.field = field
+
 
 def one_of(field: str, name: str, known: Collection[str]) -> None:
     """Raise TaskError for a name that is not in the closed set."""
     if name not in known:
-        raise TaskError(f"{field} is {name!r}; {did_you_mean(name, known)}")
+        remedy = did_you_mean(name, known)
+        listed = remedy.startswith("use one of") or len(known) > MOST_LISTED
+        allowed = "" if listed else f" Allowed: {', '.join(sorted(known))}"
+        raise FieldTaskError(field, f"{field} is {name!r}; {remedy}{allowed}")
 
 
 def in_range(field: str, number: float, low: float, high: float) -> None:
     """Raise TaskError for a number that is not finite or not from `low` to `high`."""
     if not math.isfinite(number) or not low <= number <= high:
-        raise TaskError(f"{field} is {number}, outside {low:g} to {high:g}")
+        raise FieldTaskError(field, f"{field} is {number}, outside {low:g} to {high:g}")

@@ -10,7 +10,7 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.program import Program
 from grapevine_tasks.checks.contract import check_contract
-from grapevine_tasks.checks.fields import in_range, one_of
+from grapevine_tasks.checks.fields import FieldTaskError, in_range, one_of
 from grapevine_tasks.checks.program import check_program
 from grapevine_tasks.checks.report import TO_LOOK_AT, CheckReport, ProgramLimits
 from grapevine_tasks.checks.training import check_fit, check_training
@@ -84,13 +84,15 @@ def _check_merging(merging: MergePlan) -> None:
     in_range("merging.window_rounds", merging.window_rounds, 1, 10_000)
     one_of("merging.exchange", merging.exchange, EXCHANGES)
     if merging.exchange == "push-pull" and merging.send_rate == "every-round":
-        raise TaskError(
+        raise FieldTaskError(
+            "merging.exchange",
             'merging.exchange is "push-pull", and with send_rate = "every-round" all are sent every model already: '
-            'write exchange = "push", or another send_rate'
+            'write exchange = "push", or another send_rate',
         )
     in_range("merging.stale_after", merging.stale_after, 0, 10**12)
     one_of("merging.stale", merging.stale, STALE)
     for name in merging.encodings:
         one_of("merging.encodings", name, ENCODINGS)
     if len(set(merging.encodings)) != len(merging.encodings) or PLAIN.name not in merging.encodings:
-        raise TaskError(f"merging.encodings is {list(merging.encodings)}; name each once, {PLAIN.name!r} among them")
+        said = f"merging.encodings is {list(merging.encodings)}; name each once, {PLAIN.name!r} among them"
+        raise FieldTaskError("merging.encodings", said)
