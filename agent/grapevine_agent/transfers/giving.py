@@ -76,6 +76,11 @@ class _Held:
             self.gone[gift.asker] = had | bit
         return False
 
+    def begins_anew(self, asker: str) -> None:
+        """Who has had all of it is told of it once more: what it asks for then, it asks for the first time."""
+        if self.gone.get(asker) == (1 << self.bulk.num_chunks) - 1:
+            del self.gone[asker]
+
     @property
     def most_chunks(self) -> int:
         """What one notice is good for: all of it, and as much again for what is lost."""
@@ -110,7 +115,7 @@ class Giving:
         if receiver:
             self._held[digest].budget(receiver, self._held[digest].most_chunks)
             self._held[digest].owed[receiver] = set(range(sealed.bulk.num_chunks))
-            self._held[digest].gone.pop(receiver, None)  # the same bytes, for another message: not again
+            self._held[digest].begins_anew(receiver)
         self._make_room(thing)
 
     def asked(self, request: ChunkRequest, now_s: float, asker: str = "") -> list[Gift]:

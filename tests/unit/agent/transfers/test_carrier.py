@@ -212,6 +212,11 @@ def test_who_asks_for_more_than_the_owner_lends_waits() -> None:
     assert [(gift.asker, gift.start) for gift in gives.due(2.0, 10**6)] == [(LIES, CHUNK_BYTES)]
 
 
+def _give_all(gives: Carrier, request: ChunkRequest) -> None:
+    for gift in gifts_for(gives, request):
+        gives.payload_of(gift)
+
+
 def test_what_leaves_for_the_same_peer_once_more_is_counted() -> None:
     each, gives = said(1), carrier(GIVES)
     hold(gives, each)
@@ -221,10 +226,14 @@ def test_what_leaves_for_the_same_peer_once_more_is_counted() -> None:
             gives.payload_of(gift)
     assert gives.status()["given_bytes"] == 3 * CHUNK_BYTES
     assert gives.status()["given_again_bytes"] == CHUNK_BYTES
-    hold(gives, each)  # the same model once more, in another message
-    for gift in gifts_for(gives, request):
-        gives.payload_of(gift)
-    assert gives.status()["given_again_bytes"] == CHUNK_BYTES
+    hold(gives, each)  # told again while it is on its way: the same transfer
+    leave = ((0,), 2 * CHUNK_BYTES), ((1,), 2 * CHUNK_BYTES)
+    for chunks, again in leave:
+        _give_all(gives, ChunkRequest(digest=each.sealed.bulk.digest, chunks=chunks))
+        assert gives.status()["given_again_bytes"] == again
+    hold(gives, each)  # the same model once more, in another message: another one
+    _give_all(gives, ChunkRequest(digest=each.sealed.bulk.digest, chunks=(0, 1)))
+    assert gives.status()["given_again_bytes"] == 2 * CHUNK_BYTES
 
 
 def test_a_transfer_that_goes_on_over_another_connection_is_resumed_once() -> None:
