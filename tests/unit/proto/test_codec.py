@@ -216,3 +216,21 @@ def test_a_key_of_another_length_is_refused_before_it_is_looked_at() -> None:
     envelope.public_key = bytes(500_000)
     with pytest.raises(WireError, match="a key of 500000 bytes, not 32"):
         open_envelope(envelope.SerializeToString(), PeerTopic(ME, "state"))
+
+
+@pytest.mark.parametrize(
+    ("state", "read"),
+    [
+        (wire_pb2.PeerState(goodbye=True, asleep_until_ms=1_000), 1_000),
+        (wire_pb2.PeerState(goodbye=True, asleep_until_ms=-1), 0),
+        (wire_pb2.PeerState(asleep_until_ms=1_000), 0),
+        (wire_pb2.PeerState(online=True, goodbye=True, asleep_until_ms=1_000), 0),
+    ],
+)
+def test_only_a_goodbye_says_until_when_a_peer_sleeps(state: wire_pb2.PeerState, read: int) -> None:
+    said = m.PeerState(online=state.online, goodbye=state.goodbye, asleep_until_ms=state.asleep_until_ms)
+    topic = PeerTopic(ME, "state")
+    sealed = seal(message(said), topic, KEY)
+    body = open_envelope(sealed, topic).message.body
+    assert isinstance(body, m.PeerState)
+    assert body.asleep_until_ms == read
