@@ -101,7 +101,7 @@ class Outbox:
         max_answers: int = 256,
         max_answer_bytes: int = 16_000_000,
         max_chunks: int = 128,
-        dropped: Callable[[Waiting], None] = lambda _: None,
+        dropped: Callable[[Waiting], None] | None = None,
     ) -> None:
         self._dropped = dropped
         self.num_dropped = 0  # for want of room
@@ -414,7 +414,7 @@ class Outbox:
 
     def _drop(self, waiting: Waiting) -> None:
         self._left(waiting)
-        if waiting.lane == "message":
+        if waiting.lane == "message" and self._dropped is not None:
             self._dropped(waiting)
 
 

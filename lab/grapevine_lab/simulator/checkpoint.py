@@ -56,6 +56,7 @@ _OURS = (
     "grapevine_agent.transfers.carrier",
     "grapevine_agent.transfers.fetching",
     "grapevine_agent.transfers.giving",
+    "grapevine_agent.transfers.pacing",
     "grapevine_agent.transfers.window",
     "grapevine_lab.simulator.",
     "grapevine_proto.",
