@@ -91,6 +91,7 @@ class Aggregator:
             capacity=MAX_MEMBERS,
             hold_s=HOLD_WINDOWS * window_s,
             allowed=allowed_encodings(plan),
+            memory_mb=self.settings.limits.memory_mb,
         )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clip = Clip(plan.clip)
@@ -123,7 +124,7 @@ class Aggregator:
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         with self.receipts.lacking(sender, session):
-            taken = self.intake.model_of(sender, update, now.monotonic_s)
+            taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         self.pace.hear(sender, update.version, now.monotonic_s)
         mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
         voice = Voice(

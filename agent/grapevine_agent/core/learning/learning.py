@@ -105,6 +105,7 @@ class Learning:
             steps_before=self.steps_before,
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
+            memory_mb=self.settings.limits.memory_mb,
         )
         self.writer = UpdateWriter(
             task=self.task,
