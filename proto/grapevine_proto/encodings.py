@@ -288,6 +288,8 @@ def _unpacked(content: bytes | memoryview, most: int) -> bytes:
         if says.content_size == 0:
             # The library gives back nothing without a look at what follows the header.
             raise WireError("malformed", "zstd of nothing")
+        if says.window_size > LARGEST_WINDOW:  # the library asks for it only where it reads piece by piece
+            raise WireError("malformed", f"zstd with a window of {says.window_size} bytes, at most {LARGEST_WINDOW}")
         reader = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
         return reader.decompress(content, max_output_size=most, allow_extra_data=False)
     except zstandard.ZstdError as error:

@@ -84,7 +84,7 @@ class DeviceLimits:
 class Needs:
     """What a task takes of a device for as long as it is joined."""
 
-    memory_mb: int = 0  # of our trainer process; none for a trainer of the owner's
+    memory_mb: int = 0  # of our trainer process, none for a trainer of the owner's; and of what members say
     cores: int = 0
     disk_mb: int = 0  # of its model in the state folder, with the one before it and the next one
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from grapevine_agent.config.firmware import FirmwareProfile
 from grapevine_agent.core.learning.keeping import FILE_BYTES
+from grapevine_agent.core.learning.places import held_bytes
 from grapevine_agent.core.settings import Needs
 from grapevine_agent.core.tasks.deadlines import pace_reason, work_of
 from grapevine_agent.core.tasks.fitting import TRAINER_MB, memory_reason, preparing_mb, samples_reason, training_mb
@@ -35,6 +36,7 @@ class _Estimated:
 
     memory: MemoryEstimate
     file_bytes: int
+    held_mb: int  # of the others' models, in the service
     samples: SampleMemory | None = None
 
 
@@ -64,7 +66,8 @@ class DeviceFit:
         if estimate is not None and not reason:
             layout = ModelLayout.of(manifest.program)
             num_numbers = 2 * (layout.num_parameters + layout.num_buffers)  # the working and the released model
-            self._estimates[task] = _Estimated(estimate, 4 * num_numbers + FILE_BYTES)
+            held = held_bytes(manifest.merging, layout, memory_mb=self._profile.memory_mb)
+            self._estimates[task] = _Estimated(estimate, 4 * num_numbers + FILE_BYTES, held // MIB)
             if len(self._estimates) > MOST_ESTIMATES:
                 self._estimates.popitem(last=False)
         return reason
@@ -85,12 +88,15 @@ class DeviceFit:
         """What a task takes here while it is joined; `attached`: a trainer of the owner's does the work, not ours."""
         held, required = self._estimates.get(task), manifest.requirements
         disk_mb = math.ceil((FILES_OF_A_MODEL * held.file_bytes) / MIB) if held is not None else 0
+        held_mb = held.held_mb if held is not None else 0
         if attached:
-            return Needs(disk_mb=disk_mb)
+            return Needs(memory_mb=min(held_mb, self._profile.memory_mb), disk_mb=disk_mb)
         memory_mb = required.memory_mb
         if held is not None and held.samples is not None:
             training = training_mb(held.memory, held.samples, bare_mb=self._bare.mb)
             memory_mb = max(memory_mb, preparing_mb(held.samples), training)
+        # A task that fits alone is not refused for what its members may come to say.
+        memory_mb = max(memory_mb, min(memory_mb + held_mb, self._profile.memory_mb))
         return Needs(memory_mb=memory_mb, cores=required.cores, disk_mb=disk_mb)
 
     def memory_mb(self, manifest: TaskManifest, samples: SampleMemory) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from grapevine_agent.service.turns import Turns
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import WireError
+from grapevine_proto.messages import ModelRequest, ModelUpdate, ReleasedModel
 from grapevine_proto.parts import LARGE
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import ChunkTopic, TaskTopic, Topic
@@ -79,7 +80,7 @@ class Hearing:
                 self._double.heard(received.message, clock.now().monotonic_s)
             await self._turns.take(
                 lambda: self._core.receive(received, clock.now(), broker),
-                num_bytes=lambda: max(len(payload), self._num_bytes_about(topic)),
+                num_bytes=lambda: max(len(payload), self._num_bytes_about(received)),
             )
         except WireError as error:
             is_copy = self._has_several and error.reason in ("replayed", "stale")  # it came by another broker as well
@@ -106,6 +107,12 @@ class Hearing:
             return await self._beside.run(opened)
         return opened()
 
-    def _num_bytes_about(self, topic: Topic) -> int:
-        """A small record can end a task, whose model is looked at then."""
-        return self._core.tasks.model_bytes(topic.task) if isinstance(topic, TaskTopic) else 0
+    def _num_bytes_about(self, received: Received) -> int:
+        """What is worked on, however few bytes say it: a model that is in them, that they ask for, or that they end."""
+        tasks, message, topic = self._core.tasks, received.message, received.topic
+        match message.body:
+            case ModelUpdate(task=task) | ModelRequest(task=task):
+                return tasks.model_bytes(task)
+            case ReleasedModel(task=task):
+                return self._core.models.bytes_expected(message.sender, task, clock.now())
+        return tasks.model_bytes(topic.task) if isinstance(topic, TaskTopic) else 0  # a server's model, or a record

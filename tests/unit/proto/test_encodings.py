@@ -247,6 +247,20 @@ def test_a_frame_that_wants_a_large_window_is_refused() -> None:
         decode(content, 1 << 26, INT8_ZSTD)
 
 
+@pytest.mark.parametrize(("window_log", "is_read"), [(23, True), (24, False)])
+def test_a_window_is_judged_before_anything_is_unpacked(window_log: int, *, is_read: bool) -> None:
+    size = (1 << 24) + 1
+    content = encode(np.zeros(size, np.float32), Encoding("int8"))
+    parameters = zstandard.ZstdCompressionParameters(window_log=window_log)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compress(content)
+    assert zstandard.get_frame_parameters(frame).window_size == 1 << window_log
+    if is_read:
+        assert decode(frame, size, INT8_ZSTD).size == size
+    else:
+        with pytest.raises(WireError, match="window of 16777216 bytes"):
+            decode(frame, size, INT8_ZSTD)
+
+
 @pytest.mark.parametrize("encoding", EVERY, ids=lambda each: each.name)
 def test_decoding_takes_a_few_vectors_of_memory_and_no_more(encoding: Encoding) -> None:
     content = encode(weights(LARGE), encoding)

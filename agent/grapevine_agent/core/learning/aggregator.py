@@ -91,6 +91,7 @@ class Aggregator:
             capacity=MAX_MEMBERS,
             hold_s=HOLD_WINDOWS * window_s,
             allowed=allowed_encodings(plan),
+            memory_mb=self.settings.limits.memory_mb,
         )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clip = Clip(plan.clip)
@@ -120,15 +121,15 @@ class Aggregator:
             forget_s=self.pace.forget_s,
         )
 
-    def foresee(self, sender: str, update: ModelUpdate, _now: Moment, session: int) -> None:
+    def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
         with self.receipts.lacking(sender, session):
-            self.intake.foresee(sender, update)
+            self.intake.foresee(sender, update, session, now)
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         with self.receipts.lacking(sender, session):
-            taken = self.intake.model_of(sender, update, now.monotonic_s)
+            taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         self.pace.hear(sender, update.version, now.monotonic_s)
         mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
         voice = Voice(

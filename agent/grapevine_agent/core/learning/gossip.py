@@ -107,13 +107,15 @@ class SendClock:
     ) -> str | None:
         """A member that lacks the model, uniformly, or None.
 
-        Where the useful ones are the fewer, half of the time one of these. `lacking`: those of some members who do not
-        have the model, in their order.
+        Where the useful ones are the fewer, half of the time one of these; where none of the half that was drawn lacks
+        it, one of the other half. `lacking`: those of some members who do not have the model, in their order.
         """
-        members: Sequence[str] = targets.everybody
-        if 0 < 2 * len(targets.useful) < len(members):
-            members = targets.useful if self.rng.random() < USEFUL_SHARE else targets.others
-        members = lacking(members)
+        halves: list[Sequence[str]] = [targets.everybody]
+        if 0 < 2 * len(targets.useful) < len(targets.everybody):
+            halves = [targets.useful, targets.others]
+            if self.rng.random() >= USEFUL_SHARE:
+                halves.reverse()
+        members = next(filter(None, map(lacking, halves)), ())
         return members[int(self.rng.integers(len(members)))] if members else None
 
 

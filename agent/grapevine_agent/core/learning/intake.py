@@ -1,7 +1,8 @@
 """From what a peer claims to what takes part in a merge.
 
 What arrived encoded is decoded here, where it is known how many numbers the task's model has, and nowhere before: a few
-bytes can stand for a whole model. How much is decoded for one sender in a second is bounded.
+bytes can stand for a whole model. How much is decoded for one sender in a second is bounded, and what is held of all
+senders together (`places`).
 
 Everything in an update is a claim. Shapes and finiteness are checked to the letter; counters are
 believed within reason: an age above what the task's own pace allows since it was published, or far
@@ -18,8 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
+from grapevine_agent.core.learning.order import Order
+from grapevine_agent.core.learning.places import A_BASE, A_WINDOW, MAX_BASES, most_places
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.merge.apart import apart
 from grapevine_proto.encodings import PLAIN, Encoding, decode
 from grapevine_proto.errors import WireError
@@ -135,11 +139,12 @@ class _Base:
 
 @dataclass(frozen=True)
 class _Window:
-    """A sender's open window: where it began for us, and the newest model of it."""
+    """A sender's open window: where it began for us, the newest model of it, and when that came, monotonic."""
 
     number: int
     first: Vector
     newest: Vector
+    heard_s: float
 
 
 @dataclass(kw_only=True)
@@ -148,52 +153,74 @@ class Intake:
 
     The last base of each of a few senders is kept, so that a sender that has sent its base once may
     send the delta alone. A sender that has a receipt relies on it: its base keeps its place while it was used
-    within `hold_s`, and where there is no room a newcomer's base is not held.
+    within `hold_s`, and where there is no room a newcomer's base is not held. How many places there are, at most
+    `capacity`, the model's size says, and `memory_mb`.
 
     With `keep_windows` (strategies that sum deltas) the base that an update is given is the first one of its
     sender's window, and its delta the total change since; a new window of the sender restarts both. What was
     merged once does not count twice: after our own merge, `close_windows`, a sender's open window begins for us
-    at the model that was merged.
+    at the model that was merged. Forgotten earlier it would be counted from its start again: so there a newcomer is
+    refused where there is no room.
     """
 
     layout: ModelLayout
     keep_windows: bool = False
-    capacity: int = 8
+    capacity: int = MAX_BASES
     hold_s: float = 0.0
     allowed: frozenset[Encoding] = frozenset({PLAIN})
+    memory_mb: int = DeviceLimits.memory_mb  # that the owner lends
+    _order: Order = field(default_factory=Order)
     _decoded: SenderQuota = field(
         default_factory=lambda: SenderQuota(bytes_per_s=DECODED_BYTES_PER_S, capacity=MAX_SENDERS)
     )
     _bases: OrderedDict[str, _Base] = field(default_factory=OrderedDict)
     _windows: OrderedDict[str, _Window] = field(default_factory=OrderedDict)
 
-    def model_of(self, sender: str, update: ModelUpdate, now_s: float = 0.0) -> Taken:
-        """What the sender says, checked. Raises `WireError`."""
+    def __post_init__(self) -> None:
+        num_vectors = A_WINDOW if self.keep_windows else A_BASE
+        self.num_places = most_places(self.layout, num_vectors, memory_mb=self.memory_mb, most=self.capacity)
+
+    def model_of(
+        self, sender: str, update: ModelUpdate, now_s: float = 0.0, *, session: int = 0, wall_ms: int = 0
+    ) -> Taken:
+        """What the sender says in this session of it, checked. Raises `WireError`."""
+        self._order.check(sender, session, update, now_s, wall_ms)
         if update.delta is not None and update.base is None:
             self._held_base(sender, update)  # before anything is decoded
-        self._charge(sender, (update.full, update.base, update.delta, update.buffers), now_s)
+        if self.keep_windows:
+            self._refuse_without_room(sender, now_s)
+        self._charge(sender, (update.full, update.base, update.delta), update.buffers, now_s)
         buffers = self._buffers(update.buffers)
+        base, digest = self._base(sender, update)
+        if base is None:
+            assert update.full is not None
+            parameters = self._parameters(update.full, "full")
+        else:
+            assert update.delta is not None
+            delta = self._parameters(update.delta, "delta")
+            with apart():
+                parameters = base + delta
+            self._check(parameters, self.layout.num_parameters, "base + delta")
+        start = self._window_start(sender, update, parameters, base, now_s) if self.keep_windows else base
+        receipt = self._remember(sender, base, digest, now_s) if base is not None else b""
+        self._order.took(sender, session, update, now_s)
+        taken = Taken(parameters=parameters, buffers=buffers, base=start)
+        return replace(taken, receipt=receipt) if update.base is not None else taken
+
+    def _base(self, sender: str, update: ModelUpdate) -> tuple[Vector | None, bytes]:
+        """What an update's change is counted from, if it tells one, and its digest. Of equal ones one is held."""
         if update.full is not None:
-            return self._windowed(sender, update, self._parameters(update.full, "full"), buffers, None)
-        assert update.delta is not None
-        delta = self._parameters(update.delta, "delta")
+            return None, b""
         if update.base is None:
             held = self._held_base(sender, update)
-            base = held.vector
-            self._bases[sender] = replace(held, used_s=now_s)
-            self._bases.move_to_end(sender)
-        else:
-            base = self._parameters(update.base, "base")
-        with apart():
-            parameters = base + delta
-        self._check(parameters, self.layout.num_parameters, "base + delta")
-        taken = self._windowed(sender, update, parameters, buffers, base)
-        if update.base is None:
-            return taken
-        return replace(taken, receipt=self._remember(sender, base, now_s))
+            return held.vector, held.digest
+        base = self._parameters(update.base, "base")
+        digest, known = base_digest(base), self._bases.get(sender)
+        return (known.vector if known is not None and known.digest == digest else base), digest
 
-    def foresee(self, sender: str, update: ModelUpdate) -> None:
-        """Raise `WireError` for what is written as the task does not allow, or is from a base that is not held."""
+    def foresee(self, sender: str, update: ModelUpdate, session: int, now: Moment) -> None:
+        """Raise `WireError` for what comes late, is not written as the task allows, or is from a base not held."""
+        self._order.check(sender, session, update, now.monotonic_s, now.wall_ms)
         for what in ("full", "base", "delta", "buffers"):
             self._check_encoding(getattr(update, what), what)
         if update.delta is not None and update.base is None:
@@ -209,28 +236,36 @@ class Intake:
             raise WireError("unknown-base", f"{sender} sends a delta alone, from a base that is not held")
         return held
 
-    def _windowed(
-        self, sender: str, update: ModelUpdate, parameters: Vector, buffers: Vector, base: Vector | None
-    ) -> Taken:
-        if not self.keep_windows:
-            return Taken(parameters=parameters, buffers=buffers, base=base)
+    def _refuse_without_room(self, sender: str, now_s: float) -> None:
+        """Raise `WireError` where others have all places, and were heard lately."""
+        if sender in self._windows or len(self._windows) < self.num_places:
+            return
+        longest_unheard = next(iter(self._windows.values()))
+        if now_s - longest_unheard.heard_s < self.hold_s:
+            raise WireError("over-quota", f"{sender} finds no place beside {len(self._windows)} others")
+
+    def _window_start(
+        self, sender: str, update: ModelUpdate, parameters: Vector, base: Vector | None, now_s: float
+    ) -> Vector:
+        """Where a sender's window began for us; the newest model of it is noted."""
         held = self._windows.get(sender)
         start = parameters if base is None else base  # a whole model says nothing of a change
         first = held.first if held is not None and held.number == update.window else start
-        self._windows[sender] = _Window(update.window, first, parameters)
+        self._windows[sender] = _Window(update.window, first, parameters, now_s)
         self._windows.move_to_end(sender)
-        if len(self._windows) > self.capacity:
-            self._windows.popitem(last=False)
-        return Taken(parameters=parameters, buffers=buffers, base=first)
+        if len(self._windows) > self.num_places:
+            longest_unheard, _ = self._windows.popitem(last=False)
+            self._bases.pop(longest_unheard, None)
+        return first
 
     def close_windows(self) -> None:
         """Our window has ended: all that was taken has been merged."""
         for sender, held in self._windows.items():
-            self._windows[sender] = _Window(held.number, held.newest, held.newest)
+            self._windows[sender] = replace(held, first=held.newest)
 
     def model(self, sender: str, full: Written, buffers: Written, now_s: float = 0.0) -> tuple[Vector, Vector]:
         """A whole model, decoded and checked. Raises `WireError`."""
-        self._charge(sender, (full, buffers), now_s)
+        self._charge(sender, (full,), buffers, now_s)
         return self._parameters(full, "full"), self._buffers(buffers)
 
     def server_model(self, sender: str, received: ServerModel, now_s: float = 0.0) -> ServerModel:
@@ -255,12 +290,12 @@ class Intake:
         self._check(vector, size, what)
         return vector
 
-    def _charge(self, sender: str, vectors: Sequence[Written | None], now_s: float) -> None:
+    def _charge(self, sender: str, vectors: Sequence[Written | None], buffers: Written, now_s: float) -> None:
         """Count what is about to be decoded. Raises `WireError` for more than the sender's share."""
-        num_encoded = sum(isinstance(vector, Encoded) for vector in vectors)
-        if num_encoded:
-            most = max(self.layout.num_parameters, self.layout.num_buffers)
-            self._decoded.charge(sender, 4 * num_encoded * most, now_s)
+        num_vectors = sum(isinstance(vector, Encoded) for vector in vectors)
+        num_buffers = self.layout.num_buffers if isinstance(buffers, Encoded) else 0
+        if num_numbers := num_vectors * self.layout.num_parameters + num_buffers:
+            self._decoded.charge(sender, 4 * num_numbers, now_s)
 
     def check_buffers(self, buffers: Vector) -> None:
         """Raise `WireError` if a variance is negative."""
@@ -268,14 +303,13 @@ class Intake:
             if entry.nonnegative and buffers[entry.span].min(initial=0) < 0:
                 raise WireError("out-of-range", f"{entry.name} has a negative variance")
 
-    def _remember(self, sender: str, base: Vector, now_s: float) -> bytes:
+    def _remember(self, sender: str, base: Vector, digest: bytes, now_s: float) -> bytes:
         """Hold a base, if there is room. Returns its digest, or nothing if it is not held."""
-        if sender not in self._bases and len(self._bases) >= self.capacity:
+        if sender not in self._bases and len(self._bases) >= self.num_places:
             longest_unused = next(iter(self._bases))
             if now_s - self._bases[longest_unused].used_s < self.hold_s:
                 return b""
             del self._bases[longest_unused]
-        digest = base_digest(base)
         self._bases[sender] = _Base(digest, base, now_s)
         self._bases.move_to_end(sender)
         return digest

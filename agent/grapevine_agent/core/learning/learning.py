@@ -105,6 +105,7 @@ class Learning:
             steps_before=self.steps_before,
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
+            memory_mb=self.settings.limits.memory_mb,
         )
         self.writer = UpdateWriter(
             task=self.task,
@@ -152,7 +153,7 @@ class Learning:
         if why := self.members.reach.why_out(sender):
             raise WireError("out-of-scope", f"an update of {self.task} by {sender}, which {why}")
         with self.receipts.lacking(sender, session):
-            self.merging.foresee(sender, update, now)
+            self.merging.foresee(sender, update, now, session)
 
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""

@@ -17,10 +17,12 @@ import numpy as np
 from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
@@ -58,7 +60,8 @@ class Merging:
     round_interval_s: float
     steps_before: int = 0
     max_share: float = 0.5
-    max_pending: int = 64
+    max_pending: int = MAX_PENDING
+    memory_mb: int = DeviceLimits.memory_mb  # that the owner lends: see `places`
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     num_merged: int = 0
     model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
@@ -81,9 +84,13 @@ class Merging:
         self.intake = Intake(
             layout=self.layout,
             keep_windows=sums_deltas,
-            capacity=self.max_pending if sums_deltas else 8,
+            capacity=self.max_pending if sums_deltas else MAX_BASES,
             hold_s=HOLD_WINDOWS * window_s,
             allowed=allowed_encodings(plan),
+            memory_mb=self.memory_mb,
+        )
+        self._most_pending = most_places(
+            self.layout, gathered_vectors(plan), memory_mb=self.memory_mb, most=self.max_pending
         )
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.clip = Clip(plan.clip)
@@ -97,11 +104,11 @@ class Merging:
             most = self.manifest.merging.stale_after
             raise WireError("stale-update", f"{sender} is {behind} steps behind; at most {most}")
 
-    def foresee(self, sender: str, update: ModelUpdate, now: Moment) -> None:
+    def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
         if self.manifest.merging.stale == "refuse":
             self._refuse_if_stale(sender, update, now)
-        self.intake.foresee(sender, update)
+        self.intake.foresee(sender, update, session, now)
 
     def contributions(self) -> dict[str, int]:
         """The newest version of each member's work in the model, this one's included."""
@@ -116,7 +123,7 @@ class Merging:
         plan = self.manifest.merging
         if plan.stale == "refuse":  # before anything of it is decoded, or taken for a base
             self._refuse_if_stale(sender, update, now)
-        taken = self.intake.model_of(sender, update, now.monotonic_s)
+        taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         self.sources.hear(sender, update.version, session)
         age = self.claims.believed_age(sender, update.age, now)
         behind = self._behind(age, now)
@@ -136,7 +143,7 @@ class Merging:
             self._take(self._merge([voice], now), {sender: contributions}, now)
             return taken.receipt
         self._pending.pop(sender, None)
-        if len(self._pending) >= self.max_pending:
+        if len(self._pending) >= self._most_pending:
             self._pending.pop(next(iter(self._pending)))
         self._pending[sender] = _Pending(voice, contributions)
         if self._merges_early:

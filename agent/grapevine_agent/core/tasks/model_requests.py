@@ -6,18 +6,20 @@
 Members gossip their working models to whoever announces the task, so a member's released model is no
 secret from other members; beside them the task's publisher may have it. An owner may widen that to
 anybody, or close it (`agent.give_models`). A request costs its receiver a whole message, so answers are
-bounded (see `overlay.answers`).
+bounded (see `overlay.answers`), and one is counted before anything is done for it. What is encoded of a model is kept
+until there is another one: one model goes to many.
 """
 
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass, field, replace
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
-from grapevine_agent.core.learning.encodings import allowed_encodings, written
+from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.reports import released_of
@@ -26,12 +28,21 @@ from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
+from grapevine_proto.encodings import SIZES, Encoding
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import ModelRequest, ReleasedModel, Which, plain
+from grapevine_proto.messages import Encoded, ModelRequest, ReleasedModel, Vector, Which, Written, plain
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
 
 WAIT_S = 60.0  # an answer that comes later was not asked for
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was made of a vector, which may be gone by now."""
+
+    of: weakref.ref[Vector]
+    encoded: Encoded | None  # None: it goes as it lies
 
 
 @dataclass(kw_only=True)
@@ -43,34 +54,52 @@ class ModelRequests:
     tasks: TaskLife
     quota: AnswerQuota
     _asked: dict[tuple[str, str], float] = field(default_factory=dict)  # peer, task → until when
+    _kept: dict[tuple[str, Which, int, str], _Kept] = field(default_factory=dict)  # task, which, cluster, what
 
     # --- giving -----------------------------------------------------------------------------------
 
     def answer(self, sender: str, session: int, request: ModelRequest, now: Moment) -> list[Effect]:
         """Answer a verified request. Raises `WireError` if its sender asks too often."""
+        taking_part = self.tasks.learning.get(request.task) or self.tasks.aggregating.get(request.task)
         refusal = self._refusal(sender, request.task)
         if refusal:
             body = ReleasedModel(task=request.task, refusal=refusal)
         else:
-            body = self._encoded(self.own(request.task, request.cluster, request.which))
-        num_bytes = body.full.nbytes + body.buffers.nbytes
+            body = self.own(request.task, request.cluster, request.which)
+        encodings = taking_part.encodings if taking_part is not None else Encodings()
+        key = (body.task, body.which, body.cluster)  # a request may name any cluster
+        vectors = {
+            "full": (plain(body.full), encodings.released),
+            "buffers": (plain(body.buffers), encodings.buffers),
+        }
+        num_bytes = math.ceil(sum(self._num_bytes((*key, what), *each) for what, each in vectors.items()))
         is_member = self.members.is_member(sender)
         thing = f"the {request.which} model of {request.task}"
         self.quota.charge(sender, thing, num_bytes, now.monotonic_s, pace=MODELS, is_member=is_member)
+        sent = {what: self._written((*key, what), *each) for what, each in vectors.items()}
         return [
-            fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session),
+            fx.Publish(
+                topic=InboxTopic(sender, self.settings.peer),
+                body=replace(body, full=sent["full"], buffers=sent["buffers"]),
+                receiver_session=session,
+            ),
         ]
 
-    def _encoded(self, body: ReleasedModel) -> ReleasedModel:
-        taking_part = self.tasks.learning.get(body.task) or self.tasks.aggregating.get(body.task)
-        if taking_part is None or body.refusal:
-            return body
-        encodings = taking_part.encodings
-        return replace(
-            body,
-            full=written(plain(body.full), encodings.released),
-            buffers=written(plain(body.buffers), encodings.buffers),
-        )
+    def _num_bytes(self, key: tuple[str, Which, int, str], vector: Vector, encoding: Encoding) -> float:
+        """What a vector travels in: about, until it was encoded."""
+        kept = self._kept.get(key)
+        if kept is not None and kept.of() is vector:
+            return vector.nbytes if kept.encoded is None else kept.encoded.nbytes
+        return SIZES[encoding.name] * vector.size
+
+    def _written(self, key: tuple[str, Which, int, str], vector: Vector, encoding: Encoding) -> Written:
+        kept = self._kept.get(key)
+        if kept is not None and kept.of() is vector:
+            return vector if kept.encoded is None else kept.encoded
+        sent = written(vector, encoding)
+        self._kept = {other: each for other, each in self._kept.items() if each.of() is not None}
+        self._kept[key] = _Kept(weakref.ref(vector), sent if isinstance(sent, Encoded) else None)
+        return sent
 
     def _refusal(self, sender: str, task: str) -> str:
         taking_part = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
@@ -115,6 +144,16 @@ class ModelRequests:
     def is_asked(self, peer: str, task: str, now: Moment) -> bool:
         """Whether a peer was asked for its model, and has time still."""
         return self._asked.get((peer, task), 0.0) >= now.monotonic_s
+
+    def bytes_expected(self, peer: str, task: str, now: Moment) -> int:
+        """About what the model takes, decoded, that a peer was asked for; 0: none was asked for."""
+        entry = self.tasks.book.entries.get(task)
+        if entry is None or not (self.is_asked(peer, task, now) or self.tasks.waits_for_model(peer, task)):
+            return 0
+        try:
+            return max(self.tasks.model_bytes(task), entry.head.initial_weights.num_bytes)
+        except TaskError:
+            return 0
 
     def coming(self, peer: str, task: str) -> None:
         """The model of a peer that was asked for is on its way, and may take its time."""

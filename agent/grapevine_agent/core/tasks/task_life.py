@@ -111,7 +111,7 @@ class TaskLife:
     def model_bytes(self, task: str) -> int:
         """What the model of a task takes that this agent takes part in; 0 of any other."""
         part = self.learning.get(task) or self.aggregating.get(task)
-        return part.model.parameters.nbytes if part is not None else 0
+        return part.model.parameters.nbytes + part.model.buffers.nbytes if part is not None else 0
 
     def largest_model_bytes(self) -> int:
         """What the largest of the models takes."""

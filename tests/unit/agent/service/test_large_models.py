@@ -16,6 +16,7 @@ import pytest
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.tasks import model_requests
 from grapevine_agent.net import Arrived, Transport
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service import clock
@@ -30,7 +31,8 @@ from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import messages as m
 from grapevine_proto.bulk import Bulk
 from grapevine_proto.codec import Received, open_envelope, seal
-from grapevine_proto.messages import Message
+from grapevine_proto.encodings import ENCODINGS, encode
+from grapevine_proto.messages import Encoded, Message, Written
 from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, build
@@ -50,11 +52,18 @@ async def learning(folder: Path, strategy: str = "age-weighted") -> AsyncIterato
             yield service
 
 
-def update(service: AgentService, sequence: int = 1, **fields: Any) -> tuple[str, bytes]:
+def update(
+    service: AgentService, sequence: int = 1, encoded: Encoded | None = None, **fields: Any
+) -> tuple[str, bytes]:
     """What a member says of its model: topic and payload."""
     ((task, learner),) = service.core.tasks.learning.items()
-    full = learner.model.parameters + np.float32(0.01)
+    full: Written = learner.model.parameters + np.float32(0.01) if encoded is None else encoded
     body = m.ModelUpdate(task=task, window=1, version=sequence, age=20, experience=60, samples=60, full=full)
+    return sealed(service, body, sequence, **fields)
+
+
+def sealed(service: AgentService, body: m.Body, sequence: int = 1, **fields: Any) -> tuple[str, bytes]:
+    """What a member says: topic and payload."""
     message = Message(
         sender=PEER.peer_id,
         session=7,
@@ -117,6 +126,39 @@ async def test_the_owner_is_answered_and_messages_leave_while_a_large_update_is_
         gate.opens.set()
         await hearing
         assert not (await leaving)["joined"]
+
+
+async def test_few_bytes_that_stand_for_a_large_model_are_worked_on_beside_the_loop(tmp_path: Path) -> None:
+    async with learning(tmp_path) as service:
+        gate, encoding = Gate(service), ENCODINGS["int8+zstd"]
+        (merging,) = (learner.merging for learner in service.core.tasks.learning.values())
+        merging.intake.allowed = frozenset({encoding})
+        small = Encoded(encoding, encode(np.zeros(NUM_PARAMETERS, np.float32), encoding))
+        topic, payload = update(service, encoded=small)
+        assert len(payload) < 1_000
+        gate.opens.set()
+        await service.hearing.hear(ROOT, topic, payload, retained=False)
+        assert merges(service) == 1
+        assert gate.thread != threading.get_ident()
+
+
+async def test_a_large_model_that_is_asked_for_is_encoded_beside_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def written(vector: m.Vector, *_: Any) -> m.Vector:
+        threads.append(threading.get_ident())
+        return vector
+
+    monkeypatch.setattr(model_requests, "written", written)
+    async with learning(tmp_path) as service:
+        (task,) = service.core.tasks.learning
+        service.core.members.hear_announcement(PEER.peer_id, m.PeerAnnouncement(tasks=(task,)))
+        await service.hearing.hear(ROOT, *sealed(service, m.ModelRequest(task=task)), retained=False)
+        assert not service.hearing.rejected
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 async def test_what_comes_in_during_a_turn_is_heard_after_it_in_order(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from grapevine_agent.cli import build_app
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.config.firmware import Machine, load_profile
 from grapevine_agent.core.settings import CoreSettings, Needs
+from grapevine_agent.service import fitting
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_proto.errors import ConfigError
@@ -167,6 +168,19 @@ async def test_what_a_task_holds_is_what_its_samples_take_and_a_trainer_of_the_o
     attached, reasons = await _judged(config, asks_more)
     assert reasons == []
     assert attached.needs("t", asks_more) == Needs(disk_mb=1)
+
+
+def test_what_is_held_of_others_counts_in_what_a_task_needs(
+    manifest: TaskManifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "held_bytes", lambda *_args, **_given: 50 * 2**20)
+    profile = replace(load_profile(PI, machine=Machine(cores=4, memory_mb=512)), memory_mb=400)
+    fit = DeviceFit(profile, 3600.0)
+    assert fit.reason("t", manifest) == ""
+    for asked, needed in ((300, 350), (380, 400), (500, 500)):  # no task that fits alone is refused for it
+        asks = replace(manifest, requirements=Requirements(memory_mb=asked))
+        assert fit.needs("t", asks).memory_mb == needed
+    assert fit.needs("t", manifest, attached=True).memory_mb == 50
 
 
 async def test_what_is_written_and_kept_is_the_profiles_unless_the_owner_says_otherwise(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from grapevine_proto.encodings import ENCODINGS, STEPS, Encoding, encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector
+from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import Entry, ModelLayout
 
@@ -255,6 +256,18 @@ def test_a_few_bytes_cannot_have_a_receiver_decode_without_end() -> None:
     assert refusal(intake, small) == "over-quota"
     assert intake.model_of("another", small).parameters.size == P
     assert intake.model_of("me", small, 10.0).parameters.size == P
+
+
+@pytest.mark.parametrize("name", ["full", "buffers"])
+def test_what_is_decoded_is_counted_by_its_own_size(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    charged: list[int] = []
+    monkeypatch.setattr(SenderQuota, "charge", lambda _self, _sender, num_bytes, _now_s: charged.append(num_bytes))
+    layout = replace(LAYOUT, buffers=(Entry(name="mean", offset=0, shape=(300,)),))
+    sizes = {"full": P, "buffers": 300}
+    vectors: dict[str, Vector | Encoded] = {each: np.zeros(size, np.float32) for each, size in sizes.items()}
+    vectors[name] = encoded(np.ones(sizes[name], np.float32), "float16")
+    Intake(layout=layout, allowed=allowed_encodings(plan("float16"))).model_of("me", update(**vectors))
+    assert charged == [4 * sizes[name]]
 
 
 def test_a_negative_variance_is_refused_however_it_is_written() -> None:

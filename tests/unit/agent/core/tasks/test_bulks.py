@@ -108,3 +108,11 @@ def test_an_update_that_comes_apart_is_not_what_a_newcomer_waits_for(monkeypatch
     device.core.receive(received, device.moment())
     device.core.not_fetched(received, "nobody answers", device.moment())
     assert told == []
+
+
+def test_what_comes_after_a_newer_update_of_its_sender_is_refused_by_its_notice() -> None:
+    device, task = learning()
+    newer = m.ModelUpdate(task=task, window=1, version=5, age=AGE, experience=1, samples=1, full=NUMBERS)
+    device.core.tasks.learning[task].accept(ADA, newer, device.moment(), 1)
+    with pytest.raises(WireError, match="old-update"):
+        device.core.receive(notice(task, full=NUMBERS), device.moment())

@@ -1,0 +1,107 @@
+"""A released model that is asked for: what a request may cost whoever has the model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.unit.agent.core.tasks.device import LAYOUT, SETTINGS, STRANGER, Device
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning.encodings import written
+from grapevine_agent.core.tasks import model_requests
+from grapevine_proto.encodings import Encoding
+from grapevine_proto.errors import WireError
+from grapevine_proto.manifest import MergePlan
+from grapevine_proto.messages import Encoded, ModelRequest, PeerAnnouncement, PeerState, ReleasedModel, Vector
+
+HALF = "float16+zstd"
+
+
+@pytest.fixture(name="encoded")
+def counted_encodings(monkeypatch: pytest.MonkeyPatch) -> list[Vector]:
+    """The vectors that were encoded for somebody who asked."""
+    vectors: list[Vector] = []
+
+    def counting(vector: Vector, encoding: Encoding, **given: Any) -> Any:
+        vectors.append(vector)
+        return written(vector, encoding, **given)
+
+    monkeypatch.setattr(model_requests, "written", counting)
+    return vectors
+
+
+def giver(*askers: str) -> tuple[Device, str]:
+    """A member of a task in which models travel as halves, and who has announced itself there."""
+    device = Device(replace(SETTINGS))
+    task = device.publish(merging=MergePlan(encodings=("float32", HALF)))
+    device.approve(task)
+    device.settle()
+    assert device.trains(task)
+    model = device.core.tasks.learning[task].model
+    model.released = np.linspace(0, 1, LAYOUT.num_parameters, dtype=np.float32)
+    for asker in askers:
+        device.core.members.hear_state(asker, PeerState(online=True), 1, device.now_s)
+        device.core.members.hear_announcement(asker, PeerAnnouncement(tasks=(task,)))
+    return device, task
+
+
+def ask(device: Device, asker: str, request: ModelRequest) -> ReleasedModel:
+    (effect,) = device.core.models.answer(asker, 1, request, device.moment())
+    assert isinstance(effect, fx.Publish)
+    assert isinstance(effect.body, ReleasedModel)
+    return effect.body
+
+
+def test_nothing_is_encoded_for_a_request_that_is_over_quota(encoded: list[Vector]) -> None:
+    device, task = giver(STRANGER)
+    answers: Counter[str] = Counter()
+    for _ in range(50):
+        try:
+            ask(device, STRANGER, ModelRequest(task=task))
+            answers["given"] += 1
+        except WireError as error:
+            answers[error.reason] += 1
+    assert answers == {"given": 1, "over-quota": 49}
+    assert len(encoded) == 2  # parameters and buffers, once
+
+
+def test_a_model_is_encoded_once_for_all_who_ask_until_there_is_another_one(encoded: list[Vector]) -> None:
+    askers = [f"{number}" * 20 for number in range(2, 8)]
+    device, task = giver(*askers)
+    model = device.core.tasks.learning[task].model
+    given = [
+        ask(device, asker, ModelRequest(task=task, cluster=number, which="best" if number % 2 else "latest"))
+        for number, asker in enumerate(askers)
+    ]
+    assert len(encoded) == 2
+    full = given[0].full
+    assert isinstance(full, Encoded)
+    assert all(each.full is full for each in given)
+    model.released = model.released + 1
+    device.wait(3.0)
+    assert ask(device, askers[0], ModelRequest(task=task)).full is not full
+    assert len(encoded) == 3
+    assert encoded[2] is model.released
+
+
+def test_what_cannot_be_encoded_is_tried_once(encoded: list[Vector]) -> None:
+    askers = [f"{number}" * 20 for number in range(2, 8)]
+    device, task = giver(*askers)
+    model = device.core.tasks.learning[task].model
+    model.released = np.full(LAYOUT.num_parameters, 1e6, np.float32)  # float16 ends at 65,504
+    assert all(ask(device, asker, ModelRequest(task=task)).full is model.released for asker in askers)
+    assert len(encoded) == 2
+
+
+def test_what_a_model_will_take_is_known_of_one_that_was_asked_for_alone() -> None:
+    device = Device(replace(SETTINGS))
+    task = device.publish()  # nobody takes part here
+    device.wait(5.0)
+    models, size = device.core.models, device.entry(task).head.initial_weights.num_bytes
+    assert models.bytes_expected(STRANGER, task, device.moment()) == 0
+    models.ask(STRANGER, task, 0, device.moment())
+    assert models.bytes_expected(STRANGER, task, device.moment()) == size
