@@ -180,6 +180,7 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         gateway=body.gateway,
         site=body.site,
         location=_write_location(body.location),
+        carries=body.carries,
     )
 
 
@@ -207,6 +208,7 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         gateway=wire.gateway,
         site=reading.text(wire.site, "site"),
         location=_read_location(wire.location) if wire.HasField("location") else None,
+        carries=wire.carries,
     )
 
 

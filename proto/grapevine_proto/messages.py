@@ -83,6 +83,7 @@ class PeerAnnouncement:
     gateway: bool = False  # between the brokers that I am connected to
     site: str = ""  # where I am, in the words of my owner
     location: Location | None = None  # and on the globe; None: not said
+    carries: int = 0  # of a gateway: the largest packet, in bytes, that all its brokers take; 0: not said
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -162,6 +162,11 @@ def parse_below_root(name: str) -> Topic:
     raise WireError("topic", f"{name[:200]!r} is not in the topic tree")
 
 
+def receiver_of(topic: Topic) -> str:
+    """Whom a message on this topic is for; "": everybody."""
+    return topic.receiver if isinstance(topic, InboxTopic) else ""
+
+
 # --- filters --------------------------------------------------------------------------------------
 # Rules for subscribing live here too: a filter is a topic with holes.
 

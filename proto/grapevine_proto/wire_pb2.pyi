@@ -122,7 +122,7 @@ class Bulk(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
-    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site", "location")
+    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site", "location", "carries")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +135,7 @@ class PeerAnnouncement(_message.Message):
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     SITE_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
+    CARRIES_FIELD_NUMBER: _ClassVar[int]
     name: str
     profile: str
     cores: int
@@ -147,7 +148,8 @@ class PeerAnnouncement(_message.Message):
     gateway: bool
     site: str
     location: Location
-    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ...) -> None: ...
+    carries: int
+    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., carries: _Optional[int] = ...) -> None: ...
 
 class Location(_message.Message):
     __slots__ = ("latitude", "longitude")

@@ -267,6 +267,12 @@ class AgentCore:
         assert isinstance(apart, m.Apart)
         return [*self.bulks.failed(received.message.sender, apart, why, now), *self._announce(now)]
 
+    def packet_bytes_to(self, receiver: str, now: Moment) -> float:
+        """The largest packet that gateways carry to a peer, in bytes; inf: none is between. "": to everybody."""
+        if receiver and not self.brokers.is_far(receiver):
+            return math.inf
+        return self.members.carried_bytes(now.monotonic_s)
+
     def not_sent(self, task: str, receiver: str) -> None:
         """A message of a task found no room on its way out, or waited for too long: its receiver has not got it."""
         if (learner := self.tasks.learning.get(task)) is not None:
@@ -576,5 +582,6 @@ class AgentCore:
             gateway=self.settings.is_gateway,
             site=self.settings.site,
             location=self.settings.location,
+            carries=self.brokers.packet_bytes if self.settings.is_gateway else 0,
         )
         return self.presence.announce(announcement, now)

@@ -15,6 +15,7 @@ from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Blob, ReleasedModel
 from grapevine_proto.parts import Payload
+from grapevine_proto.topics import Topic
 
 READ_WITHIN_S = 20.0  # a disk that takes longer has failed, or stands
 ANSWER_DEADLINE_S = 30.0  # who waits for longer has asked somebody else
@@ -33,7 +34,7 @@ class Answers:
         get_blob: Callable[[str], Coroutine[object, object, bytes | None]],
         sealing: Sealing,
         root: str,
-        goes_apart: Callable[[int], bool] = lambda _num_bytes: False,
+        goes_apart: Callable[[int, Topic], bool] = lambda _num_bytes, _topic: False,
         read_within_s: float = READ_WITHIN_S,
     ) -> None:
         self._outbox = outbox
@@ -58,7 +59,7 @@ class Answers:
                 raise ValueError(f"{type(order.body).__name__} is no answer")
             case _:
                 assert_never(order)
-        if self._goes_apart(num_bytes):
+        if self._goes_apart(num_bytes, order.topic):
             num_bytes = NOTICE_BYTES
         deadline_s = clock.now().monotonic_s + ANSWER_DEADLINE_S
         topic = topics.build(self._root, order.topic)

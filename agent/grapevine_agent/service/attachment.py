@@ -28,6 +28,7 @@ from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.sending import Sending
 from grapevine_agent.transfers.giving import Gift
 from grapevine_proto.parts import Payload
+from grapevine_proto.topics import Topic
 
 MakeTransport = Callable[[Callable[[], Will | None]], Transport]
 _LOOK_S = 0.02
@@ -60,7 +61,7 @@ class Attachment:
         sealing: Sealing,
         get_blob: Callable[[str], Coroutine[object, object, bytes | None]],
         chunk: Callable[[Gift], Payload | None],
-        goes_apart: Callable[[int], bool],
+        goes_apart: Callable[[int, Topic], bool],
         root: str,
         peer: str,
         found: Callable[[int, BrokerAbilities], None],

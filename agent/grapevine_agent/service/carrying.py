@@ -41,7 +41,7 @@ from grapevine_proto.codec import Received, SealedApart
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import ChunkRefusal
 from grapevine_proto.parts import Payload
-from grapevine_proto.topics import ChunkTopic, InboxTopic
+from grapevine_proto.topics import ChunkTopic, InboxTopic, Topic, receiver_of
 
 logger = logging.getLogger(__name__)
 
@@ -106,9 +106,13 @@ class Carrying:
 
     # --- on the way out -----------------------------------------------------------------------------
 
-    def goes_apart(self, num_bytes: int) -> bool:
+    def goes_apart(self, num_bytes: int, topic: Topic) -> bool:
         """Whether a body with so many bytes of large fields is sent as a notice and a bulk; without any it is not."""
-        return goes_apart(num_bytes, self._max_packet_bytes())
+        return goes_apart(num_bytes, self._packet_bytes_to(receiver_of(topic)))
+
+    def _packet_bytes_to(self, receiver: str) -> int:
+        """What every broker takes that we are connected to, and who carries for the receiver."""
+        return int(min(self._max_packet_bytes(), self._core.packet_bytes_to(receiver, clock.now())))
 
     def may_send(self, publish: fx.Publish) -> bool:
         """Whether there is room for one more bulk of its kind: none is offered while two are on their way."""
@@ -116,8 +120,7 @@ class Carrying:
 
     def hold(self, publish: fx.Publish, sealed: SealedApart) -> bytes:
         """The notice of a message, whose bulk can be asked for from now on."""
-        receiver = publish.topic.receiver if isinstance(publish.topic, InboxTopic) else ""
-        return self._carrier.hold(publish.body, sealed, receiver, clock.now().monotonic_s)
+        return self._carrier.hold(publish.body, sealed, receiver_of(publish.topic), clock.now().monotonic_s)
 
     def drop_task(self, task: str) -> None:
         """Nothing of a task is sent, or fetched, any more."""
@@ -141,7 +144,7 @@ class Carrying:
         def has_room(asker: str, num_pieces: int) -> bool:
             return self._outbox_to(asker).has_room_for_chunks(num_pieces)
 
-        for gift in self._carrier.due(now_s, self._max_packet_bytes(), has_room):
+        for gift in self._carrier.due(now_s, self._packet_bytes_to, has_room):
             name = f"{self._root}/{self._carrier.topic_of(gift).below_root()}"
             self._outbox_to(gift.asker).chunk(
                 name, deadline_s=now_s + CHUNK_DEADLINE_S, order=gift, num_bytes=gift.end - gift.start

@@ -72,7 +72,7 @@ class Publishing:
 
     def _message(self, effect: fx.Publish) -> None:
         size, task = num_bytes(effect.body), getattr(effect.body, "task", "")
-        goes_apart = self._carrying.goes_apart(size)
+        goes_apart = self._carrying.goes_apart(size, effect.topic)
         if goes_apart and not self._carrying.may_send(effect):
             self._no_room()
             self._not_sent(task, effect.topic)

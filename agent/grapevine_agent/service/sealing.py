@@ -14,6 +14,7 @@ from grapevine_agent.service.sealer import Sealer
 from grapevine_proto.bodies import num_bytes
 from grapevine_proto.codec import SealedApart
 from grapevine_proto.parts import LARGE, Payload
+from grapevine_proto.topics import Topic
 
 
 class Sealing:
@@ -31,7 +32,7 @@ class Sealing:
         sealer: Sealer,
         beside: Beside,
         *,
-        goes_apart: Callable[[int], bool] = lambda _num_bytes: False,
+        goes_apart: Callable[[int, Topic], bool] = lambda _num_bytes, _topic: False,
         hold: Callable[[Publish, SealedApart], bytes] = lambda _publish, sealed: sealed.payload,
     ) -> None:
         self._sealer = sealer
@@ -42,7 +43,7 @@ class Sealing:
     async def payload_of(self, publish: Publish) -> Payload:
         """The signed payload; in parts if it is large: its vectors must not be modified until it has left."""
         size = num_bytes(publish.body)
-        if self._goes_apart(size):
+        if self._goes_apart(size, publish.topic):
             seal_apart = self._sealer.numbered_apart(publish, clock.now().wall_ms)
             return self._hold(publish, await self._beside.run(seal_apart) if size >= LARGE else seal_apart())
         seal = self._sealer.numbered(publish, clock.now().wall_ms)

@@ -149,15 +149,24 @@ class Carrier:
         self._pacing.put(asker, self.giving.asked(request, now_s, asker), now_s, is_member=is_member)
 
     def due(
-        self, now_s: float, max_packet_bytes: int, has_room: Callable[[str, int], bool] = lambda _, __: True
+        self,
+        now_s: float,
+        packet_bytes_to: Callable[[str], int],
+        has_room: Callable[[str, int], bool] = lambda _, __: True,
     ) -> Iterator[Gift]:
-        """What is to be sent now, in pieces that a packet holds; `has_room`: for so many more on the way to a peer."""
-        at_most = max(LEAST_PIECE_BYTES, min(bulks.CHUNK_BYTES, max_packet_bytes - PIECE_OVERNOTICE_BYTES))
+        """What is to be sent now, in pieces that a packet to the asker holds.
+
+        `has_room` says whether so many more have room on their way to a peer.
+        """
+
+        def most_bytes(each: Waiting) -> int:
+            return max(LEAST_PIECE_BYTES, min(bulks.CHUNK_BYTES, packet_bytes_to(each.asker) - PIECE_OVERNOTICE_BYTES))
 
         def fits(each: Waiting) -> bool:
-            return has_room(each.asker, -(-(each.gift.end - each.gift.start) // at_most))
+            return has_room(each.asker, -(-(each.gift.end - each.gift.start) // most_bytes(each)))
 
         for each in self._pacing.due(now_s, fits):
+            at_most = most_bytes(each)
             for start in range(each.gift.start, each.gift.end, at_most):
                 yield replace(each.gift, start=start, end=min(each.gift.end, start + at_most))
 

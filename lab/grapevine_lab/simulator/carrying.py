@@ -49,7 +49,7 @@ from grapevine_proto.bulk import NOTICE_BYTES, Bulk
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Blob, ChunkRefusal, ReleasedModel
-from grapevine_proto.topics import ChunkTopic, InboxTopic
+from grapevine_proto.topics import ChunkTopic, InboxTopic, receiver_of
 
 TOO_LARGE: Final = "too-large"  # counted where something is not sent, because its broker does not take it
 NO_ROOM: Final = "no-room"  # the same, because two of its kind are on their way
@@ -147,15 +147,17 @@ class Carrying:
 
     # --- on the way out -----------------------------------------------------------------------------
 
-    def max_packet_bytes(self, device: Device) -> int:
-        """What every broker takes that a device is connected to."""
+    def packet_bytes_to(self, device: Device, receiver: str) -> int:
+        """What every broker takes that a device is connected to, and who carries for the receiver."""
+        assert device.core is not None
         connected = [each for each in device.attachments if each.online] or device.attachments
-        return min(each.max_packet_bytes(self._stage.clock.now_s) for each in connected)
+        most = min(each.max_packet_bytes(self._stage.clock.now_s) for each in connected)
+        return int(min(most, device.core.packet_bytes_to(receiver, self._stage.now(device))))
 
     def publish(self, device: Device, effect: fx.Publish, ways: Iterable[Attachment]) -> bool:
         """Queue what goes in two. Whether it does."""
         size, now_s = num_bytes(effect.body), self._stage.clock.now_s
-        if effect.retain or not size or not goes_apart(size, self.max_packet_bytes(device)):
+        if effect.retain or not size or not goes_apart(size, self.packet_bytes_to(device, receiver_of(effect.topic))):
             return False
         topic, deadline_s = effect.topic.below_root(), now_s + MESSAGE_DEADLINE_S
         task: str = getattr(effect.body, "task", "")
@@ -212,9 +214,9 @@ class Carrying:
         effect = waiting.order
         assert isinstance(effect, fx.Publish)
         wall_ms = self._stage.now(device).wall_ms
-        if not goes_apart(num_bytes(effect.body), self.max_packet_bytes(device)):
+        receiver = receiver_of(effect.topic)
+        if not goes_apart(num_bytes(effect.body), self.packet_bytes_to(device, receiver)):
             return Letter(device.sealer.seal(effect, wall_ms))
-        receiver = effect.topic.receiver if isinstance(effect.topic, InboxTopic) else ""
         sealed = device.sealer.numbered_apart(effect, wall_ms)()
         payload = self._of(device).hold(effect.body, sealed, receiver, self._stage.clock.now_s)
         self._wind(device)
@@ -267,7 +269,7 @@ class Carrying:
             self._stage.post.settle(attachment)
             return attachment.outbox.has_room_for_chunks(num_pieces)
 
-        for gift in carrier.due(now_s, self.max_packet_bytes(device), has_room):
+        for gift in carrier.due(now_s, lambda asker: self.packet_bytes_to(device, asker), has_room):
             attachment = device.to(gift.asker)
             attachment.outbox.chunk(
                 carrier.topic_of(gift).below_root(),

@@ -223,6 +223,16 @@ class Brokers:
         """How far a peer is by one of them; `NO_WAY`: it is not there."""
         return self.ways.hops(peer, broker.number, broker.online[peer]) if peer in broker.online else NO_WAY
 
+    def is_far(self, peer: str) -> bool:
+        """Whether a peer is nowhere where we are: what we send to it is carried by gateways."""
+        there = self._where(peer)
+        return bool(there) and all(self.hops(each, peer) > 0 for each in there)
+
+    @property
+    def packet_bytes(self) -> int:
+        """The largest packet that all of them take."""
+        return min((each.abilities.max_packet_bytes for each in self.connected_ones()), default=0)
+
     def no_answer(self, peer: str) -> None:
         """A suspect has not answered by the way that messages to it take: the next take another, if there is one."""
         number = self.route(peer)

@@ -46,6 +46,7 @@ from grapevine_proto import topics
 from grapevine_proto.messages import Heartbeat, Location, PeerAnnouncement, PeerState, ProbeAnswer
 from grapevine_proto.sessions import supersedes
 
+LEAST_CARRIED_BYTES = 4_096  # whatever a gateway says: less is no broker's limit
 ROTATE_HEARTBEATS = 10  # the sample is drawn anew this often
 MAX_TO_ASK = 64  # of those who only say that they are members
 ROLL_CALL = topics.every_peer("heartbeat")
@@ -71,6 +72,7 @@ class Members:
     _overlooked_s: float = -math.inf  # when a stranger was last turned away unread, or forgotten for want of room
 
     def __post_init__(self) -> None:
+        self.carrying: dict[str, int] = {}  # gateway → the largest packet that it carries, as it says
         self._newcomers = Allowance(interval_s=self.heartbeat_s)
         self.sample = Sample(rng=self.rng)
         self._listened_to = ListenedTo()
@@ -103,6 +105,7 @@ class Members:
 
     def _forget(self, peer: str) -> None:
         gone = self.peers.pop(peer)
+        self.carrying.pop(peer, None)
         self._overlooked_s = max(self._overlooked_s, gone.last_heard_s if gone.online else -math.inf)
         self.strangers.remove(peer)
         self.tasks.remove(gone)
@@ -141,6 +144,10 @@ class Members:
         self.tasks.remove(known)
         known.announcement, known.is_announced = announcement, not is_guess
         self.tasks.add(known)
+        if announcement.gateway and announcement.carries:
+            self.carrying[peer] = max(announcement.carries, LEAST_CARRIED_BYTES)
+        else:
+            self.carrying.pop(peer, None)
 
     def hear_state(self, peer: str, state: PeerState, session: int, now_s: float, *, asleep_s: float = 0.0) -> None:
         """Online, for now: what was retained may be old. Offline: of who was heard just now a will makes a suspect.
@@ -267,6 +274,10 @@ class Members:
             known.begin_session(session)
             self.suspicion.clear(known.id)
         self.hear(known.id, now_s)
+
+    def carried_bytes(self, now_s: float) -> float:
+        """The largest packet, in bytes, that every gateway here carries, as they say; inf where none says anything."""
+        return min((most for peer, most in self.carrying.items() if self.is_alive(peer, now_s)), default=math.inf)
 
     def overlook(self, now_s: float) -> None:
         """A stranger was turned away unread: there may be somebody who is not in the book."""

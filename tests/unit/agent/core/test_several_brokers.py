@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
-from tests.unit.agent.core.tasks.device import ADA, BEN, NOW_MS, Device
+from tests.unit.agent.core.tasks.device import ADA, BEN, NOW_MS, SETTINGS, Device
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
+from grapevine_agent.core.overlay.members import LEAST_CARRIED_BYTES
 from grapevine_lab.bench import floods
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import Heartbeat, Message, PeerState, Review, TaskPublication
+from grapevine_proto.messages import Heartbeat, Message, PeerAnnouncement, PeerState, Review, TaskPublication
 from grapevine_proto.topics import PeerTopic, TaskTopic
 
 SESSION = 7
@@ -178,3 +182,34 @@ def test_what_found_no_room_on_its_way_out_goes_again() -> None:
     assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
     device.core.not_sent(task, ADA)
     assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == {ADA}
+
+
+def test_what_gateways_carry_to_a_peer_bounds_the_packets_to_it() -> None:
+    device = at_two()
+    met_at_the_first(device)
+    gateway = "g" * 20
+    for number, carries in enumerate((20_000, 100, 0)):
+        announced = PeerAnnouncement(gateway=carries > 0, carries=carries)
+        device.core.members.hear_announcement(gateway, announced)
+        device.core.members.hear_state(gateway, PeerState(online=True), 1, device.now_s)
+        device.core.members.hear_heartbeat(gateway, Heartbeat(), device.now_s, session=1)
+        assert device.core.packet_bytes_to(ADA, device.moment()) == math.inf  # she is at a broker of ours
+        most = (20_000, LEAST_CARRIED_BYTES, math.inf)[number]
+        assert device.core.packet_bytes_to("", device.moment()) == most
+    device.core.members.hear_announcement(gateway, PeerAnnouncement(gateway=True, carries=20_000))
+    message = Message(sender=BEN, session=1, sequence=NOW_MS, body=PeerState(online=True, connection=1))
+    far = Received(message=message, topic=PeerTopic(BEN, "state"), envelope=b"far", retained=True, hops=1)
+    device.perform(device.core.receive(far, device.moment(), 0))
+    assert device.core.packet_bytes_to(BEN, device.moment()) == 20_000
+    device.core.members.hear_state(gateway, PeerState(online=False, goodbye=True), 1, device.now_s)
+    assert device.core.packet_bytes_to(BEN, device.moment()) == math.inf
+
+
+def test_a_gateway_says_what_all_its_brokers_take() -> None:
+    device = Device(replace(SETTINGS, is_gateway=True))
+    for broker, most in enumerate((50_000, 16_384)):
+        device.perform(device.core.connected(SESSION, device.moment(), broker))
+        device.perform(device.core.found(BrokerAbilities(max_packet_bytes=most), device.moment(), broker))
+    said = [each.body for each in device.effects if isinstance(each, fx.Publish)]
+    announced = [each.carries for each in said if isinstance(each, PeerAnnouncement)]
+    assert announced[-1] == 16_384

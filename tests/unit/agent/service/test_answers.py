@@ -173,7 +173,7 @@ async def test_a_released_model_waits_behind_updates_and_is_signed_when_it_goes(
 
 
 async def test_what_travels_apart_takes_no_room_in_the_outbox() -> None:
-    answers, outbox, us = answers_of(Shelf(ONE), goes_apart=lambda num_bytes: num_bytes > MOST)
+    answers, outbox, us = answers_of(Shelf(ONE), goes_apart=lambda num_bytes, _: num_bytes > MOST)
     for number in range(20):
         assert answers.queue(replace(send_blob(us, number), num_bytes=100 * MOST))
     assert outbox.num_waiting == 20

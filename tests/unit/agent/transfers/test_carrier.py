@@ -116,7 +116,7 @@ def gifts_for(
 ) -> list[Gift]:
     """What is to be sent at once."""
     gives.give(request, asker, now_s, is_member=asker == GETS)
-    return list(gives.due(now_s, packet))
+    return list(gives.due(now_s, lambda _: packet))
 
 
 def pieces_for(gives: Carrier, request: ChunkRequest, now_s: float) -> list[tuple[ChunkTopic, bytes]]:
@@ -208,8 +208,8 @@ def test_who_asks_for_more_than_the_owner_lends_waits() -> None:
     assert [len(gifts_for(gives, request, asker=LIES, packet=10**6)) for request in (first, second)] == [1, 0]
     assert gifts_for(gives, third) == []  # asked for again: it waits once
     assert gives.deadline_s(0.0) == 1.0
-    assert [(gift.asker, gift.start) for gift in gives.due(1.0, 10**6)] == [(GETS, 2 * CHUNK_BYTES)]
-    assert [(gift.asker, gift.start) for gift in gives.due(2.0, 10**6)] == [(LIES, CHUNK_BYTES)]
+    assert [(gift.asker, gift.start) for gift in gives.due(1.0, lambda _: 10**6)] == [(GETS, 2 * CHUNK_BYTES)]
+    assert [(gift.asker, gift.start) for gift in gives.due(2.0, lambda _: 10**6)] == [(LIES, CHUNK_BYTES)]
 
 
 def _give_all(gives: Carrier, request: ChunkRequest) -> None:
