@@ -2,7 +2,7 @@
 
 The shell calls `receive`, `tick`, `trained`, `evaluated`, `loaded`, `connected`, and the owner's
 `publish_task`, `review`, `revoke`, `set_consent`, `set_trust`; each returns effects, in order. What a
-task goes through stands in `task_life`, how one is learned in `learning`.
+task goes through stands in `task_life`, how one is learned in `learning`, who takes a message that passes in `passing`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.probes import Probes
 from grapevine_agent.core.overlay.record_exchange import RecordExchange
 from grapevine_agent.core.overlay.sleep import Sleep, asleep_for_s
+from grapevine_agent.core.passing import Passing
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import statements
 from grapevine_agent.core.tasks.archive import Archive
@@ -46,8 +47,7 @@ from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.records import RecordBook
-from grapevine_proto.replay import ReplayGuard
-from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
+from grapevine_proto.topics import PeerTopic, TaskTopic, Topic
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,6 @@ class AgentCore:
     settings: CoreSettings
     rng: np.random.Generator
     records: RecordBook = field(default_factory=RecordBook)
-    replays: ReplayGuard = field(default_factory=ReplayGuard)
     book: TaskBook = field(default_factory=TaskBook)
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
@@ -100,6 +99,19 @@ class AgentCore:
         self.models = ModelRequests(settings=self.settings, members=self.members, tasks=self.tasks, quota=quota)
         self.bulks = Bulks(tasks=self.tasks, models=self.models)
         self.blobs = BlobRequests(peer=self.settings.peer, members=self.members, tasks=self.tasks, quota=quota)
+        self.passing = Passing(
+            peer=self.settings.peer,
+            brokers=self.brokers,
+            members=self.members,
+            presence=self.presence,
+            probes=self.probes,
+            exchange=self.exchange,
+            tasks=self.tasks,
+            models=self.models,
+            bulks=self.bulks,
+            blobs=self.blobs,
+            watched=self._watched,
+        )
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -246,9 +258,9 @@ class AgentCore:
             return [*self.archive.saved(received), *effects, *self.steward.made_room(now)]
         if own:
             return []
-        self._check_passing(received, now)
+        self.passing.check(received, now)
         self.brokers.hear(broker, message.sender, now.monotonic_s)
-        return self._read_passing(received, now)
+        return self.fetched(received, now)
 
     def _is_left_behind(self, received: Received, reason: str) -> bool:
         """Whether what a broker brought is older than what we hold. Of equals nobody says which one came first."""
@@ -259,7 +271,9 @@ class AgentCore:
 
     def fetched(self, received: Received, now: Moment) -> list[Effect]:
         """The bulk of a message is here that was let in by its notice. Raises `WireError` as `receive` does."""
-        return self._read_passing(received, now)
+        effects = self.passing.read(received, now)
+        begins = isinstance(received.message.body, m.Blob | m.ReleasedModel)  # a task, perhaps: then others are told
+        return [*effects, *(self._announce(now) if begins else ())]
 
     def not_fetched(self, received: Received, why: str, now: Moment) -> list[Effect]:
         """The bulk of a message that was let in will not come."""
@@ -322,72 +336,6 @@ class AgentCore:
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
-        return []
-
-    def _check_passing(self, received: Received, now: Moment) -> None:
-        message = received.message
-        if 0 < message.expires_at_ms < now.wall_ms:
-            raise WireError("expired", received.topic.below_root())
-        if isinstance(received.topic, InboxTopic):
-            if received.topic.receiver != self.settings.peer:
-                raise WireError("topic", f"addressed to {received.topic.receiver}")
-            if not self.presence.has_session(message.receiver_session):
-                raise WireError("old-session", f"says our session is {message.receiver_session}")
-        self.replays.check(message, wall_ms=now.wall_ms, is_known=self.members.is_member(message.sender))
-
-    def _read_passing(self, received: Received, now: Moment) -> list[Effect]:
-        sender, session = received.message.sender, received.message.session
-        self.members.hear(sender, now.monotonic_s)
-        match received.message.body:
-            case m.Heartbeat() as heartbeat:
-                told, followed = {p.task for p in heartbeat.progress}, self.tasks.learning.keys() | self._watched
-                ours = {task for task in told if task in followed or self.book.is_own(task)}
-                self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
-                return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
-            case m.ModelUpdate(task=task) as update:
-                taker = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
-                if taker is None:
-                    if self.tasks.is_beginning(task):
-                        return []  # we are announced, and it will be sent again
-                    raise WireError("not-joined", f"an update of {task}")
-                if task in self.tasks.learning and (why := self.members.reach.why_out(sender)):
-                    raise WireError("out-of-scope", f"an update of {task} by {sender}, which {why}")
-                effects = taker.accept(sender, update, now, session)
-                self.members.hear_update(sender, task, now.monotonic_s, session=session)
-                return effects
-            case m.ServerModel(task=task) as model:
-                learner = self.tasks.learning.get(task)
-                if learner is None:
-                    raise WireError("not-joined", f"a server's model of {task}")
-                return learner.accept_server_model(sender, model, now, session)
-            case m.BaseReceipt(task=task) as receipt:
-                if (learner := self.tasks.learning.get(task)) is not None:
-                    learner.writer.hear_receipt(sender, receipt.base_digest, session)
-                return []
-            case m.BlobRequest() as request:
-                return self.blobs.answer(sender, session, request, now)
-            case m.Blob() as blob:
-                return [*self.tasks.take_blob(sender, blob, now), *self._announce(now)]
-            case m.ModelRequest() as asked:
-                return self.models.answer(sender, session, asked, now)
-            case m.ReleasedModel() as released:
-                return [*self.models.take(sender, released, now), *self._announce(now)]
-            case m.Apart() as apart if received.bulk is not None:
-                self.bulks.take(sender, apart, received.bulk, now, session)
-                return [fx.Fetch(received=received)]
-            case m.ChunkRequest() as wanted:
-                topic = InboxTopic(sender, self.settings.peer)
-                return [fx.GiveChunks(topic=topic, request=wanted, receiver_session=session)]
-            case m.ChunkRefusal() as refusal:
-                return [fx.Refused(sender=sender, refusal=refusal)]
-            case m.Probe() | m.ProbeRequest() | m.ProbeAnswer() as said:
-                if isinstance(said, m.ProbeAnswer) and not said.peer:
-                    self.brokers.ways.answered(sender, said.nonce, said.hops, now.monotonic_s)
-                return self.probes.take(sender, session, said, now.monotonic_s, hops=received.hops)
-            case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
-                return self.exchange.take(sender, session, told, now.monotonic_s)
-            case m.Metrics(task=task) as metrics if task in self._watched:
-                return [fx.Delivered(sender=sender, body=metrics)]
         return []
 
     def erased(self, topic: Topic, now: Moment, broker: int = 0) -> list[Effect]:

@@ -53,7 +53,7 @@ def sizes_of(device: Device) -> dict[str, int]:
         "records": len(core.records),
         "sequences": len(core.records._sequences),
         "members": len(core.members.peers),
-        "replays": len(core.replays._senders) + len(core.replays._strangers),
+        "replays": len(core.passing.replays._senders) + len(core.passing.replays._strangers),
         "tasks": max(len(core.book.entries), len(core.book.reviews)),
         "claims": sum(len(each.ages) + len(each.experiences) for each in claims),
         "versions": sum(len(learner.model.versions) for learner in learners),

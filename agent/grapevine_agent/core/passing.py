@@ -1,0 +1,120 @@
+"""Messages that pass: what is said once, to one peer or to all, and retained by nobody.
+
+A message is checked first (`check`): whether it has run out, is for us and for our present session, and comes for the
+first time. Then it is read (`read`), and whoever it concerns takes it. Records are the other half: see `agent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from grapevine_agent.core import effects as fx
+from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.overlay.brokers import Brokers
+from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.presence import Presence
+from grapevine_agent.core.overlay.probes import Probes
+from grapevine_agent.core.overlay.record_exchange import RecordExchange
+from grapevine_agent.core.tasks.blob_requests import BlobRequests
+from grapevine_agent.core.tasks.bulks import Bulks
+from grapevine_agent.core.tasks.model_requests import ModelRequests
+from grapevine_agent.core.tasks.task_life import TaskLife
+from grapevine_proto import messages as m
+from grapevine_proto.codec import Received
+from grapevine_proto.errors import WireError
+from grapevine_proto.replay import ReplayGuard
+from grapevine_proto.topics import InboxTopic
+
+
+@dataclass(kw_only=True)
+class Passing:
+    """See the module's docstring. `watched`: tasks whose metrics the owner wants to see."""
+
+    peer: str
+    brokers: Brokers
+    members: Members
+    presence: Presence
+    probes: Probes
+    exchange: RecordExchange
+    tasks: TaskLife
+    models: ModelRequests
+    bulks: Bulks
+    blobs: BlobRequests
+    watched: Collection[str]
+    replays: ReplayGuard = field(default_factory=ReplayGuard)
+
+    def check(self, received: Received, now: Moment) -> None:
+        """Raise `WireError` unless this is to be read, now and once."""
+        message = received.message
+        if 0 < message.expires_at_ms < now.wall_ms:
+            raise WireError("expired", received.topic.below_root())
+        if isinstance(received.topic, InboxTopic):
+            if received.topic.receiver != self.peer:
+                raise WireError("topic", f"addressed to {received.topic.receiver}")
+            if not self.presence.has_session(message.receiver_session):
+                raise WireError("old-session", f"says our session is {message.receiver_session}")
+        self.replays.check(message, wall_ms=now.wall_ms, is_known=self.members.is_member(message.sender))
+
+    def read(self, received: Received, now: Moment) -> list[Effect]:
+        """Give it to whom it concerns. Raises `WireError` if it is to be dropped."""
+        sender, session = received.message.sender, received.message.session
+        self.members.hear(sender, now.monotonic_s)
+        match received.message.body:
+            case m.Heartbeat() as heartbeat:
+                return self._hear_heartbeat(sender, session, heartbeat, now)
+            case m.ModelUpdate() as update:
+                return self._take_update(sender, session, update, now)
+            case m.ServerModel(task=task) as model:
+                learner = self.tasks.learning.get(task)
+                if learner is None:
+                    raise WireError("not-joined", f"a server's model of {task}")
+                return learner.accept_server_model(sender, model, now, session)
+            case m.BaseReceipt(task=task) as receipt:
+                if (learner := self.tasks.learning.get(task)) is not None:
+                    learner.writer.hear_receipt(sender, receipt.base_digest, session)
+                return []
+            case m.BlobRequest() as request:
+                return self.blobs.answer(sender, session, request, now)
+            case m.Blob() as blob:
+                return self.tasks.take_blob(sender, blob, now)
+            case m.ModelRequest() as asked:
+                return self.models.answer(sender, session, asked, now)
+            case m.ReleasedModel() as released:
+                return self.models.take(sender, released, now)
+            case m.Apart() as apart if received.bulk is not None:
+                self.bulks.take(sender, apart, received.bulk, now, session)
+                return [fx.Fetch(received=received)]
+            case m.ChunkRequest() as wanted:
+                return [fx.GiveChunks(topic=InboxTopic(sender, self.peer), request=wanted, receiver_session=session)]
+            case m.ChunkRefusal() as refusal:
+                return [fx.Refused(sender=sender, refusal=refusal)]
+            case m.Probe() | m.ProbeRequest() | m.ProbeAnswer() as said:
+                if isinstance(said, m.ProbeAnswer) and not said.peer:
+                    self.brokers.ways.answered(sender, said.nonce, said.hops, now.monotonic_s)
+                return self.probes.take(sender, session, said, now.monotonic_s, hops=received.hops)
+            case m.RecordDigests() | m.RecordRequest() | m.RecordBatch() as told:
+                return self.exchange.take(sender, session, told, now.monotonic_s)
+            case m.Metrics(task=task) as metrics if task in self.watched:
+                return [fx.Delivered(sender=sender, body=metrics)]
+        return []
+
+    def _hear_heartbeat(self, sender: str, session: int, heartbeat: m.Heartbeat, now: Moment) -> list[Effect]:
+        told, followed = {p.task for p in heartbeat.progress}, {*self.tasks.learning, *self.watched}
+        ours = {task for task in told if task in followed or self.tasks.book.is_own(task)}
+        self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
+        return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
+
+    def _take_update(self, sender: str, session: int, update: m.ModelUpdate, now: Moment) -> list[Effect]:
+        task = update.task
+        taker = self.tasks.learning.get(task) or self.tasks.aggregating.get(task)
+        if taker is None:
+            if self.tasks.is_beginning(task):
+                return []  # we are announced, and it will be sent again
+            raise WireError("not-joined", f"an update of {task}")
+        if task in self.tasks.learning and (why := self.members.reach.why_out(sender)):
+            raise WireError("out-of-scope", f"an update of {task} by {sender}, which {why}")
+        effects = taker.accept(sender, update, now, session)
+        self.members.hear_update(sender, task, now.monotonic_s, session=session)
+        return effects
