@@ -12,11 +12,13 @@ import pytest
 from tests.e2e.agents import agent, agents, say, status
 
 from grapevine_agent.cli.owner_commands import _describe
+from grapevine_agent.cli.peer_commands import _state
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import DeviceLimits, ReviewPolicy, SleepPlan
 from grapevine_agent.net.events import Arrived, Connected, Disconnected
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.requests.peers import PeerRequests
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker
 from grapevine_lab.bench.loop_member import REVIEWER, tell
@@ -51,6 +53,10 @@ async def test_an_agent_sleeps_says_so_and_is_back(tmp_path: Path) -> None:
             assert others["peers"]["asleep"] == 1
             assert others["sleep"] is None
             assert "0 alive, 1 asleep of" in _describe(others)
+            assert [_state(each) for each in PeerRequests(ada).peers()["peers"]] == ["asleep"]
+            assert shown["peers"]["alive"] == 0
+            assert PeerRequests(bob).peers()["asleep"]
+            assert [_state(each) for each in PeerRequests(bob).peers()["peers"]] == ["away"]
             reviewed = "ab" * 32
             say(
                 ada, ada.core.review(reviewed, approved=True, reason="", valid_until_ms=int(time.time() * 1000) + 10**9)

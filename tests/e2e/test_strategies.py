@@ -121,7 +121,9 @@ def aggregated(stage: Stage, strategy: str) -> None:
                 lambda learner=learner: learner.task(task)["shares"].get(stage.server.peer, 0) > 0,  # type: ignore[misc]
                 why="the server's model is merged",
             )
-        assert stage.server.task(task)["model_version"] > 0
+        line = stage.server.task(task)
+        assert line["model_version"] > 0
+        assert line["decided_by"] == "a server needs no consent"
 
 
 @ON_MOSQUITTO

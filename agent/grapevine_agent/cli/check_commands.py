@@ -17,7 +17,7 @@ from grapevine_agent.cli.output import JsonOption, answer, configuration, consol
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.firmware import load_profile, with_limits
 from grapevine_agent.data import load_samples, match_source
-from grapevine_agent.requests.costs import EXAMPLE_MEMBERS, CostReport, cost_report
+from grapevine_agent.requests.costs import ENVELOPE_BYTES, EXAMPLE_MEMBERS, CostReport, cost_report
 from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_agent.service.assembly import configured_sources
 from grapevine_proto.errors import TaskError, WireError
@@ -127,7 +127,8 @@ def costs_table(report: CostReport) -> Table:
         (
             "to send",
             f"{_bytes(report.update_bytes)} an update, about {_bytes(report.round_bytes)} a round "
-            f"among {EXAMPLE_MEMBERS} members, as {' or '.join(report.encodings)}",
+            f"among {EXAMPLE_MEMBERS} members, with up to {_bytes(ENVELOPE_BYTES)} around each, "
+            f"as {' or '.join(report.encodings)}",
         ),
         ("to compute", f"{_flop(report.flops_per_sample)} a sample, {_flop(report.step_flops)} a training step"),
         (

@@ -20,7 +20,8 @@ def show_peers(config: ConfigOption = None, as_json: JsonOption = False) -> None
     """Show the peers that the running agent knows: how far each is, and why it is out of scope, if it is."""
     result = ask(configuration(config), "peers", {})
     limits = result["scope"]["limits"]
-    text = f"{counted(result['num_peers'], 'peer')} known; models are exchanged with "
+    here = "this device is asleep, and not connected; " if result["asleep"] else ""
+    text = f"{here}{counted(result['num_peers'], 'peer')} known; models are exchanged with "
     answer(result, as_json=as_json, text=text + (f"those {shown(limits)}" if limits else "all members"))
     if not as_json and result["peers"]:
         console.print(peer_table(result["peers"]))
@@ -47,7 +48,9 @@ def peer_table(peers: list[dict[str, Any]]) -> Table:
 def _state(peer: dict[str, Any]) -> str:
     if not peer["member"]:
         return "not heard yet"
-    return "there" if peer["alive"] else "away"
+    if peer["alive"]:
+        return "there"
+    return "asleep" if peer["asleep"] else "away"
 
 
 def scope_words(scope: dict[str, Any] | None) -> str:

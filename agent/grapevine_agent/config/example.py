@@ -33,7 +33,6 @@ EXAMPLE_CONFIG = """\
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.
 #brokers = ["mqtt://localhost:1883"]
-# "auto" tries MQTT 5, then 3.1.1.
 # "first": to the first of them that takes us in, and to the next where it does not; "all": to each, all the time.
 #connect = "first"
 # With "all": make peers of one of them known at the others, and carry what is said to them.
@@ -52,6 +51,7 @@ EXAMPLE_CONFIG = """\
 # Where every broker is silent for host_after_s, start one that anybody on the network can use. Needs discover.
 #host_broker = false
 #host_after_s = 30.0
+# "auto" tries MQTT 5, then 3.1.1.
 #version = "auto"
 # Everything lies below this topic: one or two levels.
 #root = "grapevine/v1"

@@ -68,6 +68,8 @@ def read_scope(mqtt: Table) -> ScopeConfig:
         brokers=table.texts("brokers", hint='"mqtt://hub.local:1883"'),
     )
     table.finish()
+    if "brokers" in written and not scope.brokers:
+        raise ConfigError("mqtt.scope.brokers is empty, which would be any broker; name some, or leave the key out")
     if any("@" in url for url in scope.brokers):  # said without the URL: this may be a secret
         raise ConfigError("mqtt.scope.brokers: a URL holds credentials; write it as in mqtt.brokers, without them")
     return scope

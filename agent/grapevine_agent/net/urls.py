@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -10,6 +11,7 @@ from grapevine_proto.errors import ConfigError
 
 Version: TypeAlias = Literal["auto", "5", "3.1.1"]
 
+_HOST = re.compile(r"[\w.-]+(:\d+)?")  # what is taken for a URL without its scheme
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 _VERSIONS: tuple[Version, ...] = ("auto", "5", "3.1.1")
 WEBSOCKET_PATH = "/mqtt"
@@ -48,7 +50,11 @@ class BrokerUrl:
             )
             raise ConfigError(msg) from None  # urllib quotes pieces of the password
         if parts.scheme not in _DEFAULT_PORTS or "://" not in text:
-            msg = f"the broker URL {shown!r} must begin with mqtt://, mqtts://, ws:// or wss://: write for example mqtt://hub.local"
+            host = text if _HOST.fullmatch(text) else "hub.local"
+            msg = (
+                f"the broker URL {shown!r} must begin with mqtt://, mqtts://, ws:// or wss://: "
+                f"write for example mqtt://{host}"
+            )
             raise ConfigError(msg)
         if not parts.hostname or port == 0:
             msg = f"the broker URL {shown!r} names no host or port 0: write for example {parts.scheme}://hub.local"

@@ -104,7 +104,7 @@ class Requests:
             "sleep": _sleep(core),
             "peers": {
                 "known": len(core.members.peers),
-                "alive": core.members.num_alive(now.monotonic_s),
+                "alive": 0 if core.sleep.is_away else core.members.num_alive(now.monotonic_s),
                 "asleep": len(core.members.sleepers),
             },
             "scope": scope_of(core, now),
@@ -142,7 +142,7 @@ class Requests:
             "retry_at_ms": core.tasks.assessor.retry_at_ms(entry, now),  # of what failed too often; 0: nothing is
             "judgement": judgement.why,
             "judged_until_ms": judgement.changes_at_ms,  # when time alone may change it; 0: never
-            "decided_by": core.book.decide(entry, core.settings).by,
+            "decided_by": _decided_by(entry, core),
             "strategy": brief.strategy,
         }
         match taking_part:
@@ -201,6 +201,13 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "sources": learner.most_stale(now),  # versions that are not here yet, the 20 most stale
         "energy_j": learner.energy_j,
     }
+
+
+def _decided_by(entry: TaskEntry, core: AgentCore) -> str:
+    """Why a task is joined, or not. A server serves what is approved: it joins nothing."""
+    if entry.id in core.tasks.aggregating:
+        return "a server needs no consent"
+    return core.book.decide(entry, core.settings).by
 
 
 def _sleep(core: AgentCore) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ class PeerRequests:
         return {
             "peer": self._service.identity.peer_id,
             "num_peers": len(known),
+            "asleep": core.sleep.is_asleep,  # this device itself: it is connected to nobody
             "scope": scope_of(core, now),
             "peers": [_peer(each, core, now) for each in known[:MAX_LISTED]],
         }
@@ -66,7 +67,8 @@ def _peer(known: Peer, core: AgentCore, now: Moment) -> dict[str, Any]:
         "peer": known.id,
         "name": said.name,
         "member": known.is_member,
-        "alive": core.members.is_alive(known.id, now.monotonic_s),
+        "alive": core.members.is_alive(known.id, now.monotonic_s) and not core.sleep.is_away,
+        "asleep": known.id in core.members.sleepers,
         "site": said.site,
         "brokers": sorted(url for url in core.brokers.met_at(known.id) if url),  # that it is at itself, of ours
         "location": None if said.location is None else [said.location.latitude / 100, said.location.longitude / 100],

@@ -44,6 +44,7 @@ from grapevine_proto.manifest import ManifestHead
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+FEWEST_HEARTBEATS_AWAKE = 4.0  # to be heard, to hear others, and to send something
 
 
 @contextmanager
@@ -186,6 +187,13 @@ def _sleep_plan(config: Config, role: Role, recording: Recording | None) -> Slee
         return None
     if role == "server":
         raise ConfigError(f"mqtt.online_s = {mqtt.online_s:g}: a server does not sleep; leave it out, and every_s")
+    if mqtt.online_s < FEWEST_HEARTBEATS_AWAKE * mqtt.heartbeat_s:
+        logger.warning(
+            "mqtt.online_s = %g: in so short a time few peers are heard; write at least %g, which is %g heartbeats",
+            mqtt.online_s,
+            FEWEST_HEARTBEATS_AWAKE * mqtt.heartbeat_s,
+            FEWEST_HEARTBEATS_AWAKE,
+        )
     if recording is not None:
         logger.warning(
             "sources of live topics record while this device is connected: %g s of every %g s",

@@ -81,6 +81,7 @@ def test_what_is_no_place_is_refused_with_what_one_looks_like(tmp_path: Path, wr
         ("within_miles = 5", r"mqtt\.scope\.within_miles: unknown key; did you mean 'within_ms'"),
         ("site = 'lake'", r"mqtt\.scope\.site = 'lake': must be true or false"),
         ("brokers = ['mqtt://elsewhere']", r"'mqtt://elsewhere' is none of mqtt\.brokers.*write mqtt://"),
+        ("brokers = []", r"mqtt\.scope\.brokers is empty, which would be any broker"),
         ("brokers = ['hub']", r"broker URL 'hub' must begin with mqtt://"),
     ],
 )

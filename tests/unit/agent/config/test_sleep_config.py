@@ -61,6 +61,15 @@ def test_the_environment_can_say_it_as_well(tmp_path: Path) -> None:
     assert (config.mqtt.online_s, config.mqtt.every_s) == (300.0, 3600.0)
 
 
+@pytest.mark.parametrize(("online_s", "is_warned_of"), [(19, True), (20, False)])
+async def test_a_window_of_few_heartbeats_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, online_s: int, is_warned_of: bool
+) -> None:
+    config = load_config(configured(tmp_path, f"online_s = {online_s}\nevery_s = 3600"), {})
+    with assembled(config):
+        assert ("write at least 20, which is 4 heartbeats" in caplog.text) == is_warned_of
+
+
 async def test_a_server_does_not_sleep(tmp_path: Path) -> None:
     config = load_config(configured(tmp_path, "online_s = 300\nevery_s = 3600"), {})
     with pytest.raises(ConfigError, match="a server does not sleep"), assembled(config, role="server"):

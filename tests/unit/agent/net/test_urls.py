@@ -61,7 +61,7 @@ def test_credentials_can_be_left_out() -> None:
     ("text", "hint"),
     [
         ("hub.local", "mqtt://hub.local"),
-        ("hub.local:1883", "mqtt://"),
+        ("hub.farm:1883", "mqtt://hub.farm:1883"),
         ("http://hub", "mqtt://"),
         ("mqtt://", "no host"),
         ("mqtt://hub:0", "port 0"),
