@@ -18,18 +18,17 @@ connection ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Self
 
 from tests.raw_mqtt import packet
 
-START_S = 10.0
+from grapevine_lab.bench.proxy import Ends, Proxy, close, running
+
 OWN_IDS: Final = range(65_535, 50_000, -1)  # clients and brokers count up from 1
 _CONNECT, _PUBLISH, _PUBACK = 0x10, 0x30, 0x40
 _IN_ORDER = (0x80, 0xA0, 0xE0)  # SUBSCRIBE, UNSUBSCRIBE and DISCONNECT: what was published before is before
@@ -169,46 +168,20 @@ class Way:
 
 
 @dataclass
-class FaultyLine:
+class FaultyLine(Proxy):
     """Such a line to one port; `up` counts what was done to what clients said, `down` to what the broker said."""
 
-    to: int
     faults_up: Faults
     faults_down: Faults
     rng: random.Random
-    port: int = 0
     up: Counter[str] = field(default_factory=Counter)
     down: Counter[str] = field(default_factory=Counter)
     versions: set[int] = field(default_factory=set)  # of MQTT that clients spoke: 4 is 3.1.1
-    _server: asyncio.Server | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
-    async def start(self) -> None:
-        """Listen on a free port, `port`."""
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-
-    async def stop(self) -> None:
-        """End it, and whatever goes over it."""
-        assert self._server is not None
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # what was closed is closed
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            from_broker, to_broker = await asyncio.open_connection("127.0.0.1", self.to)
-        except OSError:  # there is no broker just now
-            writer.close()
-            return
-        up = Way(self.faults_up, self.rng, self.up, to_broker.write)
-        down = Way(self.faults_down, self.rng, self.down, writer.write)
-        for way, back, source, sink in ((up, down, reader, to_broker), (down, up, from_broker, writer)):
-            task = asyncio.create_task(self._lead(way, back, source, sink))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+    def ways(self, here: Ends, there: Ends) -> list[Coroutine[None, None, None]]:
+        up = Way(self.faults_up, self.rng, self.up, there[1].write)
+        down = Way(self.faults_down, self.rng, self.down, here[1].write)
+        return [self._lead(up, down, here[0], there[1]), self._lead(down, up, there[0], here[1])]
 
     async def _lead(self, way: Way, back: Way, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         """Hand on packet by packet what one side says; `back` is the other direction."""
@@ -226,9 +199,7 @@ class FaultyLine:
             way.flush()
         finally:
             way.end()
-            sink.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await sink.wait_closed()
+            await close(sink)
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -245,15 +216,5 @@ async def _read(reader: asyncio.StreamReader) -> tuple[int, bytes]:
 @contextmanager
 def faulty_line(to: int, *, up: Faults, down: Faults, seed: int = 0) -> Iterator[FaultyLine]:
     """A line that leads to the port `to`. A thread runs it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="faulty line", daemon=True)
-    thread.start()
-    line = FaultyLine(to, up, down, random.Random(seed))
-    try:
-        asyncio.run_coroutine_threadsafe(line.start(), loop).result(START_S)
+    with running(FaultyLine(to, up, down, random.Random(seed))) as line:
         yield line
-    finally:
-        asyncio.run_coroutine_threadsafe(line.stop(), loop).result(START_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()

@@ -26,6 +26,7 @@ from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.training.local_training import LocalTrainer
+from grapevine_lab.bench.trainers_here import Done, TrainersHere
 from grapevine_lab.overlay.here import agent_here, until
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest
@@ -48,39 +49,30 @@ def wide_digits(folder: Path, *, hidden: int = 64, **merging: Any) -> BuiltTask:
     return build_task(folder, check_merging=check_merge_plan, changes=changes, compared=False)
 
 
-class TrainingHere:
+class TrainingHere(TrainersHere):
     """Trains one task, as `Trainers` do it, in a thread."""
 
     def __init__(self, samples: Samples, seed: int) -> None:
-        self.room_mb: Callable[[str], int] = lambda _task: 0
-        self.look: object = None
+        super().__init__()
         self._samples = samples
         self._seed = seed
         self._local: LocalTrainer | None = None
         self._one_at_a_time = asyncio.Lock()
-        self._work: set[asyncio.Task[None]] = set()
 
-    def take(self, effect: fx.Effect, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
+    def take(self, effect: fx.Effect, done: Done) -> None:
         """As `Trainers.take`."""
         match effect:
             case fx.StartTrainer(manifest=manifest):
                 plan = manifest.training
                 self._local = LocalTrainer(manifest.program, plan, self._samples, seed=self._seed, num_threads=1)
             case fx.Train():
-                self._begin(partial(self._train, effect), done)
+                self.begin(self._run(partial(self._train, effect), done))
             case fx.Evaluate():
-                self._begin(partial(self._evaluate, effect), done)
+                self.begin(self._run(partial(self._evaluate, effect), done))
 
-    def _begin(
-        self, work: Callable[[], fx.Trained | fx.Evaluated], done: Callable[[fx.Trained | fx.Evaluated], None]
-    ) -> None:
-        async def run() -> None:
-            async with self._one_at_a_time:
-                done(await asyncio.to_thread(work))
-
-        task = asyncio.create_task(run())
-        self._work.add(task)
-        task.add_done_callback(self._work.discard)
+    async def _run(self, work: Callable[[], fx.Trained | fx.Evaluated], done: Done) -> None:
+        async with self._one_at_a_time:
+            done(await asyncio.to_thread(work))
 
     def _train(self, asked: fx.Train) -> fx.Trained:
         assert self._local is not None
@@ -107,16 +99,6 @@ class TrainingHere:
             num_evaluated=found.num_samples,
             of=asked,
         )
-
-    def status(self) -> list[dict[str, Any]]:
-        """As `Trainers.status`."""
-        return []
-
-    async def stop_all(self) -> None:
-        """As `Trainers.stop_all`."""
-        for work in self._work:
-            work.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
 
 
 @dataclass

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -209,16 +210,26 @@ async def test_in_a_ring_of_gateways_nothing_goes_round(
             assert carried < 5 * 2 * 4.0 * 2 * 1.5
 
 
+@asynccontextmanager
+async def met_over_a_gateway(
+    two: tuple[RunningBroker, RunningBroker], folder: Path
+) -> AsyncIterator[tuple[AgentService, AgentService, AgentService]]:
+    """One agent at each broker and a gateway between, who hear of each other."""
+    here, there = (each.url for each in two)
+    async with agents(
+        agent(folder / "a", [here], ROOT),
+        agent(folder / "b", [there], ROOT),
+        agent(folder / "g", [here, there], ROOT, mqtt=GATEWAY),
+    ) as (ada, bob, between):
+        await until(lambda: beats(ada, bob) and beats(bob, ada))
+        yield ada, bob, between
+
+
 async def test_a_state_that_somebody_repeats_as_if_it_were_nearer_costs_some_seconds(
     two: tuple[RunningBroker, RunningBroker], tmp_path: Path
 ) -> None:
-    here, there = two
-    async with agents(
-        agent(tmp_path / "a", [here.url], ROOT),
-        agent(tmp_path / "b", [there.url], ROOT),
-        agent(tmp_path / "g", [here.url, there.url], ROOT, mqtt=GATEWAY),
-    ) as (ada, bob, between):
-        await until(lambda: beats(ada, bob) and beats(bob, ada))
+    _, there = two
+    async with met_over_a_gateway(two, tmp_path) as (ada, bob, between):
         peer, brokers = ada.identity.peer_id, between.core.brokers
         await until(lambda: brokers.at(1).online.get(peer) == 1)
         state = brokers.held(0, PeerTopic(peer, "state"))
@@ -238,13 +249,8 @@ async def test_a_state_that_somebody_repeats_as_if_it_were_nearer_costs_some_sec
 async def test_a_gateway_that_loses_a_broker_says_whom_it_does_not_reach(
     two: tuple[RunningBroker, RunningBroker], tmp_path: Path
 ) -> None:
-    here, there = two
-    async with agents(
-        agent(tmp_path / "a", [here.url], ROOT),
-        agent(tmp_path / "b", [there.url], ROOT),
-        agent(tmp_path / "g", [here.url, there.url], ROOT, mqtt=GATEWAY),
-    ) as (ada, bob, between):
-        await until(lambda: beats(ada, bob) and beats(bob, ada))
+    here, _ = two
+    async with met_over_a_gateway(two, tmp_path) as (ada, bob, between):
         peer = ada.identity.peer_id
         assert bob.core.brokers.at(0).online.get(peer) == 1
         here.kill()

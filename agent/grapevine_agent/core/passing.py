@@ -113,8 +113,6 @@ class Passing:
             if self.tasks.is_beginning(task):
                 return []  # we are announced, and it will be sent again
             raise WireError("not-joined", f"an update of {task}")
-        if task in self.tasks.learning and (why := self.members.reach.why_out(sender)):
-            raise WireError("out-of-scope", f"an update of {task} by {sender}, which {why}")
         effects = taker.accept(sender, update, now, session)
         self.members.hear_update(sender, task, now.monotonic_s, session=session)
         return effects

@@ -15,11 +15,10 @@ import contextlib
 import gc
 import hashlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,6 +35,7 @@ from grapevine_agent.training.results import TrainingResult
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_agent.training.trainer import check_result
 from grapevine_lab.bench import floods
+from grapevine_lab.bench.trainers_here import Done, TrainersHere
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.manifest_codec import encode_manifest, task_id
@@ -60,30 +60,26 @@ KEYS = [SigningKey(hashlib.sha256(f"member {number}".encode()).digest()) for num
 PUBLISHER, REVIEWER = floods.key(1), floods.key(2)
 
 
-class RandomSteps:
+class RandomSteps(TrainersHere):
     """Trainers that move the model a little, at random."""
 
     def __init__(self, layout: ModelLayout) -> None:
-        self.room_mb: Callable[[str], int] = lambda _task: 0
-        self.look: object = None
+        super().__init__()
         self._memory = SharedVectors.create(layout.num_parameters, layout.num_buffers)
         self._rng = np.random.default_rng()
         self._number = 0
-        self._work: set[asyncio.Task[None]] = set()
         self._is_over = False
 
-    def take(self, effect: fx.Effect, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
+    def take(self, effect: fx.Effect, done: Done) -> None:
         """As `Trainers.take`."""
         match effect:
             case fx.Train() if not self._is_over:
-                work = asyncio.create_task(self._train(effect, done))
-                self._work.add(work)
-                work.add_done_callback(self._work.discard)
+                self.begin(self._train(effect, done))
             case fx.Evaluate(task=task, round=number):
                 evaluated = fx.Evaluated(task=task, round=number, loss=1.0, metric=0.5, num_evaluated=SAMPLES)
                 asyncio.get_running_loop().call_soon(done, evaluated)
 
-    async def _train(self, asked: fx.Train, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
+    async def _train(self, asked: fx.Train, done: Done) -> None:
         memory, size = self._memory, asked.parameters.nbytes
         self._number += 1
         number = self._number
@@ -114,15 +110,9 @@ class RandomSteps:
             moved[start : start + BLOCK] += noise[: moved.size - start]
         return moved
 
-    def status(self) -> list[dict[str, Any]]:
-        """As `Trainers.status`."""
-        return []
-
     async def stop_all(self) -> None:
         """As `Trainers.stop_all`."""
-        for work in self._work:
-            work.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await super().stop_all()
         if not self._is_over:
             self._is_over = True
             self._memory.close()

@@ -20,6 +20,7 @@ from grapevine_agent.net import BrokerUrl, Transport
 from grapevine_agent.net.events import Will
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store import Store
+from grapevine_lab.bench.trainers_here import Done, TrainersHere
 from grapevine_proto.signing import SigningKey
 
 ROOT = "grapevine-lab/overlay"
@@ -27,31 +28,27 @@ PACKET_BYTES = 1_000_000
 BACKOFF_S = (0.05, 0.5)
 
 
-class PlayedTraining:
+class PlayedTraining(TrainersHere):
     """Trainers that wait for as long as an exponential says, and change nothing: what is measured is who knows what.
 
     `mean_s`: seconds. The model is moved by a little, or nothing would be news.
     """
 
     def __init__(self, mean_s: float, seed: int) -> None:
-        self.room_mb: Callable[[str], int] = lambda _task: 0
-        self.look: object = None
+        super().__init__()
         self._mean_s = mean_s
         self._rng = np.random.default_rng(seed)
-        self._work: set[asyncio.Task[None]] = set()
 
-    def take(self, effect: fx.Effect, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
+    def take(self, effect: fx.Effect, done: Done) -> None:
         """As `Trainers.take`."""
         match effect:
             case fx.Train():
-                work = asyncio.create_task(self._train(effect, done))
-                self._work.add(work)
-                work.add_done_callback(self._work.discard)
+                self.begin(self._train(effect, done))
             case fx.Evaluate(task=task, round=number):
                 evaluated = fx.Evaluated(task=task, round=number, loss=1.0, metric=0.5, num_evaluated=100)
                 asyncio.get_running_loop().call_soon(done, evaluated)
 
-    async def _train(self, asked: fx.Train, done: Callable[[fx.Trained | fx.Evaluated], None]) -> None:
+    async def _train(self, asked: fx.Train, done: Done) -> None:
         took_s = float(self._rng.exponential(self._mean_s))
         await asyncio.sleep(took_s)
         moved = self._rng.standard_normal(asked.parameters.size).astype(np.float32) * np.float32(0.01)
@@ -68,16 +65,6 @@ class PlayedTraining:
             )
         )
 
-    def status(self) -> list[dict[str, Any]]:
-        """As `Trainers.status`."""
-        return []
-
-    async def stop_all(self) -> None:
-        """As `Trainers.stop_all`."""
-        for work in self._work:
-            work.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
-
 
 @asynccontextmanager
 async def agent_here(
@@ -85,7 +72,7 @@ async def agent_here(
     urls: Sequence[str],
     *,
     key: SigningKey | None = None,
-    trainers: PlayedTraining | None = None,
+    trainers: TrainersHere | None = None,
     root: str = ROOT,
     **settings: Any,
 ) -> AsyncIterator[AgentService]:

@@ -139,6 +139,7 @@ class Learning:
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
+        self._check_scope(sender)
         with self.receipts.lacking(sender, session):
             held = self.merging.accept(sender, update, now, session)
         if self.rest.is_news(self.model):
@@ -150,10 +151,13 @@ class Learning:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
-        if why := self.members.reach.why_out(sender):
-            raise WireError("out-of-scope", f"an update of {self.task} by {sender}, which {why}")
+        self._check_scope(sender)
         with self.receipts.lacking(sender, session):
             self.merging.foresee(sender, update, now, session)
+
+    def _check_scope(self, sender: str) -> None:
+        if why := self.members.reach.why_out(sender):
+            raise WireError("out-of-scope", f"an update of {self.task} by {sender}, which {why}")
 
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.agent.core.tasks.device import ADA, BEN, NOW_MS, SETTINGS, Device
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.members import LEAST_CARRIED_BYTES
 from grapevine_lab.bench import floods
@@ -115,14 +116,20 @@ def test_another_broker_does_not_make_an_asking_begin_anew_and_no_two_have_one_n
     assert asking.lacks == 2
 
 
-def test_what_was_sent_is_remembered_when_another_broker_comes_and_forgotten_when_one_goes() -> None:
-    device = at_two()
+def told_to_ada(device: Device) -> tuple[str, Learning]:
+    """A task that is learned, whose model has gone to Ada."""
     task = device.publish()
     device.approve(task)
     device.settle()
     learner = device.core.tasks.learning[task]
+    learner.sending.told.sent(learner.model, ADA, 1, device.now_s)
+    return task, learner
+
+
+def test_what_was_sent_is_remembered_when_another_broker_comes_and_forgotten_when_one_goes() -> None:
+    device = at_two()
+    _, learner = told_to_ada(device)
     told = learner.sending.told
-    told.sent(learner.model, ADA, 1, device.now_s)
     device.perform(device.core.connected(SESSION, device.moment(), 2))
     assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
     device.perform(device.core.lost(device.moment(), 0))
@@ -172,12 +179,8 @@ def test_who_was_lost_with_its_broker_counts_again_as_soon_as_it_is_heard_by_ano
 
 def test_what_found_no_room_on_its_way_out_goes_again() -> None:
     device = at_two()
-    task = device.publish()
-    device.approve(task)
-    device.settle()
-    learner = device.core.tasks.learning[task]
+    task, learner = told_to_ada(device)
     told = learner.sending.told
-    told.sent(learner.model, ADA, 1, device.now_s)
     device.core.not_sent(task, BEN)
     assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
     device.core.not_sent(task, ADA)

@@ -1,0 +1,83 @@
+"""A TCP proxy on this machine, run by a thread: what a line does to the bytes is for its subclass to say."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias, TypeVar
+
+START_S: Final = 10.0
+
+Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class Proxy(ABC):
+    """One that leads to the port `to` of this machine; `port` is where it listens."""
+
+    to: int
+    port: int = field(default=0, init=False)
+    most_unread_bytes: int = field(default=65_536, init=False)  # of what comes, before who sends it waits
+    _server: asyncio.Server | None = field(default=None, init=False)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    @abstractmethod
+    def ways(self, here: Ends, there: Ends) -> list[Coroutine[None, None, None]]:
+        """What hands on the bytes of a new connection, in both directions."""
+
+    async def start(self) -> None:
+        """Listen on a free port, `port`."""
+        limit = self.most_unread_bytes
+        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0, limit=limit)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self) -> None:
+        """End it, and whatever goes over it."""
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed is closed
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there = await asyncio.open_connection("127.0.0.1", self.to, limit=self.most_unread_bytes)
+        except OSError:  # there is no broker just now
+            writer.close()
+            return
+        for way in self.ways((reader, writer), there):
+            task = asyncio.create_task(way)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+async def close(sink: asyncio.StreamWriter) -> None:
+    """End a direction, whatever has become of its connection."""
+    sink.close()
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        await sink.wait_closed()
+
+
+P = TypeVar("P", bound=Proxy)
+
+
+@contextmanager
+def running(proxy: P) -> Iterator[P]:
+    """The proxy, while a thread runs it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name=type(proxy).__name__, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(proxy.start(), loop).result(START_S)
+        yield proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.stop(), loop).result(START_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
