@@ -22,7 +22,7 @@ def send(group: Crowd, sender: int, receiver: int, **changes: object) -> None:
     model = source.core.tasks.learning[group.task].model
     fields: dict[str, object] = {
         "task": group.task,
-        "window": 1,
+        "window": model.window,
         "version": model.version,
         "age": model.age,
         "experience": 1,

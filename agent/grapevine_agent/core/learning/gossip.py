@@ -68,6 +68,11 @@ class Targets:
         return min(others, max(UNPROVED_AT_LEAST, UNPROVED_PER_USEFUL * len(self.useful)))
 
     @property
+    def is_flooded(self) -> bool:
+        """Whether there are more of the others than count."""
+        return len(self.everybody) - len(self.useful) > self.num_unproved
+
+    @property
     def num_counted(self) -> int:
         """N − 1: how many members there are, for all that rates are made of."""
         return len(self.useful) + self.num_unproved
@@ -108,13 +113,16 @@ class SendClock:
         """A member that lacks the model, uniformly, or None.
 
         Where the useful ones are the fewer, half of the time one of these; where none of the half that was drawn lacks
-        it, one of the other half. `lacking`: those of some members who do not have the model, in their order.
+        it, one of the other half. But what useful ones have no use for never goes to a crowd that is too large to be
+        believed. `lacking`: those of some members who do not have the model, in their order.
         """
         halves: list[Sequence[str]] = [targets.everybody]
         if 0 < 2 * len(targets.useful) < len(targets.everybody):
             halves = [targets.useful, targets.others]
             if self.rng.random() >= USEFUL_SHARE:
                 halves.reverse()
+            elif targets.is_flooded:
+                halves.pop()
         members = next(filter(None, map(lacking, halves)), ())
         return members[int(self.rng.integers(len(members)))] if members else None
 

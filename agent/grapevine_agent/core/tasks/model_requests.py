@@ -37,12 +37,21 @@ from grapevine_tasks.layout import ModelLayout
 WAIT_S = 60.0  # an answer that comes later was not asked for
 
 
-@dataclass(frozen=True)
 class _Kept:
-    """What was made of a vector, which may be gone by now."""
+    """What was made of a vector, which may be gone by now. `encoded` is None if it goes as it lies."""
 
-    of: weakref.ref[Vector]
-    encoded: Encoded | None  # None: it goes as it lies
+    def __init__(self, vector: Vector | None, encoded: Encoded | None) -> None:
+        self._vector = weakref.ref(vector) if vector is not None else None
+        self.encoded = encoded
+
+    def __reduce__(self) -> tuple[type[_Kept], tuple[Vector | None, Encoded | None]]:
+        """A checkpoint of the simulator holds the vector itself: whoever else holds it gets the same one again."""
+        return _Kept, (self.vector, self.encoded)
+
+    @property
+    def vector(self) -> Vector | None:
+        """None: nobody holds it any more."""
+        return self._vector() if self._vector is not None else None
 
 
 @dataclass(kw_only=True)
@@ -88,17 +97,17 @@ class ModelRequests:
     def _num_bytes(self, key: tuple[str, Which, int, str], vector: Vector, encoding: Encoding) -> float:
         """What a vector travels in: about, until it was encoded."""
         kept = self._kept.get(key)
-        if kept is not None and kept.of() is vector:
+        if kept is not None and kept.vector is vector:
             return vector.nbytes if kept.encoded is None else kept.encoded.nbytes
         return SIZES[encoding.name] * vector.size
 
     def _written(self, key: tuple[str, Which, int, str], vector: Vector, encoding: Encoding) -> Written:
         kept = self._kept.get(key)
-        if kept is not None and kept.of() is vector:
+        if kept is not None and kept.vector is vector:
             return vector if kept.encoded is None else kept.encoded
         sent = written(vector, encoding)
-        self._kept = {other: each for other, each in self._kept.items() if each.of() is not None}
-        self._kept[key] = _Kept(weakref.ref(vector), sent if isinstance(sent, Encoded) else None)
+        self._kept = {other: each for other, each in self._kept.items() if each.vector is not None}
+        self._kept[key] = _Kept(vector, sent if isinstance(sent, Encoded) else None)
         return sent
 
     def _refusal(self, sender: str, task: str) -> str:

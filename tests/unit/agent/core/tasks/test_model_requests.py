@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -105,3 +106,17 @@ def test_what_a_model_will_take_is_known_of_one_that_was_asked_for_alone() -> No
     assert models.bytes_expected(STRANGER, task, device.moment()) == 0
     models.ask(STRANGER, task, 0, device.moment())
     assert models.bytes_expected(STRANGER, task, device.moment()) == size
+
+
+def test_what_was_made_of_a_vector_refers_to_the_same_one_after_a_checkpoint() -> None:
+    vector = np.arange(3, dtype=np.float32)
+    again, kept = pickle.loads(pickle.dumps((vector, model_requests._Kept(vector, None))))
+    assert kept.vector is again
+
+
+def test_what_was_made_of_a_vector_that_is_gone_is_kept_without_it() -> None:
+    vector = np.zeros(3, np.float32)
+    kept = model_requests._Kept(vector, None)
+    del vector
+    assert kept.vector is None
+    assert pickle.loads(pickle.dumps(kept)).vector is None
