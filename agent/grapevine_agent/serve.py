@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, cast
 
@@ -24,6 +25,7 @@ from grapevine_agent.core.settings import Role
 from grapevine_agent.identity import IdentityError
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service.assembly import assembled, state_socket
+from grapevine_agent.service.pulse import Stops, watched_loop
 from grapevine_agent.store.durable import move_aside
 from grapevine_proto.errors import GrapevineError, StoreError
 
@@ -51,7 +53,9 @@ def main(arguments: list[str]) -> int:
         config = load_config(Path(path[0]) if path else None, os.environ)
         logging.basicConfig(level=config.agent.log_level.upper(), format=LOG_FORMAT)
         logging.raiseExceptions = False  # a log on a full disk loses lines, and nothing else
-        asyncio.run(_run(config, cast(Role, role), float(heartbeat_s)))
+        stops = Stops()
+        with asyncio.Runner(loop_factory=partial(watched_loop, stops)) as runner:
+            runner.run(_run(config, cast(Role, role), float(heartbeat_s), stops))
     except GrapevineError as error:
         _tell(f"error: {error}")
         return EXIT_IDENTITY if isinstance(error, IdentityError) else EXIT_FAILED
@@ -60,8 +64,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _run(config: Config, role: Role, server_heartbeat_s: float) -> None:
-    with assembled(config, role=role, server_heartbeat_s=server_heartbeat_s) as service:
+async def _run(config: Config, role: Role, server_heartbeat_s: float, stops: Stops) -> None:
+    with assembled(config, role=role, server_heartbeat_s=server_heartbeat_s, stops=stops) as service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, service.stop)

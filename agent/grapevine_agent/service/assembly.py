@@ -29,6 +29,7 @@ from grapevine_agent.service.attachment import MakeTransport
 from grapevine_agent.service.discovering import Search
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
+from grapevine_agent.service.pulse import Stops
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
@@ -49,7 +50,12 @@ FEWEST_HEARTBEATS_AWAKE = 4.0  # to be heard, to hear others, and to send someth
 
 @contextmanager
 def assembled(
-    config: Config, *, role: Role = "member", guest: bool = False, server_heartbeat_s: float = 1.0
+    config: Config,
+    *,
+    role: Role = "member",
+    guest: bool = False,
+    server_heartbeat_s: float = 1.0,
+    stops: Stops | None = None,
 ) -> Iterator[AgentService]:
     """A service for this configuration, with its state open.
 
@@ -94,6 +100,7 @@ def assembled(
             unsaved=unsaved,
             inspector=inspector,
             chunk_window=profile.chunk_window,
+            stops=stops,
         )
         try:
             yield service

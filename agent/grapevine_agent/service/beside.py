@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from grapevine_agent.outlasting import outlasted
+from grapevine_agent.service.pulse import Pulse
 
 T = TypeVar("T")
 
@@ -21,9 +22,10 @@ MOST_WAITING: Final = 64  # further ones wait until these are done before they a
 
 
 class Beside:
-    """See the module's docstring. Called from the event loop alone."""
+    """See the module's docstring. Called from the event loop alone. `pulse` notices who keeps the loop waiting."""
 
-    def __init__(self) -> None:
+    def __init__(self, pulse: Pulse | None = None) -> None:
+        self._pulse = pulse or Pulse()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="beside")
         self._room = asyncio.Semaphore(MOST_WAITING)
 
@@ -34,7 +36,8 @@ class Beside:
         which the thread is still at.
         """
         async with self._room:
-            return await outlasted(asyncio.get_running_loop().run_in_executor(self._thread, work))
+            with self._pulse.beside():
+                return await outlasted(asyncio.get_running_loop().run_in_executor(self._thread, work))
 
     async def close(self) -> None:
         """Wait for the end of what runs; nothing is taken after it."""

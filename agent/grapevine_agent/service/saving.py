@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Final, TypeAlias, TypeVar
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.service.pulse import Pulse
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.store import MetricsEntry, Store, StoredModel, StoredRecord, Tenants
 from grapevine_proto.errors import StoreError
@@ -43,9 +44,18 @@ class Saver:
         store: Where to.
         unsaved: What the disk does not take, where it is known already.
         metrics_every_s: Lines of metrics are written so often at most.
+        pulse: Notices who keeps the loop waiting; then everything is called from the loop.
     """
 
-    def __init__(self, store: Store, unsaved: Unsaved | None = None, *, metrics_every_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        unsaved: Unsaved | None = None,
+        *,
+        metrics_every_s: float = 0.0,
+        pulse: Pulse | None = None,
+    ) -> None:
+        self._pulse = pulse
         self._store = store
         self._unsaved = unsaved or Unsaved()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saver")
@@ -122,7 +132,10 @@ class Saver:
     # --- on the thread --------------------------------------------------------------------------------
 
     def _submit(self) -> None:
-        self._thread.submit(self._write_waiting).add_done_callback(_log_failure)
+        writing = self._thread.submit(self._write_waiting)
+        writing.add_done_callback(_log_failure)
+        if self._pulse is not None:
+            self._pulse.until_done(writing)
 
     def _write_waiting(self, *, last: bool = False) -> None:
         """Write what waits, oldest first, metrics together; of a kind that the disk does not take, one is tried."""

@@ -4,8 +4,8 @@
                                                                               ├▶ trainers (processes)
                                                                               └▶ store (disk)
 
-One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers,
-transfers and a pulse. Another task records sensors where the owner named their topics, and one looks for brokers where
+One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers
+and transfers. Another task records sensors where the owner named their topics, and one looks for brokers where
 the owner asks for it. Commands come over the socket
 beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
 """
@@ -34,7 +34,7 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.printable import printable
-from grapevine_agent.service import clock, loading, pulse, restoring
+from grapevine_agent.service import clock, loading, restoring
 from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
 from grapevine_agent.service.attending import Attending
 from grapevine_agent.service.beside import Beside
@@ -46,6 +46,7 @@ from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.publishing import Publishing
+from grapevine_agent.service.pulse import Pulse, Stops
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
@@ -91,6 +92,7 @@ class AgentService:
         chunk_window: Chunks of a transfer that may be under way.
         search: Where brokers are looked for; None where the owner does not ask for that.
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
+        stops: Where the loop's selector notes how long the loop stands; None where it does not.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class AgentService:
         chunk_window: int = 4,
         search: Search | None = None,
         attach: Callable[[BrokerUrl], MakeTransport] | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self.config = config
         self.root = root
@@ -124,7 +127,9 @@ class AgentService:
         self.unsaved = unsaved or Unsaved()
         self._numbers = OwnNumbers(store, self.unsaved)
         self._sealer = Sealer(identity, self._numbers)
-        self._beside = Beside()
+        self.stops = stops or Stops()
+        pulse = Pulse(self.stops)
+        self._beside = Beside(pulse)
         self.turns = Turns(self._beside, self.perform)
         self.carrying = Carrying(
             core=self.core,
@@ -143,8 +148,7 @@ class AgentService:
         self._sealing = Sealing(
             self._sealer, self._beside, goes_apart=self.carrying.goes_apart, hold=self.carrying.hold
         )
-        self.stops = pulse.Stops()
-        self._saver = Saver(store, self.unsaved, metrics_every_s=settings.save_every_s)
+        self._saver = Saver(store, self.unsaved, metrics_every_s=settings.save_every_s, pulse=pulse)
         self.tidying = Tidying(self.core, self.turns, store, self._saver, self.started_at)
         if trainers is not None:
             trainers.room_mb = self.core.tasks.reservations.room_mb
@@ -235,7 +239,6 @@ class AgentService:
             tasks = [
                 group.create_task(self._keep_time(), name="timers"),
                 group.create_task(self.carrying.run(), name="transfers"),
-                group.create_task(pulse.watch(self.stops), name="pulse"),
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
