@@ -135,9 +135,9 @@ class Crowd:
 
 @asynccontextmanager
 async def crowd_on(
-    url: str, root: str, built: BuiltTask, *, num_peers: int, heartbeat_s: float
+    url: str, root: str, built: BuiltTask, *, num_peers: int, heartbeat_s: float, is_there: bool = True
 ) -> AsyncIterator[Crowd]:
-    """A crowd that is connected, announced, and alive until the end of the `with`."""
+    """A crowd that is connected, announced, and alive until the end of the `with`; or, not `is_there`, says nothing."""
     transport = Transport([BrokerUrl.parse(url)], client_id="grapevine-bench-crowd")
     await transport.subscribe((f"{root}/inbox/+/+", 1))
     keys = [SigningKey.generate() for _ in range(num_peers)]
@@ -147,8 +147,9 @@ async def crowd_on(
         async for event in transport.events():
             if isinstance(event, Connected):
                 break
-        await crowd.announce()
-        life = [asyncio.create_task(crowd.beat()), asyncio.create_task(crowd.answer())]
+        if is_there:
+            await crowd.announce()
+        life = [asyncio.create_task(work) for work in ((crowd.beat(), crowd.answer()) if is_there else ())]
         try:
             yield crowd
             for task in life:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,11 +97,11 @@ async def _measure(
             await asyncio.sleep(SETTLE_S)
             idle = await _watch(process)
             await asyncio.to_thread(call, socket, "consent", {"task": crowd.task, "joined": True})
-            await wait_until(process, socket, lambda status: _learns(status, crowd.task), "learns and merges")
+            await wait_until(process, socket, lambda status: learns(status, crowd.task), "learns and merges")
             say(f"the service has joined; it learns for {NUM_WINDOWS} × {WINDOW_S:g} s")
             learning = await _watch(process)
             status = await asyncio.to_thread(call, socket, "status")
-            _expect(_knows_peers(status, num_peers) and _learns(status, crowd.task), f"it still learns: {status}")
+            _expect(_knows_peers(status, num_peers) and learns(status, crowd.task), f"it still learns: {status}")
     percent, megabytes = 100.0, 1e-6
     of = f"{num_peers} peers, one task"
     memory, target = (MEMORY, MEMORY_TARGET) if num_peers == NUM_PEERS else (MEMORY_OF_MANY, TARGET_OF_MANY)
@@ -167,7 +167,8 @@ def knows(status: dict[str, Any], task: str, num_peers: int = NUM_PEERS) -> bool
     return _knows_peers(status, num_peers) and line.get("standing") == "approved" and not line["joined"]
 
 
-def _learns(status: dict[str, Any], task: str) -> bool:
+def learns(status: dict[str, Any], task: str) -> bool:
+    """Whether the service trains the task, merges, and sends."""
     line = task_line(status, task)
     return bool(line) and bool(line["joined"]) and line["age"] > 0 and line["merges"] > 0 and line["sent"] > 0
 
@@ -180,11 +181,11 @@ def task_line(status: dict[str, Any], task: str) -> dict[str, Any]:
 # --- the service ----------------------------------------------------------------------------------
 
 
-def write_config(folder: Path, url: str, crowd: Crowd) -> Path:
+def write_config(folder: Path, url: str, crowd: Crowd, *, profile: str = "generic") -> Path:
     """Defaults, but for what makes this service find its broker, its state, its data and its reviewers."""
     (share,) = write_shares(folder, 1, seed=0)
     sections = [
-        f'[agent]\nname = "measured"\nstate_dir = {json.dumps(str(folder / "state"))}',
+        f'[agent]\nname = "measured"\nprofile = {json.dumps(profile)}\nstate_dir = {json.dumps(str(folder / "state"))}',
         f"[mqtt]\nbrokers = {json.dumps([url])}\nroot = {json.dumps(ROOT)}",
         f"[review]\ntrusted = {json.dumps(crowd.reviewers)}",
         f"[[data]]\nkind = {json.dumps(DATA_KIND)}\npath = {json.dumps(str(share.path))}",
@@ -195,10 +196,10 @@ def write_config(folder: Path, url: str, crowd: Crowd) -> Path:
 
 
 @contextmanager
-def running_service(config: Path, log: Path) -> Iterator[psutil.Process]:
-    """`grapevine agent run`, until the block ends."""
+def running_service(config: Path, log: Path, *, within: Sequence[str] = ()) -> Iterator[psutil.Process]:
+    """`grapevine agent run`, until the block ends. `within` comes before the command."""
     leash = [sys.executable, "-m", "grapevine_broker.leash", str(os.getpid())]
-    command = [*leash, sys.executable, "-m", "grapevine_agent", "agent", "run", "--config", str(config)]
+    command = [*within, *leash, sys.executable, "-m", "grapevine_agent", "agent", "run", "--config", str(config)]
     with log.open("wb") as output, subprocess.Popen(command, stderr=output, env=_environment()) as process:
         try:
             yield psutil.Process(process.pid)

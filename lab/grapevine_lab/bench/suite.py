@@ -16,6 +16,7 @@ from rich.console import Console
 from grapevine_lab.bench import (
     build_time,
     data_sources,
+    device,
     encodings,
     far_broker,
     joining,
@@ -39,6 +40,8 @@ from grapevine_proto.errors import GrapevineError
 BENCHMARKS = (
     Benchmark(names=(service.MEMORY, service.IDLE_CPU), run=service.run, missing=service.missing),
     Benchmark(names=(service.MEMORY_OF_MANY,), run=service.run_many, missing=service.missing),
+    Benchmark(names=(device.IDLE,), run=device.run_idle, missing=device.missing),
+    Benchmark(names=(device.LEARNING,), run=device.run_learning, missing=device.missing_for_learning),
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
