@@ -213,14 +213,14 @@ async def _learn(
     await asyncio.to_thread(call, socket, "consent", {"task": crowd.task, "joined": True})
     await wait_until(process, socket, lambda status: learns(status, crowd.task), "learns and merges")
     say(f"it learns for {LEARN_S:g} s")
-    before = task_line(await asyncio.to_thread(call, socket, "status"), crowd.task)["version"]
+    before = task_line(await asyncio.to_thread(call, socket, "status"), crowd.task)["round"]
     began_s, services, trainers = time.monotonic(), [], []
     while time.monotonic() < began_s + LEARN_S:
         services.append(float(process.memory_info().rss))
         trainers.append(float(sum(child.memory_info().rss for child in process.children(recursive=True))))
         await asyncio.sleep(1.0)
     lasted_s = time.monotonic() - began_s
-    after = task_line(await asyncio.to_thread(call, socket, "status"), crowd.task)["version"]
+    after = task_line(await asyncio.to_thread(call, socket, "status"), crowd.task)["round"]
     lent = Target(limit=load_profile(PROFILE).memory_mb * (1 << 20) * _MEGABYTES, at_most=True)
     on = f"{CORES:g} core, {MEMORY_MB} MB"
     return [
