@@ -15,7 +15,7 @@ from rich.text import Text
 
 from grapevine_agent.cli.output import JsonOption, answer, configuration, console
 from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.config.firmware import load_profile, with_limits
+from grapevine_agent.config.firmware import device_profile, load_profile
 from grapevine_agent.data import load_samples, match_source
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, EXAMPLE_MEMBERS, CostReport, cost_report
 from grapevine_agent.requests.merging_words import merging_lines
@@ -74,7 +74,7 @@ def register(task: typer.Typer) -> None:
 
 def _baseline(manifest: TaskManifest, config: Config) -> dict[str, Any]:
     """What a model without any learning comes to on the first source of a configuration that fits the task."""
-    profile = with_limits(load_profile(config.agent.profile), config.limits)
+    profile = device_profile(config)
     match = match_source(manifest.data, configured_sources(config, profile))
     metric = manifest.training.metric
     if match.source is None:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from grapevine_agent.config.agent_toml import Limits
-from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile
+from grapevine_agent.config.profile_files import profile_names
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
 from grapevine_agent.core.learning.pace import vectors_bytes

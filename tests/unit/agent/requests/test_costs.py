@@ -16,7 +16,8 @@ from tests.unit.tasks.hostile.attack import FIRST, graph_of, honest_manifest, ho
 from typer.testing import CliRunner, Result
 
 from grapevine_agent.cli import check_commands
-from grapevine_agent.config.firmware import FirmwareProfile, Machine, load_profile
+from grapevine_agent.config.firmware import FirmwareProfile, load_profile
+from grapevine_agent.config.machine import Machine
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.core.tasks.deadlines import FLOPS_TO_START
 from grapevine_agent.core.tasks.fitting import (
