@@ -168,7 +168,8 @@ def fits_table(report: CostReport) -> Group:
         table.add_column(name, no_wrap=True)
     for fit in report.fits:
         times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
-        mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
+        from_mb = f"[yellow]with {fit.fits_from_mb / 1024:g} GB[/]" if fit.fits_from_mb else "[red]no[/]"
+        mark = "[green]yes[/]" if fit.fits else from_mb
         table.add_row(escape(fit.profile), mark, f"{fit.allowed_mb:,}", *times)
     reasons = [Text(f"{fit.profile}: {reason}") for fit in report.fits for reason in fit.reasons]
     return Group(table, *reasons)

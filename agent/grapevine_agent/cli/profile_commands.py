@@ -40,8 +40,8 @@ def register(app: typer.Typer) -> None:
             return
         console.print(_table(profiles, here))
         console.print(
-            "* fits this machine. MB: of tasks, by the size of its memory; W: idle and training; °C: slower and paused "
-            "above; sent, written: megabytes a day. All numbers with their sources: grapevine profile show NAME",
+            "* fits this machine. GB: of memory for tasks, by what the board is sold with; W: idle/training; °C: "
+            "slower/paused above; sent, disk: GB a day. Numbers with their sources: grapevine profile show NAME",
             style="dim",
         )
 
@@ -100,7 +100,7 @@ def _plain(profile: FirmwareProfile) -> dict[str, Any]:
 def _table(profiles: list[FirmwareProfile], here: str) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("  profile", no_wrap=True)
-    for name in ("MB", "Gflops", "W", "°C", "network", "sent", "written"):
+    for name in ("GB", "Gflops", "W", "°C", "network", "sent", "disk"):
         table.add_column(name, no_wrap=True, justify="left" if name == "network" else "right")
     for each in profiles:
         table.add_row(
@@ -110,16 +110,16 @@ def _table(profiles: list[FirmwareProfile], here: str) -> Table:
             _pair(each.power.idle_w, each.power.training_w),
             _pair(each.slow_above_c, each.pause_above_c),
             each.network,
-            f"{each.upload_mb_per_day:,}" if each.upload_mb_per_day else _UNKNOWN,
-            f"{each.save_mb_per_day:,}",
+            f"{each.upload_mb_per_day / 1000:g}" if each.upload_mb_per_day else _UNKNOWN,
+            f"{each.save_mb_per_day / 1000:g}",
         )
     return table
 
 
 def _memory_range(profile: FirmwareProfile) -> str:
     if not profile.sizes:
-        return f"{profile.memory_mb:,}"
-    return f"{profile.sizes[0].memory_mb:,}–{profile.sizes[-1].memory_mb:,}"
+        return f"{profile.memory_mb / 1000:.2g}"
+    return f"{profile.sizes[0].memory_mb / 1000:.2g}–{profile.sizes[-1].memory_mb / 1000:.2g}"
 
 
 def _pair(first: float, second: float) -> str:

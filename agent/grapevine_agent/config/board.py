@@ -220,7 +220,7 @@ def _warnings(board: Board, profile: FirmwareProfile) -> Iterator[str]:
         yield f"PyTorch is not installed, and without it this device trains nothing: {install}"
     if not relays and not profile.can_train:
         yield (
-            f"this device trains nothing: a trainer needs {LEAST_TRAINING_MB} MB, and of {board.machine.memory_mb:,} MB "
+            f"this device trains nothing: a trainer needs {LEAST_TRAINING_MB} MB, and of {board.machine.memory_mb:,} "
             f"tasks may take {profile.memory_mb:,}; let it relay, or end other programs and raise limits.memory_mb"
         )
 

@@ -13,7 +13,7 @@ an owner's own is given by its path. A limit of 0 asks the machine.
     [power]            idle_w, training_w, radio_w, duty_cycle, energy_kj_per_day
 
 Each of these tables says in `source` where its numbers are from. A profile of one's own device takes the size that this
-machine has, and never more than three quarters of it: a container may have less than the board. What is said of other
+machine has, and never more than four fifths of it: a container may have less than the board. What is said of other
 people's devices, as in a table of how a task fits each of them, is said of the smallest.
 """
 
@@ -48,7 +48,7 @@ _BYTES_PER_PARAMETER = 4
 _MB = 1 << 20
 # A machine reports less than it is sold with: firmware and graphics have taken theirs. The next smaller has half.
 _REPORTED: Final = 0.75
-_MOST_OF_MEMORY: Final = 0.75  # that a task may take of what there is
+_MOST_OF_MEMORY: Final = 0.8  # that a task may take of what there is
 _HOTTEST_C: Final = 150.0
 LEAST_KEEPALIVE_S: Final = 5
 STORAGE: Final = ("unknown", "sd-card", "emmc", "flash", "ssd", "hard-disk")
@@ -241,7 +241,7 @@ def _read_file(path: Path) -> FirmwareProfile:
     _check(table, profile)
     table.finish()
     mistakes.end()
-    return _sized(profile, sizes[0]) if sizes else profile
+    return sized(profile, sizes[0]) if sizes else profile
 
 
 def _read_sizes(table: Table) -> tuple[MemorySize, ...]:
@@ -340,7 +340,7 @@ def _with_power(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
 def _want_source(table: Table, keys: Sequence[str], who: str) -> None:
     """A number without where it is from is a mistake. 0 is none: it says that nothing is known, or wanted."""
     if not table.holds("source") and any(table.anything(key) for key in keys):
-        table.wrong("source", f"say {who}, or that it is assumed, and how", beside=keys)
+        table.wrong("source", f"say {who}, or that it is assumed, and how")
     table.finish()
 
 
@@ -359,7 +359,8 @@ def _check(table: Table, profile: FirmwareProfile) -> None:
         table.wrong("memory_source", "say who measured memory_gbs, or that it is assumed, and how")
 
 
-def _sized(profile: FirmwareProfile, size: MemorySize) -> FirmwareProfile:
+def sized(profile: FirmwareProfile, size: MemorySize) -> FirmwareProfile:
+    """The profile with the limits of one of its sizes."""
     limits = {"memory_mb": size.memory_mb, "max_batch": size.max_batch, "max_parameters": size.max_parameters}
     return replace(profile, **limits)
 
@@ -372,7 +373,7 @@ def size_of(profile: FirmwareProfile, machine: Machine) -> MemorySize | None:
 
 def _fill_in(profile: FirmwareProfile, machine: Machine, *, follows_machine: bool) -> FirmwareProfile:
     if follows_machine and (size := size_of(profile, machine)):
-        profile = _sized(profile, size)
+        profile = sized(profile, size)
     cores = profile.cores or machine.cores
     memory_mb = profile.memory_mb or max(1, machine.memory_mb // 2)
     most_parameters = profile.max_parameters
