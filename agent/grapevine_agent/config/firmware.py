@@ -245,7 +245,7 @@ def _read_file(path: Path) -> FirmwareProfile:
 
 
 def _read_sizes(table: Table) -> tuple[MemorySize, ...]:
-    sizes = []
+    sizes: list[MemorySize] = []
     for each in table.tables("size"):
         ram_mb = each.integer("ram_mb", low=64, high=1 << 24)
         size = MemorySize(
@@ -361,8 +361,7 @@ def _check(table: Table, profile: FirmwareProfile) -> None:
 
 def sized(profile: FirmwareProfile, size: MemorySize) -> FirmwareProfile:
     """The profile with the limits of one of its sizes."""
-    limits = {"memory_mb": size.memory_mb, "max_batch": size.max_batch, "max_parameters": size.max_parameters}
-    return replace(profile, **limits)
+    return replace(profile, memory_mb=size.memory_mb, max_batch=size.max_batch, max_parameters=size.max_parameters)
 
 
 def size_of(profile: FirmwareProfile, machine: Machine) -> MemorySize | None:

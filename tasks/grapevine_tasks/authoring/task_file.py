@@ -96,7 +96,13 @@ _SCHEDULE = {"name": str}
 # By what chooses: the constants beside it that belong to the one chosen, and what all of a table's kind have.
 _CONSTANTS = {"strategy": "constants", "server_strategy": "server_constants", "loss": "loss_constants"}
 _CHOSEN = {"optimiser": _OPTIMISER.keys() - {"momentum"}, "schedule": _SCHEDULE.keys()}
-_KEYS_OF = {"task": _TASK, "data": _DATA, "training": _TRAINING, "merging": _MERGING, "requirements": _REQUIREMENTS}
+_KEYS_OF: Mapping[str, Mapping[str, type]] = {
+    "task": _TASK,
+    "data": _DATA,
+    "training": _TRAINING,
+    "merging": _MERGING,
+    "requirements": _REQUIREMENTS,
+}
 # Of [merging]: a key, what it has no effect without, and what to write.
 _NEEDED = {"stale": ("stale_after", "stale_after = 200, in optimiser steps")}
 _SECTIONS = {"task": dict, "data": dict, "training": dict, "merging": dict, "requirements": dict}
@@ -159,11 +165,11 @@ def line_of(text: str, field: str, changes: Mapping[str, Mapping[str, Any]]) -> 
     """
     path: list[str | int] = []
     for part in field.split("."):
-        name, _, number = part.partition("[")
-        path += [name, int(number.rstrip("]")) - 1] if number else [name]
+        key, _, number = part.partition("[")
+        path += [key, int(number.rstrip("]")) - 1] if number else [key]
     laid_over: Any = changes
-    for name in path:
-        laid_over = laid_over.get(name) if isinstance(laid_over, Mapping) else None
+    for each in path:
+        laid_over = laid_over.get(each) if isinstance(laid_over, Mapping) else None
         if laid_over is not None and not isinstance(laid_over, Mapping):
             return 0
     return 0 if laid_over is not None else find_line(text, tuple(path))
