@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
-from urllib.parse import urlsplit
 
+from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
 from grapevine_agent.config.mistakes import Mistakes
@@ -50,10 +50,8 @@ Sandbox: TypeAlias = Literal["strict", "off"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
-BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 NO_PROFILE: Final = "there is no such firmware profile"
 OWN_PROFILE: Final = "a profile of your own is named by its path, ending in .toml"
-PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of the variable, not a password
 
 KEEPALIVE_S: Final = 30  # of a profile that says nothing of its network
 LEAST_STATE_MB: Final = 16  # a database, a key and a small model
@@ -288,7 +286,7 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     except ConfigError as error:
         table.wrong("root", str(error))
         root = DEFAULT_ROOT
-    brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
+    brokers, connect = read_brokers(table, MqttConfig.brokers), _read_connect(table)
     gateway, discover = table.boolean("gateway", False), _read_discover(table)
     if gateway and (connect != "all" or (len(brokers) < 2 and not discover)):
         remedy = 'is between brokers: name two or more in brokers, and write connect = "all"'
@@ -315,6 +313,10 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         every_s=every_s,
         environment_password=environ.get(PASSWORD_VARIABLE, ""),
     )
+
+
+def _read_connect(table: Table) -> Connect:
+    return cast(Connect, table.text("connect", "first", choices=("first", "all")))
 
 
 def _read_discover(table: Table) -> Discover:
@@ -344,32 +346,6 @@ def _read_host_broker(table: Table, discover: Discover) -> bool:
         remedy = "is found by others as we find theirs; write discover = true as well"
         table.wrong("host_broker", remedy, beside=["discover"])
     return host
-
-
-def _read_brokers(table: Table) -> tuple[str, ...]:
-    brokers = table.texts("brokers", MqttConfig.brokers, hint='"mqtt://localhost:1883"')
-    if not brokers:
-        table.wrong("brokers", 'needs at least one; write brokers = ["mqtt://localhost:1883"]')
-    for i, broker in enumerate(brokers, start=1):
-        if "@" in broker:
-            # Said without the URL, and before anything else is said of the list: this may be a secret.
-            table.wrong_secret(
-                "brokers",
-                f"URL number {i} holds credentials; take them out and set mqtt.username and "
-                f"mqtt.password_file (or {PASSWORD_VARIABLE})",
-            )
-            return MqttConfig.brokers
-    for broker in brokers:
-        try:
-            url = urlsplit(broker)
-            port_is_zero = url.port == 0
-        except ValueError as error:
-            table.wrong("brokers", f"{broker!r} is no URL ({error}); write mqtt://host:1883")
-            continue
-        if url.scheme not in BROKER_PORTS or not url.hostname or port_is_zero:
-            schemes = ", ".join(f"{scheme}://" for scheme in BROKER_PORTS)
-            table.wrong("brokers", f"{broker!r} is no broker URL; write mqtt://host:1883 (known: {schemes})")
-    return brokers
 
 
 def _read_limits(table: Table) -> Limits:

@@ -111,15 +111,15 @@ def check_scope(mqtt: Table, scope: ScopeConfig, site: str, location: Location |
 
 def _check_scope(mqtt: Table, scope: ScopeConfig, site: str, location: Location | None, among: Collection[str]) -> None:
     if scope.site and not site:
-        mqtt.wrong("scope", 'is of a site; say which, in [agent]: site = "lakeside"')
+        mqtt.wrong("scope", 'is of a site; say which, in [agent]: site = "lakeside"', beside=["agent.site"])
     if scope.within_km < math.inf and location is None:
-        mqtt.wrong("scope", "within_km is from where this device is; say so, in [agent]: location = [52.52, 13.40]")
+        remedy = "within_km is from where this device is; say so, in [agent]: location = [52.52, 13.40]"
+        mqtt.wrong("scope", remedy, beside=["agent.location"])
     known = {_address(mqtt, url) for url in among}
     for url in scope.brokers:
         if _address(mqtt, url) not in known and known:
-            raise mqtt.error(
-                "scope", f"{url!r} is none of mqtt.brokers, so nobody is met there; write {', '.join(known)}"
-            )
+            remedy = f"{url!r} is none of mqtt.brokers, so nobody is met there; write {', '.join(known)}"
+            mqtt.wrong("scope", remedy, beside=["brokers"])
 
 
 def _address(mqtt: Table, url: str) -> str:

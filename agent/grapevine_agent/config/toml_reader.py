@@ -101,7 +101,8 @@ class Table:
     def wrong(self, key: str, remedy: str, *, beside: Collection[str] = ()) -> None:
         """Note that error, or raise it where nobody gathers them.
 
-        `beside` are keys of this table that it also comes from: where one of those is wrong, this is not said.
+        `beside` are keys of this table, or with a dot of another, that it also comes from: where one of those is
+        wrong, this is not said.
         """
         self._note(self.error(key, remedy), beside)
 
@@ -127,7 +128,7 @@ class Table:
     def _note(self, error: MistakesError, beside: Collection[str] = ()) -> None:
         if self.mistakes is None:
             raise error
-        self.mistakes.note(error, beside=[self.path(key) for key in beside])
+        self.mistakes.note(error, beside=[key if "." in key else self.path(key) for key in beside])
 
     def text(
         self,

@@ -127,6 +127,10 @@ def test_a_key_in_the_wrong_table_is_shown_where_it_belongs(tmp_path: Path, text
         ("[mqtt]\nonline_s = 300\nevery_s = 'hour'\n", ["mqtt.every_s"]),
         ("[review]\nrejections = 3\nveto = 'non'\n", ["review.veto"]),
         ("[[consent]]\nanswer = 'auto'\nkind = 'Digits'\n", ["consent[1].kind"]),
+        ("[mqtt]\nbrokers = ['tcp://a']\n[mqtt.scope]\nbrokers = ['mqtt://b']\n", ["mqtt.brokers"]),
+        ("[mqtt]\nbrokers = []\ngateway = true\nconnect = 'all'\n", ["mqtt.brokers"]),
+        ("[agent]\nsite = 3\n[mqtt]\nscope = 'site'\n", ["agent.site"]),
+        ("[agent]\nlocation = 3\n[mqtt.scope]\nwithin_km = 5\n", ["agent.location"]),
         # And one key is told of once.
         ("[mqtt]\npassword = 'hunter2'\n", ["mqtt.password"]),
         (f"[trust]\npublishers = ['{ALICE}']\ndeny_publishers = ['{ALICE}', 'Bob']\n", ["trust.deny_publishers"]),
