@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from grapevine_proto.errors import TaskError
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.suggestions import did_you_mean
 
 
@@ -153,15 +153,15 @@ def read_constants(where: str, known: Mapping[str, Constant], given: Mapping[str
     for name in given:
         if name not in known:
             remedy = did_you_mean(name, known) if known else "there are none to give here: remove it"
-            raise TaskError(f"{where} has no constant {name!r}; {remedy}")
+            raise FieldTaskError(f"{where}.{name}", f"{where} has no constant {name!r}; {remedy}")
     read = {}
     for name, constant in known.items():
         value = given.get(name, constant.default)
         wanted = f"write a {'whole ' if constant.is_whole else ''}number from {constant.low:g} to {constant.high:g}"
         if value is None:
-            raise TaskError(f"{where} lacks {name!r}: {wanted}")
+            raise FieldTaskError(where, f"{where} lacks {name!r}: {wanted}")
         is_in = math.isfinite(value) and constant.low <= value <= constant.high
         if not is_in or (constant.is_whole and value != int(value)):
-            raise TaskError(f"{where}.{name} is {value:g}; {wanted}")
+            raise FieldTaskError(f"{where}.{name}", f"{where}.{name} is {value:g}; {wanted}")
         read[name] = float(value)
     return read

@@ -19,6 +19,7 @@ from grapevine_agent.cli import (
     merge_commands,
     owner_commands,
     peer_commands,
+    profile_commands,
     review_commands,
     task_commands,
     trust_commands,
@@ -46,6 +47,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         owner_commands,
+        profile_commands,
         peer_commands,
         task_commands,
         review_commands,

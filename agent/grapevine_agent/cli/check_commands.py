@@ -15,7 +15,7 @@ from rich.text import Text
 
 from grapevine_agent.cli.output import JsonOption, answer, configuration, console
 from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.config.firmware import load_profile, with_limits
+from grapevine_agent.config.firmware import device_profile, load_profile
 from grapevine_agent.data import load_samples, match_source
 from grapevine_agent.requests.costs import ENVELOPE_BYTES, EXAMPLE_MEMBERS, CostReport, cost_report
 from grapevine_agent.requests.merging_words import merging_lines
@@ -74,7 +74,7 @@ def register(task: typer.Typer) -> None:
 
 def _baseline(manifest: TaskManifest, config: Config) -> dict[str, Any]:
     """What a model without any learning comes to on the first source of a configuration that fits the task."""
-    profile = with_limits(load_profile(config.agent.profile), config.limits)
+    profile = device_profile(config)
     match = match_source(manifest.data, configured_sources(config, profile))
     metric = manifest.training.metric
     if match.source is None:
@@ -168,7 +168,8 @@ def fits_table(report: CostReport) -> Group:
         table.add_column(name, no_wrap=True)
     for fit in report.fits:
         times = map(_seconds, (fit.step_s, fit.evaluation_s, fit.round_s))
-        mark = "[green]yes[/]" if fit.fits else "[red]no[/]"
+        from_mb = f"[yellow]with {fit.fits_from_mb / 1024:g} GB[/]" if fit.fits_from_mb else "[red]no[/]"
+        mark = "[green]yes[/]" if fit.fits else from_mb
         table.add_row(escape(fit.profile), mark, f"{fit.allowed_mb:,}", *times)
     reasons = [Text(f"{fit.profile}: {reason}") for fit in report.fits for reason in fit.reasons]
     return Group(table, *reasons)

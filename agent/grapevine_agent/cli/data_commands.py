@@ -12,7 +12,7 @@ from rich.table import Table
 from grapevine_agent.cli.asking import ask, ask_or_connect
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
 from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.config.firmware import FirmwareProfile, device_profile
 from grapevine_agent.control import NoAnswerError, NoServiceError
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
@@ -83,7 +83,7 @@ def _fits_none(results: list[dict[str, Any]]) -> bool:
 
 
 def _profile(config: Config) -> FirmwareProfile:
-    return with_limits(load_profile(config.agent.profile), config.limits)
+    return device_profile(config)
 
 
 def _sources(config: Config) -> tuple[DataSource, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
+from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
 from grapevine_agent.cli.holding import folder_line, held_lines
 from grapevine_agent.cli.output import (
     ConfigOption,
@@ -28,9 +30,11 @@ from grapevine_agent.cli.output import (
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.config.agent_toml import check_files
+from grapevine_agent.config.board import Proposal, propose, read_board
 from grapevine_agent.config.example import EXAMPLE_CONFIG
-from grapevine_agent.config.firmware import guess_profile, load_profile
+from grapevine_agent.config.firmware import load_profile
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
+from grapevine_agent.printable import printable
 from grapevine_agent.service.assembly import state_socket
 from grapevine_agent.store import Store
 from grapevine_proto.errors import ConfigError, StoreError
@@ -66,13 +70,17 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Write a configuration file to start from, and make this device's identity. What is there already stays.
 
+        It looks at the board (device tree, DMI, processor, memory, system), proposes a firmware profile, and says why,
+        and what would keep this device from training. `grapevine profile` shows all profiles.
+
         Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder.
         """
         path = config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
         wrote = not path.exists()
-        profile = guess_profile()
+        board = read_board()
+        proposal = propose(board)
         if wrote:
-            _write_config(path, profile, state_dir)
+            _write_config(path, proposal, state_dir)
         loaded = configuration(path)
         _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
         state_dir = loaded.agent.state_dir
@@ -85,13 +93,21 @@ def register(app: typer.Typer) -> None:
         did = f"wrote {path}" if wrote else f"{path} stays as it is"
         if had_peer and not new_peer:
             did += f"; its state folder {state_dir} has a key already: for another device set agent.state_dir first"
-        with_profile = f", with the firmware profile {profile}" if wrote else ""
         answer(
-            {"config": str(path), "peer": peer, "state_dir": str(state_dir), "profile": loaded.agent.profile},
+            {
+                "config": str(path),
+                "peer": peer,
+                "state_dir": str(state_dir),
+                "profile": loaded.agent.profile,
+                **board_json(board, proposal),
+            },
             as_json=as_json,
-            text=f"{escape(did)}; this device is peer [bold]{peer}[/]{with_profile}\n"
+            text=f"{board_words(board)}\n{proposal_words(proposal, loaded.agent.profile)}\n"
+            f"{escape(did)}; this device is peer [bold]{peer}[/]\n"
             f"edit the file, then: grapevine agent run --config {escape(str(path))}",
         )
+        for warning in () if as_json else proposal.warnings:
+            errors.print(f"[yellow]warning:[/] {shown(warning)}")
 
     app.command("status")(show_status)
 
@@ -140,8 +156,10 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
         )
 
 
-def _write_config(path: Path, profile: str, state_dir: Path | None) -> None:
-    text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"')
+def _write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
+    lines = textwrap.wrap(printable(f"Proposed by `grapevine init`: {proposal.why}."), 110)
+    why = "".join(f"# {line}\n" for line in lines)
+    text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'{why}profile = "{proposal.profile}"')
     if state_dir is not None:
         example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
         text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)

@@ -21,13 +21,16 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
-from urllib.parse import urlsplit
 
+from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
 from grapevine_agent.config.data import read_sources
+from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
+from grapevine_agent.config.mistakes import Mistakes
+from grapevine_agent.config.profile_files import profile_names, profile_path
 from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
 from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location, read_scope
 from grapevine_agent.config.sleep import read_sleep
-from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml, suggestion
+from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml_text, suggestion
 from grapevine_agent.config.trainers import TrainerConfig, read_trainers
 from grapevine_agent.core.learning.encodings import AUTO
 from grapevine_agent.core.settings import Consent, ConsentRule
@@ -47,9 +50,10 @@ Sandbox: TypeAlias = Literal["strict", "off"]
 
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
-BROKER_PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-PASSWORD_VARIABLE: Final = "GRAPEVINE_MQTT_PASSWORD"  # noqa: S105 - the name of the variable, not a password
+NO_PROFILE: Final = "there is no such firmware profile"
+OWN_PROFILE: Final = "a profile of your own is named by its path, ending in .toml"
 
+KEEPALIVE_S: Final = 30  # of a profile that says nothing of its network
 LEAST_STATE_MB: Final = 16  # a database, a key and a small model
 _NOT_THERE: Final = "is not there; correct the path"
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
@@ -91,7 +95,7 @@ class MqttConfig:
     ca_file: Path | None = None
     cert_file: Path | None = None
     key_file: Path | None = None
-    keepalive_s: int = 30
+    keepalive_s: int | None = None  # the firmware profile's, or else KEEPALIVE_S
     max_packet_bytes: int = 1_000_000
     heartbeat_s: float = 5.0
     online_s: float = 0.0  # of every `every_s`, this device is connected; 0: always
@@ -164,16 +168,16 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
     """
     found = find_config(path, environ)
-    entries = read_toml(found) if found else {}
+    entries, text = read_toml_text(found) if found else ({}, "")
     source = str(found) if found else "defaults"
     base = found.parent.absolute() if found else Path.cwd()
-    root = Table(entries, source=source, environ=environ)
+    mistakes = Mistakes(text)
+    root = Table(entries, source=source, environ=environ, mistakes=mistakes)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
         for name in ("agent", "mqtt", "review", "trust", "limits")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
-    root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     check_scope(tables["mqtt"], mqtt.scope, agent.site, agent.location, () if mqtt.discover else mqtt.brokers)
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
@@ -188,8 +192,10 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         limits=_read_limits(tables["limits"]),
         path=found,
     )
-    for table in (*tables.values(), *data, *trainers, *rules):
+    for table in (root, *tables.values()):  # those in lists are finished by who reads them, if they can be
         table.finish()
+    mistakes.end(keys_of_lists)
+    warn_of_no_effect(tables["mqtt"], NEEDED_BY_MQTT)
     _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
 
@@ -247,6 +253,8 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
     profile = table.text("profile", "generic")
     if profile.endswith(".toml"):
         profile = str(_path(profile, base, environ))
+    elif "/" not in profile and profile_path(profile) is None:
+        table.wrong("profile", f"{NO_PROFILE}; {suggestion(profile, profile_names())} ({OWN_PROFILE})")
     name = table.text("name", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"kitchen"', max_length=64)
     return AgentConfig(
         name=name or socket.gethostname()[:64],
@@ -271,16 +279,18 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
     files = {key: table.text(key, "") for key in ("password_file", "ca_file", "cert_file", "key_file")}
     for key, other in (("cert_file", "key_file"), ("key_file", "cert_file")):
         if files[key] and not files[other]:
-            raise table.error(key, f"needs {other} too: a certificate and its key go together")
+            table.wrong(key, f"needs {other} too: a certificate and its key go together", beside=[other])
     root = table.text("root", DEFAULT_ROOT)
     try:
         check_root(root)
     except ConfigError as error:
-        raise table.error("root", str(error)) from None
-    brokers, connect = _read_brokers(table), cast(Connect, table.text("connect", "first", choices=("first", "all")))
+        table.wrong("root", str(error))
+        root = DEFAULT_ROOT
+    brokers, connect = read_brokers(table, MqttConfig.brokers), _read_connect(table)
     gateway, discover = table.boolean("gateway", False), _read_discover(table)
     if gateway and (connect != "all" or (len(brokers) < 2 and not discover)):
-        raise table.error("gateway", 'is between brokers: name two or more in brokers, and write connect = "all"')
+        remedy = 'is between brokers: name two or more in brokers, and write connect = "all"'
+        table.wrong("gateway", remedy, beside=["brokers", "connect", "discover"])
     host_broker = _read_host_broker(table, discover)
     online_s, every_s = read_sleep(table, needed_as={"gateway": gateway, "host_broker": host_broker})
     return MqttConfig(
@@ -296,13 +306,17 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         root=root,
         username=table.text("username", ""),
         **{key: _path(text, base, environ) if text else None for key, text in files.items()},
-        keepalive_s=table.integer("keepalive_s", 30, low=5, high=65_535),
+        keepalive_s=table.optional_integer("keepalive_s", low=5, high=65_535),
         max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=_SMALLEST_PACKET, high=_LARGEST_PACKET),
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
         online_s=online_s,
         every_s=every_s,
         environment_password=environ.get(PASSWORD_VARIABLE, ""),
     )
+
+
+def _read_connect(table: Table) -> Connect:
+    return cast(Connect, table.text("connect", "first", choices=("first", "all")))
 
 
 def _read_discover(table: Table) -> Discover:
@@ -313,7 +327,8 @@ def _read_discover(table: Table) -> Discover:
             return "root"
         case "any":
             return "any"
-    raise table.error("discover", 'must be true, false or "any"; write discover = true')
+    table.wrong("discover", 'must be true, false or "any"; write discover = true')
+    return ""
 
 
 def _read_discover_on(table: Table) -> str:
@@ -321,43 +336,22 @@ def _read_discover_on(table: Table) -> str:
     try:
         return str(IPv4Address(address)) if address else ""
     except ValueError:
-        raise table.error("discover_on", 'is no IPv4 address; write discover_on = "192.168.1.5"') from None
+        table.wrong("discover_on", 'is no IPv4 address; write discover_on = "192.168.1.5"')
+        return ""
 
 
 def _read_host_broker(table: Table, discover: Discover) -> bool:
     host = table.boolean("host_broker", False)
     if host and not discover:
-        raise table.error("host_broker", "is found by others as we find theirs; write discover = true as well")
+        remedy = "is found by others as we find theirs; write discover = true as well"
+        table.wrong("host_broker", remedy, beside=["discover"])
     return host
-
-
-def _read_brokers(table: Table) -> tuple[str, ...]:
-    brokers = table.texts("brokers", MqttConfig.brokers, hint='"mqtt://localhost:1883"')
-    if not brokers:
-        raise table.error("brokers", 'needs at least one; write brokers = ["mqtt://localhost:1883"]')
-    for i, broker in enumerate(brokers, start=1):
-        if "@" in broker:
-            # Said without the URL, and before anything else is said of the list: this may be a secret.
-            raise ConfigError(
-                f"mqtt.brokers: URL number {i} holds credentials; take them out and set mqtt.username and "
-                f"mqtt.password_file (or {PASSWORD_VARIABLE})"
-            )
-    for broker in brokers:
-        try:
-            url = urlsplit(broker)
-            port_is_zero = url.port == 0
-        except ValueError as error:
-            raise table.error("brokers", f"{broker!r} is no URL ({error}); write mqtt://host:1883") from None
-        if url.scheme not in BROKER_PORTS or not url.hostname or port_is_zero:
-            schemes = ", ".join(f"{scheme}://" for scheme in BROKER_PORTS)
-            raise table.error("brokers", f"{broker!r} is no broker URL; write mqtt://host:1883 (known: {schemes})")
-    return brokers
 
 
 def _read_limits(table: Table) -> Limits:
     window = table.optional_integer("chunk_window", low=1, high=4)
     if window not in (None, 1, 4):
-        raise table.error("chunk_window", "must be 1 (slow links) or 4")
+        table.wrong("chunk_window", "must be 1 (slow links) or 4")
     return Limits(
         memory_mb=table.optional_integer("memory_mb", low=1, high=1 << 24),
         cores=table.optional_integer("cores", low=1, high=1024),

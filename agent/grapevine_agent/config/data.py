@@ -46,10 +46,12 @@ def read_sources(
     """
     sources: list[DataSource] = []
     for table in tables:
-        source = _read_source(table, make_path, recordings, root)
-        if any(other.name == source.name for other in sources):
-            raise table.error("name", f"{source.name!r} names two sources; give each [[data]] a name of its own")
-        sources.append(source)
+        with table.apart():
+            source = _read_source(table, make_path, recordings, root)
+            if any(other.name == source.name for other in sources):
+                table.wrong("name", f"{source.name!r} names two sources; give each [[data]] a name of its own")
+            sources.append(source)
+            table.finish()
     return tuple(sources)
 
 
@@ -106,12 +108,12 @@ def _read_columns(table: Table) -> tuple[tuple[str, str], ...]:
     if isinstance(value, list) and value and all(isinstance(name, str) for name in value):
         return tuple((name, name) for name in dict.fromkeys(value))
     if not isinstance(value, dict) or not value:
-        raise table.error("columns", f"must be a table of where each column is; write [data.columns] and {example}")
+        table.wrong("columns", f"must be a table of where each column is; write [data.columns] and {example}")
+        return ()
     for name, found in value.items():
         if not isinstance(found, str):
-            raise table.error(
-                "columns", f"{name} is no text: write {example}, and keys of the source above [data.columns]"
-            )
+            table.wrong("columns", f"{name} is no text: write {example}, and keys of the source above [data.columns]")
+            return ()
     return tuple(value.items())
 
 
@@ -119,7 +121,8 @@ def _read_target(table: Table) -> tuple[str, ...]:
     value = table.anything("target")
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
     if value is not None and (not names or not all(isinstance(name, str) and name for name in names)):
-        raise table.error("target", 'must be the name of a column, or a list of them; write target = "label"')
+        table.wrong("target", 'must be the name of a column, or a list of them; write target = "label"')
+        return ()
     return names
 
 
@@ -130,12 +133,13 @@ def _read_dialect(table: Table) -> Dialect:
         encoding=table.text("encoding", Dialect.encoding, max_length=40),
     )
     if len(dialect.separator) != 1 or dialect.separator in '"\r\n' or not dialect.separator.isascii():
-        raise table.error("separator", 'must be the one character that stands between cells; write separator = ";"')
-    if dialect.separator == dialect.decimal:
+        table.wrong("separator", 'must be the one character that stands between cells; write separator = ";"')
+    elif dialect.separator == dialect.decimal:
         key = "decimal" if dialect.decimal == "," else "separator"
-        raise table.error(key, 'cells and fractions cannot both have it; write separator = ";" and decimal = ","')
+        remedy = 'cells and fractions cannot both have it; write separator = ";" and decimal = ","'
+        table.wrong(key, remedy, beside=["separator", "decimal"])
     if not is_encoding(dialect.encoding):
-        raise table.error("encoding", 'is no encoding that Python knows; write encoding = "latin-1", or "utf-16"')
+        table.wrong("encoding", 'is no encoding that Python knows; write encoding = "latin-1", or "utf-16"')
     return dialect
 
 
@@ -143,12 +147,12 @@ def _read_query(table: Table) -> str:
     query = table.text("query", hint='"SELECT temperature, humidity FROM readings ORDER BY at"', max_length=16_384)
     first = (query.split(None, 1) or [""])[0].lower()
     if first not in ("select", "with", "values"):
-        raise table.error("query", "must be a SELECT: this agent reads databases and never changes one")
+        table.wrong("query", "must be a SELECT: this agent reads databases and never changes one")
     return query
 
 
 def _read_dataset(table: Table) -> str:
     dataset = table.text("dataset", hint='"MNIST"')
     if dataset not in TORCHVISION_SETS:
-        raise table.error("dataset", did_you_mean(dataset, TORCHVISION_SETS))
+        table.wrong("dataset", did_you_mean(dataset, TORCHVISION_SETS))
     return dataset

@@ -63,6 +63,7 @@ EXAMPLE_CONFIG = """\
 #ca_file = "ca.pem"
 #cert_file = "agent.pem"
 #key_file = "agent.key"
+# How long a line may be silent before it is asked for. Default: the firmware profile's, or else 30.
 #keepalive_s = 30
 # Larger messages are not sent: a model must fit. Raise it on every member and on the broker.
 #max_packet_bytes = 1000000

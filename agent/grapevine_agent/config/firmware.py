@@ -3,22 +3,33 @@
 A profile is a TOML file. The ones that ship with Grapevine are looked up by name, first in the
 source checkout (`firmware_profiles/`), then in the installed package (`grapevine_agent/profiles/`);
 an owner's own is given by its path. A limit of 0 asks the machine.
+
+    above all tables   what it is, by what a board is known (`config.board`), and the limits that tasks are held to
+    [[size]]           the same limits for each size of memory that the board is sold with, the smallest first
+    [storage]          kind, state_mb, save_mb_per_day
+    [accelerator]      name
+    [thermal]          slow_above_c, pause_above_c
+    [network]          class, keepalive_s, upload_mb_per_day
+    [power]            idle_w, training_w, radio_w, duty_cycle, energy_kj_per_day
+
+Each of these tables says in `source` where its numbers are from. A profile of one's own device takes the size that this
+machine has, and never more than four fifths of it: a container may have less than the board. What is said of other
+people's devices, as in a table of how a task fits each of them, is said of the smallest.
 """
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-import psutil
-
-from grapevine_agent.config.agent_toml import LEAST_STATE_MB, Limits
-from grapevine_agent.config.toml_reader import Table, read_toml, suggestion
+from grapevine_agent.config.agent_toml import LEAST_STATE_MB, NO_PROFILE, OWN_PROFILE, Config, Limits
+from grapevine_agent.config.machine import Machine, detect_machine
+from grapevine_agent.config.mistakes import Mistakes
+from grapevine_agent.config.profile_files import profile_names, profile_path
+from grapevine_agent.config.toml_reader import Table, read_toml_text, suggestion
 from grapevine_agent.core.learning.encodings import AUTO
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.core.tasks.deadlines import Pace
@@ -35,17 +46,13 @@ SAVE_MB_PER_DAY: Final = 1_000
 _MODEL_COPIES = 10
 _BYTES_PER_PARAMETER = 4
 _MB = 1 << 20
-
-_DEVICE_TREE_MODEL = Path("/proc/device-tree/model")
-_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """What this machine reports of itself: usable cores, and memory in MB (2²⁰ bytes)."""
-
-    cores: int
-    memory_mb: int
+# A machine reports less than it is sold with: firmware and graphics have taken theirs. The next smaller has half.
+_REPORTED: Final = 0.75
+_MOST_OF_MEMORY: Final = 0.8  # that a task may take of what there is
+_HOTTEST_C: Final = 150.0
+LEAST_KEEPALIVE_S: Final = 5
+STORAGE: Final = ("unknown", "sd-card", "emmc", "flash", "ssd", "hard-disk")
+NETWORKS: Final = ("unknown", "ethernet", "wifi", "cellular", "satellite")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +63,16 @@ class PowerDraw:
     training_w: float
     radio_w: float
     source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemorySize:
+    """The limits of a board that is sold with `ram_mb` of memory."""
+
+    ram_mb: int
+    memory_mb: int
+    max_batch: int
+    max_parameters: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +104,23 @@ class FirmwareProfile:
     gflops_source: str = ""
     memory_gbs: float = 0.0  # 10⁹ bytes a second that training reads and writes; 0: unknown
     memory_source: str = ""
+    slow_above_c: float = 0.0  # the processor's temperature; 0: nothing is slowed down
+    pause_above_c: float = 0.0  # 0: nothing is paused
+    upload_mb_per_day: int = 0  # 2²⁰ bytes; 0: no budget
+    energy_kj_per_day: float = 0.0  # of the whole device; 0: no budget
+    duty_cycle: float = 1.0  # share of the time that it may train
+    keepalive_s: int = 0  # of MQTT, where the owner says nothing; 0: as without a profile
+    thermal_source: str = ""
+    network: str = "unknown"  # of `NETWORKS`
+    network_source: str = ""
+    storage: str = "unknown"  # of `STORAGE`
+    storage_source: str = ""
+    accelerator: str = ""  # what else than its CPU could compute
+    accelerator_source: str = ""
+    sizes: tuple[MemorySize, ...] = ()  # by `ram_mb`
+    compatible: tuple[str, ...] = ()  # as `boards`: words of a device tree
+    cpus: tuple[str, ...] = ()  # how a processor begins to name itself
+    chassis: tuple[int, ...] = ()  # types of DMI
 
     @property
     def pace(self) -> Pace:
@@ -94,57 +128,26 @@ class FirmwareProfile:
         return Pace(gflops=self.gflops, memory_gbs=self.memory_gbs)
 
 
-def load_profile(name_or_path: str | Path, machine: Machine | None = None) -> FirmwareProfile:
+def load_profile(
+    name_or_path: str | Path, machine: Machine | None = None, *, follows_machine: bool = False
+) -> FirmwareProfile:
     """Read a profile and fill in what it leaves to the machine.
 
     Args:
         name_or_path: The name of a profile that ships with Grapevine, or the path of a `.toml` file.
         machine: What to fill in zeros from; by default what this machine reports.
+        follows_machine: The device is this very machine: of several sizes of memory it has its own.
 
     Raises:
-        ConfigError: There is no such profile, or it holds a mistake.
+        ConfigError: There is no such profile, or it holds mistakes, of which all are told.
     """
-    text = str(name_or_path)
-    if isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml"):
-        return _fill_in(_read_profile(Path(name_or_path)), machine or detect_machine())
-    for folder in _profile_folders():
-        file = folder / f"{text}.toml"
-        if file.is_file():
-            with resources.as_file(file) as path:
-                return _fill_in(_read_profile(path), machine or detect_machine())
-    raise ConfigError(
-        f"agent.profile = {text!r}: there is no such firmware profile; {suggestion(text, profile_names())} "
-        "(a profile of your own is named by its path, ending in .toml)"
-    )
+    profile = _read_profile(name_or_path)
+    return _fill_in(profile, machine or detect_machine(), follows_machine=follows_machine)
 
 
-def profile_names() -> list[str]:
-    """The names of the profiles that ship with Grapevine, sorted."""
-    names: set[str] = set()
-    for folder in _profile_folders():
-        names |= {file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")}
-    return sorted(names)
-
-
-def guess_profile(device_tree_model: Path = _DEVICE_TREE_MODEL) -> str:
-    """The name of the profile for the board that we run on, by its device tree; `generic` for any other."""
-    try:
-        model = device_tree_model.read_bytes().rstrip(b"\x00\n").decode("utf-8", "replace")
-    except OSError:
-        return DEFAULT_PROFILE  # not a board with a device tree
-    machine = Machine(cores=1, memory_mb=1024)  # irrelevant here: only the boards are read
-    for name in profile_names():
-        if any(model.startswith(board) for board in load_profile(name, machine).boards):
-            return name
-    return DEFAULT_PROFILE
-
-
-def detect_machine() -> Machine:
-    """Ask the system for usable cores and memory, a container's limit included."""
-    memory = psutil.virtual_memory().total
-    with suppress(OSError, ValueError):  # no control group, or "max": no limit
-        memory = min(memory, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
-    return Machine(cores=len(os.sched_getaffinity(0)), memory_mb=max(1, memory // _MB))
+def device_profile(config: Config) -> FirmwareProfile:
+    """The profile of this device, with its owner's limits. Raises `ConfigError` as `load_profile` and `with_limits`."""
+    return with_limits(load_profile(config.agent.profile, follows_machine=True), config.limits)
 
 
 def with_limits(profile: FirmwareProfile, limits: Limits) -> FirmwareProfile:
@@ -191,29 +194,36 @@ def device_limits(profile: FirmwareProfile, *, cannot_train: str = "") -> Device
     )
 
 
-def _profile_folders() -> list[Traversable]:
-    """Where profiles ship: the checkout first, because an editable install leaves stale copies behind."""
-    checkout = Path(__file__).resolve().parents[3] / "firmware_profiles"
-    packaged = resources.files("grapevine_agent") / "profiles"
-    return [folder for folder in (checkout, packaged) if folder.is_dir()]
+def _read_profile(name_or_path: str | Path) -> FirmwareProfile:
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or text.endswith(".toml"):
+        return _read_file(Path(name_or_path))
+    file = profile_path(text)
+    if file is None:
+        raise ConfigError(f"profile {text!r}: {NO_PROFILE}; {suggestion(text, profile_names())} ({OWN_PROFILE})")
+    with resources.as_file(file) as path:
+        return _read_file(path)
 
 
-def _read_profile(path: Path) -> FirmwareProfile:
-    """Read a profile as written: zeros are still zeros."""
-    table = Table(read_toml(path), source=str(path))
-    power = table.table("power")
+def _read_file(path: Path) -> FirmwareProfile:
+    """Read a profile as written: zeros are still zeros. Of several sizes it has the smallest."""
+    entries, text = read_toml_text(path)
+    mistakes = Mistakes(text)
+    table = Table(entries, source=str(path), mistakes=mistakes)
+    sizes = _read_sizes(table)
     profile = FirmwareProfile(
         name=table.text("name", pattern=r"[a-z0-9][a-z0-9-]{0,63}", hint='"my-board"'),
         description=table.text("description", "", max_length=500),
         boards=table.texts("boards"),
+        compatible=table.texts("compatible"),
+        cpus=table.texts("cpus"),
+        chassis=_read_chassis(table),
         cores=table.integer("cores", 0, low=0, high=1024),
         memory_mb=table.integer("memory_mb", 0, low=0, high=1 << 24),
         threads=table.integer("threads", 0, low=0, high=1024),
         max_batch=table.integer("max_batch", 1024, low=1, high=1 << 20),
         max_parameters=table.integer("max_parameters", 0, low=0, high=1 << 40),
         chunk_window=table.integer("chunk_window", 4, low=1, high=4),
-        state_mb=table.integer("state_mb", STATE_MB, low=LEAST_STATE_MB, high=1 << 30),
-        save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
         encoding=table.text("encoding", AUTO, choices=(AUTO, *ENCODINGS)),
         can_train=table.boolean("can_train", True),
         can_host_broker=table.boolean("can_host_broker", True),
@@ -221,41 +231,163 @@ def _read_profile(path: Path) -> FirmwareProfile:
         gflops_source=table.text("gflops_source", ""),
         memory_gbs=table.number("memory_gbs", 0.0, low=0.0, high=1e6),
         memory_source=table.text("memory_source", ""),
-        power=PowerDraw(
-            idle_w=power.number("idle_w", 0.0, low=0.0, high=10_000.0),
-            training_w=power.number("training_w", 0.0, low=0.0, high=10_000.0),
-            radio_w=power.number("radio_w", 0.0, low=0.0, high=10_000.0),
-            source=power.text("source", ""),
-        ),
+        sizes=sizes,
+        power=PowerDraw(idle_w=0.0, training_w=0.0, radio_w=0.0, source=""),
+        # Profiles from before there was [storage] have these two above all tables.
+        state_mb=table.integer("state_mb", STATE_MB, low=LEAST_STATE_MB, high=1 << 30),
+        save_mb_per_day=table.integer("save_mb_per_day", SAVE_MB_PER_DAY, low=1, high=1 << 30),
     )
+    profile = _with_network(table, _with_power(table, _with_thermal(table, _with_storage(table, profile))))
+    _check(table, profile)
     table.finish()
-    power.finish()
-    if profile.chunk_window not in (1, 4):
-        raise table.error("chunk_window", "must be 1 (slow links) or 4")
-    if profile.cores and profile.threads > profile.cores:
-        raise table.error("threads", f"is more than cores = {profile.cores}; write threads = {profile.cores} or less")
-    if profile.can_train and 0 < profile.memory_mb < LEAST_TRAINING_MB:
-        raise table.error("memory_mb", f"training needs {LEAST_TRAINING_MB} MB; raise it, or write can_train = false")
-    if profile.gflops and not profile.gflops_source:
-        raise table.error("gflops_source", "say who measured gflops, or that it is assumed, and how")
-    if profile.memory_gbs and not profile.memory_source:
-        raise table.error("memory_source", "say who measured memory_gbs, or that it is assumed, and how")
-    draw = profile.power
-    if (draw.idle_w or draw.training_w or draw.radio_w) and not draw.source:
-        raise power.error("source", "say who measured these watts, and how")
+    mistakes.end()
+    return sized(profile, sizes[0]) if sizes else profile
+
+
+def _read_sizes(table: Table) -> tuple[MemorySize, ...]:
+    sizes: list[MemorySize] = []
+    for each in table.tables("size"):
+        ram_mb = each.integer("ram_mb", low=64, high=1 << 24)
+        size = MemorySize(
+            ram_mb=ram_mb,
+            memory_mb=each.integer("memory_mb", low=1, high=1 << 24),
+            max_batch=each.integer("max_batch", 1024, low=1, high=1 << 20),
+            max_parameters=each.integer("max_parameters", 0, low=0, high=1 << 40),
+        )
+        if size.memory_mb > ram_mb:
+            each.wrong(
+                "memory_mb", f"is more than ram_mb = {ram_mb}; write less than the machine has", beside=["ram_mb"]
+            )
+        if sizes and ram_mb <= sizes[-1].ram_mb:
+            each.wrong("ram_mb", f"comes after {sizes[-1].ram_mb}; write the sizes from the smallest to the largest")
+        sizes.append(size)
+        each.finish()
+    for key in ("memory_mb", "max_batch", "max_parameters"):
+        if sizes and table.holds(key):
+            table.wrong(key, "is each size's own; write it below [[size]], or remove all of these")
+    return tuple(sizes)
+
+
+def _read_chassis(table: Table) -> tuple[int, ...]:
+    value = table.anything("chassis")
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(type(each) is int and 1 <= each <= 255 for each in value):
+        table.wrong("chassis", "must be a list of DMI's chassis types; write chassis = [35]")
+        return ()
+    return tuple(value)
+
+
+def _with_storage(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
+    storage, accelerator = table.table("storage"), table.table("accelerator")
+    found = replace(
+        profile,
+        storage=storage.text("kind", "unknown", choices=STORAGE),
+        state_mb=storage.integer("state_mb", profile.state_mb, low=LEAST_STATE_MB, high=1 << 30),
+        save_mb_per_day=storage.integer("save_mb_per_day", profile.save_mb_per_day, low=1, high=1 << 30),
+        storage_source=storage.text("source", ""),
+        accelerator=accelerator.text("name", "", max_length=200),
+        accelerator_source=accelerator.text("source", ""),
+    )
+    _want_source(storage, ("kind", "state_mb", "save_mb_per_day"), "how much its disk may take")
+    _want_source(accelerator, ("name",), "what it is, and whether it is used")
+    return found
+
+
+def _with_thermal(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
+    thermal = table.table("thermal")
+    slow_c = thermal.number("slow_above_c", 0.0, low=0.0, high=_HOTTEST_C)
+    pause_c = thermal.number("pause_above_c", 0.0, low=0.0, high=_HOTTEST_C)
+    if slow_c > pause_c > 0:
+        thermal.wrong("slow_above_c", f"is above pause_above_c = {pause_c:g}; write {pause_c:g} or less")
+    source = thermal.text("source", "")
+    _want_source(thermal, ("slow_above_c", "pause_above_c"), "who gives these temperatures")
+    return replace(profile, slow_above_c=slow_c, pause_above_c=pause_c, thermal_source=source)
+
+
+def _with_network(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
+    network = table.table("network")
+    found = replace(
+        profile,
+        network=network.text("class", "unknown", choices=NETWORKS),
+        keepalive_s=network.integer("keepalive_s", 0, low=0, high=65_535),
+        upload_mb_per_day=network.integer("upload_mb_per_day", 0, low=0, high=1 << 30),
+        network_source=network.text("source", ""),
+    )
+    if 0 < found.keepalive_s < LEAST_KEEPALIVE_S:
+        network.wrong("keepalive_s", f"must be {LEAST_KEEPALIVE_S} or more, or 0 to leave it out")
+    _want_source(network, ("class", "keepalive_s", "upload_mb_per_day"), "what its line bears")
+    return found
+
+
+def _with_power(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
+    power = table.table("power")
+    draw = PowerDraw(
+        idle_w=power.number("idle_w", 0.0, low=0.0, high=10_000.0),
+        training_w=power.number("training_w", 0.0, low=0.0, high=10_000.0),
+        radio_w=power.number("radio_w", 0.0, low=0.0, high=10_000.0),
+        source=power.text("source", ""),
+    )
+    duty_cycle = power.number("duty_cycle", 1.0, low=0.001, high=1.0)
+    energy_kj = power.number("energy_kj_per_day", 0.0, low=0.0, high=1e9)
+    _want_source(power, ("idle_w", "training_w", "radio_w", "duty_cycle", "energy_kj_per_day"), "who measured these")
     if draw.idle_w and 0 < draw.training_w < draw.idle_w:
-        raise power.error("training_w", f"is less than idle_w = {draw.idle_w:g}; it is the draw of the whole device")
-    return profile
+        remedy = f"is less than idle_w = {draw.idle_w:g}; it is the draw of the whole device"
+        power.wrong("training_w", remedy, beside=["idle_w"])
+    return replace(profile, power=draw, duty_cycle=duty_cycle, energy_kj_per_day=energy_kj)
 
 
-def _fill_in(profile: FirmwareProfile, machine: Machine) -> FirmwareProfile:
+def _want_source(table: Table, keys: Sequence[str], who: str) -> None:
+    """A number without where it is from is a mistake. 0 is none: it says that nothing is known, or wanted."""
+    if not table.holds("source") and any(table.anything(key) for key in keys):
+        table.wrong("source", f"say {who}, or that it is assumed, and how")
+    table.finish()
+
+
+def _check(table: Table, profile: FirmwareProfile) -> None:
+    """What must fit together above all tables."""
+    if profile.chunk_window not in (1, 4):
+        table.wrong("chunk_window", "must be 1 (slow links) or 4")
+    if profile.cores and profile.threads > profile.cores:
+        remedy = f"is more than cores = {profile.cores}; write threads = {profile.cores} or less"
+        table.wrong("threads", remedy, beside=["cores"])
+    if profile.can_train and 0 < profile.memory_mb < LEAST_TRAINING_MB:
+        table.wrong("memory_mb", f"training needs {LEAST_TRAINING_MB} MB; raise it, or write can_train = false")
+    if profile.gflops and not profile.gflops_source:
+        table.wrong("gflops_source", "say who measured gflops, or that it is assumed, and how")
+    if profile.memory_gbs and not profile.memory_source:
+        table.wrong("memory_source", "say who measured memory_gbs, or that it is assumed, and how")
+
+
+def sized(profile: FirmwareProfile, size: MemorySize) -> FirmwareProfile:
+    """The profile with the limits of one of its sizes."""
+    return replace(profile, memory_mb=size.memory_mb, max_batch=size.max_batch, max_parameters=size.max_parameters)
+
+
+def size_of(profile: FirmwareProfile, machine: Machine) -> MemorySize | None:
+    """Which of the sizes that a board is sold with this machine has; None where the profile has only one."""
+    fitting = [size for size in profile.sizes if machine.memory_mb >= _REPORTED * size.ram_mb]
+    return fitting[-1] if fitting else next(iter(profile.sizes), None)
+
+
+def _fill_in(profile: FirmwareProfile, machine: Machine, *, follows_machine: bool) -> FirmwareProfile:
+    if follows_machine and (size := size_of(profile, machine)):
+        profile = sized(profile, size)
     cores = profile.cores or machine.cores
     memory_mb = profile.memory_mb or max(1, machine.memory_mb // 2)
+    most_parameters = profile.max_parameters
+    if follows_machine and memory_mb > (most_mb := max(1, int(_MOST_OF_MEMORY * machine.memory_mb))):
+        memory_mb = most_mb
+        most_parameters = min(most_parameters, _parameters_in(memory_mb))
     return replace(
         profile,
         cores=cores,
         memory_mb=memory_mb,
         threads=profile.threads or max(1, cores - 1),
-        max_parameters=profile.max_parameters or memory_mb * _MB // (_BYTES_PER_PARAMETER * _MODEL_COPIES),
+        max_parameters=most_parameters or _parameters_in(memory_mb),
         can_train=profile.can_train and memory_mb >= LEAST_TRAINING_MB,
     )
+
+
+def _parameters_in(memory_mb: int) -> int:
+    return memory_mb * _MB // (_BYTES_PER_PARAMETER * _MODEL_COPIES)

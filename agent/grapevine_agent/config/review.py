@@ -7,6 +7,7 @@ it, judgements say what is missing: trust is built up one peer at a time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,12 +66,16 @@ def policy_of(review: ReviewConfig, trust: TrustConfig, own: str) -> ReviewPolic
 
 def joined_trust(review: Table, trust: Table, state_dir: Path) -> tuple[ReviewConfig, TrustConfig]:
     """Both tables, joined with the trust file in `state_dir`. Raises `ConfigError`."""
-    peers = read_trust_file(state_dir)
-    return read_review(review, peers), read_trust(trust, peers)
+    peers: tuple[TrustedPeer, ...] = ()
+    is_whole = False
+    with review.apart():
+        peers = read_trust_file(state_dir)
+        is_whole = True
+    return read_review(review, peers, is_whole=is_whole), read_trust(trust, peers)
 
 
-def read_review(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> ReviewConfig:
-    """`[review]`, with the reviewers among `peers`. Raises `ConfigError`."""
+def read_review(table: Table, peers: tuple[TrustedPeer, ...] = (), *, is_whole: bool = True) -> ReviewConfig:
+    """`[review]`, with the reviewers among `peers`; not `is_whole`: there may be more. Raises `ConfigError`."""
     reviewers = [each for each in peers if each.relation == "reviewer"]
     written = table.texts("trusted", pattern=PEER_ID, hint=PEER_HINT)
     roles = _read_roles(table)
@@ -88,7 +93,7 @@ def read_review(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> ReviewConf
         max_valid_days=table.number("max_valid_days", ReviewConfig.max_valid_days, low=0.01, high=366),
         renew=table.boolean("renew", ReviewConfig.renew),
     )
-    _check_possible(table, config, grows=bool(reviewers))
+    _check_possible(table, config, grows=bool(reviewers) or not is_whole)
     return config
 
 
@@ -108,8 +113,10 @@ def read_trust(table: Table, peers: tuple[TrustedPeer, ...] = ()) -> TrustConfig
     )
     for peer in config.publishers:
         if peer in config.deny_publishers:
-            raise table.error(
-                "publishers", f"{peer} is denied as well (deny_publishers, or grapevine trust list): say one of both"
+            table.wrong(
+                "publishers",
+                f"{peer} is denied as well (deny_publishers, or grapevine trust list): say one of both",
+                beside=["deny_publishers"],
             )
     return config
 
@@ -125,13 +132,15 @@ def read_consent_rules(tables: list[Table]) -> tuple[ConsentRule, ...]:
             publisher=table.text("publisher", "", pattern=f"({PEER_ID})?", hint=PEER_HINT),
         )
         if not (rule.kind or rule.name or rule.publisher):
-            raise table.error("kind", 'or name, or publisher, is needed: for all tasks there is [agent] consent = "…"')
+            remedy = 'or name, or publisher, is needed: for all tasks there is [agent] consent = "…"'
+            table.wrong("kind", remedy, beside=["name", "publisher"])
         rules.append(rule)
+        table.finish()
     return tuple(rules)
 
 
 def _read_roles(table: Table) -> dict[str, tuple[str, ...]]:
-    roles = Table(table.mapping("roles"), source=table.source, name=table.path("roles"))
+    roles = table.table("roles")
     found: dict[str, tuple[str, ...]] = {}
     for role in table.mapping("roles"):
         _check_key(roles, role, ROLE, ROLE_HINT)
@@ -140,49 +149,53 @@ def _read_roles(table: Table) -> dict[str, tuple[str, ...]]:
 
 
 def _read_numbers(table: Table, key: str, *, low: int, pattern: str, hint: str) -> dict[str, int]:
-    numbers = Table(table.mapping(key), source=table.source, name=table.path(key))
+    numbers = table.table(key)
     found: dict[str, int] = {}
     for name in table.mapping(key):
         _check_key(numbers, name, pattern, hint)
-        found[name] = numbers.integer(name, low=low, high=100)
+        found[name] = numbers.integer(name, low, low=low, high=100)
     return found
 
 
 def _check_key(table: Table, key: str, pattern: str, hint: str) -> None:
-    Table({key: key}, source=table.source, name=table.path(key)).text(key, pattern=pattern, hint=hint)
+    if not re.fullmatch(pattern, key):
+        table.wrong(key, f"the name {key!r} does not have the right form; write something like {hint}")
 
 
 def _check_possible(table: Table, config: ReviewConfig, *, grows: bool) -> None:
     """Refuse what no set of verdicts can satisfy. `grows`: the trust file has a part in it."""
     reviewers = set(config.trusted).union(*config.roles.values())
     if 0 < len(reviewers) < config.approvals and not grows:
-        raise table.error(
+        table.wrong(
             "trusted",
             f"{len(reviewers)} trusted reviewers can never give {config.approvals} approvals; "
             f"trust more of them, or write approvals = {len(reviewers)}",
+            beside=["approvals", "roles"],
         )
     for key, roles in (("need", tuple(config.need)), ("veto_roles", config.veto_roles)):
         for role in roles:
             if role not in config.roles:
-                raise table.error(
-                    key, f"{role!r} is no role; {suggestion(role, config.roles)}; roles are made in [review.roles]"
-                )
+                remedy = f"{role!r} is no role; {suggestion(role, config.roles)}; roles are made in [review.roles]"
+                table.wrong(key, remedy, beside=["roles"])
     for role, needed in config.need.items():
-        if 0 < len(config.roles[role]) < needed and not grows:
-            raise table.error(
+        if 0 < len(config.roles.get(role, ())) < needed and not grows:
+            table.wrong(
                 "need",
                 f"the {len(config.roles[role])} reviewers with the role {role} can never give {needed} approvals; "
                 f"add reviewers to it, or write {role} = {len(config.roles[role])}",
+                beside=["roles"],
             )
     if config.veto == "trusted" and config.rejections != ReviewConfig.rejections:
-        raise table.error("rejections", 'has no effect while one rejection is a veto; write veto = "none" or "roles"')
+        remedy = 'has no effect while one rejection is a veto; write veto = "none" or "roles"'
+        table.wrong("rejections", remedy, beside=["veto"])
     if config.veto != "roles" and config.veto_roles:
-        raise table.error("veto_roles", 'has an effect with veto = "roles" only')
+        table.wrong("veto_roles", 'has an effect with veto = "roles" only', beside=["veto"])
     if config.veto == "roles" and not config.roles:
-        raise table.error("veto", "there are no roles; make them in [review.roles]")
+        table.wrong("veto", "there are no roles; make them in [review.roles]", beside=["roles"])
     if config.veto != "trusted" and 0 < len(reviewers) < config.rejections and not grows:
-        raise table.error(
+        table.wrong(
             "rejections",
             f"{len(reviewers)} trusted reviewers can never give {config.rejections} rejections; "
             f"write rejections = {len(reviewers)}",
+            beside=["trusted", "roles", "veto"],
         )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from grapevine_agent.config.toml_reader import Table
@@ -59,7 +59,8 @@ def read_scope(mqtt: Table) -> ScopeConfig:
     if isinstance(written, str):
         return ScopeConfig(site=mqtt.text("scope", choices=("everywhere", "site")) == "site")
     if not isinstance(written, dict):
-        raise mqtt.error("scope", _FORM)
+        mqtt.wrong("scope", _FORM)
+        return ScopeConfig()
     table = mqtt.table("scope")
     scope = ScopeConfig(
         site=table.boolean("site", False),
@@ -69,9 +70,10 @@ def read_scope(mqtt: Table) -> ScopeConfig:
     )
     table.finish()
     if "brokers" in written and not scope.brokers:
-        raise ConfigError("mqtt.scope.brokers is empty, which would be any broker; name some, or leave the key out")
+        table.wrong("brokers", "is empty, which would be any broker; name some, or leave the key out")
     if any("@" in url for url in scope.brokers):  # said without the URL: this may be a secret
-        raise ConfigError("mqtt.scope.brokers: a URL holds credentials; write it as in mqtt.brokers, without them")
+        table.wrong_secret("brokers", "a URL holds credentials; write it as in mqtt.brokers, without them")
+        return replace(scope, brokers=())
     return scope
 
 
@@ -82,15 +84,18 @@ def read_location(agent: Table) -> Location | None:
         try:
             written = [float(part) for part in written.split(",")]
         except ValueError:
-            raise agent.error("location", f"must be {_LOCATION}") from None
+            agent.wrong("location", f"must be {_LOCATION}")
+            return None
     if written is None:
         return None
     if not isinstance(written, list) or len(written) != 2 or not all(map(_is_number, written)):
-        raise agent.error("location", f"must be {_LOCATION}")
+        agent.wrong("location", f"must be {_LOCATION}")
+        return None
     latitude, longitude = written
     if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
         remedy = "a latitude is from -90 to 90 and comes first, a longitude from -180 to 180"
-        raise agent.error("location", f"{remedy}; write {_LOCATION}")
+        agent.wrong("location", f"{remedy}; write {_LOCATION}")
+        return None
     return Location(latitude=round(100 * latitude), longitude=round(100 * longitude))
 
 
@@ -100,18 +105,21 @@ def _is_number(value: object) -> bool:
 
 def check_scope(mqtt: Table, scope: ScopeConfig, site: str, location: Location | None, among: Collection[str]) -> None:
     """Raise `ConfigError` for a scope that needs what is not there. `among`: all brokers; none: more may be found."""
+    with mqtt.apart():
+        _check_scope(mqtt, scope, site, location, among)
+
+
+def _check_scope(mqtt: Table, scope: ScopeConfig, site: str, location: Location | None, among: Collection[str]) -> None:
     if scope.site and not site:
-        raise mqtt.error("scope", 'is of a site; say which, in [agent]: site = "lakeside"')
+        mqtt.wrong("scope", 'is of a site; say which, in [agent]: site = "lakeside"', beside=["agent.site"])
     if scope.within_km < math.inf and location is None:
-        raise mqtt.error(
-            "scope", "within_km is from where this device is; say so, in [agent]: location = [52.52, 13.40]"
-        )
+        remedy = "within_km is from where this device is; say so, in [agent]: location = [52.52, 13.40]"
+        mqtt.wrong("scope", remedy, beside=["agent.location"])
     known = {_address(mqtt, url) for url in among}
     for url in scope.brokers:
         if _address(mqtt, url) not in known and known:
-            raise mqtt.error(
-                "scope", f"{url!r} is none of mqtt.brokers, so nobody is met there; write {', '.join(known)}"
-            )
+            remedy = f"{url!r} is none of mqtt.brokers, so nobody is met there; write {', '.join(known)}"
+            mqtt.wrong("scope", remedy, beside=["brokers"])
 
 
 def _address(mqtt: Table, url: str) -> str:

@@ -20,17 +20,17 @@ def read_sleep(table: Table, *, needed_as: Mapping[str, bool]) -> tuple[float, f
     online_s = table.number("online_s", 0.0, low=1.0, high=MOST_SHARE * MOST_ASLEEP_S)
     every_s = table.number("every_s", 0.0, low=2.0, high=MOST_ASLEEP_S)
     if online_s and not every_s:
-        raise table.error("online_s", f"needs every_s too: {EXAMPLE}")
+        table.wrong("online_s", f"needs every_s too: {EXAMPLE}", beside=["every_s"])
     if every_s and not online_s:
-        raise table.error("every_s", f"needs online_s too: {EXAMPLE}")
+        table.wrong("every_s", f"needs online_s too: {EXAMPLE}", beside=["online_s"])
     most_s = MOST_SHARE * every_s
-    if online_s > most_s:
-        raise table.error(
+    if online_s > most_s > 0:
+        table.wrong(
             "online_s",
             f"leaves too little of every_s = {every_s:g} to sleep; write {most_s:g} or less, or leave out both to be "
             "connected all the time",
         )
     for key, is_set in needed_as.items():
         if online_s and is_set:
-            raise table.error("online_s", f"others count on this device with {key} = true; leave out one of the two")
+            table.wrong("online_s", f"others count on this device with {key} = true; leave out one of the two")
     return online_s, every_s

@@ -44,7 +44,10 @@ def choose_trainer(trainers: Sequence[TrainerConfig], *, task: str, name: str, k
 
 def read_trainers(tables: Sequence[Table]) -> tuple[TrainerConfig, ...]:
     """Read and check all `[[trainer]]`. Raises `ConfigError`."""
-    return tuple(_read(table) for table in tables)
+    found = tuple(_read(table) for table in tables)
+    for table in tables:
+        table.finish()
+    return found
 
 
 def _read(table: Table) -> TrainerConfig:
@@ -52,8 +55,10 @@ def _read(table: Table) -> TrainerConfig:
     task = table.text("task", "", max_length=200)
     kind = table.text("kind", "", pattern=r"|[a-z0-9-]{1,64}", hint='"digits-8x8"')
     if bool(task) == bool(kind):
-        raise table.error("task", "say what this trainer is for: either task = … or kind = …, not both")
-    _check_url(table, url, allow_remote=table.boolean("allow_remote", False))
+        table.wrong("task", "say what this trainer is for: either task = … or kind = …, not both", beside=["kind"])
+    allow_remote = table.boolean("allow_remote", False)
+    with table.apart():
+        _check_url(table, url, allow_remote=allow_remote)
     return TrainerConfig(url=url, task=task, kind=kind)
 
 

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast, get_args
 
-from grapevine_agent.config.toml_reader import Table, read_toml
+from grapevine_agent.config.mistakes import Mistakes
+from grapevine_agent.config.toml_reader import Table, read_toml_text
 from grapevine_agent.store.durable import make_state_dir, move_aside, replace_durably
 from grapevine_proto.errors import ConfigError
 
@@ -102,12 +103,15 @@ def _is_sound(path: Path) -> bool:
 
 
 def _read(path: Path) -> tuple[TrustedPeer, ...]:
-    root = Table(read_toml(path), source=str(path))
+    entries, text = read_toml_text(path)
+    mistakes = Mistakes(text)
+    root = Table(entries, source=str(path), mistakes=mistakes)
     tables = root.tables("peer")
     root.finish()
     peers = tuple(_read_peer(table) for table in tables)
     for table in tables:
         table.finish()
+    mistakes.end()
     return peers
 
 
@@ -149,7 +153,7 @@ def _read_peer(table: Table) -> TrustedPeer:
     relation = cast(Relation, table.text("as", "reviewer", choices=RELATIONS))
     roles = table.texts("roles", pattern=ROLE, hint=ROLE_HINT)
     if roles and relation != "reviewer":
-        raise table.error("roles", f"only reviewers have roles, and this peer is trusted as {relation}")
+        table.wrong("roles", f"only reviewers have roles, and this peer is trusted as {relation}")
     return TrustedPeer(
         peer=table.text("id", pattern=PEER_ID, hint=PEER_HINT),
         relation=relation,

@@ -6,8 +6,8 @@ from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.constants import check_constants, check_constants_of
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.encodings import ENCODINGS
-from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.suggestions import did_you_mean
 
 
@@ -17,13 +17,15 @@ def check_merge_plan(plan: MergePlan) -> None:
     server = SERVER_STRATEGIES.get(plan.server_strategy)
     if server is None:
         nearest = did_you_mean(plan.server_strategy, SERVER_STRATEGIES)
-        raise TaskError(f"there is no server strategy {plan.server_strategy!r}; {nearest}")
-    check_constants_of(plan.server_strategy, server.constants, plan.server_constants)
+        said = f"there is no server strategy {plan.server_strategy!r}; {nearest}"
+        raise FieldTaskError("merging.server_strategy", said)
+    check_constants_of(plan.server_strategy, server.constants, plan.server_constants, "merging.server_constants")
     partial = [name for name in plan.encodings if name in ENCODINGS and not ENCODINGS[name].is_whole]
     if partial and form_of_updates(plan) != "delta":
-        raise TaskError(
+        raise FieldTaskError(
+            "merging.encodings",
             f"merging.encodings has {partial[0]!r}, which leaves most of a model out, and members send whole models: "
-            'leave it out, or write update_form = "delta"'
+            'leave it out, or write update_form = "delta"',
         )
 
 

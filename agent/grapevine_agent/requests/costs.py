@@ -7,11 +7,12 @@ joins: all of them see the same figures. Nothing is run; `grapevine_tasks.checks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from grapevine_agent.config.agent_toml import Limits
-from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, profile_names
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, sized
+from grapevine_agent.config.profile_files import profile_names
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import SEND_RATE_POLICIES
 from grapevine_agent.core.learning.pace import vectors_bytes
@@ -39,6 +40,7 @@ class ProfileFit:
     step_s: float | None  # a training step, about; None where the profile does not say how fast it is
     round_s: float | None  # likewise: all steps of a round, and an evaluation
     evaluation_s: float | None  # likewise: of the fewest samples that are held out
+    fits_from_mb: int = 0  # of memory that the board is sold with, where it does not fit the smallest; 0: with none
 
     @property
     def fits(self) -> bool:
@@ -119,7 +121,7 @@ def cost_report(manifest: TaskManifest, profiles: Sequence[FirmwareProfile] | No
         batch_size=batch,
         memory=memory,
         trainer_mb=trainer_mb(manifest.data, memory),
-        fits=tuple(_fit(manifest, profile, memory, work) for profile in chosen),
+        fits=tuple(_fit_by_size(manifest, profile, memory, work) for profile in chosen),
         warnings=tuple(warnings_of(manifest, update + ENVELOPE_BYTES, trainer_mb(manifest.data, memory))),
     )
 
@@ -128,6 +130,17 @@ def update_bytes(manifest: TaskManifest) -> int:
     """The size of a member's update, without what is around it, in the smallest encoding that the task allows."""
     layout, plan = ModelLayout.of(manifest.program), manifest.merging
     return round(vectors_bytes(layout, form_of_updates(plan), Encodings.of(plan)))
+
+
+def _fit_by_size(
+    manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork
+) -> ProfileFit:
+    """How it fits the profile, and if not, with how much memory it would."""
+    fit = _fit(manifest, profile, memory, work)
+    if fit.fits:
+        return fit
+    fitting = (size for size in profile.sizes if _fit(manifest, sized(profile, size), memory, work).fits)
+    return replace(fit, fits_from_mb=next((size.ram_mb for size in fitting), 0))
 
 
 def _fit(manifest: TaskManifest, profile: FirmwareProfile, memory: MemoryEstimate, work: TaskWork) -> ProfileFit:

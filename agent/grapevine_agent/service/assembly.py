@@ -11,8 +11,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from grapevine_agent.config.agent_toml import Config, check_files
-from grapevine_agent.config.firmware import FirmwareProfile, device_limits, load_profile, with_limits
+from grapevine_agent.config.agent_toml import KEEPALIVE_S, Config, check_files
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, device_profile
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.scope import core_scope
 from grapevine_agent.config.trainers import choose_trainer
@@ -65,10 +65,11 @@ def assembled(
     that the folder belongs to.
     """
     check_files(config)
-    mqtt = config.mqtt
-    if mqtt.discover and not guest:
+    if config.mqtt.discover and not guest:
         discovery.check_installed()
-    profile = with_limits(load_profile(config.agent.profile), config.limits)
+    profile = device_profile(config)
+    mqtt = replace(config.mqtt, keepalive_s=config.mqtt.keepalive_s or profile.keepalive_s or KEEPALIVE_S)
+    config = replace(config, mqtt=mqtt)
     if not guest:
         make_if_new(config.agent.state_dir)
     identity = read_identity(config.agent.state_dir)
@@ -262,7 +263,7 @@ def _transport(
     return Transport(
         urls,
         client_id=f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id,
-        keepalive_s=mqtt.keepalive_s,
+        keepalive_s=mqtt.keepalive_s or KEEPALIVE_S,
         version=mqtt.version,
         tls=(
             TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)

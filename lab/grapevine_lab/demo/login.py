@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from grapevine_agent.config.agent_toml import PASSWORD_VARIABLE
+from grapevine_agent.config.brokers import PASSWORD_VARIABLE
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import ConfigError
 

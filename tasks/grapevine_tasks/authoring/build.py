@@ -29,7 +29,7 @@ from grapevine_tasks.authoring.places import Origins
 from grapevine_tasks.authoring.task_file import TASK_FILE, line_of, read_task_file
 from grapevine_tasks.built import DRAFT_PUBLISHER, MODEL_FILE, BuiltTask, fingerprint_of, read_back, write_built
 from grapevine_tasks.checks import ValueTaskError, check_manifest
-from grapevine_tasks.checks.fields import FieldTaskError
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.weights import reference_to
 
@@ -86,6 +86,7 @@ def build_task(
     read_back(built)
     if compared:
         built = replace(built, warnings=check_faithful(module, captured.program, example, origins))
+    built = replace(built, warnings=(*task_file.warnings, *built.warnings))
     write_built(built, folder, into or folder / "build", fingerprint=fingerprint)
     return built
 

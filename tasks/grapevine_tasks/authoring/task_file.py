@@ -9,7 +9,6 @@ written beside their names. [data.target] may be left out when a step of the pip
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,10 +28,11 @@ from grapevine_proto.manifest import (
     Schedule,
     TrainingPlan,
 )
-from grapevine_tasks.checks.fields import FieldTaskError
 from grapevine_tasks.closed_sets import LOSSES, OPTIMISERS, SCHEDULES, Named
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.pipelines import STEPS, derives_target, last_form, model_specs
 from grapevine_tasks.suggestions import did_you_mean
+from grapevine_tasks.toml_lines import line_of as find_line
 
 TASK_FILE = "task.toml"
 
@@ -96,6 +96,15 @@ _SCHEDULE = {"name": str}
 # By what chooses: the constants beside it that belong to the one chosen, and what all of a table's kind have.
 _CONSTANTS = {"strategy": "constants", "server_strategy": "server_constants", "loss": "loss_constants"}
 _CHOSEN = {"optimiser": _OPTIMISER.keys() - {"momentum"}, "schedule": _SCHEDULE.keys()}
+_KEYS_OF: Mapping[str, Mapping[str, type]] = {
+    "task": _TASK,
+    "data": _DATA,
+    "training": _TRAINING,
+    "merging": _MERGING,
+    "requirements": _REQUIREMENTS,
+}
+# Of [merging]: a key, what it has no effect without, and what to write.
+_NEEDED = {"stale": ("stale_after", "stale_after = 200, in optimiser steps")}
 _SECTIONS = {"task": dict, "data": dict, "training": dict, "merging": dict, "requirements": dict}
 
 
@@ -114,6 +123,7 @@ class TaskFile:
     training: TrainingPlan = field(default_factory=TrainingPlan)
     merging: MergePlan = field(default_factory=MergePlan)
     requirements: Requirements = field(default_factory=Requirements)
+    warnings: tuple[str, ...] = ()  # what was written in vain
 
 
 def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None = None) -> TaskFile:
@@ -131,27 +141,38 @@ def read_task_file(path: Path, changes: Mapping[str, Mapping[str, Any]] | None =
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{path} is not TOML: {error}") from error
     try:
-        return _read(_overlaid(content, changes or {}))
+        task = _read(_overlaid(content, changes or {}))
     except TaskError as error:
         line = line_of(text, error.field, changes or {}) if isinstance(error, FieldTaskError) else 0
         raise TaskError(f"{path}{f', line {line}' if line else ''}: {error}") from error
+    return replace(task, warnings=_written_in_vain(path, text, content.get("merging", {})))
+
+
+def _written_in_vain(path: Path, text: str, merging: Mapping[str, Any]) -> tuple[str, ...]:
+    """Keys of [merging] that have no effect, for another is missing."""
+    return tuple(
+        f"{path.name}, line {line_of(text, f'merging.{key}', {})}: merging.{key} is {merging[key]!r} and has no effect "
+        f"without {other}: write {remedy}, or leave {key} out"
+        for key, (other, remedy) in _NEEDED.items()
+        if key in merging and not merging.get(other)
+    )
 
 
 def line_of(text: str, field: str, changes: Mapping[str, Mapping[str, Any]]) -> int:
-    """The line on which a field such as `merging.stale` is written; 0: on none of its own, or `changes` has it."""
-    *tables, key = field.split(".")
+    """The line on which a field such as `merging.stale` or `data.pipeline[2].name` is written, or else its table.
+
+    0: on none of its own, or `changes` has it.
+    """
+    path: list[str | int] = []
+    for part in field.split("."):
+        key, _, number = part.partition("[")
+        path += [key, int(number.rstrip("]")) - 1] if number else [key]
     laid_over: Any = changes
-    for name in (*tables, key):
-        laid_over = laid_over.get(name) if isinstance(laid_over, Mapping) else None
-    if laid_over is not None:
-        return 0
-    within = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]", line):
-            within = re.sub(r"[\s\"']", "", header[1])
-        elif (written := re.match(r"\s*([\w.\-\"' ]+?)\s*=", line)) and f"{within}.{written[1]}".strip(".") == field:
-            return number
-    return 0
+    for each in path:
+        laid_over = laid_over.get(each) if isinstance(laid_over, Mapping) else None
+        if laid_over is not None and not isinstance(laid_over, Mapping):
+            return 0
+    return 0 if laid_over is not None else find_line(text, tuple(path))
 
 
 def _read(content: Mapping[str, Any]) -> TaskFile:
@@ -196,7 +217,7 @@ def _training(section: Mapping[str, Any]) -> TrainingPlan:
     loss = training.get("loss", TrainingPlan.loss)
     if "loss_constants" in training:
         if loss not in LOSSES:
-            raise TaskError(f"[training]: loss is {loss!r}; {did_you_mean(loss, LOSSES)}")
+            raise FieldTaskError("training.loss", f"[training]: loss is {loss!r}; {did_you_mean(loss, LOSSES)}")
         known = dict.fromkeys(LOSSES[loss].constants, float)
         training["loss_constants"] = _table(training["loss_constants"], "[training.loss_constants]", known)
     if "optimiser" in training:
@@ -219,7 +240,7 @@ def _named(
     name = table.get("name", next(iter(closed_set)))
     if not isinstance(name, str) or (name not in closed_set and "name" in table):
         remedy = did_you_mean(name, closed_set) if isinstance(name, str) else "write a string"
-        raise TaskError(f"{where}: name is {name!r}; {remedy}")
+        raise FieldTaskError(f"{where.strip('[]')}.name", f"{where}: name is {name!r}; {remedy}")
     constants = closed_set[name].constants
     read = _table(table, where, {**known, **dict.fromkeys(constants, float)}, need)
     return ({key: read[key] for key in read if key in known}, {key: read[key] for key in read if key in constants})
@@ -236,7 +257,8 @@ def _data(section: Mapping[str, Any]) -> DataContract:
         return DataContract(**{**data, "target": _feature(data["target"], "data.target")})
     contract = DataContract(**data, target=data["features"])
     if not derives_target(contract):
-        raise TaskError("[data] lacks 'target': write it, or a step of the pipeline that makes it, such as forecast")
+        said = "[data] lacks 'target': write it, or a step of the pipeline that makes it, such as forecast"
+        raise FieldTaskError("data", said)
     return replace(contract, target=replace(model_specs(contract)[1], name="target", columns=()))
 
 
@@ -244,9 +266,11 @@ def _feature(table: Mapping[str, Any], where: str) -> FeatureSpec:
     feature = _table(table, f"[{where}]", _FEATURE, need=("name", "dtype", "shape"))
     shape = feature["shape"]
     if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in shape):
-        raise TaskError(f"{where}.shape is {shape}; write positive whole numbers, as in [8, 8], or [] for one")
+        said = f"{where}.shape is {shape}; write positive whole numbers, as in [8, 8], or [] for one"
+        raise FieldTaskError(f"{where}.shape", said)
     if feature["dtype"] not in ("float32", "int64"):
-        raise TaskError(f"{where}.dtype is {feature['dtype']!r}; use 'float32' or 'int64'")
+        said = f"{where}.dtype is {feature['dtype']!r}; use 'float32' or 'int64'"
+        raise FieldTaskError(f"{where}.dtype", said)
     columns = tuple(_strings(feature.get("columns", []), f"{where}.columns"))
     return FeatureSpec(name=feature["name"], dtype=feature["dtype"], shape=tuple(shape), columns=columns)
 
@@ -265,29 +289,31 @@ def _steps(data: Mapping[str, Any]) -> tuple[PipelineStep, ...]:
 
 def _step(table: Any, number: int, features: FeatureSpec) -> PipelineStep:
     """One [[data.pipeline]]: its name, and numbers or lists of them; columns may be called by their names."""
-    where = f"[[data.pipeline]], step {number}"
+    where, field = f"[[data.pipeline]], step {number}", f"data.pipeline[{number}]"
     if not isinstance(table, dict) or not isinstance(table.get("name"), str):
-        raise TaskError(f'{where} is {table!r}; write a table with a name, such as name = "flatten"')
+        raise FieldTaskError(field, f'{where} is {table!r}; write a table with a name, such as name = "flatten"')
     name = table["name"]
     if name not in STEPS:
-        raise TaskError(f"{where}: name is {name!r}; {did_you_mean(name, STEPS)}")
+        raise FieldTaskError(f"{field}.name", f"{where}: name is {name!r}; {did_you_mean(name, STEPS)}")
     arguments = {}
     for key, value in table.items():
         if key == "name":
             continue
         if key not in STEPS[name].arguments:
             known = STEPS[name].arguments
-            raise TaskError(f"{where} ({name}) has no key {key!r}; {did_you_mean(key, (*known, 'name'))}")
+            said = f"{where} ({name}) has no key {key!r}; {did_you_mean(key, (*known, 'name'))}"
+            raise FieldTaskError(f"{field}.{key}", said)
         numbers = value if isinstance(value, list) else [value]
         if key == "columns":
-            numbers = [_place(each, features, where) for each in numbers]
+            numbers = [_place(each, features, where, field) for each in numbers]
         if any(isinstance(each, bool) or not isinstance(each, int | float) for each in numbers):
-            raise TaskError(f"{where} ({name}): {key} is {value!r}; write a number or a list of numbers")
+            said = f"{where} ({name}): {key} is {value!r}; write a number or a list of numbers"
+            raise FieldTaskError(f"{field}.{key}", said)
         arguments[key] = tuple(map(float, numbers))
     return PipelineStep(name=name, arguments=arguments)
 
 
-def _place(column: Any, features: FeatureSpec, where: str) -> Any:
+def _place(column: Any, features: FeatureSpec, where: str, field: str) -> Any:
     """A column's number, from 0, if it was called by its name."""
     if not isinstance(column, str):
         return column
@@ -295,7 +321,7 @@ def _place(column: Any, features: FeatureSpec, where: str) -> Any:
         remedy = did_you_mean(column, features.columns) if features.columns else "the columns have no names here"
         if remedy.startswith("did you mean"):
             remedy += f" There are {', '.join(features.columns[:40])}"
-        raise TaskError(f"{where}: there is no column {column!r}; {remedy}")
+        raise FieldTaskError(f"{field}.columns", f"{where}: there is no column {column!r}; {remedy}")
     return features.columns.index(column)
 
 
@@ -305,11 +331,11 @@ def _table(
     """The table's entries with the types that `known` gives; whole numbers stand for reals."""
     for key in need:
         if key not in table:
-            raise TaskError(f"{where} lacks {key!r}: write it")
+            raise FieldTaskError(where.strip("[]"), f"{where} lacks {key!r}: write it")
     read: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            raise TaskError(f"{where} has no key {key!r}; {did_you_mean(key, known)}")
+            raise FieldTaskError(_field(where, key), f"{where} has no key {key!r}; {_nearest(where, key, known)}")
         wanted = known[key]
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if wanted is float and is_whole:
@@ -317,9 +343,19 @@ def _table(
         elif isinstance(value, wanted) and (wanted is not int or is_whole):
             read[key] = value
         else:
-            field = f"{where.strip('[]')}.{key}"
-            raise FieldTaskError(field, f"{where}: {key} is {value!r}; write {_WORDS[wanted]}")
+            said = f"{where}: {key} is {value!r}; write {_WORDS[wanted]}"
+            raise FieldTaskError(_field(where, key), said)
     return read
+
+
+def _field(where: str, key: str) -> str:
+    return f"{where.strip('[]')}.{key}" if where.startswith("[") else key
+
+
+def _nearest(where: str, key: str, known: Mapping[str, type]) -> str:
+    """What was meant by an unknown key: one of another section, by this very name, or else one like it."""
+    sections = [f"[{name}]" for name, keys in _KEYS_OF.items() if key in keys and f"[{name}]" != where]
+    return f"did you mean {sections[0]} {key}?" if sections else did_you_mean(key, known)
 
 
 _WORDS = {str: "a string", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
@@ -327,5 +363,5 @@ _WORDS = {str: "a string", int: "a whole number", float: "a number", list: "a li
 
 def _strings(items: list[Any], where: str) -> list[str]:
     if not all(isinstance(item, str) for item in items):
-        raise TaskError(f"{where} is {items}; write a list of strings")
+        raise FieldTaskError(where, f"{where} is {items}; write a list of strings")
     return items

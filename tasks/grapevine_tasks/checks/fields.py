@@ -5,18 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from grapevine_proto.errors import TaskError
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.suggestions import did_you_mean
 
 MOST_LISTED = 16  # names of a closed set that are all said
-
-
-class FieldTaskError(TaskError):
-    """What is wrong with one field, such as `merging.stale`: whoever holds the file can say on which line."""
-
-    def __init__(self, field: str, said: str) -> None:
-        super().__init__(said)
-        self.field = field
 
 
 def one_of(field: str, name: str, known: Collection[str]) -> None:

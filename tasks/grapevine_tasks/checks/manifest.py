@@ -10,10 +10,11 @@ from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.program import Program
 from grapevine_tasks.checks.contract import check_contract
-from grapevine_tasks.checks.fields import FieldTaskError, in_range, one_of
+from grapevine_tasks.checks.fields import in_range, one_of
 from grapevine_tasks.checks.program import check_program
 from grapevine_tasks.checks.report import TO_LOOK_AT, CheckReport, ProgramLimits
 from grapevine_tasks.checks.training import check_fit, check_training
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.pipelines import fewest_samples
 
 UPDATE_FORMS = ("full", "delta")
@@ -42,7 +43,7 @@ def check_manifest(
     check_merging(manifest.merging)
     check_contract(manifest.data)
     if manifest.version < 1:
-        raise TaskError(f"version is {manifest.version}; versions start at 1")
+        raise FieldTaskError("task.version", f"version is {manifest.version}; versions start at 1")
     if manifest.expires_at_ms and manifest.expires_at_ms <= manifest.created_at_ms:
         raise TaskError("the task expires before it was created: set expires_at_ms later, or to 0 for never")
     in_range("requirements.memory_mb", manifest.requirements.memory_mb, 0, 2**20)

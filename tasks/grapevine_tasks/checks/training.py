@@ -7,6 +7,7 @@ from grapevine_proto.manifest import FeatureSpec, Optimiser, Schedule, TaskManif
 from grapevine_tasks.checks.contract import shown
 from grapevine_tasks.checks.fields import in_range, one_of
 from grapevine_tasks.closed_sets import LOSSES, METRICS, OPTIMISERS, SCHEDULES, read_constants
+from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.pipelines import model_specs
 from grapevine_tasks.sizes import Size, TensorType, fixed
 
@@ -34,18 +35,25 @@ def _check_optimiser(optimiser: Optimiser) -> None:
     in_range("training.optimiser.weight_decay", optimiser.weight_decay, 0, 10)
     constants = read_constants("training.optimiser", OPTIMISERS[optimiser.name].constants, optimiser.constants)
     if optimiser.momentum and optimiser.name != "sgd":
-        raise TaskError(f"training.optimiser.momentum belongs to sgd; {optimiser.name} has none: remove it")
+        raise FieldTaskError(
+            "training.optimiser.momentum",
+            f"training.optimiser.momentum belongs to sgd; {optimiser.name} has none: remove it",
+        )
     if constants.get("nesterov") and not optimiser.momentum:
-        raise TaskError("training.optimiser.nesterov is 1 without a momentum: write one, such as 0.9, or remove it")
+        raise FieldTaskError(
+            "training.optimiser.nesterov",
+            "training.optimiser.nesterov is 1 without a momentum: write one, such as 0.9, or remove it",
+        )
 
 
 def _check_schedule(schedule: Schedule) -> None:
     one_of("training.schedule.name", schedule.name, SCHEDULES)
     constants = read_constants("training.schedule", SCHEDULES[schedule.name].constants, schedule.constants)
     if schedule.name == "warm-up-cosine" and constants["steps"] <= constants["warm_up"]:
-        raise TaskError(
+        raise FieldTaskError(
+            "training.schedule.steps",
             f"training.schedule.steps is {constants['steps']:g}, and warm_up {constants['warm_up']:g} of them: "
-            "write more steps"
+            "write more steps",
         )
 
 

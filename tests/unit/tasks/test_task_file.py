@@ -149,3 +149,31 @@ def test_what_is_stale_is_read(tmp_path: Path) -> None:
     assert _read(tmp_path, FORECAST).merging.stale_after == 0
     merging = _read(tmp_path, f'{FORECAST}\n[merging]\nstale_after = 500\nstale = "refuse"\n').merging
     assert (merging.stale_after, merging.stale) == (500, "refuse")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "says"),
+    [
+        ('kind = "weather"', 'kind = "weather"\nstrategy = "median"', "kind", r"did you mean \[merging\] strategy\?"),
+        ('name = "forecast"', 'name = "forcast"', 'name = "forcast"', "did you mean 'forecast'"),
+        ("horizon = ", "horizont = ", "horizont = ", "has no key 'horizont'"),
+    ],
+)
+def test_a_mistake_has_its_line_wherever_it_is(tmp_path: Path, old: str, new: str, line: str, says: str) -> None:
+    assert old in FORECAST
+    text = FORECAST.replace(old, new, 1)
+    number = next(i for i, each in enumerate(text.splitlines(), 1) if line in each)
+    number += "\nstrategy" in new
+    with pytest.raises(TaskError, match=rf"task\.toml, line {number}: .*{says}"):
+        _read(tmp_path, text)
+
+
+def test_what_has_no_effect_for_want_of_another_key_is_said(tmp_path: Path) -> None:
+    vain = _read(tmp_path, FORECAST + '\n[merging]\nstale = "refuse"\n')
+    line = FORECAST.count("\n") + 3
+    assert vain.warnings == (
+        f"task.toml, line {line}: merging.stale is 'refuse' and has no effect without stale_after: write stale_after = "
+        "200, in optimiser steps, or leave stale out",
+    )
+    assert _read(tmp_path, FORECAST + '\n[merging]\nstale = "refuse"\nstale_after = 50\n').warnings == ()
+    assert _read(tmp_path, FORECAST).warnings == ()

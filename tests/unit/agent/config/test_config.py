@@ -74,7 +74,7 @@ def test_every_setting_of_the_example_can_be_switched_on(tmp_path: Path, environ
     )
     # What the example shows as a default is the default.
     defaults = load_config(write(tmp_path, ""), environ)
-    for key in ("brokers", "version", "root", "keepalive_s", "max_packet_bytes", "heartbeat_s"):
+    for key in ("brokers", "version", "root", "max_packet_bytes", "heartbeat_s"):
         assert getattr(config.mqtt, key) == getattr(defaults.mqtt, key), key
     for key in ("profile", "consent", "log_level"):
         assert getattr(config.agent, key) == getattr(defaults.agent, key), key

@@ -66,7 +66,9 @@ def test_a_place_is_kept_to_a_hundredth_of_a_degree(tmp_path: Path, written: str
 def test_what_is_no_place_is_refused_with_what_one_looks_like(tmp_path: Path, written: str) -> None:
     file = tmp_path / "agent.toml"
     file.write_text(f"[agent]\nlocation = {written}")
-    with pytest.raises(ConfigError, match=r"agent\.toml: agent\.location = .*: .*location = \[52\.52, 13\.40\]"):
+    with pytest.raises(
+        ConfigError, match=r"agent\.toml, line 2: agent\.location = .*: .*location = \[52\.52, 13\.40\]"
+    ):
         load_config(file, {})
 
 
@@ -81,7 +83,7 @@ def test_what_is_no_place_is_refused_with_what_one_looks_like(tmp_path: Path, wr
         ("within_miles = 5", r"mqtt\.scope\.within_miles: unknown key; did you mean 'within_ms'"),
         ("site = 'lake'", r"mqtt\.scope\.site = 'lake': must be true or false"),
         ("brokers = ['mqtt://elsewhere']", r"'mqtt://elsewhere' is none of mqtt\.brokers.*write mqtt://"),
-        ("brokers = []", r"mqtt\.scope\.brokers is empty, which would be any broker"),
+        ("brokers = []", r"mqtt\.scope\.brokers = \[\]: is empty, which would be any broker"),
         ("brokers = ['hub']", r"broker URL 'hub' must begin with mqtt://"),
     ],
 )

@@ -8,15 +8,10 @@ import pytest
 import grapevine_agent
 import grapevine_proto
 from grapevine_agent.config.agent_toml import Limits
-from grapevine_agent.config.firmware import (
-    Machine,
-    detect_machine,
-    device_limits,
-    guess_profile,
-    load_profile,
-    profile_names,
-    with_limits,
-)
+from grapevine_agent.config.firmware import device_limits, load_profile, with_limits
+from grapevine_agent.config.machine import Machine, detect_machine
+from grapevine_agent.config.mistakes import MistakesError
+from grapevine_agent.config.profile_files import profile_names
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import MergePlan
@@ -48,7 +43,7 @@ def test_a_512_mb_board_ships_without_training_and_every_speed_names_its_source(
     for name in profile_names():
         profile = load_profile(name)
         assert bool(profile.gflops) == bool(profile.gflops_source)
-        assert profile.gflops or name in ("generic", "small-board-512mb")
+        assert profile.gflops or name in ("generic", "small-board-512mb", "relay-only")
 
 
 def test_a_raspberry_pi_is_told_as_measured() -> None:
@@ -142,23 +137,6 @@ def test_profiles_that_ship_take_the_smallest_since_receivers_pay_for_the_line_a
     assert Encodings.of(MergePlan(), profile.encoding) == Encodings()
 
 
-def test_a_board_is_known_by_its_device_tree(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    assert guess_profile(model) == "generic"
-    model.write_bytes(b"Raspberry Pi 4 Model B Rev 1.4\x00")
-    assert guess_profile(model) == "raspberry-pi-4b"
-    for board, name in (
-        (b"Raspberry Pi Zero 2 W Rev 1.0\x00", "raspberry-pi-zero-2-w"),
-        (b"Raspberry Pi 3 Model B Plus Rev 1.3\x00", "raspberry-pi-3b-plus"),
-        (b"Raspberry Pi 5 Model B Rev 1.0\x00", "raspberry-pi-5"),
-        (b"NVIDIA Jetson Nano Developer Kit\x00", "jetson-nano"),
-    ):
-        model.write_bytes(board)
-        assert guess_profile(model) == name
-    model.write_bytes(b"Some other board\x00")
-    assert guess_profile(model) == "generic"
-
-
 def test_an_installed_package_finds_the_profiles_inside_it(tmp_path: Path) -> None:
     """As the wheel lays it out: no checkout around it, and the profiles in the package."""
     ignore = shutil.ignore_patterns("__pycache__")
@@ -184,3 +162,93 @@ def test_the_owner_says_how_many_cores_all_tasks_may_ask_for_together() -> None:
     profile = load_profile("generic", Machine(cores=2, memory_mb=4000))
     assert device_limits(with_limits(profile, Limits())).cores == 2
     assert device_limits(with_limits(profile, Limits(cores=6))).cores == 6
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_what_a_day_may_take_is_said_with_its_source_and_fits_together(name: str) -> None:
+    profile = load_profile(name)
+    assert profile.storage_source
+    assert profile.network_source
+    assert profile.thermal_source
+    assert bool(profile.accelerator) == bool(profile.accelerator_source)
+    assert profile.keepalive_s >= 30
+    assert profile.slow_above_c <= profile.pause_above_c <= 95
+    draw = profile.power
+    if draw.training_w:
+        # What a day at this duty cycle draws, and a board that trains all day has a temperature to stop at.
+        watts = draw.idle_w + profile.duty_cycle * (draw.training_w - draw.idle_w)
+        assert profile.energy_kj_per_day == pytest.approx(86.4 * watts, abs=0.5)
+        assert profile.pause_above_c > 0
+        assert profile.upload_mb_per_day > 0
+    else:
+        assert profile.energy_kj_per_day == 0
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "memory", "parameters"),
+    # What a Raspberry Pi 4 with 1, 2, 4 and 8 GB reports, and a container with less than any of them.
+    [(906, 600, 5_000_000), (1_845, 1_400, 15_000_000), (3_792, 3_000, 30_000_000), (7_812, 6_000, 60_000_000)],
+)
+def test_limits_follow_the_memory_that_the_machine_has(memory_mb: int, memory: int, parameters: int) -> None:
+    machine = Machine(cores=4, memory_mb=memory_mb)
+    profile = load_profile("raspberry-pi-4b", machine, follows_machine=True)
+    assert (profile.memory_mb, profile.max_parameters) == (memory, parameters)
+    # Of somebody else's the smallest is said, whatever machine asks.
+    assert load_profile("raspberry-pi-4b", machine).memory_mb == 600
+
+
+def test_a_container_with_less_than_the_board_is_held_to_four_fifths_of_it() -> None:
+    profile = load_profile("raspberry-pi-4b", Machine(cores=4, memory_mb=512), follows_machine=True)
+    assert (profile.memory_mb, profile.can_train) == (409, True)
+    assert profile.max_parameters * 4 * 10 <= 409 * 2**20
+    tiny = load_profile("raspberry-pi-4b", Machine(cores=4, memory_mb=256), follows_machine=True)
+    assert (tiny.memory_mb, tiny.can_train) == (204, False)
+
+
+def test_all_mistakes_of_a_profile_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = (
+        'name = "Board 1"\n'
+        "cores = 2\n"
+        "threads = 3\n"
+        "memory_mb = 400\n"
+        "slow_above_c = 60\n"
+        "[[size]]\n"
+        "ram_mb = 1024\n"
+        "memory_mb = 2000\n"
+        "[thermal]\n"
+        "slow_above_c = 90\n"
+        "pause_above_c = 80\n"
+        "[network]\n"
+        'class = "wifi"\n'
+        "keepalive_s = 3\n"
+        'source = "assumed"\n'
+        "[power]\n"
+        "duty_cycle = 2\n"
+    )
+    path = write(tmp_path, text)
+    with pytest.raises(MistakesError) as caught:
+        load_profile(path)
+    assert [(mistake.line, mistake.key) for mistake in caught.value.mistakes] == [
+        (1, "name"),
+        (3, "threads"),
+        (4, "memory_mb"),
+        (5, "slow_above_c"),
+        (8, "size[1].memory_mb"),
+        (9, "thermal.source"),
+        (10, "thermal.slow_above_c"),
+        (14, "network.keepalive_s"),
+        (16, "power.source"),
+        (17, "power.duty_cycle"),
+    ]
+    assert "line 5: slow_above_c: unknown key; did you mean [thermal] slow_above_c?" in str(caught.value)
+    assert "line 17: power.duty_cycle = 2: must be a number from 0.001 to 1; the nearest is 1" in str(caught.value)
+
+
+def test_a_profile_from_before_there_was_a_table_of_storage_is_read_as_it_was(tmp_path: Path) -> None:
+    profile = load_profile(write(tmp_path, VALID + "state_mb = 500\nsave_mb_per_day = 50\n"))
+    assert (profile.state_mb, profile.save_mb_per_day) == (500, 50)
+    assert (profile.slow_above_c, profile.duty_cycle, profile.keepalive_s, profile.upload_mb_per_day) == (0, 1, 0, 0)
+
+
+def test_zeros_need_no_source_for_they_say_that_nothing_is_known(tmp_path: Path) -> None:
+    load_profile(write(tmp_path, VALID + "[thermal]\nslow_above_c = 0\n[power]\nidle_w = 0\n"))

@@ -16,7 +16,8 @@ from tests.unit.tasks.hostile.attack import FIRST, graph_of, honest_manifest, ho
 from typer.testing import CliRunner, Result
 
 from grapevine_agent.cli import check_commands
-from grapevine_agent.config.firmware import FirmwareProfile, Machine, load_profile
+from grapevine_agent.config.firmware import FirmwareProfile, load_profile
+from grapevine_agent.config.machine import Machine
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.core.tasks.deadlines import FLOPS_TO_START
 from grapevine_agent.core.tasks.fitting import (
@@ -278,3 +279,14 @@ def test_the_command_hangs_under_task() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "no-such-folder" in done.stderr
+
+
+def test_a_task_that_fits_a_larger_size_of_a_board_says_from_which_on() -> None:
+    asking = replace(CALM, requirements=Requirements(memory_mb=2500))
+    (fit,) = cost_report(asking, [profile()]).fits
+    assert not fit.fits
+    assert fit.fits_from_mb == 4096
+    (fit,) = cost_report(replace(CALM, requirements=Requirements(memory_mb=9000)), [profile()]).fits
+    assert (fit.fits, fit.fits_from_mb) == (False, 0)
+    (fit,) = cost_report(CALM, [profile()]).fits
+    assert (fit.fits, fit.fits_from_mb) == (True, 0)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app
 from grapevine_agent.config.agent_toml import Config, load_config
-from grapevine_agent.config.firmware import Machine, load_profile
+from grapevine_agent.config.firmware import load_profile
+from grapevine_agent.config.machine import Machine
 from grapevine_agent.core.settings import CoreSettings, Needs
 from grapevine_agent.service import fitting
 from grapevine_agent.service.assembly import assembled
