@@ -77,8 +77,8 @@ def publish(
     before = publications.published_as(folder)
     if other := publications.copied_from(folder):
         tell(
-            f"{folder} seems to be a copy: its {publications.FILE} is that of {other}. It is published as a task of its "
-            "own, and noted there instead"
+            f"{folder} seems to be a copy: its {publications.FILE} is that of {other}. It is published as a task "
+            "of its own, and noted there instead"
         )
     elif before:
         tell(

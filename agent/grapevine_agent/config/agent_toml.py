@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -158,13 +158,13 @@ class Config:
     path: Path | None = None
 
 
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Find, read and check the configuration (see the module's docstring).
+def load_config(path: Path | None, environ: Mapping[str, str], *, without: Collection[str] = ()) -> Config:
+    """Find, read and check the configuration (see the module's docstring), `without` the tables of these names.
 
     Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
     """
     found = find_config(path, environ)
-    entries = read_toml(found) if found else {}
+    entries = {name: each for name, each in (read_toml(found) if found else {}).items() if name not in without}
     source = str(found) if found else "defaults"
     base = found.parent.absolute() if found else Path.cwd()
     root = Table(entries, source=source, environ=environ)
