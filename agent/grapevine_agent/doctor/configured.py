@@ -21,13 +21,14 @@ def configuration(situation: Situation) -> list[Finding]:
     """Whether the file can be read, and what it was warned of."""
     path = str(situation.path) if situation.path else ""
     facts: dict[str, Any] = {"path": path, "not_read": list(situation.without)}
-    if situation.config_error:
-        tables = ", ".join(f"[{each}]" for each in situation.without)
-        says = situation.config_error
-        if situation.without and situation.config is not None:
-            says += f" (what stands in {tables} is not looked at below)"
+    if situation.mistakes:
         remedy = f"mend {path or 'the environment'}, then run this again"
-        return [Finding(check="configuration", level="fail", says=says, remedy=remedy, facts=facts)]
+        if situation.without and situation.config is not None:
+            remedy += f"; until then nothing is known of {', '.join(f'[{each}]' for each in situation.without)}"
+        return [
+            Finding(check="configuration", level="fail", says=each, remedy=remedy, facts=facts)
+            for each in situation.mistakes
+        ]
     if not path:
         says = "there is no configuration file: the defaults hold, with a broker on this machine"
         remedy = "write one: grapevine init; or name it with --config"

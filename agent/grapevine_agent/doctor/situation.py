@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from grapevine_agent.config.agent_toml import Config, check_files, find_config, load_config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.config.toml_reader import read_toml
 from grapevine_agent.control import NoAnswerError, NoServiceError, call
 from grapevine_agent.identity import PEER_FILE
 from grapevine_agent.service.assembly import state_socket
@@ -34,7 +35,7 @@ class Situation:
 
     path: Path | None  # of the configuration
     config: Config | None = None  # None: no table of it can be read
-    config_error: str = ""
+    mistakes: tuple[str, ...] = ()  # in it
     without: tuple[str, ...] = ()  # the tables that cannot be read
     warnings: tuple[str, ...] = ()  # that reading it gave
     profile: FirmwareProfile | None = None
@@ -52,13 +53,13 @@ class Situation:
 def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
     """What is known now. Raises nothing for a configuration that is wrong."""
     with quietly() as warned:
-        config, error, without = _read(path, environ)
+        config, mistakes, without = _read(path, environ)
         profile, profile_error = _profile(config, without)
     agent, says, status = _ask(config, without)
     return Situation(
         path=find_config(path, environ),
         config=config,
-        config_error=error,
+        mistakes=mistakes,
         without=without,
         warnings=tuple(dict.fromkeys(warned)),
         profile=profile,
@@ -70,22 +71,43 @@ def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
     )
 
 
-def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config | None, str, tuple[str, ...]]:
+def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config | None, tuple[str, ...], tuple[str, ...]]:
+    """The configuration without as few tables as can be, what is wrong, and those tables."""
     try:
         config = load_config(path, environ)
     except GrapevineError as first:
-        error = str(first)
+        errors = (str(first),)
     else:
         try:
             check_files(config, by_owner=False)
         except ConfigError as missing:
-            return config, str(missing), ()
-        return config, "", ()
-    for num_tables in range(1, len(TABLES) + 1):  # without as few as can be
-        for without in combinations(TABLES, num_tables):
+            return config, (str(missing),), ()
+        return config, (), ()
+    strays = _strays(find_config(path, environ))
+    for num_tables in range(len(TABLES) + 1):
+        for some in combinations(TABLES, num_tables):
+            without = (*some, *strays)
             with suppress(GrapevineError):
-                return load_config(path, environ, without=without), error, without
-    return None, error, TABLES
+                return load_config(path, environ, without=without), _mistakes(path, environ, without), without
+    return None, errors, TABLES
+
+
+def _mistakes(path: Path | None, environ: Mapping[str, str], without: tuple[str, ...]) -> tuple[str, ...]:
+    """What is wrong in each of these tables."""
+    found: list[str] = []
+    for table in without:
+        try:
+            load_config(path, environ, without=[each for each in without if each != table])
+        except GrapevineError as error:
+            found.append(str(error))
+    return tuple(dict.fromkeys(found))
+
+
+def _strays(found: Path | None) -> tuple[str, ...]:
+    """What stands in the file beside the tables that there are."""
+    with suppress(GrapevineError):
+        return tuple(sorted(set(read_toml(found)) - set(TABLES))) if found else ()
+    return ()
 
 
 def _profile(config: Config | None, without: tuple[str, ...]) -> tuple[FirmwareProfile | None, str]:
