@@ -158,7 +158,9 @@ class Config:
     path: Path | None = None
 
 
-def load_config(path: Path | None, environ: Mapping[str, str], *, without: Collection[str] = ()) -> Config:
+def load_config(
+    path: Path | None, environ: Mapping[str, str], *, without: Collection[str] = (), with_trust_file: bool = True
+) -> Config:
     """Find, read and check the configuration (see the module's docstring), `without` the tables of these names.
 
     Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
@@ -176,7 +178,7 @@ def load_config(path: Path | None, environ: Mapping[str, str], *, without: Colle
     root.finish()
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     check_scope(tables["mqtt"], mqtt.scope, agent.site, agent.location, () if mqtt.discover else mqtt.brokers)
-    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
+    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir if with_trust_file else None)
     config = Config(
         agent=agent,
         mqtt=mqtt,

@@ -63,9 +63,9 @@ def policy_of(review: ReviewConfig, trust: TrustConfig, own: str) -> ReviewPolic
     )
 
 
-def joined_trust(review: Table, trust: Table, state_dir: Path) -> tuple[ReviewConfig, TrustConfig]:
-    """Both tables, joined with the trust file in `state_dir`. Raises `ConfigError`."""
-    peers = read_trust_file(state_dir)
+def joined_trust(review: Table, trust: Table, state_dir: Path | None) -> tuple[ReviewConfig, TrustConfig]:
+    """Both tables, joined with the trust file in `state_dir`, if one is named. Raises `ConfigError`."""
+    peers = read_trust_file(state_dir) if state_dir is not None else ()
     return read_review(review, peers), read_trust(trust, peers)
 
 

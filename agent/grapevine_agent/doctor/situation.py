@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, TypeAlias
 from grapevine_agent.config.agent_toml import Config, check_files, find_config, load_config
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.config.toml_reader import read_toml
+from grapevine_agent.config.trust_file import TRUST_FILE
 from grapevine_agent.control import NoAnswerError, NoServiceError, call
 from grapevine_agent.identity import PEER_FILE
 from grapevine_agent.service.assembly import state_socket
@@ -83,12 +84,17 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config | None,
         except ConfigError as missing:
             return config, (str(missing),), ()
         return config, (), ()
+    with suppress(GrapevineError):  # it may be the trust file alone: damaged, or in a folder that is another user's
+        config = load_config(path, environ, with_trust_file=False)
+        closed = _is_closed(config.agent.state_dir / TRUST_FILE)
+        return config, () if closed else errors, ("review", "trust")
     strays = _strays(find_config(path, environ))
     for num_tables in range(len(TABLES) + 1):
         for some in combinations(TABLES, num_tables):
             without = (*some, *strays)
             with suppress(GrapevineError):
-                return load_config(path, environ, without=without), _mistakes(path, environ, without), without
+                config = load_config(path, environ, without=without, with_trust_file=False)
+                return config, _mistakes(path, environ, without), without
     return None, errors, TABLES
 
 
@@ -96,8 +102,9 @@ def _mistakes(path: Path | None, environ: Mapping[str, str], without: tuple[str,
     """What is wrong in each of these tables."""
     found: list[str] = []
     for table in without:
+        others = [each for each in without if each != table]
         try:
-            load_config(path, environ, without=[each for each in without if each != table])
+            load_config(path, environ, without=others, with_trust_file=False)
         except GrapevineError as error:
             found.append(str(error))
     return tuple(dict.fromkeys(found))

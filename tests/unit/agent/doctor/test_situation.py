@@ -74,6 +74,15 @@ def test_a_variable_that_is_no_setting_is_a_warning_and_a_missing_file_a_failure
     assert capsys.readouterr().err == ""  # not on the terminal
 
 
+def test_a_trust_file_that_is_wrong_costs_trust_alone(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "trust.toml").write_text("[[peer]\n")
+    situation = find_out(written(tmp_path, GOOD), {})
+    assert situation.without == ("review", "trust")
+    assert "trust.toml" in situation.mistakes[0]
+    assert situation.knows("agent", "mqtt")
+
+
 def test_who_this_device_is_is_known_from_its_folder_and_nothing_is_changed(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD)
     (line,) = configured.identity(find_out(path, {}))
