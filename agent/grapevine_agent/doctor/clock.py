@@ -95,7 +95,8 @@ def clock(
         "peers_ahead_s": None if middle is None else round(middle, 3),
     }
     date = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(now_s))
-    nearby = f"; {len(offsets)} peers' clocks say the same" if middle is not None and abs(middle) <= OFF_S else ""
+    clocks = "1 peer's clock says" if len(offsets) == 1 else f"{len(offsets)} peers' clocks say"
+    nearby = f"; {clocks} the same" if middle is not None and abs(middle) <= OFF_S else ""
 
     def finding(level: Any, says: str, remedy: str = "") -> list[Finding]:
         return [Finding(check="clock", level=level, says=says, remedy=remedy, facts=facts)]

@@ -76,7 +76,7 @@ def agent(situation: Situation) -> list[Finding]:
         for key in ("peer", "role", "uptime_s", "memory_mb", "connected", "longest_stop_ms", "num_tasks")
     }
     says = (
-        f"runs as {status['role']} {status['peer']} since {span(status['uptime_s'])}, with {status['memory_mb']:.0f} MB"
+        f"runs as {status['role']} {status['peer']} for {span(status['uptime_s'])}, with {status['memory_mb']:.0f} MB"
     )
     found = [Finding(check="agent", level="ok", says=says, facts=facts)]
     sleep = status.get("sleep") or {}

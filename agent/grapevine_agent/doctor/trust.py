@@ -51,7 +51,7 @@ def trust(situation: Situation, heard_of: Mapping[str, bool]) -> list[Finding]:
         return finding("fail", says, f"grapevine trust add PEER --role {short[0]}, or ask for fewer in [review.need]")
     says = f"{_who(reviewers)}, of whom {review.approvals} have to approve"
     if heard_of:
-        says += f"; {len(known)} of them are known to this agent, {facts['reviewers_there']} are there now"
+        says += f"; {len(known)} of them known to this agent, {facts['reviewers_there']} there now"
     return finding("ok", says)
 
 

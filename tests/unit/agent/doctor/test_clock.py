@@ -26,7 +26,7 @@ def level_of(**facts: object) -> tuple[str, str]:
         ({"kept": False}, "warn", "no time service keeps it"),
         ({"kept": False, "battery": False}, "warn", "wrong after each power cut"),
         ({"kept": None}, "skip", "is not known"),
-        ({"kept": None, "ahead_s": (1.0,)}, "ok", "1 peers' clocks say the same"),
+        ({"kept": None, "ahead_s": (1.0,)}, "ok", "1 peer's clock says the same"),
         ({"not_before": (NOW_S + 3600, "/state/grapevine.db")}, "fail", "/state/grapevine.db was written after that"),
         ({"ahead_s": (7_300.0, 7_200.0, -1.0)}, "fail", "2 hours behind those of 3 peers"),
         ({"ahead_s": (-7_200.0, -7_300.0)}, "fail", "2 hours ahead of those of 2 peers"),
