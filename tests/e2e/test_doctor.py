@@ -203,6 +203,29 @@ def test_a_certificate_is_looked_at_before_any_login(secure_ports: Any, tmp_path
         assert line.level == level
 
 
+@mosquitto
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize(
+    ("scheme", "port", "remedy"),
+    [
+        ("mqtts", "mqtt", "write mqtt://127.0.0.1:{} into [mqtt] brokers"),
+        ("mqtt", "mqtts", "write mqtts://127.0.0.1:{} into [mqtt] brokers"),
+        ("mqtt", "ws", "write ws://127.0.0.1:{}/mqtt into [mqtt] brokers"),
+        ("ws", "mqtt", "write mqtt://127.0.0.1:{} into [mqtt] brokers"),
+    ],
+)
+async def test_a_wrong_port_is_told_with_what_to_write(
+    secure_ports: Any,  # noqa: F811
+    scheme: str,
+    port: str,
+    remedy: str,
+) -> None:
+    number = secure_ports["ports"][port]
+    found = await ask(f"{scheme}://127.0.0.1:{number}")
+    assert levels(found) == {"broker": "fail"}
+    assert found["broker"].remedy == remedy.format(number)
+
+
 # --- the command ----------------------------------------------------------------------------------------
 
 
@@ -376,6 +399,7 @@ async def test_a_source_is_read_to_its_end_in_a_process_of_its_own(tmp_path: Pat
     assert [each.level for each in await sources.source(good, ())] == ["ok"]
     assert [each.facts["samples"] for each in await sources.source(good, ())] == [7]
     assert [each.level for each in await sources.source(good, ["no message came"])] == ["warn"]
+    assert sources.why_silent(find_out(path, {})) == {}
     for each in (bad, pipe):
         (line,) = await sources.source(each, ())
         assert line.level == "fail"

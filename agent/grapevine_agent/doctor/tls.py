@@ -17,6 +17,7 @@ from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.net.explaining import explain
 from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.urls import BrokerUrl
+from grapevine_proto.errors import ConfigError
 
 CONNECT_S: Final = 6.0
 SOON_DAYS: Final = 14.0
@@ -34,6 +35,8 @@ def tls(url: BrokerUrl, mqtt: MqttConfig, *, has_password: bool) -> list[Finding
             tls_context(options).wrap_socket(plain, server_hostname=url.host) as encrypted,
         ):
             certificate, version = encrypted.getpeercert() or {}, encrypted.version() or "TLS"
+    except ConfigError as error:
+        return [Finding(check="tls", about=str(url), level="fail", says=str(error))]
     except (ssl.SSLError, ssl.CertificateError) as error:
         says, remedy = split(explain(error, url))
         if "not yet valid" in says:
