@@ -83,5 +83,17 @@ def test_agents_learn_together_over_a_broker_that_closes_without_a_word(
         for learner in learners:
             why = f"{learner.name} merges"
             wait_for(lambda learner=learner: learner.task(task).get("merges", 0) > 2, within_s=150.0, why=why)  # type: ignore[misc]
+            assert learner.task(task)["in_chunks"]
         if not told:
             assert "mqtt.max_packet_bytes" in engineer.ask("status").stdout
+
+
+def test_status_says_what_an_announced_limit_means(narrow: MosquittoBroker, tmp_path: Path) -> None:
+    with household(tmp_path, f"{narrow.url}?version=5", "grapevine/v1") as home:
+        (member := home.add("ada")).start()
+        wait_for(lambda: (member.status() or {}).get("connected"), why="a broker has it")
+        status = member.status()
+        assert status is not None
+        assert status["brokers"][0]["max_packet_bytes"] == BROKER_BYTES
+        assert "what is larger travels in chunks" in status["broker_cannot"][0]
+        assert "takes no packets above 15,000 bytes" in member.ask("status").stdout

@@ -346,8 +346,16 @@ def _progress_line(task: dict[str, Any]) -> str:
     return (
         f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
         f"n {task['n']}, {task['send_rate']:.2g} sends/s, "
-        f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "")
+        f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "") + _travel_words(task)
     )
+
+
+def _travel_words(task: dict[str, Any]) -> str:
+    """How its updates go out, where that is not as it could be: `, 1.2 MB an update, in chunks`."""
+    words = f", {task['update_bytes'] / 1e6:.1f} MB an update, in chunks" if task.get("in_chunks") else ""
+    if why := task.get("encoding_why"):
+        words += f", sent as {task['encoding']}: {shown(why)}"
+    return words
 
 
 def _quality(task: dict[str, Any]) -> str:

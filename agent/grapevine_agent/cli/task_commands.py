@@ -75,7 +75,12 @@ def publish(
     """Sign a built task and announce it on the overlay."""
     _ready(folder, build_first=build_first)
     before = publications.published_as(folder)
-    if before:
+    if other := publications.copied_from(folder):
+        tell(
+            f"{folder} seems to be a copy: its {publications.FILE} is that of {other}. It is published as a task "
+            "of its own, and noted there instead"
+        )
+    elif before:
         tell(
             f"{folder} was published before, as {before[-1]['task'][:12]}: this is another task of the same name. Its "
             f"next version would be: grapevine task revise {folder} --parent {before[-1]['task'][:12]}"

@@ -16,7 +16,7 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -162,13 +162,16 @@ class Config:
     path: Path | None = None
 
 
-def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
-    """Find, read and check the configuration (see the module's docstring).
+def load_config(
+    path: Path | None, environ: Mapping[str, str], *, without: Collection[str] = (), with_trust_file: bool = True
+) -> Config:
+    """Find, read and check the configuration (see the module's docstring), `without` the tables of these names.
 
     Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
     """
     found = find_config(path, environ)
-    entries, text = read_toml_text(found) if found else ({}, "")
+    written, text = read_toml_text(found) if found else ({}, "")
+    entries = {name: each for name, each in written.items() if name not in without}
     source = str(found) if found else "defaults"
     base = found.parent.absolute() if found else Path.cwd()
     mistakes = Mistakes(text)
@@ -180,7 +183,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     check_scope(tables["mqtt"], mqtt.scope, agent.site, agent.location, () if mqtt.discover else mqtt.brokers)
-    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir)
+    review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir if with_trust_file else None)
     config = Config(
         agent=agent,
         mqtt=mqtt,

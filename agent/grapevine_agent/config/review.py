@@ -64,12 +64,12 @@ def policy_of(review: ReviewConfig, trust: TrustConfig, own: str) -> ReviewPolic
     )
 
 
-def joined_trust(review: Table, trust: Table, state_dir: Path) -> tuple[ReviewConfig, TrustConfig]:
-    """Both tables, joined with the trust file in `state_dir`. Raises `ConfigError`."""
+def joined_trust(review: Table, trust: Table, state_dir: Path | None) -> tuple[ReviewConfig, TrustConfig]:
+    """Both tables, joined with the trust file in `state_dir`, if one is named. Raises `ConfigError`."""
     peers: tuple[TrustedPeer, ...] = ()
-    is_whole = False
+    is_whole = state_dir is None
     with review.apart():
-        peers = read_trust_file(state_dir)
+        peers = read_trust_file(state_dir) if state_dir is not None else ()
         is_whole = True
     return read_review(review, peers, is_whole=is_whole), read_trust(trust, peers)
 

@@ -65,7 +65,14 @@ def read_trust_file(state_dir: Path) -> tuple[TrustedPeer, ...]:
             TRUST_COPY,
         )
         return _read(copy)
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except PermissionError:
+        raise ConfigError(
+            f"{path}: this user may not look into the state folder; run the command as the user that the agent runs as "
+            "(sudo)"
+        ) from None
+    if not is_there:
         return ()
     try:
         return _read(path)

@@ -17,6 +17,7 @@ class Connected:
     version: str  # "5" or "3.1.1"
     max_packet_bytes: int  # whole packets: the smaller of our limit and the broker's
     has_learnt_limit: bool = False  # the broker does not say what it takes, and closed connections for less than that
+    wanted_packet_bytes: int = 0  # what our owner allows, which a broker may halve; 0: that is not known
     max_in_flight: int = MAX_UNDER_WAY  # unacknowledged messages of QoS 1: the same of these
     refused: tuple[str, ...] = ()  # filters that the broker refuses us
 

@@ -433,6 +433,7 @@ class Transport:
                 version=version,
                 max_packet_bytes=self.max_packet_bytes,
                 has_learnt_limit=self._limit.is_learnt,
+                wanted_packet_bytes=self._own_limit,
                 max_in_flight=accepted.max_in_flight,
                 refused=refused,
             )

@@ -17,7 +17,9 @@ import psutil
 
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.encodings import why_larger
 from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
@@ -33,6 +35,7 @@ from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store.room import Contents
 from grapevine_proto.errors import RequestError
+from grapevine_proto.topics import InboxTopic
 
 
 class Requests:
@@ -147,7 +150,7 @@ class Requests:
         }
         match taking_part:
             case Learning() as learner:
-                line |= _progress(learner, now)
+                line |= _progress(learner, now) | _travels(learner, self._service)
             case Aggregator() as aggregator:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
         return line
@@ -200,6 +203,25 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "staleness_bound": bound if bound != float("inf") else None,
         "sources": learner.most_stale(now),  # versions that are not here yet, the 20 most stale
         "energy_j": learner.energy_j,
+    }
+
+
+def _travels(learner: Learning, service: AgentService) -> dict[str, Any]:
+    """How updates go out: what they are written in, why not in what the owner asks for, and whether in chunks."""
+    writer, wanted, plan = learner.writer, learner.settings.encoding, learner.manifest.merging
+    sends_changes = writer.update_form == "delta"
+    used, planned = writer.encoding, (writer.encodings.change if sends_changes else writer.encodings.whole).name
+    why = why_larger(plan, wanted, sends_changes=sends_changes)
+    if used != planned:
+        why = f"{planned} cannot hold the model's numbers, or makes it no smaller"
+    num_bytes = round(vectors_bytes(learner.layout, writer.update_form, writer.encodings))
+    anybody = InboxTopic("", service.identity.peer_id)
+    return {
+        "encoding": used,
+        "encoding_wanted": wanted,  # by the firmware profile, or limits.encoding
+        "encoding_why": why,  # "": it is what is wanted
+        "update_bytes": num_bytes,  # about
+        "in_chunks": service.carrying.goes_apart(num_bytes, anybody),
     }
 
 

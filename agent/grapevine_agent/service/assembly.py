@@ -92,7 +92,9 @@ def assembled(
             store=store,
             transports=_transports(config, identity, guest=guest),
             search=None if guest else search_of(config, profile, identity.peer_id),
-            attach=(lambda url: partial(_transport, config, identity, [url], False)) if mqtt.connect == "all" else None,
+            attach=(lambda url: partial(transport_for, config, identity.peer_id, [url], False))
+            if mqtt.connect == "all"
+            else None,
             root=config.mqtt.root,
             trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
@@ -153,7 +155,7 @@ def _settings(
         if match.memory is not None:
             fitting.matched(task, match.memory)
         if match:
-            return _why_no_processes()
+            return why_no_processes()
         silent = recording.why_silent(manifest.data.kind) if recording is not None else ""
         return "; ".join(why for why in (str(match), silent) if why)
 
@@ -215,10 +217,10 @@ def _why_no_training(profile: FirmwareProfile, config: Config) -> str:
     """Why this device trains nothing at all, in words for its owner; empty if it can train something."""
     if not profile.can_train:
         return f"profile {profile.name!r} does not train"
-    return "" if config.trainers else _why_no_processes()
+    return "" if config.trainers else why_no_processes()
 
 
-def _why_no_processes() -> str:
+def why_no_processes() -> str:
     """Why this device has no trainer processes of our own; empty if it has."""
     if importlib.util.find_spec("torch") is None:
         return f"training needs PyTorch, which is not installed here: {distribution.to_add_extra('train')}"
@@ -232,10 +234,11 @@ def _trainers(
     bare: BareTrainer,
     inspector: Inspector,
 ) -> Trainers:
-    return Trainers(sources, _trainer_limits(profile, config), config.trainers, bare, look=inspector.fresh)
+    return Trainers(sources, trainer_limits(profile, config), config.trainers, bare, look=inspector.fresh)
 
 
-def _trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
+def trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:
+    """What a trainer process may take here."""
     return TrainerLimits(
         memory_mb=profile.memory_mb,
         num_threads=profile.threads,
@@ -250,19 +253,27 @@ def _transports(config: Config, identity: Identity, *, guest: bool) -> list[Make
     """One for all brokers, of which it keeps the first that takes us in; or one for each."""
     all_urls = [BrokerUrl.parse(url) for url in config.mqtt.brokers]
     groups = [[url] for url in all_urls] if config.mqtt.connect == "all" else [all_urls]
-    return [partial(_transport, config, identity, group, guest) for group in groups]
+    return [partial(transport_for, config, identity.peer_id, group, guest) for group in groups]
 
 
-def _transport(
-    config: Config, identity: Identity, urls: Sequence[BrokerUrl], guest: bool, will: Callable[[], Will | None]
+def transport_for(
+    config: Config,
+    peer: str,
+    urls: Sequence[BrokerUrl],
+    guest: bool,
+    will: Callable[[], Will | None],
+    *,
+    connect_s: float = 10.0,
+    backoff_s: tuple[float, float] = (1.0, 60.0),
 ) -> Transport:
+    """A connection for this peer to the first of these brokers that takes it in, as the owner says; see `assembled`."""
     mqtt = config.mqtt
     password = "" if all(url.is_found for url in urls) else mqtt.read_password() or ""
     is_any_encrypted = any(BrokerUrl.parse(url).has_tls for url in mqtt.brokers)  # files that no URL uses are refused
     has_tls_files = any((mqtt.ca_file, mqtt.cert_file, mqtt.key_file))
     return Transport(
         urls,
-        client_id=f"{identity.peer_id}-cli-{secrets.token_hex(3)}" if guest else identity.peer_id,
+        client_id=f"{peer}-cli-{secrets.token_hex(3)}" if guest else peer,
         keepalive_s=mqtt.keepalive_s or KEEPALIVE_S,
         version=mqtt.version,
         tls=(
@@ -272,9 +283,11 @@ def _transport(
         ),
         will=will,
         max_packet_bytes=mqtt.max_packet_bytes,
-        username=mqtt.username or (identity.peer_id if password or mqtt.cert_file else ""),
+        username=mqtt.username or (peer if password or mqtt.cert_file else ""),
         password=password,
         found_below=f"{mqtt.root}/",
+        connect_s=connect_s,
+        backoff_s=backoff_s,
     )
 
 

@@ -12,6 +12,8 @@ from grapevine_agent.service.finding_out import why_not_all
 
 logger = logging.getLogger(__name__)
 
+LEAST_BYTES = 4_096  # of a packet: presence takes a few hundred, and pieces of chunks are cut to what is left
+
 
 class Reception:
     """Takes what the transport tells, says it in the log, and remembers it. `all_refuse`: see `Trying`."""
@@ -21,7 +23,7 @@ class Reception:
         self.version = ""  # of MQTT, as it is spoken with the last broker that took us in
         self.all_refuse = False
         self._said: set[str] = set()
-        self.packets = ""  # that the broker takes smaller packets than the owner allows, and does not say so
+        self.packets = ""  # that the broker takes smaller packets than the owner allows
         self.gives: BrokerAbilities | None = None  # of what it retains; None: that is being found out
         self._trouble = ""
 
@@ -63,8 +65,10 @@ class Reception:
                 f"{event.url} closes the connection at large packets and does not say what it takes: none above "
                 f"{event.max_packet_bytes:,} bytes are sent (mqtt.max_packet_bytes is more)"
             )
-            if self.packets != known:
-                logger.warning("%s", self.packets)
+        elif event.max_packet_bytes < event.wanted_packet_bytes:
+            self.packets = narrow(str(event.url), event.max_packet_bytes, event.wanted_packet_bytes)
+        if self.packets and self.packets != known:
+            logger.warning("%s", self.packets)
 
     def lost(self, event: Disconnected, *, is_wanted: bool) -> None:
         """A connection ended, because we leave or against our will."""
@@ -82,3 +86,16 @@ class Reception:
         self._trouble, self.all_refuse = f"cannot reach {event.url}: {event.reason}", event.all_refuse
         told = "cannot reach %s: %s; trying %s in %.0f s"
         logger.warning(told, event.url, event.reason, event.next_url, event.retry_in_s)
+
+
+def narrow(broker: str, takes_bytes: int, wanted_bytes: int) -> str:
+    """What a broker's announced packet limit means for us, in one line for its owner."""
+    if takes_bytes < LEAST_BYTES:
+        return (
+            f"{broker} takes no packets above {takes_bytes:,} bytes: too little for models, and records are refused as "
+            f"well; raise its limit to {LEAST_BYTES:,} bytes at least (Mosquitto: max_packet_size)"
+        )
+    return (
+        f"{broker} takes no packets above {takes_bytes:,} bytes, and mqtt.max_packet_bytes allows {wanted_bytes:,}: "
+        "what is larger travels in chunks, which takes longer; raise its limit (Mosquitto: max_packet_size)"
+    )

@@ -73,6 +73,18 @@ def allowed_encodings(plan: MergePlan) -> frozenset[Encoding]:
     return frozenset({PLAIN}) | named | halves | bases
 
 
+def why_larger(plan: MergePlan, wanted: str, *, sends_changes: bool) -> str:
+    """Why updates of a task are larger than what the owner asks for; empty where they are not."""
+    if wanted in (AUTO, PLAIN.name):
+        return ""
+    if wanted not in plan.encodings:
+        allowed = [name for name in plan.encodings if name in ENCODINGS and name != PLAIN.name]
+        return f"the task does not allow {wanted}, only {' and '.join((PLAIN.name, *allowed))}"
+    if not (sends_changes or ENCODINGS[wanted].is_whole):
+        return f"{wanted} is for changes, and members of this task send whole models"
+    return ""
+
+
 def written(vector: Vector, encoding: Encoding, *, steps: int = STEPS) -> Written:
     """The vector in this encoding, or as it lies where it cannot be, or need not. `steps` are of int8."""
     if encoding.is_plain or not vector.size:

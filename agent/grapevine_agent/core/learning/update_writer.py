@@ -23,7 +23,7 @@ from grapevine_agent.core.learning.intake import base_digest
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.merge.apart import apart
-from grapevine_proto.encodings import Encoding, decode
+from grapevine_proto.encodings import PLAIN, STEPS, Encoding, decode
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector, Written
 
 MAX_CONTRIBUTIONS = 64  # named in an update
@@ -67,8 +67,17 @@ class UpdateWriter:
     _change: _Change | None = None  # that was sent last, if it was encoded
     _whole: dict[str, tuple[Vector, Written]] = field(default_factory=dict)  # what else was encoded last
     _residual: Vector | None = None  # what the windows before this one have left out
+    _not_encoded: set[str] = field(default_factory=set)  # what could not be, or became no smaller, the last time
     _offered: dict[str, bytes] = field(default_factory=dict)  # receiver → digest of the base that it was sent last
     _held: dict[str, tuple[bytes, int]] = field(default_factory=dict)  # receiver → of the base it has, in its session
+
+    @property
+    def encoding(self) -> str:
+        """What models, or their changes, are written in, as far as their numbers let it."""
+        sends_changes = self.update_form == "delta"
+        wanted = self.encodings.change if sends_changes else self.encodings.whole
+        parts = {"base", "change"} if sends_changes else {"full"}
+        return PLAIN.name if parts & self._not_encoded else wanted.name
 
     def open_window(self) -> None:
         """A new window: whoever is sent to next gets its base first."""
@@ -124,7 +133,7 @@ class UpdateWriter:
     def _base_of(self, base: Vector) -> _Base:
         """A window has one base, which goes to many: it is encoded and hashed once."""
         if self._last is None or self._last.of is not base:
-            sent = written(base, self.encodings.base, steps=self.encodings.base_steps)
+            sent = self._encode("base", base, self.encodings.base, steps=self.encodings.base_steps)
             decoded = _decoded(sent, base.size)
             self._last = _Base(base, sent, decoded, base_digest(decoded))
         return self._last
@@ -137,7 +146,7 @@ class UpdateWriter:
             change = model - start.decoded
             if residual is not None:
                 change += residual
-        sent = written(change, self.encodings.change)
+        sent = self._encode("change", change, self.encodings.change)
         left_out = None
         if isinstance(sent, Encoded) and self.sums_deltas:
             decoded = _decoded(sent, change.size)
@@ -151,9 +160,17 @@ class UpdateWriter:
         held = self._whole.get(what)
         if held is not None and held[0] is vector:
             return held[1]
-        sent = written(vector, encoding)
+        sent = self._encode(what, vector, encoding)
         if isinstance(sent, Encoded):
             self._whole[what] = (vector, sent)
+        return sent
+
+    def _encode(self, what: str, vector: Vector, encoding: Encoding, *, steps: int = STEPS) -> Written:
+        sent = written(vector, encoding, steps=steps)
+        if encoding.is_plain or isinstance(sent, Encoded):
+            self._not_encoded.discard(what)
+        else:
+            self._not_encoded.add(what)
         return sent
 
 

@@ -21,6 +21,11 @@ near. So it waits, after each connection, and a peer that sees itself said by ot
 That number is nobody's word, so where two brokers contradict each other the peer is asked (`ways.py`). A gateway that
 loses a broker says so of everybody whom it reached there: their states once more, with so many hops (`NO_WAY`) that
 nothing is carried so far. Who hears that asks the peer itself, as after a will.
+
+A peer at two brokers that loses one has a will said there, which other gateways carry on to where it is met by us, too.
+There it outranks what we say of the other connection, since a later one is the newer. Only the peer can contradict it,
+and does not hear of it where it is. So a will that stands at the other broker, while the peer is met at the nearer one,
+is brought there once, and not kept: it answers with a state of a still newer connection, or it has gone from both.
 """
 
 from __future__ import annotations
@@ -36,7 +41,7 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.overlay.ways import MOST_HOPS, NO_WAY, Way
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
-from grapevine_proto.messages import Probe
+from grapevine_proto.messages import PeerState, Probe
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
@@ -65,6 +70,7 @@ class Gateway:
     num_refused: int = 0  # peers that were not made known, because there are so many
     _duties: dict[_Duty, int] = field(default_factory=dict)  # → by which broker the peer is met
     _said: dict[_Duty, bytes] = field(default_factory=dict)  # → the state of it that was said last
+    _brought: dict[_Duty, bytes] = field(default_factory=dict)  # → the will that the peer was brought last
     _look_at_s: float = 0.0
 
     # --- who is made known where --------------------------------------------------------------------
@@ -82,7 +88,7 @@ class Gateway:
         num_new = 0
         for duty, nearer in wanted.items():
             if duty in self._duties:
-                effects += self._say_state(duty, nearer)
+                effects += [*self._say_state(duty, nearer), *self._bring_will(duty, nearer)]
             elif len(self._duties) < MOST_DUTIES:
                 num_new += 1
                 effects += self._begin(duty, nearer) if num_new <= NEW_AT_A_TIME else []
@@ -204,6 +210,7 @@ class Gateway:
         if not is_others and duty.peer not in self.brokers.at(nearer).online:
             effects += self._say_state(duty, nearer)  # that it is offline
         self._said.pop(duty, None)
+        self._brought.pop(duty, None)
         return effects
 
     def _say_state(self, duty: _Duty, nearer: int) -> list[Effect]:
@@ -212,6 +219,24 @@ class Gateway:
             return []
         self._said[duty] = state.envelope
         return [self._again(state, duty, nearer)]
+
+    def _bring_will(self, duty: _Duty, nearer: int) -> list[Effect]:
+        """To the nearer broker, where a will that the other one holds outranks what the peer says there."""
+        topic = PeerTopic(duty.peer, "state")
+        here, there = self.brokers.held(nearer, topic), self.brokers.held(duty.at, topic)
+        if here is None or there is None or here.message.session != there.message.session:
+            return []
+        now, will = here.message.body, there.message.body
+        assert isinstance(now, PeerState)
+        assert isinstance(will, PeerState)
+        is_will = not (will.online or will.goodbye)
+        if not (is_will and now.online) or will.connection < now.connection:
+            return []
+        if self._brought.get(duty) == there.envelope:
+            return []
+        self._brought[duty] = there.envelope
+        hops = 1 + min(there.hops, MOST_HOPS)
+        return [Forward(broker=nearer, topic=topic, payload=there.envelope, hops=hops, retain=False)]
 
     def _again(self, received: Received, duty: _Duty, nearer: int) -> Effect:
         at = self.brokers.at(nearer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
-from grapevine_agent.cli.publications import FILE, meant, note, published_as
+from grapevine_agent.cli.publications import FILE, copied_from, meant, note, published_as
 from grapevine_proto.errors import GrapevineError, RequestError, TaskError
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -40,6 +42,46 @@ def test_a_folder_that_nobody_published_is_told_as_one(tmp_path: Path) -> None:
 def test_a_damaged_note_names_the_file_and_the_remedy(tmp_path: Path, text: str) -> None:
     (tmp_path / FILE).write_bytes(text.encode("latin-1"))
     with pytest.raises(RequestError, match=rf"{FILE} .*: delete it, and name the task by its id"):
+        meant(str(tmp_path))
+
+
+def test_a_copied_folder_is_not_the_task_of_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (wine := tmp_path / "wine").mkdir()
+    note(wine, task=ONE, name="wine", version=1)
+    shutil.copytree(wine, beer := tmp_path / "beer")
+    assert copied_from(wine) == ""
+    assert copied_from(beer) == str(wine)
+    with pytest.raises(RequestError, match=rf"was not published itself: its {FILE} is that of {wine}"):
+        meant(str(beer))
+    monkeypatch.chdir(tmp_path)
+    assert meant("beer") == "beer"  # a name
+    assert note(beer, task=TWO, name="beer", version=1) == ""
+    assert [each["task"] for each in published_as(beer)] == [TWO]
+    assert copied_from(beer) == ""
+    assert (meant("wine"), meant("beer")) == (ONE, TWO)
+
+
+def test_a_folder_that_was_moved_keeps_its_note(tmp_path: Path) -> None:
+    (wine := tmp_path / "wine").mkdir()
+    note(wine, task=ONE, name="wine", version=1)
+    wine.rename(cellar := tmp_path / "cellar")
+    assert meant(str(cellar)) == ONE
+    wine.mkdir()  # another one, in its old place
+    assert meant(str(cellar)) == ONE
+    (tmp_path / "link").symlink_to(cellar)
+    note(tmp_path / "link", task=TWO, name="wine", version=2)
+    assert meant(str(cellar)) == TWO
+
+
+def test_in_a_note_without_a_folder_the_name_tells(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps([{"task": ONE, "name": "wine", "version": 1}]))
+    assert meant(str(tmp_path)) == ONE
+    for text in ('[task]\nname = "wine"\n', "[task", "task = 1"):
+        (tmp_path / "task.toml").write_text(text)
+        assert meant(str(tmp_path)) == ONE
+    (tmp_path / "task.toml").write_text('[task]\nname = "beer"\n')
+    assert copied_from(tmp_path) == "another task, wine"
+    with pytest.raises(RequestError, match="is that of another task, wine"):
         meant(str(tmp_path))
 
 

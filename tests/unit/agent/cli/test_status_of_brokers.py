@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines
+from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _travel_words
 from grapevine_agent.cli.peer_commands import scope_words
 
 
@@ -42,3 +42,11 @@ def test_a_scope_says_how_many_are_out_of_it() -> None:
     assert scope_words({"site": "", "at_site": 0, "limits": "within 5 km", "num_in": 2, "num_out": 1}) == (
         ", 1 out of scope (models go to those within 5 km: grapevine peers)"
     )
+
+
+def test_what_goes_in_chunks_or_is_larger_than_it_was_to_be_is_said() -> None:
+    as_wanted = {"update_bytes": 1_200_000, "in_chunks": False, "encoding": "int8", "encoding_why": ""}
+    assert _travel_words({}) == _travel_words(as_wanted) == ""  # of an agent that is older, and of one that is not
+    assert _travel_words(as_wanted | {"in_chunks": True}) == ", 1.2 MB an update, in chunks"
+    larger = as_wanted | {"encoding": "float32", "encoding_why": "the task does not allow int8, only float32"}
+    assert _travel_words(larger) == ", sent as float32: the task does not allow int8, only float32"

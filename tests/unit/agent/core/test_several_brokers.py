@@ -177,6 +177,29 @@ def test_who_was_lost_with_its_broker_counts_again_as_soon_as_it_is_heard_by_ano
     assert device.core.members.is_alive(ADA, device.now_s)
 
 
+def test_a_will_of_one_connection_outranks_another_until_the_peer_contradicts_it() -> None:
+    """Ada is at two brokers that we do not know, and is made known here, by two gateways, with both connections."""
+    device = Device()
+    device.perform(device.core.connected(SESSION, device.moment(), 0))
+    device.wait(SETTLED_S)
+    states = [
+        PeerState(online=True, connection=1),
+        PeerState(online=True, connection=2),
+        PeerState(online=False, connection=2),  # her will at one of them
+        PeerState(online=True, connection=3),  # what she says at the other when she hears of it
+    ]
+    alive = []
+    for number, body in enumerate(states):
+        message = Message(sender=ADA, session=1, sequence=NOW_MS + number, body=body)
+        state = Received(message=message, topic=PeerTopic(ADA, "state"), envelope=f"{number}".encode(), hops=1)
+        device.perform(device.core.receive(state, device.moment(), 0))
+        alive.append(device.core.brokers.num_online(0) == 1)
+    assert alive == [True, True, False, True]
+    older = replace(state, message=replace(message, body=states[0]), envelope=b"again")
+    with pytest.raises(WireError, match="stale"):
+        device.core.receive(older, device.moment(), 0)
+
+
 def test_what_found_no_room_on_its_way_out_goes_again() -> None:
     device = at_two()
     task, learner = told_to_ada(device)

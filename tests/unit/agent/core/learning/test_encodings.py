@@ -12,7 +12,7 @@ from tests.unit.proto.samples import KEY, ME, OTHER, TASK, message
 from tests.unit.proto.test_encodings import HOSTILE
 
 from grapevine_agent.core.effects import SavedModel
-from grapevine_agent.core.learning.encodings import COARSE, Encodings, allowed_encodings, written
+from grapevine_agent.core.learning.encodings import COARSE, Encodings, allowed_encodings, why_larger, written
 from grapevine_agent.core.learning.intake import Intake, base_digest
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import vectors_bytes
@@ -396,3 +396,32 @@ def test_a_coarse_base_is_smaller_and_its_receiver_has_the_same() -> None:
     )
     taken = Intake(layout=LAYOUT, allowed=allowed_encodings(merging)).model_of("me", body)
     assert taken.receipt == body.base_digest
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sends_changes", "why"),
+    [
+        ("auto", False, ""),
+        ("float32", False, ""),
+        ("int8", False, ""),
+        ("float16", False, "the task does not allow float16, only float32 and int8 and top-k"),
+        ("top-k", True, ""),
+        ("top-k", False, "top-k is for changes, and members of this task send whole models"),
+    ],
+)
+def test_why_an_update_is_larger_than_its_owner_wants(wanted: str, sends_changes: bool, why: str) -> None:
+    assert why_larger(plan("int8", "top-k"), wanted, sends_changes=sends_changes) == why
+
+
+@pytest.mark.parametrize("form", ["full", "delta"])
+def test_a_writer_says_what_it_falls_back_to(form: str) -> None:
+    state = ModelState.initial(drawn(1), NONE)
+    writer = writer_of(state, plan("float16"), form)
+    sent(writer, trained(state, 2))
+    assert writer.encoding == "float16"
+    state.parameters = state.parameters + np.float32(1e6)  # more than a half can hold
+    sent(writer, state)
+    assert writer.encoding == "float32"
+    state.parameters = drawn(3)
+    sent(writer, state)
+    assert writer.encoding == "float16"

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay import gateway as gateways
 from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.gateway import LOOK_EVERY_S, Gateway
 from grapevine_agent.core.overlay.members import Members
+from grapevine_agent.core.overlay.presence import Presence
 from grapevine_agent.core.overlay.ways import MOST_HOPS
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
@@ -112,6 +114,50 @@ def test_whoever_goes_is_said_to_be_gone_and_is_carried_no_more() -> None:
     assert state.message.body == PeerState(online=False, connection=1)
     assert world.subscribed == set()
     assert world.gateway.status() == {}
+
+
+def test_a_will_of_another_connection_is_brought_to_the_peer_which_contradicts_it() -> None:
+    """Ada is at 0, and at a broker that we do not know, which another gateway joins with 1."""
+    world = World()
+    world.is_there(ADA, 0)
+    world.look()
+    topic = PeerTopic(ADA, "state")
+    far = world.sealed(ADA, PeerState(online=True, connection=2), "state", 1)
+    will = world.sealed(ADA, PeerState(online=False, connection=2), "state", 1)
+    for state in (far, will):
+        world.brokers.hear_state(1, state, 0)
+    (brought,) = world.look()
+    assert (brought.broker, brought.topic, brought.retain, brought.hops) == (0, topic, False, 2)
+    assert open_envelope(brought.payload, topic).message == will.message
+    assert world.look() == []
+    presence = Presence(peer=ADA, heartbeat_s=5.0)
+    presence.connected(1, Moment(monotonic_s=0.0, wall_ms=0))
+    (says,) = presence.echoed(will.message.body, 1, hops=2)
+    assert isinstance(says, fx.Publish)
+    world.brokers.hear_state(0, world.sealed(ADA, says.body, "state", 0), 0)
+    (again,) = world.look()
+    assert (again.broker, again.retain) == (1, True)
+    known = world.brokers.hear_state(1, open_envelope(bytes(with_hops(again.payload, 1)), topic), 0)
+    assert known is not None
+    assert known.online
+    assert ADA in world.brokers.at(1).online
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        PeerState(online=False, goodbye=True, connection=2),
+        PeerState(online=False, goodbye=True, asleep_until_ms=99, connection=2),
+        PeerState(online=True, connection=2),
+    ],
+    ids=["a goodbye", "asleep", "there"],
+)
+def test_what_is_no_will_is_brought_to_nobody(said: PeerState) -> None:
+    world = World()
+    world.is_there(ADA, 0)
+    world.look()
+    world.brokers.hear_state(1, world.sealed(ADA, said, "state", 1), 0)
+    assert [each for each in world.look() if each.broker == 0] == []
 
 
 def test_who_is_at_both_itself_needs_nobody() -> None:

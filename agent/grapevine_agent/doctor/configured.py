@@ -1,0 +1,186 @@
+"""The owner's words and who this device is: configuration, the running agent, identity, profile."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, Final
+
+from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile, guess_profile
+from grapevine_agent.doctor.findings import Finding, span
+from grapevine_agent.doctor.situation import Situation
+from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
+from grapevine_proto.errors import GrapevineError
+
+LONG_STOP_MS: Final = 1_000.0
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def configuration(situation: Situation) -> list[Finding]:
+    """Whether the file can be read, and what it was warned of."""
+    path = str(situation.path) if situation.path else ""
+    facts: dict[str, Any] = {"path": path, "not_read": list(situation.without)}
+    if situation.mistakes:
+        remedy = f"mend {path or 'the environment'}, then run this again"
+        if situation.without and situation.config is not None:
+            remedy += f"; until then nothing is known of {', '.join(f'[{each}]' for each in situation.without)}"
+        return [
+            Finding(check="configuration", level="fail", says=each, remedy=remedy, facts=facts)
+            for each in situation.mistakes
+        ]
+    if not path:
+        says = "there is no configuration file: the defaults hold, with a broker on this machine"
+        remedy = "write one: grapevine init; or name it with --config"
+        return [Finding(check="configuration", level="warn", says=says, remedy=remedy, facts=facts)]
+    found = [Finding(check="configuration", level="ok", says=f"{path} is read", facts=facts)]
+    found += [
+        Finding(check="configuration", level="warn", says=each, remedy=f"see {path}") for each in situation.warnings
+    ]
+    return [*found, *_password(situation)]
+
+
+def _password(situation: Situation) -> list[Finding]:
+    """Whether others may read the password, or this user may not."""
+    path = situation.config.mqtt.password_file if situation.config is not None else None
+    if path is None:
+        return []
+    try:
+        is_open = bool(path.stat().st_mode & _OTHERS)
+    except OSError:
+        return []
+    if not is_open:
+        return []
+    says = f"{path} can be read by other users of this machine"
+    return [Finding(check="configuration", level="warn", says=says, remedy=f"chmod 600 {path}")]
+
+
+def agent(situation: Situation) -> list[Finding]:
+    """Whether an agent runs here, and what it complains of."""
+    where = f" --config {situation.path}" if situation.path else ""
+    match situation.agent:
+        case "not known":
+            return [Finding(check="agent", level="skip", says=situation.agent_says)]
+        case "none":
+            remedy = f"start it: sudo systemctl start grapevine, or grapevine agent run{where}"
+            return [Finding(check="agent", level="warn", says="no agent runs here", remedy=remedy)]
+        case "of another user":
+            says = "it belongs to another user, and does not talk to this one"
+            return [Finding(check="agent", level="skip", says=says, remedy="run this as that user (sudo -u …)")]
+        case "does not answer":
+            remedy = "see its log (journalctl -u grapevine), and whether this device is overloaded"
+            return [Finding(check="agent", level="fail", says=situation.agent_says, remedy=remedy)]
+    status = situation.status
+    facts = {
+        key: status.get(key)
+        for key in ("peer", "role", "uptime_s", "memory_mb", "connected", "longest_stop_ms", "num_tasks")
+    }
+    says = (
+        f"runs as {status['role']} {status['peer']} for {span(status['uptime_s'])}, with {status['memory_mb']:.0f} MB"
+    )
+    found = [Finding(check="agent", level="ok", says=says, facts=facts)]
+    sleep = status.get("sleep") or {}
+    if not status["connected"] and not sleep.get("asleep"):
+        says = f"it is not connected: {status['trouble'] or 'it is still trying'}"
+        found.append(Finding(check="agent", level="warn", says=says, remedy="see the brokers below; it goes on trying"))
+    elif status["trouble"]:
+        found.append(Finding(check="agent", level="warn", says=status["trouble"], remedy="see its log"))
+    if unsaved := status.get("unsaved"):
+        why = "; ".join(sorted({f"{each['kind']}: {each['reason']}" for each in unsaved}))
+        remedy = "see disk and state below; a power cut loses what is not saved"
+        found.append(Finding(check="agent", level="fail", says=f"its disk does not take {why}", remedy=remedy))
+    if (stop_ms := status.get("longest_stop_ms") or 0.0) > LONG_STOP_MS:
+        says = f"it stood still for {stop_ms / 1e3:.1f} s in the last ten minutes"
+        remedy = "this device is busy: see what else runs on it, or lower limits.threads"
+        found.append(Finding(check="agent", level="warn", says=says, remedy=remedy))
+    for each in status.get("trainers") or ():
+        if each.get("failures") and each.get("trouble"):
+            says = f"the trainer of {each['name']} failed {each['failures']} times, the last: {each['trouble']}"
+            remedy = "see the trainer below, and grapevine status"
+            found.append(Finding(check="agent", level="warn", says=says, remedy=remedy))
+    return found
+
+
+def identity(situation: Situation) -> list[Finding]:
+    """Whether the key is there, ours alone, and the one that the state folder belongs to. Nothing is changed."""
+    if situation.config is None or not situation.knows("agent"):
+        return [Finding(check="identity", level="skip", says="where it lies is not known")]
+    path = situation.config.agent.state_dir / IDENTITY_FILE
+    facts: dict[str, Any] = {"path": str(path), "peer": situation.peer}
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = 0
+    except PermissionError:
+        says = f"{path} is another user's"
+        return [Finding(check="identity", level="skip", says=says, remedy="run this as that user", facts=facts)]
+    if mode & _OTHERS:
+        says = f"other users of this machine can read the key in {path} (mode {stat.S_IMODE(mode):o})"
+        remedy = f"chmod 600 {path}; if somebody may have copied it, be a new peer: grapevine init --new-identity"
+        return [Finding(check="identity", level="fail", says=says, remedy=remedy, facts=facts)]
+    if mode and not os.access(path, os.R_OK):
+        says = f"this user may not read {path}, which is as it should be if the agent runs as another"
+        return [Finding(check="identity", level="skip", says=says, remedy="run this as that user", facts=facts)]
+    try:
+        peer = load_identity(situation.config.agent.state_dir).peer_id
+    except NoIdentityError:
+        remedy = "the first start makes one; or grapevine init"
+        says = "this device has no key yet"
+        return [Finding(check="identity", level="warn", says=says, remedy=remedy, facts=facts)]
+    except IdentityError as error:
+        return [Finding(check="identity", level="fail", says=str(error), facts=facts)]
+    except GrapevineError as error:
+        return [Finding(check="identity", level="fail", says=str(error), facts=facts)]
+    return [Finding(check="identity", level="ok", says=f"peer {peer}, {path}", facts=facts | {"peer": peer})]
+
+
+def profile(situation: Situation, *, guessed: str | None = None) -> list[Finding]:
+    """Whether the profile is there, and of this board."""
+    if situation.profile_error:
+        return [Finding(check="profile", level="fail", says=situation.profile_error)]
+    if situation.config is None or situation.profile is None:
+        return [Finding(check="profile", level="skip", says="it is not known")]
+    found, fitting = situation.profile, guessed if guessed is not None else guess_profile()
+    facts = {
+        "profile": found.name,
+        "fitting": fitting,
+        "memory_mb": found.memory_mb,
+        "threads": found.threads,
+        "cores": found.cores,
+        "can_train": found.can_train,
+        "encoding": found.encoding,
+    }
+    says = f"{found.name}: {_lends(found)}"
+    if fitting not in (found.name, DEFAULT_PROFILE) and not _is_path(situation.config.agent.profile):
+        remedy = f'write profile = "{fitting}" into [agent]'
+        return [
+            Finding(
+                check="profile",
+                level="warn",
+                says=f"{says}; by its name this board is {fitting}",
+                remedy=remedy,
+                facts=facts,
+            )
+        ]
+    return [Finding(check="profile", level="ok", says=says, facts=facts)]
+
+
+def _is_path(profile: str) -> bool:
+    return profile.endswith(".toml") or os.sep in profile
+
+
+def _lends(found: FirmwareProfile) -> str:
+    if not found.can_train:
+        return "relays, merges and serves, and trains nothing"
+    return f"trains with up to {found.memory_mb:,} MB and {found.threads} thread{'s'[: found.threads != 1]}"
+
+
+def owner_of(path: Path) -> str:
+    """The user that a file belongs to, by name if there is one. Raises OSError."""
+    import pwd  # noqa: PLC0415 - not on every system
+
+    number = path.stat().st_uid
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
