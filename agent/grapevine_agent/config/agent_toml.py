@@ -4,9 +4,9 @@ Where it is read from, first found first: the path that was given (`--config`), 
 `/etc/grapevine/agent.toml`, `$XDG_CONFIG_HOME/grapevine/agent.toml`. With none of them the defaults
 hold: an empty file works.
 
-Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
-`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`, `[trust]`,
+`[limits]`, `[homeassistant]` or `[metrics]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`,
+`[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
@@ -24,6 +24,8 @@ from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from grapevine_agent.config.data import read_sources
+from grapevine_agent.config.homeassistant import HomeAssistantConfig, read_homeassistant
+from grapevine_agent.config.metrics import MetricsConfig, read_metrics
 from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
 from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location, read_scope
 from grapevine_agent.config.sleep import read_sleep
@@ -155,6 +157,8 @@ class Config:
     trust: TrustConfig = field(default_factory=TrustConfig)
     consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
+    homeassistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     path: Path | None = None
 
 
@@ -170,7 +174,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     root = Table(entries, source=source, environ=environ)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits")
+        for name in ("agent", "mqtt", "review", "trust", "limits", "homeassistant", "metrics")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
@@ -186,6 +190,8 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         trust=trust,
         consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
+        homeassistant=read_homeassistant(tables["homeassistant"], mqtt.root),
+        metrics=read_metrics(tables["metrics"]),
         path=found,
     )
     for table in (*tables.values(), *data, *trainers, *rules):
