@@ -1,7 +1,7 @@
 """The access rules that a broker of ours enforces: four lines, because all that a peer writes lies under its own id.
 
-With Home Assistant at the same broker there are some more: a peer describes itself under its id, and hears commands that
-Home Assistant's user alone may give.
+With Home Assistant at the same broker there are some more: a peer describes itself under its id, and hears commands
+that Home Assistant's user alone may give.
 """
 
 from __future__ import annotations

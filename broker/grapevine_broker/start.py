@@ -43,7 +43,10 @@ def _broker(
             return EmbeddedBroker(host=host, port=port, log_to_terminal=log_to_terminal)
         case "mosquitto":
             if home_assistant and (acl_file is not None or password_file is None):
-                msg = f"--homeassistant {home_assistant} adds to our own rules for users: it needs --password-file, and no --acl"
+                msg = (
+                    f"--homeassistant {home_assistant} adds to our own rules for users: it needs --password-file, "
+                    "and no --acl"
+                )
                 raise RequestError(msg)
             return MosquittoBroker(
                 host=host,

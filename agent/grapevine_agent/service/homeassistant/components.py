@@ -263,7 +263,7 @@ def _of_task(task: TaskFigures, topics: Topics, shape: Shape) -> dict[str, dict[
         if is_share(task.metric_name)
         else {"suggested_display_precision": 4}
     )
-    found = {"round": sensor("round", "round" if task.role == "member" else "model", "mdi:counter")}
+    found = {"round": sensor("round", "round" if task.role == "member" else "model age", "mdi:counter")}
     if task.role == "member":
         found["metric"] = sensor("metric", task.metric_name, "mdi:chart-line", **unit)
         found["baseline"] = sensor("baseline", f"{task.metric_name} without learning", "mdi:minus", **unit)

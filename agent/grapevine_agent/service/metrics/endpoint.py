@@ -103,6 +103,8 @@ class Endpoint:
         except (TimeoutError, OSError):
             logger.debug("a request for metrics was not ended in time, or its connection was")
             writer.transport.abort()  # what is not read would keep it open
+        except asyncio.CancelledError:  # the service ends, and this with it: asyncio would take it for a fault of ours
+            writer.transport.abort()
         finally:
             self._num_open -= 1
             writer.close()

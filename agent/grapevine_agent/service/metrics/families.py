@@ -27,7 +27,7 @@ def render(figures: Figures, version: str, accept: str) -> tuple[bytes, str]:
     try:
         encode, content_type = choose_encoder(accept)
         return encode(snapshot), content_type
-    except ValueError:  # of a header that is none
+    except Exception:  # prometheus-client trusts the header: `version=x` there is a TypeError
         return generate_latest(snapshot), CONTENT_TYPE_PLAIN_0_0_4
 
 
