@@ -44,7 +44,7 @@ def samples() -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize(("query", "legend"), queries())
+@pytest.mark.parametrize(("query", "legend"), list(queries()))
 def test_every_query_names_what_there_is(query: str, legend: str) -> None:
     there = samples()
     named = METRIC.findall(query)
@@ -57,7 +57,7 @@ def test_every_query_names_what_there_is(query: str, legend: str) -> None:
         assert label in there[named[0]], f"{named[0]} has no label {label}"
 
 
-@pytest.mark.parametrize(("query", "_legend"), queries())
+@pytest.mark.parametrize(("query", "_legend"), list(queries()))
 def test_only_what_grows_has_a_rate_and_what_grows_has_nothing_else(query: str, _legend: str) -> None:
     rates = re.findall(r"rate\((\w+)", query)
     assert all(name.endswith("_total") for name in rates)
