@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines
+from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _shown_lines
 from grapevine_agent.cli.peer_commands import scope_words
 
 
@@ -42,3 +42,15 @@ def test_a_scope_says_how_many_are_out_of_it() -> None:
     assert scope_words({"site": "", "at_site": 0, "limits": "within 5 km", "num_in": 2, "num_out": 1}) == (
         ", 1 out of scope (models go to those within 5 km: grapevine peers)"
     )
+
+
+def test_where_a_device_is_shown_is_said_and_what_is_in_the_way() -> None:
+    assert _shown_lines(None, None) == ""
+    home = {"topic": "homeassistant/device/x/config", "trouble": "", "counts": {"said": 9, "command-retained": 2}}
+    page = {"url": "http://127.0.0.1:9464/metrics", "listening": True, "answered": 1_200, "trouble": ""}
+    assert _shown_lines(home, page) == (
+        "\nHome Assistant: homeassistant/device/x/config; 0 commands taken, 2 refused"
+        "\nmetrics: http://127.0.0.1:9464/metrics, fetched 1,200 times"
+    )
+    taken = page | {"listening": False, "trouble": "cannot listen there"}
+    assert _shown_lines(None, taken) == "\n[yellow]cannot listen there[/]"
