@@ -119,7 +119,7 @@ class Governor:
     def __init__(self) -> None:
         self.is_paused = False
 
-    def pause(self, for_s: float | None) -> None:
+    async def pause(self, for_s: float | None) -> None:
         assert for_s is None
         self.is_paused = True
 

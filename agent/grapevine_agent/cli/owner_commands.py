@@ -314,7 +314,7 @@ def _shown_lines(homeassistant: dict[str, Any] | None, metrics: dict[str, Any] |
         taken = f"{counted(counts.get('commands', 0), 'command')} taken, {refused} refused"
         lines.append(f"Home Assistant: {shown(homeassistant['topic'])}; {taken}")
     if metrics is not None and metrics["listening"]:
-        lines.append(f"metrics: {shown(metrics['url'])}, fetched {metrics['answered']:,} times")
+        lines.append(f"metrics: {shown(metrics['url'])}, fetched {counted(metrics['answered'], 'time')}")
     troubles = [each["trouble"] for each in (homeassistant, metrics) if each is not None and each["trouble"]]
     return "".join(f"\n{line}" for line in [*lines, *(f"[yellow]{shown(each)}[/]" for each in troubles)])
 

@@ -27,7 +27,7 @@ SHORT_ID: Final = 16  # digits of a task's id that stand for it
 
 
 class Governor(Protocol):
-    """What pauses learning on this device, as far as it is needed here."""
+    """What pauses learning on this device, as far as it is needed here. Either method may be a coroutine's."""
 
     def pause(self, for_s: float | None) -> object:
         """Pause all learning, for so long; None: until `resume`."""
@@ -43,7 +43,8 @@ class Governed:
     temperature_c: float | None = None
     energy_j_today: float | None = None
     bytes_today: int | None = None
-    limit: str = ""  # which limit pauses or slows; empty: none does
+    limit: str = ""  # which limit pauses or slows, in a word; empty: none does
+    why: str = ""  # the same in a sentence
     since_s: float | None = None  # unix seconds
     until_s: float | None = None  # None: nobody knows
     is_paused: bool = False
@@ -150,6 +151,7 @@ def governed_by(governor: object) -> Governed | None:
         energy_j_today=finite(getattr(told, "energy_j_today", None)),
         bytes_today=getattr(told, "bytes_today", None),
         limit=printable(str(getattr(told, "limit", "") or "")),
+        why=printable(str(getattr(told, "why", "") or "")),
         since_s=finite(getattr(told, "since", None)),
         until_s=finite(getattr(told, "until", None)),
         is_paused=bool(getattr(told, "paused", False)),

@@ -184,7 +184,7 @@ def state(figures: Figures) -> bytes:
             "energy": _round(None if energy_j is None else energy_j / 3600, 2),
             "traffic": _round(None if traffic is None else traffic / 1e6, 3),
             "paused": ON if governed.is_paused else OFF,
-            "limit": _short(governed.limit or NOTHING),
+            "limit": _short(governed.why or governed.limit or NOTHING),
             "until": _time(governed.until_s),
         }
     )

@@ -119,6 +119,13 @@ def test_every_template_makes_a_state_of_what_is_said(figures: Figures) -> None:
             assert datetime.fromisoformat(shown).tzinfo is not None
 
 
+def test_a_limit_is_said_in_a_sentence_where_there_is_one() -> None:
+    limited = replace(GOVERNED, limit="pause_above_c", why="it is 83 °C hot")
+    assert json.loads(parts.state(replace(FIGURES, governed=limited)))["limit"] == "it is 83 °C hot"
+    assert json.loads(parts.state(replace(FIGURES, governed=replace(limited, why=""))))["limit"] == "pause_above_c"
+    assert json.loads(parts.state(FIGURES))["limit"] == "nothing"
+
+
 def test_shares_are_said_in_percent_and_energy_in_watt_hours() -> None:
     digits, weather = json.loads(parts.task_state(DIGITS)), json.loads(parts.task_state(WEATHER))
     assert (digits["metric"], digits["baseline"], weather["metric"]) == (96.5, 25.0, 1.5)
