@@ -45,6 +45,7 @@ class MosquittoBroker(BrokerProcess):
         password_file: Users and hashed passwords as `mosquitto_passwd` writes them; a peer's user name is its id.
         acl_file: Access rules instead of the four lines of `acl.acl_text`; only with `password_file`.
         root_topic: The root of the topic tree that those four lines protect.
+        home_assistant: The user name of Home Assistant, if it is at this broker: see `acl.acl_text`.
         max_packet_bytes: The largest packet that is accepted; version 5 clients are told.
         max_in_flight: QoS 1 messages that may wait for their acknowledgement, from and to each client; version 5
             clients are told. Mosquitto's own is 20.
@@ -53,7 +54,7 @@ class MosquittoBroker(BrokerProcess):
 
     Raises:
         BrokerError: No binary, no such file, or an open broker on a network address.
-        ConfigError: `root_topic` is not one or two plain levels.
+        ConfigError: `root_topic` is not one or two plain levels, or the user name is none.
     """
 
     name = "mosquitto"
@@ -66,6 +67,7 @@ class MosquittoBroker(BrokerProcess):
         password_file: Path | None = None,
         acl_file: Path | None = None,
         root_topic: str = "grapevine/v1",
+        home_assistant: str = "",
         max_packet_bytes: int = MAX_PACKET_BYTES,
         max_in_flight: int = 20,
         more_config: str = "",
@@ -89,7 +91,7 @@ class MosquittoBroker(BrokerProcess):
         self._binary = find_mosquitto()
         self._password_file = password_file
         self._acl_file = acl_file
-        self._acl = acl_text(root_topic)
+        self._acl = acl_text(root_topic, home_assistant)
         self._max_packet_bytes = max_packet_bytes
         self._more_config = more_config
         self._max_in_flight = max_in_flight

@@ -26,6 +26,7 @@ def _broker(
     password_file: Path | None = None,
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
+    home_assistant: str = "",
     log_to_terminal: bool = False,
 ) -> RunningBroker:
     if not 0 <= port <= 65535:
@@ -33,17 +34,27 @@ def _broker(
         raise RequestError(msg)
     match engine:
         case "embedded":
-            if password_file or acl_file:
-                msg = "the embedded broker knows no users: --password-file and --acl need --engine mosquitto"
+            if password_file or acl_file or home_assistant:
+                msg = (
+                    "the embedded broker knows no users: --password-file, --acl and --homeassistant need "
+                    "--engine mosquitto"
+                )
                 raise RequestError(msg)
             return EmbeddedBroker(host=host, port=port, log_to_terminal=log_to_terminal)
         case "mosquitto":
+            if home_assistant and (acl_file is not None or password_file is None):
+                msg = (
+                    f"--homeassistant {home_assistant} adds to our own rules for users: it needs --password-file, "
+                    "and no --acl"
+                )
+                raise RequestError(msg)
             return MosquittoBroker(
                 host=host,
                 port=port,
                 password_file=password_file,
                 acl_file=acl_file,
                 root_topic=root_topic,
+                home_assistant=home_assistant,
                 log_to_terminal=log_to_terminal,
             )
         case _:
@@ -78,6 +89,7 @@ def run_broker(
     password_file: Path | None = None,
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
+    home_assistant: str = "",
     say: Callable[[str], None],
 ) -> int:
     """Run a broker in the foreground until SIGINT or SIGTERM. Call it in the main thread.
@@ -92,6 +104,7 @@ def run_broker(
         password_file: Mosquitto only: users and hashed passwords.
         acl_file: Mosquitto only: access rules instead of ours.
         root_topic: The root of the topic tree that our access rules protect.
+        home_assistant: Mosquitto only: the user name of Home Assistant, whom our access rules let in as well.
         say: Gets each line meant for the owner.
 
     Returns:
@@ -108,6 +121,7 @@ def run_broker(
         password_file=password_file,
         acl_file=acl_file,
         root_topic=root_topic,
+        home_assistant=home_assistant,
         log_to_terminal=True,
     )
     stopping = threading.Event()

@@ -27,6 +27,9 @@ def register(app: typer.Typer) -> None:
         password_file: Annotated[Path | None, typer.Option(help="Mosquitto: its users.")] = None,
         acl: Annotated[Path | None, typer.Option(help="Mosquitto: access rules instead of Grapevine's own.")] = None,
         root: Annotated[str, typer.Option(help="The topic root that Grapevine's own rules protect.")] = DEFAULT_ROOT,
+        homeassistant: Annotated[
+            str, typer.Option(help="Mosquitto: Home Assistant's user name, let in by Grapevine's own rules.")
+        ] = "",
     ) -> None:
         """Run an MQTT broker in the foreground."""
         from grapevine_broker import run_broker  # noqa: PLC0415 - amqtt is an extra
@@ -36,7 +39,16 @@ def register(app: typer.Typer) -> None:
         except ConfigError as error:
             raise RequestError(f"--root: {error}") from None
         raise typer.Exit(
-            run_broker(engine, host, port, password_file=password_file, acl_file=acl, root_topic=root, say=tell)
+            run_broker(
+                engine,
+                host,
+                port,
+                password_file=password_file,
+                acl_file=acl,
+                root_topic=root,
+                home_assistant=homeassistant,
+                say=tell,
+            )
         )
 
     @broker.command("bridge")

@@ -224,6 +224,7 @@ def _describe(status: dict[str, Any]) -> str:
         + _stop_line(status.get("longest_stop_ms", 0.0))
         + "".join(map(_sensor_lines, status["sensors"]))
         + "".join(map(_trainer_line, status["trainers"]))
+        + _shown_lines(status.get("homeassistant"), status.get("metrics"))
         + ("" if status["tasks"] else "\nno tasks have been heard of yet")
     )
 
@@ -320,6 +321,20 @@ def _trainer_line(trainer: dict[str, Any]) -> str:
         else ""
     )
     return f"\ntrainer of {shown(trainer['name'])}: {state}{failures}"
+
+
+def _shown_lines(homeassistant: dict[str, Any] | None, metrics: dict[str, Any] | None) -> str:
+    """Where this device is shown, and what is in the way."""
+    lines = []
+    if homeassistant is not None:
+        counts = homeassistant["counts"]
+        refused = sum(count for reason, count in counts.items() if reason.startswith("command-"))
+        taken = f"{counted(counts.get('commands', 0), 'command')} taken, {refused} refused"
+        lines.append(f"Home Assistant: {shown(homeassistant['topic'])}; {taken}")
+    if metrics is not None and metrics["listening"]:
+        lines.append(f"metrics: {shown(metrics['url'])}, fetched {counted(metrics['answered'], 'time')}")
+    troubles = [each["trouble"] for each in (homeassistant, metrics) if each is not None and each["trouble"]]
+    return "".join(f"\n{line}" for line in [*lines, *(f"[yellow]{shown(each)}[/]" for each in troubles)])
 
 
 def _task_table(tasks: list[dict[str, Any]]) -> Table:

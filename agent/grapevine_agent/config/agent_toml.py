@@ -4,9 +4,9 @@ Where it is read from, first found first: the path that was given (`--config`), 
 `/etc/grapevine/agent.toml`, `$XDG_CONFIG_HOME/grapevine/agent.toml`. With none of them the defaults
 hold: an empty file works.
 
-Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
-`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`, `[trust]`,
+`[limits]`, `[homeassistant]` or `[metrics]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`,
+`[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
@@ -25,6 +25,8 @@ from typing import Final, Literal, TypeAlias, cast
 from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
+from grapevine_agent.config.homeassistant import HomeAssistantConfig, read_homeassistant
+from grapevine_agent.config.metrics import MetricsConfig, read_metrics
 from grapevine_agent.config.mistakes import Mistakes
 from grapevine_agent.config.profile_files import profile_names, profile_path
 from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
@@ -159,6 +161,8 @@ class Config:
     trust: TrustConfig = field(default_factory=TrustConfig)
     consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
+    homeassistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     path: Path | None = None
 
 
@@ -178,7 +182,7 @@ def load_config(
     root = Table(entries, source=source, environ=environ, mistakes=mistakes)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits")
+        for name in ("agent", "mqtt", "review", "trust", "limits", "homeassistant", "metrics")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
@@ -193,6 +197,8 @@ def load_config(
         trust=trust,
         consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
+        homeassistant=read_homeassistant(tables["homeassistant"], mqtt.root),
+        metrics=read_metrics(tables["metrics"]),
         path=found,
     )
     for table in (root, *tables.values()):  # those in lists are finished by who reads them, if they can be

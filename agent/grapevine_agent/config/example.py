@@ -167,4 +167,24 @@ EXAMPLE_CONFIG = """\
 #state_mb = 2000
 # "off" trains without system call filter and Landlock, for kernels that have neither.
 #sandbox = "strict"
+
+# Show this device in Home Assistant, by the brokers above. Who may publish below root may press its buttons.
+[homeassistant]
+#enabled = false
+# Where Home Assistant looks for devices, and where it says that it has started.
+#prefix = "homeassistant"
+#status = "homeassistant/status"
+# Figures and commands lie below; not within the root of [mqtt].
+#root = "grapevine-homeassistant"
+# Numbers that change are said so often at most.
+#every_s = 60.0
+# The switch and the buttons. false: it is only shown.
+#commands = true
+
+# Figures for Prometheus at http://<listen>/metrics. Needs the extra "metrics".
+[metrics]
+#enabled = false
+#listen = "127.0.0.1:9464"
+# true lets listen be an address that other machines reach. Nobody is asked for a login there.
+#allow_remote = false
 """

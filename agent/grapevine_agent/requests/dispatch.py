@@ -100,6 +100,8 @@ class Requests:
             "broker_cannot": reception.cannot,
             "broker_gives": asdict(reception.gives) if reception.gives else None,  # of what it retains
             "brokers": [_broker(each, core) for each in service.attachments],
+            "homeassistant": service.home_assistant.status() if service.home_assistant is not None else None,
+            "metrics": service.endpoint.status() if service.endpoint is not None else None,
             "discovery": service.discovering.status() if service.discovering is not None else None,
             "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,

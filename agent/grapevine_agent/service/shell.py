@@ -5,8 +5,8 @@
                                                                               └▶ store (disk)
 
 One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers
-and transfers. Another task records sensors where the owner named their topics, and one looks for brokers where
-the owner asks for it. Commands come over the socket
+and transfers. Another task records sensors where the owner named their topics, and one each looks for brokers, speaks to
+Home Assistant and answers Prometheus where the owner asks for it. Commands come over the socket
 beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
 """
 
@@ -43,7 +43,9 @@ from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.hearing import Hearing
+from grapevine_agent.service.homeassistant.assistant import home_assistant_of
 from grapevine_agent.service.inspector import Inspector
+from grapevine_agent.service.metrics.endpoint import endpoint_of
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.publishing import Publishing
 from grapevine_agent.service.pulse import Pulse, Stops
@@ -200,6 +202,7 @@ class AgentService:
             is_member=self.core.members.is_member,
             rejected=self._reject,
         )
+        self.home_assistant, self.endpoint = home_assistant_of(self), endpoint_of(self)
         self._seldom = Seldom()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
@@ -242,6 +245,10 @@ class AgentService:
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
+            if self.home_assistant is not None:
+                tasks.append(group.create_task(self.home_assistant.run(self.attachments), name="home assistant"))
+            if self.endpoint is not None:
+                tasks.append(group.create_task(self.endpoint.run(), name="metrics"))
             if self.discovering is not None:
                 tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
@@ -295,6 +302,8 @@ class AgentService:
                 (topics.build(self.root, each.topic), self._publishing.sealed(each, attachment)) for each in last_words
             ]
 
+        if self.home_assistant is not None:
+            await self.home_assistant.goodbye(self.attachments, GOODBYE_S / 2)
         await self.turns.take(self.core.goodbye, num_bytes=self.core.tasks.largest_model_bytes, perform=say)
         await self.attachments.leave(goodbye, GOODBYE_S)
 
@@ -318,7 +327,10 @@ class AgentService:
                 case Arrived(topic=topic, payload=payload, retained=retained):
                     if retained:
                         attachment.finding_out.arrived(topic)
-                    if self.recording is not None and self.recording.takes(topic):
+                    if self.home_assistant is not None and self.home_assistant.takes(topic):
+                        if not attachment.is_found:  # anybody can announce a broker
+                            await self.home_assistant.hear(number, topic, payload, retained=retained)
+                    elif self.recording is not None and self.recording.takes(topic):
                         if attachment.is_found:
                             continue  # sensors are the owner's, at the owner's brokers
                         self.recording.hear(topic, payload, retained=retained)
@@ -328,12 +340,16 @@ class AgentService:
                     find_out = attachment.connected(event)
                     if self.recording is not None and not event.url.is_found:
                         self.recording.subscribed(event.refused)
+                    if self.home_assistant is not None and not event.url.is_found:
+                        self.home_assistant.connected(number)
                     self.carrying.connected()
                     await self.turns.take(partial(self._connected, attachment.session, number, event.url.address))
                     self.ready.set()
                     self._in_background(find_out)
                 case Disconnected():
                     attachment.told(event, is_leaving=self._is_leaving)
+                    if self.home_assistant is not None:
+                        self.home_assistant.lost(number)
                     await self.turns.take(lambda: self.core.lost(clock.now(), number))
                 case Listening() | Trying():
                     attachment.told(event, is_leaving=self._is_leaving)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _travel_words
+from grapevine_agent.cli.owner_commands import _broker_line, _discovery_lines, _shown_lines, _travel_words
 from grapevine_agent.cli.peer_commands import scope_words
 
 
@@ -50,3 +50,15 @@ def test_what_goes_in_chunks_or_is_larger_than_it_was_to_be_is_said() -> None:
     assert _travel_words(as_wanted | {"in_chunks": True}) == ", 1.2 MB an update, in chunks"
     larger = as_wanted | {"encoding": "float32", "encoding_why": "the task does not allow int8, only float32"}
     assert _travel_words(larger) == ", sent as float32: the task does not allow int8, only float32"
+
+
+def test_where_a_device_is_shown_is_said_and_what_is_in_the_way() -> None:
+    assert _shown_lines(None, None) == ""
+    home = {"topic": "homeassistant/device/x/config", "trouble": "", "counts": {"said": 9, "command-retained": 2}}
+    page = {"url": "http://127.0.0.1:9464/metrics", "listening": True, "answered": 1_200, "trouble": ""}
+    assert _shown_lines(home, page) == (
+        "\nHome Assistant: homeassistant/device/x/config; 0 commands taken, 2 refused"
+        "\nmetrics: http://127.0.0.1:9464/metrics, fetched 1,200 times"
+    )
+    taken = page | {"listening": False, "trouble": "cannot listen there"}
+    assert _shown_lines(None, taken) == "\n[yellow]cannot listen there[/]"

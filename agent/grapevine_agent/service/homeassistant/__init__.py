@@ -1,0 +1,1 @@
+"""This device as Home Assistant sees it."""
