@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
         wrote = not path.exists()
         profile = guess_profile()
         if wrote:
-            _write_config(path, profile, state_dir)
+            write_config(path, profile, state_dir)
         loaded = configuration(path)
         _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
         state_dir = loaded.agent.state_dir
@@ -140,7 +140,8 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
         )
 
 
-def _write_config(path: Path, profile: str, state_dir: Path | None) -> None:
+def write_config(path: Path, profile: str, state_dir: Path | None) -> None:
+    """Write a configuration to start from. Raises `StoreError`."""
     text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'profile = "{profile}"')
     if state_dir is not None:
         example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
