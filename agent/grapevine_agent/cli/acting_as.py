@@ -30,7 +30,11 @@ def act_as_service(state_dir: Path) -> None:
 
 
 def hint_of_user() -> str:
-    """For who is refused a file: as whom the command acts, if that is not who typed it."""
-    if os.environ.get("SUDO_UID") in (None, str(os.geteuid())) or os.geteuid() == 0:
+    """For who is refused a file: as whom the command acts, or that the service's files take sudo."""
+    try:
+        service = pwd.getpwnam(USER).pw_uid
+    except KeyError:
         return ""
-    return f" (this command acts as the user {USER}, whose state folder it uses)"
+    if os.geteuid() == service:
+        return f" (this command acts as the user {USER}, whose state folder it uses)"
+    return "; what belongs to the service, commands reach with sudo" if os.geteuid() else ""

@@ -24,8 +24,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterable, Sequence
+from email.utils import formatdate
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -35,10 +37,16 @@ UNITS = Path("lib/systemd/system")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = range(17, 37)  # manylinux_2_17 … 2_36, which is Debian 12's
 BASE, TRAIN = ("broker", "discovery"), ("broker", "discovery", "train", "data")
-# What a device has no use for: tests, and what C++ is compiled against.
+REVISION = "1"
+MAINTAINER = "Grapevine developers <grapevine@localhost>"
+# What a device has no use for: the lab, tests, and what C and Fortran are compiled with.
 LEFT_OUT = (
     "bin",
+    "grapevine_lab",
     "numpy/**/tests",
+    "numpy/_core/*_tests.*.so",
+    "numpy/distutils",
+    "numpy/f2py",
     "torch/include",
     "torch/share",
     "torch/test",
@@ -66,7 +74,7 @@ def main() -> None:
     words.add_argument("--torch-index", default="", help="where pip finds PyTorch for the CPU alone")
     options = words.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    version = str(tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"])
+    version = f"{tomllib.loads((CHECKOUT / 'pyproject.toml').read_text())['project']['version']}-{REVISION}"
     with tempfile.TemporaryDirectory(prefix="grapevine-deb-") as folder:
         work = Path(folder)
         wheel = _wheel(work / "wheel")
@@ -151,13 +159,13 @@ def _fill(root: Path) -> None:
     (opt / "bin" / "grapevine").write_text(script)
     (opt / "bin" / "grapevine").chmod(0o755)
     (root / "usr/bin").mkdir(parents=True)
-    (root / "usr/bin/grapevine").symlink_to("../../opt/grapevine/bin/grapevine")
+    (root / "usr/bin/grapevine").symlink_to("/opt/grapevine/bin/grapevine")
     (root / UNITS).mkdir(parents=True)
     for kind, text in _units().items():
         (root / UNITS / f"grapevine-{kind}.service").write_text(text)
-    _zipped(HERE / "grapevine.1", root / "usr/share/man/man1/grapevine.1.gz")
-    guide = root / "usr/share/doc/grapevine/guide-owner.md.gz"
-    _zipped(CHECKOUT / "docs/guide-owner.md", guide)
+    _zipped((HERE / "grapevine.1").read_bytes(), root / "usr/share/man/man1/grapevine.1.gz")
+    for name in ("guide-owner", "operations"):
+        _zipped((CHECKOUT / f"docs/{name}.md").read_bytes(), root / f"usr/share/doc/grapevine/{name}.md.gz")
 
 
 def _units() -> dict[str, str]:
@@ -179,18 +187,25 @@ def _debian(root: Path, name: str, version: str, options: argparse.Namespace) ->
     doc = root / "usr/share/doc" / name
     doc.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "copyright", doc / "copyright")
-    _zipped(CHECKOUT / "CHANGELOG.md", doc / "changelog.gz")
+    _zipped((CHECKOUT / "CHANGELOG.md").read_bytes(), doc / "changelog.gz")
+    _zipped(_changelog(name, version), doc / "changelog.Debian.gz")
     if (overrides := HERE / f"{name}.lintian-overrides").exists():
         (root / "usr/share/lintian/overrides").mkdir(parents=True)
         shutil.copy(overrides, root / "usr/share/lintian/overrides" / name)
     _tidy(root)
     control = root / "DEBIAN"
     control.mkdir()
-    files = [
-        path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and control not in path.parents
-    ]
+    everything = (path for path in root.rglob("*") if control not in path.parents)
+    files = [path for path in everything if path.is_file() and not path.is_symlink()]
     size_kb = sum(-(-path.stat().st_size // 1024) for path in files)
-    values = {"VERSION": version, "ARCH": options.arch, "SIZE": str(size_kb), "PYTHON": _python()}
+    major, minor = sys.version_info[:2]
+    values = {
+        "VERSION": version,
+        "ARCH": options.arch,
+        "SIZE": str(size_kb),
+        "MAINTAINER": MAINTAINER,
+        "PYTHON": f"python3 (>= {major}.{minor}~), python3 (<< {major}.{minor + 1}), {_python()}",
+    }
     text = (HERE / f"{name}.control").read_text()
     for key, value in values.items():
         text = text.replace(f"@{key}@", value)
@@ -223,9 +238,15 @@ def _sums(files: Iterable[Path], root: Path) -> Iterable[str]:
         yield f"{digest}  {path.relative_to(root)}\n"
 
 
-def _zipped(source: Path, target: Path) -> None:
+def _zipped(text: bytes, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(gzip.compress(source.read_bytes(), 9, mtime=0))
+    target.write_bytes(gzip.compress(text, 9, mtime=0))
+
+
+def _changelog(name: str, version: str) -> bytes:
+    when = formatdate(int(_commit_time() or time.time()))
+    line = "Built from the sources of this version; what has changed in them: changelog.gz."
+    return f"{name} ({version}) unstable; urgency=medium\n\n  * {line}\n\n -- {MAINTAINER}  {when}\n".encode()
 
 
 # --- words to others --------------------------------------------------------------------------------
