@@ -4,8 +4,9 @@ The templates lie in `agent/packaging/systemd/` of a checkout and in `grapevine_
 What they leave open is filled in here:
 
     @COMMAND@     the `grapevine` to run         @IDENTITY@    whom it runs as, where its state and its secrets lie
-    @CONFIG@      its configuration              @HARDENING@   what it may not do
-    @FOLDER@      the folder of that             @TARGET@      what starts it
+    @CONFIG@      its configuration              @HARDENING@   what it may not do, which is a template, too:
+    @FOLDER@      the folder of that             @MEMORY@      whether it may make code as it goes
+                                                 @TARGET@      what starts it
 
 A unit of the system runs as a user of its own, with a state folder that systemd makes and gives to it. A unit of a
 user runs as that user, with less taken away: most of the walls are not a user's to build.
@@ -70,6 +71,7 @@ class Unit:
             "FOLDER": str(self.config.parent),
             "IDENTITY": self._identity(),
             "HARDENING": _template("hardening-user.conf" if self.for_user else "hardening.conf").strip(),
+            "MEMORY": self._memory(),
             "TARGET": "default.target" if self.for_user else "multi-user.target",
         }
         text = _template(self.name)
@@ -79,6 +81,14 @@ class Unit:
         if self.for_user:  # whose manager knows none of the system's units
             lines = [line for line in lines if not line.startswith(("Wants=", "After=", "Conflicts="))]
         return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip("\n") + "\n"
+
+    def _memory(self) -> str:
+        if self.kind != "agent":
+            return "MemoryDenyWriteExecute=yes"
+        return (
+            "# Not MemoryDenyWriteExecute=yes: PyTorch makes the code of its convolutions as it goes. With it they work\n"
+            "# as well, without oneDNN, and take up to four times as long."
+        )
 
     def _identity(self) -> str:
         if self.for_user:

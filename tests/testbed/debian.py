@@ -81,7 +81,7 @@ def machine(*, with_systemd: bool) -> Iterator[Machine]:
         options = [*capabilities, *_MOUNTS] if with_systemd else []
         command = _INIT if with_systemd else "exec sleep infinity"
         started = subprocess.run(
-            ["docker", "run", "--detach", "--name", name, *options, image, "sh", "-c", command],
+            ["docker", "run", "--detach", "--network=none", "--name", name, *options, image, "sh", "-c", command],
             check=False,
             capture_output=True,
             text=True,

@@ -50,7 +50,6 @@ LEFT_OUT = (
     "torch/include",
     "torch/share",
     "torch/test",
-    "torch/bin",
     "torch/lib/*.a",
     "torchgen/packaged/ATen",
     "functorch/docs",
@@ -227,8 +226,16 @@ def _tidy(root: Path) -> None:
     for path in root.rglob("*"):
         if path.is_symlink():
             continue
-        runs = path.is_dir() or (path.stat().st_mode & 0o100 and path.read_bytes()[:2] == b"#!")
-        path.chmod(0o755 if runs else 0o644)
+        path.chmod(0o755 if path.is_dir() or _is_program(path) else 0o644)
+
+
+def _is_program(path: Path) -> bool:
+    """A script or a program, and no library: wheels mark many a file that is none of these."""
+    if not path.stat().st_mode & 0o100:
+        return False
+    with path.open("rb") as file:
+        begins = file.read(4)
+    return begins[:2] == b"#!" or (begins == b"\x7fELF" and ".so" not in path.name)
 
 
 def _sums(files: Iterable[Path], root: Path) -> Iterable[str]:
