@@ -86,8 +86,8 @@ class Unit:
         if self.kind != "agent":
             return "MemoryDenyWriteExecute=yes"
         return (
-            "# Not MemoryDenyWriteExecute=yes: PyTorch makes the code of its convolutions as it goes. With it they work\n"
-            "# as well, without oneDNN, and take up to four times as long."
+            "# Not MemoryDenyWriteExecute=yes: PyTorch makes the code of its convolutions as it goes. With it\n"
+            "# they work as well, without oneDNN, and take up to four times as long."
         )
 
     def _identity(self) -> str:
