@@ -117,7 +117,7 @@ def built_package(folder: Path) -> Path:
             raise NoImageError(f"needs {needed}: this is no Debian")
     if subprocess.run([PYTHON, "-m", "pip", "--version"], check=False, capture_output=True, timeout=60).returncode:
         raise NoImageError("needs the pip of Debian's Python: apt-get install python3-pip")
-    command = [PYTHON, BUILD, "--no-train", "--compress", "gzip:1", "--out", folder]
+    command: list[str | Path] = [PYTHON, BUILD, "--no-train", "--compress", "gzip:1", "--out", folder]
     subprocess.run(command, check=True, timeout=BUILD_S)
     (deb,) = folder.glob("grapevine_*.deb")
     return deb

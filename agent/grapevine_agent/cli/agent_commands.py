@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
         try:
             loaded = configuration(config)
         except ConfigError as error:
-            raise ConfigError(f"{error}. Nothing was changed: a running agent goes on with what it has") from None
+            raise ConfigError(f"{error}\nnothing was changed: a running agent goes on with what it has") from None
         result = ask(loaded, "reload", {})
         answer(result, as_json=as_json, text=f"{shown(result['config'])}: {shown(result['text'], 2_000)}")
 
