@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto proto/grapevine_proto/manifest.proto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator clean
+.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator deb clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -54,6 +54,14 @@ bench-simulator: setup ## measure the simulator, beside Flower's and gossipy (in
 	$(BIN)/python -m grapevine_lab.bench --only training_throughput --only evaluation_throughput
 	$(BIN)/python -m grapevine_lab.bench_simulator
 	$(BIN)/python -m grapevine_lab.bench_simulator.growth
+
+# Debian's own Python, not that of the environment: the package runs with it. PyTorch comes from where it is for the CPU alone.
+DEB_PYTHON ?= /usr/bin/python3
+ARCH ?= $(shell dpkg --print-architecture)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+deb: ## Debian packages in dist/, for ARCH=amd64 or arm64 (DEB_ARGS=--no-train: without PyTorch)
+	$(DEB_PYTHON) agent/packaging/debian/build.py --arch $(ARCH) --torch-index '$(TORCH_INDEX)' $(DEB_ARGS)
 
 clean: ## remove what was set up
 	rm -rf $(VENV) demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

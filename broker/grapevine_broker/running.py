@@ -7,6 +7,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from grapevine_broker.child import ChildProcess
+from grapevine_broker.probe import answers_mqtt
+
+ANSWERS_WITHIN_S = 5.0
 
 
 class RunningBroker(Protocol):
@@ -34,6 +37,9 @@ class RunningBroker(Protocol):
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; its exit status, or None when it still runs after `timeout_s` seconds."""
+
+    def answers(self) -> bool:
+        """Whether it answers a client now; a refusal is an answer."""
 
     def __enter__(self) -> Self: ...
 
@@ -84,6 +90,11 @@ class BrokerProcess(ABC):
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; its exit status, or None when it still runs after `timeout_s` seconds."""
         return self._child.wait(timeout_s)
+
+    def answers(self) -> bool:
+        """Whether it answers a client now; a refusal is an answer."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return answers_mqtt(host, self.port, timeout_s=ANSWERS_WITHIN_S)
 
     def __enter__(self) -> Self:
         if not self._child.is_running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from grapevine_proto.errors import RequestError
 
 Engine = Literal["embedded", "mosquitto"]
 ENGINES: tuple[Engine, ...] = ("embedded", "mosquitto")
+LOOK_EVERY_S = 0.5  # whether it lives; a signal waits as long
 
 
 def _broker(
@@ -91,6 +93,9 @@ def run_broker(
     root_topic: str = "grapevine/v1",
     home_assistant: str = "",
     say: Callable[[str], None],
+    ready: Callable[[str], None] = lambda _line: None,
+    alive: Callable[[], None] = lambda: None,
+    alive_every_s: float | None = None,
 ) -> int:
     """Run a broker in the foreground until SIGINT or SIGTERM. Call it in the main thread.
 
@@ -106,6 +111,10 @@ def run_broker(
         root_topic: The root of the topic tree that our access rules protect.
         home_assistant: Mosquitto only: the user name of Home Assistant, whom our access rules let in as well.
         say: Gets each line meant for the owner.
+        ready: Gets the first of them, when the broker answers.
+        alive: Called every `alive_every_s` seconds if the broker answers then, for a supervisor that starts one anew
+            which does not.
+        alive_every_s: None: nobody asks.
 
     Returns:
         The command's exit status: 0 after a signal, 1 when the broker died.
@@ -134,12 +143,19 @@ def run_broker(
         with broker:
             who = f"the users in {password_file}" if password_file else "anybody on this machine"
             where = broker.url if host in ("127.0.0.1", "localhost", "::1") else f"{broker.url}, listening on {host}"
-            say(f"{engine} broker at {where} (process {broker.pid}), open to {who}; Ctrl-C stops it")
+            line = f"{engine} broker at {where} (process {broker.pid}), open to {who}"
+            say(f"{line}; Ctrl-C stops it")
+            ready(line)
+            next_s = time.monotonic()
             while not stopping.is_set():
-                status = broker.wait(0.2)
+                status = broker.wait(LOOK_EVERY_S)
                 if status is not None and not stopping.is_set():
                     say(f"the {engine} broker died with status {status}: see its messages above, then start it again")
                     return 1
+                if alive_every_s is not None and time.monotonic() >= next_s:
+                    next_s = time.monotonic() + alive_every_s
+                    if broker.answers():
+                        alive()
         say("stopped")
     finally:
         for number, handler in previous.items():

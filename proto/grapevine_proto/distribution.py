@@ -10,6 +10,7 @@ names. A hint to install something has to fit the installation that it is about,
     pip              … in a venv that is not   /home/ada/venv/bin/python -m pip install …
                      the shell's
     pipx, uv         any of these              pipx inject …, uv tool install --force …, uv pip install …
+    dpkg             a package                 apt install grapevine-train
 
 It asks the packaging metadata, which takes a while, and only when there is something to hint at.
 """
@@ -27,6 +28,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 NAME: Final = "grapevine-learning"
+DEBIAN: Final = "dpkg"  # as the installer that a package of Debian's names
 _UV_RECEIPT: Final = "uv-receipt.toml"
 _CHECKOUT: Final = Path(__file__).resolve().parents[2]
 
@@ -48,6 +50,11 @@ class Installation:
     checkout: Path | None
 
     @property
+    def is_debian(self) -> bool:
+        """Whether it came with a Debian package, whose files are apt's."""
+        return self.installer == DEBIAN
+
+    @property
     def _is_pipx(self) -> bool:
         return (self.prefix / "pipx_metadata.json").is_file()
 
@@ -57,6 +64,8 @@ class Installation:
 
     def to_add_extra(self, extra: str) -> str:
         """The command that adds an extra of ours."""
+        if self.is_debian:  # what is in neither package, such as the lab, is for a checkout
+            return "apt install grapevine-train" if extra in ("train", "data") else f"pipx install '{NAME}[{extra}]'"
         if self._is_pipx:
             return shlex.join(["pipx", "inject", self.prefix.name, *self._ours([extra])])
         if self._is_uv_tool:  # which makes the environment anew: what was asked for earlier is asked for again
@@ -66,6 +75,8 @@ class Installation:
 
     def to_add_packages(self, *packages: str) -> str:
         """The command that adds packages of others."""
+        if self.is_debian:  # whose environment is not the owner's to change
+            return shlex.join(["pipx", "install", NAME, "--preinstall", *packages])
         if self._is_pipx:
             return shlex.join(["pipx", "inject", self.prefix.name, *packages])
         if self._is_uv_tool:

@@ -189,7 +189,7 @@ def test_a_change_of_whom_to_trust_is_taken_at_once() -> None:
     before = member.core.settings
 
     def trust(**changes: object) -> list[fx.Effect]:
-        return member.core.set_trust(replace(before, **changes), group.world.moment())  # type: ignore[arg-type]
+        return member.core.set_settings(replace(before, **changes), group.world.moment())  # type: ignore[arg-type]
 
     group.world.perform(member, trust(review=replace(before.review, deny_publishers=frozenset((group.engineer.peer,)))))
     assert learning(group) == [False, True]

@@ -1,4 +1,5 @@
-"""An image with Mosquitto for tests in containers, made on this machine where no registry can be reached.
+"""Images for tests in containers, made on this machine where no registry can be reached: one with Mosquitto, and a
+bare Debian with systemd.
 
 With debootstrap (and root) it is a minimal Debian of this machine's own release, fetched from the
 mirror that this machine's own apt uses; that takes half a minute, once. Without, the official
@@ -12,9 +13,14 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 TAG = "grapevine-test-mosquitto"
+DEBIAN_TAG = "grapevine-test-debian"
+# Beside a minimal Debian: systemd, a broker as Debian sets it up, and what our package depends on, since a test does
+# not wait for a mirror.
+_DEBIAN_HAS = ("systemd", "systemd-sysv", "mosquitto", "python3", "adduser", "libstdc++6")
 PUBLIC_IMAGE = "eclipse-mosquitto:2"
 _BUILD_S = 400
 _LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*", "./dev/*")
@@ -30,19 +36,37 @@ def ensure_image() -> str:
     Raises:
         NoImageError: No container engine answers, or neither way works.
     """
-    if shutil.which("docker") is None:
-        raise NoImageError("needs a container engine: apt-get install docker.io")
-    if _run(["docker", "info"], 30).returncode != 0:
-        raise NoImageError("no container engine answers: start it with `dockerd >/tmp/dockerd.log 2>&1 &`")
+    _check_engine()
     for image in (TAG, PUBLIC_IMAGE):
         if _run(["docker", "image", "inspect", image], 30).returncode == 0:
             return image
-    obstacle = _build()
+    obstacle = _build(TAG, ("mosquitto",))
     if not obstacle:
         return TAG
     if _run(["docker", "pull", PUBLIC_IMAGE], 120).returncode == 0:
         return PUBLIC_IMAGE
     raise NoImageError(f"cannot build {TAG} ({obstacle}) nor pull {PUBLIC_IMAGE}: install debootstrap and run as root")
+
+
+def ensure_debian() -> str:
+    """Return the name of an image of a bare Debian with systemd, building it the first time.
+
+    Raises:
+        NoImageError: No container engine answers, or this machine cannot build it.
+    """
+    _check_engine()
+    if _run(["docker", "image", "inspect", DEBIAN_TAG], 30).returncode != 0 and (
+        obstacle := _build(DEBIAN_TAG, _DEBIAN_HAS)
+    ):
+        raise NoImageError(f"cannot build {DEBIAN_TAG} ({obstacle}): install debootstrap and run as root")
+    return DEBIAN_TAG
+
+
+def _check_engine() -> None:
+    if shutil.which("docker") is None:
+        raise NoImageError("needs a container engine: apt-get install docker.io")
+    if _run(["docker", "info"], 30).returncode != 0:
+        raise NoImageError("no container engine answers: start it with `dockerd >/tmp/dockerd.log 2>&1 &`")
 
 
 def apt_mirror(release: str, folder: Path = Path("/etc/apt")) -> str | None:
@@ -60,8 +84,8 @@ def apt_mirror(release: str, folder: Path = Path("/etc/apt")) -> str | None:
     return None
 
 
-def _build() -> str:
-    """Build the image; what stood in the way, or nothing."""
+def _build(tag: str, packages: Sequence[str]) -> str:
+    """Build an image; what stood in the way, or nothing."""
     release = re.search(r"^VERSION_CODENAME=(\S+)", Path("/etc/os-release").read_text(), re.MULTILINE)
     mirror = apt_mirror(release[1]) if release else None
     if shutil.which("debootstrap") is None or os.geteuid() != 0:
@@ -69,13 +93,13 @@ def _build() -> str:
     if release is None or mirror is None:
         return "no Debian release or mirror is named in /etc/apt"
     with tempfile.TemporaryDirectory(prefix="grapevine-image-") as folder:
-        command = ["debootstrap", "--variant=minbase", "--include=mosquitto", release[1], folder, mirror]
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", release[1], folder, mirror]
         if (made := _run(command, _BUILD_S)).returncode != 0:
             return f"debootstrap failed: {made.stdout[-300:]}"
         left_out = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
         with subprocess.Popen(["tar", "-C", folder, *left_out, "-c", "."], stdout=subprocess.PIPE) as packed:
             imported = subprocess.run(
-                ["docker", "import", "-", TAG],
+                ["docker", "import", "-", tag],
                 check=False,
                 stdin=packed.stdout,
                 capture_output=True,

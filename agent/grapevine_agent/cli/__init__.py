@@ -22,9 +22,11 @@ from grapevine_agent.cli import (
     peer_commands,
     profile_commands,
     review_commands,
+    service_commands,
     task_commands,
     trust_commands,
 )
+from grapevine_agent.cli.acting_as import hint_of_user
 from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
@@ -48,6 +50,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         doctor_commands,
+        service_commands,
         owner_commands,
         profile_commands,
         peer_commands,
@@ -87,7 +90,8 @@ def main() -> None:
         complain(str(error))
         sys.exit(EXIT_FAILED)
     except OSError as error:  # of a path that was named, mostly: too long, not ours to read, on a full disk
-        complain(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+        what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+        complain(what + (hint_of_user() if isinstance(error, PermissionError) else ""))
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

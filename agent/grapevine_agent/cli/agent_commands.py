@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, configuration
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown
 from grapevine_agent.cli.owner_commands import show_status
 from grapevine_agent.serve import become
+from grapevine_proto.errors import ConfigError
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +26,19 @@ def register(app: typer.Typer) -> None:
     def run_agent(config: ConfigOption = None) -> None:
         """Run the agent in the foreground: discover tasks, learn, gossip."""
         become("member", configuration(config).path)
+
+    @agent.command("reload")
+    def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+        """Have the running agent, or server, read its configuration again: what is in force now, what needs a restart.
+
+        A configuration with a fault changes nothing: the agent goes on with the old one.
+        """
+        try:
+            loaded = configuration(config)
+        except ConfigError as error:
+            raise ConfigError(f"{error}\nnothing was changed: a running agent goes on with what it has") from None
+        result = ask(loaded, "reload", {})
+        answer(result, as_json=as_json, text=f"{shown(result['config'])}: {shown(result['text'], 2_000)}")
 
     @server.command("run")
     def run_server(

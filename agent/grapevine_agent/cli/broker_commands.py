@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ import typer
 
 from grapevine_agent.cli.output import tell
 from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.supervision import Supervisor
 from grapevine_proto.errors import ConfigError, RequestError
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
@@ -38,6 +40,7 @@ def register(app: typer.Typer) -> None:
             check_root(root)
         except ConfigError as error:
             raise RequestError(f"--root: {error}") from None
+        supervisor = Supervisor.of(os.environ, os.getpid())
         raise typer.Exit(
             run_broker(
                 engine,
@@ -48,6 +51,9 @@ def register(app: typer.Typer) -> None:
                 root_topic=root,
                 home_assistant=homeassistant,
                 say=tell,
+                ready=supervisor.ready,
+                alive=supervisor.alive,
+                alive_every_s=supervisor.every_s,
             )
         )
 

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.printable import printable
 
@@ -63,4 +64,6 @@ def configuration(path: Path | None) -> Config:
     """The owner's configuration."""
     import os  # noqa: PLC0415 - the environment is read here and nowhere else
 
-    return load_config(path, os.environ)
+    config = load_config(path, os.environ)
+    act_as_service(config.agent.state_dir)
+    return config

@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
         board = read_board()
         proposal = propose(board)
         if wrote:
-            _write_config(path, proposal, state_dir)
+            write_config(path, proposal, state_dir)
         loaded = configuration(path)
         _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
         state_dir = loaded.agent.state_dir
@@ -156,7 +156,8 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
         )
 
 
-def _write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
+def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
+    """Write a configuration to start from. Raises `StoreError`."""
     lines = textwrap.wrap(printable(f"Proposed by `grapevine init`: {proposal.why}."), 110)
     why = "".join(f"# {line}\n" for line in lines)
     text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'{why}profile = "{proposal.profile}"')

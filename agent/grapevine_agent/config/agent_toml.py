@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
 from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
+from grapevine_agent.config.credentials import handed_over, is_open_to_others
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
 from grapevine_agent.config.homeassistant import HomeAssistantConfig, read_homeassistant
@@ -117,12 +117,12 @@ class MqttConfig:
         path = self.password_file
         try:
             password = path.read_text(encoding="utf-8").strip()
-            mode = path.stat().st_mode
+            found = path.stat()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"mqtt.password_file = {str(path)!r}: cannot be read ({error})") from None
         if not password:
             raise ConfigError(f"mqtt.password_file = {str(path)!r}: is empty; write the password into its first line")
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        if is_open_to_others(found, path, os.environ):
             logger.warning("%s can be read by other users of this machine: chmod 600 %s", path, path)
         return password
 
@@ -314,7 +314,9 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         version=cast(MqttVersion, table.text("version", "auto", choices=("auto", "5", "3.1.1"))),
         root=root,
         username=table.text("username", ""),
-        **{key: _path(text, base, environ) if text else None for key, text in files.items()},
+        **{
+            key: handed_over(_path(text, base, environ), base, environ) if text else None for key, text in files.items()
+        },
         keepalive_s=table.optional_integer("keepalive_s", low=5, high=65_535),
         max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=_SMALLEST_PACKET, high=_LARGEST_PACKET),
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),

@@ -1,7 +1,7 @@
 """The agent's core: one `match` over what was said, one tick, and what the owner says.
 
 The shell calls `receive`, `tick`, `trained`, `evaluated`, `loaded`, `connected`, and the owner's
-`publish_task`, `review`, `revoke`, `set_consent`, `set_trust`; each returns effects, in order. What a
+`publish_task`, `review`, `revoke`, `set_consent`, `set_settings`; each returns effects, in order. What a
 task goes through stands in `task_life`, how one is learned in `learning`, who takes a message that passes in `passing`.
 """
 
@@ -489,9 +489,10 @@ class AgentCore:
         withdrawal = m.Review(task=task, approved=False, reason=reason, withdrawn=True)
         return [statements.verdict(self.settings.peer, withdrawal, now.wall_ms + WITHDRAWAL_MS)]
 
-    def set_trust(self, settings: CoreSettings, now: Moment) -> list[Effect]:
-        """The owner changed whose word counts (and nothing else in the settings): judge every task again, at once."""
-        self.settings = settings
+    def set_settings(self, settings: CoreSettings, now: Moment) -> list[Effect]:
+        """The owner changed what can change while we run (see `config/changes`): judge every task again, at once."""
+        self.settings = self.models.settings = settings
+        self._renew_at_ms = 0  # look when
         self.brokers.trust(settings.trusted_authors, settings.peer)
         return [*self.steward.set_settings(settings, now), *self._announce(now)]
 

@@ -7,7 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile, guess_profile
+from grapevine_agent.config.board import propose, read_board
+from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.doctor.findings import Finding, span
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
@@ -140,7 +141,7 @@ def profile(situation: Situation, *, guessed: str | None = None) -> list[Finding
         return [Finding(check="profile", level="fail", says=situation.profile_error)]
     if situation.config is None or situation.profile is None:
         return [Finding(check="profile", level="skip", says="it is not known")]
-    found, fitting = situation.profile, guessed if guessed is not None else guess_profile()
+    found, fitting = situation.profile, guessed if guessed is not None else propose(read_board()).profile
     facts = {
         "profile": found.name,
         "fitting": fitting,

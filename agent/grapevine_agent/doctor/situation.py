@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from grapevine_agent.config.agent_toml import Config, check_files, find_config, load_config
-from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.config.firmware import FirmwareProfile, device_profile
 from grapevine_agent.config.toml_reader import read_toml
 from grapevine_agent.config.trust_file import TRUST_FILE
 from grapevine_agent.control import NoAnswerError, NoServiceError, call
@@ -121,7 +121,7 @@ def _profile(config: Config | None, without: tuple[str, ...]) -> tuple[FirmwareP
     if config is None or {"agent", "limits"} & set(without):
         return None, ""
     try:
-        return with_limits(load_profile(config.agent.profile), config.limits), ""
+        return device_profile(config), ""
     except ConfigError as error:
         return None, str(error)
 

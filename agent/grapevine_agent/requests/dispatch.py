@@ -27,6 +27,7 @@ from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
 from grapevine_agent.requests.peers import PeerRequests, scope_of
+from grapevine_agent.requests.reloading import ReloadRequests
 from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
@@ -56,6 +57,7 @@ class Requests:
             **reviews.acts(),
             **tasks.acts(),
             **HoldingRequests(service).acts(),
+            **ReloadRequests(service).acts(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:

@@ -6,13 +6,9 @@ Part of the methods behind the Unix socket (see `requests`). Answers are plain J
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from grapevine_agent.config.agent_toml import load_config
-from grapevine_agent.config.review import policy_of
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.dating import dated
@@ -150,22 +146,6 @@ class ReviewRequests:
 
     async def trust(self, change: dict[str, Any] | None = None) -> dict[str, Any]:
         """Change the trust file, if asked for (see `trusting`), read all settings again, and judge every task anew."""
-        service = self._service
-        answer = change_trust(service.config, change)
-        config = load_config(service.config.path, os.environ)
-        service.config = config
-        policy = policy_of(config.review, config.trust, service.identity.peer_id)
-        await service.turns.take(
-            lambda: service.core.set_trust(
-                replace(
-                    service.core.settings,
-                    review=policy,
-                    consent=config.agent.consent,
-                    consent_rules=config.consent,
-                    trusted_servers=frozenset(config.trust.servers),
-                ),
-                clock.now(),
-            ),
-            num_bytes=service.core.tasks.largest_model_bytes,
-        )
+        answer = change_trust(self._service.config, change)
+        await self._service.reload()
         return answer

@@ -31,6 +31,7 @@ from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
 from grapevine_agent.service.pulse import Stops
 from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.reloading import Made
 from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.trainers import Trainers
@@ -81,9 +82,10 @@ def assembled(
         inspector = Inspector(memory_mb=profile.memory_mb)
         recording = _recording(config, sources, unsaved) if role == "member" and not guest else None
         trains = role == "member" and not guest and not _why_no_training(profile, config)
+        making = _Making(identity, bare, inspector, recording, DeviceFit(profile, config.limits.step_timeout_s, bare))
         service = AgentService(
             settings=replace(
-                _settings(config, profile, identity, sources, bare, inspector, recording),
+                making.settings(config, profile, sources),
                 role="observer" if guest else role,
                 sleep=None if guest else _sleep_plan(config, role, recording),
                 server_heartbeat_s=server_heartbeat_s,
@@ -104,6 +106,7 @@ def assembled(
             inspector=inspector,
             chunk_window=profile.chunk_window,
             stops=stops,
+            make=making.again,
         )
         try:
             yield service
@@ -132,16 +135,51 @@ def _recording(config: Config, sources: tuple[DataSource, ...], unsaved: Unsaved
     return Recording(config.agent.state_dir, sources, unsaved)
 
 
+class _Making:
+    """Makes settings of a configuration, at the start and again when it is another one."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        bare: BareTrainer,
+        inspector: Inspector,
+        recording: Recording | None,
+        fitting: DeviceFit,
+    ) -> None:
+        self._identity = identity
+        self._bare = bare
+        self._inspector = inspector
+        self._recording = recording
+        self._fitting = fitting
+
+    def settings(self, config: Config, profile: FirmwareProfile, sources: tuple[DataSource, ...]) -> CoreSettings:
+        """What the core is told."""
+        if not self._fitting.is_for(profile, config.limits.step_timeout_s):  # else it knows what it has found out
+            self._fitting = DeviceFit(profile, config.limits.step_timeout_s, self._bare)
+        return _settings(config, profile, self._identity, sources, self._fitting, self._inspector, self._recording)
+
+    def again(self, config: Config, before: CoreSettings) -> Made:
+        """What another configuration comes to. Raises `ConfigError`, for one that would not be started with."""
+        profile = device_profile(config)
+        sources = configured_sources(config, profile)
+        settings = replace(
+            self.settings(config, profile, sources),
+            role=before.role,
+            sleep=before.sleep,
+            server_heartbeat_s=before.server_heartbeat_s,
+        )
+        return Made(settings=settings, sources=sources, limits=trainer_limits(profile, config))
+
+
 def _settings(
     config: Config,
     profile: FirmwareProfile,
     identity: Identity,
     sources: tuple[DataSource, ...],
-    bare: BareTrainer,
+    fitting: DeviceFit,
     inspector: Inspector,
     recording: Recording | None,
 ) -> CoreSettings:
-    fitting = DeviceFit(profile, config.limits.step_timeout_s, bare)
 
     def is_attached(task: str, manifest: ManifestHead) -> bool:
         return choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None

@@ -59,6 +59,10 @@ class DeviceFit:
             num_parameters=profile.max_parameters, memory_bytes=BOUND_SLACK * profile.memory_mb * MIB
         )
 
+    def is_for(self, profile: FirmwareProfile, step_timeout_s: float) -> bool:
+        """Whether it says what a device of this profile, with this limit, would be told."""
+        return (profile, step_timeout_s) == (self._profile, self._step_timeout_s)
+
     def reason(self, task: str, manifest: TaskManifest) -> str:
         """Why a task does not fit, whatever it is trained on; empty if it does."""
         reason, estimate = self._look(manifest)

@@ -5,8 +5,8 @@
                                                                               └▶ store (disk)
 
 One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers
-and transfers. Another task records sensors where the owner named their topics, and one each looks for brokers, speaks to
-Home Assistant and answers Prometheus where the owner asks for it. Commands come over the socket
+and transfers. Another task records sensors where the owner named their topics, and one each looks for brokers,
+speaks to Home Assistant and answers Prometheus where the owner asks for it. Commands come over the socket
 beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
 """
 
@@ -25,6 +25,7 @@ from typing import Literal
 import numpy as np
 
 from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.config.changes import Changes
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
@@ -34,7 +35,7 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.printable import printable
-from grapevine_agent.service import clock, loading, restoring
+from grapevine_agent.service import clock, loading, reloading, restoring
 from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
 from grapevine_agent.service.attending import Attending
 from grapevine_agent.service.beside import Beside
@@ -50,6 +51,7 @@ from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.publishing import Publishing
 from grapevine_agent.service.pulse import Pulse, Stops
 from grapevine_agent.service.recording import Recording
+from grapevine_agent.service.reloading import MakeAgain
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
@@ -60,6 +62,7 @@ from grapevine_agent.service.turns import Turns
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
 from grapevine_agent.store import Store
+from grapevine_agent.supervision import Supervisor
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import GrapevineError, WireError
@@ -95,6 +98,7 @@ class AgentService:
         search: Where brokers are looked for; None where the owner does not ask for that.
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
         stops: Where the loop's selector notes how long the loop stands; None where it does not.
+        make: What another configuration comes to, for `reload`; None: that is not asked for.
     """
 
     def __init__(
@@ -115,8 +119,11 @@ class AgentService:
         search: Search | None = None,
         attach: Callable[[BrokerUrl], MakeTransport] | None = None,
         stops: Stops | None = None,
+        make: MakeAgain | None = None,
     ) -> None:
         self.config = config
+        self._make = make
+        self.supervisor = Supervisor()  # nobody, until somebody says otherwise
         self.root = root
         self.recording = recording
         self.store = store
@@ -267,6 +274,15 @@ class AgentService:
             await self.recording.finish()
         await self._saver.finish()
         self._numbers.retry()
+
+    async def reload(self) -> Changes:
+        """Read the configuration again. Raises `ConfigError`, with nothing changed."""
+        assert self._make is not None
+        self.supervisor.reloading()
+        try:
+            return await reloading.reload(self, self._make)
+        finally:
+            self.supervisor.ready_again()
 
     async def why_not_saved(self, kind: str) -> str:
         """Why something of this kind (see `saving`) is not on disk; empty if it is."""

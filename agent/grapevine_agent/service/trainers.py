@@ -61,6 +61,7 @@ class _Running:
     work: asyncio.Task[None] | None = None
     num_failures: int = 0
     trouble: str = ""  # the last failure
+    is_outdated: bool = False  # it was made with limits or sources that do not hold any more
 
     @property
     def is_running(self) -> bool:
@@ -109,12 +110,20 @@ class Trainers:
         self._limits = limits
         self._bare = bare or BareTrainer()
         self._look = look
-        self.room_mb: Callable[[str], int] = lambda _task: limits.memory_mb
+        self.room_mb: Callable[[str], int] = lambda _task: self._limits.memory_mb
         self.look: Callable[[Callable[[], int]], Awaitable[int]] = _at_once
         self._rooms_mb: dict[str, int] = {}  # as it was when the last request began
         self._running: dict[str, _Running] = {}
         self._manifests: dict[str, TaskManifest] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+
+    def change(self, sources: tuple[DataSource, ...], limits: TrainerLimits) -> None:
+        """The owner gives other sources or limits: what runs begins anew with them, before its next request."""
+        if (sources, limits) == (self._sources, self._limits):
+            return
+        self._sources, self._limits = sources, limits
+        for running in self._running.values():
+            running.is_outdated = True
 
     def take(self, effect: fx.Effect, done: Done) -> None:
         """Do one training effect; the answer is given to `done` in this event loop."""
@@ -202,8 +211,10 @@ class Trainers:
             asked, done = await running.next()
             try:
                 self._rooms_mb[task] = await self.look(partial(self.room_mb, task))
+                if running.is_outdated and running.made is not None:
+                    await running.made.trainer.stop()
                 if not running.is_running:
-                    running.made = None
+                    running.made, running.is_outdated = None, False
                     running.made = await asyncio.to_thread(self._make, task, manifest)
                 assert running.made is not None
                 if isinstance(asked, fx.Train):

@@ -135,6 +135,10 @@ class Learning:
         self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
         self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None, kept_best=self.best.to_save())
 
+    def set_settings(self, settings: CoreSettings) -> None:
+        """The owner changed something; the pace and the encodings stay as the task began."""
+        self.settings = self.sending.settings = settings
+
     # --- what arrives -----------------------------------------------------------------------------
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:

@@ -170,7 +170,7 @@ class Assessor:
         return self.succession.follows(entry.id) or entry.brief.publisher in self.settings.trusted_authors
 
     def _program_found(self, entry: TaskEntry) -> ProgramFound:
-        """What of a task's program is in the way. It is looked at once: neither it nor the device changes."""
+        """What of a task's program is in the way. It is looked at once, until the owner sets other limits."""
         if entry.program_found is None:
             try:
                 manifest = entry.manifest

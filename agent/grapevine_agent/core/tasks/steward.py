@@ -160,9 +160,12 @@ class Steward:
         return effects
 
     def set_settings(self, settings: CoreSettings, now: Moment) -> list[Effect]:
-        """The owner changed whom to trust: everything that this can change is judged again, the first of it at once."""
-        self.settings = settings
+        """The owner changed something: everything that this can change is judged again, the first of it at once."""
+        before, self.settings = self.settings, settings
         effects = self.tasks.set_settings(settings)
+        if (before.limits, before.check_task) != (settings.limits, settings.check_task):
+            for entry in self.book.entries.values():
+                entry.program_found = None
         self.archive.records.trust(settings.trusted_authors)
         for entry in list(self.book.entries.values()):
             if self.matters(entry.id):

@@ -156,13 +156,15 @@ class TaskLife:
         self.reservations.renew(entry.id, self.assessor.needs(entry))
 
     def set_settings(self, settings: CoreSettings) -> list[Effect]:
-        """The owner changed whom to trust: servers are heard, or heard no more, from now on."""
+        """The owner changed something: limits hold, and servers are heard or heard no more, from now on."""
         before, self.settings = self.settings.trusted_servers, settings
         self.assessor.settings = settings
+        self.reservations.limits = settings.limits
+        self.budget.save_every_s, self.budget.bytes_per_day = settings.save_every_s, settings.save_bytes_per_day
         effects: list[Effect] = []
         for task, learner in self.learning.items():
             named = {*learner.manifest.servers, settings.peer}
-            learner.settings = settings
+            learner.set_settings(settings)
             for server in sorted(settings.trusted_servers - before - named):
                 learner.servers.setdefault(server, ServerLink(server))
                 effects.append(fx.Subscribe(filter=_model_filter(server, task)))

@@ -230,7 +230,7 @@ async def test_what_can_end_a_task_looks_at_its_model_beside_the_loop(tmp_path: 
             return []
 
         await service.trainers.stop_all()  # type: ignore[union-attr]
-        for name in ("data_judged", "trained", "set_trust", "set_consent"):
+        for name in ("data_judged", "trained", "set_settings", "set_consent"):
             setattr(service.core, name, partial(noting, name))
         service._data_judged()
         service._training_done(fx.Trained(task=task, error="the trainer ended"))

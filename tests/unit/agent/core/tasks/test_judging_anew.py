@@ -95,7 +95,7 @@ def happen(device: Device, data: Data, what: Happening) -> Device:
             device.perform(device.core.set_consent(IDS[number], joined, now))
         case ("trust", set() as trusted, int(approvals)):
             policy = replace(device.core.settings.review, trusted=frozenset(trusted), approvals=approvals)
-            device.perform(device.core.set_trust(replace(device.core.settings, review=policy), now))
+            device.perform(device.core.set_settings(replace(device.core.settings, review=policy), now))
         case ("data", set() as missing):
             data.missing = frozenset(IDS[number] for number in missing)
         case ("clock", int(by_s)):

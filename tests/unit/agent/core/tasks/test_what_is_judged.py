@@ -229,7 +229,8 @@ def test_a_server_counts_as_named_by_the_owner_for_as_long_as_it_is_trusted() ->
     device.settle()
     assert device.core.members.named == {ADA, ENGINEER}
     for trusted in (frozenset((CAT,)), frozenset[str]()):
-        device.perform(device.core.set_trust(replace(device.core.settings, trusted_servers=trusted), device.moment()))
+        settings = replace(device.core.settings, trusted_servers=trusted)
+        device.perform(device.core.set_settings(settings, device.moment()))
         assert device.core.members.named == {ENGINEER, *trusted}
 
 
@@ -239,9 +240,9 @@ def test_whoever_is_trusted_from_now_on_is_believed_at_once() -> None:
     device.approve(task, CAT, BEN)
     assert not device.trains(task)
     trusted = replace(SETTINGS, review=replace(SETTINGS.review, trusted=frozenset((CAT, BEN))))
-    device.perform(device.core.set_trust(trusted, device.moment()))
+    device.perform(device.core.set_settings(trusted, device.moment()))
     assert device.trains(task)
-    device.perform(device.core.set_trust(SETTINGS, device.moment()))
+    device.perform(device.core.set_settings(SETTINGS, device.moment()))
     assert not device.trains(task)
 
 
@@ -256,7 +257,7 @@ def test_a_left_version_covers_later_ones_though_one_between_them_is_gone() -> N
     device.approve(third)
     assert "left an earlier version" in device.why_not(third)[0]
     rule = ConsentRule(answer="auto")
-    device.perform(device.core.set_trust(replace(SETTINGS, consent_rules=(rule,)), device.moment()))
+    device.perform(device.core.set_settings(replace(SETTINGS, consent_rules=(rule,)), device.moment()))
     assert not device.trains(third)
     device.perform(device.core.set_consent(third, True, device.moment()))
     assert device.trains(third)

@@ -1,0 +1,110 @@
+"""systemd units for this installation: the same text for a Debian package, a pipx environment and a checkout.
+
+The templates lie in `agent/packaging/systemd/` of a checkout and in `grapevine_agent/systemd/` of an installed package.
+What they leave open is filled in here:
+
+    @COMMAND@     the `grapevine` to run         @IDENTITY@    whom it runs as, where its state and its secrets lie
+    @CONFIG@      its configuration              @HARDENING@   what it may not do, which is a template, too:
+    @FOLDER@      the folder of that             @MEMORY@      whether it may make code as it goes
+                                                 @TARGET@      what starts it
+
+A unit of the system runs as a user of its own, with a state folder that systemd makes and gives to it. A unit of a
+user runs as that user, with less taken away: most of the walls are not a user's to build.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from grapevine_proto.errors import ConfigError
+
+Kind: TypeAlias = Literal["agent", "server", "broker"]
+KINDS: Final[tuple[Kind, ...]] = ("agent", "server", "broker")
+USER: Final = "grapevine"
+SYSTEM_FOLDER: Final = Path("/etc/grapevine")
+SYSTEM_UNITS: Final = Path("/etc/systemd/system")
+CREDENTIALS: Final = "credentials"  # the folder beside the configuration; and what systemd's copies begin with
+_CHECKOUT: Final = Path(__file__).resolve().parents[1] / "packaging" / "systemd"
+_UNSAFE: Final = frozenset(" \t\n\"'\\%$;")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One unit: what is to run, and for whom.
+
+    Args:
+        kind: What it runs.
+        command: The `grapevine` of this installation.
+        config: The configuration; of a broker only its folder counts.
+        for_user: A unit of a user's own manager, else of the system's.
+    """
+
+    kind: Kind
+    command: Path
+    config: Path
+    for_user: bool = False
+
+    @property
+    def name(self) -> str:
+        """What systemctl calls it."""
+        return f"grapevine-{self.kind}.service"
+
+    @property
+    def state(self) -> str:
+        """The name of its state folder, below /var/lib."""
+        return "grapevine-server" if self.kind == "server" else "grapevine"
+
+    def text(self) -> str:
+        """The unit file. Raises `ConfigError` for a path that systemd would read as something else."""
+        for path in (self.command, self.config):
+            if not path.is_absolute() or _UNSAFE & set(str(path)):
+                raise ConfigError(
+                    f"{path}: in a unit, a path is absolute and without blanks, quotes, %, $ and ;: choose another one"
+                )
+        values = {
+            "COMMAND": str(self.command),
+            "CONFIG": str(self.config),
+            "FOLDER": str(self.config.parent),
+            "IDENTITY": self._identity(),
+            "HARDENING": _template("hardening-user.conf" if self.for_user else "hardening.conf").strip(),
+            "MEMORY": self._memory(),
+            "TARGET": "default.target" if self.for_user else "multi-user.target",
+        }
+        text = _template(self.name)
+        for name, value in values.items():
+            text = text.replace(f"@{name}@", value)
+        lines = text.splitlines()
+        if self.for_user:  # whose manager knows none of the system's units
+            lines = [line for line in lines if not line.startswith(("Wants=", "After=", "Conflicts="))]
+        return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip("\n") + "\n"
+
+    def _memory(self) -> str:
+        if self.kind != "agent":
+            return "MemoryDenyWriteExecute=yes"
+        return (
+            "# Not MemoryDenyWriteExecute=yes: PyTorch makes the code of its convolutions as it goes. With it\n"
+            "# they work as well, without oneDNN, and take up to four times as long."
+        )
+
+    def _identity(self) -> str:
+        if self.for_user:
+            return ""
+        lines = [f"User={USER}", f"Group={USER}"]
+        if self.kind != "broker":
+            lines += [f"StateDirectory={self.state}", "StateDirectoryMode=0700"]
+            lines += [
+                "# Passwords and keys that only root can read: systemd hands copies to the service.",
+                f"LoadCredential={CREDENTIALS}:{self.config.parent / CREDENTIALS}",
+            ]
+        return "\n".join(lines)
+
+
+def _template(name: str) -> str:
+    folder: Path | Traversable = _CHECKOUT
+    if not _CHECKOUT.is_dir():
+        folder = resources.files(__package__) / "systemd"
+    return (folder / name).read_text(encoding="utf-8")

@@ -1,0 +1,156 @@
+"""The Debian package in a bare Debian: installed, reloaded, stuck, upgraded, removed and purged.
+
+Once under systemd, and once without any supervisor, as in most containers. Which of the two could be tried is in the
+names of the tests that ran.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.testbed.debian import ADDED, OLD, Machine, as_before, built_package, machine
+from tests.testbed.image import NoImageError
+
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(1500)]
+
+UNIT = "grapevine-agent.service"
+ACTIVE = f"systemctl is-active --quiet {UNIT}"
+MOST_EXPOSED = 2.0
+DRAIN_S = 10.0
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    try:
+        return built_package(tmp_path_factory.mktemp("deb"))
+    except NoImageError as obstacle:
+        pytest.skip(str(obstacle))
+
+
+@pytest.fixture
+def debian(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    try:
+        with machine(with_systemd=request.param) as made:
+            yield made
+    except NoImageError as obstacle:
+        pytest.skip(str(obstacle))
+
+
+@pytest.mark.parametrize("debian", [True], indirect=True, ids=["under systemd"])
+def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_path: Path) -> None:
+    old, new = debian.bring(as_before(package, tmp_path)), debian.bring(package)
+    debian.run(f"dpkg -i {old}")
+    assert debian.run("dpkg-query -W -f '${Version}' grapevine") == OLD
+    debian.wait(f"{ACTIVE} && grapevine status | grep -q 'connected to mqtt://localhost:1883'")
+    peer = debian.run("grapevine id")
+    assert debian.run("stat -c %U /var/lib/grapevine/identity.pem").strip() == "grapevine"
+    exposed = debian.run(f"systemd-analyze security {UNIT} | tail -1").split("level for")[1].split(": ")[1].split()[0]
+    assert float(exposed) <= MOST_EXPOSED
+    _check_journal(debian)
+    _check_reload(debian)
+    _check_credentials(debian)
+    _check_stuck(debian)
+
+    debian.run(f"dpkg -i {new}")
+    assert debian.run("dpkg-query -W -f '${Version}' grapevine") != OLD
+    assert not debian.succeeds(f"test -e /{ADDED}")
+    debian.wait(f"{ACTIVE} && grapevine status | grep -q kitchen")
+    assert debian.run("grapevine id") == peer
+
+    began_s = time.monotonic()
+    debian.run(f"systemctl stop {UNIT}")
+    assert time.monotonic() - began_s < DRAIN_S
+    assert debian.run(f"systemctl show -p Result --value {UNIT}").strip() == "success"
+    debian.run(f"systemctl start {UNIT}")
+
+    debian.run("dpkg -r grapevine")
+    assert not debian.succeeds(ACTIVE)
+    assert not debian.succeeds("command -v grapevine")
+    assert debian.succeeds("test -s /etc/grapevine/agent.toml && test -s /var/lib/grapevine/identity.pem")
+    debian.run(f"dpkg -i {new}")
+    assert debian.run("grapevine id") == peer
+    _check_purged(debian)
+    assert not debian.succeeds(f"systemctl cat {UNIT}")
+
+
+@pytest.mark.parametrize("debian", [False], indirect=True, ids=["without a supervisor"])
+def test_it_installs_and_runs(debian: Machine, package: Path) -> None:
+    debian.run(f"dpkg -i {debian.bring(package)}")
+    peer = debian.run("grapevine id")
+    # Root, as in most containers; the agent acts as the user whose the folder is.
+    debian.run("grapevine agent run > /tmp/log 2>&1 & echo $! > /tmp/pid")
+    debian.wait("grapevine status")
+    assert debian.run("stat -c %U /var/lib/grapevine/agent.sock").strip() == "grapevine"
+    debian.run("kill $(cat /tmp/pid)")
+    debian.wait("! kill -0 $(cat /tmp/pid) 2>/dev/null || grep -q ' Z ' /proc/$(cat /tmp/pid)/stat", within_s=DRAIN_S)
+    assert "not PyTorch" not in debian.run("cat /tmp/log")
+    debian.run("dpkg -r grapevine")
+    assert debian.succeeds("test -s /var/lib/grapevine/identity.pem")
+    debian.run(f"dpkg -i /root/{package.name}")
+    assert debian.run("grapevine id") == peer
+    _check_purged(debian)
+
+
+@pytest.mark.skipif(shutil.which("lintian") is None, reason="needs lintian: apt-get install lintian")
+def test_lintian_has_nothing_to_say_but_what_is_overridden_with_a_reason(package: Path) -> None:
+    command = ["lintian", "--fail-on", "error,warning", str(package)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _check_journal(debian: Machine) -> None:
+    lines = [json.loads(line) for line in debian.run(f"journalctl -u {UNIT} -o json").splitlines()]
+    ours = [line for line in lines if line.get("_TRANSPORT") == "stdout"]
+    assert any(line["MESSAGE"].startswith("connected to") and line["PRIORITY"] == "6" for line in ours)
+    assert not any(line["MESSAGE"].startswith(("<", "INFO", "WARNING")) for line in ours)
+
+
+def _check_reload(debian: Machine) -> None:
+    config = "/etc/grapevine/agent.toml"
+    debian.run(f"""sed -i '0,/^#name = .*/s//name = "kitchen"/; s/^#root = .*/root = "other"/' {config}""")
+    debian.run(f"systemctl reload {UNIT}")
+    said = debian.run(f"journalctl -u {UNIT} -o cat")
+    assert "in force now: agent.name; needs a restart: mqtt.root" in said
+    assert "kitchen" in debian.run("grapevine status")
+    debian.run(f"cp {config} /root/good && echo '[limitz]' >> {config}")
+    assert not debian.succeeds(f"systemctl reload {UNIT}")
+    assert "did you mean 'limits'" in debian.run(f"journalctl -u {UNIT} -o cat")
+    assert debian.succeeds(ACTIVE)
+    debian.run(f"cp /root/good {config}")
+
+
+def _check_credentials(debian: Machine) -> None:
+    """A secret that only root can read reaches the service."""
+    debian.run("umask 077; echo secret > /etc/grapevine/credentials/mqtt-password")
+    debian.run(
+        """sed -i 's,^#password_file = .*,password_file = "credentials/mqtt-password",' /etc/grapevine/agent.toml"""
+    )
+    debian.run(f"systemctl restart {UNIT}")
+    debian.wait(ACTIVE)
+    debian.run("rm /etc/grapevine/credentials/mqtt-password; sed -i '/^password_file/d' /etc/grapevine/agent.toml")
+    debian.run(f"systemctl restart {UNIT}")
+
+
+def _check_stuck(debian: Machine) -> None:
+    """A loop that stands is started anew, without anybody's help."""
+    folder = f"/run/systemd/system/{UNIT}.d"
+    debian.run(f"mkdir -p {folder}; printf '[Service]\\nWatchdogSec=3\\nRestartSec=1\\n' > {folder}/soon.conf")
+    debian.run(f"systemctl daemon-reload; systemctl restart {UNIT}")
+    pid = debian.run(f"systemctl show -p MainPID --value {UNIT}").strip()
+    debian.run(f"kill -STOP {pid}")
+    debian.wait(f"{ACTIVE} && test $(systemctl show -p MainPID --value {UNIT}) != {pid}")
+    assert "Watchdog timeout" in debian.run(f"journalctl -u {UNIT} -o cat")
+    debian.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {UNIT}")
+
+
+def _check_purged(debian: Machine) -> None:
+    debian.run("dpkg -P grapevine")
+    for gone in ("/etc/grapevine", "/var/lib/grapevine", "/opt/grapevine", "/usr/bin/grapevine"):
+        assert not debian.succeeds(f"test -e {gone}"), gone
+    assert not debian.succeeds("getent passwd grapevine || getent group grapevine")

@@ -1,0 +1,59 @@
+"""Secrets that systemd hands over, and how open a secret is."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.config.credentials import handed_over, is_open_to_others
+
+
+@pytest.fixture
+def handed(tmp_path: Path) -> Path:
+    """What systemd makes of LoadCredential=credentials:FOLDER/credentials."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "credentials_mqtt-password").write_text("secret\n")
+    return folder
+
+
+def test_the_service_reads_its_copy_and_a_command_the_file(tmp_path: Path, handed: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text('[mqtt]\npassword_file = "credentials/mqtt-password"\n')
+    service = load_config(config, {"CREDENTIALS_DIRECTORY": str(handed), "HOME": "/"})
+    assert service.mqtt.read_password() == "secret"
+    command = load_config(config, {"HOME": "/"})
+    assert command.mqtt.password_file == tmp_path / "credentials/mqtt-password"
+
+
+def test_only_files_in_that_folder_are_taken_from_there(tmp_path: Path, handed: Path) -> None:
+    given = {"CREDENTIALS_DIRECTORY": str(handed)}
+    for path in (
+        tmp_path / "mqtt-password",
+        tmp_path / "credentials/other",
+        Path("/elsewhere/credentials/mqtt-password"),
+    ):
+        assert handed_over(path, tmp_path, given) == path
+    inside = tmp_path / "credentials/mqtt-password"
+    assert handed_over(inside, tmp_path, {}) == inside
+    assert handed_over(inside, tmp_path, given) == handed / "credentials_mqtt-password"
+
+
+def test_a_file_that_others_can_read_is_warned_of_and_a_copy_of_systemds_is_not(
+    tmp_path: Path, handed: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = handed / "credentials_mqtt-password"
+    copy.chmod(0o440)  # the mask of the list by which systemd lets the service in
+    assert not is_open_to_others(copy.stat(), copy, {"CREDENTIALS_DIRECTORY": str(handed)})
+    assert is_open_to_others(copy.stat(), copy, {}) == (os.geteuid() == 0 or copy.stat().st_uid != 0)
+    copy.chmod(0o644)
+    assert is_open_to_others(copy.stat(), copy, {})
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[mqtt]\npassword_file = "{copy}"\n')
+    with caplog.at_level(logging.WARNING):
+        assert load_config(config, {"HOME": "/"}).mqtt.read_password() == "secret"
+    assert "chmod 600" in caplog.text

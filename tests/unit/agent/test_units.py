@@ -1,0 +1,101 @@
+"""The units that are written, held against what the service and its trainer need."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from grapevine_agent.cli import build_app
+from grapevine_agent.units import KINDS, Kind, Unit
+from grapevine_proto.errors import ConfigError
+
+MOST_EXPOSED = 2.0
+
+
+def unit(kind: Kind, *, for_user: bool = False, command: str = "/usr/bin/grapevine") -> Unit:
+    return Unit(kind=kind, command=Path(command), config=Path("/etc/grapevine/agent.toml"), for_user=for_user)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_unit_has_no_gaps_and_runs_as_its_own_user(kind: Kind) -> None:
+    text = unit(kind).text()
+    assert not re.search(r"@[A-Z]+@", text)
+    assert f"ExecStart=/usr/bin/grapevine {kind} run" in text
+    for line in (
+        "Type=notify",
+        "User=grapevine",
+        "NoNewPrivileges=yes",
+        "SystemCallErrorNumber=EPERM",
+        "KillMode=mixed",
+    ):
+        assert line in text.splitlines()
+    assert ("MemoryDenyWriteExecute=yes" in text.splitlines()) == (kind != "agent")
+
+
+def test_a_unit_of_a_user_asks_for_nothing_that_only_the_system_gives() -> None:
+    text = unit("agent", for_user=True).text()
+    assert "WantedBy=default.target" in text
+    for word in (
+        "User=",
+        "StateDirectory=",
+        "LoadCredential=",
+        "ProtectSystem=",
+        "network-online.target",
+        "PrivateTmp=",
+    ):
+        assert word not in text
+
+
+@pytest.mark.parametrize(
+    "command", ["/home/ada/my tools/grapevine", "/opt/50%/grapevine", "bin/grapevine", "/a$b/g", "/a\n/g"]
+)
+def test_a_path_that_systemd_would_read_otherwise_is_refused(command: str) -> None:
+    with pytest.raises(ConfigError, match="choose another"):
+        unit("agent", command=command).text()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze: apt-get install systemd")
+@pytest.mark.parametrize("kind", KINDS)
+def test_little_is_exposed_and_systemd_knows_every_word(kind: Kind, tmp_path: Path) -> None:
+    path = tmp_path / unit(kind).name
+    path.write_text(unit(kind, command="/bin/true").text())
+    command = ["systemd-analyze", "security", "--offline=yes", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    found = re.search(r"exposure level for \S+: ([0-9.]+)", done.stdout)
+    assert found
+    assert float(found[1]) <= MOST_EXPOSED
+    assert "ignoring" not in done.stderr
+
+
+def test_show_prints_the_unit_of_this_installation() -> None:
+    said = CliRunner().invoke(build_app(), ["service", "show", "--kind", "server"])
+    assert said.exit_code == 0
+    assert "server run --config /etc/grapevine/server.toml" in said.stdout
+    with pytest.raises(Exception, match="agent, server, broker"):
+        CliRunner().invoke(build_app(), ["service", "show", "--kind", "demo"], catch_exceptions=False)
+
+
+def test_install_for_oneself_writes_unit_and_configuration_and_uninstall_leaves_the_latter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("grapevine_agent.cli.service_commands.SYSTEMD", tmp_path / "none")
+    written = tmp_path / "config/systemd/user/grapevine-agent.service"
+    config = tmp_path / "config/grapevine/agent.toml"
+    done = CliRunner().invoke(build_app(), ["service", "install", "--user"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert f"agent run --config {config}" in written.read_text()
+    text = config.read_text() + "# mine\n"
+    config.write_text(text)
+    CliRunner().invoke(build_app(), ["service", "install", "--user"], catch_exceptions=False)
+    assert config.read_text() == text, "what is there already stays"
+    CliRunner().invoke(build_app(), ["service", "uninstall", "--user"], catch_exceptions=False)
+    assert not written.exists()
+    assert config.exists()
+    with pytest.raises(Exception, match="nothing to uninstall"):
+        CliRunner().invoke(build_app(), ["service", "uninstall", "--user"], catch_exceptions=False)
