@@ -16,6 +16,7 @@ from grapevine_agent.cli import (
     agent_commands,
     broker_commands,
     data_commands,
+    governor_commands,
     merge_commands,
     owner_commands,
     peer_commands,
@@ -46,6 +47,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         owner_commands,
+        governor_commands,
         peer_commands,
         task_commands,
         review_commands,

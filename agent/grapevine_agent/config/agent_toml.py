@@ -5,8 +5,8 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
-`[[consent]]` and the tables inside others have no override. Secrets come from files or from
+`[trust]`, `[limits]` or `[governor]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`,
+`[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
@@ -24,6 +24,7 @@ from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from grapevine_agent.config.data import read_sources
+from grapevine_agent.config.governor import GovernorConfig, read_governor
 from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
 from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location, read_scope
 from grapevine_agent.config.sleep import read_sleep
@@ -155,6 +156,7 @@ class Config:
     trust: TrustConfig = field(default_factory=TrustConfig)
     consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
+    governor: GovernorConfig = field(default_factory=GovernorConfig)
     path: Path | None = None
 
 
@@ -170,7 +172,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     root = Table(entries, source=source, environ=environ)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits")
+        for name in ("agent", "mqtt", "review", "trust", "limits", "governor")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
@@ -186,6 +188,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         trust=trust,
         consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
+        governor=read_governor(tables["governor"]),
         path=found,
     )
     for table in (*tables.values(), *data, *trainers, *rules):

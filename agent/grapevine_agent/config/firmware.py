@@ -87,6 +87,12 @@ class FirmwareProfile:
     gflops_source: str = ""
     memory_gbs: float = 0.0  # 10⁹ bytes a second that training reads and writes; 0: unknown
     memory_source: str = ""
+    slow_above_c: float = 0.0  # the governor's; 0: no limit
+    pause_above_c: float = 0.0
+    upload_mb_per_day: int = 0
+    energy_kj_per_day: float = 0.0
+    duty_cycle: float = 1.0  # of the time that it may train
+    keepalive_s: int = 0  # of its connections; 0: as the owner or the default says
 
     @property
     def pace(self) -> Pace:
