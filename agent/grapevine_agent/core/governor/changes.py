@@ -9,6 +9,7 @@ from typing import Final
 from grapevine_agent.core.governor.budget import Held
 from grapevine_agent.core.governor.times import clock_words
 
+OWNERS: Final = "pause"  # the name of the limit that is the owner's word
 _BEGINS: Final = {
     "pause": "training is paused",
     "slow": "training is slowed down to a quarter of its time",
@@ -35,14 +36,15 @@ class Changes:
         lines = [
             f"{_BEGINS[each.does]}: {described(each, wall_ms, utc_offset_s)}"
             for key, each in now.items()
-            if key not in before or (before[key].until_ms != each.until_ms and each.limit == "pause")
+            if key not in before or (before[key].until_ms != each.until_ms and each.limit == OWNERS)
         ]
         for key, each in before.items():
             if key in now:
                 continue
             others = [other for other in now.values() if other.does == each.does and other.task in ("", each.task)]
             state = f"{_STILL[each.does]} ({others[0].limit})" if others else _ENDS[each.does]
-            lines.append(f"{state}: it is over that {each.why} [{each.limit}]")
+            over = "its owner's pause is over" if each.limit == OWNERS else f"{each.limit} holds no more"
+            lines.append(f"{state}: {over}")
         return lines
 
 

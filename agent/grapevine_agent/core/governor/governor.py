@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from grapevine_agent.core.governor.budget import SLOW, Budget, Held
+from grapevine_agent.core.governor.changes import OWNERS
 from grapevine_agent.core.governor.day import Day
 from grapevine_agent.core.governor.pauses import ALL, Pauses
 from grapevine_agent.core.governor.readings import Readings
@@ -37,7 +38,6 @@ from grapevine_agent.core.settings import GovernorLimits
 MIB: Final = 1 << 20
 LEAST_HELD_S: Final = 60.0
 PROMISED_S: Final = 30.0
-OWNERS: Final = "pause"  # the name of the limit that is the owner's word
 _CLOCKED: Final = ("quiet_hours", "energy_kj_per_day", "upload_mb_per_day")  # exact: nothing here flaps
 
 
