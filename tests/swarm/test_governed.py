@@ -84,7 +84,7 @@ def test_what_is_too_hot_trains_no_more_and_goes_on_merging_and_being_there(merg
 
 
 def test_a_step_that_outlasts_its_grace_is_thrown_away_and_the_model_of_before_is_kept() -> None:
-    group, node, trainer = governed(GovernorLimits(pause_above_c=80.0))
+    group, node, _ = governed(GovernorLimits(pause_above_c=80.0))
     node.train_s = 1_000.0
     group.world.run(5)
     assert learner(group, node).training is not None

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.swarm.simulations import PROTOCOL, prepared_of, scenario_of
 
-from grapevine_lab.simulator.experiment import Run, begin
+from grapevine_lab.simulator.experiment import Prepared, Run, begin
 from grapevine_lab.simulator.run import run_seed
 from grapevine_proto.errors import ConfigError
 
-FOR_S = "scenario.duration_s=120"
-FEW = ("scenario.rounds=0", FOR_S, "nodes.num=3", "nodes.step_s=0.02", "surroundings.look_every_s=2")
+FEW = ("scenario.rounds=0", "scenario.duration_s=60", "nodes.num=3", "nodes.step_s=0.02", "surroundings.look_every_s=2")
+NO_LIMIT = 'governor.throttling="train"'  # as nothing is read that the others could be held against
 
 
-def ran(folder: Path, *changes: str, until_s: float = 120.0) -> Run:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """The task, built once: no governor changes it."""
+    return prepared_of(tmp_path_factory.mktemp("built"), PROTOCOL)
+
+
+def changed(built: Prepared, folder: Path, *changes: str) -> Prepared:
+    return replace(built, scenario=scenario_of(folder, PROTOCOL, *changes))
+
+
+def ran(built: Prepared, folder: Path, *changes: str, until_s: float = 60.0) -> Run:
     """A protocol run (rounds of a second or so, nobody really trains), until a virtual time."""
-    run = begin(prepared_of(folder, PROTOCOL, *FEW, *changes), 0)
+    run = begin(changed(built, folder, *FEW, *changes), 0)
     run.world.run(until_s)
     return run
+
+
+@pytest.fixture(scope="module")
+def free(built: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return ran(built, tmp_path_factory.mktemp("free"), NO_LIMIT)
 
 
 def versions(run: Run) -> list[int]:
@@ -53,55 +69,53 @@ LIMITS = {
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-def test_each_limit_trips_in_the_simulator_too(tmp_path: Path, limit: str) -> None:
-    free = ran(tmp_path, 'governor.throttling="train"')
-    run = ran(tmp_path, *LIMITS[limit])
+def test_each_limit_trips_in_the_simulator_too(built: Prepared, free: Run, tmp_path: Path, limit: str) -> None:
+    run = ran(built, tmp_path, *LIMITS[limit])
     assert list(held(run)) == [limit]
-    assert 10 < held(run)[limit] <= 120
+    assert 5 < held(run)[limit] <= 60
     if limit == "upload_mb_per_day":
-        sent = [device.link.bytes_sent for device in run.world.devices[:3]]
+        sent = [device.link.bytes_sent for device in run.world.devices]
         assert max(sent) < 1.15 * 2**20, "what is beyond a budget is small"
-        assert min(device.link.bytes_sent for device in free.world.devices[:3]) > 1.5 * 2**20
+        assert min(device.link.bytes_sent for device in free.world.devices) > 1.3 * 2**20
     else:
         assert max(versions(run)) < 0.9 * min(versions(free))
 
 
-def test_a_duty_cycle_is_kept_to(tmp_path: Path) -> None:
-    run = ran(tmp_path, "governor.duty_cycle=0.25", "nodes.step_s=1")
-    for device in run.world.devices[:3]:
-        assert 0.15 < device.training_s / 120 < 0.27
+def test_a_duty_cycle_is_kept_to(built: Prepared, tmp_path: Path) -> None:
+    run = ran(built, tmp_path, "governor.duty_cycle=0.25", "nodes.step_s=0.5")
+    for device in run.world.devices:
+        assert 0.1 < device.training_s / 60 < 0.27
 
 
-def test_without_a_governor_nothing_is_otherwise(tmp_path: Path) -> None:
-    """One that holds nothing changes no number of a run."""
-    plain = run_seed(prepared_of(tmp_path, PROTOCOL, "nodes.num=4"), 0)
-    governed = run_seed(prepared_of(tmp_path, PROTOCOL, "nodes.num=4", 'governor.throttling="train"'), 0)
+def test_a_governor_that_holds_nothing_changes_no_number_of_a_run(built: Prepared, tmp_path: Path) -> None:
+    plain = run_seed(changed(built, tmp_path, "nodes.num=4"), 0)
+    governed = run_seed(changed(built, tmp_path, "nodes.num=4", NO_LIMIT), 0)
     assert plain.measurements == governed.measurements
     assert governed.held_s == {}
 
 
-def test_only_a_share_is_governed(tmp_path: Path) -> None:
-    run = ran(tmp_path, 'governor.quiet_hours=["15:00-16:00"]', "surroundings.share=0.34", until_s=30)
-    assert sorted(versions(run))[0] == 0
-    assert sorted(versions(run))[1] > 5
+def test_only_a_share_is_governed(built: Prepared, tmp_path: Path) -> None:
+    run = ran(built, tmp_path, 'governor.quiet_hours=["15:00-16:00"]', "surroundings.share=0.34", until_s=20)
+    first, second, _ = sorted(versions(run))
+    assert first == 0
+    assert second > 5
 
 
-def test_heat_follows_training_and_a_pause_cools(tmp_path: Path) -> None:
-    run = ran(tmp_path, "governor.pause_above_c=70", "surroundings.training_c=100", "surroundings.warm_s=20",
-              "nodes.step_s=0.5", until_s=600.0)  # fmt: skip
+def test_heat_follows_training_and_a_pause_cools(built: Prepared, tmp_path: Path) -> None:
+    hot = ("governor.pause_above_c=70", "surroundings.training_c=100", "surroundings.warm_s=20", "nodes.step_s=0.1")
+    run = ran(built, tmp_path, *hot, until_s=300.0)
     assert run.world.sensing is not None
-    assert all(60 < each.temperature_c < 80 for each in run.world.sensing.nodes.values())
-    assert 100 < held(run)["pause_above_c"] < 500
-    log = [line for line in run.world.devices[0].log if line.startswith("training")]
-    assert len(log) > 4
-    assert all("paused" in line for line in log[::2]) != all("paused" in line for line in log[1::2])
+    assert all(45 < each.temperature_c < 75 for each in run.world.sensing.nodes.values())
+    assert 30 < held(run)["pause_above_c"] < 270
+    log = [line.split(":")[0] for line in run.world.devices[0].log if line.startswith("training")]
+    assert log[:4] == ["training is paused", "training goes on"] * 2
 
 
-def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(built: Prepared, tmp_path: Path) -> None:
     changes = ("governor.pause_above_c=60", "surroundings.training_c=150", "surroundings.warm_s=5", "nodes.num=3")
-    prepared = prepared_of(tmp_path, PROTOCOL, *changes)
+    prepared, kept = changed(built, tmp_path, *changes), tmp_path / "checkpoint"
     whole = run_seed(prepared, 0)
-    kept = tmp_path / "checkpoint"
+    assert whole.held_s["pause_above_c"] > 0
     with pytest.raises(KeyboardInterrupt):
         run_seed(prepared, 0, keep=kept, stopping=lambda: True)
     again = run_seed(prepared, 0, keep=kept, resume=True)
@@ -122,6 +136,6 @@ def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(tmp_path: Path) -> 
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, change: str, says: str) -> None:
-    with pytest.raises(ConfigError, match=".") as raised:
+    with pytest.raises(ConfigError, match=r"\w") as raised:
         scenario_of(tmp_path, PROTOCOL, change)
     assert says in str(raised.value)

@@ -168,8 +168,6 @@ class World:
                 self.post.crossed(event)
             case ev.Rejoin(number):
                 self.post.join(number)
-            case ev.Sense():
-                self._sense(event)
             case ev.Carry():
                 assert self.carrying is not None
                 self.carrying.carry(event)
@@ -190,6 +188,8 @@ class World:
             case ev.Right(node):
                 self.devices[node].wall.set(self.clock.now_s, ahead_s=0.0)
                 self.look_at_clock(self.devices[node])
+            case ev.Sense():  # and governed ones
+                self._sense(event)
             case ev.Census():
                 assert self.ledger is not None
                 self.ledger.look(self.clock.now_s)
@@ -254,6 +254,12 @@ class World:
         if self.carrying is not None:
             self.carrying.end(device)
         device.core = None
+
+    def _stop_trainer(self, device: Device, task: str) -> None:
+        """A governor ends a step, which has taken time and energy so far. What a task's end stops is not answered."""
+        if device.learner(task) is not None:
+            device.training_s = device.training_until(self.clock.now_s)
+            self._stop_training(device)
 
     def _stop_training(self, device: Device) -> None:
         """What is under way is thrown away."""
@@ -400,9 +406,8 @@ class World:
                 self._hear(device, said, 0)
             case fx.Train():
                 self._train(device, effect)
-            case fx.StopTrainer(task=task) if device.learner(task) is not None:  # its governor, not the task's end
-                device.training_s = device.training_until(now_s)
-                self._stop_training(device)
+            case fx.StopTrainer(task=task):
+                self._stop_trainer(device, task)
             case fx.Evaluate(which="best"):
                 pass  # the samples never change here
             case fx.Evaluate():

@@ -53,6 +53,7 @@ class Governor:
     _began_s: dict[str, float] = field(default_factory=dict)  # of those in `held`, monotonic
     _promised: int = 0
     _promised_s: float = -math.inf
+    _refused: float = 0.0  # bytes of a model for which today's were too few
     _saved: str = ""
 
     # --- what it is told --------------------------------------------------------------------------
@@ -86,7 +87,8 @@ class Governor:
     def look(self, now: Moment) -> None:
         """Which limits hold now."""
         self.pauses.look(now)
-        self.day.look(now, self.readings.utc_offset_s)
+        if self.day.look(now, self.readings.utc_offset_s):
+            self._refused = 0.0
         found = {each.limit: each for each in self._found(now)}
         before = {each.limit: each for each in self.held if not each.task}
         for limit, each in before.items():
@@ -119,7 +121,7 @@ class Governor:
         if limits.joules_per_day and day.joules >= limits.joules_per_day:
             why = f"training drew {day.joules / 1e3:,.1f} kJ today, of {limits.joules_per_day / 1e3:,g}"
             found.append(Found(limit="energy_kj_per_day", does="pause", why=why, until_ms=midnight_ms))
-        if limits.upload_bytes_per_day and day.bytes_sent >= limits.upload_bytes_per_day:
+        if limits.upload_bytes_per_day and limits.upload_bytes_per_day - day.bytes_sent < max(1.0, self._refused):
             why = f"{day.bytes_sent / MIB:,.1f} MB were sent today, of {limits.upload_bytes_per_day / MIB:,g}"
             found.append(Found(limit="upload_mb_per_day", does="send", why=why, until_ms=midnight_ms))
         return found
@@ -163,8 +165,11 @@ class Governor:
             return True
         if now.monotonic_s - self._promised_s >= PROMISED_S:
             self._promised = 0
-        self.day.look(now, self.readings.utc_offset_s)
+        if self.day.look(now, self.readings.utc_offset_s):
+            self._refused = 0.0
         if num_bytes > self.send_bytes_left:
+            if num_bytes > self.limits.upload_bytes_per_day - self.day.bytes_sent:
+                self._refused = num_bytes
             return False
         self._promised, self._promised_s = self._promised + int(num_bytes), now.monotonic_s
         return True

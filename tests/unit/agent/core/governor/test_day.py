@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,7 +85,7 @@ def test_whatever_the_clock_does_a_day_is_had_once_in_twenty_hours(jumps: list[f
     for number, ahead_h in enumerate(jumps):
         if day.look(moment(number, ahead_h=ahead_h), 0):
             resets.append(number)
-    assert all(later - earlier >= 20 for earlier, later in zip(resets, resets[1:], strict=False))
+    assert all(later - earlier >= 20 for earlier, later in pairwise(resets))
 
 
 # --- times of the day -----------------------------------------------------------------------------

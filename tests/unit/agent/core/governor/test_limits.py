@@ -161,12 +161,12 @@ def test_a_days_bytes_bound_models_until_midnight() -> None:
     it.sent(400_000)
     assert it.send_bytes_left == 200_000
     assert not it.may_send(400_000, at(1))
-    assert it.held == ()
-    it.sent(200_000)  # presence, and what else is small
     it.look(at(2))
     assert it.budget().limit == "upload_mb_per_day"
     assert it.budget().may_train, "what it learns it may learn"
     assert it.budget().until_ms == NOON_MS + 12 * 3_600_000
+    assert not it.is_spent
+    it.sent(200_000)  # presence, and what else is small
     assert it.is_spent
     it.look(at(12 * HOUR_S))
     assert it.held == ()
