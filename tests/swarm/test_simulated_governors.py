@@ -53,7 +53,7 @@ LIMITS = {
     "on_battery": ('governor.on_battery="pause"', "surroundings.battery_wh=5", "surroundings.mains=[[0,20]]"),
     "battery_above_percent": (
         "governor.battery_above_percent=90",
-        "surroundings.battery_wh=0.5",
+        "surroundings.battery_wh=0.1",
         "surroundings.mains=[[0,20]]",
     ),
     "throttling": ('governor.throttling="pause"', "surroundings.throttled=[[20,200]]"),

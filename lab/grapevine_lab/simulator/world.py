@@ -408,13 +408,8 @@ class World:
                 self._train(device, effect)
             case fx.StopTrainer(task=task):
                 self._stop_trainer(device, task)
-            case fx.Evaluate(which="best"):
-                pass  # the samples never change here
-            case fx.Evaluate():
-                self.changed.append(device.index)
-                if ticket := self.observer.round_began(device, effect, self.now(device)):
-                    answer = ev.Evaluated(device.index, ticket, effect)
-                    self.clock.at(now_s + EVALUATION_S, answer)
+            case fx.Evaluate(which=which) if which != "best":  # the samples never change here
+                self._evaluate(device, effect)
             case fx.DropUnsent(task=task):
                 for each in device.attachments:
                     each.outbox.drop_task(task)
@@ -527,6 +522,11 @@ class World:
             self.clock.now_s + took_s,
             ev.Trained(device.index, device.ticket, effect.task, effect.num_steps, took_s),
         )
+
+    def _evaluate(self, device: Device, effect: fx.Evaluate) -> None:
+        self.changed.append(device.index)
+        if ticket := self.observer.round_began(device, effect, self.now(device)):
+            self.clock.at(self.clock.now_s + EVALUATION_S, ev.Evaluated(device.index, ticket, effect))
 
     def _trained(self, event: ev.Trained) -> None:
         device = self.devices[event.node]

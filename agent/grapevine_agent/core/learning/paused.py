@@ -5,7 +5,7 @@
         └────── may again ─────┴──────────────────────────────────────────────────────────┘
 
 The model is saved when the pause begins, after the step that ends in it, and when the trainer ends: nothing is lost
-but that step. For want of memory the trainer ends at once, since it is what takes it. Merging, gossip and answers go on.
+but that step. For want of memory the trainer ends at once: it is what takes it. Merging, gossip and answers go on.
 """
 
 from __future__ import annotations

@@ -57,8 +57,15 @@ def test_without_zones_hwmon_tells_how_warm_it_is(box: Box) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "why"), [("0x0", ""), ("50000", ""), ("50005", "weak supply, it is throttled"), ("8", "it is too warm"), ("x", "")]
-)  # fmt: skip
+    ("said", "why"),
+    [
+        ("0x0", ""),
+        ("50000", ""),
+        ("50005", "weak supply, it is throttled"),
+        ("8", "it is too warm"),
+        ("x", ""),
+    ],
+)
 def test_the_raspberry_pis_firmware_says_that_it_throttles_now(box: Box, said: str, why: str) -> None:
     box.write("sys/devices/platform/soc/soc:firmware/get_throttled", said)
     assert box.read().throttled == why
