@@ -112,8 +112,7 @@ def test_heat_follows_training_and_a_pause_cools(built: Prepared, tmp_path: Path
 
 
 def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(built: Prepared, tmp_path: Path) -> None:
-    changes = ("governor.pause_above_c=60", "surroundings.training_c=150", "surroundings.warm_s=5", "nodes.num=3")
-    prepared, kept = changed(built, tmp_path, *changes), tmp_path / "checkpoint"
+    prepared, kept = changed(built, tmp_path, *FEW, *LIMITS["pause_above_c"]), tmp_path / "checkpoint"
     whole = run_seed(prepared, 0)
     assert whole.held_s["pause_above_c"] > 0
     with pytest.raises(KeyboardInterrupt):

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -38,6 +39,7 @@ from grapevine_agent.core.settings import GovernorLimits
 MIB: Final = 1 << 20
 LEAST_HELD_S: Final = 60.0
 PROMISED_S: Final = 30.0
+WHOLE: Final = 4  # a model is a promise kept, though it took but a quarter of what was thought
 _CLOCKED: Final = ("quiet_hours", "energy_kj_per_day", "upload_mb_per_day")  # exact: nothing here flaps
 
 
@@ -51,8 +53,7 @@ class Governor:
     pauses: Pauses = field(default_factory=Pauses)
     held: tuple[Held, ...] = ()
     _began_s: dict[str, float] = field(default_factory=dict)  # of those in `held`, monotonic
-    _promised: int = 0
-    _promised_s: float = -math.inf
+    _promises: deque[tuple[float, float]] = field(default_factory=deque)  # when, and how many bytes; the oldest first
     _refused: float = 0.0  # bytes of a model for which today's were too few
     _saved: str = ""
 
@@ -64,9 +65,12 @@ class Governor:
         self.look(now)
 
     def sent(self, num_bytes: int) -> None:
-        """So much has left this device."""
+        """So much has left this device, in one message or a part of one."""
         self.day.bytes_sent += num_bytes
-        self._promised = max(0, self._promised - num_bytes)
+        if self._promises:
+            at_s, size = self._promises.popleft()
+            if WHOLE * num_bytes < size:  # a part of it, or something small that nobody promised
+                self._promises.appendleft((at_s, size - num_bytes))
 
     def trained(self, seconds: float, joules: float) -> None:
         """A step took so long, and so much: 0 where nobody knows."""
@@ -157,21 +161,22 @@ class Governor:
     def send_bytes_left(self) -> float:
         """What may still be sent today; inf: there is no limit."""
         most = self.limits.upload_bytes_per_day
-        return max(0, most - self.day.bytes_sent - self._promised) if most else math.inf
+        promised = sum(size for _, size in self._promises)
+        return max(0.0, most - self.day.bytes_sent - promised) if most else math.inf
 
     def may_send(self, num_bytes: float, now: Moment) -> bool:
         """Whether a model of this size may be sent. If so it is as good as sent."""
         if not self.limits.upload_bytes_per_day:
             return True
-        if now.monotonic_s - self._promised_s >= PROMISED_S:
-            self._promised = 0
+        while self._promises and now.monotonic_s - self._promises[0][0] >= PROMISED_S:
+            self._promises.popleft()
         if self.day.look(now, self.readings.utc_offset_s):
             self._refused = 0.0
         if num_bytes > self.send_bytes_left:
             if num_bytes > self.limits.upload_bytes_per_day - self.day.bytes_sent:
                 self._refused = num_bytes
             return False
-        self._promised, self._promised_s = self._promised + int(num_bytes), now.monotonic_s
+        self._promises.append((now.monotonic_s, num_bytes))
         return True
 
     @property
