@@ -6,9 +6,12 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from tests.e2e.household import Member, household, village, wait_for
 
 from grapevine_broker import RunningBroker
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def rounds(member: Member, task: str) -> int:

@@ -12,6 +12,7 @@ from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, shown
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.core.governor.pauses import LONGEST_S
+from grapevine_agent.printable import printable
 
 _HELP = "The task's id, the beginning of it (8 or more) or its name; without one, all tasks."
 PausedTaskArgument = Annotated[
@@ -52,12 +53,15 @@ def register(app: typer.Typer) -> None:
 
 def span_s(text: str) -> float:
     """A span of time as people write it, in seconds. Raises `typer.BadParameter`."""
-    parts = _PART.findall(text)
+    written, shown_text = text.replace(" ", "").lower(), printable(text[:40])
+    parts = _PART.findall(written)
     seconds = sum(float(num) * _UNITS[unit] for num, unit in parts)
-    if not parts or "".join(map("".join, parts)) != text.replace(" ", "").lower():
-        raise typer.BadParameter(f"--for {text}: write hours, minutes or days, such as 2h, 30m or 1d12h")
+    if not parts or "".join(map("".join, parts)) != written:
+        raise typer.BadParameter(f"--for {shown_text}: write hours, minutes or days, such as 2h, 30m or 1d12h")
     if not 1 <= seconds <= LONGEST_S:
-        raise typer.BadParameter(f"--for {text}: write a span from 1s to {LONGEST_S / 86_400:.0f}d, or leave it out")
+        raise typer.BadParameter(
+            f"--for {shown_text}: write a span from 1s to {LONGEST_S / 86_400:.0f}d, or leave it out"
+        )
     return seconds
 
 
