@@ -68,6 +68,8 @@ def write_metrics(body: m.Metrics) -> pb.Metrics:
         baseline=body.baseline,
         baseline_name=body.baseline_name,
         metric_in_units=body.metric_in_units,
+        round_energy_j=body.round_energy_j,
+        is_metered=body.is_metered,
     )
 
 
@@ -83,6 +85,7 @@ def read_metrics(wire: pb.Metrics) -> m.Metrics:
         for name in ("staleness", "energy_j")
     )
     in_units = reading.finite(wire.metric_in_units, "metric_in_units") if wire.HasField("metric_in_units") else None
+    drew = wire.HasField("round_energy_j")
     return m.Metrics(
         task=reading.identifier(wire.task, "task"),
         round=reading.count(wire.round, "round"),
@@ -103,6 +106,8 @@ def read_metrics(wire: pb.Metrics) -> m.Metrics:
         baseline=baseline,
         baseline_name=baseline_name,
         metric_in_units=in_units if metric is not None else None,
+        round_energy_j=reading.real(wire.round_energy_j, "round_energy_j", 0.0) if drew else None,
+        is_metered=wire.is_metered,
     )
 
 

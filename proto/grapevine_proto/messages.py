@@ -248,6 +248,8 @@ class Metrics:
     baseline: float | None = None
     baseline_name: str = ""
     metric_in_units: float | None = None
+    round_energy_j: float | None = None  # of `energy_j`, what the last round's training drew
+    is_metered: bool = False  # measured, and not computed from what the profile says
 
 
 @dataclass(frozen=True, kw_only=True)

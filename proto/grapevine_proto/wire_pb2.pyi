@@ -336,7 +336,7 @@ class ServerModel(_message.Message):
     def __init__(self, task: _Optional[str] = ..., model_version: _Optional[int] = ..., age: _Optional[int] = ..., full: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., members: _Optional[_Iterable[str]] = ..., cluster: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares", "edition", "best", "baseline", "baseline_name", "metric_in_units")
+    __slots__ = ("task", "round", "age", "loss", "metric", "num_evaluated", "staleness", "energy_j", "server", "num_peers", "shares", "edition", "best", "baseline", "baseline_name", "metric_in_units", "round_energy_j", "is_metered")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     AGE_FIELD_NUMBER: _ClassVar[int]
@@ -353,6 +353,8 @@ class Metrics(_message.Message):
     BASELINE_FIELD_NUMBER: _ClassVar[int]
     BASELINE_NAME_FIELD_NUMBER: _ClassVar[int]
     METRIC_IN_UNITS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_ENERGY_J_FIELD_NUMBER: _ClassVar[int]
+    IS_METERED_FIELD_NUMBER: _ClassVar[int]
     task: str
     round: int
     age: int
@@ -369,7 +371,9 @@ class Metrics(_message.Message):
     baseline: float
     baseline_name: str
     metric_in_units: float
-    def __init__(self, task: _Optional[str] = ..., round: _Optional[int] = ..., age: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., num_evaluated: _Optional[int] = ..., staleness: _Optional[float] = ..., energy_j: _Optional[float] = ..., server: _Optional[str] = ..., num_peers: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[Share, _Mapping]]] = ..., edition: _Optional[int] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ..., metric_in_units: _Optional[float] = ...) -> None: ...
+    round_energy_j: float
+    is_metered: bool
+    def __init__(self, task: _Optional[str] = ..., round: _Optional[int] = ..., age: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., num_evaluated: _Optional[int] = ..., staleness: _Optional[float] = ..., energy_j: _Optional[float] = ..., server: _Optional[str] = ..., num_peers: _Optional[int] = ..., shares: _Optional[_Iterable[_Union[Share, _Mapping]]] = ..., edition: _Optional[int] = ..., best: _Optional[_Union[Figure, _Mapping]] = ..., baseline: _Optional[float] = ..., baseline_name: _Optional[str] = ..., metric_in_units: _Optional[float] = ..., round_energy_j: _Optional[float] = ..., is_metered: _Optional[bool] = ...) -> None: ...
 
 class Share(_message.Message):
     __slots__ = ("peer", "share")

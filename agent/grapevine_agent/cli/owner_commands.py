@@ -15,6 +15,7 @@ from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
+from grapevine_agent.cli.governor_commands import governor_lines, held_back_words
 from grapevine_agent.cli.holding import folder_line, held_lines
 from grapevine_agent.cli.output import (
     ConfigOption,
@@ -221,6 +222,7 @@ def _describe(status: dict[str, Any]) -> str:
         + "".join(map(_transfer_line, status["transfers"]["under_way"]))
         + held_lines(status["held"])
         + folder_line(status["state_folder"])
+        + governor_lines(status.get("governor"))
         + _unsaved_line(status["unsaved"])
         + _stop_line(status.get("longest_stop_ms", 0.0))
         + "".join(map(_sensor_lines, status["sensors"]))
@@ -359,7 +361,7 @@ def _progress_line(task: dict[str, Any]) -> str:
     staleness = "—" if task["staleness"] is None else f"{task['staleness']:.1f}"
     bound = "" if task["staleness_bound"] is None else f" (bound {task['staleness_bound']:.1f})"
     state = ", enough: no member improves" if task["enough"] else ""
-    return (
+    return held_back_words(task) + (
         f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
         f"n {task['n']}, {task['send_rate']:.2g} sends/s, "
         f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "") + _travel_words(task)

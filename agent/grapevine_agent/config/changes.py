@@ -5,7 +5,7 @@
                               └─▶ `restart`: those keys, named for as long as they are not what holds
 
 A key needs a restart where what it decided is built once and held by many: connections and their topics, the folder,
-what peers were told of this device, and how a task that has begun is paced and written. All else, the trust file
+where it shows itself to other programs, what peers were told of this device, and how a task that has begun is paced and written. All else, the trust file
 included, is asked for whenever it matters, and so can be another one from now on.
 """
 
@@ -15,12 +15,18 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from grapevine_agent.config.agent_toml import AgentConfig, Config, Limits, MqttConfig
+from grapevine_agent.config.governor import GovernorConfig
+from grapevine_agent.config.homeassistant import HomeAssistantConfig
+from grapevine_agent.config.metrics import MetricsConfig
 from grapevine_agent.data.source import DataSource
 
 AT_START: Final = {
     "agent": ("state_dir", "profile", "site", "location"),
     "mqtt": tuple(each.name for each in fields(MqttConfig)),
     "limits": ("chunk_window", "state_mb", "round_interval_s", "upload_mb_per_s", "encoding"),
+    "governor": ("power_sensor",),
+    "homeassistant": tuple(each.name for each in fields(HomeAssistantConfig)),
+    "metrics": tuple(each.name for each in fields(MetricsConfig)),
 }
 TRAINERS: Final = "[[trainer]]"
 LIVE_TOPICS: Final = "[[data]] of live topics"
@@ -60,6 +66,9 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
     agent: AgentConfig = table("agent")
     mqtt: MqttConfig = table("mqtt")
     limits: Limits = table("limits")
+    governor: GovernorConfig = table("governor")
+    homeassistant: HomeAssistantConfig = table("homeassistant")
+    metrics: MetricsConfig = table("metrics")
     review, trust = table("review"), table("trust")
     if holds.consent != wanted.consent:
         changed.append("[[consent]]")
@@ -74,6 +83,9 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
         agent=agent,
         mqtt=mqtt,
         limits=limits,
+        governor=governor,
+        homeassistant=homeassistant,
+        metrics=metrics,
         review=review,
         trust=trust,
         data=(*_files(wanted), *_live(holds)),

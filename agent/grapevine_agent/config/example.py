@@ -168,6 +168,29 @@ EXAMPLE_CONFIG = """\
 # "off" trains without system call filter and Landlock, for kernels that have neither.
 #sandbox = "strict"
 
+# When this device trains, and what it may use of a day; `grapevine status` says what holds. 0 is no limit.
+[governor]
+# °C of the hottest zone: above the first it trains for a quarter of the time, above the second not at all.
+#slow_above_c = 70
+#pause_above_c = 80
+# "pause", "slow" or "train" where the board throttles itself, and where it runs on a battery.
+#throttling = "pause"
+#on_battery = "train"
+# On battery it pauses below so much charge.
+#battery_above_percent = 20
+# Spans of local time in which it does not train.
+#quiet_hours = ["22:00-07:00"]
+# A day's bytes (2^20) after which no models are sent, and kJ after which nothing is trained, until midnight.
+#upload_mb_per_day = 200
+#energy_kj_per_day = 100
+# It pauses where programs wait for memory for so much of the time, and where less is free on the disk (10^6 bytes).
+#memory_pressure_percent = 40
+#free_disk_mb = 100
+# Of the time in which it may train, the share that it does.
+#duty_cycle = 1.0
+# The sensor that measures what the device draws; without it, what is found, or the profile's watts.
+#power_sensor = "/sys/class/hwmon/hwmon2/power1_input"
+
 # Show this device in Home Assistant, by the brokers above. Who may publish below root may press its buttons.
 [homeassistant]
 #enabled = false

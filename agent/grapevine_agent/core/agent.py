@@ -16,6 +16,8 @@ import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.governor.governing import Governing
+from grapevine_agent.core.governor.readings import Readings
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.answers import AnswerQuota
@@ -89,8 +91,14 @@ class AgentCore:
         self.records.trust(self.settings.trusted_authors)
         self.brokers.trust(self.settings.trusted_authors, self.settings.peer)
         self.archive = Archive(records=self.records)
+        self.governing = Governing(limits=self.settings.governor)
         self.tasks = TaskLife(
-            settings=self.settings, members=self.members, records=self.records, book=self.book, rng=self.rng
+            settings=self.settings,
+            members=self.members,
+            records=self.records,
+            book=self.book,
+            rng=self.rng,
+            governor=self.governing.governor,
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
@@ -207,7 +215,7 @@ class AgentCore:
 
     def goodbye(self) -> list[Effect]:
         """Leave in good order: adverts and presence revoked, models saved."""
-        return [*self.tasks.goodbye(), *self.presence.goodbye()]
+        return [*self.tasks.goodbye(), *self.governing.goodbye(), *self.presence.goodbye()]
 
     # --- what arrives -----------------------------------------------------------------------------
 
@@ -362,6 +370,7 @@ class AgentCore:
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += self.brokers.due(self.records, now.monotonic_s)
+        effects += self.governing.tick(now)
         effects += self.tasks.tick(now)
         if is_away:
             return effects
@@ -405,6 +414,7 @@ class AgentCore:
             self.sleep.deadline_s(),
             self.presence.deadline_s(),
             self.brokers.deadline_s(),
+            self.governing.deadline_s(self._clock.last),
             *self.tasks.deadlines_s(),
         ]
         if not self.sleep.is_away:
@@ -431,6 +441,21 @@ class AgentCore:
             )
             for task, learner in islice(self.tasks.learning.items(), m.MAX_TASKS)
         )
+
+    # --- the governor -----------------------------------------------------------------------------
+
+    def governed(self, readings: Readings, now: Moment) -> list[Effect]:
+        """What the sensors say now: training pauses, slows down or goes on by it."""
+        return [*self.governing.read(readings, now), *self.tasks.tick(now)]
+
+    def pause(self, task: str, for_s: float | None, now: Moment) -> list[Effect]:
+        """The owner pauses the training of a task, or with "" of all; `for_s` None: until it is resumed."""
+        label = self.book.entries[task].brief.label if task in self.book.entries else task
+        return [*self.governing.pause(task, label, for_s, now), *self.tasks.tick(now)]
+
+    def resume(self, task: str, now: Moment) -> list[Effect]:
+        """The owner ends a pause of a task, or with "" every one. Other limits go on to hold."""
+        return [*self.governing.resume(task, now), *self.tasks.tick(now)]
 
     # --- training ---------------------------------------------------------------------------------
 
@@ -494,7 +519,8 @@ class AgentCore:
         self.settings = self.models.settings = settings
         self._renew_at_ms = 0  # look when
         self.brokers.trust(settings.trusted_authors, settings.peer)
-        return [*self.steward.set_settings(settings, now), *self._announce(now)]
+        governed = self.governing.change(settings.governor, now)
+        return [*governed, *self.steward.set_settings(settings, now), *self._announce(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
         """The owner joins or leaves a task."""

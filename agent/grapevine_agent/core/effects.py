@@ -254,6 +254,13 @@ class SaveConsent:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SaveGovernor:
+    """Keep what the owner paused, and what was used today, as the governor wrote it (JSON)."""
+
+    state: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SaveMetrics:
     """Keep a line of a task's history."""
 
@@ -309,6 +316,7 @@ Effect: TypeAlias = (
     | SaveModel
     | SaveBest
     | SaveConsent
+    | SaveGovernor
     | SaveMetrics
     | Notify
     | Delivered
@@ -330,6 +338,7 @@ class Trained:
     dataset_size: int = 0
     loss: float = 0.0
     seconds: float = 0.0
+    joules: float | None = None  # as a meter shows, of the whole device; None: there is none
     error: str = ""
 
 

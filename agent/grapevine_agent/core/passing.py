@@ -87,6 +87,8 @@ class Passing:
                 self.bulks.take(sender, apart, received.bulk, now, session)
                 return [fx.Fetch(received=received)]
             case m.ChunkRequest() as wanted:
+                if self.tasks.governor.is_spent:
+                    raise WireError("over-quota", f"{sender} asks for chunks, and today's bytes are spent")
                 return [fx.GiveChunks(topic=InboxTopic(sender, self.peer), request=wanted, receiver_session=session)]
             case m.ChunkRefusal() as refusal:
                 return [fx.Refused(sender=sender, refusal=refusal)]

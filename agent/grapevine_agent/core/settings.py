@@ -14,6 +14,7 @@ Consent: TypeAlias = Literal["auto", "ask", "never"]
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 Role: TypeAlias = Literal["member", "server", "observer"]
 Veto: TypeAlias = Literal["trusted", "roles", "none"]
+Obeys: TypeAlias = Literal["pause", "slow", "train"]  # what becomes of training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +111,23 @@ class SleepPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GovernorLimits:
+    """When this device trains, and what it may use of a day: see `core/governor`. 0 and the defaults are no limit."""
+
+    slow_above_c: float = 0.0
+    pause_above_c: float = 0.0
+    on_battery: Obeys = "train"
+    battery_above_percent: float = 0.0  # on battery; below, it pauses
+    throttling: Obeys = "train"  # where the board slows itself down: heat, or a weak supply
+    memory_pressure_percent: float = 0.0  # of the time, somebody waits for memory
+    free_disk_mb: int = 0  # where the state folder lies
+    quiet_hours: tuple[tuple[int, int], ...] = ()  # from, until; minutes since local midnight; over it if until < from
+    upload_bytes_per_day: int = 0
+    joules_per_day: float = 0.0  # drawn while it trains
+    duty_cycle: float = 1.0  # the share of the time in which it may train that it does
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoreSettings:
     """All of it. Of the functions `match_data` and `check_task` say "" for yes, anything else is the reason for no."""
 
@@ -137,6 +155,7 @@ class CoreSettings:
     encoding: str = "auto"  # of vectors that are sent: "auto", the smallest that a task allows, or a name
     heartbeat_s: float = 10.0
     sleep: SleepPlan | None = None  # None: connected all the time
+    governor: GovernorLimits = GovernorLimits()
     server_heartbeat_s: float = 1.0
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0  # no task's model is saved more often

@@ -22,6 +22,7 @@ from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.governing import GovernorRequests
 from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
@@ -58,6 +59,7 @@ class Requests:
             **tasks.acts(),
             **HoldingRequests(service).acts(),
             **ReloadRequests(service).acts(),
+            **GovernorRequests(service).acts(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:
@@ -109,6 +111,7 @@ class Requests:
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
             "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
             "sleep": _sleep(core),
+            "governor": service.governor.status(),
             "peers": {
                 "known": len(core.members.peers),
                 "alive": 0 if core.sleep.is_away else core.members.num_alive(now.monotonic_s),
@@ -155,6 +158,7 @@ class Requests:
         match taking_part:
             case Learning() as learner:
                 line |= _progress(learner, now) | _travels(learner, self._service)
+                line["held_back"] = self._service.governor.of_task(entry.id)
             case Aggregator() as aggregator:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
         return line
@@ -206,7 +210,9 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "staleness": learner.staleness(now),
         "staleness_bound": bound if bound != float("inf") else None,
         "sources": learner.most_stale(now),  # versions that are not here yet, the 20 most stale
-        "energy_j": learner.energy_j,
+        "energy_j": learner.energy_j,  # of training, since the task was joined
+        "round_energy_j": learner.energy.round_j,  # of the last round
+        "energy_by": learner.energy.by,  # "metered" or "modelled"; empty: nobody knows what the device draws
     }
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from grapevine_agent.config.agent_toml import KEEPALIVE_S, Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_limits, device_profile
+from grapevine_agent.config.governor import governor_limits
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.scope import core_scope
 from grapevine_agent.config.trainers import choose_trainer
-from grapevine_agent.core.settings import CoreSettings, Needs, Role, SleepPlan
+from grapevine_agent.core.settings import CoreSettings, GovernorLimits, Needs, Role, SleepPlan
 from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net import discovery
@@ -29,6 +30,7 @@ from grapevine_agent.service.attachment import MakeTransport
 from grapevine_agent.service.discovering import Search
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
+from grapevine_agent.service.meter import Meter, find_sensors
 from grapevine_agent.service.pulse import Stops
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.reloading import Made
@@ -80,6 +82,7 @@ def assembled(
         unsaved = Unsaved()
         sources, bare = configured_sources(config, profile), BareTrainer()
         inspector = Inspector(memory_mb=profile.memory_mb)
+        meter = None if guest else _meter(config)
         recording = _recording(config, sources, unsaved) if role == "member" and not guest else None
         trains = role == "member" and not guest and not _why_no_training(profile, config)
         making = _Making(identity, bare, inspector, recording, DeviceFit(profile, config.limits.step_timeout_s, bare))
@@ -87,6 +90,7 @@ def assembled(
             settings=replace(
                 making.settings(config, profile, sources),
                 role="observer" if guest else role,
+                governor=GovernorLimits() if guest else governor_limits(config.governor, profile),
                 sleep=None if guest else _sleep_plan(config, role, recording),
                 server_heartbeat_s=server_heartbeat_s,
             ),
@@ -98,7 +102,7 @@ def assembled(
             if mqtt.connect == "all"
             else None,
             root=config.mqtt.root,
-            trainers=_trainers(config, profile, sources, bare, inspector) if trains else None,
+            trainers=_trainers(config, profile, sources, bare, inspector, meter) if trains else None,
             max_bytes=config.mqtt.max_packet_bytes,
             recording=recording,
             config=config,
@@ -107,6 +111,7 @@ def assembled(
             chunk_window=profile.chunk_window,
             stops=stops,
             make=making.again,
+            meter=meter,
         )
         try:
             yield service
@@ -165,6 +170,7 @@ class _Making:
         settings = replace(
             self.settings(config, profile, sources),
             role=before.role,
+            governor=GovernorLimits() if before.role == "observer" else governor_limits(config.governor, profile),
             sleep=before.sleep,
             server_heartbeat_s=before.server_heartbeat_s,
         )
@@ -271,8 +277,22 @@ def _trainers(
     sources: tuple[DataSource, ...],
     bare: BareTrainer,
     inspector: Inspector,
+    meter: Meter | None,
 ) -> Trainers:
-    return Trainers(sources, trainer_limits(profile, config), config.trainers, bare, look=inspector.fresh)
+    limits = trainer_limits(profile, config)
+    return Trainers(sources, limits, config.trainers, bare, look=inspector.fresh, meter=meter)
+
+
+def _meter(config: Config) -> Meter | None:
+    """What measures what this device draws, if something does. Raises `ConfigError` for a sensor that is not read."""
+    named = config.governor.power_sensor
+    sensors = find_sensors(named=Path(named) if named else None)
+    if named and sensors is None:
+        raise ConfigError(
+            f"governor.power_sensor = {named!r}: it holds no number, or may not be read; give a file such as "
+            "/sys/class/hwmon/hwmon2/power1_input, or leave it out to take what is found"
+        )
+    return Meter(sensors) if sensors is not None else None
 
 
 def trainer_limits(profile: FirmwareProfile, config: Config) -> TrainerLimits:

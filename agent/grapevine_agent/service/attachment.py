@@ -49,6 +49,8 @@ class Attachment:
         root: Topic root.
         peer: Our own id.
         found: Called with the number and what the broker does with what it retains.
+        dropped: Called with what found no room, or waited for too long.
+        sent: Counts the bytes that are given to the broker.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Attachment:
         peer: str,
         found: Callable[[int, BrokerAbilities], None],
         dropped: Callable[[Waiting], None],
+        sent: Callable[[int], None] = lambda _num_bytes: None,
     ) -> None:
         self.number = number
         self.session = 0  # that its connection belongs to, or the last attempt at one
@@ -77,7 +80,7 @@ class Attachment:
         self.reception = Reception(double)
         self.answers = Answers(outbox=self.outbox, get_blob=get_blob, sealing=sealing, root=root, goes_apart=goes_apart)
         self.sending = Sending(
-            outbox=self.outbox, transport=self.transport, answers=self.answers, sealing=sealing, chunk=chunk
+            outbox=self.outbox, transport=self.transport, answers=self.answers, sealing=sealing, chunk=chunk, sent=sent
         )
         self.finding_out = FindingOut(
             transport=self.transport,

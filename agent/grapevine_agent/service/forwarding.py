@@ -29,6 +29,7 @@ DEADLINE_S: Final = 15.0
 BURST_S: Final = 4.0
 STRANGERS_PER_S: Final = 50.0  # messages of all together that are verified, to be carried
 RECORDS_PER_S: Final = 100.0  # of whom is made known
+SMALL_BYTES: Final = 4_096  # of presence: it is carried when today's bytes are spent, too
 
 
 class Forwarding:
@@ -44,6 +45,7 @@ class Forwarding:
         bytes_per_s: Of what is carried, on average.
         is_member: Whether a peer was heard, and taken in.
         rejected: Counts what is not.
+        is_spent: Whether the governor lets no models leave any more today.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class Forwarding:
         bytes_per_s: float,
         is_member: Callable[[str], bool],
         rejected: Callable[[WireError], None],
+        is_spent: Callable[[], bool] = lambda: False,
     ) -> None:
         self._gateway = gateway
+        self._is_spent = is_spent
         self._attachments = attachments
         self._beside = beside
         self._root = root
@@ -96,6 +100,8 @@ class Forwarding:
 
     async def _carry(self, name: str, topic: Topic | None, payload: bytes | memoryview, ways: list[int]) -> None:
         hops, now_s, cost = 0, clock.now().monotonic_s, len(payload) * len(ways)
+        if len(payload) > SMALL_BYTES and self._is_spent():
+            raise WireError("over-quota", "today's bytes are spent (governor.upload_mb_per_day): no models are carried")
         budget = self._chunks if topic is None else self._budget
         if not budget.take(cost, now_s):
             raise WireError("over-quota", "more is to be carried between brokers than limits.upload_mb_per_s lends")

@@ -32,6 +32,7 @@ Key: TypeAlias = tuple[str, str]  # what kind, and which one of it
 Piece: TypeAlias = list[tuple[Key, fx.Effect]]  # of one kind, written in one go
 
 RECORDS, WEIGHTS, MODELS, DECISIONS, METRICS = "records", "initial weights", "models", "decisions", "metrics"
+GOVERNOR = "governor"  # of decisions, what its owner paused; the name of the setting, too
 MOST_WAITING_METRICS: Final = 500
 MOST_WAITING_BYTES: Final = 64 * 1024 * 1024  # of initial weights; who needs others fetches them again
 LARGEST_COUNTER: Final = (1 << 63) - 1
@@ -228,6 +229,8 @@ class Saver:
                 store.save_best(effect.task, StoredModel(vectors=effect.vectors, metadata=facts))
             case fx.SaveConsent(task=task, joined=joined):
                 store.set_membership(task, "joined" if joined else "left", _wall_ms())
+            case fx.SaveGovernor(state=state):
+                store.set_setting(GOVERNOR, state)
 
     def _load_model(self, task: str) -> fx.SavedModel | None:
         with self._lock:
@@ -291,6 +294,8 @@ def _key(effect: fx.Effect) -> Key:
             return MODELS, _best_of(task)
         case fx.SaveConsent(task=task):
             return DECISIONS, task
+        case fx.SaveGovernor():
+            return DECISIONS, GOVERNOR
         case fx.SaveMetrics(metrics=Metrics()):
             return METRICS, ""
     raise TypeError(f"{type(effect).__name__} saves nothing")

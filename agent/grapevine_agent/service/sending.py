@@ -43,12 +43,14 @@ class Sending:
         answers: Answers,
         sealing: Sealing,
         chunk: Callable[[Gift], Payload | None] = lambda _gift: None,
+        sent: Callable[[int], None] = lambda _num_bytes: None,
     ) -> None:
         self._outbox = outbox
         self._transport = transport
         self._answers = answers
         self._sealing = sealing
         self._chunk = chunk
+        self._sent = sent
         self._to_make: Waiting | None = None  # what is being made
         self._wake = asyncio.Event()
         self._making = asyncio.Lock()  # of answers: one in memory at a time
@@ -119,6 +121,7 @@ class Sending:
             payload = waiting.payload if waiting.order is None else await self._make(waiting)
             if payload is not None:
                 began_s = time.monotonic()
+                self._sent(len(waiting.topic) + len(payload))  # an attempt that fails has used the line, too
                 await self._transport.publish(waiting.topic, payload, qos=waiting.qos, retain=waiting.retain)
                 if waiting.qos and len(payload) < SMALL_BYTES:
                     self._took(time.monotonic() - began_s)

@@ -43,19 +43,22 @@ from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.forwarding import Forwarding
+from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.hearing import Hearing
 from grapevine_agent.service.homeassistant.assistant import home_assistant_of
 from grapevine_agent.service.inspector import Inspector
+from grapevine_agent.service.meter import Meter
 from grapevine_agent.service.metrics.endpoint import endpoint_of
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.publishing import Publishing
 from grapevine_agent.service.pulse import Pulse, Stops
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.reloading import MakeAgain
-from grapevine_agent.service.saving import Saver
+from grapevine_agent.service.saving import GOVERNOR, MODELS, Saver, readable
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.seldom import Seldom
+from grapevine_agent.service.sensors import Machine
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
@@ -99,6 +102,8 @@ class AgentService:
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
         stops: Where the loop's selector notes how long the loop stands; None where it does not.
         make: What another configuration comes to, for `reload`; None: that is not asked for.
+        machine: Where this device's sensors are.
+        meter: Measures what it draws; None: nothing here does.
     """
 
     def __init__(
@@ -120,6 +125,8 @@ class AgentService:
         attach: Callable[[BrokerUrl], MakeTransport] | None = None,
         stops: Stops | None = None,
         make: MakeAgain | None = None,
+        machine: Machine | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.config = config
         self._make = make
@@ -140,6 +147,14 @@ class AgentService:
         pulse = Pulse(self.stops)
         self._beside = Beside(pulse)
         self.turns = Turns(self._beside, self.perform)
+        state_dir, sensors = config.agent.state_dir, machine or Machine()
+        self.governor = Governing(
+            core=self.core,
+            turns=self.turns,
+            read=lambda trouble: sensors.readings(state_dir, disk_trouble=trouble),
+            why_unsaved=lambda: self.unsaved.reason(MODELS),
+            meter=meter,
+        )
         self.carrying = Carrying(
             core=self.core,
             turns=self.turns,
@@ -208,6 +223,7 @@ class AgentService:
             bytes_per_s=settings.upload_bytes_per_s,
             is_member=self.core.members.is_member,
             rejected=self._reject,
+            is_spent=lambda: self.core.governing.governor.is_spent,
         )
         self.home_assistant, self.endpoint = home_assistant_of(self), endpoint_of(self)
         self._seldom = Seldom()
@@ -230,6 +246,7 @@ class AgentService:
             peer=self.identity.peer_id,
             found=self._found,
             dropped=lambda waiting: self._not_sent(waiting.task, topics.parse(self.root, waiting.topic)),
+            sent=self.governor.sent,
         )
 
     @property
@@ -249,6 +266,7 @@ class AgentService:
             tasks = [
                 group.create_task(self._keep_time(), name="timers"),
                 group.create_task(self.carrying.run(), name="transfers"),
+                group.create_task(self.governor.run(), name="governor"),
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
@@ -298,6 +316,7 @@ class AgentService:
         def keep(topic: Topic, envelope: bytes, until_ms: int) -> None:
             self.attachments.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
 
+        self.core.governing.restore(readable(lambda: store.setting(GOVERNOR), lambda: None), now)
         stored = restoring.records(store, peer, now.wall_ms, keep)
         sequences = restoring.sequences_of_others(store, peer)
         self.perform(self.core.start(stored, restoring.consents(store), now, sequences))

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -27,6 +27,7 @@ from grapevine_agent.data.inspection import inspect
 from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room
 from grapevine_agent.data.source import Description
 from grapevine_agent.service.fitting import BareTrainer
+from grapevine_agent.service.meter import Meter
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
@@ -91,6 +92,7 @@ class Trainers:
         attached: The owner's trainers.
         bare: Where is kept what one of our processes takes before it has samples.
         look: Has a source looked at, and waits for the answer; called in a thread.
+        meter: Measures what each step draws; None: nothing here measures it.
 
     `room_mb` says what memory a task's process may take beside the other tasks'; `look` asks it at a time when that
     can be told (see `turns`), once for each request.
@@ -104,8 +106,10 @@ class Trainers:
         bare: BareTrainer | None = None,
         *,
         look: Look = inspect,
+        meter: Meter | None = None,
     ) -> None:
         self._sources = sources
+        self._meter = meter
         self._attached = attached
         self._limits = limits
         self._bare = bare or BareTrainer()
@@ -289,7 +293,8 @@ class Trainers:
                 baseline_name=yardstick.baseline_name,
                 metric_in_units=in_units(manifest.training.metric, found.metric, yardstick.unit),
             )
-        result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
+        with self._metered() as drawn:
+            result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
         return fx.Trained(
             task=asked.task,
             parameters=result.parameters,
@@ -299,7 +304,21 @@ class Trainers:
             dataset_size=trainer.num_samples,
             loss=result.loss,
             seconds=time.monotonic() - started_s,
+            joules=drawn(),
         )
+
+    @contextlib.contextmanager
+    def _metered(self) -> Iterator[Callable[[], float | None]]:
+        """Measures what is drawn within; what is given says it afterwards, None where nobody knows."""
+        if self._meter is None:
+            yield lambda: None
+            return
+        joules: float | None = None
+        began = self._meter.begin()
+        try:
+            yield lambda: joules
+        finally:
+            joules = self._meter.end(began)
 
     def _deadline_s(self, made: _Made, manifest: TaskManifest, asked: Asked) -> float:
         """How long a request may take. How fast a trainer of the owner's is, nobody has told us."""

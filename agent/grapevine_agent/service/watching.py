@@ -86,6 +86,8 @@ def reading_of(peer: str, metrics: Metrics, wall_ms: int) -> dict[str, Any]:
         "best": asdict(metrics.best) if metrics.best is not None else None,
         "staleness": _finite(metrics.staleness),
         "energy_j": _finite(metrics.energy_j),
+        "round_energy_j": _finite(metrics.round_energy_j),
+        "is_metered": metrics.is_metered,
         "server": metrics.server,
         "peers": metrics.num_peers,
     }

@@ -150,6 +150,8 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
                 scenario.life,
                 scenario.brokers,
                 scenario.bridges,
+                scenario.governor,
+                scenario.surroundings,
             )
             if part
         ),

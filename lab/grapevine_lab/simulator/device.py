@@ -28,7 +28,14 @@ from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import Topic
 
 Saved: TypeAlias = (
-    fx.SaveModel | fx.SaveBest | fx.SaveBlob | fx.SaveRecord | fx.ForgetRecord | fx.ForgetSequence | fx.SaveConsent
+    fx.SaveModel
+    | fx.SaveBest
+    | fx.SaveBlob
+    | fx.SaveRecord
+    | fx.ForgetRecord
+    | fx.ForgetSequence
+    | fx.SaveConsent
+    | fx.SaveGovernor
 )
 
 LOG_LINES = 50  # that are kept of each device
@@ -52,6 +59,7 @@ class Disk:
     blobs: dict[str, bytes] = field(default_factory=dict)
     models: dict[str, fx.SavedModel] = field(default_factory=dict)
     bests: dict[str, fx.SavedModel] = field(default_factory=dict)
+    governor: str = ""
     consents: dict[str, bool] = field(default_factory=dict)
     sequences: dict[Topic, int] = field(default_factory=dict)  # of records that ran out
     parts: dict[str, bytearray] = field(
@@ -85,6 +93,8 @@ class Disk:
                 self.sequences.pop(forgotten, None)
             case fx.SaveConsent(task=task, joined=joined):
                 self.consents[task] = joined
+            case fx.SaveGovernor(state=state):
+                self.governor = state
 
     def oldest_first(self) -> dict[Topic, int]:
         """The sequences, in the order in which a start is told of them."""
@@ -131,6 +141,7 @@ class Device:
     rejected: Counter[str] = field(default_factory=Counter)  # reasons of what was dropped
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     training_s: float = 0.0
+    training_since_s: float = math.inf  # of the training that is under way
     on_s: float = 0.0  # time that it was switched on, until `on_since_s`
     on_since_s: float = 0.0
     ticket: int = 0  # of the training that is under way; 0: none
@@ -209,6 +220,10 @@ class Device:
     def transfers(self) -> Tally:
         """What its transfers have come to so far."""
         return self.tally + Tally.of(self.carrier) if self.carrier is not None else self.tally
+
+    def training_until(self, now_s: float) -> float:
+        """Seconds of training so far, those of a step that is under way included."""
+        return self.training_s + max(0.0, now_s - self.training_since_s if self.ticket else 0.0)
 
     def joules(self, now_s: float) -> float:
         """Energy drawn so far: each state's draw times the time spent in it, training and radio above idle.

@@ -45,6 +45,13 @@ class Doze(NamedTuple):
     node: int
 
 
+class Sense(NamedTuple):
+    """A device reads its sensors. `boot` tells the process that it is of."""
+
+    node: int
+    boot: int
+
+
 class Drain(NamedTuple):
     """The way up is free again."""
 
@@ -191,6 +198,7 @@ Event: TypeAlias = (
     | Join
     | Drop
     | Doze
+    | Sense
     | Drain
     | Acknowledged
     | Overdue

@@ -16,7 +16,7 @@ import numpy as np
 
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits, ReviewPolicy
 from grapevine_agent.data import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.attachment import Attachment
@@ -35,6 +35,7 @@ from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
 from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.scenario import Scenario
+from grapevine_lab.simulator.surroundings import is_governed, limits_of
 from grapevine_lab.simulator.timeline import comes_at_s
 from grapevine_lab.simulator.topologies import OPEN, make_topology
 from grapevine_lab.simulator.work import Work
@@ -175,6 +176,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
         brokers=scenario.brokers,
         bridges=scenario.bridges,
         chunk_window=prepared.profile.chunk_window,
+        surroundings=scenario.surroundings,
     )
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
@@ -195,6 +197,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
                 renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
                 is_gateway=node in nodes.gateways,
                 sleep=sleep_of(scenario.availability, node),
+                governor=_limits(prepared, node),
             ),
             link=network.links[node],
             attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), scenario.brokers),
@@ -310,6 +313,13 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
         look_every_s=nodes.look_every_s or CoreSettings.look_every_s,
         match_data=_matches,
     )
+
+
+def _limits(prepared: Prepared, node: int) -> GovernorLimits:
+    scenario = prepared.scenario
+    if scenario.surroundings is None or not is_governed(scenario.surroundings, node):
+        return GovernorLimits()
+    return limits_of(scenario.governor, prepared.profile)
 
 
 def _matches(_task: str, _manifest: ManifestHead) -> str:

@@ -243,6 +243,8 @@ class Post:
                 attachment.outbox.sent(waiting)
                 continue
             left_s = device.link.send(len(payload), now_s)
+            if device.core is not None:
+                device.core.governing.governor.sent(len(payload))
             is_lost = self.network.loses_up()
             self._expect_acknowledgement(device, attachment, waiting, left_s, is_lost=is_lost)
             if left_s <= now_s:

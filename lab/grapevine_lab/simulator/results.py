@@ -131,6 +131,9 @@ def _notes(outcomes: list[Outcome]) -> list[str]:
                 f"seed {outcome.seed}: not every node did its rounds within {outcome.virtual_s:,.0f} s of virtual "
                 f"time, {outcome.rounds} was the least; raise scenario.duration_s, or see who was away"
             )
+        if outcome.held_s:
+            held = ", ".join(f"{limit} for {held_s:,.0f} s" for limit, held_s in outcome.held_s.items())
+            notes.append(f"seed {outcome.seed}: what held governed nodes back, on average: {held}")
         if outcome.rejected:
             reasons = ", ".join(f"{reason} {number}" for reason, number in sorted(outcome.rejected.items()))
             notes.append(f"seed {outcome.seed}: messages that nodes dropped, by reason: {reasons}")
@@ -177,6 +180,9 @@ def _leave_out_what_is_new(told: dict[str, Any]) -> None:
     """What only long runs have, or brokers with a limit, is not in the file of another scenario."""
     for key in ("review", "words", "faults", "life"):
         if not told[key]:
+            told.pop(key)
+    for key in ("governor", "surroundings"):
+        if told[key] is None:
             told.pop(key)
     for broker in told["brokers"]:
         if not broker["packet_limit_bytes"]:

@@ -53,6 +53,7 @@ class Outcome:
     rejected: dict[str, int] = field(default_factory=dict)
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     transfers: dict[str, int] = field(default_factory=dict)  # a `Tally`; none where no broker has a packet limit
+    held_s: dict[str, float] = field(default_factory=dict)  # by limit, per governed node
     reached_limit: bool = False
     life: LifeReport | None = None  # of a long run
 
@@ -219,6 +220,7 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         rejected=rejected,
         server=_server_traffic(world),
         transfers=_transfers(world),
+        held_s=world.sensing.held_s() if world.sensing is not None else {},
         reached_limit=bool(prepared.scenario.rounds) and rounds < prepared.scenario.rounds,
         life=LifeReport.of(world.ledger) if world.ledger is not None else None,
     )

@@ -8,6 +8,7 @@
     [[broker]], [[bridge]]   several brokers, and what joins them
     [topology]      who can hear whom     [network]       latencies, bandwidths, loss; [[network.cut]]
     [availability]  when nodes are there  [server]        when a server is
+    [governor], [surroundings]   what nodes' owners let them do, and what their sensors say
     [measure]       what is noted, and how often
     [review], [[words]], [[faults]], [life]   long runs: who speaks for tasks, and when; what goes wrong; what must hold
     [quick]         keys as "nodes.num" = 10: what `--quick` changes
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
+from grapevine_agent.config.governor import GovernorConfig
 from grapevine_agent.config.toml_reader import Table, read_toml
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
 from grapevine_lab.simulator.brokers import (
@@ -43,6 +45,7 @@ from grapevine_lab.simulator.measurements import MODELS
 from grapevine_lab.simulator.network import Cut, NetworkPlan
 from grapevine_lab.simulator.observer import MeasurePlan
 from grapevine_lab.simulator.partitions import PartitionPlan, read_partition
+from grapevine_lab.simulator.surroundings import SurroundingsPlan, read_limits, read_surroundings
 from grapevine_lab.simulator.timeline import Fault, Word, read_faults, read_words
 from grapevine_lab.simulator.topologies import TopologyPlan, read_topology
 from grapevine_lab.simulator.work import ModelKind
@@ -53,7 +56,7 @@ How: TypeAlias = Literal["auto", "stacked", "plain", "none"]
 
 _SECTIONS = (
     "scenario", "task", "data", "partition", "nodes", "topology", "network", "availability", "server", "measure",
-    "review", "words", "faults", "life", "broker", "bridge", "quick",
+    "review", "words", "faults", "life", "broker", "bridge", "governor", "surroundings", "quick",
 )  # fmt: skip
 _LISTS = ("words", "faults", "broker", "bridge")  # tables of which there are many
 _CHOICES = ("topology.kind", "partition.kind", "availability.kind", "data.name")  # that decide which keys there are
@@ -127,6 +130,8 @@ class Scenario:
     life: LifePlan | None = None
     brokers: tuple[BrokerPlan, ...] = ONE
     bridges: tuple[BridgePlan, ...] = ()
+    governor: GovernorConfig | None = None
+    surroundings: SurroundingsPlan | None = None
 
 
 def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Scenario:
@@ -215,6 +220,8 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
         life=read_life(top.table("life"), is_written=top.anything("life") is not None),
         brokers=brokers,
         bridges=read_bridges(top.tables("bridge"), brokers),
+        governor=read_limits(top.table("governor")) if top.anything("governor") is not None else None,
+        surroundings=_read_surroundings(top),
     )
     if scenario.words and scenario.review is None:
         raise ConfigError(f"{source}: [[words]] need somebody who approves; write [review] reviewers = [1, 2]")
@@ -223,6 +230,12 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
     general.finish()
     top.finish()
     return scenario
+
+
+def _read_surroundings(top: Table) -> SurroundingsPlan | None:
+    """What sensors say, where somebody is governed."""
+    is_written = any(top.anything(name) is not None for name in ("governor", "surroundings"))
+    return read_surroundings(top.table("surroundings")) if is_written else None
 
 
 def _choice(table: Table, key: str, choices: tuple[str, ...]) -> Any:

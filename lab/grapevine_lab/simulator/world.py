@@ -40,6 +40,8 @@ from grapevine_lab.simulator.letters import Letter, opened
 from grapevine_lab.simulator.network import Network
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.post import Post
+from grapevine_lab.simulator.sensing import Sensing
+from grapevine_lab.simulator.surroundings import SurroundingsPlan
 from grapevine_lab.simulator.work import Work
 from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
@@ -69,6 +71,7 @@ class World:
         brokers: Those that there are.
         bridges: Between them.
         chunk_window: Chunks of a transfer that a device has under way, where a broker has a packet limit.
+        surroundings: What devices' governors are told; None: nothing is.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class World:
         brokers: Sequence[BrokerPlan] = ONE,
         bridges: Sequence[BridgePlan] = (),
         chunk_window: int = 4,
+        surroundings: SurroundingsPlan | None = None,
     ) -> None:
         self.rng = rng
         self.network = network
@@ -94,6 +98,7 @@ class World:
         )
         has_limits = any(plan.packet_limit_bytes for plan in brokers)
         self.carrying = self.post.maker = Carrying(self, chunk_window) if has_limits else None
+        self.sensing = Sensing(surroundings) if surroundings is not None else None
         self.num_members = 0  # that are switched on
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
         self.course = Course()
@@ -183,6 +188,8 @@ class World:
             case ev.Right(node):
                 self.devices[node].wall.set(self.clock.now_s, ahead_s=0.0)
                 self.look_at_clock(self.devices[node])
+            case ev.Sense():  # and governed ones
+                self._sense(event)
             case ev.Census():
                 assert self.ledger is not None
                 self.ledger.look(self.clock.now_s)
@@ -218,8 +225,21 @@ class World:
             self.carrying.begin(device)
         self._came_or_went(device, 1)
         disk = device.disk
+        core.governing.restore(disk.governor, now)
         self.do(device, core.start(list(disk.records.values()), dict(disk.consents), now, disk.oldest_first()))
         self.connect(device)
+        if self.sensing is not None and self.sensing.takes(device):
+            self._sense(self.sensing.booted(device))
+
+    def _sense(self, event: ev.Sense) -> None:
+        """A device reads its sensors, and does as its governor then says."""
+        device = self.devices[event.node]
+        assert self.sensing is not None
+        if device.core is None or not self.sensing.is_of_now(event):
+            return
+        readings = self.sensing.look(device, self.clock.now_s)
+        self.do(device, device.core.governed(readings, self.now(device)))
+        self.clock.at(self.clock.now_s + self.sensing.plan.look_every_s, event)
 
     def switch_off(self, device: Device, *, silent: bool = False) -> None:
         """Take a device's power, without a goodbye; with `silent` the broker never tells."""
@@ -230,12 +250,22 @@ class World:
         self._came_or_went(device, -1)
         device.on_s += self.clock.now_s - device.on_since_s
         device.tick_s = math.inf
-        if device.ticket:
-            self.work.forget(device.ticket)
-            device.ticket = 0
+        self._stop_training(device)
         if self.carrying is not None:
             self.carrying.end(device)
         device.core = None
+
+    def _stop_trainer(self, device: Device, task: str) -> None:
+        """A governor ends a step, which has taken time and energy so far. What a task's end stops is not answered."""
+        if device.learner(task) is not None:
+            device.training_s = device.training_until(self.clock.now_s)
+            self._stop_training(device)
+
+    def _stop_training(self, device: Device) -> None:
+        """What is under way is thrown away."""
+        if device.ticket:
+            self.work.forget(device.ticket)
+            device.ticket = 0
 
     def _came_or_went(self, device: Device, by: int) -> None:
         self.num_members += by if device.settings.role == "member" else 0
@@ -376,13 +406,10 @@ class World:
                 self._hear(device, said, 0)
             case fx.Train():
                 self._train(device, effect)
-            case fx.Evaluate(which="best"):
-                pass  # the samples never change here
-            case fx.Evaluate():
-                self.changed.append(device.index)
-                if ticket := self.observer.round_began(device, effect, self.now(device)):
-                    answer = ev.Evaluated(device.index, ticket, effect)
-                    self.clock.at(now_s + EVALUATION_S, answer)
+            case fx.StopTrainer(task=task):
+                self._stop_trainer(device, task)
+            case fx.Evaluate(which=which) if which != "best":  # the samples never change here
+                self._evaluate(device, effect)
             case fx.DropUnsent(task=task):
                 for each in device.attachments:
                     each.outbox.drop_task(task)
@@ -410,6 +437,7 @@ class World:
                 | fx.ForgetRecord()
                 | fx.ForgetSequence()
                 | fx.SaveConsent()
+                | fx.SaveGovernor()
             ):
                 device.disk.keep(effect, device.peer)
             case fx.Notify(text=text, level=level) if level != "debug":
@@ -485,6 +513,7 @@ class World:
 
     def _train(self, device: Device, effect: fx.Train) -> None:
         device.ticket = self.work.train(device.seat, effect)
+        device.training_since_s = self.clock.now_s
         took_s = effect.num_steps * device.step_s
         if device.exponential:
             assert device.core is not None
@@ -493,6 +522,11 @@ class World:
             self.clock.now_s + took_s,
             ev.Trained(device.index, device.ticket, effect.task, effect.num_steps, took_s),
         )
+
+    def _evaluate(self, device: Device, effect: fx.Evaluate) -> None:
+        self.changed.append(device.index)
+        if ticket := self.observer.round_began(device, effect, self.now(device)):
+            self.clock.at(self.clock.now_s + EVALUATION_S, ev.Evaluated(device.index, ticket, effect))
 
     def _trained(self, event: ev.Trained) -> None:
         device = self.devices[event.node]

@@ -173,6 +173,8 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
             baseline=0.25,
             baseline_name="last value",
             metric_in_units=0.0,
+            round_energy_j=0.0,
+            is_metered=True,
         ),
     ),
     (TaskTopic(ME, TASK, "metrics"), m.Metrics(task=TASK, round=4, age=40, loss=None, metric=None, num_evaluated=0)),

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
+from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import HOLD_WINDOWS
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_pace import ServerPace
 from grapevine_agent.core.moment import Moment
@@ -60,6 +62,7 @@ class Aggregator:
     steps_before: int = 0  # see `Claims`
     members: Members | None = None  # see `Claims`
     budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
+    governor: Governor = field(default_factory=Governor)  # of this agent
     model_version: int = 0
     num_merged: int = 0
     _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
@@ -181,7 +184,9 @@ class Aggregator:
                 models = self.strategy.aggregate(context)
         if models:
             self._next_model_s = now.monotonic_s + self.pace.publish_every_s
-            effects += self._publish(models)
+            published, size = self._publish(models), vectors_bytes(self.layout, "full", self.encodings)
+            is_allowed = self.governor.may_send(len(models) * (size + ENVELOPE_BYTES), now)
+            effects += published if is_allowed else [each for each in published if not isinstance(each, Publish)]
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))
         self._has_news = self._has_news or bool(models)

@@ -25,9 +25,13 @@ from grapevine_agent.core.effects import (
     SavedModel,
     SaveMetrics,
     SaveModel,
+    StartTrainer,
+    StopTrainer,
     Train,
     Trained,
 )
+from grapevine_agent.core.governor.energy import Energy
+from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.best import BestModel
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import staleness_bound
@@ -36,6 +40,7 @@ from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState, without_negative_variances
 from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.patience import Patience
+from grapevine_agent.core.learning.paused import Paused
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.reports import line_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
@@ -71,6 +76,7 @@ class Learning:
     rng: np.random.Generator
     steps_before: int = 0  # see `Claims`
     budget: SaveBudget | None = None  # of all tasks of this agent; None: this one is alone
+    governor: Governor = field(default_factory=Governor)  # of this agent
     is_saved: bool = False  # the model comes from the disk
     saved_best: SavedModel | None = None  # and beside it lay this one
     fallback: ModelState | None = None  # to begin again with, if the model that somebody gave cannot be trained
@@ -79,13 +85,14 @@ class Learning:
     trials: Trials = field(default_factory=Trials)
     loss: float | None = None  # of the last training step; None before there was one
     evaluation: Evaluated | None = None
-    _energy_j: float = 0.0
+    paused: Paused = field(default_factory=Paused)
     _next_round_s: float = 0.0
     _first_version: int = 0  # what the model came with
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
         self._first_version = self.model.version
+        self.energy = Energy(watts_training=self.settings.limits.watts_training)
         for peer in sorted({*self.manifest.servers, *self.settings.trusted_servers} - {self.settings.peer}):
             self.servers[peer] = ServerLink(peer)
         form = form_of_updates(plan)
@@ -127,6 +134,7 @@ class Learning:
             pace=self.pace,
             rest=self.rest,
             writer=self.writer,
+            governor=self.governor,
             told=Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta"),
             rng=self.rng,
         )
@@ -209,15 +217,16 @@ class Learning:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed: merge, start a round, gossip, save, whichever is due."""
-        effects: list[Effect] = [*self.receipts.due()]
+        effects: list[Effect] = [*self.receipts.due(), *self._obey(now)]
         for link in self.servers.values():
             before = link.state
             link.tick(now.monotonic_s)
             effects += self._server_changed(link, before)
-        if now.monotonic_s >= self.merging.merge_by_s and self.training is not None:
+        waits = self.training is not None or self.paused.holds
+        if now.monotonic_s >= self.merging.merge_by_s and waits:
             self.merging.merge_gathered(now)
             effects += self.sending.after_merge(now)
-        if self.training is None and not self.trials.failure and now.monotonic_s >= self._next_round_s:
+        if not waits and not self.trials.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
         if self.sending.clock.next_s == math.inf:
             self.sending.arm(now)
@@ -232,12 +241,21 @@ class Learning:
         """When `tick` has something to do next, monotonic."""
         if self.receipts.are_due:
             return 0.0
-        times = [self.sending.clock.next_s, self.keeper.next_s]
-        if self.training is not None:
+        times = [self.sending.clock.next_s, self.keeper.next_s, self.paused.release_s]
+        if self.training is not None or self.paused.holds:
             times.append(self.merging.merge_by_s)
         elif not self.trials.failure:
             times.append(self._next_round_s)
         return min(times)
+
+    def _obey(self, now: Moment) -> list[Effect]:
+        """Do as the governor says: what is to be saved and ended because a pause begins, or goes on."""
+        begins, releases = self.paused.look(self.governor.budget(self.task), now.monotonic_s)
+        if releases:
+            self.training = None
+            again = StartTrainer(task=self.task, manifest=self.manifest)  # it starts when it is asked next
+            return [*self.save_changed(), StopTrainer(task=self.task), again]
+        return self.save_changed() if begins and self.training is None else []
 
     def _start_round(self, now: Moment) -> list[Effect]:
         model, plan = self.model, self.manifest.training
@@ -255,7 +273,7 @@ class Learning:
         model.release(self.manifest.merging.ema)
         if self.rest.begin_round(model, trains=trains):
             self.sending.arm(now)
-        interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
+        interval_s = self.rest.round_interval_s(self.pace.round_interval_s) * self.governor.budget().slow_factor
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
         if trains:
             self.training = Train(
@@ -304,8 +322,12 @@ class Learning:
         model.samples = result.dataset_size
         model.version += 1
         self.loss = result.loss
-        self._energy_j += result.seconds * self.settings.limits.watts_training
-        return [*self.sending.to_servers(now), *self.sending.after_round(now)]
+        self.governor.trained(result.seconds, self.energy.spent(result.seconds, result.joules))
+        budget = self.governor.budget(self.task)
+        rests_until_s = now.monotonic_s + (budget.slow_factor - 1.0) * result.seconds
+        self._next_round_s = max(self._next_round_s, rests_until_s)
+        kept = [] if budget.may_train else self.save_changed()
+        return [*kept, *self.sending.to_servers(now), *self.sending.after_round(now)]
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
@@ -363,8 +385,8 @@ class Learning:
 
     @property
     def energy_j(self) -> float | None:
-        """What training has drawn; None where nobody has said what the device draws."""
-        return self._energy_j if self.settings.limits.watts_training else None
+        """What training has drawn; None where nobody knows what the device draws."""
+        return self.energy.known_j
 
     def staleness(self, now: Moment) -> float | None:
         """Mean staleness over the live members whose version is known, in versions; None where none is."""

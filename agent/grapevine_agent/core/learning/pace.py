@@ -34,6 +34,7 @@ class Pace:
 
     round_interval_s: float
     most_sends_per_s: float  # of whole updates, on average
+    update_bytes: float  # about, of one
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class Pace:
         return cls(
             round_interval_s=max(manifest.training.round_interval_s, settings.shortest_round_s),
             most_sends_per_s=settings.upload_bytes_per_s / update_bytes,
+            update_bytes=update_bytes,
         )
 
     def few(self, peers: Sequence[str], rng: np.random.Generator) -> list[str]:

@@ -27,6 +27,8 @@ def metrics_of(learner: Learning, now: Moment) -> Metrics:
         num_evaluated=evaluation.num_evaluated,
         staleness=learner.staleness(now),
         energy_j=learner.energy_j,
+        round_energy_j=learner.energy.round_j,
+        is_metered=learner.energy.by == "metered",
         server=learner.server_state(),
         num_peers=len(learner.members.of_task(learner.task, now.monotonic_s)),
         shares=tuple(

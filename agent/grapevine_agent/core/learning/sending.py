@@ -6,7 +6,8 @@
     a peer that slept        is awake: it gets what it lacks from a few members, at once (`woken`)
     a round's end            with `every-round` to every neighbour that lacks it; and to the servers
 
-Whatever goes out is counted, and noted as what its receiver has (`told`).
+Whatever goes out is counted, and noted as what its receiver has (`told`). Before each send the governor is asked
+whether today's bytes allow it: a send that they do not is not made, and no token is saved for it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from grapevine_agent.core.effects import Publish
+from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.answering import PUSH_PULL, Answering
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate
 from grapevine_agent.core.learning.merging import Merging
@@ -57,6 +59,7 @@ class Sending:
     writer: UpdateWriter
     told: Told
     rng: np.random.Generator
+    governor: Governor = field(default_factory=Governor)
     num_sent: int = 0
     woken: Woken = field(default_factory=Woken)
 
@@ -117,7 +120,7 @@ class Sending:
         if self.account is not None and not self.account.tick(self.rng):
             return []
         sent = self._gossip(now)
-        if not sent and self.account is not None:
+        if not sent and self.account is not None and self.governor.send_bytes_left >= self.pace.update_bytes:
             self.account.put_by()
         return sent
 
@@ -127,8 +130,10 @@ class Sending:
             return []
         if sender not in self.everybody(now) or not self._lacking([sender], now):
             return []
-        self.answering.answered()
-        return [self.send(sender, now, is_answer=True)]
+        sent = self._send_to([sender], now, is_answer=True)
+        if sent:
+            self.answering.answered()
+        return sent
 
     def woke(self, peer: str, now: Moment) -> list[Publish]:
         """What goes out at once because a peer has slept, and is awake."""
@@ -146,7 +151,7 @@ class Sending:
         """Our model, to the next of those who slept that is there and lacks it."""
         while (peer := self.woken.take()) is not None:
             if peer in self.everybody(now) and self._lacking([peer], now):
-                return [self.send(peer, now)]
+                return self._send_to([peer], now)
         return []
 
     def woke_up(self, now: Moment) -> None:
@@ -172,7 +177,7 @@ class Sending:
 
     def _gossip(self, now: Moment) -> list[Publish]:
         target = self.clock.pick(self.targets(now), lambda peers: self._lacking(peers, now))
-        return [] if target is None else [self.send(target, now)]
+        return [] if target is None else self._send_to([target], now)
 
     def after_round(self, now: Moment) -> list[Publish]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
@@ -184,14 +189,19 @@ class Sending:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
             targets = [targets[i] for i in sorted(chosen)]
         targets = self._lacking(targets, now)
-        return [self.send(peer, now) for peer in self.rest.few(self.pace.few(targets, self.rng), self.rng)]
+        return self._send_to(self.rest.few(self.pace.few(targets, self.rng), self.rng), now)
 
     def to_servers(self, now: Moment) -> list[Publish]:
         """What training has made, to the servers that can be reached."""
         servers = [
             peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
         ]
-        return [self.send(peer, now) for peer in self.pace.few(servers, self.rng)]
+        return self._send_to(self.pace.few(servers, self.rng), now)
+
+    def _send_to(self, peers: Sequence[str], now: Moment, *, is_answer: bool = False) -> list[Publish]:
+        """Our model to these peers, in their order, as far as today's bytes reach."""
+        size = self.pace.update_bytes
+        return [self.send(peer, now, is_answer=is_answer) for peer in peers if self.governor.may_send(size, now)]
 
     def not_sent(self, receiver: str) -> None:
         """What was sent to a peer found no room on its way out: it goes again, and its token is ours again."""

@@ -43,6 +43,8 @@ class BlobRequests:
             raise WireError("stranger", f"{sender} asks for weights and has not said who it is")
         is_member, thing = self.members.is_member(sender), _thing(weights.digest)
         self.quota.charge(sender, thing, weights.num_bytes, now.monotonic_s, pace=BLOBS, is_member=is_member)
+        if not self.tasks.governor.may_send(weights.num_bytes, now):
+            raise WireError("over-quota", f"{sender} asks for weights, and today's bytes are spent")
         return [
             SendBlob(
                 topic=InboxTopic(sender, self.peer),

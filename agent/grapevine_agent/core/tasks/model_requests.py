@@ -34,6 +34,7 @@ from grapevine_proto.messages import Encoded, ModelRequest, ReleasedModel, Vecto
 from grapevine_proto.topics import InboxTopic
 from grapevine_tasks.layout import ModelLayout
 
+SPENT = "this peer has sent today what its owner lets it send (governor.upload_mb_per_day); ask it tomorrow"
 WAIT_S = 60.0  # an answer that comes later was not asked for
 
 
@@ -85,6 +86,9 @@ class ModelRequests:
         is_member = self.members.is_member(sender)
         thing = f"the {request.which} model of {request.task}"
         self.quota.charge(sender, thing, num_bytes, now.monotonic_s, pace=MODELS, is_member=is_member)
+        if num_bytes and not self.tasks.governor.may_send(num_bytes, now):
+            body = ReleasedModel(task=request.task, refusal=SPENT)
+            return [fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session)]
         sent = {what: self._written((*key, what), *each) for what, each in vectors.items()}
         return [
             fx.Publish(

@@ -30,6 +30,7 @@ import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.intake import Claims
 from grapevine_agent.core.learning.keeping import SaveBudget
@@ -78,6 +79,7 @@ class TaskLife:
     rng: np.random.Generator
     learning: dict[str, Learning] = field(default_factory=dict)
     aggregating: dict[str, Aggregator] = field(default_factory=dict)
+    governor: Governor = field(default_factory=Governor)
     _joining: dict[str, _Joining] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -386,6 +388,7 @@ class TaskLife:
                 steps_before=steps_before,
                 members=self.members,
                 budget=self.budget,
+                governor=self.governor,
             )
             return [fx.Notify(text=f"{entry.brief.label}: serving")]
         learner = self.learning[entry.id] = Learning(
@@ -399,6 +402,7 @@ class TaskLife:
             rng=self.rng,
             steps_before=steps_before,
             budget=self.budget,
+            governor=self.governor,
             is_saved=saved is not None,
             saved_best=saved.best if saved is not None else None,
             fallback=fallback,

@@ -1,0 +1,76 @@
+"""What was used today: bytes that left, joules and seconds of training.
+
+A day is one of local time, from midnight to midnight. Clocks are wrong now and then, and what a day allows must neither
+be had twice for that nor be kept from its owner:
+
+    the clock goes on to a later day    a new day, unless one began here less than `LEAST_DAY_S` ago: then the same
+    the clock is behind the day         the same day (a board without a clock of its own begins in 1970), until that
+                                        has lasted for a whole day of the monotonic clock: then a new one
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from grapevine_agent.core.governor.times import day_of
+from grapevine_agent.core.moment import Moment
+
+LEAST_DAY_S: Final = 20 * 3600.0  # a day is never shorter, be it that summer time begins in it
+LONGEST_BEHIND_S: Final = 24 * 3600.0
+_LARGEST: Final = 1 << 62
+
+
+@dataclass(kw_only=True)
+class Day:
+    """See the module's docstring. `number`: local days since the epoch; 0: none has begun."""
+
+    number: int = 0
+    bytes_sent: int = 0
+    joules: float = 0.0
+    training_s: float = 0.0
+    _began_s: float = -math.inf  # monotonic, where it began in this process
+    _behind_since_s: float = math.inf
+
+    def look(self, now: Moment, utc_offset_s: int) -> bool:
+        """Whether a new day has begun; then nothing of it is used."""
+        today = day_of(now.wall_ms, utc_offset_s)
+        if today >= self.number:
+            self._behind_since_s = math.inf
+        if today == self.number:
+            return False
+        if today < self.number:
+            self._behind_since_s = min(self._behind_since_s, now.monotonic_s)
+            if now.monotonic_s - self._behind_since_s < LONGEST_BEHIND_S:
+                return False
+        elif now.monotonic_s - self._began_s < LEAST_DAY_S:
+            self.number = today
+            return False
+        is_first = not self.number
+        self.number, self._behind_since_s = today, math.inf
+        if is_first:  # whatever was used since the start was used today
+            return False
+        self._began_s = now.monotonic_s
+        self.bytes_sent, self.joules, self.training_s = 0, 0.0, 0.0
+        return True
+
+    def to_save(self) -> dict[str, float]:
+        """As plain values."""
+        return {"day": self.number, "bytes": self.bytes_sent, "joules": self.joules, "training_s": self.training_s}
+
+    @classmethod
+    def restored(cls, saved: Mapping[str, Any]) -> Self:
+        """What `to_save` gave. What is no count is 0: a file that is damaged costs a day's counters."""
+        return cls(
+            number=int(_count(saved.get("day"))),
+            bytes_sent=int(_count(saved.get("bytes"))),
+            joules=_count(saved.get("joules")),
+            training_s=_count(saved.get("training_s")),
+        )
+
+
+def _count(value: object) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < _LARGEST else 0.0  # type: ignore[operator,arg-type]

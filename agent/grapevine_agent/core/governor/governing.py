@@ -1,0 +1,77 @@
+"""The governor as the core has it: what it decides, what is said of that, and what is kept across a restart."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from grapevine_agent.core.effects import Effect, Notify, SaveGovernor
+from grapevine_agent.core.governor.changes import Changes
+from grapevine_agent.core.governor.governor import Governor
+from grapevine_agent.core.governor.readings import Readings
+from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.settings import GovernorLimits
+
+SAVE_EVERY_S: Final = 300.0  # a day's counters: a kill costs so much of them
+
+
+class Governing:
+    """See the module's docstring. Every method returns what the shell is to do."""
+
+    def __init__(self, *, limits: GovernorLimits) -> None:
+        self.governor = Governor(limits=limits)
+        self._changes = Changes()
+        self._has_read = False
+        self._save_at_s = 0.0
+
+    def restore(self, saved: str | None, now: Moment) -> None:
+        """What an earlier life kept. What holds because of it is said at the first tick."""
+        self.governor.restore(saved, now)
+
+    def read(self, readings: Readings, now: Moment) -> list[Effect]:
+        """What the sensors say now."""
+        self.governor.read(readings, now)
+        unmeasured: list[Effect] = []
+        if not self._has_read:
+            self._has_read = True
+            lacking = self.governor.not_measured()
+            unmeasured = [Notify(text=f"[governor] nothing can be held against {each}") for each in lacking]
+        is_due = now.monotonic_s >= self._save_at_s
+        if is_due:
+            self._save_at_s = now.monotonic_s + SAVE_EVERY_S
+        return [*unmeasured, *self._told(now), *(self._kept() if is_due else ())]
+
+    def tick(self, now: Moment) -> list[Effect]:
+        """Time passed."""
+        self.governor.look(now)
+        return self._told(now)
+
+    def change(self, limits: GovernorLimits, now: Moment) -> list[Effect]:
+        """The owner has set other limits; what was used of the day stays."""
+        self.governor.limits = limits
+        return self.tick(now)
+
+    def pause(self, task: str, label: str, for_s: float | None, now: Moment) -> list[Effect]:
+        """The owner pauses a task, or all."""
+        self.governor.pause(task, label, for_s, now)
+        return [*self._told(now), *self._kept()]
+
+    def resume(self, task: str, now: Moment) -> list[Effect]:
+        """The owner resumes a task, or all."""
+        self.governor.resume(task, now)
+        return [*self._told(now), *self._kept()]
+
+    def goodbye(self) -> list[Effect]:
+        """The process ends."""
+        return self._kept()
+
+    def deadline_s(self, now: Moment) -> float:
+        """When `tick` may have something to do next, monotonic."""
+        return self.governor.deadline_s(now)
+
+    def _told(self, now: Moment) -> list[Effect]:
+        lines = self._changes.between(self.governor.held, now.wall_ms, self.governor.readings.utc_offset_s)
+        return [Notify(text=line) for line in lines]
+
+    def _kept(self) -> list[Effect]:
+        state = self.governor.to_save()
+        return [SaveGovernor(state=state)] if state else []
