@@ -5,8 +5,8 @@
                               └─▶ `restart`: those keys, named for as long as they are not what holds
 
 A key needs a restart where what it decided is built once and held by many: connections and their topics, the folder,
-where it shows itself to other programs, what peers were told of this device, and how a task that has begun is paced and written. All else, the trust file
-included, is asked for whenever it matters, and so can be another one from now on.
+where it shows itself to other programs, what peers were told of this device, and how a task that has begun is paced and
+written. All else, the trust file included, is asked for whenever it matters, and so can be another one from now on.
 """
 
 from __future__ import annotations

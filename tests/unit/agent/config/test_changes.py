@@ -9,6 +9,9 @@ import pytest
 
 from grapevine_agent.config.agent_toml import AgentConfig, Config, Limits, MqttConfig, load_config
 from grapevine_agent.config.changes import AT_START, LIVE_TOPICS, TRAINERS, changes
+from grapevine_agent.config.governor import GovernorConfig
+from grapevine_agent.config.homeassistant import HomeAssistantConfig
+from grapevine_agent.config.metrics import MetricsConfig
 
 BEFORE = """
 [agent]
@@ -76,9 +79,31 @@ def test_a_device_that_began_without_trainers_gets_them_at_the_next_start(tmp_pa
     assert changes(before, wanted, trains=False).restart == ("limits.can_train",)
 
 
-@pytest.mark.parametrize(("table", "kind"), [("agent", AgentConfig), ("mqtt", MqttConfig), ("limits", Limits)])
+def test_other_limits_of_the_governor_hold_at_once_and_where_it_shows_itself_changes_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    before = read(tmp_path, BEFORE)
+    text = BEFORE + "[governor]\npause_above_c = 70\n[metrics]\nenabled = true\n[homeassistant]\nenabled = true\n"
+    found = changes(before, read(tmp_path, text))
+    assert found.changed == ("governor.pause_above_c",)
+    assert set(found.restart) == {"metrics.enabled", "homeassistant.enabled"}
+    assert found.applied.governor.pause_above_c == 70
+    assert not found.applied.metrics.enabled
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        ("agent", AgentConfig),
+        ("mqtt", MqttConfig),
+        ("limits", Limits),
+        ("governor", GovernorConfig),
+        ("homeassistant", HomeAssistantConfig),
+        ("metrics", MetricsConfig),
+    ],
+)
 def test_every_key_that_is_said_to_need_a_restart_exists(table: str, kind: type) -> None:
-    assert set(AT_START[table]) <= {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    assert set(AT_START[table]) <= {each.name for each in fields(kind)}
 
 
 def test_the_trust_file_changes_what_it_is_about(tmp_path: Path) -> None:

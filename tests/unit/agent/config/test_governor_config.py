@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from grapevine_agent.config.agent_toml import load_config
-from grapevine_agent.config.firmware import Machine, load_profile
+from grapevine_agent.config.firmware import load_profile
 from grapevine_agent.config.governor import GovernorConfig, governor_limits
+from grapevine_agent.config.machine import Machine
 from grapevine_agent.core.settings import GovernorLimits
 from grapevine_proto.errors import ConfigError
 

@@ -132,7 +132,7 @@ async def test_a_device_without_the_library_is_told_what_to_install(
     path = tmp_path / "agent.toml"
     path.write_text(f'[agent]\nstate_dir = "{tmp_path / "state"}"\n[metrics]\nenabled = true')
     config = load_config(path, {})
-    monkeypatch.setattr(endpoint_module.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(ConfigError, match=r"metrics\.enabled needs prometheus-client.*\[metrics\]"), assembled(config):
         pass
     with assembled(config, guest=True) as service:  # a command needs none of it
