@@ -5,7 +5,7 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`,
-`[trust]` or `[limits]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
+`[trust]`, `[limits]` or `[engine]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas. `[[data]]`, `[[trainer]]`,
 `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
@@ -24,6 +24,7 @@ from typing import Final, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from grapevine_agent.config.data import read_sources
+from grapevine_agent.config.engine import EngineConfig, read_engine, read_labels
 from grapevine_agent.config.review import ReviewConfig, TrustConfig, joined_trust, read_consent_rules
 from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location, read_scope
 from grapevine_agent.config.sleep import read_sleep
@@ -70,6 +71,7 @@ class AgentConfig:
     log_level: str = "info"
     site: str = ""  # where it is, for peers that keep to theirs
     location: Location | None = None  # and on the globe, as closely as peers are told
+    labels: tuple[tuple[str, str], ...] = ()  # what applications ask for, sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,7 @@ class Config:
     trust: TrustConfig = field(default_factory=TrustConfig)
     consent: tuple[ConsentRule, ...] = ()  # the first that fits answers instead of `agent.consent`
     limits: Limits = Limits()
+    engine: EngineConfig | None = None  # for containers of applications; None: there are none
     path: Path | None = None
 
 
@@ -170,7 +173,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
     root = Table(entries, source=source, environ=environ)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits")
+        for name in ("agent", "mqtt", "review", "trust", "limits", "engine")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     root.finish()
@@ -186,6 +189,7 @@ def load_config(path: Path | None, environ: Mapping[str, str]) -> Config:
         trust=trust,
         consent=read_consent_rules(rules),
         limits=_read_limits(tables["limits"]),
+        engine=read_engine(tables["engine"]),
         path=found,
     )
     for table in (*tables.values(), *data, *trainers, *rules):
@@ -259,6 +263,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
         location=read_location(table),
+        labels=read_labels(table),
     )
 
 

@@ -39,6 +39,7 @@ from grapevine_agent.service.attachment import Attachment, Attachments, MakeTran
 from grapevine_agent.service.attending import Attending
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
+from grapevine_agent.service.containers import Engine
 from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.forwarding import Forwarding
@@ -90,6 +91,7 @@ class AgentService:
         inspector: Looks at the owner's sources; None where nobody asks about them.
         chunk_window: Chunks of a transfer that may be under way.
         search: Where brokers are looked for; None where the owner does not ask for that.
+        engine: Runs containers of applications; None where the owner allows none.
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
     """
 
@@ -110,10 +112,14 @@ class AgentService:
         chunk_window: int = 4,
         search: Search | None = None,
         attach: Callable[[BrokerUrl], MakeTransport] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.config = config
         self.root = root
         self.recording = recording
+        self.engine = engine
+        if engine is not None:
+            engine.tell = self._component_told
         self.store = store
         self.identity = identity
         self.trainers = trainers
@@ -239,6 +245,8 @@ class AgentService:
             ]
             if self.recording is not None:
                 tasks.append(group.create_task(self.recording.run(self.attachments), name="recording"))
+            if self.engine is not None:
+                tasks.append(group.create_task(self._logged(self.engine.run()), name="containers"))
             if self.discovering is not None:
                 tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
@@ -426,6 +434,9 @@ class AgentService:
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
+            case fx.RunContainer() | fx.EndContainer():
+                if self.engine is not None:
+                    self.engine.take(effect)
             case fx.DropUnsent(task=task):
                 self.attachments.drop_task(task)
                 self.carrying.drop_task(task)
@@ -474,6 +485,13 @@ class AgentService:
                 self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
             case ReleasedModel() as released:
                 self.watching.arrived(delivered.sender, released)
+
+    def _component_told(self, key: str, is_running: bool, why: str) -> None:
+        def told() -> list[fx.Effect]:
+            return self.core.component_told(key, is_running=is_running, why=why, now=clock.now())
+
+        if not self._stop.is_set():
+            self._in_background(self.turns.take(told))
 
     def _data_judged(self) -> None:
         if not self._stop.is_set():
