@@ -16,6 +16,7 @@ SHORT: Final = 12  # hexadecimal digits that stand for an author and a name, whe
 # Where every agent says what it is; an owner's labels have other keys.
 PEER, SITE, PROFILE = "peer", "site", "profile"
 RESERVED: Final = (PEER, SITE, PROFILE)
+MEMORY_MB, CPU_THOUSANDTHS = 128, 500  # of a container that says nothing of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,8 +78,8 @@ class Container:
     image: str
     command: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    memory_mb: int = 128
-    cpu_thousandths: int = 500
+    memory_mb: int = MEMORY_MB
+    cpu_thousandths: int = CPU_THOUSANDTHS
     ports: tuple[int, ...] = ()
 
 

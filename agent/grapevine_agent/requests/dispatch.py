@@ -20,6 +20,7 @@ from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.applications import ApplicationRequests
 from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
@@ -40,18 +41,20 @@ class Requests:
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
-        reviews, tasks = ReviewRequests(service), TaskRequests(service)
+        reviews, tasks, applications = ReviewRequests(service), TaskRequests(service), ApplicationRequests(service)
         self._looks: dict[str, Callable[..., Any]] = {
             "manifest": self.manifest,
             "peers": PeerRequests(service).peers,
             **reviews.looks(),
             **tasks.looks(),
+            **applications.looks(),
         }
         self._acts: dict[str, Callable[..., Any]] = {  # and what awaits something
             "status": self.status,
             "consent": self.consent,
             **reviews.acts(),
             **tasks.acts(),
+            **applications.acts(),
             **HoldingRequests(service).acts(),
         }
 

@@ -434,9 +434,8 @@ class AgentService:
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
-            case fx.RunContainer() | fx.EndContainer():
-                if self.engine is not None:
-                    self.engine.take(effect)
+            case fx.RunContainer() | fx.EndContainer() if self.engine is not None:
+                self.engine.take(effect)
             case fx.DropUnsent(task=task):
                 self.attachments.drop_task(task)
                 self.carrying.drop_task(task)

@@ -88,7 +88,7 @@ class Applications:
         if before is not None and before.id in self._followed:
             was_approved = before.id in self._approved
             entry.before, before.before = before if was_approved else before.before, None
-        if entry.before is not None or self._may_matter(entry):
+        if entry.before is not None or self.may_matter(entry):
             self._follow(entry)
 
     def _mark(self, tasks: Iterable[str]) -> None:
@@ -108,7 +108,7 @@ class Applications:
         self._followed.clear()
         for entry in self.book.entries.values():
             self.archive.records.let_go(entry.topic)
-            if self._may_matter(entry):
+            if self.may_matter(entry):
                 self._follow(entry)
         self._look_at_s = -math.inf
 
@@ -119,7 +119,8 @@ class Applications:
         if is_spec and self._has_counted_verdict(application_id(body.spec)):
             self.archive.records.keep(received.topic)
 
-    def _may_matter(self, entry: AppEntry) -> bool:
+    def may_matter(self, entry: AppEntry) -> bool:
+        """Whether an application may be approved, or is our own: all others cost nothing but their bytes."""
         policy = self.settings.review
         needed = policy.approvals_of.get(entry.author, policy.approvals)
         return needed <= 0 or entry.author == self.settings.peer or self._has_counted_verdict(entry.id)
