@@ -231,7 +231,7 @@ class AgentCore:
         message = received.message
         own = message.sender == self.settings.peer
         if received.is_record:
-            if own and not isinstance(message.body, m.TaskPublication | m.Review):
+            if own and not isinstance(message.body, m.TaskPublication | m.Review | m.ApplicationPublication):
                 return self.presence.echoed(message.body, message.session, received.hops, now.monotonic_s)
             if isinstance(message.body, m.PeerState):
                 state = self.brokers.hear_state(broker, received, now.wall_ms)

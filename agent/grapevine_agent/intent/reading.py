@@ -181,6 +181,8 @@ def _read_component(component: Fields) -> Component:
     if kind == LEARNING:
         workload = _read_learning(properties, traits)
         traits.placement.need(GOSSIP_LEARNING)
+    elif not kind:
+        workload = Container(image="")  # what it is to hold depends on the type, which was found wrong
     else:
         workload = _read_container(properties, is_service=kind == SERVICE)
         traits.placement.need(CONTAINER_ENGINE)

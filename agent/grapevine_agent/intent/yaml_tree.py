@@ -95,6 +95,12 @@ def read_documents(text: str, problems: Problems) -> list[Tree]:
     return trees
 
 
+def written(trees: list[dict[str, Any]]) -> str:
+    """Trees of plain values as YAML, a document each."""
+    text: str = _yaml().safe_dump_all(trees, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 def suggested(word: str, known: Collection[str]) -> str:
     """How to go on after a word that is not known."""
     import difflib  # noqa: PLC0415 - when something is wrong

@@ -109,7 +109,7 @@ class ApplicationRequests:
         among = {
             known.id: announced(known.id, known.announcement)
             for known in core.members.peers.values()
-            if core.members.is_alive(known.id, now.monotonic_s)
+            if known.is_announced and core.members.may_be_there(known.id, now.monotonic_s)
         }
         if core.settings.role == "member":
             among[core.settings.peer] = of_settings(core.settings)
@@ -117,7 +117,7 @@ class ApplicationRequests:
         return {
             "name": component.name,
             "replicas": component.replicas,
-            "num_seen": len(among),
+            "num_seen": len(among),  # that say that they are there: who has just connected has heard nobody yet
             "num_able": len(able),
             "placed": list(chosen(topic.peer, topic.name, component, able)),
         }
