@@ -115,8 +115,9 @@ async def test_an_application_from_its_yaml_to_a_container_and_its_end(tmp_path:
                 assert await here(running) == "running"
                 assert await here(idle) == "placed elsewhere"
                 assert await here(carl) == "does not qualify"
+                known = idle.core.members.peers[running.identity.peer_id]
+                await until(lambda: known.announcement.running != ())
                 listed = await ask(idle, "apps")
-                await until(lambda: running.identity.peer_id in idle.core.members.peers)
                 assert "viewer      webservice   1/1     no" in _table(listed["apps"], listed["peer"], is_wide=True)
                 text = _explained(await ask(carl, "explain", name="lakeside"))
                 assert "site in (lake): it is 'hill'" in text
