@@ -238,15 +238,22 @@ def test_floods_and_lies_about_authors_cost_a_bounded_part_of_memory() -> None:
         name = f"app-{number}"
         spec = encode_application(ApplicationSpec(name=name, author=stranger.peer_id, components=(VIEWER,)))
         say(stranger, AppTopic(stranger.peer_id, name), ApplicationPublication(spec=spec))
+    approved = crowd.apply()
+    crowd.world.run(1.0)
     liar = crowd.world.key()
+    theirs = node.core.apps.book.by_id[approved].encoded
+    say(liar, AppTopic(liar.peer_id, "lakeside"), ApplicationPublication(spec=theirs))  # what is approved, as its own
     say(liar, AppTopic(liar.peer_id, "app-1"), ApplicationPublication(spec=spec))  # the stranger's, in another's name
     say(liar, AppTopic(liar.peer_id, "huge"), ApplicationPublication(spec=b"\x0a" * (MAX_SPEC_BYTES + 1)))
     say(liar, AppTopic(liar.peer_id, "noise"), ApplicationPublication(spec=b"\xff" * 100))
     nested = b"\x22\x7f" * 60  # components within components, which do not exist
     say(liar, AppTopic(liar.peer_id, "cyclic"), ApplicationPublication(spec=nested))
     crowd.world.run(1.0)
-    assert len(node.core.apps.book.entries) == MAX_APPS_PER_AUTHOR
-    assert {topic.peer for topic in node.core.apps.book.entries} == {stranger.peer_id}
+    assert len(node.core.apps.book.entries) == MAX_APPS_PER_AUTHOR + 1
+    assert {topic.peer for topic in node.core.apps.book.entries} == {stranger.peer_id, crowd.engineer.peer}
+    assert not any(topic.peer == liar.peer_id for topic in node.core.records._kept)
+    crowd.delete()
+    crowd.world.run(1.0)
     assert {"over-quota", "forged", "too-big", "malformed"} <= set(node.dropped)
     for _ in range(400):  # many authors with the largest there are share one budget
         author = crowd.world.key()

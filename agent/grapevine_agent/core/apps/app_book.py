@@ -14,7 +14,7 @@ from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import ApplicationPublication
 from grapevine_proto.records import RecordBook
-from grapevine_proto.topics import AppTopic
+from grapevine_proto.topics import AppTopic, Topic
 
 
 @dataclass(kw_only=True, slots=True)
@@ -68,9 +68,7 @@ class AppBook:
         self.remove(topic)
         if publication.deleted:
             return None
-        spec = decode_application(publication.spec)
-        if spec.author != topic.peer or spec.name != topic.name:
-            raise WireError("forged", f"{topic.below_root()} holds {spec.name} of {spec.author}")
+        spec = self.check(topic, publication)
         entry = AppEntry(
             id=application_id(publication.spec),
             topic=topic,
@@ -85,6 +83,14 @@ class AppBook:
             self._naming.setdefault(task, {})[topic] = None
         self.entries[topic] = self.by_id[entry.id] = entry
         return entry
+
+    @staticmethod
+    def check(topic: Topic, publication: ApplicationPublication) -> ApplicationSpec:
+        """What an application says. Raises `WireError` if it is none, or not of the author and name of its topic."""
+        spec = decode_application(publication.spec)
+        if topic != AppTopic(spec.author, spec.name):
+            raise WireError("forged", f"{topic.below_root()} holds {spec.name} of {spec.author}")
+        return spec
 
     def naming(self, task: str) -> list[AppEntry]:
         """The applications that name a task, whoever has signed them."""

@@ -113,10 +113,15 @@ class Applications:
         self._look_at_s = -math.inf
 
     def before_accepting(self, received: Received) -> None:
-        """An application that a trusted reviewer has spoken of gets a place, however full the book of records is."""
+        """An application that a trusted reviewer has spoken of gets a place, however full the book of records is.
+
+        Raises `WireError` for one that is not its author's.
+        """
         body = received.message.body
-        is_spec = isinstance(body, m.ApplicationPublication) and body.spec and self.tasks.book.reviews
-        if is_spec and self._has_counted_verdict(application_id(body.spec)):
+        if not isinstance(body, m.ApplicationPublication) or not body.spec or not self.tasks.book.reviews:
+            return
+        if self._has_counted_verdict(application_id(body.spec)):
+            self.book.check(received.topic, body)  # anybody can publish what was approved: on one topic it is meant
             self.archive.records.keep(received.topic)
 
     def may_matter(self, entry: AppEntry) -> bool:
@@ -155,6 +160,7 @@ class Applications:
             return []
         for entry in self.book.gone(self.archive.records):
             self.book.remove(entry.topic)
+            self.archive.records.let_go(entry.topic)
         self._followed = {
             each.id: each for each in self._followed.values() if self.book.entries.get(each.topic) is each
         }
@@ -325,6 +331,8 @@ class Applications:
 
 def _why_inactive(part: Part) -> str:
     name = f"the application {part.entry.name}"
+    if part.why_not:
+        return f"{name} does not place it here: grapevine explain {part.entry.name}"
     if not part.is_placed:
         return f"{name} places it elsewhere: grapevine explain {part.entry.name}"
     when = hours.in_words(part.component.hours) if part.component.hours else ""
