@@ -99,8 +99,7 @@ async def test_an_application_from_its_yaml_to_a_container_and_its_end(tmp_path:
                 assert result["did"] == "created"
                 assert (await apply(author))["did"] == "unchanged"
                 await until(lambda: result["application"] in engineer.core.apps.book.by_id)
-                for each in (ada, bob, carl):
-                    await until(lambda each=each: result["application"] in each.core.apps.book.by_id)
+                await until(lambda: all(result["application"] in e.core.apps.book.by_id for e in (ada, bob, carl)))
                 assert await here(ada) == "not approved"
                 shown = await ask(engineer, "records", task="lakeside")  # as `review show` asks for it
                 assert shown["application"]["spec"]["components"][0]["properties"]["image"] == IMAGE
@@ -128,8 +127,7 @@ async def test_an_application_from_its_yaml_to_a_container_and_its_end(tmp_path:
                     await ask(ada, "delete", name="lakeside")
                 await ask(author, "delete", name="lakeside")
                 await until(lambda: folders() == [])
-                for each in (ada, bob, carl):
-                    await until(lambda each=each: not each.core.apps.book.entries)
+                await until(lambda: not any(each.core.apps.book.entries for each in (ada, bob, carl)))
                 assert await here(ada) == "not known"
 
 

@@ -81,6 +81,8 @@ def read_labels(agent: Table) -> tuple[tuple[str, str], ...]:
     written = agent.anything("labels")
     if isinstance(written, str):  # from the environment: room=kitchen,floor=2
         pairs = [each.partition("=") for each in written.split(",") if each.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise agent.error("labels", f"must be a table; write {_LABELS}")
         written = {key.strip(): value.strip() for key, _, value in pairs}
     if written is None:
         return ()

@@ -250,7 +250,7 @@ def _not_yet(core: AgentCore, part: Part) -> list[str]:
 def _peers(core: AgentCore, part: Part | None, component: Component, now: Moment) -> list[dict[str, Any]]:
     """Of live members: who is chosen, and why the others are not."""
     offering = core.apps.who_offers(part, now) if part is not None else {}
-    found = []
+    found: list[dict[str, Any]] = []
     for known in core.members.peers.values():
         if not core.members.is_alive(known.id, now.monotonic_s):
             continue

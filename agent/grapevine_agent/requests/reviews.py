@@ -51,7 +51,7 @@ class ReviewRequests:
     def reviews(self) -> list[dict[str, Any]]:
         """The tasks and applications that are known (see `listing`), with what reviewers say of them."""
         core = self._service.core
-        return [self._reviewed(entry) for entry in (*listed(core), *listed_applications(core))]
+        return [*map(self._reviewed, listed(core)), *map(self._reviewed, listed_applications(core))]
 
     def records(self, task: str) -> dict[str, Any]:
         """A task with its verdicts as this agent takes them, and with its records as they were signed."""

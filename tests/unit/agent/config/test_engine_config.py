@@ -50,7 +50,7 @@ def test_labels_are_sorted_and_may_come_from_the_environment(tmp_path: Path) -> 
         ('[agent]\nlabels = { site = "x" }', "'site' is what every agent says of itself"),
         ('[agent]\nlabels = { "A b" = "x" }', "'A b' is no label"),
         ("[agent]\nlabels = { floor = 2 }", "floor = 2 is no label's value"),
-        ('[agent]\nlabels = "kitchen"', "is no label"),
+        ('[agent]\nlabels = "kitchen"', "must be a table; write labels = {"),
         ("[agent]\nlabels = [1]", "must be a table; write labels = {"),
     ],
 )

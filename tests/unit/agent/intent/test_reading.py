@@ -115,8 +115,8 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_line() -> None:
     lines = told(text)
     for wanted in (
         "app.yaml:2: kind: is Aplication, and applications are read",
-        "app.yaml:15: spec.components[0].traits[2].properties.days: 'sad' is no day of the week",
-        "app.yaml:17: spec.components[0].traits[3].properties.replicsa: unknown field; did you mean 'replicas'?",
+        "app.yaml:16: spec.components[0].traits[2].properties.days: 'sad' is no day of the week",
+        "app.yaml:18: spec.components[0].traits[3].properties.replicsa: unknown field; did you mean 'replicas'?",
         "'in' is no operator that is read; did you mean 'In'?",
         "spec.components[1].name: digits is the name of another component",
         "'nginx:latest' is named by a tag, which may mean another image tomorrow; name it by its digest",
