@@ -19,7 +19,7 @@ from grapevine_proto.topics import AppTopic, PeerTopic, writer_of
 
 HEARTBEAT_S = 1.0
 STEP_S = 0.05
-SETTLED_S = 12.0
+SETTLED_S = 8.0
 IMAGE = f"example.org/viewer@sha256:{'ab' * 32}"
 VIEWER = Component(name="viewer", workload=Container(image=IMAGE), replicas=5)
 
@@ -51,7 +51,7 @@ class Crowd:
 
     def join(self, number: int) -> Node:
         labels = (("floor", str(number % 4)),)
-        rules = EngineRules(images=frozenset({IMAGE}), memory_mb=1_000)
+        rules = EngineRules(images=frozenset({IMAGE}), memory_mb=1_000, cpu_thousandths=8_000)
         return self._add(self.world.key(), engine=rules, labels=labels, traits=("container-engine",))
 
     def _add(self, key: SigningKey, **settings: object) -> Node:
@@ -82,11 +82,12 @@ class Crowd:
 
 @pytest.fixture
 def crowd() -> Crowd:
-    crowd = Crowd(10)
+    crowd = Crowd(8)
     crowd.settle()
     return crowd
 
 
+@pytest.mark.timeout(300)  # a minute and a half of twenty agents
 def test_twenty_agents_agree_on_five_replicas_and_churn_moves_no_more_than_it_must() -> None:
     crowd = Crowd(20)
     crowd.settle()
