@@ -222,7 +222,7 @@ def _here(core: AgentCore, part: Part | None, line: dict[str, Any]) -> dict[str,
                 "why": ["it is this agent's turn once that has held for some heartbeats"],
             }
         wanted = part.component.replicas or len(part.chosen)
-        why = f"{wanted} are wanted of {part.num_offers} that would run it, and others come first"
+        why = f"{_are(wanted)} wanted of {part.num_offers} that would run it, and others come first"
         return {"state": "placed elsewhere", "why": [why]}
     if not part.is_in_hours:
         when = hours.in_words(part.component.hours) if part.component.hours else ""
@@ -232,9 +232,13 @@ def _here(core: AgentCore, part: Part | None, line: dict[str, Any]) -> dict[str,
     else:
         place = part.chosen.index(peer) + 1 if peer in part.chosen else 0
         wanted = part.component.replicas or len(part.chosen)
-        why = f"place {place} of {part.num_offers} that would run it, and {wanted} are wanted"
+        why = f"place {place} of {part.num_offers} that would run it, and {_are(wanted)} wanted"
     state = "running" if core.apps.is_running(part) else "placed here"
     return {"state": state, "why": [why] if state == "running" else [why, *_not_yet(core, part)]}
+
+
+def _are(number: int) -> str:
+    return f"{number} {'is' if number == 1 else 'are'}"
 
 
 def _not_yet(core: AgentCore, part: Part) -> list[str]:
