@@ -66,7 +66,7 @@ def _register_looking(review: typer.Typer) -> None:
 
         check_graph(graph)
         found = ask_or_connect(configuration(config), "records", {"task": task})
-        if found["kind"] == "application":
+        if found.get("kind") == "application":
             answer(found, as_json=as_json, text=application_lines(found))
         elif as_json:
             answer(task_as_json(found), as_json=True, text="")
@@ -124,7 +124,7 @@ def _register_auditing(review: typer.Typer) -> None:
         from grapevine_agent.requests.verifying import file_name  # noqa: PLC0415
 
         found = ask_or_connect(configuration(config), "records", {"task": task})
-        if found["kind"] == "application":
+        if found.get("kind") == "application":
             raise RequestError(
                 f"{task} is an application, and tasks are exported; see it: grapevine review show {task}"
             )
@@ -192,13 +192,13 @@ def _signed(result: dict[str, Any]) -> str:
 
 
 def _how_many(tasks: list[dict[str, Any]]) -> str:
-    apps = sum(task["kind"] == "application" for task in tasks)
+    apps = sum(task.get("kind") == "application" for task in tasks)
     return counted(len(tasks) - apps, "task") + (f", {counted(apps, 'application')}" if apps else "")
 
 
 def _labelled(task: dict[str, Any]) -> str:
     name = shown(task["name"], 60)
-    return f"{name} (application)" if task["kind"] == "application" else labelled(name, task["version"])
+    return f"{name} (application)" if task.get("kind") == "application" else labelled(name, task["version"])
 
 
 def _mark(review: dict[str, Any]) -> str:
