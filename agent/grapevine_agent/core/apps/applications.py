@@ -13,7 +13,7 @@ docs/decisions/0068-applications.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -231,34 +231,36 @@ class Applications:
     def _place(self, has: Capabilities, now: Moment) -> None:
         offering = self._offering(now) if any(not part.is_everywhere for part in self.parts.values()) else {}
         for part in self.parts.values():
-            among = {
-                peer: known
-                for peer, known in offering.get(offer(*part.key), {}).items()
-                if not why_not(part.component.where, known)
-            }
-            if part.is_offered:
-                among[self.settings.peer] = has
-            part.num_offers = len(among)
-            part.chosen = chosen(part.entry.author, part.entry.name, part.component, among)
+            others = offering.get(offer(*part.key), {})
+            if part.seen != (part.component, part.is_offered, others):  # of a thousand it takes some milliseconds
+                part.seen = part.component, part.is_offered, others
+                self._choose(part, has, others)
             part.place(self.settings.peer, now.monotonic_s, SETTLE_HEARTBEATS * self.settings.heartbeat_s)
 
-    def _offering(self, now: Moment) -> dict[str, dict[str, Capabilities]]:
-        """What each live member, or one that sleeps, would run: offer → peer → what it has."""
+    def _choose(self, part: Part, has: Capabilities, others: Mapping[str, m.PeerAnnouncement]) -> None:
+        able = {peer: announced(peer, said) for peer, said in others.items()}
+        among = {peer: known for peer, known in able.items() if not why_not(part.component.where, known)}
+        if part.is_offered:
+            among[self.settings.peer] = has
+        part.num_offers = len(among)
+        part.chosen = chosen(part.entry.author, part.entry.name, part.component, among)
+
+    def _offering(self, now: Moment) -> dict[str, dict[str, m.PeerAnnouncement]]:
+        """What each live member, or one that sleeps, would run: offer → peer → what it announces."""
         wanted = {offer(*part.key) for part in self.parts.values()}
-        offering: dict[str, dict[str, Capabilities]] = {}
+        offering: dict[str, dict[str, m.PeerAnnouncement]] = {}
         for known in self.members.peers.values():
             offers = wanted.intersection(known.announcement.offers)
             if not offers or not (
                 self.members.is_alive(known.id, now.monotonic_s) or known.id in self.members.sleepers
             ):
                 continue
-            has = announced(known.id, known.announcement)
             for each in offers:
-                offering.setdefault(each, {})[known.id] = has
+                offering.setdefault(each, {})[known.id] = known.announcement
         return offering
 
-    def who_offers(self, part: Part, now: Moment) -> dict[str, Capabilities]:
-        """The live members that offer a component, and what each of them has."""
+    def who_offers(self, part: Part, now: Moment) -> dict[str, m.PeerAnnouncement]:
+        """The live members that offer a component, and what each of them announces."""
         return self._offering(now).get(offer(*part.key), {})
 
     # --- tasks ------------------------------------------------------------------------------------

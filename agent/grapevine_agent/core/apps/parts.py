@@ -11,11 +11,13 @@ once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_proto.application import Component
+from grapevine_proto.messages import PeerAnnouncement
 
 SETTLE_HEARTBEATS: Final = 4.0
 PartKey: TypeAlias = tuple[str, str, str]  # author, application, component
@@ -30,6 +32,7 @@ class Part:
     why_not: tuple[str, ...] = ()  # why it is not offered; empty: it is
     chosen: tuple[str, ...] = ()  # who has it, as this agent sees it
     num_offers: int = 0
+    seen: tuple[Component, bool, Mapping[str, PeerAnnouncement]] | None = None  # what `chosen` was made of
     is_placed: bool = False
     is_in_hours: bool = True
     _differs_since_s: float | None = field(default=None)  # what it should be is another thing than what it is
