@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto proto/grapevine_proto/manifest.proto
+PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto proto/grapevine_proto/manifest.proto proto/grapevine_proto/application.proto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator deb clean

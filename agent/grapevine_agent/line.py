@@ -99,7 +99,7 @@ class _GuestLine:
             try:
                 return await self._requests.answer({"method": method, "params": params})
             except TaskError:
-                if method == "publish" or time.monotonic() > self._connected_s + SETTLE_S:
+                if method in ("publish", "apply") or time.monotonic() > self._connected_s + SETTLE_S:
                     raise
                 await asyncio.sleep(0.2)
 
@@ -122,7 +122,8 @@ def _needs_all(method: str, params: Mapping[str, Any]) -> bool:
     """
     wanted = params.get("task", params.get("parent"))
     looked_up = isinstance(wanted, str) and not is_task_id(wanted)
-    return looked_up or method in ("reviews", "records", "revoke", "revise")
+    of_apps = ("apps", "explain", "delete", "apply", "would_place", "resolve")  # what is there already bears on it
+    return looked_up or method in ("reviews", "records", "revoke", "revise", *of_apps)
 
 
 @contextmanager

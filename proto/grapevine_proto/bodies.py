@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from grapevine_proto import application_bodies, reading, short_names
 from grapevine_proto import messages as m
-from grapevine_proto import reading, short_names
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.bulk import MAX_ASKED, Bulk, check_digest, read_bulk
 from grapevine_proto.errors import WireError
@@ -181,6 +181,10 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
         site=body.site,
         location=_write_location(body.location),
         carries=body.carries,
+        labels=[pb.Label(key=key, value=value) for key, value in body.labels],
+        traits=body.traits,
+        offers=body.offers,
+        running=body.running,
     )
 
 
@@ -209,6 +213,10 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
         site=reading.text(wire.site, "site"),
         location=_read_location(wire.location) if wire.HasField("location") else None,
         carries=wire.carries,
+        labels=application_bodies.read_labels(wire.labels),
+        traits=application_bodies.read_traits(wire.traits),
+        offers=application_bodies.read_offers(wire.offers, "offers"),
+        running=application_bodies.read_offers(wire.running, "running"),
     )
 
 
@@ -483,6 +491,13 @@ _CONVERSIONS = (
     ),
     _Conversion(m.TaskPublication, "publication", "manifest", _write_publication, _read_publication),
     _Conversion(m.Review, "review", "review", _write_review, _read_review),
+    _Conversion(
+        m.ApplicationPublication,
+        "application",
+        "app",
+        application_bodies.write_publication,
+        application_bodies.read_publication,
+    ),
     _Conversion(m.ServerAdvert, "server_advert", "server", _write_advert, _read_advert),
     _Conversion(m.Heartbeat, "heartbeat", "heartbeat", _write_heartbeat, _read_heartbeat),
     _Conversion(m.ModelUpdate, "update", "inbox", _write_update, _read_update, ("full", "base", "delta", "buffers")),

@@ -34,8 +34,12 @@ def held_bytes(received: Received) -> int:
     match received.message.body:
         case m.TaskPublication(manifest=manifest, reason=reason):
             size += getsizeof(manifest) + getsizeof(reason) + (TASK_BYTES if manifest else 0)
+        case m.ApplicationPublication(spec=spec, reason=reason):
+            size += 3 * len(spec) + getsizeof(reason) + (TASK_BYTES if spec else 0)  # and the tasks that it names
         case m.PeerAnnouncement() as said:
-            size += sum(map(getsizeof, (said.name, said.profile, *said.data_kinds, *said.tasks, *said.brokers)))
+            texts = (said.name, said.profile, *said.data_kinds, *said.tasks, *said.brokers)
+            size += sum(map(getsizeof, (*texts, *said.traits, *said.offers, *said.running)))
+            size += sum(getsizeof(pair) + sum(map(getsizeof, pair)) for pair in said.labels)
         case m.Review(reason=reason):
             size += getsizeof(reason)
         case m.ServerAdvert(contributors=contributors):

@@ -2,7 +2,7 @@
 
 Two classes of messages, with different rules (see `records` and `replay`):
 
-- *Records* are state: announcements, presence, manifests, reviews, server adverts. They are
+- *Records* are state: announcements, presence, manifests, reviews, server adverts, applications. They are
   retained by brokers, relayed as the exact bytes that their author signed, and the highest
   sequence of an author on a topic wins.
 - *Messages* pass: heartbeats, updates, server models, requests, metrics. Each is accepted once per
@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_proto.encodings import Encoding
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import LastingTopic
 
 Vector: TypeAlias = NDArray[np.float32]
 
 MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
+MAX_LABELS = 32  # that its owner gives it; as many traits, and components that it would run, and that run
 MOST_LATITUDE, MOST_LONGITUDE = 9_000, 18_000  # hundredths of a degree
 MOST_HOPS = 16  # whatever a sender lets its messages go
 MAX_NAMED = 200  # records that one message names or carries: less than 4 kB of names
@@ -84,6 +85,10 @@ class PeerAnnouncement:
     site: str = ""  # where I am, in the words of my owner
     location: Location | None = None  # and on the globe; None: not said
     carries: int = 0  # of a gateway: the largest packet, in bytes, that all its brokers take; 0: not said
+    labels: tuple[tuple[str, str], ...] = ()  # of my owner's, sorted
+    traits: tuple[str, ...] = ()  # what I have
+    offers: tuple[str, ...] = ()  # components of applications that I would run (see `application.offer`)
+    running: tuple[str, ...] = ()  # and those that run here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +107,15 @@ class TaskPublication:
 
     manifest: bytes = b""
     retracted: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ApplicationPublication:
+    """What is to run where: an application's bytes (their SHA-256 is its id), or that it is deleted."""
+
+    spec: bytes = b""
+    deleted: bool = False
     reason: str = ""
 
 
@@ -373,7 +387,7 @@ class RecordRequest:
 class CarriedRecord:
     """A record of somebody, the exact bytes, and its topic below the root."""
 
-    topic: TaskTopic
+    topic: LastingTopic
     envelope: bytes
 
 
@@ -393,7 +407,7 @@ class Apart:
     rest: bytes = field(repr=False)  # the body without them, as it was signed
 
 
-Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert
+Record: TypeAlias = PeerAnnouncement | PeerState | TaskPublication | Review | ServerAdvert | ApplicationPublication
 Passing: TypeAlias = (
     Heartbeat
     | ModelUpdate
@@ -416,7 +430,7 @@ Passing: TypeAlias = (
 )
 Body: TypeAlias = Record | Passing
 
-RECORDS = (PeerAnnouncement, PeerState, TaskPublication, Review, ServerAdvert)
+RECORDS = (PeerAnnouncement, PeerState, TaskPublication, Review, ServerAdvert, ApplicationPublication)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,8 @@ Rules, per topic (which names its author, see `topics`):
   sequence is remembered, or a broker could bring an older verdict back to life.
 - Freshness is `expires_at_ms` alone. A record with the very sequence that is remembered counts again for as long as
   it says: our clock may have been wrong when it was taken for expired.
-- A tombstone beats the manifest that it retracts, whatever arrives later.
+- A tombstone beats the manifest that it retracts, whatever arrives later. That of an application does not: a name may
+  be used again.
 - Presence is ordered by session first: a will is signed when its connection begins and is published by
   the broker hours later, with a sequence older than the "online" that it revokes. Of a connection offline is therefore
   the last word; a newer connection of the session revokes it, and a newer session. Announcements and adverts of
@@ -32,9 +33,10 @@ from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, PeerAnnouncement, PeerState, ServerAdvert, TaskPublication
 from grapevine_proto.sessions import supersedes
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import AppTopic, TaskTopic, Topic, is_lasting
 
 MAX_TASK_RECORDS_PER_AUTHOR = 3 * 32  # 32 tasks, each with a manifest, a review and a server advert
+MAX_APPS_PER_AUTHOR = 32  # those that are deleted included
 TRUSTED_QUOTA_FACTOR = 10  # a reviewer has an opinion on many tasks
 DEFAULT_CAPACITY = 20_000
 MIB = 1024 * 1024
@@ -44,7 +46,6 @@ PRESENCE_BYTES = 16 * MIB  # of strangers' presence and announcements: some 5,00
 AUTHOR_PRESENCE_BYTES = 64 * 1024
 STRANGERS_SEQUENCES = 2_000  # that are remembered of records that ran out
 OF_SESSIONS = (PeerAnnouncement, PeerState, ServerAdvert)  # ordered by their sessions first
-LASTING_LEAVES = ("manifest", "review")  # statements whose order must survive their expiry
 
 
 @dataclass
@@ -63,6 +64,7 @@ class RecordBook:
     _strangers_sequences: OrderedDict[Topic, None] = field(default_factory=OrderedDict)  # the oldest first
     _records: dict[Topic, Received] = field(default_factory=dict)
     _num_task_records: Counter[str] = field(default_factory=Counter)
+    _num_apps: Counter[str] = field(default_factory=Counter)
     _kept: set[Topic] = field(default_factory=set)
     _expiries: list[tuple[int, int, Topic]] = field(default_factory=list)  # a heap; entries may be out of date
     _num_expiries: int = 0  # ever put: topics cannot be compared, numbers can
@@ -91,8 +93,8 @@ class RecordBook:
         except WireError:
             self.num_turned_away += 1
             raise
-        if held is None and isinstance(received.topic, TaskTopic):
-            self._num_task_records[received.message.sender] += 1
+        if held is None and (counted := self._counter_of(received.topic)) is not None:
+            counted[received.message.sender] += 1
         self._records[received.topic] = received
         if received.message.expires_at_ms:
             self._put_expiry(received)
@@ -105,9 +107,12 @@ class RecordBook:
         if is_new and not is_ours:
             if len(self._records) >= self.capacity and not is_trusted:
                 raise WireError("over-quota", f"{self.capacity} records are held already")
-            quota = MAX_TASK_RECORDS_PER_AUTHOR * (TRUSTED_QUOTA_FACTOR if is_trusted else 1)
-            if isinstance(topic, TaskTopic) and self._num_task_records[author] >= quota:
-                raise WireError("over-quota", f"{author} has {quota} task records already")
+            most = MAX_APPS_PER_AUTHOR if isinstance(topic, AppTopic) else MAX_TASK_RECORDS_PER_AUTHOR
+            quota = most * (TRUSTED_QUOTA_FACTOR if is_trusted else 1)
+            counted = self._counter_of(topic)
+            if counted is not None and counted[author] >= quota:
+                what = "applications" if isinstance(topic, AppTopic) else "task records"
+                raise WireError("over-quota", f"{author} has {quota} {what} already")
         if self._is_counted(received):
             for each in self._budget_of(topic).take(author, topic, held_bytes(received)):
                 self.num_turned_away += 1
@@ -120,7 +125,13 @@ class RecordBook:
         return author != self.own and author not in self.trusted
 
     def _budget_of(self, topic: Topic) -> Budget:
-        return self.tasks_budget if isinstance(topic, TaskTopic) else self.presence_budget
+        return self.tasks_budget if isinstance(topic, TaskTopic | AppTopic) else self.presence_budget
+
+    def _counter_of(self, topic: Topic) -> Counter[str] | None:
+        """Where it is counted how many of them an author has."""
+        if isinstance(topic, TaskTopic):
+            return self._num_task_records
+        return self._num_apps if isinstance(topic, AppTopic) else None
 
     def take_pushed_out(self) -> list[Received]:
         """The records that made room for others since this was last asked."""
@@ -212,10 +223,10 @@ class RecordBook:
     def _remove(self, topic: Topic) -> Received:
         received = self._records.pop(topic)
         author = received.message.sender
-        if isinstance(topic, TaskTopic):
-            self._num_task_records[author] -= 1
-            if not self._num_task_records[author]:
-                del self._num_task_records[author]
+        if (counted := self._counter_of(topic)) is not None:
+            counted[author] -= 1
+            if not counted[author]:
+                del counted[author]
         self._budget_of(topic).remove(author, topic)
         return received
 
@@ -226,7 +237,7 @@ class RecordBook:
 
         Others may have been forgotten for it: see `take_forgotten`.
         """
-        if not isinstance(topic, TaskTopic) or topic.leaf not in LASTING_LEAVES:
+        if not is_lasting(topic):
             return False
         if topic not in self._sequences and not self._make_room_to_remember(topic):
             return False

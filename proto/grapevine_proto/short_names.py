@@ -15,14 +15,13 @@ from grapevine_proto import messages as m
 from grapevine_proto import reading
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.errors import WireError
-from grapevine_proto.topics import TaskTopic, parse_below_root
+from grapevine_proto.topics import LastingTopic, is_lasting, parse_below_root
 
 NAME_BYTES = 8
-CARRIED_LEAVES = ("manifest", "review")  # of statements that last
 
 
 @lru_cache(maxsize=1 << 15)
-def short_name(topic: TaskTopic) -> bytes:
+def short_name(topic: LastingTopic) -> bytes:
     """The short name of a topic, `NAME_BYTES` long."""
     return hashlib.sha256(topic.below_root().encode()).digest()[:NAME_BYTES]
 
@@ -79,8 +78,8 @@ def read_batch(wire: pb.RecordBatch) -> m.RecordBatch:
 
 def _carried(wire: pb.CarriedRecord) -> m.CarriedRecord:
     topic = parse_below_root(reading.text(wire.topic, "topic"))
-    if not isinstance(topic, TaskTopic) or topic.leaf not in CARRIED_LEAVES:
-        raise WireError("malformed", f"{wire.topic!r} is no topic of a manifest or a review")
+    if not is_lasting(topic):
+        raise WireError("malformed", f"{wire.topic!r} is no topic of a manifest, a review or an application")
     return m.CarriedRecord(topic=topic, envelope=wire.envelope)
 
 

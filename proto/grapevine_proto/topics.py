@@ -11,6 +11,7 @@ in each other's name, and nobody can erase another's record with an empty retain
     <root>/peer/<id>/task/<task>/server        record
     <root>/peer/<id>/task/<task>/model
     <root>/peer/<id>/task/<task>/metrics
+    <root>/peer/<id>/app/<name>                record
     <root>/inbox/<to>/<from>
     <root>/inbox/<to>/<from>/<transfer>        chunks (see `bulk`)
 
@@ -23,7 +24,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeGuard
 
 from grapevine_proto.errors import ConfigError, WireError
 
@@ -71,6 +72,23 @@ class TaskTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class AppTopic:
+    """An application that a peer wants to run somewhere."""
+
+    peer: str
+    name: str
+
+    @property
+    def leaf(self) -> Literal["app"]:
+        """What kind of topic it is."""
+        return "app"
+
+    def below_root(self) -> str:
+        """The topic without its root, as signed."""
+        return f"peer/{self.peer}/app/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class InboxTopic:
     """Something that one peer says to another."""
 
@@ -95,12 +113,19 @@ class ChunkTopic:
         return f"inbox/{self.receiver}/{self.sender}/{self.transfer}"
 
 
-Topic: TypeAlias = PeerTopic | TaskTopic | InboxTopic
+Topic: TypeAlias = PeerTopic | TaskTopic | AppTopic | InboxTopic
+LastingTopic: TypeAlias = TaskTopic | AppTopic  # of a manifest, a review or an application
+LASTING_LEAVES = ("manifest", "review")  # of a task: statements whose order must survive their expiry
 
 
 def writer_of(topic: Topic | ChunkTopic) -> str:
     """The only peer that may write on this topic."""
     return topic.sender if isinstance(topic, InboxTopic | ChunkTopic) else topic.peer
+
+
+def is_lasting(topic: Topic) -> TypeGuard[LastingTopic]:
+    """Whether what stands on a topic lasts: it is kept across restarts, and given to brokers and peers that lack it."""
+    return isinstance(topic, AppTopic) or (isinstance(topic, TaskTopic) and topic.leaf in LASTING_LEAVES)
 
 
 def is_id(text: str) -> bool:
@@ -157,6 +182,8 @@ def parse_below_root(name: str) -> Topic:
             return PeerTopic(peer, _PEER_LEAVES[leaf])
         case ["peer", peer, "task", task, leaf] if is_id(peer) and is_id(task) and leaf in _TASK_LEAVES:
             return TaskTopic(peer, task, _TASK_LEAVES[leaf])
+        case ["peer", peer, "app", name] if is_id(peer) and is_id(name):
+            return AppTopic(peer, name)
         case ["inbox", receiver, sender] if is_id(receiver) and is_id(sender):
             return InboxTopic(receiver, sender)
     raise WireError("topic", f"{name[:200]!r} is not in the topic tree")
@@ -179,6 +206,11 @@ def every_peer(leaf: PeerLeaf) -> str:
 def every_task(leaf: TaskLeaf) -> str:
     """Filter: this leaf of every peer and task (below the root)."""
     return f"peer/+/task/+/{leaf}"
+
+
+def every_app() -> str:
+    """Filter: the applications of every peer (below the root)."""
+    return "peer/+/app/+"
 
 
 def of_task(task: str, leaf: TaskLeaf) -> str:

@@ -42,7 +42,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "probe", "probe_request", "probe_answer", "record_digests", "record_request", "record_batch")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "application", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "probe", "probe_request", "probe_answer", "record_digests", "record_request", "record_batch")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -57,6 +57,7 @@ class Message(_message.Message):
     PUBLICATION_FIELD_NUMBER: _ClassVar[int]
     REVIEW_FIELD_NUMBER: _ClassVar[int]
     SERVER_ADVERT_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     UPDATE_FIELD_NUMBER: _ClassVar[int]
     SERVER_MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -88,6 +89,7 @@ class Message(_message.Message):
     publication: TaskPublication
     review: Review
     server_advert: ServerAdvert
+    application: ApplicationPublication
     heartbeat: Heartbeat
     update: ModelUpdate
     server_model: ServerModel
@@ -105,7 +107,7 @@ class Message(_message.Message):
     record_digests: RecordDigests
     record_request: RecordRequest
     record_batch: RecordBatch
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., probe_request: _Optional[_Union[ProbeRequest, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., application: _Optional[_Union[ApplicationPublication, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., probe_request: _Optional[_Union[ProbeRequest, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
 
 class Bulk(_message.Message):
     __slots__ = ("digest", "num_bytes", "fields", "lengths", "index")
@@ -122,7 +124,7 @@ class Bulk(_message.Message):
     def __init__(self, digest: _Optional[bytes] = ..., num_bytes: _Optional[int] = ..., fields: _Optional[_Iterable[int]] = ..., lengths: _Optional[_Iterable[int]] = ..., index: _Optional[bytes] = ...) -> None: ...
 
 class PeerAnnouncement(_message.Message):
-    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site", "location", "carries")
+    __slots__ = ("name", "profile", "cores", "memory_mb", "data_kinds", "tasks", "brokers", "lacks", "records", "gateway", "site", "location", "carries", "labels", "traits", "offers", "running")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROFILE_FIELD_NUMBER: _ClassVar[int]
     CORES_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +138,10 @@ class PeerAnnouncement(_message.Message):
     SITE_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
     CARRIES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TRAITS_FIELD_NUMBER: _ClassVar[int]
+    OFFERS_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
     name: str
     profile: str
     cores: int
@@ -149,7 +155,19 @@ class PeerAnnouncement(_message.Message):
     site: str
     location: Location
     carries: int
-    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., carries: _Optional[int] = ...) -> None: ...
+    labels: _containers.RepeatedCompositeFieldContainer[Label]
+    traits: _containers.RepeatedScalarFieldContainer[str]
+    offers: _containers.RepeatedScalarFieldContainer[str]
+    running: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., profile: _Optional[str] = ..., cores: _Optional[int] = ..., memory_mb: _Optional[int] = ..., data_kinds: _Optional[_Iterable[str]] = ..., tasks: _Optional[_Iterable[str]] = ..., brokers: _Optional[_Iterable[str]] = ..., lacks: _Optional[int] = ..., records: _Optional[int] = ..., gateway: _Optional[bool] = ..., site: _Optional[str] = ..., location: _Optional[_Union[Location, _Mapping]] = ..., carries: _Optional[int] = ..., labels: _Optional[_Iterable[_Union[Label, _Mapping]]] = ..., traits: _Optional[_Iterable[str]] = ..., offers: _Optional[_Iterable[str]] = ..., running: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Label(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: str
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class Location(_message.Message):
     __slots__ = ("latitude", "longitude")
@@ -184,6 +202,14 @@ class Retraction(_message.Message):
     REASON_FIELD_NUMBER: _ClassVar[int]
     reason: str
     def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class ApplicationPublication(_message.Message):
+    __slots__ = ("spec", "deletion")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    DELETION_FIELD_NUMBER: _ClassVar[int]
+    spec: bytes
+    deletion: Retraction
+    def __init__(self, spec: _Optional[bytes] = ..., deletion: _Optional[_Union[Retraction, _Mapping]] = ...) -> None: ...
 
 class Review(_message.Message):
     __slots__ = ("task", "approved", "reason", "valid_until_ms", "withdrawn")

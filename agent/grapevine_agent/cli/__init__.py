@@ -14,6 +14,7 @@ import typer
 
 from grapevine_agent.cli import (
     agent_commands,
+    app_commands,
     broker_commands,
     data_commands,
     doctor_commands,
@@ -59,6 +60,7 @@ def build_app() -> typer.Typer:
         task_commands,
         review_commands,
         trust_commands,
+        app_commands,
         merge_commands,
         broker_commands,
         data_commands,

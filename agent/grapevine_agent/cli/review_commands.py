@@ -25,7 +25,7 @@ from grapevine_agent.cli.output import (
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
-from grapevine_proto.errors import StoreError
+from grapevine_proto.errors import RequestError, StoreError
 from grapevine_proto.manifest import labelled
 
 DaysOption = Annotated[
@@ -47,9 +47,9 @@ def register(app: typer.Typer) -> None:
 def _register_looking(review: typer.Typer) -> None:
     @review.command("list")
     def show_all(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-        """List the tasks that are known here, and what was said of them."""
+        """List the tasks and applications that are known here, and what was said of them."""
         tasks = ask_or_connect(configuration(config), "reviews", {})
-        answer(tasks, as_json=as_json, text=counted(len(tasks), "task"))
+        answer(tasks, as_json=as_json, text=_how_many(tasks))
         if tasks and not as_json:
             console.print(_table(tasks))
 
@@ -62,11 +62,13 @@ def _register_looking(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Show all that can be known of a task without running it: manifest, model, data, costs, reviews."""
-        from grapevine_agent.cli.review_show import check_graph, print_task, task_as_json  # noqa: PLC0415 - slow
+        from grapevine_agent.cli.review_show import application_lines, check_graph, print_task, task_as_json  # noqa: PLC0415 - slow
 
         check_graph(graph)
         found = ask_or_connect(configuration(config), "records", {"task": task})
-        if as_json:
+        if found.get("kind") == "application":
+            answer(found, as_json=as_json, text=application_lines(found))
+        elif as_json:
             answer(task_as_json(found), as_json=True, text="")
         else:
             print_task(found, graph=graph, every_node=every_node)
@@ -122,6 +124,10 @@ def _register_auditing(review: typer.Typer) -> None:
         from grapevine_agent.requests.verifying import file_name  # noqa: PLC0415
 
         found = ask_or_connect(configuration(config), "records", {"task": task})
+        if found.get("kind") == "application":
+            raise RequestError(
+                f"{task} is an application, and tasks are exported; see it: grapevine review show {task}"
+            )
         paths = {folder / file_name(topic): base64.b64decode(text) for topic, text in found["records"].items()}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -185,6 +191,16 @@ def _signed(result: dict[str, Any]) -> str:
     return f"{shown_task(result)}\n  signed by  {result['reviewer']}{reason}"
 
 
+def _how_many(tasks: list[dict[str, Any]]) -> str:
+    apps = sum(task.get("kind") == "application" for task in tasks)
+    return counted(len(tasks) - apps, "task") + (f", {counted(apps, 'application')}" if apps else "")
+
+
+def _labelled(task: dict[str, Any]) -> str:
+    name = shown(task["name"], 60)
+    return f"{name} (application)" if task.get("kind") == "application" else labelled(name, task["version"])
+
+
 def _mark(review: dict[str, Any]) -> str:
     if review["withdrawn"]:
         return "–"
@@ -204,7 +220,7 @@ def _table(tasks: list[dict[str, Any]]) -> Table:
             )
             lines.append(line if review["counts"] else f"[dim]{line}[/]")
         table.add_row(
-            f"{labelled(shown(task['name'], 60), task['version'])}\n{task['task'][:12]}\n{escape(task['publisher'])}",
+            f"{_labelled(task)}\n{task['task'][:12]}\n{escape(task['publisher'])}",
             f"{task['standing']}: {shown(task['why'])}",
             "\n".join(lines),
         )

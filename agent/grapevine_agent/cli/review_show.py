@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.check_commands import costs_table, fits_table
 from grapevine_agent.cli.output import console, shown
 from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
+from grapevine_agent.printable import printable
 from grapevine_agent.requests.costs import CostReport, cost_report
 from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_proto.codec import open_envelope
-from grapevine_proto.errors import RequestError, TaskError
+from grapevine_proto.errors import ConfigError, RequestError, TaskError
 from grapevine_proto.manifest import FeatureSpec, MergePlan, TaskManifest
 from grapevine_proto.manifest_codec import decode_manifest
 from grapevine_proto.messages import TaskPublication
@@ -50,6 +53,29 @@ def task_as_json(found: dict[str, Any]) -> dict[str, Any]:
         "costs": costs.as_json() if costs else None,
         "graphs": {name: [_row(node) for node in getattr(report, name)] for name in GRAPHS} if report else None,
     }
+
+
+def application_lines(found: dict[str, Any]) -> str:
+    """Everything about an application for people, as Rich markup: what it says, and what is said of it."""
+    from grapevine_agent.intent.yaml_tree import written  # noqa: PLC0415
+
+    try:
+        whole = written([found["application"]])
+    except ConfigError:  # without PyYAML
+        whole = json.dumps(found["application"], indent=2) + "\n"
+    lines = [
+        f"[bold]{shown(found['name'])}[/]  {found['task']}",
+        f"{shown(found['standing'])}: {shown(found['why'])}",
+        "",
+        escape(printable(whole, lines=True)),
+    ]
+    for each in found["reviews"]:
+        verdict = "withdrawn" if each["withdrawn"] else "approved" if each["approved"] else "rejected"
+        ignored = f" (does not count: {shown(each['ignored'])})" if each["ignored"] else ""
+        lines.append(
+            f"{verdict} by {each['name'] or each['reviewer']}{ignored}: {shown(each['reason']) or 'no reason given'}"
+        )
+    return "\n".join(lines)
 
 
 def check_graph(graph: str) -> None:

@@ -5,8 +5,8 @@ Where it is read from, first found first: the path that was given (`--config`), 
 hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`, `[trust]`,
-`[limits]`, `[governor]`, `[homeassistant]` or `[metrics]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by commas.
-`[[data]]`, `[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
+`[limits]`, `[governor]`, `[engine]`, `[homeassistant]` or `[metrics]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by
+commas. `[[data]]`, `[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
 `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
@@ -25,6 +25,7 @@ from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
 from grapevine_agent.config.credentials import handed_over, is_open_to_others
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
+from grapevine_agent.config.engine import EngineConfig, read_engine, read_labels
 from grapevine_agent.config.governor import GovernorConfig, read_governor
 from grapevine_agent.config.homeassistant import HomeAssistantConfig, read_homeassistant
 from grapevine_agent.config.metrics import MetricsConfig, read_metrics
@@ -77,6 +78,7 @@ class AgentConfig:
     log_level: str = "info"
     site: str = ""  # where it is, for peers that keep to theirs
     location: Location | None = None  # and on the globe, as closely as peers are told
+    labels: tuple[tuple[str, str], ...] = ()  # what applications ask for, sorted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +167,7 @@ class Config:
     homeassistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     governor: GovernorConfig = field(default_factory=GovernorConfig)
+    engine: EngineConfig | None = None  # for containers of applications; None: there are none
     path: Path | None = None
 
 
@@ -184,7 +187,7 @@ def load_config(
     root = Table(entries, source=source, environ=environ, mistakes=mistakes)
     tables = {
         name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits", "governor", "homeassistant", "metrics")
+        for name in ("agent", "mqtt", "review", "trust", "limits", "governor", "engine", "homeassistant", "metrics")
     }
     data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
@@ -202,6 +205,7 @@ def load_config(
         homeassistant=read_homeassistant(tables["homeassistant"], mqtt.root),
         metrics=read_metrics(tables["metrics"]),
         governor=read_governor(tables["governor"]),
+        engine=read_engine(tables["engine"]),
         path=found,
     )
     for table in (root, *tables.values()):  # those in lists are finished by who reads them, if they can be
@@ -279,6 +283,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
         location=read_location(table),
+        labels=read_labels(table),
     )
 
 

@@ -29,6 +29,7 @@ AT_START: Final = {
     "metrics": tuple(each.name for each in fields(MetricsConfig)),
 }
 TRAINERS: Final = "[[trainer]]"
+ENGINE: Final = "[engine]"
 LIVE_TOPICS: Final = "[[data]] of live topics"
 
 
@@ -74,6 +75,8 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
         changed.append("[[consent]]")
     if holds.trainers != wanted.trainers:
         restart.append(TRAINERS)
+    if holds.engine != wanted.engine:
+        restart.append(ENGINE)
     if _files(holds) != _files(wanted):
         changed.append("[[data]]")
     if _live(holds) != _live(wanted):
@@ -90,6 +93,7 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
         trust=trust,
         data=(*_files(wanted), *_live(holds)),
         trainers=holds.trainers,
+        engine=holds.engine,
     )
     return Changes(applied=applied, changed=tuple(changed), restart=tuple(restart))
 

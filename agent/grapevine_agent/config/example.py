@@ -29,6 +29,8 @@ EXAMPLE_CONFIG = """\
 #site = "lakeside"
 # The same as [latitude, longitude] in degrees. Peers are told it to a hundredth of a degree, about a kilometre.
 #location = [52.52, 13.40]
+# What applications may ask for, announced to everybody: docs/applications.md.
+#labels = { room = "kitchen", floor = "2" }
 
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.
@@ -210,4 +212,18 @@ EXAMPLE_CONFIG = """\
 #listen = "127.0.0.1:9464"
 # true lets listen be an address that other machines reach. Nobody is asked for a login there.
 #allow_remote = false
+
+# Containers of applications: docs/applications.md. Off, unless you enable it; an image is named by its digest.
+[engine]
+#enabled = true
+#allow_images = ["docker.io/library/nginx@sha256:0000000000000000000000000000000000000000000000000000000000000000"]
+# Ports that a service may listen on, and the address on which they are reached.
+#allow_ports = [8080]
+#publish_on = "127.0.0.1"
+# Of all containers together.
+#memory_mb = 256
+#cpus = 1.0
+#max_containers = 4
+# Docker's command, or one that takes the same words.
+#command = "docker"
 """

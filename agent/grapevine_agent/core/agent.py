@@ -1,7 +1,7 @@
 """The agent's core: one `match` over what was said, one tick, and what the owner says.
 
 The shell calls `receive`, `tick`, `trained`, `evaluated`, `loaded`, `connected`, and the owner's
-`publish_task`, `review`, `revoke`, `set_consent`, `set_settings`; each returns effects, in order. What a
+`publish_task`, `apply`, `review`, `revoke`, `set_consent`, `set_settings`; each returns effects, in order. What a
 task goes through stands in `task_life`, how one is learned in `learning`, who takes a message that passes in `passing`.
 """
 
@@ -15,6 +15,7 @@ from itertools import islice
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.apps.applications import Applications
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.governor.governing import Governing
 from grapevine_agent.core.governor.readings import Readings
@@ -101,6 +102,7 @@ class AgentCore:
             governor=self.governing.governor,
         )
         self.steward = Steward(settings=self.settings, archive=self.archive, tasks=self.tasks)
+        self.apps = Applications(settings=self.settings, members=self.members, archive=self.archive, tasks=self.tasks)
         quota = AnswerQuota()
         self.probes = Probes(members=self.members, presence=self.presence, quota=quota, brokers=self.brokers)
         self.exchange = RecordExchange(peer=self.settings.peer, rng=self.rng, quota=quota, records=self.records)
@@ -151,6 +153,7 @@ class AgentCore:
         self.tasks.assessor.mark_all()
         return [
             *effects,
+            *self.apps.tick(now),
             *self.archive.forgotten([]),
             *(fx.Subscribe(filter=each) for each in inbox),
             *(fx.Subscribe(filter=each, records=True) for each in where_records_are(self.settings)),
@@ -158,10 +161,14 @@ class AgentCore:
             *self._announce(now),
         ]
 
+    def _before_accepting(self, received: Received) -> None:
+        self.steward.before_accepting(received)
+        self.apps.before_accepting(received)
+
     def _restore(self, received: Received, now: Moment) -> list[Effect]:
         effects: list[Effect] = []
         try:
-            self.steward.before_accepting(received)
+            self._before_accepting(received)
             if self.archive.restore(received, now.wall_ms):
                 effects = [*self._read_record(received, now), *self.steward.made_room(now)]
         except WireError as error:
@@ -232,7 +239,7 @@ class AgentCore:
         message = received.message
         own = message.sender == self.settings.peer
         if received.is_record:
-            if own and not isinstance(message.body, m.TaskPublication | m.Review):
+            if own and not isinstance(message.body, m.TaskPublication | m.Review | m.ApplicationPublication):
                 return self.presence.echoed(message.body, message.session, received.hops, now.monotonic_s)
             if isinstance(message.body, m.PeerState):
                 state = self.brokers.hear_state(broker, received, now.wall_ms)
@@ -246,7 +253,7 @@ class AgentCore:
                 )
                 return self._hear_state(message.sender, state, message.session, now, asleep_s)
             self.exchange.came(received)
-            self.steward.before_accepting(received)
+            self._before_accepting(received)
             if self.records.get(received.topic) is not None:
                 self.heard_again(received.topic, broker)  # the broker has it, if only an older one
             try:
@@ -340,7 +347,12 @@ class AgentCore:
                 if sender == self.settings.peer:
                     self._renew_at_ms = 0  # look when
                 counts = sender in self.settings.review.reviewers
+                if counts:
+                    self.apps.reviewed(review.task)
                 return [*effects, *(self._judge(review.task, now) if counts else ())]
+            case m.ApplicationPublication() as application:
+                self.apps.take(received, application)
+                return self._look_at_apps(now)
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
@@ -366,7 +378,13 @@ class AgentCore:
         effects += self._look(now)
         was_set_back = self._clock.was_set_back
         if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):
-            due, self._renew_at_ms = due_renewals(self.book, self.settings.peer, now.wall_ms, was_set_back=was_set_back)
+            due, self._renew_at_ms = due_renewals(
+                self.book,
+                self.settings.peer,
+                now.wall_ms,
+                was_set_back=was_set_back,
+                applications=self.apps.book.by_id,
+            )
             effects += [statements.verdict(self.settings.peer, review, review.valid_until_ms) for review in due]
         effects += self.presence.tick(self._progress(), now.monotonic_s)
         effects += self.brokers.due(self.records, now.monotonic_s)
@@ -411,6 +429,7 @@ class AgentCore:
         times = [
             self.steward.deadline_s(),
             self._monotonic_s(self.steward.next_change_ms),
+            self.apps.deadline_s(),
             self.sleep.deadline_s(),
             self.presence.deadline_s(),
             self.brokers.deadline_s(),
@@ -429,7 +448,17 @@ class AgentCore:
         return self._clock.last.monotonic_s + max(0.0, wall_ms - self._clock.last.wall_ms) / 1000
 
     def _look(self, now: Moment) -> list[Effect]:
-        return [*self.steward.tick(now), *self._announce(now)]
+        return [*self.apps.tick(now), *self.steward.tick(now), *self._announce(now)]
+
+    def _look_at_apps(self, now: Moment) -> list[Effect]:
+        if not self._started:
+            return []  # looked at once, when all that was kept has been read
+        return [*self.apps.tick(now), *self.steward.look(now), *self._announce(now)]
+
+    def component_told(self, key: str, *, is_running: bool, why: str, now: Moment) -> list[Effect]:
+        """How a container is doing that `RunContainer` has asked for; `why` it does not run."""
+        self.apps.told(key, is_running=is_running, why=why, now=now)
+        return self._look_at_apps(now)
 
     def _progress(self) -> tuple[m.TaskProgress, ...]:
         return tuple(
@@ -519,7 +548,8 @@ class AgentCore:
         self.settings = self.models.settings = settings
         self._renew_at_ms = 0  # look when
         self.brokers.trust(settings.trusted_authors, settings.peer)
-        governed = self.governing.change(settings.governor, now)
+        self.apps.set_settings(settings)
+        governed = [*self.governing.change(settings.governor, now), *self.apps.tick(now)]
         return [*governed, *self.steward.set_settings(settings, now), *self._announce(now)]
 
     def set_consent(self, task: str, joined: bool, now: Moment) -> list[Effect]:
@@ -530,6 +560,14 @@ class AgentCore:
     def retract(self, task: str, reason: str) -> list[Effect]:
         """Take a task of our own back, for good."""
         return [statements.retraction(self.settings.peer, task, reason)]
+
+    def apply(self, spec: bytes, name: str) -> list[Effect]:
+        """Publish an application of our own, or its next version."""
+        return [statements.application(self.settings.peer, name, spec)]
+
+    def delete_application(self, name: str, reason: str, now: Moment) -> list[Effect]:
+        """Take an application of our own back. What runs of it ends."""
+        return [statements.deletion(self.settings.peer, name, reason, now.wall_ms + WITHDRAWAL_MS)]
 
     def watch(self, task: str) -> list[Effect]:
         """Listen to the metrics of a task's members, until `unwatch`."""
@@ -558,5 +596,9 @@ class AgentCore:
             site=self.settings.site,
             location=self.settings.location,
             carries=self.brokers.packet_bytes if self.settings.is_gateway else 0,
+            labels=self.settings.labels,
+            traits=self.settings.traits,
+            offers=self.apps.offers(),
+            running=self.apps.running(),
         )
         return self.presence.announce(announcement, now)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from grapevine_proto.application import Container
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Body, ChunkRefusal, ChunkRequest, Metrics, ReleasedModel, Vector, Which
-from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
+from grapevine_proto.topics import InboxTopic, LastingTopic, Topic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class UnsubscribeAt:
 class TakeRecord:
     """Take a record that a peer has carried here as if it had arrived on its own topic, retained."""
 
-    topic: TaskTopic
+    topic: LastingTopic
     envelope: bytes
 
 
@@ -268,6 +269,25 @@ class SaveMetrics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunContainer:
+    """Run a component of an application, and tell `AgentCore.component_told` when it does, and when it does no more.
+
+    `key` names the component for as long as it runs: author, application and component.
+    """
+
+    key: str
+    application: str  # its id
+    container: Container
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndContainer:
+    """The end of a `RunContainer`: stop it and remove it."""
+
+    key: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notify:
     """Something the owner may want to know: one line of the log.
 
@@ -318,6 +338,8 @@ Effect: TypeAlias = (
     | SaveConsent
     | SaveGovernor
     | SaveMetrics
+    | RunContainer
+    | EndContainer
     | Notify
     | Delivered
 )

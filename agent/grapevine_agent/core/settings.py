@@ -82,6 +82,17 @@ class DeviceLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineRules:
+    """Which containers of applications may run here, by the owner's word, and what they may take together."""
+
+    images: frozenset[str] = frozenset()  # by digest
+    ports: frozenset[int] = frozenset()
+    memory_mb: int = 256
+    cpu_thousandths: int = 1_000
+    most: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
 class Needs:
     """What a task takes of a device for as long as it is joined."""
 
@@ -147,6 +158,9 @@ class CoreSettings:
     scope: Scope = Scope()  # with whom of them models are exchanged
     is_gateway: bool = False  # between them: see `overlay/gateway`
     data_kinds: tuple[str, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()  # the owner's, sorted: what applications ask for
+    traits: tuple[str, ...] = ()  # what this device has: the same
+    engine: EngineRules | None = None  # None: no containers run here
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's
     max_share: float = 0.5  # of a single peer in a merge: one voice does not outvote all the others
     max_pending: int = 64  # updates gathered between two merges

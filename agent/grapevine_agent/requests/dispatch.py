@@ -22,6 +22,7 @@ from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.applications import ApplicationRequests
 from grapevine_agent.requests.governing import GovernorRequests
 from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
 from grapevine_agent.requests.listing import listed
@@ -45,18 +46,20 @@ class Requests:
 
     def __init__(self, service: AgentService) -> None:
         self._service = service
-        reviews, tasks = ReviewRequests(service), TaskRequests(service)
+        reviews, tasks, applications = ReviewRequests(service), TaskRequests(service), ApplicationRequests(service)
         self._looks: dict[str, Callable[..., Any]] = {
             "manifest": self.manifest,
             "peers": PeerRequests(service).peers,
             **reviews.looks(),
             **tasks.looks(),
+            **applications.looks(),
         }
         self._acts: dict[str, Callable[..., Any]] = {  # and what awaits something
             "status": self.status,
             "consent": self.consent,
             **reviews.acts(),
             **tasks.acts(),
+            **applications.acts(),
             **HoldingRequests(service).acts(),
             **ReloadRequests(service).acts(),
             **GovernorRequests(service).acts(),

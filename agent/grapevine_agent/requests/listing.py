@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.judging import Verdict
 
@@ -25,6 +26,16 @@ def listed(core: AgentCore) -> list[TaskEntry]:
     strangers = [entry.id for entry in entries.values() if not core.steward.concerns_owner(entry)]
     left_out = frozenset(strangers[:-MAX_STRANGERS])
     return [entry for entry in entries.values() if entry.id not in left_out]
+
+
+def listed_applications(core: AgentCore) -> list[AppEntry]:
+    """The applications to list: our own and those that may be approved, and of the others the newest."""
+    entries = list(core.apps.book.entries.values())
+    if len(entries) <= MAX_STRANGERS:
+        return entries
+    strangers = [entry.id for entry in entries if not core.apps.may_matter(entry)]
+    left_out = frozenset(strangers[:-MAX_STRANGERS])
+    return [entry for entry in entries if entry.id not in left_out]
 
 
 def shown(verdicts: Mapping[str, Verdict], reviewers: Collection[str]) -> dict[str, Verdict]:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from grapevine_agent.config.trust_file import PEER_ID
+from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.printable import is_blank, look_alike, printable
 from grapevine_proto.errors import RequestError, TaskError
@@ -64,6 +65,41 @@ def find_task(wanted: str, entries: Mapping[str, TaskEntry], *, acts: bool) -> T
     return entries[found.id]
 
 
+def find_application(
+    wanted: str, apps: Iterable[AppEntry], *, acts: bool, remedy: str = "see `grapevine get apps`"
+) -> AppEntry:
+    """The application that is meant, by its name, its id, or author/name. Raises like `find_task`."""
+    by_id = {entry.id: entry for entry in apps}
+    if wanted in by_id:
+        return by_id[wanted]
+    whole = [entry for entry in by_id.values() if f"{entry.author}/{entry.name}" == wanted]
+    if whole:
+        return whole[0]
+    known = [_known_application(entry) for entry in by_id.values()]
+    found = _meant(wanted, known, what="application", id_form=r"[0-9a-f]{1,64}", acts=acts)
+    if found is None:
+        remedy = remedy if known else "no application has been heard of yet"
+        raise TaskError(f"no application {printable(wanted)!r} is known here; {_near(wanted, known, remedy)}")
+    return by_id[found.id]
+
+
+def find_reviewed(
+    wanted: str, entries: Mapping[str, TaskEntry], apps: Iterable[AppEntry], *, acts: bool
+) -> TaskEntry | AppEntry:
+    """The task or the application that is meant, where both can be judged. Raises like `find_task`."""
+    by_id = {entry.id: entry for entry in apps}
+    if wanted in entries or wanted in by_id or not by_id:
+        return by_id[wanted] if wanted in by_id else find_task(wanted, entries, acts=acts)
+    known = [*map(_known_task, entries.values()), *map(_known_application, by_id.values())]
+    found = _meant(wanted, known, what="task", id_form=r"[0-9a-f]{1,64}", acts=acts)
+    if found is None:
+        raise TaskError(
+            f"no task or application {printable(wanted)!r} is known here; "
+            f"{_near(wanted, known, 'see `grapevine review list` and `grapevine get apps`')}"
+        )
+    return by_id[found.id] if found.id in by_id else entries[found.id]
+
+
 def find_kept(wanted: str, entries: Mapping[str, TaskEntry], kept: Iterable[str]) -> str:
     """The id of the task that is meant, which is known here, or of which something is kept (ids alone).
 
@@ -80,8 +116,10 @@ def find_kept(wanted: str, entries: Mapping[str, TaskEntry], kept: Iterable[str]
     return found.id
 
 
-def meant(entry: TaskEntry) -> dict[str, Any]:
-    """Which task an answer is about, beyond doubt: what a command shows after it did something."""
+def meant(entry: TaskEntry | AppEntry) -> dict[str, Any]:
+    """Which task, or application, an answer is about, beyond doubt: what a command shows after it did something."""
+    if isinstance(entry, AppEntry):
+        return {"task": entry.id, "name": entry.name, "version": 1, "publisher": entry.author, "kind": "application"}
     brief = entry.brief
     return {"task": entry.id, "name": brief.name, "version": brief.version, "publisher": brief.publisher}
 
@@ -158,6 +196,10 @@ def _known_task(entry: TaskEntry) -> Known:
     gone = ", retracted" if entry.retracted else ""
     about = f"version {brief.version} by {brief.publisher}{gone}"
     return Known(id=entry.id, name=brief.name, about=about)
+
+
+def _known_application(entry: AppEntry) -> Known:
+    return Known(id=entry.id, name=entry.name, about=f"application by {entry.author}")
 
 
 def _near(wanted: str, known: list[Known], remedy: str) -> str:

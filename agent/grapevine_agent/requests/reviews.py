@@ -9,11 +9,13 @@ import base64
 from collections.abc import Callable
 from typing import Any
 
+from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
+from grapevine_agent.requests.applications import shown_application
 from grapevine_agent.requests.dating import dated
-from grapevine_agent.requests.listing import listed, shown
-from grapevine_agent.requests.naming import find_task, meant, twins
+from grapevine_agent.requests.listing import listed, listed_applications, shown
+from grapevine_agent.requests.naming import find_reviewed, meant, twins
 from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.requests.trusting import change_trust
 from grapevine_agent.service import clock
@@ -43,8 +45,9 @@ class ReviewRequests:
     # --- looking ----------------------------------------------------------------------------------
 
     def reviews(self) -> list[dict[str, Any]]:
-        """The tasks that are known (see `listing`), with what reviewers say of them."""
-        return [self._reviewed(entry) for entry in listed(self._service.core)]
+        """The tasks and applications that are known (see `listing`), with what reviewers say of them."""
+        core = self._service.core
+        return [*map(self._reviewed, listed(core)), *map(self._reviewed, listed_applications(core))]
 
     def records(self, task: str) -> dict[str, Any]:
         """A task with its verdicts as this agent takes them, and with its records as they were signed."""
@@ -57,6 +60,9 @@ class ReviewRequests:
             and received.topic.task == entry.id
             and received.topic.leaf in ("manifest", "review")
         ]
+        if isinstance(entry, AppEntry):
+            record = self._service.core.records.get(entry.topic)
+            held += [record] if record is not None else []
         return self._reviewed(entry) | {
             "peer": own,
             "records": {
@@ -65,18 +71,23 @@ class ReviewRequests:
             },
         }
 
-    def _reviewed(self, entry: TaskEntry) -> dict[str, Any]:
+    def _reviewed(self, entry: TaskEntry | AppEntry) -> dict[str, Any]:
         core, now = self._service.core, clock.now()
         policy = core.settings.review
         names = {each.peer: each.name for each in self._service.config.trust.peers if each.name}
-        judgement = core.judgement(entry, now)
+        is_app = isinstance(entry, AppEntry)
+        judgement = core.apps.judgement(entry, now) if isinstance(entry, AppEntry) else core.judgement(entry, now)
+        about = meant(entry)
+        description = entry.read().description if isinstance(entry, AppEntry) else entry.brief.description
         verdicts = shown(core.book.reviews.get(entry.id, {}), policy.reviewers | {core.settings.peer})
         return {
             "task": entry.id,
-            "name": entry.brief.name,
-            "version": entry.brief.version,
-            "description": entry.brief.description,
-            "publisher": entry.brief.publisher,
+            "kind": "application" if is_app else "task",
+            "name": about["name"],
+            "version": about["version"],
+            "description": description,
+            "publisher": about["publisher"],
+            **({"application": shown_application(entry)} if isinstance(entry, AppEntry) else {}),
             "standing": judgement.standing,
             "why": judgement.why,
             "changes_at_ms": judgement.changes_at_ms,
@@ -95,7 +106,7 @@ class ReviewRequests:
                     "counts_until_ms": each.until_ms,
                     "ignored": each.ignored,
                 }
-                for each in weigh(verdicts, entry.brief.publisher, policy, now.wall_ms)
+                for each in weigh(verdicts, about["publisher"], policy, now.wall_ms)
             ],
         }
 
@@ -108,11 +119,12 @@ class ReviewRequests:
         reason = checked_reason(reason if approved else needed(reason, "the reason of a rejection"))
         valid_until_ms = dated().wall_ms + int(within(days, LEAST_DAYS, MOST_DAYS, "days") * DAY_MS)
         service.perform(service.core.review(entry.id, approved=approved, reason=reason, valid_until_ms=valid_until_ms))
-        own = entry.brief.publisher == service.identity.peer_id
+        publisher = meant(entry)["publisher"]
+        own = publisher == service.identity.peer_id
         notes = ["an author's own review does not count anywhere"] if own else []
         notes += [
             f"{other.id} by {other.brief.publisher} has a name that looks the same, and is another task"
-            for other in twins(entry, entries)
+            for other in (twins(entry, entries) if isinstance(entry, TaskEntry) else ())
         ]
         return {
             **meant(entry),
@@ -132,15 +144,16 @@ class ReviewRequests:
         own = core.book.reviews.get(entry.id, {}).get(reviewer)
         if own is None or own.withdrawn:
             raise TaskError(
-                f"{entry.brief.name} ({entry.id[:12]}): there is no verdict of this peer to take back; "
+                f"{meant(entry)['name']} ({entry.id[:12]}): there is no verdict of this peer to take back; "
                 "to speak against the task: grapevine review reject"
             )
         self._service.perform(core.revoke(entry.id, reason=reason, now=now))
         revoked = "approval" if own.approved else "rejection"
         return {**meant(entry), "revoked": revoked, "reason": reason, "reviewer": reviewer}
 
-    def _find(self, task: str, *, acts: bool) -> TaskEntry:
-        return find_task(task, self._service.core.book.entries, acts=acts)
+    def _find(self, task: str, *, acts: bool) -> TaskEntry | AppEntry:
+        core = self._service.core
+        return find_reviewed(task, core.book.entries, core.apps.book.entries.values(), acts=acts)
 
     # --- whom to trust ----------------------------------------------------------------------------
 

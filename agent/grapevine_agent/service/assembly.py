@@ -27,6 +27,8 @@ from grapevine_agent.net.transport import Transport
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.attachment import MakeTransport
+from grapevine_agent.service.capabilities import traits_of
+from grapevine_agent.service.containers import Engine
 from grapevine_agent.service.discovering import Search
 from grapevine_agent.service.fitting import BareTrainer, DeviceFit
 from grapevine_agent.service.inspector import Inspector
@@ -112,6 +114,7 @@ def assembled(
             stops=stops,
             make=making.again,
             meter=meter,
+            engine=Engine(config.engine, identity.peer_id) if config.engine is not None and not guest else None,
         )
         try:
             yield service
@@ -220,6 +223,9 @@ def _settings(
         data_kinds=tuple(sorted({*(s.kind for s in sources), *(t.kind for t in config.trainers if t.kind)})),
         site=config.agent.site,
         location=config.agent.location,
+        labels=config.agent.labels,
+        traits=traits_of(config, profile, cannot_train=_why_no_training(profile, config)),
+        engine=config.engine.rules if config.engine is not None else None,
         scope=core_scope(config.mqtt.scope, config.agent.site),
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,

@@ -20,7 +20,14 @@ from grapevine_proto import topics
 from grapevine_proto.bodies import num_bytes
 from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, is_authentic, open_envelope
-from grapevine_proto.messages import PeerState, ReleasedModel, Review, ServerAdvert, TaskPublication
+from grapevine_proto.messages import (
+    ApplicationPublication,
+    PeerState,
+    ReleasedModel,
+    Review,
+    ServerAdvert,
+    TaskPublication,
+)
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import InboxTopic, Topic
 
@@ -108,7 +115,7 @@ class Publishing:
             payload = self._sealer.seal(effect, clock.now().wall_ms)
             is_over = isinstance(effect.body, ServerAdvert) and not effect.body.online
             self._attachments.keep(name, payload, until_ms=until_ms, is_last=is_over)
-            if isinstance(effect.body, TaskPublication | Review):
+            if isinstance(effect.body, TaskPublication | Review | ApplicationPublication):
                 self._take_own(open_envelope(payload, effect.topic))
         self._attachments.wake()
 

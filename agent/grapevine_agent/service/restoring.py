@@ -11,11 +11,9 @@ from grapevine_agent.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic, reopen_envelope
 from grapevine_proto.errors import StoreError, WireError
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import Topic, is_lasting
 
 logger = logging.getLogger(__name__)
-
-_LASTING = ("manifest", "review")  # what of our own is said again at every connection
 
 
 def consents(store: Store) -> dict[str, bool]:
@@ -48,7 +46,7 @@ def records(store: Store, peer: str, wall_ms: int, keep: Callable[[Topic, bytes,
                 store.delete_record(stored.topic)
             continue
         expired = 0 < stored.expires_at_ms < wall_ms
-        lasts = isinstance(topic, TaskTopic) and topic.leaf in _LASTING
-        if received.message.sender == peer and not expired and lasts and is_authentic(received):
+        is_ours = received.message.sender == peer and is_lasting(topic)  # what of our own is said at every connection
+        if is_ours and not expired and is_authentic(received):
             keep(topic, stored.envelope, stored.expires_at_ms)
         yield received

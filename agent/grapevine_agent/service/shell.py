@@ -40,6 +40,7 @@ from grapevine_agent.service.attachment import Attachment, Attachments, MakeTran
 from grapevine_agent.service.attending import Attending
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying
+from grapevine_agent.service.containers import Engine
 from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.forwarding import Forwarding
@@ -99,6 +100,7 @@ class AgentService:
         inspector: Looks at the owner's sources; None where nobody asks about them.
         chunk_window: Chunks of a transfer that may be under way.
         search: Where brokers are looked for; None where the owner does not ask for that.
+        engine: Runs containers of applications; None where the owner allows none.
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
         stops: Where the loop's selector notes how long the loop stands; None where it does not.
         make: What another configuration comes to, for `reload`; None: that is not asked for.
@@ -127,12 +129,16 @@ class AgentService:
         make: MakeAgain | None = None,
         machine: Machine | None = None,
         meter: Meter | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.config = config
         self._make = make
         self.supervisor = Supervisor()  # nobody, until somebody says otherwise
         self.root = root
         self.recording = recording
+        self.engine = engine
+        if engine is not None:
+            engine.tell = self._component_told
         self.store = store
         self.identity = identity
         self.trainers = trainers
@@ -274,6 +280,8 @@ class AgentService:
                 tasks.append(group.create_task(self.home_assistant.run(self.attachments), name="home assistant"))
             if self.endpoint is not None:
                 tasks.append(group.create_task(self.endpoint.run(), name="metrics"))
+            if self.engine is not None:
+                tasks.append(group.create_task(self._logged(self.engine.run()), name="containers"))
             if self.discovering is not None:
                 tasks.append(group.create_task(self._logged(self.discovering.run()), name="discovery"))
             await self._stop.wait()
@@ -480,6 +488,8 @@ class AgentService:
             case fx.Train() | fx.Evaluate() | fx.StartTrainer() | fx.StopTrainer():
                 if self.trainers is not None:
                     self.trainers.take(effect, self._training_done)
+            case fx.RunContainer() | fx.EndContainer() if self.engine is not None:
+                self.engine.take(effect)
             case fx.DropUnsent(task=task):
                 self.attachments.drop_task(task)
                 self.carrying.drop_task(task)
@@ -528,6 +538,13 @@ class AgentService:
                 self.watching.hear(delivered.sender, metrics, clock.now().wall_ms)
             case ReleasedModel() as released:
                 self.watching.arrived(delivered.sender, released)
+
+    def _component_told(self, key: str, is_running: bool, why: str) -> None:
+        def told() -> list[fx.Effect]:
+            return self.core.component_told(key, is_running=is_running, why=why, now=clock.now())
+
+        if not self._stop.is_set():
+            self._in_background(self.turns.take(told))
 
     def _data_judged(self) -> None:
         if not self._stop.is_set():

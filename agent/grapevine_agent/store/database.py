@@ -203,10 +203,10 @@ class Database:
         self._file.write("sequence", lambda to: to.execute("DELETE FROM sequences WHERE topic = ?", (topic,)))
 
     def newest_sequences(self) -> dict[str, int]:
-        """The newest sequence of every manifest and review that we know to have run out, by topic below the root."""
+        """The newest sequence of each lasting record that we know to have run out, by topic below the root."""
         rows = self._file.read(
             "SELECT topic, sequence FROM sequences WHERE topic LIKE 'peer/%/task/%/review' "
-            "OR topic LIKE 'peer/%/task/%/manifest' ORDER BY sequence DESC LIMIT ?",
+            "OR topic LIKE 'peer/%/task/%/manifest' OR topic LIKE 'peer/%/app/%' ORDER BY sequence DESC LIMIT ?",
             (MAX_SEQUENCES_READ,),
         )
         return {topic: sequence for topic, sequence in rows if isinstance(topic, str) and _is_count(sequence)}

@@ -19,7 +19,7 @@ from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, Metrics, ModelUpdate
 from grapevine_proto.topics import ChunkTopic, InboxTopic, PeerLeaf, TaskLeaf
 
-Leaf: TypeAlias = PeerLeaf | TaskLeaf | Literal["inbox"]
+Leaf: TypeAlias = PeerLeaf | TaskLeaf | Literal["app", "inbox"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_proto import messages as m
 from grapevine_proto.errors import WireError
 from grapevine_proto.short_names import short_name
-from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_proto.topics import InboxTopic, LastingTopic
 
 WAIT_S = 8.0  # for the first digests: whoever answers waits for up to 3 s
 QUIET_S = 5.0  # after whatever came last
@@ -139,7 +139,7 @@ class CatchingUp:
         self._query_pauses.pop(sender, None)  # it was worth asking
         return [TakeRecord(topic=each.topic, envelope=each.envelope) for each in asked]
 
-    def took(self, topic: TaskTopic, sequence: int) -> None:
+    def took(self, topic: LastingTopic, sequence: int) -> None:
         """A record was verified, and is held or will be refused: it need not come again."""
         if self.abilities.gives_all:
             return

@@ -8,8 +8,9 @@ from grapevine_proto.topics import PeerTopic
 
 
 def where_records_are(settings: CoreSettings) -> list[str]:
-    """The filters of all that brokers retain of peers and tasks: what is few and matters first, presence last."""
-    return [*(topics.every_task(leaf) for leaf in ("manifest", "review", "server")), *where_presence_is_said(settings)]
+    """The filters of all that brokers retain: what is few and matters first, presence last."""
+    of_tasks = [topics.every_task(leaf) for leaf in ("manifest", "review", "server")]
+    return [*of_tasks, topics.every_app(), *where_presence_is_said(settings)]
 
 
 def where_presence_is_said(settings: CoreSettings) -> list[str]:

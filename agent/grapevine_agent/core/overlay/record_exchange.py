@@ -15,9 +15,9 @@ from grapevine_agent.core.overlay.catching_up import CatchingUp
 from grapevine_agent.core.overlay.record_giver import RecordGiver, sequences_of
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
-from grapevine_proto.records import LASTING_LEAVES, RecordBook
+from grapevine_proto.records import RecordBook
 from grapevine_proto.short_names import digest_of
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.topics import is_lasting
 
 DIGEST_FOR_S: Final = 5.0  # a digest holds, though records of it may have run out since
 
@@ -40,7 +40,7 @@ class RecordExchange:
 
     def came(self, received: Received) -> None:
         """A record was verified, however it came."""
-        if isinstance(received.topic, TaskTopic) and received.topic.leaf in LASTING_LEAVES:
+        if is_lasting(received.topic):
             self.catching_up.took(received.topic, received.message.sequence)
 
     def changed(self, now_s: float) -> None:

@@ -24,9 +24,9 @@ from grapevine_agent.core.overlay.answers import AnswerQuota, Pace
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
-from grapevine_proto.records import LASTING_LEAVES, RecordBook
+from grapevine_proto.records import RecordBook
 from grapevine_proto.short_names import parted, short_name
-from grapevine_proto.topics import InboxTopic, TaskTopic
+from grapevine_proto.topics import InboxTopic, LastingTopic, is_lasting
 
 _T = TypeVar("_T")
 
@@ -102,7 +102,7 @@ class RecordGiver:
             if batch and (held + size > min(at_most, BATCH_BYTES) or len(batch) == m.MAX_NAMED):
                 yield m.RecordBatch(records=tuple(batch))
                 batch, held = [], 0
-            assert isinstance(each.topic, TaskTopic)
+            assert is_lasting(each.topic)
             batch.append(m.CarriedRecord(topic=each.topic, envelope=bytes(each.envelope)))
             held += size
         if batch:
@@ -120,10 +120,10 @@ class RecordGiver:
         return Publish(topic=InboxTopic(asker, self.peer), body=body, receiver_session=session)
 
 
-def lasting(records: RecordBook) -> Iterable[tuple[TaskTopic, Received]]:
-    """Manifests, tombstones and reviews among the records that are held, and their topics."""
+def lasting(records: RecordBook) -> Iterable[tuple[LastingTopic, Received]]:
+    """Manifests, tombstones, reviews and applications among the records that are held, and their topics."""
     for each in records:
-        if isinstance(each.topic, TaskTopic) and each.topic.leaf in LASTING_LEAVES:
+        if is_lasting(each.topic):
             yield each.topic, each
 
 

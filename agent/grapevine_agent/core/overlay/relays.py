@@ -15,8 +15,7 @@ import numpy as np
 
 from grapevine_agent.core.overlay.pauses import Pause, next_pause
 from grapevine_proto.codec import Received
-from grapevine_proto.records import LASTING_LEAVES
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import Topic, is_lasting
 
 RELAY_AFTER_S = (3.0, 8.0)  # what a broker did not send by then it has lost
 BATCH_BYTES = 250_000  # in one go, or one record that is larger
@@ -79,7 +78,7 @@ class Relays:
         num_bytes = 0
         for record in held:
             topic = record.topic
-            if not isinstance(topic, TaskTopic) or topic.leaf not in LASTING_LEAVES or topic in self._on_broker:
+            if not is_lasting(topic) or topic in self._on_broker:
                 continue
             given = self._given.get(topic)
             if given is not None and now_s < given.over_s:

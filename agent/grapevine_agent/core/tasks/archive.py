@@ -2,7 +2,7 @@
 
 The book of records says what is held. This says what follows from it for everything that must keep step with it:
 
-    held            ▶ manifests and reviews are saved; the rest is out of date by the next start
+    held            ▶ manifests, reviews and applications are saved; the rest is out of date by the next start
     ran out         ▶ deleted on disk, where its sequence stays if the book remembers it
     made room       ▶ deleted on disk. A manifest may come back; of a review or tombstone nothing older may
 
@@ -21,7 +21,7 @@ from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic
 from grapevine_proto.records import RecordBook
-from grapevine_proto.topics import TaskTopic, Topic
+from grapevine_proto.topics import Topic, is_lasting
 
 MAX_EXPIRED = 256  # records that are dropped at a time
 MAX_WANTED = 64
@@ -66,7 +66,8 @@ class Archive:
         gone = self.records.take_pushed_out()
         for received in gone:
             body, sequence = received.message.body, received.message.sequence
-            if isinstance(body, m.Review) or (isinstance(body, m.TaskPublication) and body.retracted):
+            is_over = isinstance(body, m.TaskPublication) and body.retracted
+            if is_over or isinstance(body, m.Review | m.ApplicationPublication):
                 self.records.remember(received.topic, sequence)  # it may come back, and nothing older
         return gone
 
@@ -117,8 +118,3 @@ class Archive:
             return []
         del self._wanted[task]
         return [fx.Unsubscribe(filter=topics.of_task(task, "manifest"))]
-
-
-def is_lasting(topic: Topic) -> bool:
-    """Whether what stands on a topic is kept across restarts, and given back to brokers that lost it."""
-    return isinstance(topic, TaskTopic) and topic.leaf in ("manifest", "review")

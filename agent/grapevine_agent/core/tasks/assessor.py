@@ -8,6 +8,7 @@ What can change what:
     a version that is heard of, or gone             ▶ the versions after it, whose chains it closes or breaks
     the owner's data                                ▶ whatever is approved, looked at every ten seconds
     a task ends, which makes room                   ▶ the same, at once
+    an application places a task, or no longer      ▶ that task
     the pause after a task's work failed is over    ▶ that task
     the owner's word on whom to trust               ▶ everything that a trusted verdict is there for
 
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings, Needs
@@ -39,6 +40,22 @@ WAITS_IN_VAIN = (
 )
 
 
+class Placement(Protocol):
+    """Where applications want a task to run, if any names it."""
+
+    def why_not_here(self, task: str) -> str:
+        """Why a task is not to run on this agent; empty if it may."""
+        ...
+
+
+class Anywhere:
+    """No application says anything of tasks."""
+
+    def why_not_here(self, task: str) -> str:  # noqa: ARG002
+        """Nothing is in the way."""
+        return ""
+
+
 @dataclass(kw_only=True)
 class Assessor:
     """See the module's docstring. The three mappings are by task, and kept up to date by their owner."""
@@ -49,6 +66,7 @@ class Assessor:
     aggregating: Mapping[str, Any]
     joining: Mapping[str, Any]
     reservations: Reservations
+    placement: Placement = field(default_factory=Anywhere)
     docket: Docket = field(default_factory=Docket)
     num_judged: int = 0  # ever
     _approved: dict[str, None] = field(default_factory=dict)
@@ -133,6 +151,14 @@ class Assessor:
 
     def _own_reasons(self, entry: TaskEntry, judgement: Judgement, now: Moment) -> Iterator[str]:
         """What is in the way whatever other versions there are: from what is cheap to find out to what is dear."""
+        if (
+            self.settings.role == "member" and entry.consent is not True
+        ):  # the owner's word on this very task goes first
+            yield from filter(None, [self.placement.why_not_here(entry.id)])
+        yield from self.reasons_wherever(entry, judgement, now)
+
+    def reasons_wherever(self, entry: TaskEntry, judgement: Judgement, now: Moment) -> Iterator[str]:
+        """The same, wherever applications want the task to run: whether this agent could take part at all."""
         settings = self.settings
         if judgement.standing != "approved":
             yield judgement.why

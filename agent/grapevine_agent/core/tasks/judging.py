@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from grapevine_agent.core.settings import ReviewPolicy
-from grapevine_proto.manifest import ManifestBrief, ManifestHead
 
 Standing: TypeAlias = Literal["approved", "waiting", "rejected", "expired", "retracted", "unwanted"]
 
@@ -43,6 +42,16 @@ class Verdict:
     valid_until_ms: int
     reason: str = ""
     withdrawn: bool = False
+
+
+class Judged(Protocol):
+    """What of a task, or of an application, bears on whether it is approved."""
+
+    @property
+    def publisher(self) -> str: ...  # noqa: D102
+
+    @property
+    def expires_at_ms(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +83,7 @@ def weigh(verdicts: Mapping[str, Verdict], publisher: str, policy: ReviewPolicy,
 
 
 def judge(
-    manifest: ManifestBrief | ManifestHead,
+    manifest: Judged,
     verdicts: Mapping[str, Verdict],
     policy: ReviewPolicy,
     wall_ms: int,

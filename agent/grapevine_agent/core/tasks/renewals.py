@@ -11,6 +11,7 @@ started behind takes all for dated ahead, and what it signs has run out for ever
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from grapevine_agent.core.tasks.judging import EARLIEST_MS
 from grapevine_agent.core.tasks.task_book import TaskBook
@@ -21,18 +22,20 @@ RENEW_WITHIN_MS = 3.5 * DAY_MS  # owners believe an approval for a week by defau
 WITHDRAWAL_MS = 366 * DAY_MS  # a withdrawal outlives every approval that it takes back
 
 
-def due_renewals(book: TaskBook, peer: str, wall_ms: int, *, was_set_back: bool = False) -> tuple[list[Review], float]:
+def due_renewals(
+    book: TaskBook, peer: str, wall_ms: int, *, was_set_back: bool = False, applications: Collection[str] = ()
+) -> tuple[list[Review], float]:
     """The verdicts of `peer` to be published again now, and when to look again (unix milliseconds, or inf).
 
-    `was_set_back`: the clock had been ahead until now.
+    `was_set_back`: the clock had been ahead until now. `applications`: those that are known, by id.
     """
     due: list[Review] = []
     next_ms = math.inf
     for task in book.reviewed:
         entry, own = book.entries.get(task), book.reviews[task].get(peer)
-        if entry is None:
+        if entry is None and task not in applications:
             continue
-        over = entry.retracted or 0 < entry.brief.expires_at_ms < wall_ms
+        over = entry is not None and (entry.retracted or 0 < entry.brief.expires_at_ms < wall_ms)
         if own is None or own.withdrawn or over or own.valid_until_ms < wall_ms:
             continue
         life_ms = own.valid_until_ms - own.made_at_ms
@@ -42,5 +45,5 @@ def due_renewals(book: TaskBook, peer: str, wall_ms: int, *, was_set_back: bool 
             next_ms = min(next_ms, renew_at_ms)
             continue
         valid_until_ms = wall_ms + life_ms
-        due.append(Review(task=entry.id, approved=own.approved, reason=own.reason, valid_until_ms=valid_until_ms))
+        due.append(Review(task=task, approved=own.approved, reason=own.reason, valid_until_ms=valid_until_ms))
     return due, next_ms

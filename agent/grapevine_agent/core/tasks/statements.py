@@ -1,4 +1,4 @@
-"""What an owner says of tasks to everybody: signed records, as effects."""
+"""What an owner says of tasks and applications to everybody: signed records, as effects."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import hashlib
 from grapevine_agent.core.effects import Effect, Publish, SaveBlob
 from grapevine_agent.merge.apart import apart
 from grapevine_proto.manifest_codec import task_id
-from grapevine_proto.messages import Review, TaskPublication
-from grapevine_proto.topics import TaskTopic
+from grapevine_proto.messages import ApplicationPublication, Review, TaskPublication
+from grapevine_proto.topics import AppTopic, TaskTopic
 
 
 def publication(peer: str, manifest: bytes, weights: bytes, expires_at_ms: int) -> tuple[str, list[Effect]]:
@@ -29,6 +29,17 @@ def retraction(peer: str, task: str, reason: str) -> Effect:
     return Publish(
         topic=TaskTopic(peer, task, "manifest"), body=TaskPublication(retracted=True, reason=reason), retain=True
     )
+
+
+def application(peer: str, name: str, spec: bytes) -> Effect:
+    """An application of `peer`'s, or its next version."""
+    return Publish(topic=AppTopic(peer, name), body=ApplicationPublication(spec=spec), retain=True)
+
+
+def deletion(peer: str, name: str, reason: str, expires_at_ms: int) -> Effect:
+    """The end of an application of `peer`'s own, until it is applied again."""
+    body = ApplicationPublication(deleted=True, reason=reason)
+    return Publish(topic=AppTopic(peer, name), body=body, retain=True, expires_at_ms=expires_at_ms)
 
 
 def verdict(peer: str, review: Review, expires_at_ms: int) -> Effect:

@@ -1,0 +1,1 @@
+"""Applications: which are known, which of their components run here, and why."""
