@@ -6,8 +6,8 @@ hold: an empty file works.
 
 Environment: a setting of `[agent]` is overridden by `GRAPEVINE_<KEY>` and one of `[mqtt]`, `[review]`, `[trust]`,
 `[limits]`, `[governor]`, `[engine]`, `[homeassistant]` or `[metrics]` by `GRAPEVINE_<TABLE>_<KEY>`, lists separated by
-commas. `[[data]]`, `[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files or from
-`GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
+commas. `[[data]]`, `[[trainer]]`, `[[consent]]` and the tables inside others have no override. Secrets come from files
+or from `GRAPEVINE_MQTT_PASSWORD`, never from the TOML file, and are never shown.
 """
 
 from __future__ import annotations
