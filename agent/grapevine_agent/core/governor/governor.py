@@ -107,7 +107,7 @@ class Governor:
                     limit=each.limit,
                     does=each.does,
                     why=each.why,
-                    since_ms=before[each.limit].since_ms if each.limit in before else now.wall_ms,
+                    since_ms=each.since_ms or (before[each.limit].since_ms if each.limit in before else now.wall_ms),
                     until_ms=each.until_ms,
                 )
                 for each in sorted(found.values(), key=_urgency)
@@ -119,7 +119,9 @@ class Governor:
         limits, day, offset_s = self.limits, self.day, self.readings.utc_offset_s
         found = sensed(limits, self.readings, {each.limit for each in self.held})
         if (pause := self.pauses.held.get(ALL)) is not None:
-            found.append(Found(limit=OWNERS, does="pause", why="its owner paused it", until_ms=pause.until_ms))
+            why = "its owner paused it"
+            since_ms, until_ms = pause.since_ms, pause.until_ms
+            found.append(Found(limit=OWNERS, does="pause", why=why, until_ms=until_ms, since_ms=since_ms))
         if until_ms := quiet_until_ms(limits.quiet_hours, now.wall_ms, offset_s):
             found.append(Found(limit="quiet_hours", does="pause", why="these are quiet hours", until_ms=until_ms))
         midnight_ms = day_ends_ms(now.wall_ms, offset_s)
