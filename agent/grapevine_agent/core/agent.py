@@ -92,7 +92,7 @@ class AgentCore:
         self.records.trust(self.settings.trusted_authors)
         self.brokers.trust(self.settings.trusted_authors, self.settings.peer)
         self.archive = Archive(records=self.records)
-        self.governing = Governing(limits=self.settings.governor)
+        self.governing = Governing(limits=self.settings.governor, is_silent=self.settings.role == "observer")
         self.tasks = TaskLife(
             settings=self.settings,
             members=self.members,

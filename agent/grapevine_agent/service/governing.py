@@ -10,6 +10,7 @@ Four readings a minute are 0.07 wake-ups a second. A board heats up within a min
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,8 @@ from grapevine_agent.core.governor.readings import Readings
 from grapevine_agent.service import clock
 from grapevine_agent.service.meter import Meter
 from grapevine_agent.service.turns import Turns
+
+logger = logging.getLogger(__name__)
 
 READ_EVERY_S: Final = 15.0
 
@@ -74,9 +77,12 @@ class Governing:
         self.meter = meter
 
     async def run(self) -> None:
-        """Read the sensors, for ever."""
+        """Read the sensors, for ever. One look that fails leaves things as they were; the service goes on."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:
+                logger.exception("the governor could not look")
             await asyncio.sleep(READ_EVERY_S)
 
     async def look(self) -> None:

@@ -15,9 +15,13 @@ SAVE_EVERY_S: Final = 300.0  # a day's counters: a kill costs so much of them
 
 
 class Governing:
-    """See the module's docstring. Every method returns what the shell is to do."""
+    """See the module's docstring. Every method returns what the shell is to do.
 
-    def __init__(self, *, limits: GovernorLimits) -> None:
+    `is_silent`: a command that connects for itself trains nothing, and says nothing of what keeps it from that.
+    """
+
+    def __init__(self, *, limits: GovernorLimits, is_silent: bool = False) -> None:
+        self._is_silent = is_silent
         self.governor = Governor(limits=limits)
         self._changes = Changes()
         self._has_read = False
@@ -70,7 +74,7 @@ class Governing:
 
     def _told(self, now: Moment) -> list[Effect]:
         lines = self._changes.between(self.governor.held, now.wall_ms, self.governor.readings.utc_offset_s)
-        return [Notify(text=line) for line in lines]
+        return [] if self._is_silent else [Notify(text=line) for line in lines]
 
     def _kept(self) -> list[Effect]:
         state = self.governor.to_save()

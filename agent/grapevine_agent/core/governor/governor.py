@@ -23,6 +23,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -65,9 +66,9 @@ class Governor:
         self.look(now)
 
     def sent(self, num_bytes: int) -> None:
-        """So much has left this device, in one message or a part of one."""
+        """So much has left this device, in one message or a part of one. A shell may call it beside a turn."""
         self.day.bytes_sent += num_bytes
-        if self._promises:
+        with suppress(IndexError):  # nothing is promised
             at_s, size = self._promises.popleft()
             if WHOLE * num_bytes < size:  # a part of it, or something small that nobody promised
                 self._promises.appendleft((at_s, size - num_bytes))
@@ -106,7 +107,7 @@ class Governor:
                     limit=each.limit,
                     does=each.does,
                     why=each.why,
-                    since_ms=before[each.limit].since_ms if each.limit in before else now.wall_ms,
+                    since_ms=each.since_ms or (before[each.limit].since_ms if each.limit in before else now.wall_ms),
                     until_ms=each.until_ms,
                 )
                 for each in sorted(found.values(), key=_urgency)
@@ -118,7 +119,9 @@ class Governor:
         limits, day, offset_s = self.limits, self.day, self.readings.utc_offset_s
         found = sensed(limits, self.readings, {each.limit for each in self.held})
         if (pause := self.pauses.held.get(ALL)) is not None:
-            found.append(Found(limit=OWNERS, does="pause", why="its owner paused it", until_ms=pause.until_ms))
+            why = "its owner paused it"
+            since_ms, until_ms = pause.since_ms, pause.until_ms
+            found.append(Found(limit=OWNERS, does="pause", why=why, until_ms=until_ms, since_ms=since_ms))
         if until_ms := quiet_until_ms(limits.quiet_hours, now.wall_ms, offset_s):
             found.append(Found(limit="quiet_hours", does="pause", why="these are quiet hours", until_ms=until_ms))
         midnight_ms = day_ends_ms(now.wall_ms, offset_s)
@@ -161,15 +164,16 @@ class Governor:
     def send_bytes_left(self) -> float:
         """What may still be sent today; inf: there is no limit."""
         most = self.limits.upload_bytes_per_day
-        promised = sum(size for _, size in self._promises)
+        promised = sum(size for _, size in tuple(self._promises))
         return max(0.0, most - self.day.bytes_sent - promised) if most else math.inf
 
     def may_send(self, num_bytes: float, now: Moment) -> bool:
         """Whether a model of this size may be sent. If so it is as good as sent."""
         if not self.limits.upload_bytes_per_day:
             return True
-        while self._promises and now.monotonic_s - self._promises[0][0] >= PROMISED_S:
-            self._promises.popleft()
+        with suppress(IndexError):  # all are over
+            while now.monotonic_s - self._promises[0][0] >= PROMISED_S:
+                self._promises.popleft()
         if self.day.look(now, self.readings.utc_offset_s):
             self._refused = 0.0
         if num_bytes > self.send_bytes_left:

@@ -29,6 +29,7 @@ class Found:
     does: Does
     why: str
     until_ms: int = 0  # by the wall clock; 0: nobody knows
+    since_ms: int = 0  # where that was not now; 0: it is found now
 
 
 def _disk(limits: GovernorLimits, readings: Readings, held: Collection[str]) -> Iterator[Found]:

@@ -144,7 +144,7 @@ async def test_a_limit_without_a_sensor_is_said_once_and_shown(tmp_path: Path) -
     ],
 )
 def test_spans_are_written_as_people_write_them(text: str, seconds: float) -> None:
-    assert span_s(text) == seconds
+    assert span_s(text) == span_s(text.upper()) == seconds
 
 
 @pytest.mark.parametrize(

@@ -278,6 +278,7 @@ def test_counters_and_pauses_survive_a_restart() -> None:
     after = reborn(it, boot)
     assert (after.day.bytes_sent, after.day.joules, after.day.training_s) == (12_345, 150.0, 5.0)
     assert {each.limit for each in after.held} == {"pause", "energy_kj_per_day"}
+    assert after.budget().since_ms == at(0).wall_ms, "a pause is as old as it is"
     assert after.pauses.held["t" * 64].until_s == pytest.approx(3.0 + HOUR_S - 600)
     later = Moment(monotonic_s=3.0, wall_ms=at(2 * HOUR_S).wall_ms)
     assert set(reborn(it, later).pauses.held) == {""}, "the one for an hour is over"
