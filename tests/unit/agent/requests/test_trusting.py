@@ -151,7 +151,7 @@ def test_a_trust_file_with_a_mistake_is_named(tmp_path: Path) -> None:
     add(config, ADA)
     file = tmp_path / "state" / TRUST_FILE
     file.write_text(file.read_text().replace("reviewer", "reviever"))
-    with pytest.raises(ConfigError, match=r"trust\.toml: peer\[1\]\.as = 'reviever'.*did you mean 'reviewer'"):
+    with pytest.raises(ConfigError, match=r"trust\.toml, line 5: peer\[1\]\.as = 'reviever'.*did you mean 'reviewer'"):
         load_config(config.path, {})
 
 
