@@ -27,7 +27,7 @@ from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.overlay.here import until
-from grapevine_proto.errors import BrokerError
+from grapevine_proto.errors import BrokerError, StoreError
 
 
 def words(root: str, more: str = "") -> str:
@@ -138,8 +138,10 @@ class Governor:
         )
 
 
-def govern(service: AgentService) -> None:
-    setattr(service, "governor", Governor())  # noqa: B010
+def govern(service: AgentService, **instead: Any) -> None:
+    governor = Governor()
+    vars(governor).update(instead)
+    setattr(service, "governor", governor)  # noqa: B010
 
 
 async def test_a_switch_pauses_and_shows_that_it_does(tmp_path: Path, broker: SharedBroker, connect: Connect) -> None:
@@ -179,6 +181,27 @@ async def test_what_is_no_command_is_counted_and_changes_nothing(
             assert home.json(at.state)["paused"] == "OFF"
             assert counts["commands"] == 0
     assert "publish it without retain" in caplog.text
+
+
+async def test_a_command_that_fails_fails_alone(
+    tmp_path: Path, broker: SharedBroker, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def pause(_for_s: float | None) -> None:
+        raise StoreError("the disk is full")
+
+    async with (
+        house(connect, broker.url, broker.root) as home,
+        agent(tmp_path, [broker.url], broker.root, extra=words(broker.root)) as one,
+    ):
+        govern(one, pause=pause)
+        assert one.home_assistant is not None
+        at, counts = topics(one), one.home_assistant.counts
+        await until(lambda: at.state in home.said)
+        await home.publish(at.pause, b"ON")
+        await until(lambda: counts["command-failed"] == 1)
+        await home.publish(at.pause, b"OFF")
+        await until(lambda: counts["commands"] == 1)
+    assert "the disk is full" in caplog.text
 
 
 async def test_a_device_may_be_shown_without_commands(tmp_path: Path, broker: SharedBroker, connect: Connect) -> None:
@@ -221,8 +244,8 @@ async def test_a_broker_that_was_found_is_told_nothing_and_commands_nothing(
 
 
 @contextmanager
-def guarded(*users: str) -> Iterator[MosquittoBroker]:
-    """A Mosquitto that knows these users, with the rules that we give it where Home Assistant is `hass`."""
+def guarded(*users: str, home_assistant: str = "hass") -> Iterator[MosquittoBroker]:
+    """A Mosquitto that knows these users, with the rules that we give it for them, and for Home Assistant."""
     if shutil.which("mosquitto_passwd") is None:
         pytest.skip("needs mosquitto_passwd, which comes with Mosquitto's package")
     with tempfile.TemporaryDirectory(prefix="grapevine-test-") as folder:
@@ -232,7 +255,7 @@ def guarded(*users: str) -> Iterator[MosquittoBroker]:
         for user in users:
             subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, f"of {user}"], check=True)
         passwords.chmod(0o644)
-        with MosquittoBroker(password_file=passwords, home_assistant="hass") as running:
+        with MosquittoBroker(password_file=passwords, home_assistant=home_assistant) as running:
             yield running
 
 
@@ -264,6 +287,22 @@ async def test_with_the_brokers_own_rules_home_assistant_alone_commands(tmp_path
             await until(lambda: home.said[at.availability] == b"offline")
         await neighbour.transport.disconnect()
         assert not [each for each in await neighbour.rest() if isinstance(each, Arrived)]
+
+
+@pytest.mark.mosquitto
+async def test_a_broker_whose_rules_leave_home_assistant_out_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = first_identity(tmp_path / "state").peer_id
+    secret = tmp_path / "secret"
+    secret.write_text(f"of {peer}")
+    secret.chmod(0o600)
+    login, shown = f'password_file = "{secret}"', "[homeassistant]\nenabled = true"
+    with guarded(peer, home_assistant="") as running:
+        async with agent(tmp_path, [running.url], "grapevine/v1", mqtt=login, extra=shown) as one:
+            assert one.home_assistant is not None
+            await until(lambda: "refuses the message" in (one.home_assistant.trouble if one.home_assistant else ""))
+            assert "Home Assistant may not see this device" in caplog.text
 
 
 @pytest.mark.mosquitto

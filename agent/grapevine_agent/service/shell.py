@@ -384,7 +384,7 @@ class AgentService:
                     if self.recording is not None and not event.url.is_found:
                         self.recording.subscribed(event.refused)
                     if self.home_assistant is not None and not event.url.is_found:
-                        self.home_assistant.connected(number)
+                        self.home_assistant.connected(number, event.refused)
                     self.carrying.connected()
                     await self.turns.take(partial(self._connected, attachment.session, number, event.url.address))
                     self.ready.set()

@@ -18,7 +18,7 @@ import inspect
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -99,8 +99,11 @@ class HomeAssistant:
 
     # --- what the connections tell --------------------------------------------------------------------
 
-    def connected(self, number: int) -> None:
-        """A broker that the owner configured has us."""
+    def connected(self, number: int, refused: Collection[str] = ()) -> None:
+        """A broker that the owner configured has us, and refuses these filters."""
+        self.trouble = ""
+        if ours := [each for each, _ in self.filters if each in refused]:
+            self._failed(BrokerError(f"the broker refuses {', '.join(ours)} to this agent: check its access rules"))
         self._at(number).connected(clock.now().monotonic_s)
         self._wake.set()
 
@@ -122,7 +125,11 @@ class HomeAssistant:
             if isinstance(command, str):
                 self._refuse(command, topic)
             else:
-                await self._obey(command)
+                try:
+                    await self._obey(command)
+                except Exception:  # a command fails alone
+                    self.counts["command-failed"] += 1
+                    logger.exception("a command from Home Assistant failed")
         self._wake.set()
 
     async def _obey(self, command: Pause | Leave) -> None:
@@ -164,8 +171,11 @@ class HomeAssistant:
         except BrokerError as error:
             self._failed(error)
         while True:
-            await self.say(brokers)
             self._wake.clear()
+            try:
+                await self.say(brokers)
+            except Exception:  # the agent goes on, whatever it is shown as
+                logger.exception("what Home Assistant is told failed; it is tried again")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._wait_s()):
                     await self._wake.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
@@ -132,7 +133,8 @@ async def test_a_device_without_the_library_is_told_what_to_install(
     path = tmp_path / "agent.toml"
     path.write_text(f'[agent]\nstate_dir = "{tmp_path / "state"}"\n[metrics]\nenabled = true')
     config = load_config(path, {})
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "prometheus_client" else find(name))
     with pytest.raises(ConfigError, match=r"metrics\.enabled needs prometheus-client.*\[metrics\]"), assembled(config):
         pass
     with assembled(config, guest=True) as service:  # a command needs none of it
