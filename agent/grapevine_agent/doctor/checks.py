@@ -23,6 +23,7 @@ from grapevine_agent.doctor.situation import ASK_WITHIN_S, Situation
 from grapevine_agent.net import discovery
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.assembly import configured_sources, state_socket, transport_for
+from grapevine_agent.training.attached import DESCRIBE_TIMEOUT_S
 from grapevine_proto.errors import ConfigError, GrapevineError
 from grapevine_proto.signing import SigningKey
 
@@ -204,7 +205,7 @@ def _trainers(situation: Situation) -> list[Check]:
             Check(
                 name="trainer",
                 about=each.url,
-                within_s=trainer.DESCRIBE_TIMEOUT_S + 2.0,
+                within_s=DESCRIBE_TIMEOUT_S + 2.0,
                 look=partial(trainer.attached, each),
             )
             for each in situation.config.trainers
