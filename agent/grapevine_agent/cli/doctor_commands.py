@@ -57,9 +57,10 @@ async def _examined(config: Path | None, *, as_json: bool) -> list[Finding]:
     situation = find_out(config, os.environ)
     checks = checks_of(situation)
     found: list[Finding] = []
-    with errors.status("looking …") as status:
-        names = iter([*(each.name for each in checks), ""])
-        status.update(f"looking at {next(names)} …")
+    # Where lines are printed meanwhile, it has to be the same console, or they end up beside its own.
+    with (errors if as_json else console).status("looking …") as status:
+        names = iter([*(each.name for each in checks[1:]), "what was found"])
+        status.update(f"looking at {checks[0].name} …")
         async for findings in examine(checks):
             found += findings
             status.update(f"looking at {next(names)} …")
