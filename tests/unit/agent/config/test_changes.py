@@ -78,7 +78,7 @@ def test_a_device_that_began_without_trainers_gets_them_at_the_next_start(tmp_pa
 
 @pytest.mark.parametrize(("table", "kind"), [("agent", AgentConfig), ("mqtt", MqttConfig), ("limits", Limits)])
 def test_every_key_that_is_said_to_need_a_restart_exists(table: str, kind: type) -> None:
-    assert set(AT_START[table]) <= {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    assert set(AT_START[table]) <= {each.name for each in fields(kind)}
 
 
 def test_the_trust_file_changes_what_it_is_about(tmp_path: Path) -> None:
