@@ -79,7 +79,7 @@ class Unit:
             text = text.replace(f"@{name}@", value)
         lines = text.splitlines()
         if self.for_user:  # whose manager knows none of the system's units
-            lines = [line for line in lines if not line.startswith(("Wants=", "After=", "Conflicts="))]
+            lines = [line for line in lines if not line.startswith(("After=", "# A broker on this"))]
         return "\n".join(lines).replace("\n\n\n", "\n\n").rstrip("\n") + "\n"
 
     def _memory(self) -> str:

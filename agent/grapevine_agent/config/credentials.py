@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,7 +25,10 @@ def handed_over(path: Path, base: Path, environ: Mapping[str, str]) -> Path:
     if not given or path.parent != base / FOLDER:
         return path
     copy = Path(given) / f"{FOLDER}_{path.name}"
-    return copy if copy.is_file() else path
+    with suppress(OSError):  # a kernel without access lists on tmpfs lets the service not in
+        if copy.is_file():
+            return copy
+    return path
 
 
 def is_open_to_others(found: os.stat_result, path: Path, environ: Mapping[str, str]) -> bool:
