@@ -12,10 +12,12 @@ from tests.swarm.digits import built_digits
 
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.constants import check_constants
+from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.manifest_codec import decode_manifest, encode_manifest
+from grapevine_tasks.field_errors import FieldTaskError
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -63,3 +65,17 @@ def test_a_constant_that_is_not_given_has_its_default() -> None:
 def test_a_wrong_name_or_value_says_what_to_write(strategy: str, given: dict[str, float], message: str) -> None:
     with pytest.raises(TaskError, match=message.replace("?", r"\?")):
         check_constants(strategy, given)
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        (MergePlan(strategy="mediann"), "merging.strategy"),
+        (MergePlan(server_strategy="fedavgg"), "merging.server_strategy"),
+        (MergePlan(strategy="median", constants={"trim": 1.0}), "merging.constants.trim"),
+    ],
+)
+def test_what_is_wrong_names_its_field_so_that_a_file_can_name_its_line(plan: MergePlan, field: str) -> None:
+    with pytest.raises(FieldTaskError) as caught:
+        check_merge_plan(plan)
+    assert caught.value.field == field
