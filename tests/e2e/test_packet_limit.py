@@ -83,7 +83,7 @@ def test_agents_learn_together_over_a_broker_that_closes_without_a_word(
         for learner in learners:
             why = f"{learner.name} merges"
             wait_for(lambda learner=learner: learner.task(task).get("merges", 0) > 2, within_s=150.0, why=why)  # type: ignore[misc]
-            assert learner.task(task)["in_chunks"]
+            assert learner.task(task)["in_chunks"] or not told
         if not told:
             assert "mqtt.max_packet_bytes" in engineer.ask("status").stdout
 
