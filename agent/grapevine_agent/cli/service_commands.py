@@ -9,14 +9,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from grapevine_agent.cli.output import ConfigOption, tell
 from grapevine_agent.cli.owner_commands import write_config
 from grapevine_agent.config.firmware import guess_profile
-from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, USER, Kind, Unit
+from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, USER, Unit
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
@@ -86,7 +86,7 @@ def _unit(kind: str, *, for_user: bool, config: Path | None) -> Unit:
     folder = _user_folder("XDG_CONFIG_HOME", ".config") / "grapevine" if for_user else SYSTEM_FOLDER
     name = "server.toml" if kind == "server" else "agent.toml"
     path = config.absolute() if config is not None else folder / name
-    return Unit(kind=cast(Kind, kind), command=_command(), config=path, for_user=for_user)
+    return Unit(kind=kind, command=_command(), config=path, for_user=for_user)
 
 
 def _command() -> Path:
