@@ -59,7 +59,7 @@ def read_engine(table: Table) -> EngineConfig | None:
         max_containers=table.integer("max_containers", EngineConfig.max_containers, low=1, high=MOST_CONTAINERS),
     )
     if enabled and not config.allow_images:
-        raise table.error("allow_images", f"an engine that may run nothing; write allow_images = [{_IMAGE}]")
+        table.wrong("allow_images", f"an engine that may run nothing; write allow_images = [{_IMAGE}]")
     return config if enabled else None
 
 
@@ -72,12 +72,19 @@ def _read_ports(table: Table) -> tuple[int, ...]:
     if not isinstance(written, list) or not all(
         isinstance(each, int) and not isinstance(each, bool) and 1 <= each <= 65_535 for each in written
     ):
-        raise table.error("allow_ports", "must be a list of ports from 1 to 65535; write allow_ports = [8080]")
+        table.wrong("allow_ports", "must be a list of ports from 1 to 65535; write allow_ports = [8080]")
+        return ()
     return tuple(dict.fromkeys(written))
 
 
 def read_labels(agent: Table) -> tuple[tuple[str, str], ...]:
     """`labels` of `[agent]`, sorted by key. Raises `ConfigError`."""
+    with agent.apart():
+        return _labels(agent)
+    return ()
+
+
+def _labels(agent: Table) -> tuple[tuple[str, str], ...]:
     written = agent.anything("labels")
     if isinstance(written, str):  # from the environment: room=kitchen,floor=2
         pairs = [each.partition("=") for each in written.split(",") if each.strip()]

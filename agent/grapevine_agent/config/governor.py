@@ -49,15 +49,17 @@ def read_governor(table: Table) -> GovernorConfig:
     slow_c = _optional(table, "slow_above_c", high=HOTTEST_C)
     pause_c = _optional(table, "pause_above_c", high=HOTTEST_C)
     if slow_c and pause_c and slow_c >= pause_c:
-        raise table.error("slow_above_c", f"is not below pause_above_c = {pause_c:g}; write {pause_c - 10:g} or so")
+        table.wrong(
+            "slow_above_c",
+            f"is not below pause_above_c = {pause_c:g}; write {pause_c - 10:g} or so",
+            beside=("pause_above_c",),
+        )
     duty = _optional(table, "duty_cycle", high=1.0)
     if duty is not None and duty < LEAST_DUTY:
-        raise table.error(
-            "duty_cycle", "must be a number from 0.01 to 1; to train nothing write limits.can_train = false"
-        )
+        table.wrong("duty_cycle", "must be a number from 0.01 to 1; to train nothing write limits.can_train = false")
     sensor = table.text("power_sensor", "")
     if sensor and not sensor.startswith("/"):
-        raise table.error("power_sensor", 'names a file; write something like "/sys/class/hwmon/hwmon2/power1_input"')
+        table.wrong("power_sensor", 'names a file; write something like "/sys/class/hwmon/hwmon2/power1_input"')
     return GovernorConfig(
         slow_above_c=slow_c,
         pause_above_c=pause_c,
@@ -88,12 +90,13 @@ def read_quiet_hours(table: Table) -> tuple[Span, ...]:
         )
         if start >= DAY_MINUTES or until > DAY_MINUTES:
             form = 'from and until, in local time; write quiet_hours = ["22:00-07:00"]'
-            raise table.error("quiet_hours", f"{text!r} is no span of hours: {form}")
-        if start == until % DAY_MINUTES:
-            raise table.error(
+            table.wrong("quiet_hours", f"{text!r} is no span of hours: {form}")
+        elif start == until % DAY_MINUTES:
+            table.wrong(
                 "quiet_hours", f"{text!r} leaves nothing to train in; to train nothing: limits.can_train = false"
             )
-        spans.append((start, until % DAY_MINUTES))
+        else:
+            spans.append((start, until % DAY_MINUTES))
     return tuple(spans)
 
 

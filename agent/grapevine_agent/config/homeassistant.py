@@ -33,9 +33,9 @@ def read_homeassistant(table: Table, mqtt_root: str) -> HomeAssistantConfig:
     }
     for key, topic in topics.items():
         if _overlap(topic, mqtt_root):
-            raise table.error(key, f"lies in the topics of mqtt.root = {mqtt_root!r}; write another one")
+            table.wrong(key, f"lies in the topics of mqtt.root = {mqtt_root!r}; write another one")
     if _overlap(topics["root"], topics["prefix"]):
-        raise table.error("root", f"lies in the topics of prefix = {topics['prefix']!r}; write another one")
+        table.wrong("root", f"lies in the topics of prefix = {topics['prefix']!r}; write another one")
     return HomeAssistantConfig(
         enabled=table.boolean("enabled", default.enabled),
         prefix=topics["prefix"],

@@ -30,7 +30,15 @@ class MetricsConfig:
 
 def read_metrics(table: Table) -> MetricsConfig:
     """The table. Raises `ConfigError`: other machines are let in only where the owner says so."""
-    allow_remote = table.boolean("allow_remote", False)
+    enabled, allow_remote = table.boolean("enabled", False), table.boolean("allow_remote", False)
+    host, port = MetricsConfig.host, MetricsConfig.port
+    with table.apart():
+        host, port = _read_listen(table, allow_remote=allow_remote)
+    return MetricsConfig(enabled=enabled, host=host, port=port, allow_remote=allow_remote)
+
+
+def _read_listen(table: Table, *, allow_remote: bool) -> tuple[str, int]:
+    """The address and the port of `listen`. Raises `ConfigError`."""
     found = _LISTEN.fullmatch(table.text("listen", MetricsConfig().listen))
     port = int(found["port"]) if found else 0
     if found is None or not 1 <= port <= 65_535:
@@ -47,4 +55,4 @@ def read_metrics(table: Table) -> MetricsConfig:
             f"would let other machines read this device's figures, without a login; write 127.0.0.1:{port}, or add "
             "allow_remote = true",
         )
-    return MetricsConfig(enabled=table.boolean("enabled", False), host=host, port=port, allow_remote=allow_remote)
+    return host, port

@@ -99,13 +99,13 @@ def test_one_mistake_is_one_line_and_each_mistake_alone_is_told_the_same(tmp_pat
         ("[agent]\nonline_s = 300", "agent.online_s: unknown key; did you mean [mqtt] online_s?"),
         ("brokers = ['mqtt://a']", "brokers: unknown key; did you mean [mqtt] brokers?"),
         ("[mqtt]\nname = 'kitchen'", "mqtt.name: unknown key; did you mean name in [agent], [[data]] or [[consent]]?"),
-        ("[mqtt]\nmemory_mb = 700", "mqtt.memory_mb: unknown key; did you mean [limits] memory_mb?"),
+        ("[mqtt]\nmemory_mb = 700", "mqtt.memory_mb: unknown key; did you mean memory_mb in [limits] or [engine]?"),
         (
             "[agent]\nupload_mb_per_sec = 1",
             "agent.upload_mb_per_sec: unknown key; did you mean [limits] upload_mb_per_s?",
         ),
         ("[review]\npublishers = []", "review.publishers: unknown key; did you mean [trust] publishers?"),
-        ("[agent]\nallow_remote = true", "agent.allow_remote: unknown key; did you mean [[trainer]] allow_remote?"),
+        ("[agent]\nallow_remote = true", "agent.allow_remote: unknown key; did you mean allow_remote in [metrics] or [[trainer]]?"),
         ("[agent]\nkeep_days = 3", "agent.keep_days: unknown key; did you mean [[data]] keep_days?"),
         ("[agent]\nanswer = 'auto'", "agent.answer: unknown key; did you mean [[consent]] answer?"),
         ("[scope]\nsite = true", "scope: unknown table; did you mean [mqtt.scope]?"),
@@ -138,6 +138,45 @@ def test_a_key_in_the_wrong_table_is_shown_where_it_belongs(tmp_path: Path, text
 )
 def test_what_only_follows_from_a_mistake_is_none(tmp_path: Path, text: str, keys: list[str]) -> None:
     assert [mistake.key for mistake in mistakes(tmp_path, text).mistakes] == keys
+
+
+def test_the_mistakes_of_every_table_are_told_together(tmp_path: Path) -> None:
+    text = """
+[agent]
+labels = { "A b" = "x" }
+[governor]
+slow_above_c = 80
+pause_above_c = 70
+quiet_hours = ["25:00-26:00", "22:00-22:00"]
+on_battery = "stop"
+power_sensor = "ina"
+[homeassistant]
+root = "homeassistant/x"
+every_s = 0
+[metrics]
+listen = "0.0.0.0:9464"
+enabled = "yes"
+[engine]
+enabled = true
+allow_images = ["nginx:latest"]
+allow_ports = [0]
+[limits]
+memory_mb = 0
+"""
+    assert [(mistake.key, mistake.line) for mistake in mistakes(tmp_path, text).mistakes] == [
+        ("agent.labels", 3),
+        ("governor.slow_above_c", 5),
+        ("governor.quiet_hours", 7),
+        ("governor.on_battery", 8),
+        ("governor.power_sensor", 9),
+        ("homeassistant.root", 11),
+        ("homeassistant.every_s", 12),
+        ("metrics.listen", 14),
+        ("metrics.enabled", 15),
+        ("engine.allow_images", 18),
+        ("engine.allow_ports", 19),
+        ("limits.memory_mb", 21),
+    ]
 
 
 def test_secrets_stay_out_of_all_of_them(tmp_path: Path) -> None:
