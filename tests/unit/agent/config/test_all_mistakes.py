@@ -105,7 +105,10 @@ def test_one_mistake_is_one_line_and_each_mistake_alone_is_told_the_same(tmp_pat
             "agent.upload_mb_per_sec: unknown key; did you mean [limits] upload_mb_per_s?",
         ),
         ("[review]\npublishers = []", "review.publishers: unknown key; did you mean [trust] publishers?"),
-        ("[agent]\nallow_remote = true", "agent.allow_remote: unknown key; did you mean allow_remote in [metrics] or [[trainer]]?"),
+        (
+            "[agent]\nallow_remote = true",
+            "agent.allow_remote: unknown key; did you mean allow_remote in [metrics] or [[trainer]]?",
+        ),
         ("[agent]\nkeep_days = 3", "agent.keep_days: unknown key; did you mean [[data]] keep_days?"),
         ("[agent]\nanswer = 'auto'", "agent.answer: unknown key; did you mean [[consent]] answer?"),
         ("[scope]\nsite = true", "scope: unknown table; did you mean [mqtt.scope]?"),
