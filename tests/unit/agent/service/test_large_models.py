@@ -21,10 +21,12 @@ from grapevine_agent.net import Arrived, Transport
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
+from grapevine_agent.service.reloading import Made
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store import Store
+from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_broker import start_broker
 from grapevine_lab.bench.loop_member import KEYS, ROOT, member
 from grapevine_lab.simulator.keys import Holder, Numbering
@@ -235,6 +237,8 @@ async def test_what_can_end_a_task_looks_at_its_model_beside_the_loop(tmp_path: 
         service._data_judged()
         service._training_done(fx.Trained(task=task, error="the trainer ended"))
         requests = Requests(service)
+        service.trainers = None  # which a reload would tell of its sources
+        service._make = lambda _config, before: Made(settings=before, sources=(), limits=TrainerLimits())
         await requests.answer({"method": "trust"})
         await requests.answer({"method": "consent", "params": {"task": task, "joined": False}})
         while len(threads) < 4:
