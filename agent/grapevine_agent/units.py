@@ -41,12 +41,14 @@ class Unit:
         command: The `grapevine` of this installation.
         config: The configuration; of a broker only its folder counts.
         for_user: A unit of a user's own manager, else of the system's.
+        writes: Where else than in its state folder below /var/lib it may write; None: nowhere.
     """
 
     kind: Kind
     command: Path
     config: Path
     for_user: bool = False
+    writes: Path | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ class Unit:
 
     def text(self) -> str:
         """The unit file. Raises `ConfigError` for a path that systemd would read as something else."""
-        for path in (self.command, self.config):
+        for path in filter(None, (self.command, self.config, self.writes)):
             if not path.is_absolute() or _UNSAFE & set(str(path)):
                 raise ConfigError(
                     f"{path}: in a unit, a path is absolute and without blanks, quotes, %, $ and ;: choose another one"
@@ -100,6 +102,8 @@ class Unit:
                 "# Passwords and keys that only root can read: systemd hands copies to the service.",
                 f"LoadCredential={CREDENTIALS}:{self.config.parent / CREDENTIALS}",
             ]
+        if self.writes is not None:
+            lines.append(f"ReadWritePaths={self.writes}")
         return "\n".join(lines)
 
 

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from grapevine_agent.cli.output import tell
-from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.control import call
+from grapevine_agent.cli.acting_as import act_as_service
+from grapevine_agent.cli.output import configuration, tell
+from grapevine_agent.config.agent_toml import Config, state_dir_of
+from grapevine_agent.control import SOCKET_FILE, NoServiceError, call
 from grapevine_agent.line import open_line
 from grapevine_agent.service.assembly import state_socket
+from grapevine_proto.errors import ConfigError
 
 
 def ask(config: Config, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service. Raises `NoServiceError` if there is none."""
     return call(state_socket(config), method, params)
+
+
+def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
+    """Ask the running service, which goes on with what it has read, even where the configuration has a fault by now."""
+    try:
+        config = configuration(path)
+    except ConfigError as error:
+        folder = state_dir_of(path, os.environ)
+        act_as_service(folder)
+        try:
+            result = call(folder / SOCKET_FILE, method, params)
+        except NoServiceError:
+            raise error from None
+        tell(f"warning: {error}\nthe running agent goes on with what it read before")
+        return result
+    return ask(config, method, params)
 
 
 def ask_or_connect(config: Config, method: str, params: dict[str, Any]) -> Any:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from grapevine_agent.cli.asking import ask
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, shown
+from grapevine_agent.cli.asking import ask_running
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, errors, shown
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.core.governor.pauses import LONGEST_S
 from grapevine_agent.printable import printable
@@ -43,12 +43,12 @@ def register(app: typer.Typer) -> None:
         asked: dict[str, Any] = {"task": task or ""}
         if for_ is not None:
             asked["for_s"] = span_s(for_)
-        _tell(ask(configuration(config), "pause", asked), as_json=as_json)
+        _tell(ask_running(config, "pause", asked), as_json=as_json)
 
     @app.command()
     def resume(task: PausedTaskArgument = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """End a pause of a task; without one, every pause. Limits of the governor that hold go on to hold."""
-        _tell(ask(configuration(config), "resume", {"task": task or ""}), as_json=as_json)
+        _tell(ask_running(config, "resume", {"task": task or ""}), as_json=as_json)
 
 
 def span_s(text: str) -> float:

@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from grapevine_agent.cli.asking import ask
+from grapevine_agent.cli.asking import ask, ask_running
 from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
 from grapevine_agent.cli.governor_commands import governor_lines, held_back_words
 from grapevine_agent.cli.holding import folder_line, held_lines
@@ -27,6 +27,7 @@ from grapevine_agent.cli.output import (
     errors,
     shown,
     shown_task,
+    tell,
 )
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
@@ -34,6 +35,7 @@ from grapevine_agent.config.agent_toml import check_files
 from grapevine_agent.config.board import Proposal, propose, read_board
 from grapevine_agent.config.example import EXAMPLE_CONFIG
 from grapevine_agent.config.firmware import load_profile
+from grapevine_agent.control import NoServiceError
 from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
 from grapevine_agent.printable import printable
 from grapevine_agent.service.assembly import state_socket
@@ -191,13 +193,32 @@ def _another_identity(state_dir: Path) -> Identity:
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what the running agent does: its broker, its tasks, and why it has not joined the others."""
-    loaded = configuration(config)
-    load_profile(loaded.agent.profile)  # what `agent run` would not start with is said here as well
-    check_files(loaded, by_owner=False)
-    result = ask(loaded, "status", {})
+    fault = _fault_of(config)
+    try:
+        result = ask_running(config, "status", {})
+    except NoServiceError:
+        if fault is not None:
+            raise fault from None
+        raise
+    if fault is not None:
+        tell(f"warning: {fault}")
     answer(result, as_json=as_json, text=_describe(result))
     if not as_json and result["tasks"]:
         console.print(_task_table(result["tasks"]))
+
+
+def _fault_of(config: Path | None) -> ConfigError | None:
+    """What `agent run` would not start with, beside mistakes in the configuration itself."""
+    try:
+        loaded = configuration(config)
+    except ConfigError:
+        return None  # told by whoever asks
+    try:
+        load_profile(loaded.agent.profile)
+        check_files(loaded, by_owner=False)
+    except ConfigError as error:
+        return error
+    return None
 
 
 def _describe(status: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import typer
 
 from grapevine_agent.cli.output import ConfigOption, tell
 from grapevine_agent.cli.owner_commands import write_config
+from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.board import propose, read_board
 from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, USER, Unit
 from grapevine_proto import distribution
@@ -33,7 +35,7 @@ def register(app: typer.Typer) -> None:
     @service.command()
     def install(for_user: UserOption = False, kind: KindOption = "agent", config: ConfigOption = None) -> None:
         """Write a unit, enable and start it. What is missing is made: the user, a configuration to start from."""
-        unit = _unit(kind, for_user=for_user, config=config)
+        unit = _with_state(_unit(kind, for_user=for_user, config=config))
         path = _place(unit)
         _check_may_install(unit)
         text = unit.text()
@@ -77,7 +79,7 @@ def register(app: typer.Typer) -> None:
     @service.command()
     def show(for_user: UserOption = False, kind: KindOption = "agent", config: ConfigOption = None) -> None:
         """Print the unit that `install` would write."""
-        typer.echo(_unit(kind, for_user=for_user, config=config).text(), nl=False)
+        typer.echo(_with_state(_unit(kind, for_user=for_user, config=config)).text(), nl=False)
 
 
 def _unit(kind: str, *, for_user: bool, config: Path | None) -> Unit:
@@ -102,6 +104,15 @@ def _place(unit: Unit) -> Path:
 def _user_folder(variable: str, default: str) -> Path:
     named = Path(os.environ.get(variable, ""))
     return named if named.is_absolute() else Path.home() / default
+
+
+def _with_state(unit: Unit) -> Unit:
+    """The unit, which may write where its configuration says. Raises `ConfigError` for one with a fault."""
+    if unit.kind == "broker" or not unit.config.exists():
+        return unit
+    state_dir = load_config(unit.config, os.environ).agent.state_dir
+    is_its_own = state_dir.is_relative_to(Path("/var/lib") / unit.state)
+    return unit if is_its_own else replace(unit, writes=state_dir)
 
 
 def _check_may_install(unit: Unit) -> None:

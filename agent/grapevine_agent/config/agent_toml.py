@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -232,6 +233,20 @@ def find_config(path: Path | None, environ: Mapping[str, str], *, system_config:
 def default_state_dir(environ: Mapping[str, str], *, is_root: bool) -> Path:
     """Where state lives unless the owner says otherwise: /var/lib for root, else the XDG folder."""
     return SYSTEM_STATE_DIR if is_root else _xdg_dir(environ, "XDG_STATE_HOME", ".local/state") / "grapevine"
+
+
+def state_dir_of(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The state folder, as far as it can be known: the rest of the configuration may have any fault."""
+    entries: Mapping[str, object] = {}
+    found = find_config(path, environ)
+    with suppress(ConfigError):
+        entries = read_toml_text(found)[0] if found else {}
+    agent = entries.get("agent")
+    named = agent.get("state_dir") if isinstance(agent, dict) else ""
+    written = environ.get(f"{ENVIRONMENT_PREFIX}STATE_DIR") or named
+    if not isinstance(written, str) or not written:
+        return default_state_dir(environ, is_root=os.geteuid() == 0)
+    return _path(written, found.parent.absolute() if found else Path.cwd(), environ)
 
 
 def check_files(config: Config, *, by_owner: bool = True) -> None:

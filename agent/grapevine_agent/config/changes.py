@@ -28,6 +28,11 @@ AT_START: Final = {
     "homeassistant": tuple(each.name for each in fields(HomeAssistantConfig)),
     "metrics": tuple(each.name for each in fields(MetricsConfig)),
 }
+_WRITTEN: Final = {
+    ("mqtt", "environment_password"): "password",
+    ("metrics", "host"): "listen",
+    ("metrics", "port"): "listen",
+}
 TRAINERS: Final = "[[trainer]]"
 ENGINE: Final = "[engine]"
 LIVE_TOPICS: Final = "[[data]] of live topics"
@@ -59,7 +64,7 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
                 continue
             if each.name in at_start.get(name, ()):
                 kept[each.name] = value
-                restart.append(f"{name}.{_written(each.name)}")
+                restart.append(f"{name}.{_written(name, each.name)}")
             elif (name, each.name) != ("trust", "peers"):  # the trust file, which is in the lists as well
                 changed.append(f"{name}.{each.name}")
         return replace(after, **kept)
@@ -95,7 +100,7 @@ def changes(holds: Config, wanted: Config, *, trains: bool = True) -> Changes:
         trainers=holds.trainers,
         engine=holds.engine,
     )
-    return Changes(applied=applied, changed=tuple(changed), restart=tuple(restart))
+    return Changes(applied=applied, changed=tuple(changed), restart=tuple(dict.fromkeys(restart)))
 
 
 def _files(config: Config) -> tuple[DataSource, ...]:
@@ -106,6 +111,6 @@ def _live(config: Config) -> tuple[DataSource, ...]:
     return tuple(each for each in config.data if each.recording is not None)
 
 
-def _written(field: str) -> str:
-    """How the owner writes it: a password has no key of its own."""
-    return "password" if field == "environment_password" else field
+def _written(table: str, field: str) -> str:
+    """How the owner writes it: a password has no key of its own, an address and its port have one."""
+    return _WRITTEN.get((table, field), field)

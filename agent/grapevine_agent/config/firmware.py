@@ -25,7 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from grapevine_agent.config.agent_toml import LEAST_STATE_MB, NO_PROFILE, OWN_PROFILE, Config, Limits
+from grapevine_agent.config.agent_toml import KEEPALIVE_S, LEAST_STATE_MB, NO_PROFILE, OWN_PROFILE, Config, Limits
 from grapevine_agent.config.machine import Machine, detect_machine
 from grapevine_agent.config.mistakes import Mistakes
 from grapevine_agent.config.profile_files import profile_names, profile_path
@@ -143,6 +143,12 @@ def load_profile(
     """
     profile = _read_profile(name_or_path)
     return _fill_in(profile, machine or detect_machine(), follows_machine=follows_machine)
+
+
+def with_profile(config: Config, profile: FirmwareProfile) -> Config:
+    """The configuration, with what the profile says where the owner is silent."""
+    keepalive_s = config.mqtt.keepalive_s or profile.keepalive_s or KEEPALIVE_S
+    return replace(config, mqtt=replace(config.mqtt, keepalive_s=keepalive_s))
 
 
 def device_profile(config: Config) -> FirmwareProfile:

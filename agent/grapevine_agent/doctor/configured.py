@@ -63,7 +63,7 @@ def agent(situation: Situation) -> list[Finding]:
         case "not known":
             return [Finding(check="agent", level="skip", says=situation.agent_says)]
         case "none":
-            remedy = f"start it: sudo systemctl start grapevine, or grapevine agent run{where}"
+            remedy = f"start it: sudo systemctl start grapevine-agent, or grapevine agent run{where}"
             return [Finding(check="agent", level="warn", says="no agent runs here", remedy=remedy)]
         case "of another user":
             says = "it belongs to another user, and does not talk to this one"

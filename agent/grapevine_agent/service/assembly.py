@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from grapevine_agent.config.agent_toml import KEEPALIVE_S, Config, check_files
-from grapevine_agent.config.firmware import FirmwareProfile, device_limits, device_profile
+from grapevine_agent.config.firmware import FirmwareProfile, device_limits, device_profile, with_profile
 from grapevine_agent.config.governor import governor_limits
 from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.scope import core_scope
@@ -73,8 +73,7 @@ def assembled(
     if config.mqtt.discover and not guest:
         discovery.check_installed()
     profile = device_profile(config)
-    mqtt = replace(config.mqtt, keepalive_s=config.mqtt.keepalive_s or profile.keepalive_s or KEEPALIVE_S)
-    config = replace(config, mqtt=mqtt)
+    config = with_profile(config, profile)
     if not guest:
         make_if_new(config.agent.state_dir)
     identity = read_identity(config.agent.state_dir)
@@ -101,7 +100,7 @@ def assembled(
             transports=_transports(config, identity, guest=guest),
             search=None if guest else search_of(config, profile, identity.peer_id),
             attach=(lambda url: partial(transport_for, config, identity.peer_id, [url], False))
-            if mqtt.connect == "all"
+            if config.mqtt.connect == "all"
             else None,
             root=config.mqtt.root,
             trainers=_trainers(config, profile, sources, bare, inspector, meter) if trains else None,
@@ -290,13 +289,14 @@ def _trainers(
 
 
 def _meter(config: Config) -> Meter | None:
-    """What measures what this device draws, if something does. Raises `ConfigError` for a sensor that is not read."""
+    """What measures what this device draws, if something does. A sensor may be gone, or renamed by a boot."""
     named = config.governor.power_sensor
     sensors = find_sensors(named=Path(named) if named else None)
     if named and sensors is None:
-        raise ConfigError(
-            f"governor.power_sensor = {named!r}: it holds no number, or may not be read; give a file such as "
-            "/sys/class/hwmon/hwmon2/power1_input, or leave it out to take what is found"
+        logger.warning(
+            "governor.power_sensor = %r: it holds no number, or may not be read; energy is modelled by the profile. "
+            "Give a file such as /sys/class/hwmon/hwmon2/power1_input, or leave it out to take what is found",
+            named,
         )
     return Meter(sensors) if sensors is not None else None
 

@@ -14,6 +14,7 @@ from typing import Final, Protocol, TypeAlias
 
 from grapevine_agent.config.agent_toml import Config, check_files, load_config
 from grapevine_agent.config.changes import Changes, changes
+from grapevine_agent.config.firmware import device_profile, with_profile
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.data import DataSource
@@ -52,6 +53,7 @@ async def reload(service: Reloaded, make: MakeAgain) -> Changes:
     Raises `ConfigError`, and whatever else `make` raises, with nothing changed.
     """
     wanted = load_config(service.config.path, os.environ)
+    wanted = with_profile(wanted, device_profile(wanted))
     found = changes(service.config, wanted, trains=service.trainers is not None)
     check_files(wanted)
     made = make(found.applied, service.core.settings)

@@ -51,6 +51,24 @@ def test_a_unit_of_a_user_asks_for_nothing_that_only_the_system_gives() -> None:
         assert word not in text
 
 
+def test_a_state_folder_elsewhere_can_be_written() -> None:
+    elsewhere = Unit(
+        kind="agent", command=Path("/g"), config=Path("/etc/grapevine/agent.toml"), writes=Path("/srv/grapevine")
+    )
+    assert "ReadWritePaths=/srv/grapevine" in elsewhere.text().splitlines()
+    assert "ReadWritePaths" not in unit("agent").text()
+
+
+def test_what_would_not_start_is_not_installed_and_its_folder_is_where_its_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(f'[agent]\nstate_dir = "{tmp_path / "state"}"\n')
+    shown = CliRunner().invoke(build_app(), ["service", "show", "--config", str(path)])
+    assert f"ReadWritePaths={tmp_path / 'state'}" in shown.stdout.splitlines()
+    path.write_text('[agent]\nnmae = "kitchen"\n')
+    refused = CliRunner().invoke(build_app(), ["service", "install", "--user", "--config", str(path)])
+    assert isinstance(refused.exception, ConfigError)
+
+
 @pytest.mark.parametrize(
     "command", ["/home/ada/my tools/grapevine", "/opt/50%/grapevine", "bin/grapevine", "/a$b/g", "/a\n/g"]
 )

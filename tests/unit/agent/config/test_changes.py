@@ -9,6 +9,7 @@ import pytest
 
 from grapevine_agent.config.agent_toml import AgentConfig, Config, Limits, MqttConfig, load_config
 from grapevine_agent.config.changes import AT_START, LIVE_TOPICS, TRAINERS, changes
+from grapevine_agent.config.firmware import device_profile, with_profile
 from grapevine_agent.config.governor import GovernorConfig
 from grapevine_agent.config.homeassistant import HomeAssistantConfig
 from grapevine_agent.config.metrics import MetricsConfig
@@ -83,12 +84,24 @@ def test_other_limits_of_the_governor_hold_at_once_and_where_it_shows_itself_cha
     tmp_path: Path,
 ) -> None:
     before = read(tmp_path, BEFORE)
-    text = BEFORE + "[governor]\npause_above_c = 70\n[metrics]\nenabled = true\n[homeassistant]\nenabled = true\n"
+    text = BEFORE + (
+        "[governor]\npause_above_c = 70\n[homeassistant]\nenabled = true\n"
+        '[metrics]\nenabled = true\nlisten = "127.0.0.2:9999"\nallow_remote = true\n'
+    )
     found = changes(before, read(tmp_path, text))
     assert found.changed == ("governor.pause_above_c",)
-    assert set(found.restart) == {"metrics.enabled", "homeassistant.enabled"}
+    shown = ("homeassistant.enabled", "metrics.enabled", "metrics.listen", "metrics.allow_remote")
+    assert found.restart == shown
     assert found.applied.governor.pause_above_c == 70
     assert not found.applied.metrics.enabled
+
+
+def test_what_the_profile_fills_in_is_no_change(tmp_path: Path) -> None:
+    config = read(tmp_path, BEFORE)
+    holds = with_profile(config, device_profile(config))
+    assert holds.mqtt.keepalive_s
+    wanted = read(tmp_path, BEFORE)
+    assert changes(holds, with_profile(wanted, device_profile(wanted))).restart == ()
 
 
 @pytest.mark.parametrize(

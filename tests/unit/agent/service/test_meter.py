@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.meter import Meter, find_sensors
 
 
@@ -169,3 +171,16 @@ def test_the_owner_names_another_sensor(tmp_path: Path) -> None:
     began = it.begin()
     clock.now_s += 4
     assert it.end(began) == pytest.approx(8.0)
+
+
+def test_a_named_sensor_that_is_gone_is_said_and_does_not_keep_the_agent_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text(
+        f'[agent]\nstate_dir = "{tmp_path / "state"}"\n[governor]\npower_sensor = "{tmp_path / "power1"}"\n'
+    )
+    with assembled(load_config(path, {})) as service:
+        assert service.governor.meter is None
+    assert "power_sensor" in caplog.text
+    assert "modelled by the profile" in caplog.text
