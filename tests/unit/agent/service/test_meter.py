@@ -173,7 +173,7 @@ def test_the_owner_names_another_sensor(tmp_path: Path) -> None:
     assert it.end(began) == pytest.approx(8.0)
 
 
-def test_a_named_sensor_that_is_gone_is_said_and_does_not_keep_the_agent_from_starting(
+async def test_a_named_sensor_that_is_gone_is_said_and_does_not_keep_the_agent_from_starting(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "agent.toml"
