@@ -114,7 +114,7 @@ def project() -> dict[str, Any]:
 def test_the_name_is_that_of_the_project_and_extras_refer_to_it() -> None:
     assert project()["name"] == NAME
     extras = project()["optional-dependencies"]
-    assert f"{NAME}[train,broker,data,discovery,metrics]" in extras["lab"]
+    assert f"{NAME}[train,broker,data,discovery,metrics,apps]" in extras["lab"]
 
 
 def test_every_extra_that_a_hint_names_is_there() -> None:
