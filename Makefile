@@ -55,10 +55,10 @@ bench-simulator: setup ## measure the simulator, beside Flower's and gossipy (in
 	$(BIN)/python -m grapevine_lab.bench_simulator
 	$(BIN)/python -m grapevine_lab.bench_simulator.growth
 
-# Debian's own Python, not that of the environment: the package runs with it. PyTorch comes from where it is for the CPU alone.
+# Debian's own Python, not that of the environment: the package runs with it. TORCH_INDEX: where PyTorch is for the CPU alone.
 DEB_PYTHON ?= /usr/bin/python3
 ARCH ?= $(shell dpkg --print-architecture)
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 
 deb: ## Debian packages in dist/, for ARCH=amd64 or arm64 (DEB_ARGS=--no-train: without PyTorch)
 	$(DEB_PYTHON) agent/packaging/debian/build.py --arch $(ARCH) --torch-index '$(TORCH_INDEX)' $(DEB_ARGS)

@@ -84,6 +84,11 @@ def main() -> None:
         _debian(tree, "grapevine", version, options)
         if not options.no_train:
             _install(wheel, TRAIN, both, arch=options.arch, index=options.torch_index)
+            if any(both.glob("nvidia*")):
+                sys.exit(
+                    "pip has brought PyTorch for CUDA, gigabytes of it: name the index of PyTorch for the CPU alone, which "
+                    "pytorch.org tells (make deb TORCH_INDEX=…)"
+                )
             _subtract(both, base)
             tree = _tree(work / "grapevine-train", both)
             _debian(tree, "grapevine-train", version, options)
