@@ -86,8 +86,8 @@ def main() -> None:
             _install(wheel, TRAIN, both, arch=options.arch, index=options.torch_index)
             if any(both.glob("nvidia*")):
                 sys.exit(
-                    "pip has brought PyTorch for CUDA, gigabytes of it: name the index of PyTorch for the CPU alone, which "
-                    "pytorch.org tells (make deb TORCH_INDEX=…)"
+                    "pip has brought PyTorch for CUDA, gigabytes of it: name the index of PyTorch for the CPU alone, "
+                    "which pytorch.org tells (make deb TORCH_INDEX=…)"
                 )
             _subtract(both, base)
             tree = _tree(work / "grapevine-train", both)
