@@ -49,7 +49,7 @@ def test_a_pause_holds_over_a_kill_and_is_ended_by_its_owner(private_broker: Run
         assert said.startswith("training is paused: its owner paused it, until ")
         wait_for(lambda: stands_still(member, task), why="the step that was under way has ended")
         saved = tmp_path / f"alone/state/models/{task}/current.safetensors"
-        wait_for(saved.exists, why="its model is saved when the pause begins")
+        wait_for(saved.exists, why="its model is saved as soon as that is due")
 
         member.kill()
         member.start()

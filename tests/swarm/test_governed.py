@@ -62,7 +62,6 @@ def test_what_is_too_hot_trains_no_more_and_goes_on_merging_and_being_there(merg
     reads(group, node, HOT)
     group.world.run(1)  # a step that was under way ends
     asked, merged, kept = trainer.num_asked, learner(group, node).merging.num_merged, len(node.accuracies)
-    assert node.saved[group.task].counters["version"] == learner(group, node).model.version, "it is saved"
     group.world.run(8)
     assert trainer.num_asked == asked
     assert len(node.accuracies) <= kept + 1, "nothing is evaluated either: that takes a trainer"
@@ -94,11 +93,54 @@ def test_a_step_that_outlasts_its_grace_is_thrown_away_and_the_model_of_before_i
     assert learner(group, node).training is not None, "it may end yet"
     group.world.run(2)
     assert learner(group, node).training is None
+    group.world.run(learner(group, node).keeper.budget.interval_s)
     assert node.saved[group.task].counters["version"] == version
     node.train_s = 0.05
     reads(group, node, COOL)
     group.world.run(2)
     assert learner(group, node).model.version > version
+
+
+def test_a_limit_that_comes_and_goes_writes_no_more_than_the_owner_lets_it() -> None:
+    group, node, _ = governed(GovernorLimits(pause_above_c=80.0))
+    budget = learner(group, node).keeper.budget
+    budget.save_every_s = 10_000.0
+    group.world.run(6)  # what was due before
+    kept = node.saved[group.task].counters["version"]
+    for _ in range(4):
+        reads(group, node, HOT)
+        group.world.run(GRACE_S + 2)
+        reads(group, node, COOL)
+        group.world.run(3)
+    assert learner(group, node).model.version > kept
+    assert node.saved[group.task].counters["version"] == kept
+    reads(group, node, HOT)
+    group.world.run(1)
+    learner(group, node).keeper.next_s = 0.0
+    group.world.run(1)
+    assert node.saved[group.task].counters["version"] == learner(group, node).model.version, "due in a pause, too"
+
+
+def test_what_a_step_that_failed_drew_is_counted() -> None:
+    group, node, _ = governed(GovernorLimits(joules_per_day=1e9))
+    node.train_s = 1_000.0
+    group.world.run(5)
+    day = node.core.governing.governor.day
+    joules, seconds = day.joules, day.training_s
+    failed = fx.Trained(task=group.task, error="killed", seconds=5.0)
+    group.world.perform(node, node.core.trained(failed, group.world.moment()))
+    assert day.joules - joules == pytest.approx(30.0)
+    assert day.training_s - seconds == pytest.approx(5.0)
+
+
+def test_a_duty_cycle_slows_nobody_who_keeps_to_it_already_and_no_merging() -> None:
+    group, node, trainer = governed(GovernorLimits(duty_cycle=0.25))
+    asked, since_s = trainer.num_asked, group.world.moment().monotonic_s
+    group.world.run(10)
+    interval_s = learner(group, node).pace.round_interval_s
+    assert node.train_s < 0.25 * interval_s
+    passed_s = group.world.moment().monotonic_s - since_s
+    assert trainer.num_asked - asked == pytest.approx(passed_s / interval_s, abs=1.5)
 
 
 def test_for_want_of_memory_the_trainer_ends_at_once() -> None:

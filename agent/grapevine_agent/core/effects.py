@@ -350,7 +350,10 @@ Effect: TypeAlias = (
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The answer to `Train`. `error` says why there is none: the model is untouched then."""
+    """The answer to `Train`. `error` says why there is none: the model is untouched then.
+
+    What it took counts in any case: seconds are 0 only where nothing was begun.
+    """
 
     task: str
     parameters: Vector | None = None

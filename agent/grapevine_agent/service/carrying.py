@@ -128,9 +128,16 @@ class Carrying:
 
     def give(self, wanted: fx.GiveChunks) -> None:
         """Somebody asks for chunks."""
-        asker, now_s = wanted.topic.receiver, clock.now().monotonic_s
+        asker, now = wanted.topic.receiver, clock.now()
+        is_member, governor = self._core.members.is_member(asker), self._core.governing.governor
         try:
-            self._carrier.give(wanted.request, asker, now_s, is_member=self._core.members.is_member(asker))
+            self._carrier.give(
+                wanted.request,
+                asker,
+                now.monotonic_s,
+                is_member=is_member,
+                may_give=lambda num_bytes: governor.may_give(num_bytes, now, is_member=is_member),
+            )
         except NotGivenError as error:
             refusal = ChunkRefusal(digest=wanted.request.digest, reason=str(error))
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))

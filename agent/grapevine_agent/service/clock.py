@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from grapevine_agent.core.moment import Moment
+
+_SINCE_BOOT: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)  # runs on while the device is suspended
 
 
 def now() -> Moment:
     """The present moment."""
-    return Moment(monotonic_s=time.monotonic(), wall_ms=int(time.time() * 1000))
+    monotonic_s = time.monotonic()
+    since_boot_s = time.clock_gettime(_SINCE_BOOT) if _SINCE_BOOT is not None else monotonic_s
+    suspended_s = max(0.0, since_boot_s - monotonic_s)
+    return Moment(monotonic_s=monotonic_s, wall_ms=int(time.time() * 1000), suspended_s=suspended_s)

@@ -45,7 +45,7 @@ class Forwarding:
         bytes_per_s: Of what is carried, on average.
         is_member: Whether a peer was heard, and taken in.
         rejected: Counts what is not.
-        is_spent: Whether the governor lets no models leave any more today.
+        may_carry: Whether the governor lets so many bytes leave today, of what is no presence.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Forwarding:
         bytes_per_s: float,
         is_member: Callable[[str], bool],
         rejected: Callable[[WireError], None],
-        is_spent: Callable[[], bool] = lambda: False,
+        may_carry: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._gateway = gateway
-        self._is_spent = is_spent
+        self._may_carry = may_carry
         self._attachments = attachments
         self._beside = beside
         self._root = root
@@ -100,8 +100,6 @@ class Forwarding:
 
     async def _carry(self, name: str, topic: Topic | None, payload: bytes | memoryview, ways: list[int]) -> None:
         hops, now_s, cost = 0, clock.now().monotonic_s, len(payload) * len(ways)
-        if len(payload) > SMALL_BYTES and self._is_spent():
-            raise WireError("over-quota", "today's bytes are spent (governor.upload_mb_per_day): no models are carried")
         budget = self._chunks if topic is None else self._budget
         if not budget.take(cost, now_s):
             raise WireError("over-quota", "more is to be carried between brokers than limits.upload_mb_per_s lends")
@@ -115,6 +113,8 @@ class Forwarding:
             hops = received.hops + 1
             if hops > received.message.hop_limit:
                 raise WireError("hops", f"{name} has come far enough")
+        if len(payload) > SMALL_BYTES and not self._may_carry(cost):
+            raise WireError("over-quota", "today's bytes are spent (governor.upload_mb_per_day): no models are carried")
         for number in ways:
             attachment = self._attachments.get(number)
             if attachment is None:

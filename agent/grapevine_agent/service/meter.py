@@ -3,11 +3,12 @@
     INA sensors            class/hwmon/*/name = ina…: power*_input in µW; of an ina3221, volts times amperes
     INA sensors (IIO)      bus/iio/devices/*/in_power*_input in mW, as a Jetson has them
     RAPL                   class/powercap/intel-rapl:N/energy_uj, which counts; "psys" is all of it, else packages
-    other hwmon sensors    energy*_input in µJ, power*_input or power*_average in µW
+    ACPI power meters      class/hwmon/*/name = power_meter: power*_input or power*_average in µW
 
-The first of these that can be read is the meter; `[governor] power_sensor` names one instead. What counts is read as a
-difference, and a counter that has turned over is known by `max_energy_range_uj`. What shows watts is taken as constant
-between two readings, which are some seconds apart: each quarter of a minute, and where a step begins and ends.
+The first of these that can be read is the meter; `[governor] power_sensor` names one instead. Other sensors of hwmon
+measure a part of the device, such as a graphics card, and are taken only where the owner names them. What counts is
+read as a difference, and a counter that has turned over is known by `max_energy_range_uj`. What shows watts is taken as
+constant between two readings, which are some seconds apart: each quarter of a minute, and where a step begins and ends.
 
 Several steps at a time share what is drawn: each gets its part of every stretch, so all of them make the whole.
 """
@@ -57,7 +58,7 @@ def find_sensors(root: Path = Path("/"), *, named: Path | None = None) -> Sensor
         part: Counter | Gauge = Counter(path=named) if "energy" in named.name else Gauge(path=named)
         return Sensors(name=str(named), parts=(part,)) if number(named) is not None else None
     hwmon = sorted((root / "sys/class/hwmon").glob("hwmon*"))
-    for find in (_ina, _iio, _rapl, _others):
+    for find in (_ina, _iio, _rapl, _acpi):
         found = find(root / "sys", hwmon)
         if found is not None and all(number(part.path) is not None for part in found.parts):
             return found
@@ -106,11 +107,10 @@ def _rapl(sys: Path, _hwmon: list[Path]) -> Sensors | None:
     return Sensors(name=f"RAPL {names[chosen[0]]}", parts=tuple(counters)) if chosen else None
 
 
-def _others(_sys: Path, hwmon: list[Path]) -> Sensors | None:
+def _acpi(_sys: Path, hwmon: list[Path]) -> Sensors | None:
     for chip in hwmon:
-        energies = sorted(chip.glob("energy*_input"))
-        if energies:
-            return Sensors(name=line(chip / "name"), parts=tuple(Counter(path=path) for path in energies))
+        if line(chip / "name") != "power_meter":
+            continue
         powers = sorted(chip.glob("power*_input")) or sorted(chip.glob("power*_average"))
         if powers:
             return Sensors(name=line(chip / "name"), parts=tuple(Gauge(path=path) for path in powers))

@@ -62,7 +62,7 @@ class Machine:
             memory_pressure_percent=self._pressure(),
             free_disk_mb=free_mb,
             disk_trouble=disk_trouble or why_not,
-            utc_offset_s=time.localtime().tm_gmtoff,
+            utc_offset_s=utc_offset_s(),
         )
 
     def _temperatures(self) -> Iterator[float]:
@@ -122,6 +122,11 @@ class Machine:
             return float(found[1]) if found else None
         except ValueError:
             return None
+
+
+def utc_offset_s() -> int:
+    """Of local time, now."""
+    return time.localtime().tm_gmtoff
 
 
 def _disk(state_dir: Path) -> tuple[float | None, str]:

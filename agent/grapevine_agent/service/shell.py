@@ -59,7 +59,7 @@ from grapevine_agent.service.saving import GOVERNOR, MODELS, Saver, readable
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.seldom import Seldom
-from grapevine_agent.service.sensors import Machine
+from grapevine_agent.service.sensors import Machine, utc_offset_s
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
@@ -229,7 +229,7 @@ class AgentService:
             bytes_per_s=settings.upload_bytes_per_s,
             is_member=self.core.members.is_member,
             rejected=self._reject,
-            is_spent=lambda: self.core.governing.governor.is_spent,
+            may_carry=lambda num_bytes: self.core.governing.governor.may_give(num_bytes, clock.now(), is_member=False),
         )
         self.home_assistant, self.endpoint = home_assistant_of(self), endpoint_of(self)
         self._seldom = Seldom()
@@ -324,7 +324,8 @@ class AgentService:
         def keep(topic: Topic, envelope: bytes, until_ms: int) -> None:
             self.attachments.keep(topics.build(self.root, topic), envelope, until_ms=until_ms)
 
-        self.core.governing.restore(readable(lambda: store.setting(GOVERNOR), lambda: None), now)
+        kept = readable(lambda: store.setting(GOVERNOR), lambda: None)
+        self.core.governing.restore(kept, now, utc_offset_s=utc_offset_s())
         stored = restoring.records(store, peer, now.wall_ms, keep)
         sequences = restoring.sequences_of_others(store, peer)
         self.perform(self.core.start(stored, restoring.consents(store), now, sequences))

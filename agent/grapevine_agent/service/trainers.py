@@ -293,8 +293,15 @@ class Trainers:
                 baseline_name=yardstick.baseline_name,
                 metric_in_units=in_units(manifest.training.metric, found.metric, yardstick.unit),
             )
+        failed = ""
         with self._metered() as drawn:
-            result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
+            try:
+                result = await trainer.train(asked.parameters, asked.buffers, asked.num_steps, timeout_s, age=asked.age)
+            except TaskError as error:
+                failed = str(error)
+        if failed:
+            seconds = time.monotonic() - started_s
+            return fx.Trained(task=asked.task, error=failed, seconds=seconds, joules=drawn())
         return fx.Trained(
             task=asked.task,
             parameters=result.parameters,

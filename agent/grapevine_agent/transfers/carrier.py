@@ -129,7 +129,8 @@ class Carrier:
 
     def hold(self, body: Body, sealed: SealedApart, receiver: str, now_s: float) -> bytes:
         """The notice of a message, whose bulk can be asked for from now on. `receiver`: "" for whoever reads it."""
-        self.giving.hold(sealed, thing_of(body), now_s, receiver)
+        is_answer = isinstance(body, Blob | ReleasedModel)
+        self.giving.hold(sealed, thing_of(body), now_s, receiver, is_answer=is_answer)
         return sealed.payload
 
     def drop_task(self, task: str) -> list[GivenUp]:
@@ -137,16 +138,29 @@ class Carrier:
         self.giving.drop(f"update of {task}")
         return self.fetching.drop(lambda notice: isinstance(notice, Notice) and notice.task == task)
 
-    def give(self, request: ChunkRequest, asker: str, now_s: float, *, is_member: bool) -> None:
+    def give(
+        self,
+        request: ChunkRequest,
+        asker: str,
+        now_s: float,
+        *,
+        is_member: bool,
+        may_give: Callable[[int], bool] = lambda _: True,
+    ) -> None:
         """Somebody asks for chunks: they are due when their turn comes.
 
+        `may_give` says whether so many bytes may leave of what was asked for (an update was sent, and is counted).
+
         Raises `NotGivenError` if nothing of it is given, which the asker is to be told, and `WireError("over-quota")`
-        where too much waits already: it will ask again.
+        where too much waits already, or `may_give` says no: it will ask again.
         """
         request = self._pacing.not_waiting(asker, request, now_s)
         if not self._pacing.has_room_for(asker, len(request.chunks) + request.index, is_member=is_member):
             raise WireError("over-quota", f"{asker} asks for chunks of {request.digest.hex()[:12]}…")
-        self._pacing.put(asker, self.giving.asked(request, now_s, asker), now_s, is_member=is_member)
+        gifts = self.giving.asked(request, now_s, asker)
+        if self.giving.is_answer(request.digest) and not may_give(sum(gift.end - gift.start for gift in gifts)):
+            raise WireError("over-quota", f"{asker} asks for chunks, and today's bytes are spent")
+        self._pacing.put(asker, gifts, now_s, is_member=is_member)
 
     def due(
         self,

@@ -48,6 +48,7 @@ class _Held:
     content: Parts
     thing: str
     used_s: float
+    is_answer: bool
     owed: dict[str, set[int]] = field(default_factory=dict)  # who was told of it → chunks that it has not asked for
     # Who asks → chunks that it may have before it is told again; who has asked longest ago first.
     budgets: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -104,12 +105,19 @@ class Giving:
         fits = sum(each.bulk.num_bytes for each in busy) + num_bytes <= self.most_bytes
         return fits and sum(each.thing == thing for each in busy) < MOST_OF_A_THING
 
-    def hold(self, sealed: SealedApart, thing: str, now_s: float, receiver: str = "") -> None:
-        """A message speaks of this bulk: its receiver will ask, or whoever reads it."""
+    def hold(
+        self, sealed: SealedApart, thing: str, now_s: float, receiver: str = "", *, is_answer: bool = False
+    ) -> None:
+        """A message speaks of this bulk: its receiver will ask, or whoever reads it. `is_answer`: it was asked for."""
         digest = sealed.bulk.digest
         known = self._held.pop(digest, None)
         self._held[digest] = known or _Held(
-            bulk=sealed.bulk, index=sealed.index, content=sealed.content, thing=thing, used_s=now_s
+            bulk=sealed.bulk,
+            index=sealed.index,
+            content=sealed.content,
+            thing=thing,
+            used_s=now_s,
+            is_answer=is_answer,
         )
         self._held[digest].used_s = now_s
         if receiver:
@@ -135,6 +143,11 @@ class Giving:
         chunks = (chunk for chunk in request.chunks if chunk < held.bulk.num_chunks)
         gifts += (Gift(request.digest, False, *span_of(chunk, held.bulk.num_bytes), asker) for chunk in chunks)
         return gifts
+
+    def is_answer(self, digest: bytes) -> bool:
+        """Whether a bulk is held because somebody asked for it."""
+        held = self._held.get(digest)
+        return held is not None and held.is_answer
 
     def content_of(self, gift: Gift) -> Parts | None:
         """The bytes that a gift is a part of; None: they have gone meanwhile."""

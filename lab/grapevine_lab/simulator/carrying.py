@@ -250,9 +250,16 @@ class Carrying:
 
     def _give(self, device: Device, wanted: fx.GiveChunks) -> None:
         assert device.core is not None
-        asker, now_s = wanted.topic.receiver, self._stage.clock.now_s
+        asker, now = wanted.topic.receiver, self._stage.now(device)
+        is_member, governor = device.core.members.is_member(asker), device.core.governing.governor
         try:
-            self._of(device).give(wanted.request, asker, now_s, is_member=device.core.members.is_member(asker))
+            self._of(device).give(
+                wanted.request,
+                asker,
+                self._stage.clock.now_s,
+                is_member=is_member,
+                may_give=lambda num_bytes: governor.may_give(num_bytes, now, is_member=is_member),
+            )
         except NotGivenError as error:
             refusal = ChunkRefusal(digest=wanted.request.digest, reason=str(error))
             said = fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session)

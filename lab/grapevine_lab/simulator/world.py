@@ -537,7 +537,7 @@ class World:
         result = self.work.trained(event.ticket)
         assert result is not None
         if isinstance(result, TaskError):
-            done = fx.Trained(task=event.task, error=str(result))
+            done = fx.Trained(task=event.task, error=str(result), seconds=event.took_s)
         else:
             done = fx.Trained(
                 task=event.task,

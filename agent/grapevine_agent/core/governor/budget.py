@@ -28,7 +28,8 @@ class Budget:
     """What one task may do at a moment. `held`: the limits that hold, the most urgent first."""
 
     may_train: bool = True
-    slow_factor: float = 1.0  # between rounds there is so much more time than training takes
+    slow_factor: float = 1.0  # a step, and the rest after it, take so much more time than the step
+    interval_factor: float = 1.0  # between the beginnings of rounds that train there is so much more time
     send_bytes_left: float = math.inf  # today, of everything that leaves
     held: tuple[Held, ...] = ()
 

@@ -27,9 +27,12 @@ class Governing:
         self._has_read = False
         self._save_at_s = 0.0
 
-    def restore(self, saved: str | None, now: Moment) -> None:
-        """What an earlier life kept. What holds because of it is said at the first tick."""
-        self.governor.restore(saved, now)
+    def restore(self, saved: str | None, now: Moment, *, utc_offset_s: int | None = None) -> None:
+        """What an earlier life kept. What holds because of it is said at the first tick.
+
+        `utc_offset_s`: of local time; None: as in that life, until the sensors are read.
+        """
+        self.governor.restore(saved, now, utc_offset_s=utc_offset_s)
 
     def read(self, readings: Readings, now: Moment) -> list[Effect]:
         """What the sensors say now."""

@@ -14,7 +14,11 @@ What is paused is training. Whoever is paused is there: it says its heartbeats, 
 and passes on what it has. Bytes bound what it sends of models; the small messages of presence go on, and count.
 
 Bytes are counted when they leave, which is after they were decided on. So a decision is a promise, which holds until
-as much has left or `PROMISED_S` are over: a day's budget is not spent twice by what still waits in the outbox.
+as much has left or nothing of that size has for `PROMISED_S`: a day's budget is not spent twice by what still waits in
+the outbox. What is given to who asks, and travels in chunks, is promised chunk by chunk, as they are asked for: who
+never fetches holds nothing back.
+
+To peers that are no members, and for others, whose messages a gateway carries, goes `OTHERS_SHARE` of a day at most.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from grapevine_agent.core.governor.budget import SLOW, Budget, Held
@@ -40,8 +44,25 @@ from grapevine_agent.core.settings import GovernorLimits
 MIB: Final = 1 << 20
 LEAST_HELD_S: Final = 60.0
 PROMISED_S: Final = 30.0
+PART_BYTES: Final = 8_000  # what is smaller, such as presence, does not show that a promise is being kept
+OTHERS_SHARE: Final = 0.5
 WHOLE: Final = 4  # a model is a promise kept, though it took but a quarter of what was thought
 _CLOCKED: Final = ("quiet_hours", "energy_kj_per_day", "upload_mb_per_day")  # exact: nothing here flaps
+
+
+@dataclass(frozen=True)
+class _Promise:
+    """So many bytes are to leave. `at_s`: since when nothing of it has; inf: a part of it has just left."""
+
+    at_s: float
+    num_bytes: float
+    is_begun: bool = False  # it leaves in parts
+
+    def without(self, num_bytes: int) -> _Promise:
+        """What is left of it."""
+        is_part = num_bytes >= PART_BYTES
+        left = self.num_bytes - num_bytes
+        return _Promise(math.inf if is_part else self.at_s, left, is_part or self.is_begun)
 
 
 @dataclass(kw_only=True)
@@ -54,8 +75,8 @@ class Governor:
     pauses: Pauses = field(default_factory=Pauses)
     held: tuple[Held, ...] = ()
     _began_s: dict[str, float] = field(default_factory=dict)  # of those in `held`, monotonic
-    _promises: deque[tuple[float, float]] = field(default_factory=deque)  # when, and how many bytes; the oldest first
-    _refused: float = 0.0  # bytes of a model for which today's were too few
+    _promises: deque[_Promise] = field(default_factory=deque)  # the oldest first
+    _refused: float = 0.0  # bytes of a model of ours for which today's were too few
     _saved: str = ""
 
     # --- what it is told --------------------------------------------------------------------------
@@ -69,9 +90,12 @@ class Governor:
         """So much has left this device, in one message or a part of one. A shell may call it beside a turn."""
         self.day.bytes_sent += num_bytes
         with suppress(IndexError):  # nothing is promised
-            at_s, size = self._promises.popleft()
-            if WHOLE * num_bytes < size:  # a part of it, or something small that nobody promised
-                self._promises.appendleft((at_s, size - num_bytes))
+            promise = self._promises.popleft()
+            is_whole = num_bytes >= promise.num_bytes or (
+                WHOLE * num_bytes >= promise.num_bytes and not promise.is_begun
+            )
+            if not is_whole:  # a part of it, or something small that nobody promised
+                self._promises.appendleft(promise.without(num_bytes))
 
     def trained(self, seconds: float, joules: float) -> None:
         """A step took so long, and so much: 0 where nobody knows."""
@@ -156,6 +180,7 @@ class Governor:
         return Budget(
             may_train=not any(each.does == "pause" for each in held),
             slow_factor=slow / self.limits.duty_cycle,
+            interval_factor=slow,
             send_bytes_left=self.send_bytes_left,
             held=held,
         )
@@ -164,24 +189,55 @@ class Governor:
     def send_bytes_left(self) -> float:
         """What may still be sent today; inf: there is no limit."""
         most = self.limits.upload_bytes_per_day
-        promised = sum(size for _, size in tuple(self._promises))
+        promised = sum(each.num_bytes for each in tuple(self._promises))
         return max(0.0, most - self.day.bytes_sent - promised) if most else math.inf
 
     def may_send(self, num_bytes: float, now: Moment) -> bool:
-        """Whether a model of this size may be sent. If so it is as good as sent."""
+        """Whether a model of ours, of this size, may be sent. If so it is as good as sent."""
         if not self.limits.upload_bytes_per_day:
             return True
-        with suppress(IndexError):  # all are over
-            while now.monotonic_s - self._promises[0][0] >= PROMISED_S:
-                self._promises.popleft()
-        if self.day.look(now, self.readings.utc_offset_s):
-            self._refused = 0.0
+        self._look_at_promises(now)
         if num_bytes > self.send_bytes_left:
             if num_bytes > self.limits.upload_bytes_per_day - self.day.bytes_sent:
                 self._refused = num_bytes
             return False
-        self._promises.append((now.monotonic_s, num_bytes))
+        if num_bytes >= self._refused:
+            self._refused = 0.0
+        self._promises.append(_Promise(now.monotonic_s, num_bytes))
         return True
+
+    def may_give(self, num_bytes: int, now: Moment, *, is_member: bool, at_once: int | None = None) -> bool:
+        """Whether so much may be given to who asks, or carried for others (no members).
+
+        If so, `at_once` of it is as good as sent; None: all. The rest is asked for anew when it is fetched.
+        """
+        most = self.limits.upload_bytes_per_day
+        if not most:
+            return True
+        self._look_at_promises(now)
+        left = self.send_bytes_left
+        if not is_member:
+            left = min(left, OTHERS_SHARE * most - self.day.bytes_given)
+        if num_bytes > left:
+            return False
+        promised = num_bytes if at_once is None else at_once
+        self._promises.append(_Promise(now.monotonic_s, promised))
+        self.day.bytes_given += 0 if is_member else promised
+        return True
+
+    def _look_at_promises(self, now: Moment) -> None:
+        """Forget those that are over, and what was of another day."""
+        with suppress(IndexError):  # all are over
+            while True:
+                first = self._promises[0]
+                if first.at_s == math.inf:
+                    self._promises[0] = replace(first, at_s=now.monotonic_s)
+                elif now.monotonic_s - first.at_s >= PROMISED_S:
+                    self._promises.popleft()
+                    continue
+                break
+        if self.day.look(now, self.readings.utc_offset_s):
+            self._refused = 0.0
 
     @property
     def is_spent(self) -> bool:
@@ -212,13 +268,18 @@ class Governor:
         self._saved = state
         return state
 
-    def restore(self, saved: str | None, now: Moment) -> None:
-        """Take what `to_save` gave in an earlier life. A text that is damaged is a fresh start."""
+    def restore(self, saved: str | None, now: Moment, *, utc_offset_s: int | None = None) -> None:
+        """Take what `to_save` gave in an earlier life. A text that is damaged is a fresh start.
+
+        `utc_offset_s`: of local time; None: as in that life. By a wrong one this day would look like another.
+        """
         try:
             state = json.loads(saved or "{}")
         except (ValueError, RecursionError):
-            return
+            state = {}
         self.day = Day.restored(_table(state, "day"))
+        offset_s = self.day.utc_offset_s if utc_offset_s is None else utc_offset_s
+        self.readings = replace(self.readings, utc_offset_s=offset_s)
         self.pauses.restore(_table(state, "pauses"), now)
         self.look(now)
 

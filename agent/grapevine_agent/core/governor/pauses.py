@@ -62,8 +62,9 @@ class Pauses:
             del self.held[task]
         for task, pause in self.held.items():
             until_ms = now.wall_ms + math.ceil(1000 * (pause.until_s - now.monotonic_s)) if pause.until_ms else 0
-            if abs(until_ms - pause.until_ms) > STEP_MS:  # the wall clock was set
-                self.held[task] = replace(pause, until_ms=until_ms)
+            if abs(until_ms - pause.until_ms) > STEP_MS:  # the wall clock was set: all of the pause moves along
+                since_ms = pause.since_ms + until_ms - pause.until_ms
+                self.held[task] = replace(pause, since_ms=since_ms, until_ms=until_ms)
         return bool(over)
 
     def deadline_s(self) -> float:
@@ -89,7 +90,7 @@ class Pauses:
             if left_s > 0:
                 self.held[task] = Pause(
                     label=label,
-                    since_ms=since_ms,
+                    since_ms=min(since_ms, now.wall_ms) if until_ms else since_ms,
                     until_s=now.monotonic_s + left_s,
                     until_ms=now.wall_ms + math.ceil(1000 * left_s) if until_ms else 0,
                 )

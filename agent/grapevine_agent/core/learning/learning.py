@@ -249,13 +249,12 @@ class Learning:
         return min(times)
 
     def _obey(self, now: Moment) -> list[Effect]:
-        """Do as the governor says: what is to be saved and ended because a pause begins, or goes on."""
-        begins, releases = self.paused.look(self.governor.budget(self.task), now.monotonic_s)
-        if releases:
-            self.training = None
-            again = StartTrainer(task=self.task, manifest=self.manifest)  # it starts when it is asked next
-            return [*self.save_changed(), StopTrainer(task=self.task), again]
-        return self.save_changed() if begins and self.training is None else []
+        """Do as the governor says: what is to be ended because a pause goes on."""
+        if not self.paused.look(self.governor.budget(self.task), now.monotonic_s):
+            return []
+        self.training = None
+        again = StartTrainer(task=self.task, manifest=self.manifest)  # it starts when it is asked next
+        return [StopTrainer(task=self.task), again]
 
     def _start_round(self, now: Moment) -> list[Effect]:
         model, plan = self.model, self.manifest.training
@@ -273,7 +272,9 @@ class Learning:
         model.release(self.manifest.merging.ema)
         if self.rest.begin_round(model, trains=trains):
             self.sending.arm(now)
-        interval_s = self.rest.round_interval_s(self.pace.round_interval_s) * self.governor.budget().slow_factor
+        interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
+        if trains:  # a duty cycle is kept to by the rest after each step
+            interval_s *= self.governor.budget(self.task).interval_factor
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
         if trains:
             self.training = Train(
@@ -295,6 +296,8 @@ class Learning:
         snapshot, self.training = self.training, None
         if snapshot is None:
             return []
+        if result.seconds or not result.error:  # what failed took its time, too
+            self.governor.trained(result.seconds, self.energy.spent(result.seconds, result.joules))
         if result.error or result.parameters is None or result.buffers is None:
             failed = self._failed("training", result.error)
             self._next_round_s = now.monotonic_s + self.trials.pause_s("training")
@@ -322,12 +325,10 @@ class Learning:
         model.samples = result.dataset_size
         model.version += 1
         self.loss = result.loss
-        self.governor.trained(result.seconds, self.energy.spent(result.seconds, result.joules))
         budget = self.governor.budget(self.task)
         rests_until_s = now.monotonic_s + (budget.slow_factor - 1.0) * result.seconds
         self._next_round_s = max(self._next_round_s, rests_until_s)
-        kept = [] if budget.may_train else self.save_changed()
-        return [*kept, *self.sending.to_servers(now), *self.sending.after_round(now)]
+        return [*self.sending.to_servers(now), *self.sending.after_round(now)]
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""

@@ -4,8 +4,9 @@
         ▲                      │                                                 still at work, and the trainer ends
         └────── may again ─────┴──────────────────────────────────────────────────────────┘
 
-The model is saved when the pause begins, after the step that ends in it, and when the trainer ends: nothing is lost
-but that step. For want of memory the trainer ends at once: it is what takes it. Merging, gossip and answers go on.
+The model stays in memory and is saved when that is due, as always (`keeping`): limits that come and go write no more
+than the owner lets them. Nothing is lost but that step. For want of memory the trainer ends at once: it is what takes
+it. Merging, gossip and answers go on.
 """
 
 from __future__ import annotations
@@ -33,12 +34,11 @@ class Paused:
         """Whether it may not train."""
         return self.since_s is not None
 
-    def look(self, budget: Budget, now_s: float) -> tuple[bool, bool]:
-        """Whether a pause begins now, and whether the trainer is to end now."""
+    def look(self, budget: Budget, now_s: float) -> bool:
+        """Whether the trainer is to end now."""
         if budget.may_train:
             self.since_s, self.is_released, self.release_s = None, False, math.inf
-            return False, False
-        begins = self.since_s is None
+            return False
         if self.since_s is None:
             self.since_s = now_s
         if not self.is_released:
@@ -46,5 +46,5 @@ class Paused:
             self.release_s = self.since_s + (0.0 if is_urgent else GRACE_S)
             if now_s >= self.release_s:
                 self.is_released, self.release_s = True, math.inf
-                return begins, True
-        return begins, False
+                return True
+        return False

@@ -34,6 +34,11 @@ LARGE = Pace(every_s=5.0, burst=2.0)  # what travels in chunks, which have a bud
 MODELS = Pace(every_s=2.0, burst=1.0)  # it changes with each round
 
 
+def at_once(num_bytes: int) -> int:
+    """What leaves of an answer with the answer itself: of what travels in chunks only its notice."""
+    return NOTICE_BYTES if num_bytes > APART_BYTES else num_bytes
+
+
 def _bytes() -> Bucket:
     return Bucket(per_s=ANSWER_BYTES_PER_S, burst=ANSWER_BURST_BYTES)
 
@@ -49,7 +54,7 @@ class AnswerQuota:
     def charge(self, asker: str, thing: str, num_bytes: int, now_s: float, *, pace: Pace, is_member: bool) -> None:
         """Count an answer. Raises `WireError("over-quota")` if it is not to be given; then it is not counted."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, NOTICE_BYTES
+            pace, num_bytes = LARGE, at_once(num_bytes)
         own = self._own(asker, thing, pace)
         if not own.take(1, now_s):
             raise WireError("over-quota", f"{asker} asks for {thing} again")
@@ -65,7 +70,7 @@ class AnswerQuota:
     def put_back(self, asker: str, thing: str, num_bytes: int, *, pace: Pace, is_member: bool) -> None:
         """An answer that was counted is not given."""
         if num_bytes > APART_BYTES:
-            pace, num_bytes = LARGE, NOTICE_BYTES
+            pace, num_bytes = LARGE, at_once(num_bytes)
         self._own(asker, thing, pace).put_back(1)
         (self._members if is_member else self._others).put_back(num_bytes)
 

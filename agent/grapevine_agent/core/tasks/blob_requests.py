@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from grapevine_agent.core.effects import Effect, SendBlob
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.overlay.answers import BLOBS, AnswerQuota
+from grapevine_agent.core.overlay.answers import BLOBS, AnswerQuota, at_once
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto.errors import TaskError, WireError
@@ -43,7 +43,9 @@ class BlobRequests:
             raise WireError("stranger", f"{sender} asks for weights and has not said who it is")
         is_member, thing = self.members.is_member(sender), _thing(weights.digest)
         self.quota.charge(sender, thing, weights.num_bytes, now.monotonic_s, pace=BLOBS, is_member=is_member)
-        if not self.tasks.governor.may_send(weights.num_bytes, now):
+        first = at_once(weights.num_bytes)
+        if not self.tasks.governor.may_give(weights.num_bytes, now, is_member=is_member, at_once=first):
+            self.quota.put_back(sender, thing, weights.num_bytes, pace=BLOBS, is_member=is_member)
             raise WireError("over-quota", f"{sender} asks for weights, and today's bytes are spent")
         return [
             SendBlob(

@@ -24,7 +24,7 @@ from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.reports import released_of
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota
+from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota, at_once
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
@@ -86,7 +86,11 @@ class ModelRequests:
         is_member = self.members.is_member(sender)
         thing = f"the {request.which} model of {request.task}"
         self.quota.charge(sender, thing, num_bytes, now.monotonic_s, pace=MODELS, is_member=is_member)
-        if num_bytes and not self.tasks.governor.may_send(num_bytes, now):
+        governor, first = self.tasks.governor, at_once(num_bytes)
+        if num_bytes and not governor.may_give(num_bytes, now, is_member=is_member, at_once=first):
+            # Nothing of its bytes; that it is told so counts as an answer.
+            self.quota.put_back(sender, thing, num_bytes, pace=MODELS, is_member=is_member)
+            self.quota.charge(sender, thing, 0, now.monotonic_s, pace=MODELS, is_member=is_member)
             body = ReleasedModel(task=request.task, refusal=SPENT)
             return [fx.Publish(topic=InboxTopic(sender, self.settings.peer), body=body, receiver_session=session)]
         sent = {what: self._written((*key, what), *each) for what, each in vectors.items()}

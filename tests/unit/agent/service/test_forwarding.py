@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -50,7 +51,9 @@ class Way:
 class Carried:
     """A gateway at brokers 0 and 1, of which Ada is at the first."""
 
-    def __init__(self, *, bytes_per_s: float = 1e6, **outbox: int) -> None:
+    def __init__(
+        self, *, bytes_per_s: float = 1e6, may_carry: Callable[[int], bool] = lambda _: True, **outbox: int
+    ) -> None:
         world = World()
         world.is_there(ADA, 0)
         world.look()
@@ -67,6 +70,7 @@ class Carried:
             bytes_per_s=bytes_per_s,
             is_member=lambda peer: peer in (ADA, BOB),
             rejected=lambda error: self.rejected.update([error.reason]),
+            may_carry=may_carry,
         )
 
     async def hear(self, topic: InboxTopic | ChunkTopic, payload: bytes, broker: int = 1) -> bool:
@@ -122,6 +126,26 @@ async def test_what_is_more_than_the_owner_lends_is_refused_unread(monkeypatch: 
         await carried.hear(*letter(sequence=sequence))
     assert num_opened == len(carried.ways[0].waiting()) < 5
     assert carried.rejected["over-quota"] == 10 - num_opened
+
+
+async def test_what_is_large_is_carried_as_far_as_todays_bytes_reach_and_what_is_forged_costs_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def may_carry(num_bytes: int) -> bool:
+        asked.append(num_bytes)
+        return len(asked) < 3
+
+    monkeypatch.setattr(forwarding, "SMALL_BYTES", 10)
+    carried = Carried(may_carry=may_carry)
+    topic, payload = letter()
+    await carried.hear(topic, payload[:-1] + bytes([payload[-1] ^ 1]))
+    assert asked == []
+    for sequence in range(1, 5):
+        await carried.hear(*letter(sequence=sequence))
+    assert len(carried.ways[0].waiting()) == 2
+    assert asked[0] == len(payload)
 
 
 async def test_strangers_have_a_few_carried_between_them_all() -> None:

@@ -46,6 +46,19 @@ def test_where_nothing_measures_there_is_no_meter(tmp_path: Path) -> None:
     assert find_sensors(tmp_path, named=tmp_path / "nothing") is None
 
 
+@pytest.mark.parametrize("name", ["amdgpu", "nvme", "corsairpsu_fan", "k10temp"])
+def test_what_measures_a_part_is_no_meter_unless_the_owner_names_it(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "class/hwmon/hwmon0/name", name)
+    write(tmp_path, "class/hwmon/hwmon0/power1_average", 40_000_000)
+    write(tmp_path, "class/hwmon/hwmon0/energy1_input", 40_000_000)
+    assert find_sensors(tmp_path) is None
+    assert find_sensors(tmp_path, named=tmp_path / "sys/class/hwmon/hwmon0/power1_average") is not None
+    rapl(tmp_path, 0)
+    sensors = find_sensors(tmp_path)
+    assert sensors is not None
+    assert sensors.name == "RAPL package-0"
+
+
 def test_rapl_counts_packages_and_not_what_is_in_them(tmp_path: Path) -> None:
     clock = Clock()
     rapl(tmp_path, 0)
@@ -119,7 +132,7 @@ def test_a_jetsons_sensor_shows_milliwatts(tmp_path: Path) -> None:
 
 def test_steps_at_the_same_time_share_what_is_drawn(tmp_path: Path) -> None:
     clock = Clock()
-    write(tmp_path, "class/hwmon/hwmon0/name", "some_power")
+    write(tmp_path, "class/hwmon/hwmon0/name", "power_meter")
     write(tmp_path, "class/hwmon/hwmon0/power1_average", 10_000_000)
     it = meter(tmp_path, clock)
     first = it.begin()

@@ -508,3 +508,24 @@ def test_given_up_is_a_fact_of_its_own() -> None:
     (gone,) = gets.drop_task(TASK)
     assert isinstance(gone, GivenUp)
     assert gets.status()["given_up"] == 1
+
+
+def test_chunks_of_what_was_asked_for_leave_as_far_as_there_are_bytes_and_updates_are_counted_already() -> None:
+    asked: list[int] = []
+
+    def may_give(num_bytes: int) -> bool:
+        asked.append(num_bytes)
+        return False
+
+    gives = carrier(GIVES)
+    update, blob = said(0), said(2)
+    for each in (update, blob):
+        hold(gives, each, 0.0)
+    request = ChunkRequest(digest=update.sealed.bulk.digest, chunks=(0,))
+    gives.give(request, GETS, 0.0, is_member=True, may_give=may_give)
+    assert asked == []
+    request = ChunkRequest(digest=blob.sealed.bulk.digest, chunks=(0, 2))
+    with pytest.raises(WireError, match="spent"):
+        gives.give(request, GETS, 0.0, is_member=True, may_give=may_give)
+    assert asked == [CHUNK_BYTES + blob.sealed.bulk.num_bytes - 2 * CHUNK_BYTES]
+    gives.give(request, GETS, 0.0, is_member=True, may_give=lambda _: True)

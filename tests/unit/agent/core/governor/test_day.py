@@ -79,6 +79,31 @@ def test_a_clock_that_was_years_ahead_does_not_starve_the_device() -> None:
     assert day.look(moment(37.1), 0), "a whole day by the monotonic clock has passed"
 
 
+def test_a_device_that_is_suspended_each_night_has_each_day() -> None:
+    day, resets = begun(0.5), 0
+    for number in range(1, 6):
+        now = moment(24 * number + 7)  # it wakes at seven; the monotonic clock stood still for nine hours each night
+        suspended_s = 9 * HOUR_S * number
+        assert day.look(Moment(now.monotonic_s - suspended_s, now.wall_ms, suspended_s), 0)
+        resets += 1
+    assert resets == 5
+
+
+def test_a_board_that_is_switched_off_daily_is_not_starved_by_a_clock_that_was_ahead() -> None:
+    day = begun(12)
+    day.look(moment(12.5, ahead_h=24 * 2_000), 0)
+    day.bytes_sent = 7
+    saved, resets = day.to_save(), []
+    for number in range(1, 6):  # ten hours a day, each a life of its own
+        day = Day.restored(saved)
+        for hour in range(11):
+            at = moment(24 * number + hour)
+            if day.look(Moment(monotonic_s=5.0 + hour * HOUR_S, wall_ms=at.wall_ms), 0):
+                resets.append((number, hour))
+        saved = day.to_save()
+    assert resets == [(3, 4), (4, 0), (5, 0)]
+
+
 @given(st.lists(st.floats(-1e7, 1e7), max_size=60))
 def test_whatever_the_clock_does_a_day_is_had_once_in_twenty_hours(jumps: list[float]) -> None:
     day, resets = begun(0.0), []

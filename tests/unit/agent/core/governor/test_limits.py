@@ -181,6 +181,55 @@ def test_a_promise_that_was_not_kept_is_given_back() -> None:
     assert it.may_send(900_000, at(PROMISED_S))
 
 
+def test_a_promise_holds_while_parts_of_it_leave() -> None:
+    it = governor(upload_bytes_per_day=1_000_000)
+    it.look(at(0))
+    assert it.may_send(900_000, at(0))
+    for second in range(0, 120, 20):
+        it.sent(120_000)  # a chunk now and then
+        assert not it.may_send(200_000, at(second))
+    it.sent(300)  # of presence: it shows nothing
+    assert it.may_send(200_000, at(100 + PROMISED_S))
+
+
+def test_an_asker_that_never_fetches_holds_no_bytes_back() -> None:
+    it = governor(upload_bytes_per_day=100_000_000)
+    it.look(at(0))
+    for _ in range(20):
+        assert it.may_give(40_000_000, at(0), is_member=True, at_once=4_000)
+    assert it.may_send(99_000_000, at(0)), "what is asked for in vain is not ours to wait for"
+
+
+def test_others_than_members_have_a_share_of_the_day() -> None:
+    it = governor(upload_bytes_per_day=1_000_000)
+    it.look(at(0))
+    assert it.may_give(300_000, at(0), is_member=False)
+    it.sent(300_000)
+    assert not it.may_give(300_000, at(1), is_member=False)
+    assert it.may_give(300_000, at(1), is_member=True)
+    it.sent(300_000)
+    it.look(at(2))
+    assert it.held == (), "what is refused to others is no limit on what we send"
+    after = reborn(it, at(3))
+    assert not after.may_give(300_000, at(3), is_member=False)
+    assert after.may_send(300_000, at(3))
+    after.look(at(12 * HOUR_S))
+    assert after.may_give(300_000, at(12 * HOUR_S), is_member=False)
+
+
+def test_a_model_too_large_for_today_is_forgotten_once_one_of_its_size_may_leave() -> None:
+    it = governor(upload_bytes_per_day=1_000_000)
+    it.look(at(0))
+    assert not it.may_send(2_000_000, at(0))
+    it.look(at(1))
+    assert it.budget().limit == "upload_mb_per_day"
+    it.limits = GovernorLimits(upload_bytes_per_day=3_000_000)
+    assert it.may_send(2_000_000, at(2))
+    it.sent(2_000_000)
+    it.look(at(3))
+    assert it.held == ()
+
+
 def test_a_days_joules_pause_training_until_midnight() -> None:
     it = governor(joules_per_day=5_000.0)
     it.look(at(0))
@@ -203,6 +252,7 @@ def test_a_duty_cycle_slows_down_and_a_slowing_limit_slows_that() -> None:
     assert it.budget().slow_factor == 2.0
     it.read(Readings(temperature_c=65.0), at(1))
     assert it.budget().slow_factor == 2.0 * SLOW
+    assert it.budget().interval_factor == SLOW
 
 
 # --- the owner's word -----------------------------------------------------------------------------
@@ -291,6 +341,40 @@ def test_after_a_restart_with_a_clock_of_1970_a_pause_lasts_no_longer_than_it_wa
     boot = Moment(monotonic_s=2.0, wall_ms=5_000)
     after = reborn(it, boot)
     assert after.pauses.held[""].until_s == pytest.approx(2.0 + HOUR_S)
+
+
+@pytest.mark.parametrize("offset_h", [-11, -5, 0, 5, 13])
+def test_a_restart_in_the_evening_is_the_same_local_day(offset_h: int) -> None:
+    it, readings = governor(upload_bytes_per_day=1_000_000), Readings(utc_offset_s=offset_h * 3600)
+    evening = at((8 - offset_h) * HOUR_S)  # 20:00 there
+    it.read(readings, evening)
+    it.sent(990_000)
+    after = reborn(it, Moment(monotonic_s=5.0, wall_ms=evening.wall_ms + 60_000))
+    after.read(readings, Moment(monotonic_s=20.0, wall_ms=evening.wall_ms + 75_000))
+    assert after.day.bytes_sent == 990_000
+    after.look(Moment(monotonic_s=5.0 + 4 * HOUR_S, wall_ms=evening.wall_ms + 4 * 3_600_000))
+    assert after.day.bytes_sent == 0, "local midnight"
+
+
+def test_quiet_hours_are_local_from_the_start() -> None:
+    it = governor(quiet_hours=((22 * 60, 7 * 60),))
+    it.restore(None, at(0), utc_offset_s=11 * 3600)  # 23:00 there
+    assert it.budget().limit == "quiet_hours"
+    it = governor(quiet_hours=((11 * 60, 13 * 60),))
+    it.restore(None, at(0), utc_offset_s=-5 * 3600)  # 07:00 there
+    assert it.budget().may_train
+
+
+def test_a_pause_outlives_a_restart_after_the_clock_was_set_back() -> None:
+    it = governor()
+    it.look(at(0))
+    it.pause("", "", 8 * HOUR_S, at(0))
+    it.look(at(50, ahead_s=-3e7))
+    after = reborn(it, Moment(monotonic_s=1.0, wall_ms=at(110, ahead_s=-3e7).wall_ms))
+    assert after.pauses.held[""].until_s == pytest.approx(1.0 + 8 * HOUR_S - 110, abs=1)
+    woken_in_1970 = reborn(after, Moment(monotonic_s=1.0, wall_ms=5_000))
+    again = reborn(woken_in_1970, Moment(monotonic_s=2.0, wall_ms=6_000))
+    assert again.pauses.held[""].until_s == pytest.approx(2.0 + 8 * HOUR_S - 1), "no longer than it was to be"
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,20 @@ from tests.unit.agent.core.tasks.device import LAYOUT, SETTINGS, STRANGER, Devic
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.encodings import written
+from grapevine_agent.core.settings import GovernorLimits
 from grapevine_agent.core.tasks import model_requests
 from grapevine_proto.encodings import Encoding
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
-from grapevine_proto.messages import Encoded, ModelRequest, PeerAnnouncement, PeerState, ReleasedModel, Vector
+from grapevine_proto.messages import (
+    BlobRequest,
+    Encoded,
+    ModelRequest,
+    PeerAnnouncement,
+    PeerState,
+    ReleasedModel,
+    Vector,
+)
 
 HALF = "float16+zstd"
 
@@ -106,6 +115,32 @@ def test_what_a_model_will_take_is_known_of_one_that_was_asked_for_alone() -> No
     assert models.bytes_expected(STRANGER, task, device.moment()) == 0
     models.ask(STRANGER, task, 0, device.moment())
     assert models.bytes_expected(STRANGER, task, device.moment()) == size
+
+
+def test_who_is_refused_because_todays_bytes_are_spent_takes_nothing_from_others() -> None:
+    device, task = giver(STRANGER)
+    device.core.governing.governor.limits = GovernorLimits(upload_bytes_per_day=1_000)
+    device.core.governing.governor.sent(1_000)
+    quota = device.core.models.quota
+    before = quota._members._held + quota._others._held
+    assert ask(device, STRANGER, ModelRequest(task=task)).refusal == model_requests.SPENT
+    assert quota._members._held + quota._others._held == before
+    with pytest.raises(WireError, match="again"):  # a refusal is an answer, too
+        ask(device, STRANGER, ModelRequest(task=task))
+
+
+def test_weights_that_are_refused_may_be_asked_for_again_at_once() -> None:
+    device, task = giver(STRANGER)
+    weights = device.entry(task).head.initial_weights
+    governor, request = device.core.governing.governor, BlobRequest(task=task, digest=weights.digest)
+    governor.limits = GovernorLimits(upload_bytes_per_day=weights.num_bytes)
+    governor.sent(1)
+    for _ in range(3):
+        with pytest.raises(WireError, match="spent"):
+            device.core.blobs.answer(STRANGER, 1, request, device.moment())
+    governor.limits = GovernorLimits()
+    (order,) = device.core.blobs.answer(STRANGER, 1, request, device.moment())
+    assert isinstance(order, fx.SendBlob)
 
 
 def test_what_was_made_of_a_vector_refers_to_the_same_one_after_a_checkpoint() -> None:
