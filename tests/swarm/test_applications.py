@@ -71,6 +71,12 @@ class Crowd:
     def delete(self, name: str = "lakeside") -> None:
         self.world.perform(self.engineer, self.engineer.core.delete_application(name, "", self.world.moment()))
 
+    def reload(self, **policy: object) -> None:
+        """Every owner's configuration is read again."""
+        for node in self.agents:
+            settings = replace(node.core.settings, review=replace(self.policy, **policy))  # type: ignore[arg-type]
+            self.world.perform(node, node.core.set_settings(settings, self.world.moment()))
+
     def running(self, component: str = "viewer") -> set[str]:
         """Who runs it."""
         word = f"{self.engineer.peer}/lakeside/{component}"
@@ -156,6 +162,24 @@ def test_a_new_version_waits_for_its_approval_while_the_one_before_runs_and_move
     crowd.settle()
     assert len(crowd.running()) == 6
     assert crowd.running() > before
+
+
+def test_a_reload_ends_nothing_whose_next_version_waits(crowd: Crowd) -> None:
+    crowd.apply()
+    crowd.settle()
+    second = crowd.apply(replace(VIEWER, replicas=6), approved=False)
+    crowd.settle()
+    before = crowd.running()
+    crowd.reload()
+    crowd.settle()
+    assert crowd.running() == before != set()
+    crowd.reload(trusted=frozenset({crowd.world.key().peer_id}))  # nobody who has spoken of either is trusted
+    crowd.settle()
+    assert not crowd.running()
+    crowd.reload()
+    crowd.world.approve(crowd.reviewer, second)
+    crowd.settle()
+    assert len(crowd.running()) == 6
 
 
 def test_labels_say_where_and_replicas_can_be_kept_apart(crowd: Crowd) -> None:

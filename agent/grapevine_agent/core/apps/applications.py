@@ -88,7 +88,7 @@ class Applications:
         if before is not None and before.id in self._followed:
             was_approved = before.id in self._approved
             entry.before, before.before = before if was_approved else before.before, None
-        if entry.before is not None or self.may_matter(entry):
+        if self._matters(entry):
             self._follow(entry)
 
     def _mark(self, tasks: Iterable[str]) -> None:
@@ -106,9 +106,9 @@ class Applications:
         """The owner changed whom to trust."""
         self.settings = settings
         self._followed.clear()
-        for entry in self.book.entries.values():
+        for entry in list(self.book.entries.values()):  # one that was damaged on our disk leaves
             self.archive.records.let_go(entry.topic)
-            if self.may_matter(entry):
+            if self._matters(entry):
                 self._follow(entry)
         self._look_at_s = -math.inf
 
@@ -129,6 +129,10 @@ class Applications:
         policy = self.settings.review
         needed = policy.approvals_of.get(entry.author, policy.approvals)
         return needed <= 0 or entry.author == self.settings.peer or self._has_counted_verdict(entry.id)
+
+    def _matters(self, entry: AppEntry) -> bool:
+        """Whether to look at it: while a version waits of which nobody has spoken, the one before may hold."""
+        return self.may_matter(entry) or (entry.before is not None and self.may_matter(entry.before))
 
     def _has_counted_verdict(self, application: str) -> bool:
         return next(self.tasks.book.verdicts_of(application, self.settings.review.reviewers), None) is not None
