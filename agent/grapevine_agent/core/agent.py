@@ -351,8 +351,8 @@ class AgentCore:
                     self.apps.reviewed(review.task)
                 return [*effects, *(self._judge(review.task, now) if counts else ())]
             case m.ApplicationPublication() as application:
-                self.apps.take(received, application)
-                return self._look_at_apps(now)
+                self.apps.take(received, application, now)
+                return self._look_at_apps(now) if self.apps.deadline_s() <= now.monotonic_s else []
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
