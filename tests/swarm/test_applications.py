@@ -373,6 +373,27 @@ def test_an_application_whose_verdict_is_taken_back_gives_up_its_place() -> None
     assert followed(node) == {"lakeside"}
 
 
+@pytest.mark.parametrize("is_pushed_out", [True, False])
+def test_one_that_had_no_room_comes_back_once_it_is_approved(is_pushed_out: bool) -> None:
+    crowd = Crowd(1)
+    node = crowd.agents[0]
+    node.core.records.tasks_budget.most_bytes = 40_000  # for which the heaviest leaves
+    wanted = replace(VIEWER, workload=Container(image=IMAGE, command=("y" * 900,) * 10))
+    if is_pushed_out:
+        application = crowd.apply(wanted, approved=False)
+    for _ in range(20):
+        publish(crowd, crowd.world.key(), "other")
+    if not is_pushed_out:
+        node.core.records.tasks_budget.author_bytes = 100  # there is no room for anybody
+        application = crowd.apply(wanted, approved=False)
+    crowd.settle()
+    assert application not in node.core.apps.book.by_id
+    crowd.world.approve(crowd.reviewer, application)
+    crowd.settle()
+    assert crowd.running() == {node.peer}
+    assert AppTopic(crowd.engineer.peer, "lakeside").below_root() not in node.filters
+
+
 def followed(node: Node) -> set[str]:
     apps = node.core.apps
     return {entry.name for entry in apps.book.entries.values() if apps.is_followed(entry)}

@@ -21,6 +21,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.apps import hours
 from grapevine_agent.core.apps.app_book import AppBook, AppEntry
 from grapevine_agent.core.apps.matching import Capabilities, announced, of_settings, why_not
+from grapevine_agent.core.apps.missed import Missed
 from grapevine_agent.core.apps.parts import SETTLE_HEARTBEATS, Part, PartKey
 from grapevine_agent.core.apps.rendezvous import chosen
 from grapevine_agent.core.apps.running import Containers
@@ -58,6 +59,7 @@ class Applications:
     archive: Archive
     tasks: TaskLife
     book: AppBook = field(default_factory=AppBook)
+    missed: Missed = field(default_factory=Missed)
     parts: dict[PartKey, Part] = field(default_factory=dict)
     _followed: dict[str, AppEntry] = field(default_factory=dict)  # by id: those that may be approved, and our own
     _approved: frozenset[str] = frozenset()  # ids, as they were judged last
@@ -73,7 +75,7 @@ class Applications:
 
     # --- what is said -----------------------------------------------------------------------------
 
-    def take(self, received: Received, publication: m.ApplicationPublication, now: Moment) -> None:
+    def take(self, received: Received, publication: m.ApplicationPublication, now: Moment) -> list[Effect]:
         """Take an application, or its deletion, that is news. Raises `WireError` if it is not its author's.
 
         Where it is followed, or was, all is looked at at once, unless that was just done. Whatever else strangers say
@@ -99,6 +101,7 @@ class Applications:
             self._look_at_s = min(self._look_at_s, last_s + SHORTEST_LOOK_S)
             for each in changed:
                 self._mark(each, followed=followed)
+        return self.missed.arrived(received.topic)
 
     def _mark(self, entry: AppEntry, *, followed: bool) -> None:
         """The tasks in which an application may have a say are judged again, soon."""
@@ -106,13 +109,14 @@ class Applications:
         named = [task for task in entry.tasks if task in known]
         self.tasks.assessor.mark([task for task in named if followed or known[task].brief.publisher == entry.author])
 
-    def reviewed(self, application: str) -> None:
+    def reviewed(self, application: str) -> list[Effect]:
         """Somebody whose word counts has spoken of this, be it an application or a task."""
         entry = self.book.by_id.get(application)
         if entry is not None and self._matters(entry):
             self._follow(entry)
         if entry is not None or self._followed:
             self._look_at_s = -math.inf
+        return self.missed.ask(application) if entry is None and self._has_counted_verdict(application) else []
 
     def set_settings(self, settings: CoreSettings) -> None:
         """The owner changed whom to trust."""
@@ -225,6 +229,8 @@ class Applications:
         for entry in self.book.gone(self.archive.records):
             self.book.remove(entry.topic)
             self._unfollow(entry)
+            if not 0 < entry.until_ms < now.wall_ms:
+                self.missed.note(entry.id, entry.topic)
         for entry in list(self._followed.values()):
             if self.book.entries.get(entry.topic) is not entry or not self._matters(entry):
                 self._unfollow(entry)
