@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,10 @@ spec:
 ENGINE = """\
 #!/bin/sh
 echo "$@" >> "{folder}/calls"
+[ -e "{folder}/hangs" ] && exec sleep 60
 case $1 in
-  run) while [ "$1" != --name ]; do shift; done; touch "{folder}/c.$2" ;;
+  create) ;;
+  start) touch "{folder}/c.$2" ;;
   ps) for f in "{folder}"/c.*; do
         [ -e "$f" ] || continue
         case "$*" in *--quiet*) echo "${{f##*/c.}}" ;; *) printf '%s\\tUp\\n' "${{f##*/c.}}" ;; esac
@@ -145,3 +148,31 @@ async def test_it_is_known_after_a_restart_and_what_ran_is_removed_with_the_serv
         async with agent(tmp_path / "a", urls, ROOT, own='site = "lake"', extra=extra) as ada:
             assert [entry.name for entry in ada.core.apps.book.entries.values()] == ["lakeside"]
             await until(lambda: len(containers(tmp_path / "a")) == 1 and "viewer" in containers(tmp_path / "a")[0])
+
+
+async def test_an_engine_that_hangs_keeps_nothing_from_being_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grapevine_agent.service.containers.END_S", 0.5)
+    done: list[str] = []
+    with start_broker("mosquitto") as broker:
+        extra = engine(tmp_path / "a/engine") + "[review]\napprovals = 0\n"
+        async with agent(tmp_path / "a", [broker.url], ROOT, own='site = "lake"', extra=extra) as ada:
+            await apply(ada)
+            await until(lambda: bool(containers(tmp_path / "a")))
+            assert ada.engine is not None
+            finish, end = ada._saver.finish, ada.engine.end
+
+            async def finished() -> None:
+                await finish()
+                done.append("saved")
+
+            async def ended() -> None:
+                began_s = time.monotonic()
+                await end()
+                done.append("ended" if time.monotonic() < began_s + 10.0 else "ended late")
+
+            monkeypatch.setattr(ada._saver, "finish", finished)
+            monkeypatch.setattr(ada.engine, "end", ended)
+            (tmp_path / "a/engine/hangs").touch()
+        assert done == ["saved", "ended"]

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from tests.swarm.digits import built_digits, digits_manifest
 from tests.swarm.world import Node, World
 
+from grapevine_agent.core.apps import applications
+from grapevine_agent.core.apps.app_book import AppEntry
+from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings, EngineRules, ReviewPolicy
-from grapevine_proto.application import ApplicationSpec, Component, Container, Hours, LabelTest, Preference, Where
+from grapevine_agent.requests.applications import ApplicationRequests
+from grapevine_proto.application import (
+    ApplicationSpec,
+    Component,
+    Container,
+    Hours,
+    LabelTest,
+    LearningTask,
+    Preference,
+    Where,
+)
 from grapevine_proto.application_codec import MAX_SPEC_BYTES, application_id, encode_application
 from grapevine_proto.codec import seal
 from grapevine_proto.messages import ApplicationPublication, Message, PeerAnnouncement, PeerState
@@ -70,6 +87,12 @@ class Crowd:
 
     def delete(self, name: str = "lakeside") -> None:
         self.world.perform(self.engineer, self.engineer.core.delete_application(name, "", self.world.moment()))
+
+    def reload(self, **policy: object) -> None:
+        """Every owner's configuration is read again."""
+        for node in self.agents:
+            settings = replace(node.core.settings, review=replace(self.policy, **policy))  # type: ignore[arg-type]
+            self.world.perform(node, node.core.set_settings(settings, self.world.moment()))
 
     def running(self, component: str = "viewer") -> set[str]:
         """Who runs it."""
@@ -158,6 +181,24 @@ def test_a_new_version_waits_for_its_approval_while_the_one_before_runs_and_move
     assert crowd.running() > before
 
 
+def test_a_reload_ends_nothing_whose_next_version_waits(crowd: Crowd) -> None:
+    crowd.apply()
+    crowd.settle()
+    second = crowd.apply(replace(VIEWER, replicas=6), approved=False)
+    crowd.settle()
+    before = crowd.running()
+    crowd.reload()
+    crowd.settle()
+    assert crowd.running() == before != set()
+    crowd.reload(trusted=frozenset({crowd.world.key().peer_id}))  # nobody who has spoken of either is trusted
+    crowd.settle()
+    assert not crowd.running()
+    crowd.reload()
+    crowd.world.approve(crowd.reviewer, second)
+    crowd.settle()
+    assert len(crowd.running()) == 6
+
+
 def test_labels_say_where_and_replicas_can_be_kept_apart(crowd: Crowd) -> None:
     here = Where(terms=((LabelTest(key="floor", operator="In", values=("1", "2")),),))
     crowd.apply(
@@ -223,32 +264,165 @@ def test_who_only_says_that_it_is_there_takes_no_place(crowd: Crowd) -> None:
     assert crowd.running() == before
 
 
+def say(crowd: Crowd, key: SigningKey, topic: AppTopic, body: ApplicationPublication) -> None:
+    crowd.world.run(0.01)
+    wall_ms = crowd.world.moment().wall_ms
+    message = Message(sender=key.peer_id, session=wall_ms, sequence=wall_ms, body=body)
+    crowd.world.say(topic.below_root(), seal(message, topic, key), retain=True)
+
+
+def publish(crowd: Crowd, key: SigningKey, name: str, *components: Component) -> str:
+    """A stranger's application. Returns its id."""
+    spec = encode_application(ApplicationSpec(name=name, author=key.peer_id, components=components or (VIEWER,)))
+    say(crowd, key, AppTopic(key.peer_id, name), ApplicationPublication(spec=spec))
+    return application_id(spec)
+
+
+def test_what_strangers_say_of_applications_is_looked_at_together_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = Crowd(1)
+    crowd.apply()
+    node = crowd.agents[0]
+    manifest = digits_manifest(node.peer, created_at_ms=crowd.world.moment().wall_ms)
+    task = crowd.world.publish_task(node, manifest, built_digits().weights)
+    crowd.settle()
+    looked, marked = 0, set[str]()
+    look, mark = node.core.apps._look, node.core.tasks.assessor.mark
+
+    def counted(approved: list[AppEntry], now: Moment) -> list[Effect]:
+        nonlocal looked
+        looked += 1
+        return look(approved, now)
+
+    def noted(tasks: Collection[str]) -> None:
+        marked.update(tasks)
+        mark(tasks)
+
+    monkeypatch.setattr(node.core.apps, "_look", counted)
+    monkeypatch.setattr(node.core.tasks.assessor, "mark", noted)
+    stranger = crowd.world.key()
+    for number in range(100):
+        publish(crowd, stranger, "again", Component(name="x", workload=LearningTask(task=task), replicas=number + 1))
+    crowd.world.run(0.1)
+    assert node.core.apps.book.naming(task)
+    assert looked <= 4  # in a second, of which one is the heartbeat's
+    assert not marked  # a stranger has no say in it
+    looked = 0
+    crowd.delete()  # of one that matters
+    crowd.world.run(0.6)
+    assert looked
+    assert not crowd.running()
+
+
+def test_the_same_application_said_again_goes_on(crowd: Crowd) -> None:
+    application = crowd.apply()
+    crowd.settle()
+    before = crowd.running()
+    theirs = crowd.engineer.core.apps.book.by_id[application].encoded
+    again = ApplicationPublication(spec=theirs)
+    say(crowd, crowd.engineer_key, AppTopic(crowd.engineer.peer, "lakeside"), again)
+    crowd.settle()
+    assert crowd.running() == before != set()
+
+
+def test_strangers_take_no_places_from_what_is_reviewed_and_give_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applications, "MOST_FOLLOWED", 4)
+    crowd = Crowd(1)
+    node = crowd.agents[0]
+    crowd.reload(approvals=0)
+    crowd.settle()
+    strangers = [crowd.world.key() for _ in range(5)]
+    names = ["one", "two", "three", "four", "five"]
+    for key, name in zip(strangers, names, strict=True):
+        publish(crowd, key, name, replace(VIEWER, name=name))
+    crowd.settle()
+    assert followed(node) == set(names[:4])
+    service = SimpleNamespace(core=node.core, identity=SimpleNamespace(peer_id=node.peer))
+    here = ApplicationRequests(service).explain("five")["components"][0]["here"]  # type: ignore[arg-type]
+    assert here["state"] == "no place"
+    names_before = followed(node)
+    unsaid = crowd.apply(approved=False)
+    crowd.settle()
+    assert followed(node) == names_before
+    crowd.world.approve(crowd.reviewer, unsaid)  # whom the owner trusts
+    crowd.settle()
+    assert "lakeside" in followed(node)
+    assert len(followed(node)) == 4
+    topic = AppTopic(strangers[1].peer_id, "two")
+    say(crowd, strangers[1], topic, ApplicationPublication(deleted=True))
+    crowd.settle()
+    assert len(followed(node)) == 4  # one of those that were left out has its place
+    crowd.reload(approvals=1)
+    crowd.settle()
+    assert followed(node) == {"lakeside"}
+    kept = {each.name for each in node.core.records._kept if isinstance(each, AppTopic)}
+    assert kept == {"lakeside"}
+
+
+def test_an_application_whose_verdict_is_taken_back_gives_up_its_place() -> None:
+    crowd = Crowd(1)
+    node = crowd.agents[0]
+    application = crowd.apply()
+    crowd.settle()
+    assert followed(node) == {"lakeside"}
+    crowd.world.perform(crowd.reviewer, crowd.reviewer.core.revoke(application, reason="", now=crowd.world.moment()))
+    crowd.settle()
+    assert not followed(node)
+    assert not crowd.running()
+    crowd.world.approve(crowd.reviewer, application)
+    crowd.settle()
+    assert followed(node) == {"lakeside"}
+
+
+@pytest.mark.parametrize("is_pushed_out", [True, False])
+def test_one_that_had_no_room_comes_back_once_it_is_approved(is_pushed_out: bool) -> None:
+    crowd = Crowd(1)
+    node = crowd.agents[0]
+    node.core.records.tasks_budget.most_bytes = 40_000  # for which the heaviest leaves
+    wanted = replace(VIEWER, workload=Container(image=IMAGE, command=("y" * 900,) * 10))
+    if is_pushed_out:
+        application = crowd.apply(wanted, approved=False)
+    for _ in range(20):
+        publish(crowd, crowd.world.key(), "other")
+    if not is_pushed_out:
+        node.core.records.tasks_budget.author_bytes = 100  # there is no room for anybody
+        application = crowd.apply(wanted, approved=False)
+    crowd.settle()
+    assert application not in node.core.apps.book.by_id
+    crowd.world.approve(crowd.reviewer, application)
+    crowd.settle()
+    assert crowd.running() == {node.peer}
+    assert AppTopic(crowd.engineer.peer, "lakeside").below_root() not in node.filters
+
+
+def followed(node: Node) -> set[str]:
+    apps = node.core.apps
+    return {entry.name for entry in apps.book.entries.values() if apps.is_followed(entry)}
+
+
 def test_floods_and_lies_about_authors_cost_a_bounded_part_of_memory() -> None:
     crowd = Crowd(1)
     crowd.settle()
     node = crowd.agents[0]
 
-    def say(key: SigningKey, topic: AppTopic, body: ApplicationPublication) -> None:
-        crowd.world.run(0.01)
-        wall_ms = crowd.world.moment().wall_ms
-        message = Message(sender=key.peer_id, session=wall_ms, sequence=wall_ms, body=body)
-        crowd.world.say(topic.below_root(), seal(message, topic, key), retain=True)
-
     stranger = crowd.world.key()
     for number in range(3 * MAX_APPS_PER_AUTHOR):
         name = f"app-{number}"
         spec = encode_application(ApplicationSpec(name=name, author=stranger.peer_id, components=(VIEWER,)))
-        say(stranger, AppTopic(stranger.peer_id, name), ApplicationPublication(spec=spec))
+        say(crowd, stranger, AppTopic(stranger.peer_id, name), ApplicationPublication(spec=spec))
     approved = crowd.apply()
     crowd.world.run(1.0)
     liar = crowd.world.key()
     theirs = node.core.apps.book.by_id[approved].encoded
-    say(liar, AppTopic(liar.peer_id, "lakeside"), ApplicationPublication(spec=theirs))  # what is approved, as its own
-    say(liar, AppTopic(liar.peer_id, "app-1"), ApplicationPublication(spec=spec))  # the stranger's, in another's name
-    say(liar, AppTopic(liar.peer_id, "huge"), ApplicationPublication(spec=b"\x0a" * (MAX_SPEC_BYTES + 1)))
-    say(liar, AppTopic(liar.peer_id, "noise"), ApplicationPublication(spec=b"\xff" * 100))
+    say(
+        crowd, liar, AppTopic(liar.peer_id, "lakeside"), ApplicationPublication(spec=theirs)
+    )  # what is approved, as its own
+    say(
+        crowd, liar, AppTopic(liar.peer_id, "app-1"), ApplicationPublication(spec=spec)
+    )  # the stranger's, in another's name
+    say(crowd, liar, AppTopic(liar.peer_id, "huge"), ApplicationPublication(spec=b"\x0a" * (MAX_SPEC_BYTES + 1)))
+    say(crowd, liar, AppTopic(liar.peer_id, "noise"), ApplicationPublication(spec=b"\xff" * 100))
     nested = b"\x22\x7f" * 60  # components within components, which do not exist
-    say(liar, AppTopic(liar.peer_id, "cyclic"), ApplicationPublication(spec=nested))
+    say(crowd, liar, AppTopic(liar.peer_id, "cyclic"), ApplicationPublication(spec=nested))
     crowd.world.run(1.0)
     assert len(node.core.apps.book.entries) == MAX_APPS_PER_AUTHOR + 1
     assert {topic.peer for topic in node.core.apps.book.entries} == {stranger.peer_id, crowd.engineer.peer}
@@ -268,7 +442,7 @@ def test_floods_and_lies_about_authors_cost_a_bounded_part_of_memory() -> None:
                 ),
             )
         )
-        say(author, AppTopic(author.peer_id, "large"), ApplicationPublication(spec=spec))
+        say(crowd, author, AppTopic(author.peer_id, "large"), ApplicationPublication(spec=spec))
     crowd.world.run(1.0)
     held = sum(len(entry.encoded) for entry in node.core.apps.book.entries.values())
     assert held < 16 * 2**20

@@ -259,6 +259,8 @@ class AgentCore:
             try:
                 is_news = self.archive.accept(received, now.wall_ms)
             except WireError as error:
+                if error.reason == "over-quota":
+                    self.apps.missed.turned_away(received)
                 if self._is_left_behind(received, error.reason):
                     # It may be what the broker retains now: a bridge brings what another one held of before.
                     self.brokers.erased(broker, received.topic, now.monotonic_s)
@@ -348,11 +350,12 @@ class AgentCore:
                     self._renew_at_ms = 0  # look when
                 counts = sender in self.settings.review.reviewers
                 if counts:
-                    self.apps.reviewed(review.task)
+                    effects += self.apps.reviewed(review.task)
                 return [*effects, *(self._judge(review.task, now) if counts else ())]
             case m.ApplicationPublication() as application:
-                self.apps.take(received, application)
-                return self._look_at_apps(now)
+                effects = self.apps.take(received, application, now)
+                is_due = self.apps.deadline_s() <= now.monotonic_s
+                return [*effects, *(self._look_at_apps(now) if is_due else ())]
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []

@@ -12,6 +12,7 @@ from typing import Any
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.apps import hours
 from grapevine_agent.core.apps.app_book import AppEntry
+from grapevine_agent.core.apps.applications import MOST_FOLLOWED
 from grapevine_agent.core.apps.matching import announced, of_settings, why_not
 from grapevine_agent.core.apps.parts import Part
 from grapevine_agent.core.apps.rendezvous import chosen
@@ -30,6 +31,10 @@ from grapevine_proto.errors import RequestError, TaskError, WireError
 from grapevine_proto.records import MAX_APPS_PER_AUTHOR
 from grapevine_proto.topics import AppTopic
 
+NO_PLACE = (
+    f"{MOST_FOLLOWED} applications have the places that there are; this one gets one before strangers once a trusted "
+    "reviewer has spoken of it: grapevine review approve"
+)
 MAX_SHOWN_PEERS = 50  # of those that do not run a component, and why not
 
 
@@ -162,7 +167,7 @@ class ApplicationRequests:
             part = core.apps.parts.get((entry.author, entry.name, component.name))
             components.append(
                 _counted(core, entry, component, now)
-                | {"here": _here(core, part, line), "peers": _peers(core, part, component, now)}
+                | {"here": _here(core, part, entry, line), "peers": _peers(core, part, component, now)}
             )
         return line | {"peer": self._service.identity.peer_id, "role": core.settings.role, "components": components}
 
@@ -208,8 +213,10 @@ def _counted(core: AgentCore, entry: AppEntry, component: Component, now: Moment
     }
 
 
-def _here(core: AgentCore, part: Part | None, line: dict[str, Any]) -> dict[str, Any]:
+def _here(core: AgentCore, part: Part | None, entry: AppEntry, line: dict[str, Any]) -> dict[str, Any]:
     """What becomes of a component on this very agent, and why."""
+    if part is None and line["standing"] == "approved" and not core.apps.is_followed(entry):
+        return {"state": "no place", "why": [NO_PLACE]}
     if part is None:
         return {"state": "not approved", "why": [line["why"]]}
     if part.why_not:

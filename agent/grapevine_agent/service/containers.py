@@ -1,12 +1,15 @@
 """Containers of applications, by the Docker command: what the core asks for is run, watched and removed.
 
-Each call is a process of its own, with a deadline; calls go one after the other. A container of ours
+Each call is a process of its own, with a deadline; calls go one after the other. Who ends one does not end what the
+engine does for it: so a container is created first, which may take minutes, and started by a call of its own. One of
+which the service heard no more by its end does not run. A container of ours
 
     has no privileges      all capabilities dropped, none to be gained, its file system read only but for a small /tmp
     has limits             of memory without swap, processor and processes, and of what it may log
     is named by a digest   the engine checks it
     has no network         unless it is a service, whose allowed ports are published on the owner's address
-    lives with the service what an earlier one left behind is removed first, and all of them when it ends
+    lives with the service what an earlier one left behind is removed first, and all of them when it ends, last of all
+                           and within some seconds: what an engine that hangs keeps, the next start removes
 
 Whether an image may run at all was decided before (`core/apps/running.py`), and is looked at here once more.
 """
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 PULL_S: Final = 600.0  # an image may have to come first
 CALL_S: Final = 60.0
 LOOK_EVERY_S: Final = 10.0
+END_S: Final = 5.0  # of the ten that systemd gives the service
+KILLED_S: Final = 1.0  # until a command that was killed is gone; who has inherited its output may keep it open
 STOP_AFTER_S: Final = 5  # asked to end, and then killed
 MOST_PROCESSES: Final = 128
 LABEL: Final = "grapevine"
@@ -55,24 +60,28 @@ class Engine:
         self._queue.put_nowait(effect)
 
     async def run(self) -> None:
-        """Do what is asked for, and look after what runs, until cancelled. Then nothing of it is left."""
+        """Do what is asked for, and look after what runs, until cancelled. What runs then is for `end`."""
+        await self._remove_ours()
+        while True:
+            try:
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    effect = await self._queue.get()
+            except TimeoutError:
+                await self._look()
+                continue
+            match effect:
+                case fx.RunContainer():
+                    await self._run(effect)
+                case fx.EndContainer(key=key):
+                    await self._end(key)
+
+    async def end(self) -> None:
+        """Remove all that runs, once `run` has ended, as far as the engine does that in time."""
         try:
-            await self._remove_ours()
-            while True:
-                try:
-                    async with asyncio.timeout(LOOK_EVERY_S):
-                        effect = await self._queue.get()
-                except TimeoutError:
-                    await self._look()
-                    continue
-                match effect:
-                    case fx.RunContainer():
-                        await self._run(effect)
-                    case fx.EndContainer(key=key):
-                        await self._end(key)
-        finally:
-            # Shielded: what is cancelled is us, and not what we leave behind.
-            await asyncio.shield(self._remove_ours())
+            async with asyncio.timeout(END_S):
+                await self._remove_ours()
+        except TimeoutError:
+            logger.warning("the engine has not removed our containers in %.0f s: the next start does", END_S)
 
     async def _run(self, effect: fx.RunContainer) -> None:
         if effect.container.image not in self._config.allow_images:
@@ -82,8 +91,11 @@ class Engine:
         try:
             await self._call("rm", "--force", name, may_fail=True)
             await self._call(*arguments(effect, name, self._peer, self._config), within_s=PULL_S)
+            await self._call("start", name)
         except EngineError as error:
             logger.warning("%s does not start: %s", effect.key, error)
+            with contextlib.suppress(EngineError):
+                await self._call("rm", "--force", name, may_fail=True)
             self.tell(effect.key, False, str(error))
             return
         self._names[effect.key] = name
@@ -161,7 +173,9 @@ class Engine:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
-                await process.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(KILLED_S):
+                        await process.wait()
         said = errors[-MOST_OUTPUT:].decode("utf-8", "replace").strip()
         if process.returncode and not may_fail:
             raise EngineError(
@@ -177,11 +191,11 @@ def name_of(peer: str, key: str) -> str:
 
 
 def arguments(effect: fx.RunContainer, name: str, peer: str, config: EngineConfig) -> list[str]:
-    """The words of `docker run`: limits and no privileges, whatever the application says."""
+    """The words of `docker create`: limits and no privileges, whatever the application says."""
     container: Container = effect.container
     author, application, component = effect.key.split("/")
     memory = f"{container.memory_mb}m"
-    words = ["run", "--detach", "--name", name, "--restart", "no", "--init"]
+    words = ["create", "--name", name, "--restart", "no", "--init"]
     for label, value in (
         ("peer", peer),
         ("author", author),

@@ -264,6 +264,13 @@ class AgentService:
 
     async def run(self) -> None:
         """Serve until `stop` is called, then leave in good order."""
+        try:
+            await self._serve()
+        finally:
+            if self.engine is not None:  # last: one that hangs keeps nothing from being saved
+                await self.engine.end()
+
+    async def _serve(self) -> None:
         if self._inspector is not None:
             self._inspector.tell(asyncio.get_running_loop(), self._data_judged)
         self._restore()
