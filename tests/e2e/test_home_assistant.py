@@ -123,7 +123,8 @@ class Governor:
         assert for_s is None
         self.is_paused = True
 
-    def resume(self) -> None:
+    def resume(self, *, keeps_single: bool) -> None:
+        assert keeps_single
         self.is_paused = False
 
     def snapshot(self) -> SimpleNamespace:
