@@ -127,6 +127,9 @@ class Governor:
         assert keeps_single
         self.is_paused = False
 
+    def sent(self, _num_bytes: int) -> None:
+        pass
+
     def snapshot(self) -> SimpleNamespace:
         return SimpleNamespace(
             temperature_c=60.0,
