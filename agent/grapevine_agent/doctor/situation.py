@@ -6,11 +6,10 @@ stands in it, or in the variables that override it, is not known then, and never
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
@@ -21,6 +20,7 @@ from grapevine_agent.config.mistakes import MistakesError
 from grapevine_agent.config.trust_file import TRUST_FILE
 from grapevine_agent.control import NoAnswerError, NoServiceError, call
 from grapevine_agent.identity import PEER_FILE
+from grapevine_agent.journal import quietly
 from grapevine_agent.service.assembly import state_socket
 from grapevine_proto.errors import ConfigError, GrapevineError
 
@@ -162,22 +162,3 @@ def _peer(config: Config | None, without: tuple[str, ...]) -> str:
     with suppress(OSError, ValueError):
         return (config.agent.state_dir / PEER_FILE).read_text(encoding="ascii").strip()[:64]
     return ""
-
-
-@contextmanager
-def quietly() -> Iterator[list[str]]:
-    """What our modules warn of meanwhile goes here, and not to the terminal."""
-    told: list[str] = []
-
-    class Listening(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
-
-    logger, listening = logging.getLogger("grapevine_agent"), Listening(logging.WARNING)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(listening)
-    try:
-        yield told
-    finally:
-        logger.removeHandler(listening)
-        logger.propagate = propagates
