@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final
 
 PLAIN_FORMAT: Final = "%(levelname)s %(message)s"
@@ -55,3 +56,22 @@ def log_to_stderr(level: str, environ: Mapping[str, str]) -> None:
     handler.setFormatter(JournalFormatter("%(message)s") if is_journal(environ) else logging.Formatter(PLAIN_FORMAT))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.raiseExceptions = False  # a log on a full disk loses lines, and nothing else
+
+
+@contextmanager
+def quietly() -> Iterator[list[str]]:
+    """What our modules warn of meanwhile goes here, and not to the terminal."""
+    told: list[str] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record.getMessage())
+
+    logger, listening = logging.getLogger("grapevine_agent"), Listening(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(listening)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(listening)
+        logger.propagate = propagates

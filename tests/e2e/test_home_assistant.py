@@ -123,8 +123,12 @@ class Governor:
         assert for_s is None
         self.is_paused = True
 
-    def resume(self) -> None:
+    def resume(self, *, keeps_single: bool) -> None:
+        assert keeps_single
         self.is_paused = False
+
+    def sent(self, _num_bytes: int) -> None:
+        pass
 
     def snapshot(self) -> SimpleNamespace:
         return SimpleNamespace(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
+from typing import Annotated
 
 import typer
 
@@ -33,6 +34,7 @@ from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control import NoServiceError
 from grapevine_agent.identity import IdentityError
+from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError, RequestError
 
 EXIT_FAILED, EXIT_WRONG, EXIT_NO_SERVICE, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
@@ -49,6 +51,7 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
         epilog="Start with [bold]grapevine demo[/], or with [bold]grapevine init[/] on a device.",
     )
+    app.callback()(_all)
     for commands in (
         agent_commands,
         doctor_commands,
@@ -75,6 +78,20 @@ def build_app() -> typer.Typer:
             continue  # its extra is not installed: the device path does without
         register(app)
     return app
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"grapevine {distribution.version()}")
+        raise typer.Exit
+
+
+def _all(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before every command."""
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown
 from grapevine_agent.cli.owner_commands import show_status
+from grapevine_agent.journal import quietly
 from grapevine_agent.serve import become
 from grapevine_proto.errors import ConfigError
 
@@ -25,7 +27,7 @@ def register(app: typer.Typer) -> None:
     @agent.command("run")
     def run_agent(config: ConfigOption = None) -> None:
         """Run the agent in the foreground: discover tasks, learn, gossip."""
-        become("member", configuration(config).path)
+        become("member", _checked(config))
 
     @agent.command("reload")
     def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -49,4 +51,10 @@ def register(app: typer.Typer) -> None:
         ] = 1.0,
     ) -> None:
         """Run a server in the foreground: aggregate every approved task whose manifest names this peer."""
-        become("server", configuration(config).path, heartbeat_s)
+        become("server", _checked(config), heartbeat_s)
+
+
+def _checked(config: Path | None) -> Path | None:
+    """The path of a configuration that can be read. The service reads it again, and tells what there is to warn of."""
+    with quietly():
+        return configuration(config).path

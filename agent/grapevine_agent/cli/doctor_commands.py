@@ -25,7 +25,8 @@ from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, console
 from grapevine_agent.doctor.checks import checks_of
 from grapevine_agent.doctor.examination import examine
 from grapevine_agent.doctor.findings import Finding, Level, exit_code
-from grapevine_agent.doctor.situation import Situation, find_out, quietly
+from grapevine_agent.doctor.situation import Situation, find_out
+from grapevine_agent.journal import quietly
 from grapevine_agent.printable import printable
 
 _MARKS: Final[dict[Level, tuple[str, str, str]]] = {

@@ -53,6 +53,8 @@ Connect: TypeAlias = Literal["first", "all"]
 MqttVersion: TypeAlias = Literal["auto", "5", "3.1.1"]
 Sandbox: TypeAlias = Literal["strict", "off"]
 
+TABLES: Final = ("agent", "mqtt", "review", "trust", "limits", "governor", "engine", "homeassistant", "metrics")
+LISTS: Final = ("data", "trainer", "consent")  # of tables
 SYSTEM_CONFIG: Final = Path("/etc/grapevine/agent.toml")
 SYSTEM_STATE_DIR: Final = Path("/var/lib/grapevine")
 NO_PROFILE: Final = "there is no such firmware profile"
@@ -177,6 +179,8 @@ def load_config(
 ) -> Config:
     """Find, read and check the configuration (see the module's docstring), `without` the tables of these names.
 
+    What the environment says of those is not looked at either.
+
     Raises `ConfigError`, naming the file (or variable), the key, its value and what to write.
     """
     found = find_config(path, environ)
@@ -186,11 +190,8 @@ def load_config(
     base = found.parent.absolute() if found else Path.cwd()
     mistakes = Mistakes(text)
     root = Table(entries, source=source, environ=environ, mistakes=mistakes)
-    tables = {
-        name: root.table(name, prefix=f"{ENVIRONMENT_PREFIX}{'' if name == 'agent' else name.upper() + '_'}")
-        for name in ("agent", "mqtt", "review", "trust", "limits", "governor", "engine", "homeassistant", "metrics")
-    }
-    data, trainers, rules = root.tables("data"), root.tables("trainer"), root.tables("consent")
+    tables = {name: root.table(name, prefix="" if name in without else _prefix(name)) for name in TABLES}
+    data, trainers, rules = map(root.tables, LISTS)
     agent, mqtt = _read_agent(tables["agent"], base, environ), _read_mqtt(tables["mqtt"], base, environ)
     check_scope(tables["mqtt"], mqtt.scope, agent.site, agent.location, () if mqtt.discover else mqtt.brokers)
     review, trust = joined_trust(tables["review"], tables["trust"], agent.state_dir if with_trust_file else None)
@@ -213,8 +214,14 @@ def load_config(
         table.finish()
     mistakes.end(keys_of_lists)
     warn_of_no_effect(tables["mqtt"], NEEDED_BY_MQTT)
-    _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
+    if not without:
+        _warn_of_unknown_variables(environ, set().union(*(table.variables() for table in tables.values())))
     return config
+
+
+def _prefix(table: str) -> str:
+    """How the variables begin that override what is in a table."""
+    return ENVIRONMENT_PREFIX if table == "agent" else f"{ENVIRONMENT_PREFIX}{table.upper()}_"
 
 
 def find_config(path: Path | None, environ: Mapping[str, str], *, system_config: Path = SYSTEM_CONFIG) -> Path | None:

@@ -485,9 +485,9 @@ class AgentCore:
         label = self.book.entries[task].brief.label if task in self.book.entries else task
         return [*self.governing.pause(task, label, for_s, now), *self.tasks.tick(now)]
 
-    def resume(self, task: str, now: Moment) -> list[Effect]:
-        """The owner ends a pause of a task, or with "" every one. Other limits go on to hold."""
-        return [*self.governing.resume(task, now), *self.tasks.tick(now)]
+    def resume(self, task: str, now: Moment, *, keeps_single: bool = False) -> list[Effect]:
+        """The owner ends a pause of a task, or with "" every one, or that of all alone. Other limits go on to hold."""
+        return [*self.governing.resume(task, now, keeps_single=keeps_single), *self.tasks.tick(now)]
 
     # --- training ---------------------------------------------------------------------------------
 

@@ -145,6 +145,7 @@ def _retained(met: Met) -> Finding:
         return Finding(check="retained", about=met.url, level="skip", says=says, facts=facts)
     says = why_not_all(BrokerAbilities(wildcard=False, exact=bool(met.exact)))
     remedy = "it works, and newcomers learn more slowly of tasks; a broker that retains is better"
+    remedy += "" if met.exact else " (Mosquitto: retain_available true)"
     return Finding(check="retained", about=met.url, level="warn", says=says, remedy=remedy, facts=facts)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from grapevine_agent.config.board import propose, read_board
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
+from grapevine_agent.config.mistakes import ENVIRONMENT
 from grapevine_agent.doctor.findings import Finding, span
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
@@ -23,13 +24,15 @@ def configuration(situation: Situation) -> list[Finding]:
     path = str(situation.path) if situation.path else ""
     facts: dict[str, Any] = {"path": path, "not_read": list(situation.without)}
     if situation.mistakes:
-        remedy = f"mend {path or 'the environment'}, then run this again"
+        unknown = ""
         if situation.without and situation.config is not None:
-            remedy += f"; until then nothing is known of {', '.join(f'[{each}]' for each in situation.without)}"
-        return [
-            Finding(check="configuration", level="fail", says=each, remedy=remedy, facts=facts)
-            for each in situation.mistakes
-        ]
+            unknown = f"; until then nothing is known of {', '.join(f'[{each}]' for each in situation.without)}"
+        found = []
+        for each in situation.mistakes:
+            where = "the environment" if not path or each.startswith(f"{ENVIRONMENT}: ") else path
+            remedy = f"mend {where}, then run this again{unknown}"
+            found.append(Finding(check="configuration", level="fail", says=each, remedy=remedy, facts=facts))
+        return found
     if not path:
         says = "there is no configuration file: the defaults hold, with a broker on this machine"
         remedy = "write one: grapevine init; or name it with --config"

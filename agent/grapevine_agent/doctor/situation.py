@@ -1,31 +1,31 @@
 """What is known before anything is looked at: the owner's words, as far as they can be read, and what the agent says.
 
 A configuration with a mistake in one table is read without that table, so that all the others can be looked at; what
-stands in it is not known then, and never guessed.
+stands in it, or in the variables that override it, is not known then, and never guessed.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from grapevine_agent.config.agent_toml import Config, check_files, find_config, load_config
+from grapevine_agent.config.agent_toml import LISTS, TABLES, Config, check_files, find_config, load_config
 from grapevine_agent.config.firmware import FirmwareProfile, device_profile
-from grapevine_agent.config.toml_reader import read_toml
+from grapevine_agent.config.mistakes import MistakesError
 from grapevine_agent.config.trust_file import TRUST_FILE
 from grapevine_agent.control import NoAnswerError, NoServiceError, call
 from grapevine_agent.identity import PEER_FILE
+from grapevine_agent.journal import quietly
 from grapevine_agent.service.assembly import state_socket
 from grapevine_proto.errors import ConfigError, GrapevineError
 
 ASK_WITHIN_S: Final = 5.0
-TABLES: Final = ("data", "trainer", "consent", "limits", "trust", "review", "mqtt", "agent")
+MOST_ROUNDS: Final = 10  # what is read without a table may be wrong without it
 
 Agent: TypeAlias = Literal["runs", "none", "of another user", "does not answer", "not known"]
 
@@ -76,45 +76,50 @@ def _read(path: Path | None, environ: Mapping[str, str]) -> tuple[Config | None,
     """The configuration without as few tables as can be, what is wrong, and those tables."""
     try:
         config = load_config(path, environ)
-    except GrapevineError as first:
-        errors = (str(first),)
-    else:
-        try:
-            check_files(config, by_owner=False)
-        except ConfigError as missing:
-            return config, (str(missing),), ()
-        return config, (), ()
-    with suppress(GrapevineError):  # it may be the trust file alone: damaged, or in a folder that is another user's
-        config = load_config(path, environ, with_trust_file=False)
-        closed = _is_closed(config.agent.state_dir / TRUST_FILE)
-        return config, () if closed else errors, ("review", "trust")
-    strays = _strays(find_config(path, environ))
-    for num_tables in range(len(TABLES) + 1):
-        for some in combinations(TABLES, num_tables):
-            without = (*some, *strays)
-            with suppress(GrapevineError):
-                config = load_config(path, environ, without=without, with_trust_file=False)
-                return config, _mistakes(path, environ, without), without
-    return None, errors, TABLES
+    except GrapevineError:
+        return _read_in_part(path, environ)
+    try:
+        check_files(config, by_owner=False)
+    except ConfigError as missing:
+        return config, (str(missing),), ()
+    return config, (), ()
 
 
-def _mistakes(path: Path | None, environ: Mapping[str, str], without: tuple[str, ...]) -> tuple[str, ...]:
-    """What is wrong in each of these tables."""
-    found: list[str] = []
-    for table in without:
-        others = [each for each in without if each != table]
+def _read_in_part(
+    path: Path | None, environ: Mapping[str, str]
+) -> tuple[Config | None, tuple[str, ...], tuple[str, ...]]:
+    """The same of one that is wrong somewhere: each round leaves out the tables that were wrong in the last."""
+    mistakes: tuple[str, ...] = ()
+    without: set[str] = set()
+    for _ in range(MOST_ROUNDS):
         try:
-            load_config(path, environ, without=others, with_trust_file=False)
+            config = load_config(path, environ, without=without, with_trust_file=False)
+        except MistakesError as error:
+            mistakes = mistakes or tuple(map(str, error.mistakes))  # later ones may come of what is left out
+            named = {re.split(r"[.\[]", each.key)[0] for each in error.mistakes} - {""}
+            if named <= without:
+                break  # a mistake of no table
+            without |= named
         except GrapevineError as error:
-            found.append(str(error))
-    return tuple(dict.fromkeys(found))
+            mistakes = mistakes or (str(error),)
+            break
+        else:
+            return _with_trust_file(config, mistakes, without, path, environ)
+    return None, mistakes, (*TABLES, *LISTS)
 
 
-def _strays(found: Path | None) -> tuple[str, ...]:
-    """What stands in the file beside the tables that there are."""
-    with suppress(GrapevineError):
-        return tuple(sorted(set(read_toml(found)) - set(TABLES))) if found else ()
-    return ()
+def _with_trust_file(
+    config: Config, mistakes: tuple[str, ...], without: set[str], path: Path | None, environ: Mapping[str, str]
+) -> tuple[Config, tuple[str, ...], tuple[str, ...]]:
+    """What the trust file adds; it may be damaged, or in a folder that is another user's, or nobody knows where."""
+    if "agent" not in without:
+        try:
+            config = load_config(path, environ, without=without)
+        except GrapevineError as error:
+            is_closed = _is_closed(config.agent.state_dir / TRUST_FILE)
+            mistakes = mistakes if is_closed else (*mistakes, str(error))
+            without = {*without, "review", "trust"}
+    return config, mistakes, tuple(sorted(without))
 
 
 def _profile(config: Config | None, without: tuple[str, ...]) -> tuple[FirmwareProfile | None, str]:
@@ -157,22 +162,3 @@ def _peer(config: Config | None, without: tuple[str, ...]) -> str:
     with suppress(OSError, ValueError):
         return (config.agent.state_dir / PEER_FILE).read_text(encoding="ascii").strip()[:64]
     return ""
-
-
-@contextmanager
-def quietly() -> Iterator[list[str]]:
-    """What our modules warn of meanwhile goes here, and not to the terminal."""
-    told: list[str] = []
-
-    class Listening(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record.getMessage())
-
-    logger, listening = logging.getLogger("grapevine_agent"), Listening(logging.WARNING)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(listening)
-    try:
-        yield told
-    finally:
-        logger.removeHandler(listening)
-        logger.propagate = propagates

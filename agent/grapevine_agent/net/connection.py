@@ -31,8 +31,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from grapevine_agent.net.client import Client
 from grapevine_agent.net.events import Will
-from grapevine_agent.net.explaining import explain, is_about_the_login, is_for_good, refusal
-from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
+from grapevine_agent.net.explaining import explain, is_about_retaining, is_about_the_login, is_for_good, refusal
+from grapevine_agent.net.failures import ConnectionLostError, RefusedError, RetainedWillError, WrongVersionError
 from grapevine_agent.net.inbound import wake
 from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
@@ -64,6 +64,7 @@ class Accepted:
 
     max_packet_bytes: int | None = None  # None: it did not say
     max_in_flight: int = MAX_UNDER_WAY  # more unacknowledged messages would end a v5 connection
+    retains: bool = True  # where it does not, a message that is to be retained would end a v5 connection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,8 @@ class Connection:
         self._subacks: dict[int, asyncio.Future[list[ReasonCode]]] = {}
         # publish() waits for room, so that paho queues nothing: for QoS 0 until it is written to the socket
         self._room = (asyncio.Semaphore(MAX_UNDER_WAY), asyncio.Semaphore(MAX_UNDER_WAY))
+        self.retains = True  # the broker, as far as it says
+        self._has_retained_will = login.will is not None and login.will.retain
         self._answer_s = answer_s
         self._unanswered = Unanswered(answer_s=answer_s)
         self._next_look: asyncio.TimerHandle | None = None
@@ -130,6 +133,7 @@ class Connection:
 
         Raises:
             WrongVersionError: It refused this version of MQTT, closed, or said nothing for `connack_s` seconds.
+            RetainedWillError: It retains nothing, and our will is to be retained.
             RefusedError: It refuses our login, or TLS with it fails.
             BrokerError: It cannot be reached, or refuses us.
         """
@@ -158,9 +162,12 @@ class Connection:
         if self._accepted.done():
             accepted = self._accepted.result()  # or its exception
             self._room = (self._room[0], asyncio.Semaphore(accepted.max_in_flight))
+            self.retains = accepted.retains
             return accepted
         if self._tcp_open.done():
             msg = f"it closed the connection at a CONNECT of MQTT {self.version} ({self.over.result()})"
+            if self.version != "5" and self._has_retained_will:  # for which that version has no answer
+                msg += "; so does a broker that is not to retain anything (Mosquitto: retain_available true)"
             raise WrongVersionError(msg)
         raise BrokerError(self.over.result())
 
@@ -195,7 +202,8 @@ class Connection:
         """Publish; return when acknowledged (QoS 1) or written to the socket (QoS 0).
 
         At one QoS messages leave in the order of the calls. A caller that is cancelled keeps its place among those
-        that wait for their acknowledgement: the broker counts it too.
+        that wait for their acknowledgement: the broker counts it too. A broker that says that it retains nothing is
+        not asked to.
 
         Raises:
             ConnectionLostError: The connection was lost before that, or cut because no answer came.
@@ -204,7 +212,7 @@ class Connection:
         room = self._room[min(qos, 1)]
         await room.acquire()
         try:
-            ack = self._hand_over(topic, payload, qos, retain)
+            ack = self._hand_over(topic, payload, qos, retain and self.retains)
         except BaseException:
             room.release()
             raise
@@ -294,11 +302,14 @@ class Connection:
                 failure = WrongVersionError(refusal(code))
             elif is_about_the_login(code):
                 failure = RefusedError(refusal(code, self._username))
+            elif is_about_retaining(code):
+                failure = RetainedWillError(refusal(code))
             wake(self._loop, _fail, self._accepted, failure)
             return
         accepted = Accepted(
             max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
             max_in_flight=min(MAX_UNDER_WAY, getattr(properties, "ReceiveMaximum", MAX_UNDER_WAY)),
+            retains=bool(getattr(properties, "RetainAvailable", True)),
         )
         wake(self._loop, _settle, self._accepted, accepted)
 

@@ -10,6 +10,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from grapevine_agent.net.urls import BrokerUrl
 
+_RETAIN_NOT_SUPPORTED = 0x9A  # MQTT 5, table 3-1
+
 
 def is_about_the_login(code: ReasonCode) -> bool:
     """Whether a broker refused us for who we are: the user name, the password, or what they may do."""
@@ -24,6 +26,11 @@ def refusal(code: ReasonCode, username: str = "") -> str:
         who = f"user {username!r}" if username else "an anonymous client: no user name is configured"
         text += f" ({who}): check the user name and password of this broker in the configuration"
     return text
+
+
+def is_about_retaining(code: ReasonCode) -> bool:
+    """Whether the broker retains nothing, and will not have a will that is to be retained."""
+    return code.value == _RETAIN_NOT_SUPPORTED
 
 
 def is_for_good(error: BaseException | None) -> bool:

@@ -13,5 +13,9 @@ class RefusedError(BrokerError):
     """The broker will not take us before somebody mends something: a login, a URL, a certificate."""
 
 
+class RetainedWillError(BrokerError):
+    """The broker retains nothing, and so does not take a client whose will is to be retained (MQTT 5, 3.2.2.3.5)."""
+
+
 class ConnectionLostError(BrokerError):
     """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""

@@ -19,6 +19,9 @@ nothing again on our own. What must survive waits in the `Outbox`.
 MQTT 5 or 3.1.1? With `auto`, version 5 is tried first; a broker that refuses it, closes, or says
 nothing for 5 s is asked again in 3.1.1, and what worked is tried first the next time. A URL that
 names its version is taken at its word. TLS is decided by the URL alone.
+
+A broker of MQTT 5 that retains nothing says so, and ends the connection over whatever is to be retained. It is given
+the same, will included, without that: whoever is there hears it, and whoever comes later asks (decision 56).
 """
 
 from __future__ import annotations
@@ -29,10 +32,11 @@ import hashlib
 import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import replace
 
 from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
-from grapevine_agent.net.failures import ConnectionLostError, RefusedError, WrongVersionError
+from grapevine_agent.net.failures import ConnectionLostError, RefusedError, RetainedWillError, WrongVersionError
 from grapevine_agent.net.in_turn import InTurn
 from grapevine_agent.net.inbound import Inbound
 from grapevine_agent.net.packet_limit import PacketLimit
@@ -145,6 +149,7 @@ class Transport:
         self._found_below = found_below
         self._rng = rng or random.Random()
         self._spoke: dict[BrokerUrl, str] = {}  # which version worked
+        self._no_retaining: set[BrokerUrl] = set()
         self._probed: dict[BrokerUrl, tuple[float, str]] = {}  # until when what was found is believed
         self._filters: dict[str, int] = {}
         self._in_turn = InTurn(clock=asyncio.get_running_loop().time)
@@ -196,6 +201,7 @@ class Transport:
         for url in set(self._limits) - {*brokers, connected}:
             del self._limits[url]
             self._spoke.pop(url, None)
+            self._no_retaining.discard(url)
             self._probed.pop(url, None)
         for url in brokers:
             self._limits.setdefault(url, PacketLimit(own_bytes=self._own_limit))
@@ -398,7 +404,19 @@ class Transport:
         return RefusedError(f"{error}; {found}") if found else error
 
     async def _open(self, url: BrokerUrl, version: str) -> Connection:
+        try:
+            return await self._open_once(url, version)
+        except RetainedWillError:
+            if url in self._no_retaining:
+                raise
+        self._no_retaining.add(url)
+        return await self._open_once(url, version)
+
+    async def _open_once(self, url: BrokerUrl, version: str) -> Connection:
         is_trusted = not url.is_found
+        will = self._will()
+        if will is not None and url in self._no_retaining:
+            will = replace(will, retain=False)
         login = Login(
             # Of its own: what was found may be a broker that has us already, by another name, and would throw us out.
             client_id=self._client_id if is_trusted else f"{self._client_id}-{_name_of(url)}",
@@ -407,7 +425,7 @@ class Transport:
             keepalive_s=self._keepalive_s,
             max_received_bytes=max(MAX_RECEIVED_BYTES, self._own_limit),
             tls=tls_context(self._tls if is_trusted else TlsOptions()) if url.has_tls else None,  # afresh: renewed
-            will=self._will(),
+            will=will,
         )
         self.is_attempting = True
         connection = Connection(
@@ -423,6 +441,7 @@ class Transport:
             raise
         finally:
             self.is_attempting = False
+        (self._no_retaining.discard if connection.retains else self._no_retaining.add)(url)
         self._limit = self._limits.setdefault(url, PacketLimit(own_bytes=self._own_limit))
         self._announced = accepted.max_packet_bytes or self._own_limit
         self._limit.taken_in(self._loop.time())

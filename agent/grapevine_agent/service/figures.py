@@ -32,8 +32,8 @@ class Governor(Protocol):
     def pause(self, for_s: float | None) -> object:
         """Pause all learning, for so long; None: until `resume`."""
 
-    def resume(self) -> object:
-        """End a pause."""
+    def resume(self, *, keeps_single: bool) -> object:
+        """End the pause of all; with `keeps_single`, tasks that were paused by themselves stay so."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,10 +105,14 @@ class Governing:
         )
         return self.snapshot
 
-    async def resume(self, task: str = ALL) -> Snapshot:
-        """The owner ends a pause, of one task or every one. Limits that hold go on to hold."""
+    async def resume(self, task: str = ALL, *, keeps_single: bool = False) -> Snapshot:
+        """The owner ends a pause, of one task or every one. Limits that hold go on to hold.
+
+        With `keeps_single` only the pause of all ends, and tasks that were paused by themselves stay so.
+        """
         await self._turns.take(
-            lambda: self._core.resume(task, clock.now()), num_bytes=self._core.tasks.largest_model_bytes
+            lambda: self._core.resume(task, clock.now(), keeps_single=keeps_single),
+            num_bytes=self._core.tasks.largest_model_bytes,
         )
         return self.snapshot
 

@@ -62,9 +62,9 @@ class Governing:
         self.governor.pause(task, label, for_s, now)
         return [*self._told(now), *self._kept()]
 
-    def resume(self, task: str, now: Moment) -> list[Effect]:
-        """The owner resumes a task, or all."""
-        self.governor.resume(task, now)
+    def resume(self, task: str, now: Moment, *, keeps_single: bool = False) -> list[Effect]:
+        """The owner resumes a task, or all; with `keeps_single`, what is paused by itself stays so."""
+        self.governor.resume(task, now, keeps_single=keeps_single)
         return [*self._told(now), *self._kept()]
 
     def goodbye(self) -> list[Effect]:

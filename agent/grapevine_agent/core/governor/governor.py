@@ -107,9 +107,9 @@ class Governor:
         self.pauses.begin(task, label, for_s, now)
         self.look(now)
 
-    def resume(self, task: str, now: Moment) -> bool:
-        """The owner ends a pause of a task; with an empty one, every pause. Whether there was one."""
-        was_paused = self.pauses.end(task)
+    def resume(self, task: str, now: Moment, *, keeps_single: bool = False) -> bool:
+        """The owner ends a pause of a task; with an empty one, every pause, or that of all alone. Was there one?"""
+        was_paused = self.pauses.end(task, keeps_single=keeps_single)
         self.look(now)
         return was_paused
 

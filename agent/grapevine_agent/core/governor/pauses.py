@@ -48,9 +48,12 @@ class Pauses:
         if len(self.held) > MOST_PAUSES:
             self.held.pop(next(each for each in self.held if each != ALL))
 
-    def end(self, task: str) -> bool:
-        """The owner resumes a task, or with `ALL` everything that is paused. Whether anything was."""
-        ended = list(self.held) if task == ALL else [each for each in (task,) if each in self.held]
+    def end(self, task: str, *, keeps_single: bool = False) -> bool:
+        """The owner resumes a task, or with `ALL` everything that is paused. Whether anything was.
+
+        With `keeps_single` `ALL` ends the pause of all alone: those of single tasks go on.
+        """
+        ended = list(self.held) if task == ALL and not keeps_single else [each for each in (task,) if each in self.held]
         for each in ended:
             del self.held[each]
         return bool(ended)

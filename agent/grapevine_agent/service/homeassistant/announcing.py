@@ -67,18 +67,25 @@ class Announcer:
         """It has us no more."""
         self.begins_s = math.inf
 
-    def retained(self, payload: bytes | memoryview, now_s: float) -> None:
-        """What this broker retained of our description."""
+    def retained(self, payload: bytes | memoryview, now_s: float) -> bool:
+        """What this broker retained of our description. Whether something is to be said sooner for it."""
+        is_waiting = now_s < self.begins_s < math.inf
         self._go(parts.named_before(payload))
-        if self.begins_s < math.inf:
-            self.begins_s = min(self.begins_s, now_s)
+        if is_waiting:
+            self.begins_s = now_s
+        return is_waiting
 
-    def started(self, now_s: float, delay_s: float) -> None:
-        """Home Assistant has started: say it all, a little later, so that not all devices do at once."""
-        if now_s >= self._again_s + AGAIN_S and self.begins_s < math.inf:
-            self._again_s = now_s
-            self._forget()
-            self.begins_s = max(self.begins_s, now_s + delay_s)
+    def started(self, now_s: float, delay_s: float) -> bool:
+        """Home Assistant has started: say it all, a little later, so that not all devices do at once.
+
+        Whether it is said for this: not if it was said a moment ago.
+        """
+        if now_s < self._again_s + AGAIN_S or self.begins_s == math.inf:
+            return False
+        self._again_s = now_s
+        self._forget()
+        self.begins_s = max(self.begins_s, now_s + delay_s)
+        return True
 
     def due(self, figures: Figures, now_s: float) -> list[Say]:
         """What is to be said now, in this order; it is taken as said."""

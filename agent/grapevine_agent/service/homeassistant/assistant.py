@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_S: Final = 10.0  # between two looks at the figures
+LEAST_S: Final = 1.0  # the same, whatever wakes us: a look and a description cost a small device some milliseconds
 REFRESH_S: Final = 300.0
 SILENCES: Final = 3  # refreshes that may be missed
 SPREAD_S: Final = 3.0  # of a household's devices, after Home Assistant's start
@@ -115,30 +116,33 @@ class HomeAssistant:
         """Take a message from a broker that the owner configured; anything that is wrong with it is counted."""
         now_s = clock.now().monotonic_s
         if topic == self.topics.config:
-            if retained:  # else it is what we have just said
-                self._at(number).retained(payload, now_s)
+            # What is not retained is what we have just said.
+            if retained and self._at(number).retained(payload, now_s):
+                self._wake.set()
         elif topic == self._config.status:
-            if len(payload) <= LONGEST_STATUS and bytes(payload) == ONLINE.encode():
-                self._at(number).started(now_s, random.uniform(0.0, SPREAD_S))
+            is_start = len(payload) <= LONGEST_STATUS and bytes(payload) == ONLINE.encode()
+            if is_start and self._at(number).started(now_s, random.uniform(0.0, SPREAD_S)):
+                self._wake.set()
         elif self._config.commands:
             command = self._commands.read(topic, payload, retained=retained, now_s=now_s)
             if isinstance(command, str):
                 self._refuse(command, topic)
             else:
                 try:
-                    await self._obey(command)
+                    if await self._obey(command):
+                        self._wake.set()
                 except Exception:  # a command fails alone
                     self.counts["command-failed"] += 1
                     logger.exception("a command from Home Assistant failed")
-        self._wake.set()
 
-    async def _obey(self, command: Pause | Leave) -> None:
+    async def _obey(self, command: Pause | Leave) -> bool:
+        """Whether there was something to obey."""
         match command:
             case Pause(wanted=wanted):
                 if (governor := self._governor()) is None:
                     self._refuse("command-unknown", self.topics.pause)
-                    return
-                done = governor.pause(None) if wanted else governor.resume()
+                    return False
+                done = governor.pause(None) if wanted else governor.resume(keeps_single=True)
                 if inspect.isawaitable(done):
                     await done
                 logger.info("learning was %s by Home Assistant", "paused" if wanted else "resumed")
@@ -147,10 +151,11 @@ class HomeAssistant:
                 task = next((each for each in tasks if each.key == key and each.role == "member"), None)
                 if task is None:
                     self._refuse("command-unknown", self.topics.leave(key))
-                    return
+                    return False
                 await self._leave(task.id)
                 logger.info("left %s by Home Assistant", task.name)
         self.counts["commands"] += 1
+        return True
 
     def _refuse(self, reason: str, topic: str) -> None:
         self.counts[reason] += 1
@@ -176,6 +181,7 @@ class HomeAssistant:
                 await self.say(brokers)
             except Exception:  # the agent goes on, whatever it is shown as
                 logger.exception("what Home Assistant is told failed; it is tried again")
+            await asyncio.sleep(LEAST_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._wait_s()):
                     await self._wake.wait()

@@ -14,10 +14,17 @@ from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app, main
 from grapevine_agent.config.agent_toml import load_config
+from grapevine_proto import distribution
 
 BLANK = ["", " ", "\t \n", "\u200b", "\u3000"]
 NO_NUMBER = ["nan", "NaN", "inf", "-inf", "-1", "1e999", "seven", "--"]
 TOO_LONG = "x" * 5_000
+
+
+def test_the_command_says_its_version() -> None:
+    done = CliRunner().invoke(build_app(), ["--version"])
+    assert (done.exit_code, done.stdout) == (0, f"grapevine {distribution.version()}\n")
+    assert "--version" in CliRunner().invoke(build_app(), ["--help"]).stdout
 
 
 class Reached(Exception):  # noqa: N818 - no error: the command line was taken

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,6 +39,22 @@ def test_status_and_run_tell_the_same_mistake(
     assert ran == f"error: {status.exception}"
     for part in says:
         assert part in ran
+
+
+@pytest.mark.parametrize("role", ["agent", "server"])
+def test_what_a_configuration_is_warned_of_is_told_once_by_the_service(tmp_path: Path, role: str) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("[agent]\nstate_dir = 'state'\n[mqtt]\nbrokers = ['mqtt://127.0.0.1:9']\n")
+    environ = {**os.environ, "GRAPEVINE_LIMITS_MEMROY_MB": "5", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "grapevine_agent", role, "run", "--config", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if "cannot reach" in line:
+                process.terminate()
+    assert sum("GRAPEVINE_LIMITS_MEMROY_MB is no setting" in each for each in said) == 1
 
 
 @pytest.mark.parametrize("key", ["password_file", "ca_file"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from grapevine_agent.config.agent_toml import LISTS, TABLES, Config, load_config
 from grapevine_agent.doctor import configured
 from grapevine_agent.doctor.situation import find_out
 from grapevine_agent.identity import IDENTITY_FILE, first_identity
@@ -48,6 +50,54 @@ def test_what_is_wrong_in_one_table_costs_that_table_alone(
     assert line.level == ("fail" if without else "ok")
 
 
+@pytest.mark.parametrize(
+    ("environ", "without"),
+    [
+        ({"GRAPEVINE_LIMITS_MEMORY_MB": "abc"}, ("limits",)),
+        ({"GRAPEVINE_HOMEASSISTANT_EVERY_S": "1", "GRAPEVINE_METRICS_LISTEN": "x"}, ("homeassistant", "metrics")),
+        ({"GRAPEVINE_GOVERNOR_PAUSE_ABOVE_C": "hot"}, ("governor",)),
+        ({"GRAPEVINE_MQTT_BROKERS": "mqtt://me:secret@hub.local"}, ("mqtt",)),
+        ({"GRAPEVINE_ENGINE_CPUS": "many"}, ("engine",)),
+    ],
+    ids=lambda each: next(iter(each), "") if isinstance(each, dict) else None,
+)
+def test_a_variable_that_is_wrong_costs_its_table_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], without: tuple[str, ...]
+) -> None:
+    num_read = 0
+
+    def counted(*words: Any, **more: Any) -> Config:
+        nonlocal num_read
+        num_read += 1
+        return load_config(*words, **more)
+
+    monkeypatch.setattr("grapevine_agent.doctor.situation.load_config", counted)
+    path = written(tmp_path, GOOD + "[governor]\npause_above_c = 70\n")
+    situation = find_out(path, environ)
+    assert situation.without == without
+    assert len(situation.mistakes) == len(without)
+    assert situation.knows("agent", "data", *({"mqtt", "governor", "limits"} - set(without)))
+    assert situation.config is not None
+    assert situation.config.agent.state_dir == tmp_path / "state"
+    assert num_read < 6
+    lines = configured.configuration(situation)
+    assert {each.level for each in lines} == {"fail"}
+    assert not any("secret" in each.says for each in lines)
+    if "limits" in without:
+        (line,) = lines
+        assert "GRAPEVINE_LIMITS_MEMORY_MB" in line.says
+        assert line.remedy == "mend the environment, then run this again; until then nothing is known of [limits]"
+
+
+def test_every_table_that_there_is_can_be_wrong_by_itself(tmp_path: Path) -> None:
+    for table in TABLES:
+        path = written(tmp_path, f"[{table}]\nnonsense = 1\n")
+        assert find_out(path, {"HOME": str(tmp_path)}).without == (table,)
+    for table in LISTS:
+        path = written(tmp_path, GOOD + f"[[{table}]]\nnonsense = 1\n")
+        assert find_out(path, {}).without == (table,)
+
+
 @pytest.mark.parametrize("text", ["[agent\n", "\x00", None])
 def test_of_a_file_that_cannot_be_read_nothing_is_guessed(tmp_path: Path, text: str | None) -> None:
     path = written(tmp_path, text) if text is not None else tmp_path / "not there.toml"
@@ -81,6 +131,9 @@ def test_a_trust_file_that_is_wrong_costs_trust_alone(tmp_path: Path) -> None:
     assert situation.without == ("review", "trust")
     assert "trust.toml" in situation.mistakes[0]
     assert situation.knows("agent", "mqtt")
+    situation = find_out(written(tmp_path, GOOD + "[limits]\nmemory = 5\n"), {})
+    assert situation.without == ("limits", "review", "trust")
+    assert ["limits.memory" in each for each in situation.mistakes] == [True, False]
 
 
 def test_who_this_device_is_is_known_from_its_folder_and_nothing_is_changed(tmp_path: Path) -> None:

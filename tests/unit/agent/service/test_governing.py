@@ -99,6 +99,17 @@ async def test_the_owners_word_is_kept_on_disk_and_counts_in_the_next_life(tmp_p
     assert (snapshot.paused, snapshot.limit) == (False, "")
 
 
+async def test_a_task_that_was_paused_by_itself_stays_so_when_the_pause_of_all_ends(tmp_path: Path) -> None:
+    shell, task = Shell(tmp_path), "a" * 64
+    await shell.governor.pause(task=task)
+    await shell.governor.pause()
+    snapshot = await shell.governor.resume(keeps_single=True)
+    assert not snapshot.paused
+    assert shell.governor.of_task(task) is not None
+    await shell.governor.resume()
+    assert shell.governor.of_task(task) is None
+
+
 async def test_energy_is_known_by_the_profile_or_not_at_all(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     shell.core.governing.governor.trained(2.0, 10.0)

@@ -287,6 +287,18 @@ def test_one_task_is_paused_and_the_others_train() -> None:
     assert not it.budget("a" * 64).may_train, "all are paused still"
 
 
+def test_the_pause_of_all_can_end_alone() -> None:
+    it = governor()
+    it.pause("a" * 64, "digits 1", None, at(0))
+    assert not it.resume("", at(1), keeps_single=True), "nothing was paused but the one"
+    it.pause("", "", None, at(2))
+    assert it.resume("", at(3), keeps_single=True)
+    assert it.budget("b" * 64).may_train
+    assert not it.budget("a" * 64).may_train, "it was paused by itself"
+    assert it.resume("", at(4))
+    assert it.budget("a" * 64).may_train
+
+
 def test_resuming_ends_no_limit_but_the_owners() -> None:
     it = governor(quiet_hours=((11 * 60, 13 * 60),))
     it.look(at(0))
