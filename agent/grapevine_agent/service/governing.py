@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from grapevine_agent.core.agent import AgentCore
@@ -90,9 +90,14 @@ class Governing:
         if self.meter is not None:
             await asyncio.to_thread(self.meter.look)
         readings = await asyncio.to_thread(self._read, self._why_unsaved())
+        readings = replace(readings, knows_draw=self._knows_draw)
         await self._turns.take(
             lambda: self._core.governed(readings, clock.now()), num_bytes=self._core.tasks.largest_model_bytes
         )
+
+    @property
+    def _knows_draw(self) -> bool:
+        return self.meter is not None or bool(self._core.settings.limits.watts_training)
 
     def sent(self, num_bytes: int) -> None:
         """So many bytes were given to a broker."""
@@ -121,7 +126,6 @@ class Governing:
         """How things stand now."""
         governor = self._core.governing.governor
         budget, readings, day = governor.budget(), governor.readings, governor.day
-        is_known = self.meter is not None or bool(self._core.settings.limits.watts_training)
         return Snapshot(
             paused=not budget.may_train,
             slowed=any(each.does == "slow" for each in budget.held),
@@ -133,7 +137,7 @@ class Governing:
             battery_percent=readings.battery_percent,
             on_battery=readings.on_battery,
             bytes_today=day.bytes_sent,
-            energy_j_today=day.joules if is_known else None,
+            energy_j_today=day.joules if self._knows_draw else None,
             training_s_today=day.training_s,
         )
 

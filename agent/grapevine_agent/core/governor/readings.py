@@ -16,4 +16,5 @@ class Readings:
     memory_pressure_percent: float | None = None  # of the last ten seconds, somebody waited for memory
     free_disk_mb: float | None = None  # where the state folder lies
     disk_trouble: str = ""  # why models are not saved there, if so
+    knows_draw: bool = True  # something measures what it draws, or its profile says so
     utc_offset_s: int = 0  # of local time

@@ -107,6 +107,11 @@ def not_measured(limits: GovernorLimits, readings: Readings) -> list[str]:
             readings.memory_pressure_percent,
             "the kernel gives no /proc/pressure/memory; start it with psi=1",
         ),
+        "energy_kj_per_day": (
+            bool(limits.joules_per_day),
+            readings.knows_draw or None,
+            "nothing measures what the device draws, and its profile does not say",
+        ),
         "on_battery": (limits.on_battery != "train", readings.on_battery, "no power supply tells of itself"),
     }
     return [f"{key}: {why}" for key, (is_set, found, why) in missing.items() if is_set and found is None]

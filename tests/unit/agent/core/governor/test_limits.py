@@ -113,6 +113,14 @@ def test_what_is_not_measured_trips_nothing_and_is_named(
     assert named == ([limit] if is_named else [])
 
 
+def test_a_days_energy_that_nobody_knows_is_named() -> None:
+    it = governor(joules_per_day=1_000.0)
+    it.read(Readings(memory_pressure_percent=0.0), at(0))
+    assert it.not_measured() == []
+    it.read(Readings(memory_pressure_percent=0.0, knows_draw=False), at(1))
+    assert [each.split(":")[0] for each in it.not_measured()] == ["energy_kj_per_day"]
+
+
 def test_every_limit_that_there_is_has_a_test_that_trips_it() -> None:
     tripped = {limit for limit, *_ in SENSED} | {"quiet_hours", "upload_bytes_per_day", "joules_per_day", "duty_cycle"}
     assert tripped == {each.name for each in fields(GovernorLimits)}
