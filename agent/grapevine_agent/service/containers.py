@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 PULL_S: Final = 600.0  # an image may have to come first
 CALL_S: Final = 60.0
 LOOK_EVERY_S: Final = 10.0
+_HINTS: Final = ("Run ", "See ", "Usage:")  # at the help of a command
 END_S: Final = 5.0  # of the ten that systemd gives the service
 KILLED_S: Final = 1.0  # until a command that was killed is gone; who has inherited its output may keep it open
 STOP_AFTER_S: Final = 5  # asked to end, and then killed
@@ -178,11 +179,15 @@ class Engine:
                         await process.wait()
         said = errors[-MOST_OUTPUT:].decode("utf-8", "replace").strip()
         if process.returncode and not may_fail:
-            raise EngineError(
-                said.splitlines()[-1] if said else f"{command} {words[0]} ended with {process.returncode}"
-            )
+            raise EngineError(reason_of(said) or f"{command} {words[0]} ended with {process.returncode}")
         text = out[-MOST_OUTPUT:].decode("utf-8", "replace")
         return f"{text}{said}" if words[0] == "logs" else text
+
+
+def reason_of(said: str) -> str:
+    """What an engine's command complained of: its last line, but for hints at its own help."""
+    lines = [line.strip() for line in said.splitlines()]
+    return next((line for line in reversed(lines) if line and not line.startswith(_HINTS)), "")
 
 
 def name_of(peer: str, key: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from grapevine_agent.config.engine import EngineConfig
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service import containers
-from grapevine_agent.service.containers import Engine
+from grapevine_agent.service.containers import Engine, reason_of
 from grapevine_lab.overlay.here import until
 from grapevine_proto.application import Container
 
@@ -118,3 +118,22 @@ async def test_an_engine_that_hangs_holds_up_the_end_for_a_moment_only(
     await ended(task)
     await engine.end()
     assert time.monotonic() < began_s + 10.0
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "docker: Cannot connect to the engine. Is it running?\n\nRun 'docker run --help' for more information",
+            "docker: Cannot connect to the engine. Is it running?",
+        ),
+        (
+            "Unable to find it locally\nError response: not found\nSee 'docker run --help'.\n",
+            "Error response: not found",
+        ),
+        ("Run 'docker run --help' for more information", ""),
+        ("", ""),
+    ],
+)
+def test_of_what_an_engine_says_the_reason_is_told_and_not_its_hint(said: str, reason: str) -> None:
+    assert reason_of(said) == reason
