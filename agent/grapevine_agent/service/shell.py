@@ -33,6 +33,7 @@ from grapevine_agent.core.overlay.brokers import FROM_A_PEER
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
+from grapevine_agent.net.outbox import Waiting
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, reloading, restoring
@@ -251,7 +252,7 @@ class AgentService:
             root=self.root,
             peer=self.identity.peer_id,
             found=self._found,
-            dropped=lambda waiting: self._not_sent(waiting.task, topics.parse(self.root, waiting.topic)),
+            dropped=self._dropped,
             sent=self.governor.sent,
         )
 
@@ -437,6 +438,11 @@ class AgentService:
 
     def _no_room(self) -> None:
         self.rejected["no-room"] += 1
+
+    def _dropped(self, waiting: Waiting) -> None:
+        """A message was not sent in time. It may be none of ours: what is shown to other programs has other topics."""
+        if waiting.task:
+            self._not_sent(waiting.task, topics.parse(self.root, waiting.topic))
 
     def _not_sent(self, task: str, topic: Topic) -> None:
         if task and isinstance(topic, InboxTopic):
