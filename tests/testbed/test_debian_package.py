@@ -113,7 +113,7 @@ def _check_journal(debian: Machine) -> None:
 
 def _check_reload(debian: Machine) -> None:
     config = "/etc/grapevine/agent.toml"
-    debian.run(f"""sed -i '0,/^#name = .*/s//name = "kitchen"/; s/^#root = .*/root = "other"/' {config}""")
+    debian.run(f"""sed -i '0,/^#name = .*/s//name = "kitchen"/; 0,/^#root = .*/s//root = "other"/' {config}""")
     debian.run(f"systemctl reload {UNIT}")
     said = debian.run(f"journalctl -u {UNIT} -o cat")
     assert "in force now: agent.name; needs a restart: mqtt.root" in said

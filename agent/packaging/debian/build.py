@@ -257,7 +257,7 @@ def _zipped(text: bytes, target: Path) -> None:
 
 def _changelog(name: str, version: str) -> bytes:
     when = formatdate(int(_commit_time() or time.time()))
-    line = "Built from the sources of this version; what has changed in them: changelog.gz."
+    line = "Built from this version; what has changed is in changelog.gz."
     return f"{name} ({version}) unstable; urgency=medium\n\n  * {line}\n\n -- {MAINTAINER}  {when}\n".encode()
 
 
