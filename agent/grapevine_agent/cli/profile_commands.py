@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,16 +14,18 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, complain, configuration, console
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, complain, configuration, console, tell
 from grapevine_agent.config.board import propose, read_board
 from grapevine_agent.config.firmware import FirmwareProfile, MemorySize, device_profile, load_profile
 from grapevine_agent.config.mistakes import Mistake, MistakesError
 from grapevine_agent.config.profile_files import profile_names
+from grapevine_agent.config.toml_reader import read_toml
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import ConfigError
 
 EXIT_FAILED = 1
 _UNKNOWN = "—"
+_AGENT_TABLES = frozenset({"agent", "mqtt", "review"})
 
 
 def register(app: typer.Typer) -> None:
@@ -87,6 +90,9 @@ def register(app: typer.Typer) -> None:
 def _tell_mistakes(file: Path, error: ConfigError, *, as_json: bool) -> None:
     if not as_json:
         complain(str(error))
+        with suppress(ConfigError):
+            if not _AGENT_TABLES.isdisjoint(read_toml(file)):
+                tell(f"this looks like an agent's configuration: grapevine profile show --config {file}")
         return
     found = error.mistakes if isinstance(error, MistakesError) else (Mistake(said=str(error), source=str(file)),)
     mistakes = [{"line": each.line or None, "key": each.key, "said": each.said} for each in found]

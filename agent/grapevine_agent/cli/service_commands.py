@@ -48,6 +48,8 @@ def register(app: typer.Typer) -> None:
             tell(f"wrote {unit.config}, to be edited: brokers, data, whose reviews count")
         _write(path, text)
         tell(f"wrote {path}")
+        if unit.writes is not None and not for_user:
+            tell(f"the service runs as {USER}: {unit.writes} has to be its own (chown -R {USER}: {unit.writes})")
         manager = ["systemctl", *(["--user"] if for_user else [])]
         if not SYSTEMD.is_dir():
             tell(f"systemd does not run here; where it does: {' '.join(manager)} enable --now {unit.name}")

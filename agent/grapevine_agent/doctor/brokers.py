@@ -57,6 +57,8 @@ def split(reason: str) -> tuple[str, str]:
         return reason, "look at the broker's log; the agent goes on trying"
     if remedy.startswith("write "):
         remedy += " into [mqtt] brokers"
+    elif remedy.endswith("?"):
+        remedy += " start it, or name another one in [mqtt] brokers"
     return says, remedy
 
 

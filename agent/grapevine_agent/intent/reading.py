@@ -254,7 +254,7 @@ def _read_ports(properties: Fields, *, is_service: bool) -> tuple[int, ...]:
         ports.append(each.integer("port", 0, low=1, high=65_535))
         each.boolean("expose", True)
         each.finish()
-    if not any(ports):
+    if not ports:
         properties.wrong("port", f"is missing: a {SERVICE} listens on one; without ports it is of type {WORKER}")
     return tuple(dict.fromkeys(port for port in ports if port))
 

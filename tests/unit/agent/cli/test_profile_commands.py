@@ -93,6 +93,14 @@ def test_init_says_what_it_saw_what_it_proposes_and_what_is_in_the_way(
     assert "# Proposed by `grapevine init`: its device tree says" in config.read_text()
 
 
+def test_an_agents_configuration_that_is_checked_as_a_profile_is_recognised(tmp_path: Path) -> None:
+    config = tmp_path / "agent.toml"
+    config.write_text('[agent]\nname = "kitchen"\n')
+    done = run("profile", "check", str(config))
+    assert done.exit_code == 1
+    assert f"grapevine profile show --config {config}" in " ".join(done.stderr.split())
+
+
 def test_init_leaves_the_owners_choice_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner_commands, "read_board", lambda: OLD_PI)
     config = tmp_path / "agent.toml"

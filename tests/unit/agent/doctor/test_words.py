@@ -22,7 +22,7 @@ ADA, BEN, EVA = "a" * 20, "b" * 20, "e" * 20
         (
             "nothing listens on hub:1883: is the broker running?",
             "nothing listens on hub:1883",
-            "is the broker running?",
+            "is the broker running? start it, or name another one in [mqtt] brokers",
         ),
         (
             "it closed (lost); port 8883 speaks TLS: write mqtts://hub:8883",

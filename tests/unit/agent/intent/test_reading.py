@@ -126,6 +126,11 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_line() -> None:
     assert len(lines) == 7
 
 
+def test_one_mistake_is_told_once() -> None:
+    (line,) = told(WHOLE.replace("port: 8080", "port: 99999"))
+    assert "it must be a whole number from 1 to 65535" in line
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
