@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto proto/grapevine_proto/manifest.proto proto/grapevine_proto/application.proto
 
+# Where nothing may be compiled into __pycache__, each of the many processes of the tests compiles all of it again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator deb clean
 

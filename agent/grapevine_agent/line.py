@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grapevine_agent.config.agent_toml import Config, check_files
-from grapevine_agent.control import NoServiceError, call
-from grapevine_agent.requests.dispatch import Requests
-from grapevine_agent.requests.naming import is_task_id
-from grapevine_agent.service.assembly import assembled, state_socket
-from grapevine_agent.service.shell import AgentService
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import BrokerError, TaskError
+from grapevine_proto.topics import is_task_id
+
+if TYPE_CHECKING:
+    from grapevine_agent.service.shell import AgentService
 
 CONNECT_S = 30.0
 SETTLE_S = 5.0  # within which a broker has sent the records that it retains
@@ -43,7 +44,7 @@ class _SocketLine:
     is_guest = False
 
     def __init__(self, config: Config) -> None:
-        self._socket = state_socket(config)
+        self._socket = config.agent.state_dir / SOCKET_FILE
 
     def ask(self, method: str, **params: Any) -> Any:
         return call(self._socket, method, params, timeout_s=ANSWER_S)
@@ -63,6 +64,9 @@ class _GuestLine:
         asyncio.run(self._serve(config))
 
     async def _serve(self, config: Config) -> None:
+        from grapevine_agent.requests.dispatch import Requests  # noqa: PLC0415 - all of an agent: only where none runs
+        from grapevine_agent.service.assembly import assembled  # noqa: PLC0415
+
         try:
             with assembled(config, guest=True) as service:
                 self._loop, self._requests = asyncio.get_running_loop(), Requests(service)
@@ -135,7 +139,7 @@ def open_line(config: Config, *, tell: Callable[[str], None] = lambda _text: Non
     `tell` is given one line of text when there is something to wait for.
     """
     try:
-        call(state_socket(config), "status", {})
+        call((config.agent.state_dir / SOCKET_FILE), "status", {})
     except NoServiceError:
         check_files(config)  # before anything is said of a connection: there would be none
         tell(f"no agent is running here: connecting to {', '.join(config.mqtt.brokers)} for this command")

@@ -7,6 +7,7 @@ misled by invisible ones and by those that turn the direction of writing around.
 from __future__ import annotations
 
 import unicodedata
+from datetime import UTC, datetime
 from typing import Final
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -57,3 +58,11 @@ def _seen(text: str) -> str:
 
 def _shaped(text: str) -> str:
     return _seen(text).translate(_SHAPES).translate(_SHAPES)  # twice: an І becomes I, and that an l
+
+
+def date_of(wall_ms: int) -> str:
+    """A time for people, in UTC to the minute. Anything that a peer may claim is taken."""
+    try:
+        return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, OSError, ValueError):
+        return "the far future"

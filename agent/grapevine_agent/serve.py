@@ -22,15 +22,16 @@ import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 from grapevine_agent.config.agent_toml import Config, load_config
-from grapevine_agent.control import ControlServer, SocketTakenError
+from grapevine_agent.control.protocol import SOCKET_FILE
+from grapevine_agent.control.server import ControlServer, SocketTakenError
 from grapevine_agent.core.settings import Role
 from grapevine_agent.identity import IdentityError
 from grapevine_agent.journal import ERROR, INFO, is_journal, log_to_stderr, prioritised
 from grapevine_agent.requests.dispatch import Requests
-from grapevine_agent.service.assembly import assembled, state_socket
+from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.pulse import Stops, watched_loop
 from grapevine_agent.service.supervised import Supervised
 from grapevine_agent.store.durable import move_aside
@@ -42,15 +43,6 @@ logger = logging.getLogger(__name__)
 EXIT_FAILED, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 4, 130
 LISTEN_WITHIN_S = 2.0  # of the start; it goes on beside the service
 LISTEN_AGAIN_S = 10.0
-
-
-def become(role: Role, config: Path | None, server_heartbeat_s: float = 1.0) -> NoReturn:
-    """Replace this process by the service."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    arguments = [role, repr(server_heartbeat_s), *([str(config)] if config else [])]
-    # -P: no module from the folder that we happen to be in.
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, *arguments])  # noqa: S606 - our own interpreter
 
 
 def main(arguments: list[str]) -> int:
@@ -82,7 +74,7 @@ async def _run(config: Config, role: Role, server_heartbeat_s: float, stops: Sto
             f"grapevine {role} {service.identity.peer_id} ({config.agent.name}), profile "
             f"{service.core.settings.limits.profile}, brokers {', '.join(config.mqtt.brokers)}"
         )
-        path = state_socket(config)
+        path = config.agent.state_dir / SOCKET_FILE
         control = ControlServer(path, Requests(service).answer)
         # Whoever else answers there keeps this service from starting; a disk does not.
         listening = asyncio.create_task(_listen(control, path))

@@ -10,8 +10,9 @@ from grapevine_proto import messages as m
 from grapevine_proto import reading
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.application import SHORT
-from grapevine_proto.application_codec import LABEL_KEY, LABEL_VALUE, MAX_SPEC_BYTES, NAME, TRAIT
+from grapevine_proto.application_codec import MAX_SPEC_BYTES
 from grapevine_proto.errors import WireError
+from grapevine_proto.labels import LABEL_KEY, LABEL_VALUE, MAX_LABELS, NAME, TRAIT
 
 _OFFER: Final = re.compile(rf"[0-9a-f]{{{SHORT}}}/{NAME.pattern}")
 
@@ -57,8 +58,8 @@ def read_offers(wire: Sequence[str], what: str) -> tuple[str, ...]:
 
 
 def _check_number(items: Sequence[object], what: str) -> None:
-    if len(items) > m.MAX_LABELS:  # before anything is made of an item: what is said here is kept of every peer
-        raise WireError("out-of-range", f"{len(items)} {what}, at most {m.MAX_LABELS}")
+    if len(items) > MAX_LABELS:  # before anything is made of an item: what is said here is kept of every peer
+        raise WireError("out-of-range", f"{len(items)} {what}, at most {MAX_LABELS}")
 
 
 def _word(form: re.Pattern[str], text: str, what: str) -> str:

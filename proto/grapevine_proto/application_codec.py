@@ -15,6 +15,7 @@ from typing import Final
 from grapevine_proto import application as a
 from grapevine_proto import application_pb2 as pb
 from grapevine_proto.errors import WireError
+from grapevine_proto.labels import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, TRAIT
 from grapevine_proto.reading import parsed
 from grapevine_proto.topics import is_id
 
@@ -31,12 +32,7 @@ MAX_WEIGHT: Final = 100
 DAY_MINUTES: Final = 1_440
 MAX_OFFSET_MINUTES: Final = 14 * 60
 
-NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of an application or a component: a DNS label
-LABEL_KEY: Final = re.compile(r"[a-z0-9]([a-z0-9._/-]{0,61}[a-z0-9])?")
-LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]?[A-Za-z0-9 ._-]{0,63}")
-TRAIT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")
 _TASK_ID = re.compile(r"[0-9a-f]{64}")
 
 _OPERATORS: Final[dict[a.Operator, pb.LabelOperator]] = {

@@ -31,6 +31,7 @@ from grapevine_proto.figures import (
     write_released,
 )
 from grapevine_proto.large_fields import WithLarge, head, set_apart
+from grapevine_proto.location import Location
 from grapevine_proto.parts import LARGE
 from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
 
@@ -188,7 +189,7 @@ def _write_announcement(body: m.PeerAnnouncement) -> pb.PeerAnnouncement:
     )
 
 
-def _write_location(location: m.Location | None) -> pb.Location | None:
+def _write_location(location: Location | None) -> pb.Location | None:
     return pb.Location(latitude=location.latitude, longitude=location.longitude) if location is not None else None
 
 
@@ -220,10 +221,10 @@ def _read_announcement(wire: pb.PeerAnnouncement) -> m.PeerAnnouncement:
     )
 
 
-def _read_location(wire: pb.Location) -> m.Location:
+def _read_location(wire: pb.Location) -> Location:
     if abs(wire.latitude) > m.MOST_LATITUDE or abs(wire.longitude) > m.MOST_LONGITUDE:
         raise WireError("out-of-range", f"({wire.latitude}, {wire.longitude}) hundredths of a degree are nowhere")
-    return m.Location(latitude=wire.latitude, longitude=wire.longitude)
+    return Location(latitude=wire.latitude, longitude=wire.longitude)
 
 
 def _write_publication(body: m.TaskPublication) -> pb.TaskPublication:

@@ -21,16 +21,15 @@ bytes say, no more is made of them. `decode` raises `WireError`, and nothing els
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from grapevine_proto.encoding import Encoding, Numbers
 from grapevine_proto.errors import WireError
 
-Numbers: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "top-k"]
 Floats: TypeAlias = NDArray[np.float32]
 
 BLOCK: Final = 256  # numbers that share a scale
@@ -40,51 +39,8 @@ STEPS: Final = 127  # of int8, from 0 to a block's largest number
 LARGEST_SCALE: Final = 1e36  # 127 times it is still a float32
 LEVEL: Final = 3  # of zstd
 LARGEST_WINDOW: Final = 1 << 23  # that a frame may ask its reader to keep
-_LONGEST_GAP: Final = 4  # bytes: 2²⁸, and a bulk has no more numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How the numbers of a vector are written, and whether zstd follows."""
-
-    numbers: Numbers = "float32"
-    zstd: bool = False
-
-    @property
-    def name(self) -> str:
-        """As tasks and owners write it."""
-        return f"{self.numbers}+zstd" if self.zstd else self.numbers
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether a vector is written as it lies."""
-        return self == PLAIN
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every number is written, so that a model can be read from it, and not only a change."""
-        return self.numbers != "top-k"
-
-
-PLAIN: Final = Encoding()
-
-# Bytes a number, about, of normally distributed ones; trained ones take up to a tenth less, and their changes up to
-# a third (docs/results/encodings.md). The smallest is chosen by it.
-SIZES: Final[dict[str, float]] = {
-    "float32": 4.0,
-    "float32+zstd": 3.5,
-    "float16": 2.0,
-    "float16+zstd": 1.8,
-    "bfloat16": 2.0,
-    "bfloat16+zstd": 1.5,
-    "int8": 1.02,
-    "int8+zstd": 1.0,
-    "top-k": 0.16,
-    "top-k+zstd": 0.15,
-}
-_NUMBERS: Final[tuple[Numbers, ...]] = ("float32", "float16", "bfloat16", "int8", "top-k")
-ENCODINGS: Final = {each.name: each for numbers in _NUMBERS for each in (Encoding(numbers), Encoding(numbers, True))}
 _WIDTHS: Final = {"float32": 4, "float16": 2, "bfloat16": 2}  # of what is split into planes
+_LONGEST_GAP: Final = 4  # bytes: 2²⁸, and a bulk has no more numbers
 
 
 def encode(vector: Floats, encoding: Encoding, *, steps: int = STEPS) -> bytes:

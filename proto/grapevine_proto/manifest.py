@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from grapevine_proto.manifest_fields import labelled
 from grapevine_proto.program import PackedProgram, Program
 
 
@@ -154,11 +155,6 @@ class ManifestHead:
     def label(self) -> str:
         """The name, by which a later version is told from the first one."""
         return labelled(self.name, self.version)
-
-
-def labelled(name: str, version: int) -> str:
-    """What a version of a task is called in lists."""
-    return name if version == 1 else f"{name} v{version}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

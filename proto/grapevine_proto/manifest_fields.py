@@ -70,3 +70,8 @@ def read_not_negative(number: float, what: str) -> float:
     if read_finite(number, what) < 0:
         raise WireError("bad-manifest", f"{what} is {number}; it cannot be negative")
     return number
+
+
+def labelled(name: str, version: int) -> str:
+    """What a version of a task is called in lists."""
+    return name if version == 1 else f"{name} v{version}"

@@ -18,7 +18,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_proto.encodings import Encoding
+from grapevine_proto.encoding import Encoding
+from grapevine_proto.location import Location
 from grapevine_proto.topics import LastingTopic
 
 Vector: TypeAlias = NDArray[np.float32]
@@ -26,7 +27,6 @@ Vector: TypeAlias = NDArray[np.float32]
 MAX_TASKS = 100  # that a peer takes part in, as its announcement and its heartbeats name them
 MAX_KINDS = 100  # of data that it says it has
 MAX_BROKERS = 16  # at which it can be met
-MAX_LABELS = 32  # that its owner gives it; as many traits, and components that it would run, and that run
 MOST_LATITUDE, MOST_LONGITUDE = 9_000, 18_000  # hundredths of a degree
 MOST_HOPS = 16  # whatever a sender lets its messages go
 MAX_NAMED = 200  # records that one message names or carries: less than 4 kB of names
@@ -58,14 +58,6 @@ def plain(vector: Written) -> Vector:
 
 
 # --- records --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Location:
-    """Where somebody is, in hundredths of a degree: about a kilometre, and no closer."""
-
-    latitude: int  # northwards, from -9000 to 9000
-    longitude: int  # eastwards, from -18000 to 18000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

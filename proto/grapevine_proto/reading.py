@@ -12,7 +12,7 @@ from google.protobuf.message import Message as WireMessage
 
 from grapevine_proto import messages as m
 from grapevine_proto import wire_pb2 as pb
-from grapevine_proto.encodings import Encoding, Numbers
+from grapevine_proto.encoding import Encoding, Numbers
 from grapevine_proto.errors import WireError
 from grapevine_proto.topics import is_id
 

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Event, Transport
+from grapevine_agent.net.events import Arrived, Connected, Event
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_broker import RunningBroker, start_broker
 
 DEADLINE_S = 20.0

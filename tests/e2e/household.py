@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import numpy as np
 from tests.swarm.digits import built_digits, samples_of
 
-from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
 from grapevine_agent.identity import first_identity, load_identity
 
 DEADLINE_S = 60.0

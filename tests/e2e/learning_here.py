@@ -21,7 +21,7 @@ from tests.swarm.digits import samples_of
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import DeviceLimits, ReviewPolicy
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService

@@ -14,7 +14,7 @@ from tests.e2e.household import Village, household, village, wait_for
 from tests.swarm.digits import built_digits
 
 from grapevine_agent.core.overlay.answers import BLOBS
-from grapevine_agent.net import Arrived
+from grapevine_agent.net.events import Arrived
 from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import open_envelope, seal

@@ -22,7 +22,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from tests.e2e import broker_suite_messages, broker_suite_sessions
 from tests.e2e.broker_suite import Behaviour, Heard
 
-from grapevine_agent.net import BrokerUrl
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_broker import RunningBroker
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.simulator.broker import Delivery, MemoryBroker, Will

@@ -23,7 +23,7 @@ from tests.raw_mqtt import (
     text,
 )
 
-from grapevine_agent.net import BrokerUrl
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_broker import RunningBroker
 from grapevine_broker.mosquitto import MosquittoBroker
 

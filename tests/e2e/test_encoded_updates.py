@@ -13,12 +13,14 @@ import zstandard
 from tests.e2e.conftest import Connect, SharedBroker
 from tests.e2e.learning_here import crowd, rejected, wide_digits
 
-from grapevine_agent.net import Arrived, Transport
+from grapevine_agent.net.events import Arrived
+from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
 from grapevine_lab.overlay.here import until
 from grapevine_proto import topics
 from grapevine_proto.codec import open_envelope, seal
-from grapevine_proto.encodings import ENCODINGS, encode
+from grapevine_proto.encoding import ENCODINGS
+from grapevine_proto.encodings import encode
 from grapevine_proto.messages import Encoded, Message, ModelUpdate, Written
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic

@@ -13,7 +13,7 @@ import pytest
 from tests.disks import small_disk
 from tests.e2e.household import Member, household, village, wait_for
 
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_broker import RunningBroker, start_broker
 
 pytestmark = pytest.mark.timeout(300)

@@ -21,7 +21,9 @@ from tests.e2e.household import household, village, wait_for
 from tests.home_assistant.package import held_against_home_assistant
 
 from grapevine_agent.identity import first_identity
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Arrived, Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.homeassistant.components import Topics
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker

@@ -11,7 +11,7 @@ import pytest
 from tests.e2e.conftest import Client, Connect
 from tests.e2e.household import household, wait_for
 
-from grapevine_agent.net import Connected, Disconnected, Trying, Will
+from grapevine_agent.net.events import Connected, Disconnected, Trying, Will
 from grapevine_broker.mosquitto import MosquittoBroker
 
 pytestmark = [pytest.mark.mosquitto, pytest.mark.timeout(300)]

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import Client
 from tests.e2e.household import household, wait_for
 
-from grapevine_agent.net import Connected, Disconnected, Trying
+from grapevine_agent.net.events import Connected, Disconnected, Trying
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_proto.errors import BrokerError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.household import household, village, wait_for
 
-from grapevine_agent.control import call
+from grapevine_agent.control.client import call
 from grapevine_broker import start_broker
 
 pytestmark = pytest.mark.timeout(400)

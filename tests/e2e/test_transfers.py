@@ -9,7 +9,7 @@ from tests.e2e.conftest import SharedBroker
 from tests.e2e.household import Household, household, village, wait_for
 
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.net import BrokerUrl
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_broker import RunningBroker
 from grapevine_lab.bench.narrow import narrow_line
 from grapevine_tasks.authoring.build import build_task
@@ -41,7 +41,8 @@ def test_a_model_larger_than_a_packet_is_learned_together(broker: SharedBroker, 
             wait_for(lambda learner=learner: learner.task(town.task)["merges"] > 3, why="it merges")  # type: ignore[misc]
             status = learner.status()
             assert status is not None
-            assert set(status["rejected"]) <= {"no-room", "unknown-base"}
+            # Of a sender's updates that are under way at once the larger may be here last.
+            assert set(status["rejected"]) <= {"no-room", "unknown-base", "old-update"}
 
 
 def test_weights_arrive_though_receiver_sender_and_broker_are_killed_on_the_way(

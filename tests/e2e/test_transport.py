@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected, Outbox, Trying, Will
+from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying, Will
+from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.sealer import Sealer
@@ -31,7 +33,9 @@ NOWHERE = "mqtt://127.0.0.1:9"  # the discard port: nothing listens there
 
 VICTIM = """
 import asyncio, sys
-from grapevine_agent.net import BrokerUrl, Connected, Transport, Will
+from grapevine_agent.net.events import Connected, Will
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 
 async def main(url, topic, keepalive_s):
     transport = Transport(

@@ -24,7 +24,8 @@ from cryptography.x509.oid import NameOID
 from grapevine_agent import line
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.identity import make_if_new
-from grapevine_agent.net import Arrived, Connected, TlsOptions, Trying
+from grapevine_agent.net.events import Arrived, Connected, Trying
+from grapevine_agent.net.tls import TlsOptions
 from grapevine_broker.child import ChildProcess
 from grapevine_broker.mosquitto import MosquittoBroker, find_mosquitto
 from grapevine_broker.probe import answers_mqtt, claim_port

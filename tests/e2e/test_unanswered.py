@@ -11,7 +11,7 @@ import pytest
 from tests.raw_mqtt import answer, packet
 from tests.scripted_broker import ScriptedBroker
 
-from grapevine_agent.net import Connected, Disconnected, Trying
+from grapevine_agent.net.events import Connected, Disconnected, Trying
 from grapevine_agent.net.failures import ConnectionLostError
 
 VERSIONS = ("3.1.1", "5")

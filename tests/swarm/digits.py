@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from tests.figures import loss_of, metric_of
 from tests.swarm.world import Trained, Trainer
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_proto.manifest import TaskManifest

@@ -10,7 +10,8 @@ from tests.swarm.world import Node, Trainer
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.settings import CoreSettings, Scope
-from grapevine_proto.messages import Location, ModelUpdate
+from grapevine_proto.location import Location
+from grapevine_proto.messages import ModelUpdate
 from grapevine_proto.topics import InboxTopic
 
 HERE, NEXT_TOWN, FAR = (Location(latitude=latitude, longitude=1340) for latitude in (5252, 5256, 5352))

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from tests.testbed.image import apt_mirror
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Arrived, Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 

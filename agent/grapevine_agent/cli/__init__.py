@@ -20,6 +20,7 @@ from grapevine_agent.cli import (
     data_commands,
     doctor_commands,
     governor_commands,
+    init_commands,
     merge_commands,
     owner_commands,
     peer_commands,
@@ -32,8 +33,7 @@ from grapevine_agent.cli import (
 from grapevine_agent.cli.acting_as import hint_of_user
 from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
-from grapevine_agent.control import NoServiceError
-from grapevine_agent.identity import IdentityError
+from grapevine_agent.control.protocol import NoServiceError
 from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError, RequestError
 
@@ -56,6 +56,7 @@ def build_app() -> typer.Typer:
         agent_commands,
         doctor_commands,
         service_commands,
+        init_commands,
         owner_commands,
         profile_commands,
         governor_commands,
@@ -101,15 +102,14 @@ def main() -> None:
     except NoServiceError as error:
         complain(str(error))
         sys.exit(EXIT_NO_SERVICE)
-    except IdentityError as error:
-        complain(str(error))
-        sys.exit(EXIT_IDENTITY)
     except RequestError as error:
         complain(str(error))
         sys.exit(EXIT_WRONG)
     except GrapevineError as error:
+        from grapevine_agent.identity import IdentityError
+
         complain(str(error))
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_IDENTITY if isinstance(error, IdentityError) else EXIT_FAILED)
     except OSError as error:  # of a path that was named, mostly: too long, not ours to read, on a full disk
         what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         complain(what + (hint_of_user() if isinstance(error, PermissionError) else ""))

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from grapevine_agent.cli.asking import ask
+from grapevine_agent.cli.becoming import become
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown
 from grapevine_agent.cli.owner_commands import show_status
 from grapevine_agent.journal import quietly
-from grapevine_agent.serve import become
 from grapevine_proto.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.markup import escape
@@ -22,9 +22,11 @@ from grapevine_agent.cli.output import (
     shown,
     tell,
 )
-from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.line import Line, open_line
 from grapevine_proto.errors import ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from grapevine_agent.config.agent_toml import Config
+    from grapevine_agent.line import Line
 
 KINDS: Final = ("apps", "app", "application", "applications")
 _WAYS: Final = {"unchanged": "unchanged", "created": "created", "configured": "configured"}
@@ -64,17 +66,19 @@ def apply(
 
     Each agent decides for itself whether a component is its own, once reviewers whom it trusts have approved.
     """
-    from grapevine_agent.intent.reading import read_applications  # noqa: PLC0415 - reads YAML, when it is asked for
+    from grapevine_agent.intent.reading import read_applications
 
     drafts = read_applications(_read(filename), "standard input" if str(filename) == "-" else str(filename))
+    from grapevine_agent.line import open_line
+
     with open_line(configuration(config), tell=tell) as line:
         results = [_apply_one(draft, line, dry_run=dry_run) for draft in drafts]
     answer(results, as_json=as_json, text="\n".join(map(_planned if dry_run else _applied, results)))
 
 
 def _apply_one(draft: Any, line: Line, *, dry_run: bool) -> dict[str, Any]:
-    from grapevine_agent.intent.reading import with_tasks  # noqa: PLC0415
-    from grapevine_proto.application_codec import encode_application  # noqa: PLC0415
+    from grapevine_agent.intent.reading import with_tasks
+    from grapevine_proto.application_codec import encode_application
 
     found = line.ask("resolve", tasks=list(draft.tasks))
     spec = encode_application(with_tasks(draft, found["peer"], found["tasks"]))
@@ -144,7 +148,7 @@ def _print_manifests(manifests: list[dict[str, Any]], form: Form, *, is_one: boo
         whole = manifests[0] if is_one else {"apiVersion": "v1", "kind": "List", "items": manifests}
         sys.stdout.write(json.dumps(whole, indent=2) + "\n")
         return
-    from grapevine_agent.intent.yaml_tree import written  # noqa: PLC0415
+    from grapevine_agent.intent.yaml_tree import written
 
     sys.stdout.write(written(manifests))
 
@@ -222,11 +226,13 @@ def _names_to_delete(name: str, filename: Path | None) -> list[str]:
         if not name:
             raise RequestError("no application is named: grapevine delete NAME, or -f app.yaml")
         return [name]
-    from grapevine_agent.intent.reading import read_applications  # noqa: PLC0415
+    from grapevine_agent.intent.reading import read_applications
 
     return [draft.name for draft in read_applications(_read(filename), str(filename))]
 
 
 def _deleted(names: list[str], reason: str, config: Config) -> list[dict[str, Any]]:
+    from grapevine_agent.line import open_line
+
     with open_line(config, tell=tell) as line:
         return [line.ask("delete", name=name, reason=reason) for name in names]

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.cli.output import configuration, tell
-from grapevine_agent.config.agent_toml import Config, state_dir_of
-from grapevine_agent.control import SOCKET_FILE, NoServiceError, call
-from grapevine_agent.line import open_line
-from grapevine_agent.service.assembly import state_socket
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from grapevine_agent.api import Grapevine
+    from grapevine_agent.config.agent_toml import Config
 
 
 def ask(config: Config, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service. Raises `NoServiceError` if there is none."""
-    return call(state_socket(config), method, params)
+    return call((config.agent.state_dir / SOCKET_FILE), method, params)
 
 
 def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
@@ -25,6 +27,8 @@ def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
     try:
         config = configuration(path)
     except ConfigError as error:
+        from grapevine_agent.config.agent_toml import state_dir_of
+
         folder = state_dir_of(path, os.environ)
         act_as_service(folder)
         try:
@@ -36,7 +40,16 @@ def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
     return ask(config, method, params)
 
 
+def opened(path: Path | None) -> Grapevine:
+    """The Python API on the owner's configuration: what a command does with a task, a program can do as well."""
+    from grapevine_agent.api import Grapevine
+
+    return Grapevine(configuration(path), tell=tell)
+
+
 def ask_or_connect(config: Config, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service, or connect for this one request."""
+    from grapevine_agent.line import open_line
+
     with open_line(config, tell=tell) as line:
         return line.ask(method, **params)

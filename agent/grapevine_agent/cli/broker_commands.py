@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
         ] = "",
     ) -> None:
         """Run an MQTT broker in the foreground."""
-        from grapevine_broker import run_broker  # noqa: PLC0415 - amqtt is an extra
+        from grapevine_broker import run_broker
 
         try:
             check_root(root)
@@ -64,7 +64,7 @@ def register(app: typer.Typer) -> None:
         root: Annotated[str, typer.Option(help="The topic root that is carried.")] = DEFAULT_ROOT,
     ) -> None:
         """Print lines for the mosquitto.conf of a broker here, which join it with another one."""
-        from grapevine_broker.bridge import Bridge  # noqa: PLC0415 - for the one command that needs it
+        from grapevine_broker.bridge import Bridge
 
         if "@" in to:
             raise RequestError("--to: leave user and password out; they belong into the lines that are printed")

@@ -9,14 +9,18 @@ import typer
 from rich.markup import escape
 
 from grapevine_agent.cli.output import JsonOption, answer
-from grapevine_agent.merge import STRATEGIES
 from grapevine_proto.errors import RequestError
+
+STRATEGY_NAMES = (
+    *("average", "fedavg", "age-weighted", "doubly-weighted", "random-mix", "variance-corrected", "delta-sum"),
+    *("cos-sim-dfl", "chisme", "trimmed-mean", "median", "krum", "follow-server"),
+)
 
 
 def register(app: typer.Typer) -> None:
     """Attach this command."""
 
-    @app.command(epilog=f"Strategies: {', '.join(STRATEGIES)}.")
+    @app.command(epilog=f"Strategies: {', '.join(STRATEGY_NAMES)}.")
     def merge(
         local: Annotated[Path, typer.Option(help="The local model.", dir_okay=False)],
         out: Annotated[Path, typer.Option("--out", "-o", help="Where the merged model goes.", dir_okay=False)],
@@ -34,7 +38,7 @@ def register(app: typer.Typer) -> None:
         Tensors are the model, `base/…` what its delta is taken from. Metadata, as strings: age, experience,
         samples, epoch, kind (peer or server), contributors, silent_s, heartbeat_s, peer.
         """
-        from grapevine_agent.model_files import merge_files  # noqa: PLC0415 - other commands start without it
+        from grapevine_agent.model_files import merge_files
 
         settings: dict[str, str] = {}
         for text in set_ or []:

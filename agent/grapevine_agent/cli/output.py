@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from grapevine_agent.cli.acting_as import act_as_service
-from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_agent.printable import printable
+
+if TYPE_CHECKING:
+    from grapevine_agent.config.agent_toml import Config
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -62,7 +64,9 @@ def tell(text: str) -> None:
 
 def configuration(path: Path | None) -> Config:
     """The owner's configuration."""
-    import os  # noqa: PLC0415 - the environment is read here and nowhere else
+    import os  # the environment is read here and nowhere else
+
+    from grapevine_agent.config.agent_toml import load_config
 
     config = load_config(path, os.environ)
     act_as_service(config.agent.state_dir)

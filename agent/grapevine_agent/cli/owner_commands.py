@@ -1,10 +1,7 @@
-"""What the owner of a device asks and decides: `init`, `status`, `join`, `leave`, `forget`."""
+"""What the owner of a device asks and decides: `status`, `join`, `leave`, `forget`, `id`."""
 
 from __future__ import annotations
 
-import json
-import os
-import textwrap
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask, ask_running
-from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
 from grapevine_agent.cli.governor_commands import governor_lines, held_back_words
 from grapevine_agent.cli.holding import folder_line, held_lines
 from grapevine_agent.cli.output import (
@@ -31,17 +27,9 @@ from grapevine_agent.cli.output import (
 )
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
-from grapevine_agent.config.agent_toml import check_files
-from grapevine_agent.config.board import Proposal, propose, read_board
-from grapevine_agent.config.example import EXAMPLE_CONFIG
-from grapevine_agent.config.firmware import load_profile
-from grapevine_agent.control import NoServiceError
-from grapevine_agent.identity import IDENTITY_FILE, Identity, first_identity, load_identity, new_identity
-from grapevine_agent.printable import printable
-from grapevine_agent.service.assembly import state_socket
-from grapevine_agent.store import Store
-from grapevine_proto.errors import ConfigError, StoreError
-from grapevine_proto.manifest import labelled
+from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
+from grapevine_proto.errors import ConfigError
+from grapevine_proto.manifest_fields import labelled
 
 WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
 
@@ -53,65 +41,6 @@ ActedTaskArgument = Annotated[str, typer.Argument(help=_HELP.format(8), callback
 
 def register(app: typer.Typer) -> None:
     """Attach these commands."""
-
-    @app.command()
-    def init(
-        config: ConfigOption = None,
-        state_dir: Annotated[
-            Path | None,
-            typer.Option(help="Where key, records and models are to lie; it is written into the new file."),
-        ] = None,
-        new_peer: Annotated[
-            bool,
-            typer.Option(
-                "--new-identity",
-                help="Be another peer from now on: make a new key, and keep the old one beside it. Reviews, trust and "
-                "records of the old one are void.",
-            ),
-        ] = False,
-        as_json: JsonOption = False,
-    ) -> None:
-        """Write a configuration file to start from, and make this device's identity. What is there already stays.
-
-        It looks at the board (device tree, DMI, processor, memory, system), proposes a firmware profile, and says why,
-        and what would keep this device from training. `grapevine profile` shows all profiles.
-
-        Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder.
-        """
-        path = config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
-        wrote = not path.exists()
-        board = read_board()
-        proposal = propose(board)
-        if wrote:
-            write_config(path, proposal, state_dir)
-        loaded = configuration(path)
-        _confirm_state_dir(path, loaded.agent.state_dir, state_dir)
-        state_dir = loaded.agent.state_dir
-        if not (wrote or new_peer) and (state_dir / IDENTITY_FILE).exists():
-            raise ConfigError(
-                f"{path} is there already, and so is the key of {load_identity(state_dir).peer_id}: edit it"
-            )
-        had_peer = (state_dir / IDENTITY_FILE).exists()
-        peer = (_another_identity(state_dir) if new_peer else first_identity(state_dir)).peer_id
-        did = f"wrote {path}" if wrote else f"{path} stays as it is"
-        if had_peer and not new_peer:
-            did += f"; its state folder {state_dir} has a key already: for another device set agent.state_dir first"
-        answer(
-            {
-                "config": str(path),
-                "peer": peer,
-                "state_dir": str(state_dir),
-                "profile": loaded.agent.profile,
-                **board_json(board, proposal),
-            },
-            as_json=as_json,
-            text=f"{board_words(board)}\n{proposal_words(proposal, loaded.agent.profile)}\n"
-            f"{escape(did)}; this device is peer [bold]{peer}[/]\n"
-            f"edit the file, then: grapevine agent run --config {escape(str(path))}",
-        )
-        for warning in () if as_json else proposal.warnings:
-            errors.print(f"[yellow]warning:[/] {shown(warning)}")
-
     app.command("status")(show_status)
 
     @app.command()
@@ -146,9 +75,11 @@ def register(app: typer.Typer) -> None:
     @app.command("id")
     def show_id(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Show this device's peer id: what others write into `trusted`."""
+        from grapevine_agent.identity import load_identity
+
         loaded = configuration(config)
         peer = load_identity(loaded.agent.state_dir).peer_id
-        answer({"peer": peer, "socket": str(state_socket(loaded))}, as_json=as_json, text=peer)
+        answer({"peer": peer, "socket": str(loaded.agent.state_dir / SOCKET_FILE)}, as_json=as_json, text=peer)
 
 
 def _warn_of_unsaved(result: dict[str, Any]) -> None:
@@ -157,38 +88,6 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
             f"[yellow]warning:[/] the agent does as you said, but that is not on disk yet ({escape(why)}): a power cut "
             "would undo it. `grapevine status` says what is not saved"
         )
-
-
-def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
-    """Write a configuration to start from. Raises `StoreError`."""
-    lines = textwrap.wrap(printable(f"Proposed by `grapevine init`: {proposal.why}."), 110)
-    why = "".join(f"# {line}\n" for line in lines)
-    text = EXAMPLE_CONFIG.replace('#profile = "generic"', f'{why}profile = "{proposal.profile}"')
-    if state_dir is not None:
-        example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
-        text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror}); check free space and permissions") from None
-
-
-def _confirm_state_dir(path: Path, found: Path, wanted: Path | None) -> None:
-    """Before a key is made: it must lie where the owner said. Raises ConfigError."""
-    if wanted is not None and wanted.absolute() != found.absolute():
-        raise ConfigError(
-            f"{path} is there already, or the environment has its say, and the state folder is {found}, not {wanted}: "
-            f'write state_dir = "{wanted.absolute()}" into its [agent], or unset GRAPEVINE_STATE_DIR'
-        )
-
-
-def _another_identity(state_dir: Path) -> Identity:
-    """A new key, known to the folder; no agent may run there meanwhile."""
-    with Store.open(state_dir) as store:
-        identity = new_identity(state_dir, time.time())
-        store.remember_peer(identity.peer_id)
-    return identity
 
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -213,6 +112,9 @@ def _fault_of(config: Path | None) -> ConfigError | None:
         loaded = configuration(config)
     except ConfigError:
         return None  # told by whoever asks
+    from grapevine_agent.config.agent_toml import check_files
+    from grapevine_agent.config.firmware import load_profile
+
     try:
         load_profile(loaded.agent.profile)
         check_files(loaded, by_owner=False)

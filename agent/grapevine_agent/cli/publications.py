@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from grapevine_agent.requests.naming import is_task_id
 from grapevine_proto.errors import RequestError
+from grapevine_proto.topics import is_task_id
 
 FILE: Final = "published.json"
 _MOST: Final = 1_000

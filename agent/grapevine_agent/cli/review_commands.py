@@ -23,10 +23,10 @@ from grapevine_agent.cli.output import (
     shown_task,
 )
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
-from grapevine_agent.core.tasks.judging import date_of
-from grapevine_agent.requests.reviews import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
+from grapevine_agent.core.settings import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
+from grapevine_agent.printable import date_of
 from grapevine_proto.errors import RequestError, StoreError
-from grapevine_proto.manifest import labelled
+from grapevine_proto.manifest_fields import labelled
 
 DaysOption = Annotated[
     float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
@@ -62,7 +62,7 @@ def _register_looking(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Show all that can be known of a task without running it: manifest, model, data, costs, reviews."""
-        from grapevine_agent.cli.review_show import application_lines, check_graph, print_task, task_as_json  # noqa: PLC0415 - slow
+        from grapevine_agent.cli.review_show import application_lines, check_graph, print_task, task_as_json
 
         check_graph(graph)
         found = ask_or_connect(configuration(config), "records", {"task": task})
@@ -121,7 +121,7 @@ def _register_auditing(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Write a task's manifest and reviews as files, each the exact bytes that its author signed."""
-        from grapevine_agent.requests.verifying import file_name  # noqa: PLC0415
+        from grapevine_agent.requests.verifying import file_name
 
         found = ask_or_connect(configuration(config), "records", {"task": task})
         if found.get("kind") == "application":
@@ -152,7 +152,7 @@ def _register_auditing(review: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Verify exported records by the configuration's policy, without a broker. Exit code 1: not approved."""
-        from grapevine_agent.requests.verifying import time_of, verified  # noqa: PLC0415
+        from grapevine_agent.requests.verifying import time_of, verified
 
         results = verified(files, configuration(config), time_of(at))
         text = "\n".join(_verified_lines(each) for each in results)

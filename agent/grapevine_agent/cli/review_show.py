@@ -11,11 +11,10 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from grapevine_agent.cli.check_commands import costs_table, fits_table
+from grapevine_agent.cli.checked import costs_table, fits_table
 from grapevine_agent.cli.output import console, shown
-from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.printable import printable
+from grapevine_agent.printable import date_of, printable
 from grapevine_agent.requests.costs import CostReport, cost_report
 from grapevine_agent.requests.merging_words import merging_lines
 from grapevine_proto.codec import open_envelope
@@ -57,7 +56,7 @@ def task_as_json(found: dict[str, Any]) -> dict[str, Any]:
 
 def application_lines(found: dict[str, Any]) -> str:
     """Everything about an application for people, as Rich markup: what it says, and what is said of it."""
-    from grapevine_agent.intent.yaml_tree import written  # noqa: PLC0415
+    from grapevine_agent.intent.yaml_tree import written
 
     try:
         whole = written([found["application"]])

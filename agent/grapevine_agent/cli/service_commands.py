@@ -14,10 +14,8 @@ from typing import Annotated
 
 import typer
 
+from grapevine_agent.cli.init_commands import write_config
 from grapevine_agent.cli.output import ConfigOption, tell
-from grapevine_agent.cli.owner_commands import write_config
-from grapevine_agent.config.agent_toml import load_config
-from grapevine_agent.config.board import propose, read_board
 from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, USER, Unit
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
@@ -44,6 +42,8 @@ def register(app: typer.Typer) -> None:
             _make_folders(unit)
         if kind != "broker" and not unit.config.exists():
             state = None if for_user else Path("/var/lib") / unit.state
+            from grapevine_agent.config.board import propose, read_board
+
             write_config(unit.config, propose(read_board()), state)
             tell(f"wrote {unit.config}, to be edited: brokers, data, whose reviews count")
         _write(path, text)
@@ -112,6 +112,8 @@ def _with_state(unit: Unit) -> Unit:
     """The unit, which may write where its configuration says. Raises `ConfigError` for one with a fault."""
     if unit.kind == "broker" or not unit.config.exists():
         return unit
+    from grapevine_agent.config.agent_toml import load_config
+
     state_dir = load_config(unit.config, os.environ).agent.state_dir
     is_its_own = state_dir.is_relative_to(Path("/var/lib") / unit.state)
     return unit if is_its_own else replace(unit, writes=state_dir)

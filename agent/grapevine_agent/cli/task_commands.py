@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from grapevine_agent import api
 from grapevine_agent.cli import check_commands, publications, task_new, task_pull, task_watch
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, counted, shown, shown_task, tell
+from grapevine_agent.cli.asking import opened
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, shown, shown_task, tell
 from grapevine_agent.cli.owner_commands import ActedTaskArgument
-from grapevine_tasks.built import BuiltTask, load_built
+
+if TYPE_CHECKING:
+    from grapevine_agent.api import Published
+    from grapevine_tasks.built import BuiltTask
 
 Folder = Annotated[Path, typer.Argument(help="The task's folder, with task.toml and model.py.", file_okay=False)]
 ServerOption = Annotated[
@@ -41,7 +44,9 @@ def register(app: typer.Typer) -> None:
 
 def build(folder: Folder, as_json: JsonOption = False) -> None:
     """Turn the model into a code-free program, check it, and write both into FOLDER/build."""
-    built = api.build(folder).task
+    from grapevine_agent.api import build as build_folder
+
+    built = build_folder(folder).task
     draft = built.draft
     result = {
         "name": draft.name,
@@ -85,7 +90,7 @@ def publish(
             f"{folder} was published before, as {before[-1]['task'][:12]}: this is another task of the same name. Its "
             f"next version would be: grapevine task revise {folder} --parent {before[-1]['task'][:12]}"
         )
-    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+    with opened(config) as grapevine:
         published = grapevine.publish(folder, servers=server or [], wait=wait, on_announced=_noting(folder))
     answer(
         published.answer,
@@ -95,8 +100,8 @@ def publish(
     )
 
 
-def _noting(folder: Path) -> Callable[[api.Published], None]:
-    def note(published: api.Published) -> None:
+def _noting(folder: Path) -> Callable[[Published], None]:
+    def note(published: Published) -> None:
         version = int(published.answer.get("version", 1))
         if trouble := publications.note(folder, task=published.id, name=published.name, version=version):
             tell(trouble)
@@ -106,8 +111,11 @@ def _noting(folder: Path) -> Callable[[api.Published], None]:
 
 def _ready(folder: Path, *, build_first: bool) -> None:
     """Build the folder if that is asked for, and see whether it can be published before connecting to anybody."""
+    from grapevine_agent.api import build as build_folder
+    from grapevine_tasks.built import load_built
+
     if build_first:
-        _warn(api.build(folder).task)
+        _warn(build_folder(folder).task)
     load_built(folder)
 
 
@@ -133,7 +141,7 @@ def revise(
 ) -> None:
     """Publish a built task as the next version of one of yours; members that approve it bring their model along."""
     _ready(folder, build_first=build_first)
-    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+    with opened(config) as grapevine:
         revised = grapevine.revise(
             folder,
             parent=parent,
@@ -177,7 +185,7 @@ def retract(
     as_json: JsonOption = False,
 ) -> None:
     """Take a task of yours back, for good: whoever hears of it stops training it."""
-    with api.Grapevine(configuration(config), tell=tell) as grapevine:
+    with opened(config) as grapevine:
         result = grapevine.retract(task, reason=reason)
     answer(
         result,

@@ -9,7 +9,6 @@ import typer
 from rich.markup import escape
 
 from grapevine_agent.cli.output import JsonOption, answer
-from grapevine_tasks.new_task import new_task
 
 
 def register(task: typer.Typer) -> None:
@@ -25,6 +24,8 @@ def register(task: typer.Typer) -> None:
         as_json: JsonOption = False,
     ) -> None:
         """Make a folder with a task.toml, a model.py and a README.md that can be built as they are."""
+        from grapevine_tasks.new_task import new_task
+
         folder = new_task(name, into=into, catalogue=catalogue)
         answer(
             {"name": name, "folder": str(folder)},

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from grapevine_agent.api import Grapevine
+from grapevine_agent.cli.asking import opened
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, counted, shown, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, shown
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_proto.errors import TaskError
 
@@ -54,7 +54,7 @@ def register(task: typer.Typer) -> None:
         for path in (output, pt2):
             if path is not None:
                 check_place(path)
-        with Grapevine(configuration(config), tell=tell) as grapevine:
+        with opened(config) as grapevine:
             model = grapevine.pull(task, peer=peer, server=server, cluster=cluster, latest=latest, within_s=within)
         output = output if output is not None else Path(file_name(model.facts))
         model.save(output)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
@@ -19,13 +19,16 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from grapevine_agent.api import Grapevine
+from grapevine_agent.cli.asking import opened
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, configuration, console, counted, shown, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, console, counted, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError, TaskError
 from grapevine_tasks.closed_sets import METRICS
+
+if TYPE_CHECKING:
+    from grapevine_agent.api import Grapevine
 
 QUIET_ROUNDS = 40  # in which no member improves, before that is said
 QUIET_S = 15.0  # without a reading, say what is waited for
@@ -208,7 +211,7 @@ def register(task: typer.Typer) -> None:
         """Show how the members of a task are doing; one JSON line for each reading with --json, or in a pipe."""
         target, board = target_of(until), Board()
         lines = as_json or not console.is_terminal
-        with Grapevine(configuration(config), tell=tell) as grapevine:
+        with opened(config) as grapevine:
             try:
                 reached = _follow(grapevine, task, board, target, for_s, lines=lines)
             except KeyboardInterrupt:

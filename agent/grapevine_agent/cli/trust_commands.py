@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
-from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.control import NoServiceError
-from grapevine_agent.requests.trusting import change_trust
+from grapevine_agent.control.protocol import NoServiceError
+
+if TYPE_CHECKING:
+    from grapevine_agent.config.agent_toml import Config
 
 PeerArgument = Annotated[str, typer.Argument(help="A peer id: 20 characters, as `grapevine id` shows there.")]
 RemovedPeerArgument = Annotated[
@@ -58,6 +59,8 @@ def register(app: typer.Typer) -> None:
     @trust.command("list")
     def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """List who is trusted, as what, and where that is written."""
+        from grapevine_agent.requests.trusting import change_trust
+
         result = change_trust(configuration(config), None)
         answer(result, as_json=as_json, text=f"{counted(len(result['peers']), 'peer')}; {shown(result['file'])}")
         if result["peers"] and not as_json:
@@ -75,6 +78,8 @@ def _changed(config: Config, change: dict[str, Any]) -> dict[str, Any]:
     try:
         result: dict[str, Any] = ask(config, "trust", {"change": change})
     except NoServiceError:
+        from grapevine_agent.requests.trusting import change_trust
+
         return change_trust(config, change) | {"running": False}
     return result | {"running": True}
 

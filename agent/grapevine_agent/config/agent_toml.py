@@ -37,12 +37,11 @@ from grapevine_agent.config.scope import ScopeConfig, check_scope, read_location
 from grapevine_agent.config.sleep import read_sleep
 from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_toml_text, suggestion
 from grapevine_agent.config.trainers import TrainerConfig, read_trainers
-from grapevine_agent.core.learning.encodings import AUTO
-from grapevine_agent.core.settings import Consent, ConsentRule
+from grapevine_agent.core.settings import AUTO, Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
-from grapevine_proto.encodings import ENCODINGS
+from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.messages import Location
+from grapevine_proto.location import Location
 from grapevine_proto.topics import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,7 @@ from typing import Final
 from grapevine_agent.config.toml_reader import Table
 from grapevine_agent.core.settings import EngineRules
 from grapevine_proto.application import RESERVED
-from grapevine_proto.application_codec import IMAGE, LABEL_KEY, LABEL_VALUE
-from grapevine_proto.messages import MAX_LABELS
+from grapevine_proto.labels import IMAGE, LABEL_KEY, LABEL_VALUE, MAX_LABELS
 
 _LABELS: Final = 'labels = { room = "kitchen", floor = "2" }'
 _IMAGE: Final = '"docker.io/library/nginx@sha256:<64 hexadecimal digits>"'

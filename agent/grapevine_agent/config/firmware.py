@@ -23,18 +23,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from grapevine_agent.config.agent_toml import KEEPALIVE_S, LEAST_STATE_MB, NO_PROFILE, OWN_PROFILE, Config, Limits
 from grapevine_agent.config.machine import Machine, detect_machine
 from grapevine_agent.config.mistakes import Mistakes
 from grapevine_agent.config.profile_files import profile_names, profile_path
 from grapevine_agent.config.toml_reader import Table, read_toml_text, suggestion
-from grapevine_agent.core.learning.encodings import AUTO
-from grapevine_agent.core.settings import DeviceLimits
-from grapevine_agent.core.tasks.deadlines import Pace
-from grapevine_proto.encodings import ENCODINGS
+from grapevine_agent.core.settings import AUTO, DeviceLimits
+from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from grapevine_agent.core.tasks.deadlines import Pace
 
 DEFAULT_PROFILE: Final = "generic"
 # Importing torch takes 230 MB before the first tensor: with less than this, a trainer cannot start.
@@ -125,6 +126,8 @@ class FirmwareProfile:
     @property
     def pace(self) -> Pace:
         """How fast it trains."""
+        from grapevine_agent.core.tasks.deadlines import Pace  # noqa: PLC0415 - no command needs it that only asks
+
         return Pace(gflops=self.gflops, memory_gbs=self.memory_gbs)
 
 

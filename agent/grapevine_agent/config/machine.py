@@ -7,8 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _MB = 1 << 20
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -23,7 +21,7 @@ class Machine:
 
 def detect_machine() -> Machine:
     """Ask the system for usable cores and memory, a container's limit included."""
-    memory = psutil.virtual_memory().total
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with suppress(OSError, ValueError):  # no control group, or "max": no limit
         memory = min(memory, int(_CGROUP_LIMIT.read_text(encoding="ascii")))
     return Machine(cores=len(os.sched_getaffinity(0)), memory_mb=max(1, memory // _MB))

@@ -20,7 +20,7 @@ from grapevine_agent.config.toml_reader import Table
 from grapevine_agent.core.settings import Scope
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.messages import Location
+from grapevine_proto.location import Location
 
 LEAST_KM: Final = 1.0  # places are told to a hundredth of a degree
 MOST_KM: Final = 20_040.0  # half way round

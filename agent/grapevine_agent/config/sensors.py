@@ -18,7 +18,7 @@ from typing import Any, Final
 from grapevine_agent.config.toml_reader import Table
 from grapevine_agent.data.json_paths import BLANKS, MAX_NUMBER, label, parse_path
 from grapevine_agent.data.source import ColumnPlan, RecordingPlan
-from grapevine_agent.net.transport import check_filter
+from grapevine_agent.net.filters import check_filter
 from grapevine_tasks.suggestions import did_you_mean
 
 _KEYS: Final = ("topic", "path", "map", "scale", "offset")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from grapevine_agent.config.toml_reader import Table
-from grapevine_agent.core.overlay.sleep import MOST_ASLEEP_S
+from grapevine_agent.core.settings import MOST_ASLEEP_S
 
 MOST_SHARE: Final = 0.9  # of the time that a device which sleeps is connected
 EXAMPLE: Final = "online_s = 300 and every_s = 3600 are five minutes of each hour"

@@ -5,16 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
-from grapevine_proto.manifest import ManifestHead, TaskManifest
-from grapevine_proto.messages import Location
+if TYPE_CHECKING:
+    from grapevine_proto.location import Location
+    from grapevine_proto.manifest import ManifestHead, TaskManifest
 
 Consent: TypeAlias = Literal["auto", "ask", "never"]
 GiveModels: TypeAlias = Literal["members", "anyone", "nobody"]
 Role: TypeAlias = Literal["member", "server", "observer"]
 Veto: TypeAlias = Literal["trusted", "roles", "none"]
 Obeys: TypeAlias = Literal["pause", "slow", "train"]  # what becomes of training
+
+
+AUTO: Final = "auto"  # an encoding: the smallest that a task allows and a vector can bear
+REVIEW_VALID_DAYS: Final = 7.0  # that a verdict holds where its reviewer says nothing
+LEAST_DAYS, MOST_DAYS = 0.01, 366.0  # that a verdict may be signed for
+MOST_ASLEEP_S: Final = 86_400.0  # of what a peer says that it will sleep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,3 @@ Matching looks at headers only, so it costs little to ask for every task that is
 source is one module (`formats`); live MQTT topics are recorded into a bounded database while the agent runs
 (`recorder`), which then is a source like any other. Samples never leave the device: peers are told the kinds.
 """
-
-from grapevine_agent.data.matching import SourceMatch, match_source
-from grapevine_agent.data.preparing import Samples, load_samples
-from grapevine_agent.data.source import DataSource, RecordingPlan
-
-__all__ = ["DataSource", "RecordingPlan", "Samples", "SourceMatch", "load_samples", "match_source"]

@@ -10,12 +10,14 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from grapevine_agent.data.source import DataSource, Description, Format, RawSamples, Visitor
 from grapevine_proto import distribution
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract
+
+if TYPE_CHECKING:
+    from grapevine_proto.manifest import DataContract
 
 logger = logging.getLogger(__name__)
 

@@ -13,13 +13,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import DataContract
+
+if TYPE_CHECKING:  # a command that asks the service needs neither
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from grapevine_proto.manifest import DataContract
 
 RECORDINGS_FILE = "recordings.db"  # in the state folder: what was heard on live topics
 RELOAD_S = 600.0  # a task gets what a source gained at most this often: its trainer process starts anew for it

@@ -14,7 +14,8 @@ from functools import partial
 from typing import Final
 
 from grapevine_agent.config.agent_toml import Config
-from grapevine_agent.control import call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.doctor import brokers, clock, configured, disk, machine, sources, tls, trainer, trust, wear
 from grapevine_agent.doctor.asking import Asking, Met
 from grapevine_agent.doctor.examination import Check, beside, plainly
@@ -22,7 +23,7 @@ from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import ASK_WITHIN_S, Situation
 from grapevine_agent.net import discovery
 from grapevine_agent.net.urls import BrokerUrl
-from grapevine_agent.service.assembly import configured_sources, state_socket, transport_for
+from grapevine_agent.service.assembly import configured_sources, transport_for
 from grapevine_agent.training.attached import DESCRIBE_TIMEOUT_S
 from grapevine_proto.errors import ConfigError, GrapevineError
 from grapevine_proto.signing import SigningKey
@@ -187,7 +188,7 @@ def _trust(situation: Situation) -> list[Finding]:
     heard_of: Mapping[str, bool] = {}
     if situation.agent == "runs" and situation.config is not None:
         with suppress(GrapevineError, KeyError, TypeError):
-            told = call(state_socket(situation.config), "peers", {}, timeout_s=ASK_WITHIN_S)
+            told = call((situation.config.agent.state_dir / SOCKET_FILE), "peers", {}, timeout_s=ASK_WITHIN_S)
             heard_of = {str(each["peer"]): bool(each["alive"]) for each in told["peers"]}
     return trust.trust(situation, heard_of)
 

@@ -18,10 +18,10 @@ from grapevine_agent.config.agent_toml import LISTS, TABLES, Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_profile
 from grapevine_agent.config.mistakes import MistakesError
 from grapevine_agent.config.trust_file import TRUST_FILE
-from grapevine_agent.control import NoAnswerError, NoServiceError, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
 from grapevine_agent.identity import PEER_FILE
 from grapevine_agent.journal import quietly
-from grapevine_agent.service.assembly import state_socket
 from grapevine_proto.errors import ConfigError, GrapevineError
 
 ASK_WITHIN_S: Final = 5.0
@@ -134,7 +134,7 @@ def _profile(config: Config | None, without: tuple[str, ...]) -> tuple[FirmwareP
 def _ask(config: Config | None, without: tuple[str, ...]) -> tuple[Agent, str, dict[str, Any]]:
     if config is None or "agent" in without:
         return "not known", "where its socket lies is not known", {}
-    path = state_socket(config)
+    path = config.agent.state_dir / SOCKET_FILE
     try:
         return "runs", "", call(path, "status", {}, timeout_s=ASK_WITHIN_S)
     except NoServiceError as error:

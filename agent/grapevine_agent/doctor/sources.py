@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 

@@ -10,8 +10,8 @@ import json
 import os
 import sys
 
-from grapevine_agent.data import DataSource
 from grapevine_agent.data.bounds import be_first_to_go
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.data.survey import survey
 from grapevine_proto.errors import TaskError
 

@@ -18,7 +18,7 @@ import psutil
 
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.trainers import TrainerConfig
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.service.assembly import trainer_limits, why_no_processes

@@ -13,7 +13,8 @@ from typing import Final, get_args
 from grapevine_agent.intent.fields import Fields
 from grapevine_agent.intent.yaml_tree import suggested
 from grapevine_proto.application import SITE, LabelTest, Operator, Preference, Term, Where
-from grapevine_proto.application_codec import LABEL_KEY, LABEL_VALUE, MAX_FEW, MAX_WEIGHT
+from grapevine_proto.application_codec import MAX_FEW, MAX_WEIGHT
+from grapevine_proto.labels import LABEL_KEY, LABEL_VALUE
 
 OPERATORS: Final[dict[str, Operator]] = {each: each for each in get_args(Operator)}
 _TEST: Final = "{key: room, operator: In, values: [kitchen]}"

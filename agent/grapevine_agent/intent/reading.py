@@ -31,7 +31,6 @@ from grapevine_proto.application import (
     LearningTask,
 )
 from grapevine_proto.application_codec import (
-    IMAGE,
     MAX_COMPONENTS,
     MAX_CORES,
     MAX_DESCRIPTION,
@@ -40,11 +39,10 @@ from grapevine_proto.application_codec import (
     MAX_SPANS,
     MAX_SPEC_BYTES,
     MAX_VALUE,
-    NAME,
-    TRAIT,
     VARIABLE,
     encode_application,
 )
+from grapevine_proto.labels import IMAGE, NAME, TRAIT
 from grapevine_proto.traits import CONTAINER_ENGINE, FOUND, GOSSIP_LEARNING
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.constants import check_constants, check_constants_of
 from grapevine_agent.merge.server import SERVER_STRATEGIES
-from grapevine_proto.encodings import ENCODINGS
+from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.manifest import MergePlan
 from grapevine_tasks.field_errors import FieldTaskError
 from grapevine_tasks.suggestions import did_you_mean

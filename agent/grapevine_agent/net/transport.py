@@ -37,6 +37,7 @@ from dataclasses import replace
 from grapevine_agent.net.connection import MAX_RECEIVED_BYTES, Connection, Login, packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Event, Trying, Will
 from grapevine_agent.net.failures import ConnectionLostError, RefusedError, RetainedWillError, WrongVersionError
+from grapevine_agent.net.filters import check_filter
 from grapevine_agent.net.in_turn import InTurn
 from grapevine_agent.net.inbound import Inbound
 from grapevine_agent.net.packet_limit import PacketLimit
@@ -64,15 +65,6 @@ def backoff_delay_s(attempt: int, limits_s: tuple[float, float], rng: random.Ran
 def _name_of(url: BrokerUrl) -> str:
     """Of a broker that was found: two addresses of one broker are two clients, who do not throw each other out."""
     return hashlib.sha256(str(url).encode()).hexdigest()[:8]
-
-
-def check_filter(topic_filter: str, qos: int) -> None:
-    """Raise ValueError for what is no topic filter (MQTT 3.1.1, section 4.7.1) or none of our QoS 0 and 1."""
-    levels = topic_filter.split("/")
-    is_wild = any("+" in level and level != "+" for level in levels) or any("#" in level for level in levels[:-1])
-    if not topic_filter or is_wild or ("#" in levels[-1] and levels[-1] != "#") or qos not in (0, 1):
-        msg = f"{topic_filter!r} with QoS {qos} is no subscription: + and # stand alone, # comes last, QoS is 0 or 1"
-        raise ValueError(msg)
 
 
 class Transport:

@@ -17,8 +17,8 @@ from grapevine_agent.core.apps.matching import announced, of_settings, why_not
 from grapevine_agent.core.apps.parts import Part
 from grapevine_agent.core.apps.rendezvous import chosen
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.tasks.judging import date_of
 from grapevine_agent.intent.showing import as_tree
+from grapevine_agent.printable import date_of
 from grapevine_agent.requests.dating import dated
 from grapevine_agent.requests.listing import listed_applications
 from grapevine_agent.requests.naming import find_application, find_task

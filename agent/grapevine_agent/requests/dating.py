@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.tasks.judging import EARLIEST_MS, date_of
+from grapevine_agent.core.tasks.judging import EARLIEST_MS
+from grapevine_agent.printable import date_of
 from grapevine_agent.service import clock
 from grapevine_proto.errors import TaskError
 

@@ -11,8 +11,8 @@ from grapevine_agent.core.settings import Needs
 from grapevine_agent.requests.naming import find_kept
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store
 from grapevine_agent.store.room import Contents
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import StoreError
 
 MIB = 2**20

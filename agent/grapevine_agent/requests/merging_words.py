@@ -7,7 +7,7 @@ from grapevine_agent.core.learning.gossip import EVERY_ROUND, SEND_RATE_POLICIES
 from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS
 from grapevine_agent.merge.plan import form_of_updates
-from grapevine_proto.encodings import ENCODINGS, PLAIN
+from grapevine_proto.encoding import ENCODINGS, PLAIN
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_tasks.layout import ModelLayout
 

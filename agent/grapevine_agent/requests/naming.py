@@ -29,7 +29,6 @@ from grapevine_proto.manifest_fields import MAX_NAME
 LEAST_TO_LOOK: Final = 4
 LEAST_TO_ACT: Final = 8
 MAX_LISTED: Final = 10
-_TASK_ID: Final = re.compile(r"[0-9a-f]{64}")
 _PEER_ID: Final = re.compile(PEER_ID)
 _NUM_NEAR: Final = 3
 WHOLE_ID: Final = "write its whole id, as `grapevine id` shows there"
@@ -137,11 +136,6 @@ def find_peer(wanted: str, names: Mapping[str, str], *, acts: bool = False, reme
     if found is None:
         raise TaskError(f"no peer {printable(wanted)!r} is known here; {_near(wanted, known, remedy)}")
     return found.id
-
-
-def is_task_id(text: str) -> bool:
-    """Whether this is a whole id, which needs no looking up."""
-    return _TASK_ID.fullmatch(text) is not None
 
 
 def whole_peer(text: str, what: str) -> str:

@@ -18,7 +18,8 @@ from grapevine_agent.config.review import policy_of
 from grapevine_agent.config.scope import core_scope
 from grapevine_agent.config.trainers import choose_trainer
 from grapevine_agent.core.settings import CoreSettings, GovernorLimits, Needs, Role, SleepPlan
-from grapevine_agent.data import DataSource, match_source
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.identity import Identity, confirm, make_if_new, read_identity
 from grapevine_agent.net import discovery
 from grapevine_agent.net.events import Will
@@ -40,7 +41,7 @@ from grapevine_agent.service.saving import readable
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.unsaved import Unsaved
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_broker import embedded
 from grapevine_proto import distribution
@@ -376,8 +377,3 @@ def search_of(config: Config, profile: FirmwareProfile, peer: str) -> Search | N
         hosts=mqtt.host_broker,
         host_after_s=mqtt.host_after_s,
     )
-
-
-def state_socket(config: Config) -> Path:
-    """Where the running service of this configuration listens for commands."""
-    return config.agent.state_dir / "agent.sock"

@@ -17,7 +17,7 @@ from grapevine_agent.config.changes import Changes, changes
 from grapevine_agent.config.firmware import device_profile, with_profile
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.service import clock
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns

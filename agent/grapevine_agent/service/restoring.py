@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from grapevine_agent.service.saving import readable, readable_each
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic, reopen_envelope
 from grapevine_proto.errors import StoreError, WireError

@@ -21,7 +21,10 @@ from typing import Final, TypeAlias, TypeVar
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service.pulse import Pulse
 from grapevine_agent.service.unsaved import Unsaved
-from grapevine_agent.store import MetricsEntry, Store, StoredModel, StoredRecord, Tenants
+from grapevine_agent.store.database import MetricsEntry, StoredRecord
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.room import Tenants
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Metrics
 

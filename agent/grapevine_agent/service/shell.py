@@ -66,7 +66,7 @@ from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
 from grapevine_agent.service.unsaved import Unsaved
 from grapevine_agent.service.watching import Watching
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_agent.supervision import Supervisor
 from grapevine_proto import topics
 from grapevine_proto.codec import Received

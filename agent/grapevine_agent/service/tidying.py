@@ -11,7 +11,8 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.turns import Turns
-from grapevine_agent.store import Store, Tenants
+from grapevine_agent.store.room import Tenants
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import StoreError, TaskError
 
 logger = logging.getLogger(__name__)

@@ -21,11 +21,10 @@ from grapevine_agent.config.trainers import TrainerConfig, choose_trainer
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.deadlines import deadline_s, evaluation_s, loading_s, training_s
 from grapevine_agent.core.tasks.fitting import samples_reason
-from grapevine_agent.data import DataSource, match_source
 from grapevine_agent.data.formats import describe
 from grapevine_agent.data.inspection import inspect
-from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room
-from grapevine_agent.data.source import Description
+from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room, match_source
+from grapevine_agent.data.source import DataSource, Description
 from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.service.meter import Meter
 from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits

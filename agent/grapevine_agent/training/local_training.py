@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_steps import LocalSteps, as_tensor, dropout_state, lent_randomness
 from grapevine_agent.training.losses import finished
 from grapevine_agent.training.optimisers import Memory

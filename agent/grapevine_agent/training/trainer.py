@@ -14,7 +14,7 @@ import numpy as np
 
 from grapevine_agent.config.agent_toml import Sandbox
 from grapevine_agent.core.tasks.deadlines import UNKNOWN_PACE, Pace
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.outlasting import in_a_thread
 from grapevine_agent.training.process import IDLE_CPU_S, TrainerProcess, plain
 from grapevine_agent.training.requests import (

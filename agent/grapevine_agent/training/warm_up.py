@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_proto.manifest import Optimiser, TrainingPlan
 from grapevine_proto.program import Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec

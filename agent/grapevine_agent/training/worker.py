@@ -21,7 +21,6 @@ from contextlib import suppress
 from io import BufferedReader
 from typing import TYPE_CHECKING
 
-from grapevine_agent.data import DataSource, load_samples
 from grapevine_agent.data.bounds import (
     GIVEN_BACK,
     KEPT_BY_GLIBC,
@@ -35,6 +34,8 @@ from grapevine_agent.data.bounds import (
     status,
 )
 from grapevine_agent.data.formats import prepare_to_load
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.training.requests import (
     Answer,
     Evaluated,

@@ -13,7 +13,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Arrived, Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_proto import messages as m
 from grapevine_proto import topics

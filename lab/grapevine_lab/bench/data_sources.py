@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from grapevine_agent.config.agent_toml import MqttConfig
-from grapevine_agent.control import SOCKET_FILE
-from grapevine_agent.data import DataSource
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.data.inspection import inspect
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.data.survey import Statistics
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import Crowd, crowd_on

@@ -26,7 +26,8 @@ import psutil
 
 from grapevine_agent.config.agent_toml import MqttConfig
 from grapevine_agent.config.firmware import load_profile
-from grapevine_agent.control import SOCKET_FILE, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import NUM_REVIEWERS, Crowd, crowd_on
 from grapevine_lab.bench.figures import Figure, Target, figure

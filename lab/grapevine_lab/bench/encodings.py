@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from grapevine_lab.bench.figures import Figure, Target, figure
-from grapevine_proto.encodings import ENCODINGS, Encoding, decode, encode
+from grapevine_proto.encoding import ENCODINGS, Encoding
+from grapevine_proto.encodings import decode, encode
 
 if TYPE_CHECKING:
     from grapevine_proto.messages import Vector
@@ -76,7 +77,7 @@ def trained(model: str | None, num_rounds: int = NUM_ROUNDS) -> tuple[Vector, Ve
     """The digits' parameters after some rounds on all samples, and the change of the last one. None: its own model."""
     from sklearn.datasets import load_digits  # noqa: PLC0415 - heavy, as are the others
 
-    from grapevine_agent.data import Samples  # noqa: PLC0415
+    from grapevine_agent.data.preparing import Samples  # noqa: PLC0415
     from grapevine_agent.merge.plan import check_merge_plan  # noqa: PLC0415
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415
     from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415

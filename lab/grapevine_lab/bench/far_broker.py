@@ -16,8 +16,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from grapevine_agent.net import BrokerUrl, Connected, Outbox, Transport
-from grapevine_agent.net.outbox import MAX_UNDER_WAY
+from grapevine_agent.net.events import Connected
+from grapevine_agent.net.outbox import MAX_UNDER_WAY, Outbox
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from grapevine_agent.config.agent_toml import MqttConfig
-from grapevine_agent.control import SOCKET_FILE, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import Crowd, crowd_on
 from grapevine_lab.bench.figures import Figure, figure

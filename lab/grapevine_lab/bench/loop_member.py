@@ -26,11 +26,12 @@ from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy
 from grapevine_agent.identity import Identity
-from grapevine_agent.net import BrokerUrl, Transport
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.outlasting import in_a_thread
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_agent.training.results import TrainingResult
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_agent.training.trainer import check_result

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_proto.errors import TaskError

@@ -14,7 +14,9 @@ import time
 import paho.mqtt.client as mqtt
 
 from grapevine_agent.core.learning.intake import Intake
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Arrived, Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_lab.bench.raw import RAW_TOPIC, connected_client
 from grapevine_proto import topics

@@ -25,8 +25,9 @@ import numpy as np
 import psutil
 
 from grapevine_agent.core.tasks.fitting import preparing_mb, training_mb
-from grapevine_agent.data import DataSource, RecordingPlan, match_source
+from grapevine_agent.data.matching import match_source
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import DataSource, RecordingPlan
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_proto.errors import TaskError

@@ -28,7 +28,8 @@ from typing import Any
 import psutil
 
 from grapevine_agent.config.agent_toml import MqttConfig
-from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
 from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import Crowd, crowd_on
 from grapevine_lab.bench.figures import Figure, Target, figure

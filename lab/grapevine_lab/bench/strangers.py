@@ -24,10 +24,14 @@ from typing import Any
 
 import psutil
 
-from grapevine_agent.control import SOCKET_FILE, NoAnswerError, NoServiceError, call
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
 from grapevine_agent.identity import make_if_new, read_identity
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
-from grapevine_agent.store import Store, StoredRecord
+from grapevine_agent.net.events import Arrived, Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.store.database import StoredRecord
+from grapevine_agent.store.store import Store
 from grapevine_broker import start_broker
 from grapevine_lab.bench import floods
 from grapevine_lab.bench.figures import Figure, Target, figure

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import psutil
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_proto.manifest import Optimiser, TrainingPlan
 from grapevine_tasks.checks import EVALUATION_BATCH

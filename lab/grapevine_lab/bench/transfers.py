@@ -22,8 +22,10 @@ from typing import Any
 import numpy as np
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Arrived, Connected
 from grapevine_agent.net.outbox import Outbox
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.answers import Answers
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.carrying import Carrying

@@ -24,12 +24,14 @@ import numpy as np
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.identity import first_identity
-from grapevine_agent.net import BrokerUrl, Connected, Transport
+from grapevine_agent.net.events import Connected
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.numbering import OwnNumbers
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.unsaved import Unsaved
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_broker import start_broker
 from grapevine_lab.bench.figures import Figure, Target, block_ratios, figure
 from grapevine_lab.bench.mosquitto import why_no_mosquitto

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from grapevine_agent.core.learning.model_state import ModelState
-from grapevine_agent.data import DataSource, load_samples
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_tasks.built import BuiltTask, load_built
 from grapevine_tasks.layout import ModelLayout

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grapevine_agent.control import SOCKET_FILE
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.identity import first_identity
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_lab.demo.samples import Share

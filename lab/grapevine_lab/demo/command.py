@@ -6,7 +6,6 @@ ended by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import signal
 from pathlib import Path
@@ -82,7 +81,9 @@ def _check_installed() -> None:
 
 def _demonstrate(plan: DemoPlan, console: Console) -> int:
     """Run it, write and print what came out; the exit status."""
-    from grapevine_lab.demo.display import choose_voice  # noqa: PLC0415 - other commands start without all this
+    import asyncio  # noqa: PLC0415 - other commands start without all this
+
+    from grapevine_lab.demo.display import choose_voice  # noqa: PLC0415
     from grapevine_lab.demo.plot import draw_accuracy  # noqa: PLC0415
     from grapevine_lab.demo.report import goals_of, write_report  # noqa: PLC0415
     from grapevine_lab.demo.run import run_demo  # noqa: PLC0415

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from grapevine_agent.control import call
+from grapevine_agent.control.client import call
 from grapevine_lab.demo.cast import Actor, Cast
 from grapevine_lab.demo.listening import Hearing, Point
 from grapevine_lab.demo.report import PeerResult, Report, ServerTimes, mean_of_last

@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from grapevine_agent.control import SOCKET_FILE
+from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.identity import first_identity
 from grapevine_lab.fidelity.shares import write_share
 from grapevine_lab.simulator.brokers import Places

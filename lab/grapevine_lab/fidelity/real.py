@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from grapevine_agent.control import call
+from grapevine_agent.control.client import call
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.demo.children import Children
 from grapevine_lab.demo.guarding import guarded

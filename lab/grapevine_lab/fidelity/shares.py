@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.data import DataSource, Samples, load_samples
+from grapevine_agent.data.preparing import Samples, load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest import DataContract
 from grapevine_tasks.pipelines import scaled

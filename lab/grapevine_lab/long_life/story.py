@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 import psutil
 
-from grapevine_agent.control import call
+from grapevine_agent.control.client import call
 from grapevine_broker import RunningBroker, start_broker
 from grapevine_lab.demo.children import Child, Children
 from grapevine_lab.demo.guarding import guarded

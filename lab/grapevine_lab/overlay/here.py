@@ -16,10 +16,11 @@ from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.identity import Identity
-from grapevine_agent.net import BrokerUrl, Transport
 from grapevine_agent.net.events import Will
+from grapevine_agent.net.transport import Transport
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_lab.bench.trainers_here import Done, TrainersHere
 from grapevine_proto.signing import SigningKey
 

@@ -31,8 +31,8 @@ import numpy as np
 
 from grapevine_agent.config.sleep import MOST_SHARE
 from grapevine_agent.config.toml_reader import Table
-from grapevine_agent.core.overlay.sleep import LATER_S, LATER_SHARE, MOST_ASLEEP_S
-from grapevine_agent.core.settings import SleepPlan
+from grapevine_agent.core.overlay.sleep import LATER_S, LATER_SHARE
+from grapevine_agent.core.settings import MOST_ASLEEP_S, SleepPlan
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_proto.errors import ConfigError
 

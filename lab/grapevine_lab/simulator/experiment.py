@@ -17,7 +17,7 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits, ReviewPolicy
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.availability import absences, sleep_of

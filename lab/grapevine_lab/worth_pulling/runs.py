@@ -13,7 +13,7 @@ import numpy as np
 
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.model_state import ModelState
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_lab.simulator.experiment import Prepared, begin, give_trainer, prepare
 from grapevine_lab.simulator.scenario import read_scenario

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from grapevine_proto.encodings import PLAIN
+from grapevine_proto.encoding import PLAIN
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import (
     DataContract,

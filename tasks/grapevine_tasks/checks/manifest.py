@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from grapevine_proto.encodings import ENCODINGS, PLAIN
+from grapevine_proto.encoding import ENCODINGS, PLAIN
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import MergePlan, TaskManifest
 from grapevine_proto.program import Program

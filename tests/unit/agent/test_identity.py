@@ -26,7 +26,7 @@ from grapevine_agent.identity import (
     new_identity,
 )
 from grapevine_agent.service.assembly import assembled
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import ConfigError, StoreError, WireError
 from grapevine_proto.signing import SigningKey, peer_id_of, verify
 

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from grapevine_agent.config.firmware import load_profile
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
 from grapevine_lab.fidelity.draw import draw

@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 
 from grapevine_proto import messages as m
-from grapevine_proto.encodings import Encoding
+from grapevine_proto.encoding import Encoding
+from grapevine_proto.location import Location
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
 
@@ -37,7 +38,7 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     ),
     (
         PeerTopic(ME, "announcement"),
-        m.PeerAnnouncement(site="lake", location=m.Location(latitude=-4137, longitude=17412)),
+        m.PeerAnnouncement(site="lake", location=Location(latitude=-4137, longitude=17412)),
     ),
     (PeerTopic(ME, "state"), m.PeerState(online=True)),
     (PeerTopic(ME, "state"), m.PeerState(online=False)),

@@ -26,7 +26,8 @@ from grapevine_proto.application_bodies import read_labels, read_offers, read_pu
 from grapevine_proto.application_codec import MAX_SPEC_BYTES, application_id, decode_application, encode_application
 from grapevine_proto.codec import open_envelope, seal
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import MAX_LABELS, ApplicationPublication, Message, PeerAnnouncement
+from grapevine_proto.labels import MAX_LABELS
+from grapevine_proto.messages import ApplicationPublication, Message, PeerAnnouncement
 from grapevine_proto.records import MAX_APPS_PER_AUTHOR, RecordBook
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import AppTopic, PeerTopic, is_lasting, parse_below_root

@@ -12,19 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from grapevine_proto.encodings import (
-    BLOCK,
-    DENSEST,
-    ENCODINGS,
-    LARGEST_SCALE,
-    SIZES,
-    TOP_SHARE,
-    Encoding,
-    decode,
-    encode,
-    most_bytes,
-    most_kept,
-)
+from grapevine_proto.encoding import ENCODINGS, SIZES, Encoding
+from grapevine_proto.encodings import BLOCK, DENSEST, LARGEST_SCALE, TOP_SHARE, decode, encode, most_bytes, most_kept
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from tests.figures import metric_of
 
-from grapevine_agent.data import DataSource, load_samples, match_source
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_tasks.authoring.build import build_task

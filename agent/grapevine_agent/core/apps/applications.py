@@ -37,6 +37,7 @@ from grapevine_proto.application import LearningTask, offer
 from grapevine_proto.application_codec import application_id
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import TaskError
+from grapevine_proto.labels import MAX_LABELS
 from grapevine_proto.topics import AppTopic
 
 SHORTEST_LOOK_S: Final = 0.5
@@ -374,12 +375,12 @@ class Applications:
     def offers(self) -> tuple[str, ...]:
         """What our announcement says that we would run."""
         found = (offer(*part.key) for part in self.parts.values() if part.is_offered)
-        return tuple(sorted(found))[: m.MAX_LABELS]
+        return tuple(sorted(found))[:MAX_LABELS]
 
     def running(self) -> tuple[str, ...]:
         """What it says that runs here."""
         found = (offer(*part.key) for part in self.parts.values() if self.is_running(part))
-        return tuple(sorted(found))[: m.MAX_LABELS]
+        return tuple(sorted(found))[:MAX_LABELS]
 
     def is_running(self, part: Part) -> bool:
         """Whether a component runs here, as far as is known."""

@@ -16,13 +16,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+from grapevine_agent.core.settings import AUTO
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.apart import apart
-from grapevine_proto.encodings import ENCODINGS, PLAIN, SIZES, STEPS, Encoding, encode
+from grapevine_proto.encoding import ENCODINGS, PLAIN, SIZES, Encoding
+from grapevine_proto.encodings import STEPS, encode
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, Vector, Written
 
-AUTO: Final = "auto"
 _HALF: Final = Encoding("float16")
 _BYTES: Final = Encoding("int8")
 COARSE: Final = 31  # steps, of 127: a byte becomes 6 bits

@@ -25,7 +25,8 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import DeviceLimits
 from grapevine_agent.merge.apart import apart
-from grapevine_proto.encodings import PLAIN, Encoding, decode
+from grapevine_proto.encoding import PLAIN, Encoding
+from grapevine_proto.encodings import decode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Encoded, ModelUpdate, ServerModel, Vector, Written

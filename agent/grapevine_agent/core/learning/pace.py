@@ -14,7 +14,7 @@ import numpy as np
 
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.settings import CoreSettings
-from grapevine_proto.encodings import SIZES
+from grapevine_proto.encoding import SIZES
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.layout import ModelLayout
 

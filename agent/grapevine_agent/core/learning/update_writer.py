@@ -23,7 +23,8 @@ from grapevine_agent.core.learning.intake import base_digest
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.merge.apart import apart
-from grapevine_proto.encodings import PLAIN, STEPS, Encoding, decode
+from grapevine_proto.encoding import PLAIN, Encoding
+from grapevine_proto.encodings import STEPS, decode
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector, Written
 
 MAX_CONTRIBUTIONS = 64  # named in an update

@@ -43,7 +43,8 @@ from grapevine_agent.core.overlay.task_index import TaskIndex
 from grapevine_agent.core.overlay.usefulness import REMEMBER_HEARTBEATS, Usefulness
 from grapevine_agent.core.settings import Scope
 from grapevine_proto import topics
-from grapevine_proto.messages import Heartbeat, Location, PeerAnnouncement, PeerState, ProbeAnswer
+from grapevine_proto.location import Location
+from grapevine_proto.messages import Heartbeat, PeerAnnouncement, PeerState, ProbeAnswer
 from grapevine_proto.sessions import supersedes
 
 LEAST_CARRIED_BYTES = 4_096  # whatever a gateway says: less is no broker's limit

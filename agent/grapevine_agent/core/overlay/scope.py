@@ -23,7 +23,7 @@ from functools import lru_cache
 from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.settings import Scope
-from grapevine_proto.messages import Location
+from grapevine_proto.location import Location
 
 EARTH_KM = 6371.0088  # mean radius (IUGG)
 EVERYWHERE = Scope()

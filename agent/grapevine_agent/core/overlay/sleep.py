@@ -28,10 +28,9 @@ from typing import Literal
 import numpy as np
 
 from grapevine_agent.core.moment import Moment
-from grapevine_agent.core.settings import SleepPlan
+from grapevine_agent.core.settings import MOST_ASLEEP_S, SleepPlan
 from grapevine_proto.messages import PeerState
 
-MOST_ASLEEP_S = 86_400.0  # of what a peer says that it will sleep
 LATER_SHARE, LATER_S = 0.1, 30.0  # of a window, and in seconds: so much later than its beginning it wakes, at most
 
 

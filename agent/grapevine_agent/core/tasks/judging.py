@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 
 from grapevine_agent.core.settings import ReviewPolicy
+from grapevine_agent.printable import date_of
 
 Standing: TypeAlias = Literal["approved", "waiting", "rejected", "expired", "retracted", "unwanted"]
 
@@ -216,11 +216,3 @@ def _missing_roles(approvals: list[Weighed], publisher: str, policy: ReviewPolic
             able = len(policy.roles.get(role, frozenset()) - {publisher})
             few = f" (only {able} reviewers have the role: see [review.roles])" if able < needed else ""
             yield f"{given} of {needed} approvals by reviewers with the role {role}{few}"
-
-
-def date_of(wall_ms: int) -> str:
-    """A time for people, in UTC to the minute. Anything that a peer may claim is taken."""
-    try:
-        return datetime.fromtimestamp(wall_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, OSError, ValueError):
-        return "the far future"

@@ -28,7 +28,7 @@ from grapevine_agent.core.overlay.answers import MODELS, AnswerQuota, at_once
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.task_life import TaskLife
-from grapevine_proto.encodings import SIZES, Encoding
+from grapevine_proto.encoding import SIZES, Encoding
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.messages import Encoded, ModelRequest, ReleasedModel, Vector, Which, Written, plain
 from grapevine_proto.topics import InboxTopic

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from grapevine_lab.simulator.training.interface import CrowdTrainer, EvaluationRequest, TrainingRequest
 
 if TYPE_CHECKING:
-    from grapevine_agent.data import Samples
+    from grapevine_agent.data.preparing import Samples
     from grapevine_proto.manifest import TrainingPlan
     from grapevine_proto.program import Program
 

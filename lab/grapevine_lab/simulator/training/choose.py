@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.optimisers import num_moments
 from grapevine_lab.simulator.training.crews import SLOTS_PER_WORKER, Crew, LocalCrew, WorkerCrew
 from grapevine_lab.simulator.training.crowd import Crowd, distinct_tests

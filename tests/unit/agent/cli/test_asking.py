@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from grapevine_agent.cli.asking import ask_running
-from grapevine_agent.control import SOCKET_FILE, ControlServer
+from grapevine_agent.control.protocol import SOCKET_FILE
+from grapevine_agent.control.server import ControlServer
 from grapevine_proto.errors import ConfigError
 
 BROKEN = '[agent]\nstate_dir = "state"\nnmae = "kitchen"\n'

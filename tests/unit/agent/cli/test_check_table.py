@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app
-from grapevine_agent.cli.check_commands import _bytes, fits_table
+from grapevine_agent.cli.checked import _bytes, fits_table
 from grapevine_agent.cli.task_commands import _what_members_bring
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.requests.costs import ProfileFit

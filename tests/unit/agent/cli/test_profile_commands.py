@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import grapevine_agent
-from grapevine_agent.cli import build_app, owner_commands
+from grapevine_agent.cli import build_app
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.board import Board, System
 from grapevine_agent.config.machine import Machine
@@ -81,7 +81,7 @@ def test_a_profile_of_ones_own_is_checked_and_all_its_mistakes_are_told(tmp_path
 def test_init_says_what_it_saw_what_it_proposes_and_what_is_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner_commands, "read_board", lambda: OLD_PI)
+    monkeypatch.setattr("grapevine_agent.config.board.read_board", lambda: OLD_PI)
     config, state = tmp_path / "agent.toml", tmp_path / "state"
     done = run("init", "--config", str(config), "--state-dir", str(state))
     assert done.exit_code == 0, done.output
@@ -102,7 +102,7 @@ def test_an_agents_configuration_that_is_checked_as_a_profile_is_recognised(tmp_
 
 
 def test_init_leaves_the_owners_choice_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(owner_commands, "read_board", lambda: OLD_PI)
+    monkeypatch.setattr("grapevine_agent.config.board.read_board", lambda: OLD_PI)
     config = tmp_path / "agent.toml"
     config.write_text("[agent]\nstate_dir = 'state'\nprofile = 'relay-only'\n")
     done = run("init", "--config", str(config), "--json")
@@ -120,7 +120,7 @@ def test_a_model_that_is_hostile_stays_a_comment(tmp_path: Path, monkeypatch: py
         system=System(kernel="x86_64", bits=64, libc="glibc"),
         model='x"\n[mqtt]\r\nbrokers = []\x1b[31m [red]' + "y" * 200,
     )
-    monkeypatch.setattr(owner_commands, "read_board", lambda: hostile)
+    monkeypatch.setattr("grapevine_agent.config.board.read_board", lambda: hostile)
     config = tmp_path / "agent.toml"
     done = run("init", "--config", str(config), "--state-dir", str(tmp_path / "state"))
     assert done.exit_code == 0, done.output

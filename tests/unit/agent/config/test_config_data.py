@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from grapevine_agent.config.agent_toml import load_config
-from grapevine_agent.data import DataSource, RecordingPlan
-from grapevine_agent.data.source import Dialect
+from grapevine_agent.data.source import DataSource, Dialect, RecordingPlan
 from grapevine_proto.errors import ConfigError
 
 TOPIC = "[[data]]\nkind = 'k'\nsource = 'mqtt'\ntopic = 'home/+'\n"

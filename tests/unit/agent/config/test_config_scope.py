@@ -11,7 +11,7 @@ from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.scope import ScopeConfig, core_scope
 from grapevine_agent.core.settings import Scope
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.messages import Location
+from grapevine_proto.location import Location
 
 AT_HOME = (
     '[agent]\nsite = "lake"\nlocation = [52.5163, 13.3777]\n[mqtt]\nbrokers = ["mqtt://hub", "mqtt://barn:1884"]\n'

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from grapevine_agent.config.agent_toml import load_config
-from grapevine_agent.data import DataSource
-from grapevine_agent.data.source import ColumnPlan, RecordingPlan
+from grapevine_agent.data.source import ColumnPlan, DataSource, RecordingPlan
 from grapevine_proto.errors import ConfigError
 
 HEAD = "[[data]]\nkind = 'k'\nsource = 'mqtt'\n"

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from grapevine_agent.control import ControlServer, NoAnswerError, NoServiceError, call
-from grapevine_agent.control.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES
+from grapevine_agent.control.client import call
+from grapevine_agent.control.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, NoAnswerError, NoServiceError
+from grapevine_agent.control.server import ControlServer
 from grapevine_proto.errors import (
     BrokerError,
     ConfigError,

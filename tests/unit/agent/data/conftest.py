@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.manifest import DataContract, FeatureSpec
 
 

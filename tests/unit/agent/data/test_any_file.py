@@ -18,11 +18,12 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_agent.data import formats as module
 from grapevine_agent.data.inspection import inspect
 from grapevine_agent.data.judging import Judge
-from grapevine_agent.data.source import Dialect
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource, Dialect
 from grapevine_agent.data.survey import survey
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.data import DataSource, load_samples
 from grapevine_agent.data.baselines import Baseline, of_training
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 from grapevine_tasks.pipelines import in_units, model_specs
 

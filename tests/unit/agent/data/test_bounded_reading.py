@@ -21,9 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from grapevine_agent.data import DataSource, csv_files
+from grapevine_agent.data import csv_files
 from grapevine_agent.data.formats import describe, load
-from grapevine_agent.data.source import ContractKey
+from grapevine_agent.data.source import ContractKey, DataSource
 from grapevine_agent.data.survey import survey
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from grapevine_agent.data import DataSource, load_samples, match_source
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.data.torchvision_names import TORCHVISION_SETS
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep

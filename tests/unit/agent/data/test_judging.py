@@ -15,10 +15,12 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from grapevine_agent.data import DataSource, RecordingPlan, inspection, load_samples, match_source, recordings
+from grapevine_agent.data import inspection, recordings
 from grapevine_agent.data.inspection import Inspection, inspect
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
 from grapevine_agent.data.recordings import Recordings, Row
-from grapevine_agent.data.source import Dialect
+from grapevine_agent.data.source import DataSource, Dialect, RecordingPlan
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.data import DataSource, load_samples, match_source
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
 

@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.data import DataSource, RecordingPlan, load_samples, match_source
 from grapevine_agent.data.json_paths import number
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
 from grapevine_agent.data.readings import Gone, Reader, Reading, Useless, parse
 from grapevine_agent.data.recorder import Recorder
 from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_agent.data.silence import why_silent
-from grapevine_agent.data.source import ColumnPlan
+from grapevine_agent.data.source import ColumnPlan, DataSource, RecordingPlan
 from grapevine_agent.data.survey import survey
 from grapevine_proto.manifest import DataContract, FeatureSpec
 

@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.data import DataSource, RecordingPlan, load_samples, match_source
 from grapevine_agent.data.json_paths import ABSENT, find, number, parse_path
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
 from grapevine_agent.data.recorder import MAX_PER_SLOT, MAX_TOPICS, Recorder
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import DataSource, RecordingPlan
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 
 T0 = 1_800_000_000.0

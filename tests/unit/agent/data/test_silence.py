@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from grapevine_agent.data import DataSource, RecordingPlan
 from grapevine_agent.data.recorder import Recorder
 from grapevine_agent.data.silence import why_silent
+from grapevine_agent.data.source import DataSource, RecordingPlan
 
 T0 = 1_800_000_000.0
 SOURCE = DataSource(

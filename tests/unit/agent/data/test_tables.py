@@ -14,8 +14,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from grapevine_agent.data import DataSource, load_samples, match_source
 from grapevine_agent.data.formats import load
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, PipelineStep
 

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.data import DataSource, RecordingPlan, load_samples, match_source
+from grapevine_agent.data.matching import match_source
+from grapevine_agent.data.preparing import load_samples
 from grapevine_agent.data.recordings import Recordings, Row
+from grapevine_agent.data.source import DataSource, RecordingPlan
 from grapevine_agent.data.survey import survey
 from grapevine_agent.data.times import shown_time
 from grapevine_proto.manifest import DataContract, FeatureSpec

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from grapevine_agent.net import Arrived, BrokerUrl, Connected, Disconnected
+from grapevine_agent.net.events import Arrived, Connected, Disconnected
 from grapevine_agent.net.inbound import Inbound
+from grapevine_agent.net.urls import BrokerUrl
 
 URL = BrokerUrl.parse("mqtt://hub")
 CONNECTED = Connected(url=URL, version="5", max_packet_bytes=1)

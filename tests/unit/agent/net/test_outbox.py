@@ -3,8 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.net import Outbox, Waiting
-from grapevine_agent.net.outbox import FEW, MAX_BYTES_UNDER_WAY
+from grapevine_agent.net.outbox import FEW, MAX_BYTES_UNDER_WAY, Outbox, Waiting
 
 
 def drain(outbox: Outbox, now_s: float = 0.0) -> list[tuple[str, bytes]]:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.net import BrokerUrl, TlsOptions, Transport
-from grapevine_agent.net.transport import backoff_delay_s
+from grapevine_agent.net.tls import TlsOptions
+from grapevine_agent.net.transport import Transport, backoff_delay_s
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import BrokerError, ConfigError
 
 PLAIN = [BrokerUrl.parse("mqtt://hub")]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grapevine_agent.net import BrokerUrl
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import ConfigError
 
 

@@ -20,7 +20,7 @@ from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.saving import GOVERNOR, Saver
 from grapevine_agent.service.sensors import Machine
 from grapevine_agent.service.turns import Turns
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 
 LIMITS = GovernorLimits(pause_above_c=80.0, upload_bytes_per_day=1_000_000)
 

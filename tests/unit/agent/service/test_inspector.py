@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 import pytest
 
-from grapevine_agent.data import DataSource
 from grapevine_agent.data.matching import PendingError, match_source
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.service import inspector as module
 from grapevine_agent.service.inspector import Inspector, identify
 from grapevine_proto.manifest import DataContract, FeatureSpec

@@ -17,7 +17,8 @@ import pytest
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks import model_requests
-from grapevine_agent.net import Arrived, Transport
+from grapevine_agent.net.events import Arrived
+from grapevine_agent.net.transport import Transport
 from grapevine_agent.requests.dispatch import Requests
 from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
@@ -25,7 +26,7 @@ from grapevine_agent.service.reloading import Made
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_broker import start_broker
 from grapevine_lab.bench.loop_member import KEYS, ROOT, member
@@ -33,7 +34,8 @@ from grapevine_lab.simulator.keys import Holder, Numbering
 from grapevine_proto import messages as m
 from grapevine_proto.bulk import Bulk
 from grapevine_proto.codec import Received, open_envelope, seal
-from grapevine_proto.encodings import ENCODINGS, encode
+from grapevine_proto.encoding import ENCODINGS
+from grapevine_proto.encodings import encode
 from grapevine_proto.messages import Encoded, Message, Written
 from grapevine_proto.parts import LARGE, Parts
 from grapevine_proto.signing import SigningKey

@@ -26,7 +26,8 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.saving import Saver
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.service.tidying import FIRST_LOOK_S
-from grapevine_agent.store import Store, StoredModel
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.store import Store
 from grapevine_lab.bench import floods
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import RequestError, StoreError, TaskError

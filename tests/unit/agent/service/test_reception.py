@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from grapevine_agent.net import BrokerUrl, Connected
+from grapevine_agent.net.events import Connected
+from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.reception import Reception
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from grapevine_agent.data import DataSource, RecordingPlan
+from grapevine_agent.data.source import DataSource, RecordingPlan
 from grapevine_agent.service import recording as recording_module
 from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.unsaved import Unsaved

@@ -20,7 +20,8 @@ from grapevine_agent.net.events import Arrived, Event
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store, StoredRecord
+from grapevine_agent.store.database import StoredRecord
+from grapevine_agent.store.store import Store
 from grapevine_lab.bench import floods
 from grapevine_proto.codec import reopen_envelope
 from grapevine_proto.manifest_codec import encode_manifest, task_id

@@ -26,7 +26,7 @@ from grapevine_agent.service.recording import Recording
 from grapevine_agent.service.saving import DECISIONS, METRICS, MODELS, RECORDS, WEIGHTS, Saver
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.unsaved import Unsaved, reason_of
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Message, Metrics, PeerState, Review

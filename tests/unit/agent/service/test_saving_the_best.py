@@ -10,8 +10,8 @@ import pytest
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service import fitting
 from grapevine_agent.service.saving import Saver
-from grapevine_agent.store import Store
 from grapevine_agent.store.models import BEST, CURRENT
+from grapevine_agent.store.store import Store
 from grapevine_proto.messages import Figure, Metrics
 
 

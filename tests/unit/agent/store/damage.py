@@ -32,7 +32,9 @@ from grapevine_agent.data.source import DataSource
 from grapevine_agent.identity import IdentityError, first_identity
 from grapevine_agent.service.assembly import assembled
 from grapevine_agent.service.shell import AgentService
-from grapevine_agent.store import Store, StoredModel, StoredRecord
+from grapevine_agent.store.database import StoredRecord
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.store import Store
 from grapevine_proto.codec import seal
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.messages import Message, Metrics, Review

@@ -20,8 +20,9 @@ from safetensors.numpy import save_file
 from tests.disks import small_disk
 from tests.unit.agent.store.damage import HARMED, TASKS, Folder, make_folder, start_and_use, trial
 
-from grapevine_agent.store import Store, StoredModel, StoredRecord
-from grapevine_agent.store.models import _checksum
+from grapevine_agent.store.database import StoredRecord
+from grapevine_agent.store.models import StoredModel, _checksum
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import StoreError
 
 
@@ -294,7 +295,7 @@ def test_a_model_that_cannot_be_one_gives_way_to_the_previous_one(
 
 AS_NOBODY = """
 import os, sys, pathlib
-from grapevine_agent.store import Store
+from grapevine_agent.store.store import Store
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:
     with Store.open(pathlib.Path(sys.argv[1])) as store:

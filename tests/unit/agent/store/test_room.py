@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grapevine_agent.store import Store, StoredModel, Tenants
-from grapevine_agent.store.room import folder_bytes
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.room import Tenants, folder_bytes
+from grapevine_agent.store.store import Store
 from grapevine_proto.messages import Metrics
 
 MIB = 2**20

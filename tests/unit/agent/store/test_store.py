@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from grapevine_agent.store import Store, StoredModel, StoredRecord, database
+from grapevine_agent.store import database
 from grapevine_agent.store.blobs import Blobs
-from grapevine_agent.store.database import METRICS_KEPT
+from grapevine_agent.store.database import METRICS_KEPT, StoredRecord
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.store import Store
 from grapevine_proto.errors import StoreError
 from grapevine_proto.messages import Metrics
 
@@ -313,7 +315,7 @@ def test_two_services_never_share_a_folder(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=f"{tmp_path}: is in use by process {os.getpid()}"):
             Store.open(tmp_path)
         program = (
-            "import sys, pathlib\nfrom grapevine_agent.store import Store\n"
+            "import sys, pathlib\nfrom grapevine_agent.store.store import Store\n"
             "try: Store.open(pathlib.Path(sys.argv[1]))\nexcept Exception as error: print(error)"
         )
         said = subprocess.run(
@@ -380,7 +382,9 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
 WRITER = """
 import itertools, pathlib, sys, time
 import numpy as np
-from grapevine_agent.store import Store, StoredModel, StoredRecord
+from grapevine_agent.store.database import StoredRecord
+from grapevine_agent.store.models import StoredModel
+from grapevine_agent.store.store import Store
 
 store = Store.open(pathlib.Path(sys.argv[1]))
 start = int(sys.argv[2])

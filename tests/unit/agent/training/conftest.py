@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.manifest import DataContract, FeatureSpec, Optimiser, TaskManifest, TrainingPlan, WeightsRef
 from grapevine_proto.messages import Vector
 from grapevine_proto.program import BufferUpdate, Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec

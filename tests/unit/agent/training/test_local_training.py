@@ -15,7 +15,7 @@ from tests.figures import loss_of, metric_of
 from tests.unit.agent.training.conftest import three_classes
 from torch import nn
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.results import Evaluation
 from grapevine_proto.errors import TaskError
@@ -211,7 +211,7 @@ def test_training_does_not_import_pytorchs_compiler() -> None:
         import sys
         import numpy as np
         from grapevine_agent.training.local_training import LocalTrainer
-        from grapevine_agent.data import Samples
+        from grapevine_agent.data.preparing import Samples
         from grapevine_proto.manifest import Optimiser, TrainingPlan
         from grapevine_proto.program import Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec
 

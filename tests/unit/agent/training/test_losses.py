@@ -13,7 +13,7 @@ from tests.figures import metric_of
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.losses import EACH, EACH_METRIC, each_loss, mean_loss, mean_metric

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.training import process
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from grapevine_agent.core.tasks.fitting import samples_reason
-from grapevine_agent.data import match_source
 from grapevine_agent.data.formats import FORMATS
+from grapevine_agent.data.matching import match_source
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
 from grapevine_lab.bench.sample_memory import (
     CASES,

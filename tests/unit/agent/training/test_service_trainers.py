@@ -16,7 +16,7 @@ from tests.unit.agent.training.conftest import three_classes
 from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.tasks.fitting import READER_MB, TRAINER_MB
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.training.trainer import TrainerLimits
 from grapevine_proto.manifest import TaskManifest

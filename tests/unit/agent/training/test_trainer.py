@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from tests.figures import metric_of
 
-from grapevine_agent.data import DataSource
+from grapevine_agent.data.source import DataSource
 from grapevine_agent.training.requests import TrainRequest, from_line, to_line
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_agent.training.trainer import Trainer, TrainerLimits
@@ -196,7 +196,7 @@ def test_a_trainer_does_not_outlive_a_killed_service(
         import asyncio
         from pathlib import Path
         import numpy as np
-        from grapevine_agent.data import DataSource
+        from grapevine_agent.data.source import DataSource
         from grapevine_agent.training.trainer import Trainer, TrainerLimits
         from grapevine_proto.manifest_codec import decode_manifest
 
@@ -280,7 +280,7 @@ def test_a_trainer_works_in_a_hardened_unit(manifest: TaskManifest, source: Data
         import numpy as np
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from escapes import outer_filter
-        from grapevine_agent.data import DataSource
+        from grapevine_agent.data.source import DataSource
         from grapevine_agent.training.trainer import Trainer, TrainerLimits
         from grapevine_proto.manifest_codec import decode_manifest
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from grapevine_agent.config.toml_reader import Table
-from grapevine_agent.data import DataSource, load_samples
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_lab.simulator.datasets import (
     DATASETS,
     DatasetPlan,

@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 from tests.unit.tasks.hostile.attack import FEATURES, Attack, honest_manifest
 
-from grapevine_agent.data import DataSource, load_samples
+from grapevine_agent.data.preparing import load_samples
+from grapevine_agent.data.source import DataSource
 from grapevine_proto.errors import TaskError
 
 NUM = 10

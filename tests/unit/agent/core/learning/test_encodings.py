@@ -20,7 +20,8 @@ from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.learning.update_writer import UpdateWriter
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.codec import complete, open_envelope, seal_apart
-from grapevine_proto.encodings import ENCODINGS, STEPS, Encoding, encode
+from grapevine_proto.encoding import ENCODINGS, Encoding
+from grapevine_proto.encodings import STEPS, encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector

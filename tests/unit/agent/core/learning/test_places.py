@@ -15,7 +15,8 @@ from grapevine_agent.core.learning import places
 from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.places import A_BASE, A_MODEL, A_WINDOW, held_bytes, most_places
-from grapevine_proto.encodings import ENCODINGS, encode
+from grapevine_proto.encoding import ENCODINGS
+from grapevine_proto.encodings import encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import Encoded, ModelUpdate, Vector

@@ -18,7 +18,8 @@ from grapevine_agent.core.settings import Scope
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.codec import Received, open_envelope, seal, with_hops
 from grapevine_proto.errors import WireError
-from grapevine_proto.messages import Heartbeat, Location, Message, PeerAnnouncement, PeerState, ProbeAnswer
+from grapevine_proto.location import Location
+from grapevine_proto.messages import Heartbeat, Message, PeerAnnouncement, PeerState, ProbeAnswer
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import PeerTopic
 

@@ -12,7 +12,8 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import Scope
 from grapevine_proto.codec import open_envelope, seal
 from grapevine_proto.errors import ConfigError
-from grapevine_proto.messages import Heartbeat, Location, Message, PeerAnnouncement, PeerState
+from grapevine_proto.location import Location
+from grapevine_proto.messages import Heartbeat, Message, PeerAnnouncement, PeerState
 from grapevine_proto.signing import SigningKey
 from grapevine_proto.topics import PeerTopic
 

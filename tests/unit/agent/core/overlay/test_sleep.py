@@ -8,8 +8,8 @@ import pytest
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.presence import Presence
-from grapevine_agent.core.overlay.sleep import MOST_ASLEEP_S, Sleep, asleep_for_s
-from grapevine_agent.core.settings import SleepPlan
+from grapevine_agent.core.overlay.sleep import Sleep, asleep_for_s
+from grapevine_agent.core.settings import MOST_ASLEEP_S, SleepPlan
 from grapevine_proto.messages import PeerAnnouncement, PeerState
 
 HOUR_S, HOUR_MS = 3600.0, 3_600_000

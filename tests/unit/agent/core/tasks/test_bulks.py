@@ -15,7 +15,8 @@ from grapevine_proto import messages as m
 from grapevine_proto.bodies import serialise_apart
 from grapevine_proto.bulk import Bulk
 from grapevine_proto.codec import Received
-from grapevine_proto.encodings import Encoding, encode
+from grapevine_proto.encoding import Encoding
+from grapevine_proto.encodings import encode
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.topics import InboxTopic

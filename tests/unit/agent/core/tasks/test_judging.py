@@ -9,7 +9,8 @@ from tests.swarm.digits import digits_manifest
 
 from grapevine_agent.core.settings import ConsentRule, ReviewPolicy
 from grapevine_agent.core.tasks.consent import decide
-from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, date_of, judge, weigh
+from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, judge, weigh
+from grapevine_agent.printable import date_of
 from grapevine_proto.manifest import ManifestBrief
 
 ADA, BEN, CAT, DAN, AUTHOR, STRANGER = ("a" * 20, "b" * 20, "c" * 20, "d" * 20, "e" * 20, "f" * 20)

@@ -15,7 +15,7 @@ from grapevine_agent.core import effects as fx
 from grapevine_agent.core.learning.encodings import written
 from grapevine_agent.core.settings import GovernorLimits
 from grapevine_agent.core.tasks import model_requests
-from grapevine_proto.encodings import Encoding
+from grapevine_proto.encoding import Encoding
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import (

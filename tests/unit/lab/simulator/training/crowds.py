@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.results import TrainingResult
 from grapevine_lab.simulator.training import CrowdTrainer, EvaluationRequest, TrainingRequest

@@ -23,7 +23,7 @@ from tests.unit.lab.simulator.training.crowds import (
 )
 from torch import Tensor, nn
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_lab.simulator.training import make_trainer
 from grapevine_lab.simulator.training.choose import make_crowd
 from grapevine_lab.simulator.training.engines import models_at_once

@@ -128,7 +128,7 @@ OWNER = """
     import signal
     import sys
     import numpy as np
-    from grapevine_agent.data import Samples
+    from grapevine_agent.data.preparing import Samples
     from grapevine_lab.simulator.training import TrainingRequest, make_trainer
     from grapevine_proto.manifest import TrainingPlan
     from grapevine_proto.program import Graph, InputSpec, Node, Operator, Program, Ref, TensorSpec

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from tests.unit.tasks.hostile.memory.programs import Trial
 
-from grapevine_agent.data import Samples
+from grapevine_agent.data.preparing import Samples
 from grapevine_agent.training.local_training import LocalTrainer
 from grapevine_agent.training.shared_vectors import SharedVectors
 from grapevine_agent.training.warm_up import warm_up

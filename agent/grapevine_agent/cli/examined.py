@@ -1,0 +1,82 @@
+"""What `grapevine doctor` finds, as it is found: lines for people, or one JSON object."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final, get_args
+
+from rich.markup import escape
+
+from grapevine_agent.cli.output import answer, console, counted, errors
+from grapevine_agent.doctor.checks import checks_of
+from grapevine_agent.doctor.examination import examine
+from grapevine_agent.doctor.findings import Finding, Level
+from grapevine_agent.doctor.situation import Situation, find_out
+from grapevine_agent.printable import printable
+
+_MARKS: Final[dict[Level, tuple[str, str, str]]] = {
+    "ok": ("✓", "ok", "green"),
+    "warn": ("!", "!", "yellow"),
+    "fail": ("✗", "x", "bold red"),
+    "skip": ("-", "-", "dim"),
+}
+_WIDTH: Final = len("configuration")
+_INDENT: Final = " " * (_WIDTH + 5)
+
+
+async def examined(config: Path | None, *, as_json: bool) -> list[Finding]:
+    """Look, and tell. What was found."""
+    situation = find_out(config, os.environ)
+    checks = checks_of(situation)
+    found: list[Finding] = []
+    # Where lines are printed meanwhile, it has to be the same console, or they end up beside its own.
+    with (errors if as_json else console).status("looking …") as status:
+        names = iter([*(each.name for each in checks[1:]), "what was found"])
+        status.update(f"looking at {checks[0].name} …")
+        async for findings in examine(checks):
+            found += findings
+            status.update(f"looking at {next(names)} …")
+            if not as_json:
+                for each in findings:
+                    console.print(_line(each))
+    levels = Counter(each.level for each in found)
+    answer(_told(situation, found, levels), as_json=as_json, text=_summary(levels))
+    return found
+
+
+def _told(situation: Situation, found: list[Finding], levels: Counter[Level]) -> dict[str, Any]:
+    return {
+        "peer": situation.peer,
+        "config": str(situation.path) if situation.path else "",
+        "agent": situation.agent,
+        "num": {level: levels[level] for level in get_args(Level)},
+        "findings": [each.as_json() for each in found],
+    }
+
+
+def _line(finding: Finding) -> str:
+    mark, plain_mark, style = _MARKS[finding.level]
+    encoding = console.encoding or "utf-8"
+    is_plain = not encoding.lower().startswith("utf")
+    about = f"{finding.about}: " if finding.about else ""
+    lines = [
+        f"[{style}]{plain_mark if is_plain else mark:<2}[/]{finding.check:<{_WIDTH}}  {_safe(about + finding.says)}"
+    ]
+    if finding.remedy:
+        lines.append(f"{_INDENT[:-1]}{'->' if is_plain else '→'} {_safe(finding.remedy)}")
+    text = "\n".join(lines)
+    return text.encode(encoding, "replace").decode(encoding) if is_plain else text
+
+
+def _safe(text: str) -> str:
+    """Some of it others have said."""
+    return escape(printable(text[:2_000]).replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}"))
+
+
+def _summary(levels: Counter[Level]) -> str:
+    failures, warnings = counted(levels["fail"], "failure"), counted(levels["warn"], "warning")
+    if not levels["fail"] and not levels["warn"]:
+        return "\nall is well here"
+    return f"\n{failures}, {warnings}; {levels['ok']} as they should be"
