@@ -56,6 +56,7 @@ def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_pat
     _check_reload(debian)
     _check_credentials(debian)
     _check_stuck(debian)
+    _check_server_and_broker(debian)
 
     debian.run(f"dpkg -i {new}")
     assert debian.run("dpkg-query -W -f '${Version}' grapevine") != OLD
@@ -154,8 +155,33 @@ def _check_stuck(debian: Machine) -> None:
     debian.run(f"rm -r {folder}; systemctl daemon-reload; systemctl restart {UNIT}")
 
 
+def _check_server_and_broker(debian: Machine) -> None:
+    """The two other units, as the guide has them started: each beside the agent, hardened alike."""
+    config, units = "/etc/grapevine/server.toml", ("grapevine-server", "grapevine-broker")
+    debian.run(f"grapevine init --config {config} --state-dir /var/lib/grapevine-server")
+    debian.run("echo 'BROKER_OPTIONS=--port 1884' > /etc/grapevine/broker.env")
+    debian.run(f"systemctl enable --now {' '.join(units)}")
+    debian.wait(f"grapevine status --config {config} | grep -q 'connected to mqtt://localhost:1883'")
+    assert debian.run(f"grapevine status --config {config}").startswith("server ")
+    assert debian.run(f"grapevine id --config {config}") != debian.run("grapevine id")
+    debian.run("""sed -i 's,^#brokers = .*,brokers = ["mqtt://localhost:1884"],' /etc/grapevine/server.toml""")
+    debian.run("systemctl restart grapevine-server")
+    debian.wait(f"grapevine status --config {config} | grep -q 'connected to mqtt://localhost:1884'")
+    for unit in units:
+        said = debian.run(f"systemd-analyze security {unit}.service | tail -1")
+        assert float(said.split("level for")[1].split(": ")[1].split()[0]) <= MOST_EXPOSED, said
+        debian.run(f"systemctl stop {unit}")
+        assert debian.run(f"systemctl show -p Result --value {unit}").strip() == "success"
+
+
 def _check_purged(debian: Machine) -> None:
     debian.run("dpkg -P grapevine")
-    for gone in ("/etc/grapevine", "/var/lib/grapevine", "/opt/grapevine", "/usr/bin/grapevine"):
+    for gone in (
+        "/etc/grapevine",
+        "/var/lib/grapevine",
+        "/var/lib/grapevine-server",
+        "/opt/grapevine",
+        "/usr/bin/grapevine",
+    ):
         assert not debian.succeeds(f"test -e {gone}"), gone
     assert not debian.succeeds("getent passwd grapevine || getent group grapevine")
