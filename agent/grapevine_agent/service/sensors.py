@@ -35,8 +35,8 @@ _PRESSURE: Final = re.compile(r"^some avg10=([0-9.]+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where its files are: `root` is "/" but in tests."""
+class SensorFiles:
+    """Where the machine's files are: `root` is "/" but in tests."""
 
     root: Path = Path("/")
 
