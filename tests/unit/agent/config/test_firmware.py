@@ -241,7 +241,7 @@ def test_all_mistakes_of_a_profile_are_told_at_once_with_their_lines(tmp_path: P
         (17, "power.duty_cycle"),
     ]
     assert "line 5: slow_above_c: unknown key; did you mean [thermal] slow_above_c?" in str(caught.value)
-    assert "line 17: power.duty_cycle = 2: must be a number from 0.001 to 1; the nearest is 1" in str(caught.value)
+    assert "line 17: power.duty_cycle = 2: must be a number from 0.01 to 1; the nearest is 1" in str(caught.value)
 
 
 def test_a_profile_from_before_there_was_a_table_of_storage_is_read_as_it_was(tmp_path: Path) -> None:
