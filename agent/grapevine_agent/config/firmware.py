@@ -233,7 +233,7 @@ def _read_file(path: Path) -> FirmwareProfile:
         boards=table.texts("boards"),
         compatible=table.texts("compatible"),
         cpus=table.texts("cpus"),
-        chassis=_read_chassis(table),
+        chassis=table.integers("chassis", low=1, high=255, what="DMI's chassis types", hint="35"),
         cores=table.integer("cores", 0, low=0, high=1024),
         memory_mb=table.integer("memory_mb", 0, low=0, high=1 << 24),
         threads=table.integer("threads", 0, low=0, high=1024),
@@ -282,16 +282,6 @@ def _read_sizes(table: Table) -> tuple[MemorySize, ...]:
         if sizes and table.holds(key):
             table.wrong(key, "is each size's own; write it below [[size]], or remove all of these")
     return tuple(sizes)
-
-
-def _read_chassis(table: Table) -> tuple[int, ...]:
-    value = table.anything("chassis")
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(type(each) is int and 1 <= each <= 255 for each in value):
-        table.wrong("chassis", "must be a list of DMI's chassis types; write chassis = [35]")
-        return ()
-    return tuple(value)
 
 
 def _with_storage(table: Table, profile: FirmwareProfile) -> FirmwareProfile:

@@ -198,6 +198,24 @@ class Table:
             return None
         return value
 
+    def integers(
+        self, key: str, *, low: int, high: int, what: str = "whole numbers", hint: str = ""
+    ) -> tuple[int, ...]:
+        """A list of whole numbers from `low` to `high`, each once; in the environment separated by commas.
+
+        `what` they are, and `hint` shows what they look like.
+        """
+        value = self._look(key)
+        if value is None:
+            return ()
+        if isinstance(value, str) and self._variable(key) in self._environ:
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            value = [int(part) if re.fullmatch(r"[+-]?[0-9]{1,18}", part) else part for part in parts]
+        if not isinstance(value, list) or not all(type(item) is int and low <= item <= high for item in value):
+            self.wrong(key, f"must be a list of {what} from {low} to {high}; write {key} = [{hint or low}]")
+            return ()
+        return tuple(dict.fromkeys(value))
+
     def number(self, key: str, default: float | None = None, *, low: float, high: float) -> float:
         """A number from `low` to `high`; whole numbers count."""
         value = self._look(key)

@@ -88,6 +88,8 @@ def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
     [
         ("cores = 2", "name is missing"),
         (VALID + "max_bach = 3", "did you mean 'max_batch'?"),
+        (VALID + "chassis = [0]", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
+        (VALID + "chassis = 35", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
         (VALID + "[power]\nidle = 3", "power.idle: unknown key; did you mean 'idle_w'?"),
         (VALID + "[power]\nidle_w = 3", "power.source is missing: say who measured"),
         (VALID + "[power]\nidle_w = 3\ntraining_w = 2\nsource = 'me'", "less than idle_w = 3"),
