@@ -88,6 +88,9 @@ def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
     [
         ("cores = 2", "name is missing"),
         (VALID + "max_bach = 3", "did you mean 'max_batch'?"),
+        (VALID + 'network_class = "wifi"', "network_class: unknown key; known here: accelerator, boards"),  # no table
+        (VALID + '[networks]\nclass = "wifi"', "networks: unknown table; did you mean 'network'?"),
+        (VALID + "[chasis]\nnumbers = [35]", "chasis: unknown table; known here: accelerator, boards"),  # no key
         (VALID + "chassis = [0]", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
         (VALID + "chassis = 35", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
         (VALID + "[power]\nidle = 3", "power.idle: unknown key; did you mean 'idle_w'?"),
