@@ -17,6 +17,8 @@ SHORT: Final = 12  # hexadecimal digits that stand for an author and a name, whe
 PEER, SITE, PROFILE = "peer", "site", "profile"
 RESERVED: Final = (PEER, SITE, PROFILE)
 MEMORY_MB, CPU_THOUSANDTHS = 128, 500  # of a container that says nothing of it
+DAY_MINUTES: Final = 24 * 60
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +104,11 @@ class ApplicationSpec:
     author: str
     components: tuple[Component, ...]
     description: str = ""
+
+
+def time_of_day(minute: int) -> str:
+    """Minutes after midnight as they are written: `06:00`."""
+    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 @lru_cache(maxsize=1 << 12)

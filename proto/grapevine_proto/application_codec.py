@@ -29,7 +29,6 @@ MAX_VALUE: Final = 1_000  # characters of a word of a command, or of a variable
 MAX_MEMORY_MB: Final = 1 << 20
 MAX_CORES: Final = 1_024
 MAX_WEIGHT: Final = 100
-DAY_MINUTES: Final = 1_440
 MAX_OFFSET_MINUTES: Final = 14 * 60
 
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -240,7 +239,7 @@ def _read_hours(wire: pb.Hours) -> a.Hours:
     if len(wire.spans) > MAX_SPANS or len(wire.days) > 7 or len(set(wire.days)) != len(wire.days):
         raise _bad(f"more than {MAX_SPANS} spans of hours, or a day twice")
     spans = [
-        (_number(each.begin, "begin", 0, DAY_MINUTES - 1), _number(each.end, "end", 0, DAY_MINUTES))
+        (_number(each.begin, "begin", 0, a.DAY_MINUTES - 1), _number(each.end, "end", 0, a.DAY_MINUTES))
         for each in wire.spans
     ]
     if any(begin == end for begin, end in spans):

@@ -8,14 +8,7 @@ GOSSIP_LEARNING: Final = "gossip-learning"  # it trains, by itself or through it
 SENSORS: Final = "sensors"  # it records live topics
 CONTAINER_ENGINE: Final = "container-engine"  # its owner allows containers
 ACCELERATOR: Final = "accelerator"  # it has a GPU or the like
-GATEWAY: Final = "gateway"
+GATEWAY: Final = "gateway"  # between brokers
 BROKER_HOST: Final = "broker-host"  # it would start a broker for others
 
-FOUND: Final = {
-    ACCELERATOR: "it has a GPU or the like",
-    BROKER_HOST: "it would start a broker for others",
-    CONTAINER_ENGINE: "its owner allows containers",
-    GATEWAY: "it is a gateway between brokers",
-    GOSSIP_LEARNING: "it trains",
-    SENSORS: "it records live topics",
-}
+FOUND: Final = (ACCELERATOR, BROKER_HOST, CONTAINER_ENGINE, GATEWAY, GOSSIP_LEARNING, SENSORS)

@@ -39,6 +39,7 @@ from grapevine_agent.config.toml_reader import ENVIRONMENT_PREFIX, Table, read_t
 from grapevine_agent.config.trainers import TrainerConfig, read_trainers
 from grapevine_agent.core.settings import AUTO, Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
+from grapevine_agent.net.packet_limit import SMALLEST_BYTES
 from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.location import Location
@@ -60,10 +61,10 @@ NO_PROFILE: Final = "there is no such firmware profile"
 OWN_PROFILE: Final = "a profile of your own is named by its path, ending in .toml"
 
 KEEPALIVE_S: Final = 30  # of a profile that says nothing of its network
+LEAST_KEEPALIVE_S: Final = 5
 LEAST_STATE_MB: Final = 16  # a database, a key and a small model
 _NOT_THERE: Final = "is not there; correct the path"
 _LARGEST_PACKET = 268_435_455  # MQTT 5, 2.1.4: four bytes of variable length
-_SMALLEST_PACKET = 4_096  # chunks are cut to what fits, and presence takes a few hundred bytes
 # Variables that mean something but are no settings of a table.
 _OTHER_VARIABLES = {"GRAPEVINE_CONFIG", "GRAPEVINE_DATA", PASSWORD_VARIABLE}
 
@@ -346,8 +347,8 @@ def _read_mqtt(table: Table, base: Path, environ: Mapping[str, str]) -> MqttConf
         **{
             key: handed_over(_path(text, base, environ), base, environ) if text else None for key, text in files.items()
         },
-        keepalive_s=table.optional_integer("keepalive_s", low=5, high=65_535),
-        max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=_SMALLEST_PACKET, high=_LARGEST_PACKET),
+        keepalive_s=table.optional_integer("keepalive_s", low=LEAST_KEEPALIVE_S, high=65_535),
+        max_packet_bytes=table.integer("max_packet_bytes", 1_000_000, low=SMALLEST_BYTES, high=_LARGEST_PACKET),
         heartbeat_s=table.number("heartbeat_s", 5.0, low=0.05, high=3600.0),
         online_s=online_s,
         every_s=every_s,

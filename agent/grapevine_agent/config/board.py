@@ -18,13 +18,12 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, LEAST_TRAINING_MB, FirmwareProfile, load_profile
-from grapevine_agent.config.machine import Machine, detect_machine
+from grapevine_agent.config.machine import Machine, detect_machine, line_of, text_of
 from grapevine_agent.config.profile_files import profile_names
 from grapevine_proto import distribution
 
@@ -32,6 +31,8 @@ RELAY_PROFILE: Final = "relay-only"
 SMALL_PROFILE: Final = "small-board-512mb"
 SMALL_MB: Final = 700  # a board without a profile of its own that reports less is small
 
+_LONGEST_NAME: Final = 256
+_MOST_CPUINFO_BYTES: Final = 1 << 20  # a kilobyte or so for each of many cores; where ARM's names the board, at its end
 _WHEEL_MACHINES: Final = ("x86_64", "aarch64")
 _OLDEST_PYTHON, _NEWEST_PYTHON = (3, 10), (3, 14)
 _OLDEST_GLIBC: Final = (2, 28)
@@ -99,12 +100,12 @@ class Proposal:
 def read_board(root: Path = Path("/"), *, machine: Machine | None = None, system: System | None = None) -> Board:
     """What the files below `root` say, and the system that runs this; what cannot be read is left empty."""
     tree, dmi = root / "proc/device-tree", root / "sys/class/dmi/id"
-    chassis = _line(dmi / "chassis_type")
+    chassis = line_of(dmi / "chassis_type")
     return Board(
-        machine=machine or detect_machine(),
+        machine=machine or detect_machine(root),
         system=system or read_system(),
-        model=_line(tree / "model"),
-        compatible=tuple(_words(tree / "compatible")),
+        model=_name(tree / "model"),
+        compatible=tuple(word for word in text_of(tree / "compatible").split("\0") if word),
         vendor=_said(dmi / "sys_vendor") or _said(dmi / "board_vendor"),
         product=_said(dmi / "product_name") or _said(dmi / "board_name"),
         chassis=int(chassis) if chassis.isascii() and chassis.isdigit() else 0,
@@ -229,30 +230,21 @@ def _dotted(version: Sequence[int]) -> str:
     return ".".join(map(str, version))
 
 
-def _words(path: Path) -> list[str]:
-    """The NUL-separated words of a property of a device tree."""
-    with suppress(OSError):
-        return [word for word in path.read_bytes()[:4096].decode("utf-8", "replace").split("\0") if word]
-    return []
-
-
-def _line(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_bytes()[:256].decode("utf-8", "replace").strip("\0\n ")
-    return ""
+def _name(path: Path) -> str:
+    """What a board or its maker is called, if it is no longer than a name."""
+    return line_of(path)[:_LONGEST_NAME]
 
 
 def _said(path: Path) -> str:
     """A field of DMI, unless its maker left it as it was."""
-    line = _line(path)
-    return "" if line.lower() in _NOTHING else line
+    name = _name(path)
+    return "" if name.lower() in _NOTHING else name
 
 
 def _cpu(path: Path) -> str:
     """The processor's name; ARM's `cpuinfo` mostly has none."""
-    with suppress(OSError):
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            key, colon, value = line.partition(":")
-            if colon and key.strip().lower() in ("model name", "hardware"):
-                return " ".join(value.split())
+    for each in text_of(path, _MOST_CPUINFO_BYTES).splitlines():
+        key, colon, value = each.partition(":")
+        if colon and key.strip().lower() in ("model name", "hardware"):
+            return " ".join(value.split())
     return ""

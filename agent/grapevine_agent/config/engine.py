@@ -49,7 +49,7 @@ def read_engine(table: Table) -> EngineConfig | None:
     config = EngineConfig(
         command=table.text("command", EngineConfig.command, pattern=r"[A-Za-z0-9_./-]+", hint='"docker"'),
         allow_images=table.texts("allow_images", pattern=IMAGE.pattern, hint=_IMAGE),
-        allow_ports=_read_ports(table),
+        allow_ports=table.integers("allow_ports", low=1, high=65_535, what="ports", hint="8080"),
         publish_on=table.text(
             "publish_on", EngineConfig.publish_on, pattern=r"[0-9]{1,3}(\.[0-9]{1,3}){3}", hint='"127.0.0.1"'
         ),
@@ -60,20 +60,6 @@ def read_engine(table: Table) -> EngineConfig | None:
     if enabled and not config.allow_images:
         table.wrong("allow_images", f"an engine that may run nothing; write allow_images = [{_IMAGE}]")
     return config if enabled else None
-
-
-def _read_ports(table: Table) -> tuple[int, ...]:
-    written = table.anything("allow_ports")
-    if isinstance(written, str):  # from the environment
-        written = [int(each) if each.strip().isdecimal() else each for each in written.split(",") if each.strip()]
-    if written is None:
-        return ()
-    if not isinstance(written, list) or not all(
-        isinstance(each, int) and not isinstance(each, bool) and 1 <= each <= 65_535 for each in written
-    ):
-        table.wrong("allow_ports", "must be a list of ports from 1 to 65535; write allow_ports = [8080]")
-        return ()
-    return tuple(dict.fromkeys(written))
 
 
 def read_labels(agent: Table) -> tuple[tuple[str, str], ...]:

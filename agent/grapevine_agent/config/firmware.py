@@ -25,7 +25,16 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from grapevine_agent.config.agent_toml import KEEPALIVE_S, LEAST_STATE_MB, NO_PROFILE, OWN_PROFILE, Config, Limits
+from grapevine_agent.config.agent_toml import (
+    KEEPALIVE_S,
+    LEAST_KEEPALIVE_S,
+    LEAST_STATE_MB,
+    NO_PROFILE,
+    OWN_PROFILE,
+    Config,
+    Limits,
+)
+from grapevine_agent.config.governor import HOTTEST_C, LEAST_DUTY, MOST_KJ
 from grapevine_agent.config.machine import Machine, detect_machine
 from grapevine_agent.config.mistakes import Mistakes
 from grapevine_agent.config.profile_files import profile_names, profile_path
@@ -50,8 +59,6 @@ _MB = 1 << 20
 # A machine reports less than it is sold with: firmware and graphics have taken theirs. The next smaller has half.
 _REPORTED: Final = 0.75
 _MOST_OF_MEMORY: Final = 0.8  # that a task may take of what there is
-_HOTTEST_C: Final = 150.0
-LEAST_KEEPALIVE_S: Final = 5
 STORAGE: Final = ("unknown", "sd-card", "emmc", "flash", "ssd", "hard-disk")
 NETWORKS: Final = ("unknown", "ethernet", "wifi", "cellular", "satellite")
 
@@ -226,7 +233,7 @@ def _read_file(path: Path) -> FirmwareProfile:
         boards=table.texts("boards"),
         compatible=table.texts("compatible"),
         cpus=table.texts("cpus"),
-        chassis=_read_chassis(table),
+        chassis=table.integers("chassis", low=1, high=255, what="DMI's chassis types", hint="35"),
         cores=table.integer("cores", 0, low=0, high=1024),
         memory_mb=table.integer("memory_mb", 0, low=0, high=1 << 24),
         threads=table.integer("threads", 0, low=0, high=1024),
@@ -277,16 +284,6 @@ def _read_sizes(table: Table) -> tuple[MemorySize, ...]:
     return tuple(sizes)
 
 
-def _read_chassis(table: Table) -> tuple[int, ...]:
-    value = table.anything("chassis")
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(type(each) is int and 1 <= each <= 255 for each in value):
-        table.wrong("chassis", "must be a list of DMI's chassis types; write chassis = [35]")
-        return ()
-    return tuple(value)
-
-
 def _with_storage(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
     storage, accelerator = table.table("storage"), table.table("accelerator")
     found = replace(
@@ -305,8 +302,8 @@ def _with_storage(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
 
 def _with_thermal(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
     thermal = table.table("thermal")
-    slow_c = thermal.number("slow_above_c", 0.0, low=0.0, high=_HOTTEST_C)
-    pause_c = thermal.number("pause_above_c", 0.0, low=0.0, high=_HOTTEST_C)
+    slow_c = thermal.number("slow_above_c", 0.0, low=0.0, high=HOTTEST_C)
+    pause_c = thermal.number("pause_above_c", 0.0, low=0.0, high=HOTTEST_C)
     if slow_c > pause_c > 0:
         thermal.wrong("slow_above_c", f"is above pause_above_c = {pause_c:g}; write {pause_c:g} or less")
     source = thermal.text("source", "")
@@ -337,8 +334,8 @@ def _with_power(table: Table, profile: FirmwareProfile) -> FirmwareProfile:
         radio_w=power.number("radio_w", 0.0, low=0.0, high=10_000.0),
         source=power.text("source", ""),
     )
-    duty_cycle = power.number("duty_cycle", 1.0, low=0.001, high=1.0)
-    energy_kj = power.number("energy_kj_per_day", 0.0, low=0.0, high=1e9)
+    duty_cycle = power.number("duty_cycle", 1.0, low=LEAST_DUTY, high=1.0)
+    energy_kj = power.number("energy_kj_per_day", 0.0, low=0.0, high=MOST_KJ)
     _want_source(power, ("idle_w", "training_w", "radio_w", "duty_cycle", "energy_kj_per_day"), "who measured these")
     if draw.idle_w and 0 < draw.training_w < draw.idle_w:
         remedy = f"is less than idle_w = {draw.idle_w:g}; it is the draw of the whole device"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from grapevine_agent.config.toml_reader import Table
-from grapevine_agent.core.governor.times import DAY_MINUTES, Span
+from grapevine_agent.core.governor.times import Span
 from grapevine_agent.core.settings import GovernorLimits, Obeys
+from grapevine_proto.application import DAY_MINUTES
 
 if TYPE_CHECKING:
     from grapevine_agent.config.firmware import FirmwareProfile
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 OBEYS: Final = ("pause", "slow", "train")
 HOTTEST_C: Final = 150.0
 LEAST_DUTY: Final = 0.01
+MOST_KJ: Final = 1e6  # a day: 12 kW all the time
 _SPAN: Final = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])-([01][0-9]|2[0-4]):([0-5][0-9])")
 _MB: Final = 1 << 20
 # Of a device of which nothing is known: what nobody wants, whatever it is.
@@ -56,7 +58,9 @@ def read_governor(table: Table) -> GovernorConfig:
         )
     duty = _optional(table, "duty_cycle", high=1.0)
     if duty is not None and duty < LEAST_DUTY:
-        table.wrong("duty_cycle", "must be a number from 0.01 to 1; to train nothing write limits.can_train = false")
+        table.wrong(
+            "duty_cycle", f"must be a number from {LEAST_DUTY:g} to 1; to train nothing write limits.can_train = false"
+        )
     sensor = table.text("power_sensor", "")
     if sensor and not sensor.startswith("/"):
         table.wrong("power_sensor", 'names a file; write something like "/sys/class/hwmon/hwmon2/power1_input"')
@@ -64,7 +68,7 @@ def read_governor(table: Table) -> GovernorConfig:
         slow_above_c=slow_c,
         pause_above_c=pause_c,
         upload_mb_per_day=table.optional_integer("upload_mb_per_day", low=0, high=1 << 30),
-        energy_kj_per_day=_optional(table, "energy_kj_per_day", high=1e6),
+        energy_kj_per_day=_optional(table, "energy_kj_per_day", high=MOST_KJ),
         duty_cycle=duty,
         on_battery=cast(Obeys, table.text("on_battery", DEFAULTS.on_battery, choices=OBEYS)),
         battery_above_percent=table.number(

@@ -56,6 +56,8 @@ class Asked(Protocol):
 
     def holds_table(self, key: str) -> bool: ...  # noqa: D102
 
+    def alike(self, key: str) -> str: ...  # noqa: D102
+
 
 class MistakesError(ConfigError):
     """What is wrong with the owner's words: one line, or several below a head."""
@@ -120,13 +122,13 @@ class Mistakes:
         known.pop(table.header, None)
         if exact := [header for header, keys in known.items() if key in keys]:
             return _there(exact, key, is_table=table.holds_table(key))
-        if near := near_to(key, table.asked):
+        if near := table.alike(key):
             return f"did you mean {near!r}?"
         names = {other for keys in known.values() for other in keys}
         if found := near_to(key, names, _VERY_NEAR):
             headers = [header for header, keys in known.items() if found in keys]
             return _there(headers, found, is_table=table.holds_table(key))
-        return f"known here: {', '.join(sorted(table.asked))}" if table.asked else "nothing is known here; remove it"
+        return all_of(table.asked)
 
     def _with_line(self, mistake: Mistake) -> Mistake:
         if mistake.line or not mistake.path:
@@ -143,6 +145,11 @@ def near_to(word: str, known: Collection[str], cutoff: float = _NEAR) -> str:
     by_lower = {name.lower(): name for name in sorted(known)}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[near[0]] if near else ""
+
+
+def all_of(known: Collection[str]) -> str:
+    """All that is known, for who wrote something else."""
+    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here; remove it"
 
 
 def _there(headers: Sequence[str], key: str, *, is_table: bool) -> str:

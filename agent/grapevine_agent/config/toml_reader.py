@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from grapevine_agent.config.mistakes import ENVIRONMENT, Mistake, Mistakes, MistakesError, near_to
+from grapevine_agent.config.mistakes import ENVIRONMENT, Mistake, Mistakes, MistakesError, all_of, near_to
 from grapevine_proto.errors import ConfigError
 from grapevine_tasks.toml_lines import TomlPath
 
@@ -43,7 +43,7 @@ def suggestion(word: str, known: Collection[str]) -> str:
     """How to go on after an unknown `word`: "did you mean …?" if one is near, else all that is known."""
     if near := near_to(word, known):
         return f"did you mean {near!r}?"
-    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here; remove it"
+    return all_of(known)
 
 
 class Table:
@@ -74,6 +74,8 @@ class Table:
         self._environ = environ or {}
         self._at = at
         self.asked: set[str] = set()
+        self._tables: set[str] = set()  # of those, which can be tables alone
+        self._either: set[str] = set()  # and which may be tables
         self.mistakes = mistakes
         if mistakes is not None:
             mistakes.opened(self)
@@ -198,6 +200,24 @@ class Table:
             return None
         return value
 
+    def integers(
+        self, key: str, *, low: int, high: int, what: str = "whole numbers", hint: str = ""
+    ) -> tuple[int, ...]:
+        """A list of whole numbers from `low` to `high`, each once; in the environment separated by commas.
+
+        `what` they are, and `hint` shows what they look like.
+        """
+        value = self._look(key)
+        if value is None:
+            return ()
+        if isinstance(value, str) and self._variable(key) in self._environ:
+            parts = [part.strip() for part in value.split(",") if part.strip()]
+            value = [int(part) if re.fullmatch(r"[+-]?[0-9]{1,18}", part) else part for part in parts]
+        if not isinstance(value, list) or not all(type(item) is int and low <= item <= high for item in value):
+            self.wrong(key, f"must be a list of {what} from {low} to {high}; write {key} = [{hint or low}]")
+            return ()
+        return tuple(dict.fromkeys(value))
+
     def number(self, key: str, default: float | None = None, *, low: float, high: float) -> float:
         """A number from `low` to `high`; whole numbers count."""
         value = self._look(key)
@@ -244,10 +264,12 @@ class Table:
 
     def anything(self, key: str) -> object:
         """Whatever TOML has under `key`, None where nothing is written: for what has a shape of its own."""
+        self._either.add(key)
         return self._look(key)
 
     def mapping(self, key: str) -> Mapping[str, object]:
         """The table `[key]` as it is, for whoever reads it in a way of their own; empty if it is not there."""
+        self._tables.add(key)
         value = self._look(key)
         if value is None:
             return {}
@@ -258,6 +280,7 @@ class Table:
 
     def tables(self, key: str) -> list[Table]:
         """The tables `[[key]]`, in their order."""
+        self._tables.add(key)
         value = self._look(key)
         if value is None:
             return []
@@ -286,11 +309,17 @@ class Table:
             self.mistakes.finished(self)
             return
         for key in self.unasked():
-            raise self.unknown(key, suggestion(key, self.asked))
+            near = self.alike(key)
+            raise self.unknown(key, f"did you mean {near!r}?" if near else all_of(self.asked))
 
     def unasked(self) -> list[str]:
         """The keys that nobody asked for, in their order."""
         return [key for key in self._entries if key not in self.asked]
+
+    def alike(self, key: str) -> str:
+        """Of the keys that were asked for, the one that is most like `key`; a table is meant by no other key."""
+        is_table = self.holds_table(key)
+        return near_to(key, self._tables | self._either if is_table else self.asked - self._tables)
 
     def holds(self, key: str) -> bool:
         """Whether the owner wrote `key`, here or in the environment."""

@@ -24,6 +24,7 @@ from typing import Final, Literal, TypeAlias
 from grapevine_agent.net.connection import packet_bytes
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Trying
 from grapevine_agent.net.failures import ConnectionLostError
+from grapevine_agent.net.packet_limit import SMALLEST_BYTES
 from grapevine_agent.net.transport import Transport
 from grapevine_proto import topics
 from grapevine_proto.codec import open_envelope
@@ -39,7 +40,6 @@ AGAIN_S: Final = 4.0  # for a connection that was closed
 LISTEN_S: Final = 6.0  # for heartbeats: one interval, as most have it
 MOST_HEARD: Final = 64  # heartbeats that are read
 LARGEST_TRIED: Final = 1_000_000
-SMALLEST_TRIED: Final = 4_096
 _LOOK_S: Final = 0.05
 _STEP: Final = 4  # a packet that was too large is tried again as a part of it
 _VERSION: Final = "$SYS/broker/version"
@@ -167,8 +167,8 @@ class Asking:
         await self._subscribe(self._records if met.comes else self._inboxes)
         size = met.tried_bytes = min(self.wanted_bytes, self.transport.max_packet_bytes, LARGEST_TRIED)
         met.large = await self._try_size(topic, size)
-        while met.large_bytes == 0 and size > SMALLEST_TRIED and self._up.is_set() and not self._is_slow:
-            size = max(SMALLEST_TRIED, size // _STEP)
+        while met.large_bytes == 0 and size > SMALLEST_BYTES and self._up.is_set() and not self._is_slow:
+            size = max(SMALLEST_BYTES, size // _STEP)
             await self._try_size(topic, size)
         if 0 < met.large_bytes < met.tried_bytes // 2 and self._up.is_set():
             await self._try_size(topic, 2 * met.large_bytes)

@@ -9,8 +9,9 @@ from typing import Any, Final
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.doctor.asking import Met
 from grapevine_agent.doctor.findings import Finding
+from grapevine_agent.net.packet_limit import SMALLEST_BYTES
 from grapevine_agent.service.finding_out import why_not_all
-from grapevine_agent.service.reception import LEAST_BYTES, narrow
+from grapevine_agent.service.reception import narrow
 
 WIDE_BYTES: Final = 130_000  # a chunk and what is around it
 _ACL: Final = (
@@ -165,9 +166,9 @@ def _packets(met: Met, wanted_bytes: int) -> Finding:
             says = f"packets of {met.large_bytes:,} bytes{less} come through"
             return Finding(check="packets", about=met.url, level="ok", says=says, facts=facts)
         says, remedy = _split_narrow(most, wanted_bytes)
-        level: Any = "fail" if most < LEAST_BYTES else "warn"
+        level: Any = "fail" if most < SMALLEST_BYTES else "warn"
         return Finding(check="packets", about=met.url, level=level, says=says, remedy=remedy, facts=facts)
-    if met.announced_bytes is not None and met.announced_bytes < LEAST_BYTES:
+    if met.announced_bytes is not None and met.announced_bytes < SMALLEST_BYTES:
         says, remedy = _split_narrow(met.announced_bytes, wanted_bytes)
         return Finding(check="packets", about=met.url, level="fail", says=says, remedy=remedy, facts=facts)
     if met.large == "silent" and not met.large_bytes:

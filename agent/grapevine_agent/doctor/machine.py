@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import struct
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -13,23 +12,24 @@ from typing import Any, Final
 import psutil
 
 from grapevine_agent.config.firmware import LEAST_TRAINING_MB
+from grapevine_agent.config.machine import line_of, memory_limits, throttle_word
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 
 HOT_C: Final = 80.0  # a Raspberry Pi begins to slow down there
 LITTLE_MB: Final = 64
 _MB: Final = 1 << 20
-# Bits of the Raspberry Pi's firmware: now, and at any time since it was switched on.
+# Bits of the Raspberry Pi's `throttle_word`: now, and at any time since it was switched on.
 _THROTTLED: Final = ((0x1, "too little voltage"), (0x2, "slowed down"), (0x4, "throttled"), (0x8, "too hot"))
 _SINCE: Final = 16
 
 
 def board(*, root: Path = Path("/")) -> list[Finding]:
     """What this machine is, and whether power and heat let it work."""
-    model = _text(root / "proc/device-tree/model") or platform.machine()
+    model = line_of(root / "proc/device-tree/model") or platform.machine()
     cores, bits = len(os.sched_getaffinity(0)), 8 * struct.calcsize("P")
     heat = _hottest()
-    bits_set = _throttled(root)
+    bits_set = throttle_word(root)
     facts: dict[str, Any] = {
         "model": model,
         "machine": platform.machine(),
@@ -70,7 +70,7 @@ def board(*, root: Path = Path("/")) -> list[Finding]:
 def memory(situation: Situation, *, root: Path = Path("/")) -> list[Finding]:
     """What there is, what is free, who limits it, and what the profile lends of it."""
     machine, swap = psutil.virtual_memory(), psutil.swap_memory()
-    limit = min(_limits(root), default=None)
+    limit = min(memory_limits(root), default=None)
     total_mb = min(machine.total, limit or machine.total) // _MB
     free_mb = machine.available // _MB
     lent_mb = situation.profile.memory_mb if situation.profile is not None else None
@@ -102,32 +102,8 @@ def memory(situation: Situation, *, root: Path = Path("/")) -> list[Finding]:
     return [Finding(check="memory", level="ok", says=says, facts=facts)]
 
 
-def _limits(root: Path) -> Iterator[int]:
-    """What the control groups above this process allow, in bytes."""
-    groups = root / "sys/fs/cgroup"
-    own = next((each[3:] for each in _text(root / "proc/self/cgroup").splitlines() if each.startswith("0::")), "/")
-    folder = groups / own.strip("/")
-    for each in (folder, *folder.parents):
-        with suppress(ValueError):  # "max", or nothing
-            yield int(_text(each / "memory.max"))
-        if each == groups:
-            return
-
-
 def _hottest() -> float | None:
     with suppress(OSError, AttributeError):
         found = [each.current for sensors in psutil.sensors_temperatures().values() for each in sensors]
         return max((each for each in found if each), default=None)
     return None
-
-
-def _throttled(root: Path) -> int | None:
-    with suppress(ValueError):
-        return int(_text(root / "sys/devices/platform/soc/soc:firmware/get_throttled"), 16)
-    return None
-
-
-def _text(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_bytes().decode("utf-8", "replace").strip("\x00\n ")
-    return ""

@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from grapevine_agent.config.machine import line_of, text_of
 from grapevine_agent.doctor.disk import place_of
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
@@ -42,7 +43,7 @@ def wear(situation: Situation, *, root: Path = Path("/"), number: int | None = N
     if device is None:
         says = "the state folder lies on no disk of this machine that says how worn it is"
         return [Finding(check="wear", level="skip", says=says)]
-    is_rotating, kind = _text(device / "queue/rotational") == "1", _text(device / "device/type")
+    is_rotating, kind = line_of(device / "queue/rotational") == "1", line_of(device / "device/type")
     facts: dict[str, Any] = {"disk": device.name, "type": kind or None, "rotating": is_rotating}
     facts |= _written(device, root) | _agents_part(situation, root)
     facts |= _mmc(device) or _smart(device.name)
@@ -86,11 +87,11 @@ def _disk(root: Path, number: int) -> Path | None:
 
 def _mmc(device: Path) -> dict[str, Any]:
     facts: dict[str, Any] = {}
-    tenths = [_hexadecimal(each) for each in _text(device / "device/life_time").split()]
+    tenths = [_hexadecimal(each) for each in line_of(device / "device/life_time").split()]
     known = [each for each in tenths if each is not None and 1 <= each <= 11]
     if known:
         facts["used_percent"] = 10 * max(known) if max(known) <= 10 else 101
-    end = _hexadecimal(_text(device / "device/pre_eol_info"))
+    end = _hexadecimal(line_of(device / "device/pre_eol_info"))
     if end is not None and 1 <= end <= 3:
         facts["pre_eol"] = end
     return facts
@@ -120,8 +121,8 @@ def smart_facts(told: Any) -> dict[str, Any]:
 
 def _written(device: Path, root: Path) -> dict[str, Any]:
     with suppress(ValueError, IndexError):
-        sectors = int(_text(device / "stat").split()[_WRITTEN_FIELD])
-        up_s = float(_text(root / "proc/uptime").split()[0])
+        sectors = int(line_of(device / "stat").split()[_WRITTEN_FIELD])
+        up_s = float(line_of(root / "proc/uptime").split()[0])
         if up_s >= LEAST_UPTIME_S:
             return {"written_mb_per_day": round(sectors * _SECTOR_BYTES / 1e6 * 86_400 / up_s, 1)}
     return {}
@@ -132,8 +133,8 @@ def _agents_part(situation: Situation, root: Path) -> dict[str, Any]:
     up_s = float(situation.status.get("uptime_s") or 0.0)
     if situation.config is None or up_s < LEAST_UPTIME_S:
         return {}
-    holder = _text(situation.config.agent.state_dir / "service.lock")
-    lines = _text(root / f"proc/{holder}/io").splitlines() if holder.isdigit() else []
+    holder = line_of(situation.config.agent.state_dir / "service.lock")
+    lines = text_of(root / f"proc/{holder}/io").splitlines() if holder.isdigit() else []
     for name, _, number in (each.partition(": ") for each in lines):
         if name == "write_bytes" and number.isdigit():
             return {"agent_mb_per_day": round(int(number) / 1e6 * 86_400 / up_s, 1)}
@@ -144,9 +145,3 @@ def _hexadecimal(text: str) -> int | None:
     with suppress(ValueError):
         return int(text, 16)
     return None
-
-
-def _text(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text(errors="replace").strip()
-    return ""

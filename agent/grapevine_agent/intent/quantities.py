@@ -6,12 +6,13 @@ import math
 import re
 from typing import Final
 
+from grapevine_proto.application import DAY_MINUTES, DAYS
+
 _MEMORY: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|k|M|G|)")
 _CPU: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(m?)")
 _SPAN: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})-([0-9]{1,2}):([0-9]{2})")
 _OFFSET: Final = re.compile(r"(?:UTC)?([+-])([0-9]{1,2}):([0-9]{2})")
 _UNITS: Final = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def memory_mb(text: str) -> int:
@@ -36,7 +37,7 @@ def span(text: str) -> tuple[int, int]:
     if found is None:
         raise ValueError("are no hours")
     begin, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
-    if begin >= 1_440 or end > 1_440 or int(found[2]) > 59 or int(found[4]) > 59 or begin == end:
+    if begin >= DAY_MINUTES or end > DAY_MINUTES or int(found[2]) > 59 or int(found[4]) > 59 or begin == end:
         raise ValueError("are no hours of a day")
     return begin, end
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-SMALLEST_BYTES = 4_096
+SMALLEST_BYTES = 4_096  # of a limit: presence takes a few hundred, and pieces of chunks are cut to what is left
 GROWS_AFTER_S = 4 * 3_600.0
 STRIKES = 2
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from grapevine_agent.service.sensors import line, number
+from grapevine_agent.config.machine import line_of, number_of
 
 LARGEST_W: Final = 10_000.0  # what draws more is no device of ours, but a sensor that is broken
 
@@ -56,18 +56,18 @@ def find_sensors(root: Path = Path("/"), *, named: Path | None = None) -> Sensor
     """The sensors of this device, or the one that its owner named; None where there is none that can be read."""
     if named is not None:
         part: Counter | Gauge = Counter(path=named) if "energy" in named.name else Gauge(path=named)
-        return Sensors(name=str(named), parts=(part,)) if number(named) is not None else None
+        return Sensors(name=str(named), parts=(part,)) if number_of(named) is not None else None
     hwmon = sorted((root / "sys/class/hwmon").glob("hwmon*"))
     for find in (_ina, _iio, _rapl, _acpi):
         found = find(root / "sys", hwmon)
-        if found is not None and all(number(part.path) is not None for part in found.parts):
+        if found is not None and all(number_of(part.path) is not None for part in found.parts):
             return found
     return None
 
 
 def _ina(_sys: Path, hwmon: list[Path]) -> Sensors | None:
     for chip in hwmon:
-        name = line(chip / "name")
+        name = line_of(chip / "name")
         if not name.startswith("ina"):
             continue
         parts: list[Counter | Gauge] = [Gauge(path=path) for path in sorted(chip.glob("power*_input"))]
@@ -82,38 +82,40 @@ def _ina(_sys: Path, hwmon: list[Path]) -> Sensors | None:
 
 def _whole(chip: Path, parts: list[Counter | Gauge]) -> list[Counter | Gauge]:
     """Of channels that are labelled, the one at the device's input says it all."""
-    inputs = [part for part in parts if "IN" in line(chip / f"{part.path.name.split('_')[0]}_label").upper().split("_")]
+    inputs = [
+        part for part in parts if "IN" in line_of(chip / f"{part.path.name.split('_')[0]}_label").upper().split("_")
+    ]
     return inputs or parts
 
 
 def _iio(sys: Path, _hwmon: list[Path]) -> Sensors | None:
     for device in sorted((sys / "bus/iio/devices").glob("iio:device*")):
-        if "ina" in line(device / "name"):
+        if "ina" in line_of(device / "name"):
             paths = sorted(device.glob("in_power*_input"))
             if paths:  # the first channel is the device's input
-                return Sensors(name=line(device / "name"), parts=(Gauge(path=paths[0], scale=1000.0),))
+                return Sensors(name=line_of(device / "name"), parts=(Gauge(path=paths[0], scale=1000.0),))
     return None
 
 
 def _rapl(sys: Path, _hwmon: list[Path]) -> Sensors | None:
     zones = [zone for zone in sorted((sys / "class/powercap").glob("*-rapl:*")) if zone.name.count(":") == 1]
-    names = {zone: line(zone / "name") for zone in zones}
+    names = {zone: line_of(zone / "name") for zone in zones}
     chosen = [zone for zone in zones if names[zone] == "psys"] or [
         zone for zone in zones if names[zone].startswith("package")
     ]
     counters = [
-        Counter(path=zone / "energy_uj", wraps_uj=number(zone / "max_energy_range_uj") or 0.0) for zone in chosen
+        Counter(path=zone / "energy_uj", wraps_uj=number_of(zone / "max_energy_range_uj") or 0.0) for zone in chosen
     ]
     return Sensors(name=f"RAPL {names[chosen[0]]}", parts=tuple(counters)) if chosen else None
 
 
 def _acpi(_sys: Path, hwmon: list[Path]) -> Sensors | None:
     for chip in hwmon:
-        if line(chip / "name") != "power_meter":
+        if line_of(chip / "name") != "power_meter":
             continue
         powers = sorted(chip.glob("power*_input")) or sorted(chip.glob("power*_average"))
         if powers:
-            return Sensors(name=line(chip / "name"), parts=tuple(Gauge(path=path) for path in powers))
+            return Sensors(name=line_of(chip / "name"), parts=tuple(Gauge(path=path) for path in powers))
     return None
 
 
@@ -165,11 +167,11 @@ class Meter:
         joules = passed_s * self._watts
         self._watts = 0.0
         for part in self._parts:
-            found = number(part.path)
+            found = number_of(part.path)
             if found is None:
                 self._num_failed += 1
             elif isinstance(part, Gauge):
-                by = number(part.times) if part.times is not None else 1.0
+                by = number_of(part.times) if part.times is not None else 1.0
                 self._watts += min(LARGEST_W, max(0.0, found * part.scale * (by or 0.0) / 1e6))
             else:
                 last, self._last[part.path] = self._last.get(part.path, found), found

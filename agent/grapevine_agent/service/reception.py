@@ -6,13 +6,12 @@ import logging
 
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.net.events import Connected, Disconnected, Listening, Trying
+from grapevine_agent.net.packet_limit import SMALLEST_BYTES
 from grapevine_agent.service import clock
 from grapevine_agent.service.double import Double
 from grapevine_agent.service.finding_out import why_not_all
 
 logger = logging.getLogger(__name__)
-
-LEAST_BYTES = 4_096  # of a packet: presence takes a few hundred, and pieces of chunks are cut to what is left
 
 
 class Reception:
@@ -90,10 +89,10 @@ class Reception:
 
 def narrow(broker: str, takes_bytes: int, wanted_bytes: int) -> str:
     """What a broker's announced packet limit means for us, in one line for its owner."""
-    if takes_bytes < LEAST_BYTES:
+    if takes_bytes < SMALLEST_BYTES:
         return (
             f"{broker} takes no packets above {takes_bytes:,} bytes: too little for models, and records are refused as "
-            f"well; raise its limit to {LEAST_BYTES:,} bytes at least (Mosquitto: max_packet_size)"
+            f"well; raise its limit to {SMALLEST_BYTES:,} bytes at least (Mosquitto: max_packet_size)"
         )
     return (
         f"{broker} takes no packets above {takes_bytes:,} bytes, and mqtt.max_packet_bytes allows {wanted_bytes:,}: "

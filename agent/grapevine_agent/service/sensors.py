@@ -20,16 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from grapevine_agent.config.machine import line_of, number_of, text_of, throttle_word
 from grapevine_agent.core.governor.readings import Readings
 
-MOST_BYTES: Final = 4_096  # of a file that is read: those of sysfs are lines
 COLDEST_C, HOTTEST_C = -60.0, 200.0  # what is beyond is no temperature, but a sensor that is broken
-_FIRMWARE: Final = (
-    "devices/platform/soc/soc:firmware/get_throttled",
-    "devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled",
-    "devices/platform/soc/soc@7c000000:firmware/get_throttled",
-)
-# Bits of the firmware's answer that are of now; those from 16 on say that it was so since the start.
+# Bits of the Raspberry Pi's `throttle_word`, now.
 _BITS: Final = (
     (0, "weak supply"),
     (1, "its clock is capped"),
@@ -40,8 +35,8 @@ _PRESSURE: Final = re.compile(r"^some avg10=([0-9.]+) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Where its files are: `root` is "/" but in tests."""
+class SensorFiles:
+    """Where the machine's files are: `root` is "/" but in tests."""
 
     root: Path = Path("/")
 
@@ -68,24 +63,19 @@ class Machine:
     def _temperatures(self) -> Iterator[float]:
         zones = list(_glob(self.sys / "class/thermal", "thermal_zone*/temp"))
         for path in zones or _glob(self.sys / "class/hwmon", "hwmon*/temp*_input"):
-            thousandths = number(path)
+            thousandths = number_of(path)
             if thousandths is not None and COLDEST_C < thousandths / 1000 < HOTTEST_C:
                 yield thousandths / 1000
 
     def _throttled(self) -> str:
-        for name in _FIRMWARE:
-            text = line(self.sys / name)
-            try:
-                bits = int(text, 16) if text else 0
-            except ValueError:
-                continue
-            if said := [words for bit, words in _BITS if bits >> bit & 1]:
-                return ", ".join(said)
+        bits = throttle_word(self.root) or 0
+        if said := [words for bit, words in _BITS if bits >> bit & 1]:
+            return ", ".join(said)
         for path in _glob(self.sys / "class/hwmon", "hwmon*/in0_lcrit_alarm"):
-            if line(path.parent / "name") == "rpi_volt" and number(path):
+            if line_of(path.parent / "name") == "rpi_volt" and number_of(path):
                 return "weak supply"
         for path in _glob(self.sys / "class/thermal", "cooling_device*/type"):
-            if "cpufreq" in line(path) and (number(path.parent / "cur_state") or 0) > 0:
+            if "cpufreq" in line_of(path) and (number_of(path.parent / "cur_state") or 0) > 0:
                 return "its processor is slowed down for heat"
         return ""
 
@@ -98,17 +88,17 @@ class Machine:
         discharging: list[bool] = []
         percents: list[float] = []
         for kind_file in _glob(self.sys / "class/power_supply", "*/type"):
-            supply, kind = kind_file.parent, line(kind_file)
-            if line(supply / "scope") == "Device":
+            supply, kind = kind_file.parent, line_of(kind_file)
+            if line_of(supply / "scope") == "Device":
                 continue  # of a mouse, or a keyboard
             if kind in ("Battery", "UPS"):
-                if line(supply / "present") == "0":
+                if line_of(supply / "present") == "0":
                     continue
-                discharging.append(line(supply / "status") == "Discharging")
-                charge = number(supply / "capacity")
+                discharging.append(line_of(supply / "status") == "Discharging")
+                charge = number_of(supply / "capacity")
                 if charge is not None and 0 <= charge <= 100:
                     percents.append(charge)
-            elif (online := number(supply / "online")) is not None:  # Mains, USB, Wireless
+            elif (online := number_of(supply / "online")) is not None:  # Mains, USB, Wireless
                 mains.append(online > 0)
         if any(discharging):
             return True, min(percents, default=None)
@@ -141,26 +131,6 @@ def _disk(state_dir: Path) -> tuple[float | None, str]:
     if not os.access(state_dir, os.W_OK):
         return free_mb, f"{state_dir} may not be written"
     return free_mb, ""
-
-
-def text_of(path: Path) -> str:
-    """What a file says, or its beginning; empty where it says nothing."""
-    try:
-        with path.open("rb") as file:
-            return file.read(MOST_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def line(path: Path) -> str:
-    """The first line of a file."""
-    return text_of(path).split("\n", 1)[0].strip("\0 \r\t")
-
-
-def number(path: Path) -> float | None:
-    """The whole number that a file holds; None where it holds none."""
-    text = line(path)
-    return float(int(text)) if re.fullmatch(r"[+-]?[0-9]{1,18}", text) else None
 
 
 def _glob(folder: Path, pattern: str) -> list[Path]:

@@ -60,7 +60,7 @@ from grapevine_agent.service.saving import GOVERNOR, MODELS, Saver, readable
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
 from grapevine_agent.service.seldom import Seldom
-from grapevine_agent.service.sensors import Machine, utc_offset_s
+from grapevine_agent.service.sensors import SensorFiles, utc_offset_s
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
@@ -105,7 +105,7 @@ class AgentService:
         attach: Makes a connection to one that was found; None: those that are found are tried behind the others.
         stops: Where the loop's selector notes how long the loop stands; None where it does not.
         make: What another configuration comes to, for `reload`; None: that is not asked for.
-        machine: Where this device's sensors are.
+        sensors: Where this device's sensors are.
         meter: Measures what it draws; None: nothing here does.
     """
 
@@ -128,7 +128,7 @@ class AgentService:
         attach: Callable[[BrokerUrl], MakeTransport] | None = None,
         stops: Stops | None = None,
         make: MakeAgain | None = None,
-        machine: Machine | None = None,
+        sensors: SensorFiles | None = None,
         meter: Meter | None = None,
         engine: Engine | None = None,
     ) -> None:
@@ -154,11 +154,11 @@ class AgentService:
         pulse = Pulse(self.stops)
         self._beside = Beside(pulse)
         self.turns = Turns(self._beside, self.perform)
-        state_dir, sensors = config.agent.state_dir, machine or Machine()
+        state_dir, files = config.agent.state_dir, sensors or SensorFiles()
         self.governor = Governing(
             core=self.core,
             turns=self.turns,
-            read=lambda trouble: sensors.readings(state_dir, disk_trouble=trouble),
+            read=lambda trouble: files.readings(state_dir, disk_trouble=trouble),
             why_unsaved=lambda: self.unsaved.reason(MODELS),
             meter=meter,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from grapevine_agent.config.toml_reader import Table
 
@@ -41,14 +41,9 @@ class LifePlan:
 
 def read_review(table: Table, num_nodes: int) -> ReviewPlan | None:
     """Read `[review]`; None where there is none. Raises ConfigError."""
-    value: Any = table.anything("reviewers")
     default = ReviewPlan(reviewers=())
-    if value is not None and (
-        not isinstance(value, list) or not all(type(node) is int and 0 <= node < num_nodes for node in value)
-    ):
-        raise table.error("reviewers", f"must be a list of nodes' numbers below {num_nodes}; write reviewers = [1, 2]")
     plan = ReviewPlan(
-        reviewers=tuple(value or ()),
+        reviewers=table.integers("reviewers", low=0, high=num_nodes - 1, what="nodes' numbers", hint="1, 2"),
         approvals=table.integer("approvals", default.approvals, low=0, high=100),
         max_valid_days=table.number("max_valid_days", default.max_valid_days, low=0.01, high=100_000.0),
         valid_days=table.number("valid_days", default.valid_days, low=0.01, high=100_000.0),

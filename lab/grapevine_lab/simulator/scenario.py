@@ -346,16 +346,7 @@ def _read_measure(table: Table) -> MeasurePlan:
         models=cast(tuple[ModelKind, ...], models),
         num_nodes=table.integer("num_nodes", 0, low=0, high=100_000),
         test_samples=table.integer("test_samples", 0, low=0, high=10**9),
-        rounds=_read_rounds(table),
+        rounds=tuple(sorted(table.integers("rounds", low=0, high=1_000_000, hint="0, 10, 20, 35"))),
     )
     table.finish()
     return plan
-
-
-def _read_rounds(table: Table) -> tuple[int, ...]:
-    rounds = table.anything("rounds")
-    if rounds is None:
-        return ()
-    if not isinstance(rounds, list) or not all(type(k) is int and 0 <= k <= 1_000_000 for k in rounds):
-        raise table.error("rounds", "is a list of whole numbers from 0, such as [0, 10, 20, 35]")
-    return tuple(sorted(set(rounds)))

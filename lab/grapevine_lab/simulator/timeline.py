@@ -126,12 +126,7 @@ def _read_fault(table: Table, num_nodes: int, brokers: Sequence[BrokerPlan]) -> 
 
 
 def _read_nodes(table: Table, num_nodes: int) -> tuple[int, ...]:
-    value: Any = table.anything("nodes")
-    if value is None:
-        return ()
-    if not isinstance(value, list) or not all(type(node) is int and 0 <= node < num_nodes for node in value):
-        raise table.error("nodes", f"must be a list of nodes' numbers below {num_nodes}; write nodes = [0, 3]")
-    return tuple(value)
+    return table.integers("nodes", low=0, high=num_nodes - 1, what="nodes' numbers", hint="0, 3")
 
 
 def _read_range(table: Table, key: str, low: float, high: float) -> Range:

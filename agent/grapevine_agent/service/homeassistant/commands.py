@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from grapevine_agent.service.figures import SHORT_ID
 from grapevine_agent.service.homeassistant.components import OFF, ON, PRESS, Topics
+from grapevine_proto.quotas import Bucket
 
 LONGEST_COMMAND: Final = 16  # bytes
 BURST: Final = 6
@@ -39,12 +40,11 @@ Refusal: TypeAlias = Literal["command-retained", "command-unknown", "command-too
 
 
 class Commands:
-    """Reads commands, so many in a time (a token bucket)."""
+    """Reads commands, so many in a time."""
 
     def __init__(self, topics: Topics) -> None:
         self._topics = topics
-        self._tokens = float(BURST)
-        self._at_s = 0.0
+        self._share = Bucket(per_s=1 / SECONDS_EACH, burst=BURST)
 
     def read(self, topic: str, payload: bytes | memoryview, *, retained: bool, now_s: float) -> Command | Refusal:
         """The command, or why there is none. `now_s`: monotonic."""
@@ -53,12 +53,7 @@ class Commands:
         command = self._parse(topic, bytes(payload[:LONGEST_COMMAND]))
         if command is None:
             return "command-unknown"
-        self._tokens = min(BURST, self._tokens + (now_s - self._at_s) / SECONDS_EACH)
-        self._at_s = now_s
-        if self._tokens < 1.0:
-            return "command-too-often"
-        self._tokens -= 1.0
-        return command
+        return command if self._share.take(1, now_s) else "command-too-often"
 
     def _parse(self, topic: str, payload: bytes) -> Command | None:
         if topic == self._topics.pause:

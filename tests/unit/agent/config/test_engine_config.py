@@ -33,6 +33,20 @@ def test_an_engine_has_bounds(tmp_path: Path) -> None:
     assert engine.publish_on == "127.0.0.1"
 
 
+@pytest.mark.parametrize("ports", ["8080, 9090", "+8080,9090,8080,"])
+def test_ports_may_come_from_the_environment(tmp_path: Path, ports: str) -> None:
+    text = f'[engine]\nenabled = true\nallow_images = ["{IMAGE}"]\nallow_ports = [1]'
+    engine = load(tmp_path, text, {"GRAPEVINE_ENGINE_ALLOW_PORTS": ports}).engine
+    assert engine is not None
+    assert engine.allow_ports == (8080, 9090)
+
+
+@pytest.mark.parametrize("ports", ["http", "8080 9090", "0", "8080.0", "9" * 400])
+def test_ports_in_the_environment_are_refused_as_those_in_the_file_are(tmp_path: Path, ports: str) -> None:
+    with pytest.raises(ConfigError, match=r"must be a list of ports from 1 to 65535; write allow_ports = \[8080\]"):
+        load(tmp_path, "", {"GRAPEVINE_ENGINE_ALLOW_PORTS": ports})
+
+
 def test_labels_are_sorted_and_may_come_from_the_environment(tmp_path: Path) -> None:
     wanted = (("floor", "2"), ("room", "kitchen"))
     assert load(tmp_path, '[agent]\nlabels = { room = "kitchen", floor = "2" }').agent.labels == wanted
@@ -46,6 +60,8 @@ def test_labels_are_sorted_and_may_come_from_the_environment(tmp_path: Path) -> 
         ('[engine]\nenabled = true\nallow_images = ["nginx:latest"]', "does not have the right form"),
         ("[engine]\nenabeld = true", "did you mean 'enabled'?"),
         ("[engine]\nallow_ports = [0]", "must be a list of ports from 1 to 65535"),
+        ("[engine]\nallow_ports = [true]", "must be a list of ports from 1 to 65535"),
+        ("[engine]\nallow_ports = 8080", "must be a list of ports from 1 to 65535"),
         ('[engine]\ncommand = "docker; rm"', "does not have the right form"),
         ('[agent]\nlabels = { site = "x" }', "'site' is what every agent says of itself"),
         ('[agent]\nlabels = { "A b" = "x" }', "'A b' is no label"),

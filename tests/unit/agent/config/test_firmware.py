@@ -88,6 +88,11 @@ def test_a_profile_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
     [
         ("cores = 2", "name is missing"),
         (VALID + "max_bach = 3", "did you mean 'max_batch'?"),
+        (VALID + 'network_class = "wifi"', "network_class: unknown key; known here: accelerator, boards"),  # no table
+        (VALID + '[networks]\nclass = "wifi"', "networks: unknown table; did you mean 'network'?"),
+        (VALID + "[chasis]\nnumbers = [35]", "chasis: unknown table; known here: accelerator, boards"),  # no key
+        (VALID + "chassis = [0]", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
+        (VALID + "chassis = 35", "must be a list of DMI's chassis types from 1 to 255; write chassis = [35]"),
         (VALID + "[power]\nidle = 3", "power.idle: unknown key; did you mean 'idle_w'?"),
         (VALID + "[power]\nidle_w = 3", "power.source is missing: say who measured"),
         (VALID + "[power]\nidle_w = 3\ntraining_w = 2\nsource = 'me'", "less than idle_w = 3"),
@@ -241,7 +246,7 @@ def test_all_mistakes_of_a_profile_are_told_at_once_with_their_lines(tmp_path: P
         (17, "power.duty_cycle"),
     ]
     assert "line 5: slow_above_c: unknown key; did you mean [thermal] slow_above_c?" in str(caught.value)
-    assert "line 17: power.duty_cycle = 2: must be a number from 0.001 to 1; the nearest is 1" in str(caught.value)
+    assert "line 17: power.duty_cycle = 2: must be a number from 0.01 to 1; the nearest is 1" in str(caught.value)
 
 
 def test_a_profile_from_before_there_was_a_table_of_storage_is_read_as_it_was(tmp_path: Path) -> None:

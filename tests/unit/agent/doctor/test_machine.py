@@ -109,15 +109,16 @@ def test_what_smartctl_says_is_taken_as_far_as_it_goes(told: object, facts: dict
     assert wear.smart_facts(told) == facts
 
 
+@pytest.mark.parametrize("folder", ["soc/soc:firmware", "soc@107c000000/soc@107c000000:firmware"])  # of model 4, and 5
 @pytest.mark.parametrize(
     ("bits", "levels"),
     [("0x0\n", ["ok"]), ("50000", ["ok", "warn"]), ("50005", ["ok", "fail"]), ("what", ["ok"])],
 )
 def test_too_little_voltage_is_told(
-    tmp_path: Path, bits: str, levels: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, folder: str, bits: str, levels: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "_hottest", lambda: None)
-    put(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", bits)
+    put(tmp_path, f"sys/devices/platform/{folder}/get_throttled", bits)
     put(tmp_path, "proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.4\x00")
     lines = machine.board(root=tmp_path)
     assert [each.level for each in lines] == levels

@@ -18,7 +18,7 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.saving import GOVERNOR, Saver
-from grapevine_agent.service.sensors import Machine
+from grapevine_agent.service.sensors import SensorFiles
 from grapevine_agent.service.turns import Turns
 from grapevine_agent.store.store import Store
 
@@ -39,7 +39,7 @@ class Shell:
         self.governor = Governing(
             core=self.core,
             turns=Turns(Beside(), self._perform),
-            read=lambda trouble: Machine(root).readings(root, disk_trouble=trouble),
+            read=lambda trouble: SensorFiles(root).readings(root, disk_trouble=trouble),
             why_unsaved=lambda: self.why_unsaved,
         )
         self._perform(self.core.start([], {}, clock.now()))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from grapevine_agent.core.governor.readings import Readings
-from grapevine_agent.service.sensors import Machine
+from grapevine_agent.service.sensors import SensorFiles
 
 
 class Box:
@@ -29,7 +29,7 @@ class Box:
             self.write(f"sys/class/power_supply/{name}/{key}", text)
 
     def read(self) -> Readings:
-        return Machine(self.root).readings(self.root)
+        return SensorFiles(self.root).readings(self.root)
 
 
 @pytest.fixture
@@ -113,12 +113,12 @@ def test_pressure_is_that_of_the_last_ten_seconds(box: Box) -> None:
 
 
 def test_a_state_folder_that_cannot_be_written_is_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = Machine(tmp_path).readings(tmp_path / "gone")
+    gone = SensorFiles(tmp_path).readings(tmp_path / "gone")
     assert "No such file" in gone.disk_trouble
     assert gone.free_disk_mb is None
-    assert Machine(tmp_path).readings(tmp_path, disk_trouble="full").disk_trouble == "full"
+    assert SensorFiles(tmp_path).readings(tmp_path, disk_trouble="full").disk_trouble == "full"
     monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anything
-    assert "may not be written" in Machine(tmp_path).readings(tmp_path).disk_trouble
+    assert "may not be written" in SensorFiles(tmp_path).readings(tmp_path).disk_trouble
 
 
 FILES = (

@@ -47,7 +47,7 @@ def test_a_node_that_comes_later_is_not_there_before() -> None:
 WRONG = [
     ("faults=[{ kind = 'earthquake' }]", "broker"),
     ("faults=[{ kind = 'of' }]", "did you mean 'off'"),
-    ("faults=[{ kind = 'off', nodes = [8] }]", "below 8"),
+    ("faults=[{ kind = 'off', nodes = [8] }]", "from 0 to 7"),
     ("faults=[{ kind = 'off', nodes = [true] }]", "nodes"),
     ("faults=[{ kind = 'off', for_s = [9, 3] }]", "the smaller one first"),
     ("faults=[{ kind = 'off', for_s = [3] }]", "the smaller one first"),
@@ -58,7 +58,7 @@ WRONG = [
     ("words=[{ kind = 'publish', node = 0, task = 'a' }]", "reviewers"),
     ("life={ max_ghosts = 0.1 }", "reviewers"),
     ("review={ approvals = 1 }", "reviewers"),
-    ("review={ reviewers = [9] }", "below 8"),
+    ("review={ reviewers = [9] }", "from 0 to 7"),
 ]
 
 
