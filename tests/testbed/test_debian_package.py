@@ -90,6 +90,7 @@ def test_it_installs_and_runs(debian: Machine, package: Path) -> None:
     debian.run("kill $(cat /tmp/pid)")
     debian.wait("! kill -0 $(cat /tmp/pid) 2>/dev/null || grep -q ' Z ' /proc/$(cat /tmp/pid)/stat", within_s=DRAIN_S)
     assert "not PyTorch" not in debian.run("cat /tmp/log")
+    debian.run("/opt/grapevine/bin/python -c 'import amqtt, prometheus_client, zeroconf'")
     debian.run("dpkg -r grapevine")
     assert debian.succeeds("test -s /var/lib/grapevine/identity.pem")
     debian.run(f"dpkg -i /root/{package.name}")
