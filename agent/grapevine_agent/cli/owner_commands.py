@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +22,7 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
     tell,
+    time_here,
 )
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
@@ -164,12 +164,9 @@ def _describe(status: dict[str, Any]) -> str:
 
 def _sleep_line(sleep: dict[str, Any]) -> str:
     """`asleep until 14:00: connected for 300 s of every 3,600 s; learning goes on`."""
-    until_s = sleep["until_ms"] / 1000
-    when = "%H:%M" if until_s - time.time() >= 60 else "%H:%M:%S"
-    return (
-        f"asleep until {time.strftime(when, time.localtime(until_s))}: connected for {sleep['online_s']:,g} s of every "
-        f"{sleep['every_s']:,g} s; learning goes on"
-    )
+    until = time_here(sleep["until_ms"] / 1000, to_the_second=True)
+    often = f"connected for {sleep['online_s']:,g} s of every {sleep['every_s']:,g} s"
+    return f"asleep until {until}: {often}; learning goes on"
 
 
 def _asleep_words(peers: dict[str, Any]) -> str:
@@ -223,12 +220,11 @@ def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
     if not unsaved:
         return ""
     since_s = min(each["since_s"] for each in unsaved)
-    day = "" if time.time() - since_s < 86_400 else "%Y-%m-%d "
     kinds: dict[str, list[str]] = {}
     for each in unsaved:
         kinds.setdefault(each["reason"], []).append(each["kind"])
     why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
-    return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
+    return f"\n[yellow]not saved since {time_here(since_s)}:[/] {why}"
 
 
 def _stop_line(longest_stop_ms: float) -> str:

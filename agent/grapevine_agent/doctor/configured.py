@@ -11,9 +11,10 @@ from grapevine_agent.config.board import propose, read_board
 from grapevine_agent.config.credentials import is_open_to_others
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.config.mistakes import ENVIRONMENT
-from grapevine_agent.doctor.findings import Finding, span
+from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
+from grapevine_agent.spoken import span
 from grapevine_proto.errors import GrapevineError
 
 LONG_STOP_MS: Final = 1_000.0

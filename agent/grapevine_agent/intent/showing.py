@@ -6,6 +6,7 @@ from typing import Any
 
 from grapevine_agent.intent.quantities import DAYS
 from grapevine_agent.intent.reading import API_VERSION, LEARNING, SERVICE, WORKER
+from grapevine_agent.spoken import time_of_day
 from grapevine_proto.application import ApplicationSpec, Component, Container, Hours, LearningTask, Term, Where
 from grapevine_proto.traits import CONTAINER_ENGINE, GOSSIP_LEARNING, SENSORS
 
@@ -78,16 +79,12 @@ def _container(work: Container) -> dict[str, Any]:
 def _hours(hours: Hours) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     if hours.spans:
-        tree["hours"] = [f"{_clock(begin)}-{_clock(end)}" for begin, end in hours.spans]
+        tree["hours"] = [f"{time_of_day(begin)}-{time_of_day(end)}" for begin, end in hours.spans]
     if hours.days:
         tree["days"] = [DAYS[day] for day in hours.days]
     if minutes := hours.utc_offset_minutes:
-        tree["timezone"] = f"{'-' if minutes < 0 else '+'}{_clock(abs(minutes))}"
+        tree["timezone"] = f"{'-' if minutes < 0 else '+'}{time_of_day(abs(minutes))}"
     return tree
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def _affinity(where: Where) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from grapevine_agent.spoken import time_of_day
 from grapevine_proto.application import Hours
 
 DAY_MINUTES: Final = 1_440
@@ -30,21 +31,16 @@ def is_active(hours: Hours | None, wall_ms: int) -> bool:
 
 def in_words(hours: Hours) -> str:
     """`22:00-06:00 on mon, tue (UTC+01:00)`."""
-    spans = ", ".join(f"{clock(begin)}-{clock(end)}" for begin, end in hours.spans) or "all day"
+    spans = ", ".join(f"{time_of_day(begin)}-{time_of_day(end)}" for begin, end in hours.spans) or "all day"
     days = f" on {', '.join(DAYS[day] for day in hours.days)}" if hours.days else ""
     return f"{spans}{days} ({offset(hours.utc_offset_minutes)})"
-
-
-def clock(minute: int) -> str:
-    """A time of day: `06:00`."""
-    return f"{minute // 60:02}:{minute % 60:02}"
 
 
 def offset(minutes: int) -> str:
     """How far a place's clock is from UTC: `UTC`, `UTC-03:30`."""
     if not minutes:
         return "UTC"
-    return f"UTC{'-' if minutes < 0 else '+'}{clock(abs(minutes))}"
+    return f"UTC{'-' if minutes < 0 else '+'}{time_of_day(abs(minutes))}"
 
 
 def _is_day(hours: Hours, day: int) -> bool:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from grapevine_agent.spoken import time_of_day
+
 DAY_MINUTES: Final = 24 * 60
 DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000
@@ -53,7 +55,7 @@ def clock_words(at_ms: int, wall_ms: int, utc_offset_s: int) -> str:
     minutes = (at_ms + 1000 * utc_offset_s) // _MINUTE_MS % DAY_MINUTES
     days = day_of(at_ms, utc_offset_s) - day_of(wall_ms, utc_offset_s)
     later = "" if days == 0 else " tomorrow" if days == 1 else f" in {days} days"
-    return f"{minutes // 60:02d}:{minutes % 60:02d}{later}"
+    return f"{time_of_day(minutes)}{later}"
 
 
 def _left_ms(span: Span, wall_ms: int, utc_offset_s: int) -> int:
