@@ -139,6 +139,10 @@ def _check_credentials(debian: Machine) -> None:
     debian.run(f"systemctl restart {UNIT}")
     debian.wait(ACTIVE)
     assert "chmod 600" not in debian.run(f"journalctl -u {UNIT} -o cat")
+    looked = debian.run("grapevine doctor", check=False)  # as root, which looks as the service's user
+    assert "takes us in" in looked
+    assert "chmod 600" not in looked
+    assert "run this as" not in looked
     debian.run("rm /etc/grapevine/credentials/mqtt-password; sed -i '/^password_file/d' /etc/grapevine/agent.toml")
     debian.run(f"systemctl restart {UNIT}")
 
