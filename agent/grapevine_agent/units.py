@@ -1,8 +1,9 @@
 """systemd units for this installation: the same text for a Debian package, a pipx environment and a checkout.
 
-The templates lie in `agent/packaging/systemd/` of a checkout and in `grapevine_agent/systemd/` of an installed package.
-What they leave open is filled in here:
+The templates lie in `agent/packaging/systemd/` of a checkout and in `grapevine_agent/systemd/` of an installed package:
+one for agents and servers (`grapevine-peer.service`), one for brokers. What they leave open is filled in here:
 
+    @KIND@        agent or server                @WHAT@        what that does
     @COMMAND@     the `grapevine` to run         @IDENTITY@    whom it runs as, where its state and its secrets lie
     @CONFIG@      its configuration              @HARDENING@   what it may not do, which is a template, too:
     @FOLDER@      the folder of that             @MEMORY@      whether it may make code as it goes
@@ -29,6 +30,10 @@ SYSTEM_FOLDER: Final = Path("/etc/grapevine")
 SYSTEM_UNITS: Final = Path("/etc/systemd/system")
 CREDENTIALS: Final = "credentials"  # the folder beside the configuration; and what systemd's copies begin with
 _CHECKOUT: Final = Path(__file__).resolve().parents[1] / "packaging" / "systemd"
+_WHAT: Final[dict[Kind, str]] = {
+    "agent": "learns together with other devices",
+    "server": "aggregates tasks that name it",
+}
 _UNSAFE: Final = frozenset(" \t\n\"'\\%$;")
 
 
@@ -68,6 +73,8 @@ class Unit:
                     f"{path}: in a unit, a path is absolute and without blanks, quotes, %, $ and ;: choose another one"
                 )
         values = {
+            "KIND": self.kind,
+            "WHAT": _WHAT.get(self.kind, ""),
             "COMMAND": str(self.command),
             "CONFIG": str(self.config),
             "FOLDER": str(self.config.parent),
@@ -76,7 +83,7 @@ class Unit:
             "MEMORY": self._memory(),
             "TARGET": "default.target" if self.for_user else "multi-user.target",
         }
-        text = _template(self.name)
+        text = _template(f"grapevine-{'peer' if self.kind in _WHAT else self.kind}.service")
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         lines = text.splitlines()

@@ -106,11 +106,6 @@ class ApplicationSpec:
     description: str = ""
 
 
-def time_of_day(minute: int) -> str:
-    """Minutes after midnight as they are written: `06:00`."""
-    return f"{minute // 60:02}:{minute % 60:02}"
-
-
 @lru_cache(maxsize=1 << 12)
 def offer(author: str, application: str, component: str) -> str:
     """How an announcement names a component: the same in all versions of its application."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.containers import IMAGE, FileEngine, file_engine
 from tests.e2e.agents import agent, agents
 
 from grapevine_agent.cli.app_commands import _explained, _table
@@ -19,7 +20,6 @@ from grapevine_proto.application_codec import encode_application
 from grapevine_proto.errors import TaskError
 
 ROOT = "applications"
-IMAGE = f"example.org/viewer@sha256:{'ab' * 32}"
 APPLICATION = f"""\
 apiVersion: core.oam.dev/v1beta1
 kind: Application
@@ -35,36 +35,18 @@ spec:
       type: topology
       properties: {{sites: [lake]}}
 """
-# An engine whose containers are files: what is real here is the agents' side of it, each call a process.
-ENGINE = """\
-#!/bin/sh
-echo "$@" >> "{folder}/calls"
-[ -e "{folder}/hangs" ] && exec sleep 60
-case $1 in
-  create) ;;
-  start) touch "{folder}/c.$2" ;;
-  ps) for f in "{folder}"/c.*; do
-        [ -e "$f" ] || continue
-        case "$*" in *--quiet*) echo "${{f##*/c.}}" ;; *) printf '%s\\tUp\\n' "${{f##*/c.}}" ;; esac
-      done ;;
-  rm) for n in "$@"; do rm -f "{folder}/c.$n"; done ;;
-esac
-"""
 
 pytestmark = [pytest.mark.mosquitto]
 
 
 def engine(folder: Path) -> str:
     """`[engine]` with a command of its own."""
-    folder.mkdir(parents=True)
-    command = folder / "engine"
-    command.write_text(ENGINE.format(folder=folder))
-    command.chmod(0o755)
+    command = file_engine(folder).command
     return f'[engine]\nenabled = true\ncommand = "{command}"\nallow_images = ["{IMAGE}"]\nallow_ports = [8080]\n'
 
 
 def containers(folder: Path) -> list[str]:
-    return [path.name for path in (folder / "engine").glob("c.*")]
+    return FileEngine(folder / "engine").running()
 
 
 async def ask(service: AgentService, method: str, **params: Any) -> Any:
@@ -123,7 +105,7 @@ async def test_an_application_from_its_yaml_to_a_container_and_its_end(tmp_path:
                 assert "viewer      webservice   1/1     no" in _table(listed["apps"], listed["peer"], is_wide=True)
                 text = _explained(await ask(carl, "explain", name="lakeside"))
                 assert "site in (lake): it is 'hill'" in text
-                called = (tmp_path / folders()[0] / "engine/calls").read_text()
+                called = " ".join(FileEngine(tmp_path / folders()[0] / "engine").calls())
                 for limit in ("--cap-drop ALL", "--read-only", "--memory 64m", "--cpus 0.25", "no-new-privileges"):
                     assert limit in called
                 with pytest.raises(TaskError, match="who alone can delete it"):
@@ -144,7 +126,8 @@ async def test_it_is_known_after_a_restart_and_what_ran_is_removed_with_the_serv
                 await until(lambda: bool(containers(tmp_path / "a")))
                 assert ada.core.apps.book.entries
             assert containers(tmp_path / "a") == []
-        (tmp_path / "a/engine/c.left-behind").touch()  # as a kill would leave it
+        for left in ("created.left-behind", "running.left-behind"):  # as a kill would leave it
+            (tmp_path / "a/engine" / left).touch()
         async with agent(tmp_path / "a", urls, ROOT, own='site = "lake"', extra=extra) as ada:
             assert [entry.name for entry in ada.core.apps.book.entries.values()] == ["lakeside"]
             await until(lambda: len(containers(tmp_path / "a")) == 1 and "viewer" in containers(tmp_path / "a")[0])
@@ -174,5 +157,5 @@ async def test_an_engine_that_hangs_keeps_nothing_from_being_saved(
 
             monkeypatch.setattr(ada._saver, "finish", finished)
             monkeypatch.setattr(ada.engine, "end", ended)
-            (tmp_path / "a/engine/hangs").touch()
+            FileEngine(tmp_path / "a/engine").does("hangs")
         assert done == ["saved", "ended"]

@@ -17,7 +17,7 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from tests.e2e.conftest import _no_mosquitto
 from tests.e2e.household import household, wait_for
-from tests.e2e.other_brokers import free_port
+from tests.ports import free_port
 from tests.swarm.digits import digits_manifest
 
 from grapevine_broker.mosquitto import find_mosquitto

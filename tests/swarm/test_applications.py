@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from tests.containers import IMAGE
 from tests.swarm.digits import built_digits, digits_manifest
 from tests.swarm.world import Node, World
 
@@ -37,7 +38,6 @@ from grapevine_proto.topics import AppTopic, PeerTopic, writer_of
 HEARTBEAT_S = 1.0
 STEP_S = 0.05
 SETTLED_S = 8.0
-IMAGE = f"example.org/viewer@sha256:{'ab' * 32}"
 VIEWER = Component(name="viewer", workload=Container(image=IMAGE), replicas=5)
 
 
@@ -76,14 +76,11 @@ class Crowd:
         return self.world.add(replace(base, **settings), key)  # type: ignore[arg-type]
 
     def apply(self, *components: Component, name: str = "lakeside", approved: bool = True) -> str:
-        spec = encode_application(
-            ApplicationSpec(name=name, author=self.engineer.peer, components=components or (VIEWER,))
-        )
-        self.world.perform(self.engineer, self.engineer.core.apply(spec, name))
+        application = self.world.apply(self.engineer, *(components or (VIEWER,)), name=name)
         self.world.run(0.5)
         if approved:
-            self.world.approve(self.reviewer, application_id(spec))
-        return application_id(spec)
+            self.world.approve(self.reviewer, application)
+        return application
 
     def delete(self, name: str = "lakeside") -> None:
         self.world.perform(self.engineer, self.engineer.core.delete_application(name, "", self.world.moment()))

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from tests.swarm.learning_crowd import Crowd, crowd
 
-from grapevine_proto.application import ApplicationSpec, Component, LearningTask
-from grapevine_proto.application_codec import application_id, encode_application
+from grapevine_proto.application import Component, LearningTask
 
 SETTLED_S = 8.0
 
 
 def apply(group: Crowd, *, replicas: int = 2, strategy: str = "") -> str:
-    spec = encode_application(
-        ApplicationSpec(
-            name="lakeside",
-            author=group.engineer.peer,
-            components=(
-                Component(name="digits", replicas=replicas, workload=LearningTask(task=group.task, strategy=strategy)),
-            ),
-        )
-    )
-    group.world.perform(group.engineer, group.engineer.core.apply(spec, "lakeside"))
-    return application_id(spec)
+    work = LearningTask(task=group.task, strategy=strategy)
+    return group.world.apply(group.engineer, Component(name="digits", replicas=replicas, workload=work))
 
 
 def approve(group: Crowd, application: str) -> None:

@@ -19,6 +19,8 @@ from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.settings import CoreSettings
+from grapevine_proto.application import ApplicationSpec, Component
+from grapevine_proto.application_codec import application_id, encode_application
 from grapevine_proto.codec import Received, open_envelope, seal
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.manifest import TaskManifest
@@ -180,6 +182,12 @@ class World:
     def approve(self, node: Node, task: str, *, approved: bool = True, valid_s: float = 1e6) -> None:
         valid_until_ms = self.moment().wall_ms + int(valid_s * 1000)
         self.perform(node, node.core.review(task, approved=approved, reason="", valid_until_ms=valid_until_ms))
+
+    def apply(self, node: Node, *components: Component, name: str = "lakeside") -> str:
+        """Have it sign an application of these; the application's id."""
+        spec = encode_application(ApplicationSpec(name=name, author=node.peer, components=components))
+        self.perform(node, node.core.apply(spec, name))
+        return application_id(spec)
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -37,29 +37,17 @@ class Machine:
 
     def run(self, command: str, *, check: bool = True) -> str:
         """Have a shell of root run it; what it said on both streams."""
-        done = subprocess.run(
-            ["docker", "exec", self.name, "sh", "-c", command],
-            check=False,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=300,
-        )
+        done = self._shell(command)
         assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}"
         return done.stdout
 
     def succeeds(self, command: str) -> bool:
         """Whether it ends with 0."""
-        return (
-            subprocess.run(
-                ["docker", "exec", self.name, "sh", "-c", command], check=False, capture_output=True, timeout=300
-            ).returncode
-            == 0
-        )
+        return self._shell(command).returncode == 0
 
     def bring(self, file: Path) -> str:
         """Copy a file to /root; its path there."""
-        subprocess.run(["docker", "cp", str(file), f"{self.name}:/root/"], check=True, capture_output=True, timeout=300)
+        _docker("cp", str(file), f"{self.name}:/root/").check_returncode()
         return f"/root/{file.name}"
 
     def wait(self, command: str, within_s: float = 60.0) -> None:
@@ -71,35 +59,50 @@ class Machine:
             )
             time.sleep(0.3)
 
+    def remove(self) -> None:
+        """With all that is in it."""
+        _docker("rm", "--force", self.name)
+
+    def _shell(self, command: str) -> subprocess.CompletedProcess[str]:
+        return _docker("exec", self.name, "sh", "-c", command)
+
+
+def _docker(*words: str) -> subprocess.CompletedProcess[str]:
+    """What the engine answers, on both streams."""
+    return subprocess.run(
+        ["docker", *words],
+        check=False,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+
 
 @contextmanager
 def machine(*, with_systemd: bool) -> Iterator[Machine]:
     """A new one, gone afterwards. Raises `NoImageError` where there is no engine, or systemd does not come up in it."""
     image = ensure_debian()
-    name = f"grapevine-test-{time.monotonic_ns()}"
+    made = Machine(f"grapevine-test-{time.monotonic_ns()}", with_systemd)
     # The engine may hold fewer capabilities than there are, and refuses what it has not.
     for capabilities in (_ENGINE, [*_ENGINE, "--cap-drop=SYS_RESOURCE"]):
         options = [*capabilities, *_MOUNTS] if with_systemd else []
         command = _INIT if with_systemd else "exec sleep infinity"
-        started = subprocess.run(
-            ["docker", "run", "--detach", "--network=none", "--name", name, *options, image, "sh", "-c", command],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=120,
+        started = _docker(
+            *("run", "--detach", "--network=none", "--name", made.name), *options, image, "sh", "-c", command
         )
         if started.returncode == 0:
             break
-        subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True, timeout=60)
+        made.remove()
     else:
-        raise NoImageError(f"no container can be started: {started.stderr[-300:]}")
-    made = Machine(name, with_systemd)
+        raise NoImageError(f"no container can be started: {started.stdout[-300:]}")
     try:
         if with_systemd and not _boots(made):
             raise NoImageError("systemd does not come up in a container here: the other test installs without it")
         yield made
     finally:
-        subprocess.run(["docker", "rm", "--force", name], check=False, capture_output=True, timeout=60)
+        made.remove()
 
 
 def _boots(made: Machine) -> bool:

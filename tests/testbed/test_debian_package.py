@@ -91,6 +91,7 @@ def test_it_installs_and_runs(debian: Machine, package: Path) -> None:
     debian.run("kill $(cat /tmp/pid)")
     debian.wait("! kill -0 $(cat /tmp/pid) 2>/dev/null || grep -q ' Z ' /proc/$(cat /tmp/pid)/stat", within_s=DRAIN_S)
     assert "not PyTorch" not in debian.run("cat /tmp/log")
+    debian.run("/opt/grapevine/bin/python -c 'import amqtt, prometheus_client, zeroconf'")
     debian.run("dpkg -r grapevine")
     assert debian.succeeds("test -s /var/lib/grapevine/identity.pem")
     debian.run(f"dpkg -i /root/{package.name}")
@@ -139,6 +140,10 @@ def _check_credentials(debian: Machine) -> None:
     debian.run(f"systemctl restart {UNIT}")
     debian.wait(ACTIVE)
     assert "chmod 600" not in debian.run(f"journalctl -u {UNIT} -o cat")
+    looked = debian.run("grapevine doctor", check=False)  # as root, which looks as the service's user
+    assert "takes us in" in looked
+    assert "chmod 600" not in looked
+    assert "run this as" not in looked
     debian.run("rm /etc/grapevine/credentials/mqtt-password; sed -i '/^password_file/d' /etc/grapevine/agent.toml")
     debian.run(f"systemctl restart {UNIT}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.markup import escape
 
+from grapevine_agent.cli.app_words import BEFORE, standing_here
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.output import (
     ConfigOption,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from grapevine_agent.line import Line
 
 KINDS: Final = ("apps", "app", "application", "applications")
-_WAYS: Final = {"unchanged": "unchanged", "created": "created", "configured": "configured"}
 
 
 class Form(StrEnum):
@@ -99,9 +99,9 @@ def _read(path: Path) -> str:
 
 def _applied(result: dict[str, Any]) -> str:
     lines = [
-        f"application [bold]{shown(result['name'])}[/] {_WAYS[result['did']]}",
+        f"application [bold]{shown(result['name'])}[/] {shown(result['did'])}",
         f"  id         {result['application']}",
-        f"  standing   {result['standing']} here: {shown(result['why'])}",
+        f"  standing   {standing_here(result)}",
     ]
     if result["standing"] == "waiting":
         lines.append(f"  next       reviewers: grapevine review approve {result['application'][:12]}")
@@ -109,7 +109,7 @@ def _applied(result: dict[str, Any]) -> str:
 
 
 def _planned(result: dict[str, Any]) -> str:
-    lines = [f"application [bold]{shown(result['name'])}[/] would be {_WAYS[result['did']]} (dry run)"]
+    lines = [f"application [bold]{shown(result['name'])}[/] would be {shown(result['did'])} (dry run)"]
     for each in result["components"]:
         wanted, seen = each["replicas"] or "all", counted(each["num_seen"], "agent")
         placed = ", ".join(each["placed"]) or "none"
@@ -169,7 +169,7 @@ def _table(apps: list[dict[str, Any]], peer: str, *, is_wide: bool) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["   ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if any(each["is_before"] for each in apps):
-        lines.append("* until this version is approved, the one before it runs")
+        lines.append(f"* {BEFORE}")
     return escape("\n".join(lines))
 
 
@@ -182,10 +182,10 @@ def explain(name: NameArgument, config: ConfigOption = None, as_json: JsonOption
 def _explained(result: dict[str, Any]) -> str:
     lines = [
         f"[bold]{shown(result['name'])}[/] by {result['author']} ({result['application'][:12]})",
-        f"  {result['standing']} here: {shown(result['why'])}",
+        f"  {standing_here(result)}",
     ]
     if result["is_before"]:
-        lines.append("  until this version is approved, the one before it runs")
+        lines.append(f"  {BEFORE}")
     for each in result["components"]:
         wanted = each["replicas"] or "wherever it qualifies"
         lines.append(

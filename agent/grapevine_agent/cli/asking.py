@@ -27,17 +27,22 @@ def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
     try:
         config = configuration(path)
     except ConfigError as error:
-        from grapevine_agent.config.agent_toml import state_dir_of
-
-        folder = state_dir_of(path, os.environ)
-        act_as_service(folder)
-        try:
-            result = call(folder / SOCKET_FILE, method, params)
-        except NoServiceError:
-            raise error from None
-        tell(f"warning: {error}\nthe running agent goes on with what it read before")
-        return result
+        return ask_despite(error, path, method, params)
     return ask(config, method, params)
+
+
+def ask_despite(fault: ConfigError, path: Path | None, method: str, params: dict[str, Any]) -> Any:
+    """Ask the running service where the configuration cannot be read. Raises `fault` if there is no service."""
+    from grapevine_agent.config.agent_toml import state_dir_of
+
+    folder = state_dir_of(path, os.environ)
+    act_as_service(folder)
+    try:
+        result = call(folder / SOCKET_FILE, method, params)
+    except NoServiceError:
+        raise fault from None
+    tell(f"warning: {fault}\nthe running agent goes on with what it read before")
+    return result
 
 
 def opened(path: Path | None) -> Grapevine:

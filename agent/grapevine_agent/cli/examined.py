@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from rich.markup import escape
 
+from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.cli.output import answer, console, counted, errors
 from grapevine_agent.doctor.checks import checks_of
 from grapevine_agent.doctor.examination import examine
 from grapevine_agent.doctor.findings import Finding, Level
 from grapevine_agent.doctor.situation import Situation, find_out
+from grapevine_agent.journal import quietly
 from grapevine_agent.printable import printable
+from grapevine_proto.errors import ConfigError
 
 _MARKS: Final[dict[Level, tuple[str, str, str]]] = {
     "ok": ("✓", "ok", "green"),
@@ -28,7 +33,7 @@ _INDENT: Final = " " * (_WIDTH + 5)
 
 async def examined(config: Path | None, *, as_json: bool) -> list[Finding]:
     """Look, and tell. What was found."""
-    situation = find_out(config, os.environ)
+    situation = _as_the_service(find_out(config, os.environ))
     checks = checks_of(situation)
     found: list[Finding] = []
     # Where lines are printed meanwhile, it has to be the same console, or they end up beside its own.
@@ -44,6 +49,22 @@ async def examined(config: Path | None, *, as_json: bool) -> list[Finding]:
     levels = Counter(each.level for each in found)
     answer(_told(situation, found, levels), as_json=as_json, text=_summary(levels))
     return found
+
+
+def _as_the_service(situation: Situation) -> Situation:
+    """Look as the service's user, where root asks: it finds what the service finds.
+
+    The password that systemd hands to the service is read before, while the file can be.
+    """
+    config = situation.config
+    if config is None or not situation.knows("agent"):
+        return situation
+    with suppress(ConfigError), quietly():
+        if password := config.mqtt.read_password():
+            mqtt = replace(config.mqtt, environment_password=password)
+            situation = replace(situation, config=replace(config, mqtt=mqtt))
+    act_as_service(config.agent.state_dir)
+    return situation
 
 
 def _told(situation: Situation, found: list[Finding], levels: Counter[Level]) -> dict[str, Any]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from typing import Annotated, Any
 
 import typer
 
 from grapevine_agent.cli.asking import ask_running
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, errors, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, errors, shown, time_here
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.core.governor.pauses import LONGEST_S
 from grapevine_agent.printable import printable
@@ -97,7 +96,7 @@ def governor_lines(governor: dict[str, Any] | None) -> str:
     if not governor:
         return ""
     lines = [
-        f"[yellow]{_STATES[each['does']]}[/] since {_clock(each['since'])}: {shown(each['told'])}"
+        f"[yellow]{_STATES[each['does']]}[/] since {time_here(each['since'])}: {shown(each['told'])}"
         for each in governor["held"]
     ]
     if governor["slow_factor"] > 1:
@@ -128,8 +127,3 @@ def held_back_words(task: dict[str, Any]) -> str:
     if not held:
         return ""
     return f"{'paused' if held['paused'] else 'slowed down'}: {shown(held['told'])}; "
-
-
-def _clock(at_s: float) -> str:
-    day = "" if abs(time.time() - at_s) < 86_400 / 2 else "%Y-%m-%d "
-    return time.strftime(f"{day}%H:%M", time.localtime(at_s))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from grapevine_agent.cli.output import shown
+from grapevine_agent.spoken import span
 
 MOST_NAMED = 6
 
@@ -22,7 +23,7 @@ def held_lines(held: dict[str, Any]) -> str:
     return (
         f"\nheld: {holders}{more}; free: {free['memory_mb']:,} of {limits['memory_mb']:,} MB, "
         f"{free['cores']} of {limits['cores']} cores\n"
-        f"models that change are saved every {_span(held['saved_every_s'])}: a kill costs so much training at most"
+        f"models that change are saved every {span(held['saved_every_s'])}: a kill costs so much training at most"
     )
 
 
@@ -42,7 +43,3 @@ def folder_line(folder: dict[str, Any]) -> str:
 
 def _cores(num: int) -> str:
     return "1 core" if num == 1 else f"{num} cores"
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,6 +45,17 @@ def shown(text: str, most: int = 500) -> str:
 def counted(num: int, noun: str) -> str:
     """How many there are: `1 source`, `2,000 sources`."""
     return f"{num:,} {noun}" if num == 1 else f"{num:,} {noun}s"
+
+
+def time_here(at_s: float, *, to_the_second: bool = False) -> str:
+    """A time by this device's clock, with its date where it is not of these hours: `12:03`, `2026-03-01 12:03`.
+
+    `to_the_second`: so exactly, where it comes within a minute.
+    """
+    ahead_s = at_s - time.time()
+    day = "%Y-%m-%d " if abs(ahead_s) >= 86_400 / 2 else ""
+    seconds = ":%S" if to_the_second and ahead_s < 60 else ""
+    return time.strftime(f"{day}%H:%M{seconds}", time.localtime(at_s))
 
 
 def shown_task(result: dict[str, Any]) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from grapevine_agent.cli.asking import ask, ask_running
+from grapevine_agent.cli.asking import ask, ask_despite
 from grapevine_agent.cli.governor_commands import governor_lines, held_back_words
 from grapevine_agent.cli.holding import folder_line, held_lines
 from grapevine_agent.cli.output import (
@@ -24,12 +22,16 @@ from grapevine_agent.cli.output import (
     shown,
     shown_task,
     tell,
+    time_here,
 )
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_fields import labelled
+
+if TYPE_CHECKING:
+    from grapevine_agent.config.agent_toml import Config
 
 WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
 
@@ -92,32 +94,37 @@ def _warn_of_unsaved(result: dict[str, Any]) -> None:
 
 def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show what the running agent does: its broker, its tasks, and why it has not joined the others."""
-    fault = _fault_of(config)
     try:
-        result = ask_running(config, "status", {})
-    except NoServiceError:
-        if fault is not None:
-            raise fault from None
-        raise
-    if fault is not None:
-        tell(f"warning: {fault}")
+        loaded = configuration(config)
+    except ConfigError as error:
+        result = ask_despite(error, config, "status", {})
+    else:
+        result = _ask_status(loaded)
     answer(result, as_json=as_json, text=_describe(result))
     if not as_json and result["tasks"]:
         console.print(_task_table(result["tasks"]))
 
 
-def _fault_of(config: Path | None) -> ConfigError | None:
-    """What `agent run` would not start with, beside mistakes in the configuration itself."""
+def _ask_status(config: Config) -> Any:
+    """The status; or, where no agent runs, what it would not start with. Beside an agent that is a warning."""
+    fault = _fault_of(config)
     try:
-        loaded = configuration(config)
-    except ConfigError:
-        return None  # told by whoever asks
+        result = ask(config, "status", {})
+    except NoServiceError as error:
+        raise (fault or error) from None
+    if fault is not None:
+        tell(f"warning: {fault}")
+    return result
+
+
+def _fault_of(config: Config) -> ConfigError | None:
+    """What `agent run` would not start with, beside mistakes in the configuration itself."""
     from grapevine_agent.config.agent_toml import check_files
     from grapevine_agent.config.firmware import load_profile
 
     try:
-        load_profile(loaded.agent.profile)
-        check_files(loaded, by_owner=False)
+        load_profile(config.agent.profile)
+        check_files(config, by_owner=False)
     except ConfigError as error:
         return error
     return None
@@ -157,12 +164,9 @@ def _describe(status: dict[str, Any]) -> str:
 
 def _sleep_line(sleep: dict[str, Any]) -> str:
     """`asleep until 14:00: connected for 300 s of every 3,600 s; learning goes on`."""
-    until_s = sleep["until_ms"] / 1000
-    when = "%H:%M" if until_s - time.time() >= 60 else "%H:%M:%S"
-    return (
-        f"asleep until {time.strftime(when, time.localtime(until_s))}: connected for {sleep['online_s']:,g} s of every "
-        f"{sleep['every_s']:,g} s; learning goes on"
-    )
+    until = time_here(sleep["until_ms"] / 1000, to_the_second=True)
+    often = f"connected for {sleep['online_s']:,g} s of every {sleep['every_s']:,g} s"
+    return f"asleep until {until}: {often}; learning goes on"
 
 
 def _asleep_words(peers: dict[str, Any]) -> str:
@@ -216,12 +220,11 @@ def _unsaved_line(unsaved: list[dict[str, Any]]) -> str:
     if not unsaved:
         return ""
     since_s = min(each["since_s"] for each in unsaved)
-    day = "" if time.time() - since_s < 86_400 else "%Y-%m-%d "
     kinds: dict[str, list[str]] = {}
     for each in unsaved:
         kinds.setdefault(each["reason"], []).append(each["kind"])
     why = "; ".join(f"{', '.join(found)} ({shown(reason)})" for reason, found in kinds.items())
-    return f"\n[yellow]not saved since {time.strftime(f'{day}%H:%M', time.localtime(since_s))}:[/] {why}"
+    return f"\n[yellow]not saved since {time_here(since_s)}:[/] {why}"
 
 
 def _stop_line(longest_stop_ms: float) -> str:

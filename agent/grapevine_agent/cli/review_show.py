@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from grapevine_agent.cli.app_words import standing_here
 from grapevine_agent.cli.checked import costs_table, fits_table
 from grapevine_agent.cli.output import console, shown
 from grapevine_agent.merge.plan import check_merge_plan
@@ -64,7 +65,7 @@ def application_lines(found: dict[str, Any]) -> str:
         whole = json.dumps(found["application"], indent=2) + "\n"
     lines = [
         f"[bold]{shown(found['name'])}[/]  {found['task']}",
-        f"{shown(found['standing'])}: {shown(found['why'])}",
+        standing_here(found),
         "",
         escape(printable(whole, lines=True)),
     ]

@@ -9,7 +9,8 @@ from typing import TypeAlias
 
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.source import DataSource, Description, Header
-from grapevine_agent.data.times import AHEAD_S, span
+from grapevine_agent.data.times import AHEAD_S
+from grapevine_agent.spoken import span
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec
 from grapevine_tasks.pipelines import (

@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 
 from grapevine_agent.data.recorder import Column, Series, SourceRecording, Tally, is_held
+from grapevine_agent.spoken import span
 
 
 def why_silent(recording: SourceRecording, now_s: float, *, up_s: float) -> list[str]:
@@ -74,11 +75,3 @@ def _not_held(column: Column, recording: SourceRecording, series: Series | None,
 
 def _messages(num: int) -> str:
     return "1 message" if num == 1 else f"{num:,} messages"
-
-
-def span(seconds: float) -> str:
-    """A stretch of time, as people say it."""
-    for unit, length_s in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"

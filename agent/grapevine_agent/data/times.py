@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.data.source import DataSource
+from grapevine_agent.spoken import span
 
 LATEST_S: Final = 7_289_654_400.0  # the end of the year 2200: no sample is of a later time, or of one before 1970
 UNITS: Final = {1.0: "seconds", 1e-3: "milliseconds", 1e-6: "microseconds", 1e-9: "nanoseconds"}
@@ -55,11 +56,3 @@ def shown_time(time_s: float, now_s: float) -> str:
     except (ValueError, OverflowError, OSError):
         return f"{time_s:g} s after the beginning of 1970, which is no time"
     return text + (f", {span(time_s - now_s)} ahead of this device's clock" if time_s - now_s > AHEAD_S else "")
-
-
-def span(seconds: float) -> str:
-    """A stretch of time, as people say it."""
-    for unit, length_s in (("years", 365 * 86_400), ("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:,.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -49,6 +49,16 @@ def all_together(found: Sequence[list[Finding]]) -> list[Finding]:
     if not has_one:
         return flat
     return [replace(each, level="warn") if each.check == "broker" and each.level == "fail" else each for each in flat]
+
+
+def as_the_agent_sees_it(status: Mapping[str, Any], found: Sequence[Finding]) -> list[Finding]:
+    """Why the agent that runs is not connected, where the findings do not say it already."""
+    trouble = str(status.get("trouble") or "")
+    if not trouble or status.get("connected") or (status.get("sleep") or {}).get("asleep"):
+        return []
+    if any(each.says in trouble for each in found if each.level in ("warn", "fail")):
+        return []
+    return [Finding(check="broker", level="warn", says=f"the agent that runs says: {trouble}", remedy="see its log")]
 
 
 def split(reason: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from grapevine_agent.config.agent_toml import Config
+from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.control.client import call
 from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.doctor import brokers, clock, configured, disk, machine, sources, tls, trainer, trust, wear
@@ -74,25 +74,35 @@ def checks_of(situation: Situation) -> list[Check]:
 
 async def _brokers(situation: Situation, encounters: _Encounters) -> list[Finding]:
     try:
-        config = situation.config
-        if config is None or not situation.knows("mqtt", "agent"):
-            return [Finding(check="broker", level="skip", says="which brokers to ask is not known")]
-        try:
-            password = config.mqtt.read_password()
-        except ConfigError as error:
-            remedy = "run this as the agent's user, or correct the path"
-            return [Finding(check="broker", level="skip", says=str(error), remedy=remedy)]
-        is_named = bool(config.mqtt.username)
-        if not situation.peer and not is_named and (password or config.mqtt.cert_file):
-            says = "the user name is this device's own id, which is not known here"
-            remedy = "run this as the agent's user, after its first start; or write username into [mqtt]"
-            return [Finding(check="broker", level="skip", says=says, remedy=remedy)]
-        urls = [BrokerUrl.parse(each) for each in config.mqtt.brokers]
-        asked = (_broker(situation, config, url, encounters, has_password=bool(password)) for url in urls)
-        found = brokers.all_together(await asyncio.gather(*asked))
-        return [*_discovery(config, situation), *(_not_alone(found) if config.mqtt.discover else found)]
+        found = await _asked(situation, encounters)
     finally:
         encounters.over.set()
+    return [*found, *brokers.as_the_agent_sees_it(situation.status, found)]
+
+
+async def _asked(situation: Situation, encounters: _Encounters) -> list[Finding]:
+    """What the brokers answer, as far as it is known which to ask, and as whom."""
+    config = situation.config
+    if config is None or not situation.knows("mqtt", "agent"):
+        return [Finding(check="broker", level="skip", says="which brokers to ask is not known")]
+    if situation.lacks_files:
+        says = "not asked without the file that [mqtt] names"
+        return [Finding(check="broker", level="skip", says=says, remedy="see configuration above")]
+    try:
+        check_files(replace(config, mqtt=replace(config.mqtt, password_file=None)))  # which may have been read before
+        password = config.mqtt.read_password()
+    except ConfigError as error:
+        remedy = "run this as the agent's user, or correct the path"
+        return [Finding(check="broker", level="skip", says=str(error), remedy=remedy)]
+    is_named = bool(config.mqtt.username)
+    if not situation.peer and not is_named and (password or config.mqtt.cert_file):
+        says = "the user name is this device's own id, which is not known here"
+        remedy = "run this as the agent's user, after its first start; or write username into [mqtt]"
+        return [Finding(check="broker", level="skip", says=says, remedy=remedy)]
+    urls = [BrokerUrl.parse(each) for each in config.mqtt.brokers]
+    asked = (_broker(situation, config, url, encounters, has_password=bool(password)) for url in urls)
+    found = brokers.all_together(await asyncio.gather(*asked))
+    return [*_discovery(config, situation), *(_not_alone(found) if config.mqtt.discover else found)]
 
 
 async def _broker(
@@ -122,7 +132,10 @@ async def _broker(
         user=mqtt.username or (peer if has_password or mqtt.cert_file else ""),
         is_stand_in=not situation.peer,
     )
-    return [reached, *await handshake, *others]
+    encrypted = await handshake
+    if any(each.level == "fail" and each.says == reached.says for each in encrypted):
+        reached = replace(reached, says="there is no encrypted connection to it", remedy="see tls below")
+    return [reached, *encrypted, *others]
 
 
 def _discovery(config: Config, situation: Situation) -> list[Finding]:

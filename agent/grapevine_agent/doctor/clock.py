@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from grapevine_agent.doctor.findings import Finding, span
+from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.identity import DATABASE_FILE, PEER_FILE
+from grapevine_agent.spoken import span
 
 WRONG_S: Final = 600.0  # what was published for an hour, say, ends too early or too late
 OFF_S: Final = 30.0

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from grapevine_agent.config.board import propose, read_board
+from grapevine_agent.config.credentials import is_open_to_others
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.config.mistakes import ENVIRONMENT
-from grapevine_agent.doctor.findings import Finding, span
+from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
+from grapevine_agent.spoken import span
 from grapevine_proto.errors import GrapevineError
 
 LONG_STOP_MS: Final = 1_000.0
@@ -50,7 +52,7 @@ def _password(situation: Situation) -> list[Finding]:
     if path is None:
         return []
     try:
-        is_open = bool(path.stat().st_mode & _OTHERS)
+        is_open = is_open_to_others(path.stat(), path, os.environ)
     except OSError:
         return []
     if not is_open:
@@ -70,9 +72,9 @@ def agent(situation: Situation) -> list[Finding]:
             return [Finding(check="agent", level="warn", says="no agent runs here", remedy=remedy)]
         case "of another user":
             says = "it belongs to another user, and does not talk to this one"
-            return [Finding(check="agent", level="skip", says=says, remedy="run this as that user (sudo -u …)")]
+            return [Finding(check="agent", level="skip", says=says, remedy="see state below")]
         case "does not answer":
-            remedy = "see its log (journalctl -u grapevine), and whether this device is overloaded"
+            remedy = "see its log (journalctl -u grapevine-agent), and whether this device is overloaded"
             return [Finding(check="agent", level="fail", says=situation.agent_says, remedy=remedy)]
     status = situation.status
     facts = {
@@ -85,8 +87,8 @@ def agent(situation: Situation) -> list[Finding]:
     found = [Finding(check="agent", level="ok", says=says, facts=facts)]
     sleep = status.get("sleep") or {}
     if not status["connected"] and not sleep.get("asleep"):
-        says = f"it is not connected: {status['trouble'] or 'it is still trying'}"
-        found.append(Finding(check="agent", level="warn", says=says, remedy="see the brokers below; it goes on trying"))
+        remedy = "see the brokers below; it goes on trying"
+        found.append(Finding(check="agent", level="warn", says="it is not connected", remedy=remedy))
     elif status["trouble"]:
         found.append(Finding(check="agent", level="warn", says=status["trouble"], remedy="see its log"))
     if unsaved := status.get("unsaved"):
@@ -117,7 +119,7 @@ def identity(situation: Situation) -> list[Finding]:
         mode = 0
     except PermissionError:
         says = f"{path} is another user's"
-        return [Finding(check="identity", level="skip", says=says, remedy="run this as that user", facts=facts)]
+        return [Finding(check="identity", level="skip", says=says, remedy="see state below", facts=facts)]
     if mode & _OTHERS:
         says = f"other users of this machine can read the key in {path} (mode {stat.S_IMODE(mode):o})"
         remedy = f"chmod 600 {path}; if somebody may have copied it, be a new peer: grapevine init --new-identity"

@@ -30,8 +30,8 @@ def state(situation: Situation) -> list[Finding]:
     try:
         about = folder.stat()
     except FileNotFoundError:
-        says, remedy = f"{folder} is not there yet", "the first start makes it; or grapevine init"
-        return [Finding(check="state", level="warn", says=says, remedy=remedy, facts=facts)]
+        says = f"{folder} is not there yet: it is made with the key"
+        return [Finding(check="state", level="warn", says=says, facts=facts)]
     except PermissionError:
         says = f"{folder} is in another user's folder"
         return [Finding(check="state", level="skip", says=says, remedy="run this as the agent's user", facts=facts)]

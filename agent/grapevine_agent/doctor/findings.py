@@ -41,11 +41,3 @@ class Finding:
 def exit_code(findings: Iterable[Finding]) -> int:
     """What the command ends with."""
     return FAILED if any(each.level == "fail" for each in findings) else 0
-
-
-def span(seconds: float) -> str:
-    """How long that is, in words: `3 hours`, `70 s`."""
-    for unit, length_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length_s:
-            return f"{seconds / length_s:.0f} {unit}"
-    return f"{seconds:.0f} s"

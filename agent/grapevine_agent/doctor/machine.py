@@ -19,6 +19,7 @@ from grapevine_agent.doctor.situation import Situation
 HOT_C: Final = 80.0  # a Raspberry Pi begins to slow down there
 LITTLE_MB: Final = 64
 _MB: Final = 1 << 20
+_BITS: Final = 8 * struct.calcsize("P")
 # Bits of the Raspberry Pi's `throttle_word`: now, and at any time since it was switched on.
 _THROTTLED: Final = ((0x1, "too little voltage"), (0x2, "slowed down"), (0x4, "throttled"), (0x8, "too hot"))
 _SINCE: Final = 16
@@ -27,13 +28,13 @@ _SINCE: Final = 16
 def board(*, root: Path = Path("/")) -> list[Finding]:
     """What this machine is, and whether power and heat let it work."""
     model = line_of(root / "proc/device-tree/model") or platform.machine()
-    cores, bits = len(os.sched_getaffinity(0)), 8 * struct.calcsize("P")
+    cores = len(os.sched_getaffinity(0))
     heat = _hottest()
     bits_set = throttle_word(root)
     facts: dict[str, Any] = {
         "model": model,
         "machine": platform.machine(),
-        "bits": bits,
+        "bits": _BITS,
         "cores": cores,
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -54,7 +55,7 @@ def board(*, root: Path = Path("/")) -> list[Finding]:
     if heat is not None and heat >= HOT_C:
         remedy = "cool it: it is slow while it is hot, and lasts less long"
         found.append(Finding(check="board", level="warn", says=f"it is {heat:.0f} °C hot", remedy=remedy))
-    if bits == 32:
+    if is_narrow():
         remedy = "to train here install a 64-bit system, if the board has one; or write limits.can_train = false"
         found.append(
             Finding(
@@ -65,6 +66,11 @@ def board(*, root: Path = Path("/")) -> list[Finding]:
             )
         )
     return found
+
+
+def is_narrow() -> bool:
+    """Whether the system is one of 32 bits, for which PyTorch has no packages."""
+    return _BITS == 32
 
 
 def memory(situation: Situation, *, root: Path = Path("/")) -> list[Finding]:

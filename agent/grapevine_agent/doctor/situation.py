@@ -46,6 +46,11 @@ class Situation:
     agent_says: str = ""  # why there is no status
     status: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def lacks_files(self) -> bool:
+        """Whether the one mistake is that a file which [mqtt] names is not there."""
+        return self.config is not None and bool(self.mistakes) and not self.without
+
     def knows(self, *tables: str) -> bool:
         """Whether these tables could be read."""
         return self.config is not None and not set(tables) & set(self.without)

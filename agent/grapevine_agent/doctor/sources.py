@@ -53,7 +53,7 @@ async def source(each: DataSource, silent: Sequence[str]) -> list[Finding]:
 def why_silent(situation: Situation) -> dict[str, list[str]]:
     """Of each source of live topics that records nothing, why, as the agent that runs here says."""
     if situation.agent == "none" and situation.config is not None:
-        why = ["no agent runs here, and only while it runs is anything recorded"]
+        why = ["only while an agent runs is anything recorded"]
         return {each.name: why for each in situation.config.data if each.recording is not None}
     return {str(each["name"]): list(each["why"]) for each in situation.status.get("sensors") or () if each.get("why")}
 

@@ -43,8 +43,8 @@ def tls(url: BrokerUrl, mqtt: MqttConfig, *, has_password: bool) -> list[Finding
             remedy = "see the clock below: the certificate is of a time that this clock has not reached"
         return [Finding(check="tls", about=str(url), level="fail", says=says, remedy=remedy)]
     except OSError as error:
-        says, _ = split(explain(error, url))
-        return [Finding(check="tls", about=str(url), level="skip", says=f"not known: {says}")]
+        says = "not known: there was no connection to look at"
+        return [Finding(check="tls", about=str(url), level="skip", says=says, facts={"why": explain(error, url)})]
     ends_s = ssl.cert_time_to_seconds(str(certificate["notAfter"])) if "notAfter" in certificate else None
     found = [_vouched(url, version, mqtt.ca_file, ends_s)]
     return found + (_ours(url, mqtt.cert_file) if mqtt.cert_file is not None else [])

@@ -20,6 +20,7 @@ from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.data.source import DataSource
 from grapevine_agent.doctor.findings import Finding
+from grapevine_agent.doctor.machine import is_narrow
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.service.assembly import trainer_limits, why_no_processes
 from grapevine_agent.training.attached import DESCRIBE_TIMEOUT_S, MOST_WORDS
@@ -71,6 +72,8 @@ async def trainer(situation: Situation, within_s: float) -> list[Finding]:
         if config.trainers:
             return [Finding(check="trainer", level="skip", says="PyTorch is not installed; the owner's trainers train")]
         remedy = f"{distribution.to_add_extra('train')}; or write can_train = false into [limits]"
+        if is_narrow():
+            remedy = "see board above"
         says = missing.partition(": ")[0]
         return [Finding(check="trainer", level="warn", says=says, remedy=remedy, facts={"torch": False})]
     running = [each["name"] for each in situation.status.get("trainers") or () if each.get("running")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from grapevine_agent.intent.reading import API_VERSION, LEARNING, SERVICE, WORKER
+from grapevine_agent.spoken import time_of_day
 from grapevine_proto.application import (
     DAYS,
     ApplicationSpec,
@@ -14,7 +15,6 @@ from grapevine_proto.application import (
     LearningTask,
     Term,
     Where,
-    time_of_day,
 )
 from grapevine_proto.traits import CONTAINER_ENGINE, GOSSIP_LEARNING, SENSORS
 

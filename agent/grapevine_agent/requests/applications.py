@@ -71,29 +71,19 @@ class ApplicationRequests:
         own = sum(each.peer == topic.peer for each in core.apps.book.entries)
         if held is None and own >= MAX_APPS_PER_AUTHOR:
             raise TaskError(f"this peer has {own} applications already, and others keep no more: delete one first")
-        did = "created" if held is None else "unchanged" if held.encoded == encoded else "configured"
+        did = _did(held, encoded)
         if did != "unchanged":
             service.perform(core.apply(encoded, name))
-        entry = core.apps.book.entries[topic]
-        judgement = core.apps.judgement(entry, now)
-        return {
-            "did": did,
-            "name": name,
-            "application": entry.id,
-            "author": entry.author,
-            "standing": judgement.standing,
-            "why": judgement.why,
-        }
+        return {"did": did} | _judged(core, core.apps.book.entries[topic], now)
 
     def would_place(self, spec: str) -> dict[str, Any]:
         """What became of an application, had it been applied: who qualifies, as they announce themselves."""
         encoded, name = self._checked(spec)
         topic = AppTopic(self._service.identity.peer_id, name)
         held = self._service.core.apps.book.entries.get(topic)
-        did = "created" if held is None else "unchanged" if held.encoded == encoded else "configured"
         components = decode_application(encoded).components
         return {
-            "did": did,
+            "did": _did(held, encoded),
             "name": name,
             "application": application_id(encoded),
             "components": [self._would_place(topic, component) for component in components],
@@ -142,14 +132,8 @@ class ApplicationRequests:
 
     def _line(self, entry: AppEntry) -> dict[str, Any]:
         core, now = self._service.core, clock.now()
-        judgement = core.apps.judgement(entry, now)
         parts = [part for part in core.apps.parts.values() if part.entry.topic == entry.topic]
-        return {
-            "application": entry.id,
-            "name": entry.name,
-            "author": entry.author,
-            "standing": judgement.standing,
-            "why": judgement.why,
+        return _judged(core, entry, now) | {
             "applied_at": date_of(entry.applied_at_ms),
             "is_before": any(part.entry.id != entry.id for part in parts),  # an earlier version is in force
             "here": sorted(part.component.name for part in parts if core.apps.is_running(part)),
@@ -192,6 +176,23 @@ class ApplicationRequests:
 def shown_application(entry: AppEntry) -> dict[str, Any]:
     """An application in the form of its YAML, as it was signed."""
     return as_tree(entry.read(), entry.id)
+
+
+def _did(held: AppEntry | None, encoded: bytes) -> str:
+    """What applying these bytes comes to, where `held` is there already."""
+    return "created" if held is None else "unchanged" if held.encoded == encoded else "configured"
+
+
+def _judged(core: AgentCore, entry: AppEntry, now: Moment) -> dict[str, Any]:
+    """Which application it is, and what this agent makes of it."""
+    judgement = core.apps.judgement(entry, now)
+    return {
+        "application": entry.id,
+        "name": entry.name,
+        "author": entry.author,
+        "standing": judgement.standing,
+        "why": judgement.why,
+    }
 
 
 def _counted(core: AgentCore, entry: AppEntry, component: Component, now: Moment) -> dict[str, Any]:

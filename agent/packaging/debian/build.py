@@ -7,10 +7,11 @@
 
 pip takes wheels for the architecture that is asked for and runs none of their code, so a package for arm64 is built
 on amd64 with the same words: `make deb ARCH=arm64`. What the second package adds is what an environment with the
-extras `train` and `data` has and the first one has not: both unpack into the same environment.
+extras `train` and `data` has and the first one, with `broker`, `discovery` and `metrics`, has not: both unpack into
+the same environment.
 
 The bytecode is made here, because the service may not write beside its code. It belongs to one minor version of
-Python: that of the Debian that it is built on, or of `--python`. Run by that Python; needs pip, and dpkg-deb.
+Python: that which runs this, of the Debian that the package is for. Needs pip, and dpkg-deb.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ OPT = Path("opt/grapevine")
 UNITS = Path("lib/systemd/system")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = range(17, 37)  # manylinux_2_17 … 2_36, which is Debian 12's
-BASE, TRAIN = ("broker", "discovery"), ("broker", "discovery", "train", "data")
+BASE = ("broker", "discovery", "metrics")
+TRAIN = (*BASE, "train", "data")
 REVISION = "1"
 MAINTAINER = "Grapevine developers <grapevine@localhost>"
 # What a device has no use for: the lab, tests, and what C and Fortran are compiled with.

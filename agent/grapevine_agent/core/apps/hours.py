@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from grapevine_proto.application import DAY_MINUTES, DAYS, Hours, time_of_day
+from grapevine_agent.spoken import time_of_day
+from grapevine_proto.application import DAY_MINUTES, DAYS, Hours
 
 EPOCH_WEEKDAY: Final = 3  # 1 January 1970 was a Thursday
 

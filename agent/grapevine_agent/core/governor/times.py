@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
-from grapevine_proto.application import DAY_MINUTES, time_of_day
+from grapevine_agent.spoken import time_of_day
+from grapevine_proto.application import DAY_MINUTES
 
 DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from grapevine_agent import serve
 from grapevine_agent.cli import build_app
+from grapevine_agent.control.protocol import NoServiceError
 from grapevine_proto.errors import ConfigError
 
 
@@ -39,6 +40,17 @@ def test_status_and_run_tell_the_same_mistake(
     assert ran == f"error: {status.exception}"
     for part in says:
         assert part in ran
+
+
+def test_status_reads_its_configuration_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text("[agent]\nstate_dir = 'state'\n")
+    monkeypatch.setenv("GRAPEVINE_LIMITS_MEMROY_MB", "5")
+    done = CliRunner().invoke(build_app(), ["status", "--config", str(path)])
+    assert isinstance(done.exception, NoServiceError)
+    assert sum("GRAPEVINE_LIMITS_MEMROY_MB is no setting" in each for each in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("role", ["agent", "server"])

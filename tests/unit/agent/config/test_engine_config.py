@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.containers import IMAGE
 
 from grapevine_agent.config.agent_toml import Config, load_config
 from grapevine_proto.errors import ConfigError
-
-IMAGE = f"example.org/viewer@sha256:{'ab' * 32}"
 
 
 def load(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Config:

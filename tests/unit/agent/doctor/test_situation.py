@@ -168,6 +168,18 @@ def test_a_password_that_others_can_read_is_told(tmp_path: Path) -> None:
     assert lines[1].remedy == f"chmod 600 {tmp_path / 'secret'}"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, whose file it is")
+def test_a_password_of_root_for_the_group_of_the_service_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "secret").chmod(0o640)
+    situation = find_out(written(tmp_path, GOOD + 'password_file = "secret"\n'), {})
+    assert [each.level for each in configured.configuration(situation)] == ["ok", "warn"]
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)  # the service's user, in its group
+    assert [each.level for each in configured.configuration(situation)] == ["ok"]
+
+
 def test_a_profile_of_another_board_is_told_unless_the_owner_wrote_one(tmp_path: Path) -> None:
     generic = find_out(written(tmp_path, GOOD), {})
     (line,) = configured.profile(generic, guessed="raspberry-pi-4b")

@@ -8,7 +8,7 @@ import pytest
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.doctor.asking import Met
-from grapevine_agent.doctor.brokers import all_together, findings_of, split
+from grapevine_agent.doctor.brokers import all_together, as_the_agent_sees_it, findings_of, split
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.doctor.trust import trust
@@ -49,6 +49,21 @@ def test_a_broker_that_is_away_is_no_failure_where_another_has_us() -> None:
     ]
     assert [each.level for each in all_together([away, here])] == ["warn", "ok", "fail"]
     assert [each.level for each in all_together([away, away])] == ["fail", "fail"]
+
+
+def test_why_the_agent_is_not_connected_is_told_unless_a_broker_says_it_already() -> None:
+    away = Finding(check="broker", level="fail", says="nothing listens on hub:1883")
+    status: dict[str, object] = {
+        "connected": False,
+        "trouble": "cannot reach mqtt://hub: nothing listens on hub:1883: is it running?",
+    }
+    assert as_the_agent_sees_it(status, [away]) == []
+    (line,) = as_the_agent_sees_it(status, [Finding(check="broker", level="ok", says="takes us in")])
+    assert (line.check, line.level) == ("broker", "warn")
+    assert "nothing listens on hub:1883" in line.says
+    nothing: dict[str, object] = {}
+    for well in (nothing, status | {"connected": True}, status | {"sleep": {"asleep": True}}, status | {"trouble": ""}):
+        assert as_the_agent_sees_it(well, []) == []
 
 
 @pytest.mark.parametrize(

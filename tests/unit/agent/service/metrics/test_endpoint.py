@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 from tests.unit.agent.service.shown import FIGURES
 
 from grapevine_agent.config.agent_toml import load_config
@@ -23,13 +24,6 @@ from grapevine_lab.overlay.here import until
 from grapevine_proto.errors import ConfigError
 
 PAGE = b"grapevine_uptime_seconds 12.5\n"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def played(figures: Figures, version: str, accept: str) -> tuple[bytes, str]:
