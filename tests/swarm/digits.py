@@ -30,11 +30,17 @@ def built_digits() -> BuiltTask:
         return build_task(catalogue_task("digits"), check_merging=check_merge_plan, into=Path(folder))
 
 
-def samples_of(agent: int, num_classes: int = 4) -> Samples:
-    """Agent k holds classes 2k … 2k+3 (mod 10) of the training part; the test part is everybody's."""
+@cache
+def _all_digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Read and put in order once: each agent's samples are copies."""
     x, y = load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))
-    x, y = (x[order] / 16).astype(np.float32).reshape(-1, 8, 8), y[order].astype(np.int64)
+    return (x[order] / 16).astype(np.float32).reshape(-1, 8, 8), y[order].astype(np.int64)
+
+
+def samples_of(agent: int, num_classes: int = 4) -> Samples:
+    """Agent k holds classes 2k … 2k+3 (mod 10) of the training part; the test part is everybody's."""
+    x, y = _all_digits()
     num_train = int(0.8 * len(x))
     own = np.isin(y[:num_train], [(2 * agent + i) % 10 for i in range(num_classes)])
     return Samples(x=x[:num_train][own], y=y[:num_train][own], x_test=x[num_train:], y_test=y[num_train:])

@@ -7,9 +7,17 @@ from functools import partial
 
 import numpy as np
 import pytest
+from tests.swarm.simulations import build_once
 
 from grapevine_lab.papers.scale_robust.figures import plain_curve, time_to
 from grapevine_lab.papers.scale_robust.runs import RATES, Setting, Task, agents_staleness, loss_curve
+from grapevine_lab.simulator import experiment
+
+
+@pytest.fixture(autouse=True)
+def _each_task_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds, and numbers of nodes, make no other task."""
+    monkeypatch.setattr(experiment, "_build", build_once)
 
 
 @pytest.mark.parametrize("policy", ["constant", "log-n"])

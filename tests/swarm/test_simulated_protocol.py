@@ -99,7 +99,8 @@ def test_a_node_that_is_cut_off_goes_on_and_one_that_is_switched_off_does_not(tm
 @pytest.mark.parametrize("away", ["network", "power"])
 def test_a_node_that_is_away_at_the_start_comes_later(tmp_path: Path, mode: str, away: str) -> None:
     day = ["availability.kind=diurnal", f"availability.away={away}", "availability.day_s=100", "availability.share=0.3"]
-    run = world_of(tmp_path, "nodes.num=30", f"scenario.mode={mode}", *day)
+    slow = "task.training.round_interval_s=4.0"  # what they say meanwhile decides nothing about who is there
+    run = world_of(tmp_path, "nodes.num=30", f"scenario.mode={mode}", slow, *day)
     run.world.run(5.0)
     assert 1 <= sum(device.online for device in run.world.devices) <= 15
     run.world.run(50.0)

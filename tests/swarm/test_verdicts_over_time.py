@@ -103,7 +103,14 @@ def test_a_revoked_approval_may_be_given_again() -> None:
 def watcher(group: Crowd, **changes: object) -> Node:
     """A peer that judges and does not train: days of it cost nothing."""
     key = group.world.key()
-    settings = replace(group.settings, peer=key.peer_id, consent="never", heartbeat_s=DAY_S, **changes)  # type: ignore[arg-type]
+    settings = replace(
+        group.settings,
+        peer=key.peer_id,
+        consent="never",
+        heartbeat_s=DAY_S,
+        look_every_s=60.0,
+        **changes,  # type: ignore[arg-type]
+    )
     return group.world.add(settings, key)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
+from grapevine_agent.cli import main
 from grapevine_agent.merge import STRATEGIES
 
 Tensors = dict[str, np.ndarray[Any, Any]]
@@ -44,15 +47,24 @@ def files(tmp_path: Path) -> list[Path]:
     return paths
 
 
+def words_of(strategy: str, local: Path, updates: list[Path], out: Path, *settings: str) -> list[str]:
+    options = [word for update in updates for word in ("--update", str(update))]
+    options += [word for setting in settings for word in ("--set", setting)]
+    return ["merge", "--strategy", strategy, "--local", str(local), *options, "-o", str(out)]
+
+
 def merge(
     strategy: str, local: Path, updates: list[Path], out: Path, *settings: str
 ) -> subprocess.CompletedProcess[str]:
-    options = [word for update in updates for word in ("--update", str(update))]
-    options += [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "grapevine_agent", "merge", "--strategy", strategy]
-    return subprocess.run(
-        [*command, "--local", str(local), *options, "-o", str(out)], capture_output=True, text=True, check=False
-    )
+    """The whole command, in this process: its start takes far longer than the merge."""
+    words = ["grapevine", *words_of(strategy, local, updates, out, *settings)]
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+        patch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert isinstance(ended.value.code, int)
+    return subprocess.CompletedProcess(words, ended.value.code, stdout.getvalue(), stderr.getvalue())
 
 
 def merged(strategy: str, files: list[Path], *settings: str) -> tuple[Tensors, dict[str, str]]:
@@ -82,6 +94,23 @@ def flat(path: Path, prefix: str = "") -> np.ndarray[Any, Any]:
 
 def weighted(files: list[Path], weights: list[float], name: str) -> np.ndarray[Any, Any]:
     return np.asarray(np.tensordot(np.array(weights) / np.sum(weights), stacked(files, name), 1))
+
+
+@pytest.mark.parametrize(("strategy", "code"), [("average", 0), ("averag", 2)])
+def test_a_process_of_its_own_does_and_says_the_same(files: list[Path], strategy: str, code: int) -> None:
+    out = files[0].with_name("out.safetensors")
+    words = words_of(strategy, files[0], files[1:], out)
+    there = subprocess.run(
+        [sys.executable, "-m", "grapevine_agent", *words], capture_output=True, text=True, check=False
+    )
+    wrote = out.rename(out.with_name("there.safetensors")) if not code else None
+    here = merge(strategy, files[0], files[1:], out)
+    assert there.returncode == here.returncode == code
+    assert (there.stdout, there.stderr) == (here.stdout, here.stderr)
+    if wrote is not None:
+        one, other = load_file(wrote), load_file(out)
+        assert one.keys() == other.keys()
+        assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
 @pytest.mark.parametrize("name", SHAPES)

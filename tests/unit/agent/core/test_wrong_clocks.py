@@ -190,7 +190,7 @@ def announced(device: Device) -> list[float]:
 
 
 def test_an_announcement_is_said_again_at_a_quarter_of_its_life_while_one_stays_connected() -> None:
-    settings = replace(Device().core.settings, heartbeat_s=3_600.0)
+    settings = replace(Device().core.settings, heartbeat_s=3_600.0, look_every_s=600.0)  # three weeks are long
     device = Device(settings)
     device.perform(device.core.connected(1, device.moment()))
     device.wait(21 * DAY_S)
