@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.apps.applications import Applications
+from grapevine_agent.core.apps.matching import said_of
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.governor.governing import Governing
 from grapevine_agent.core.governor.readings import Readings
@@ -585,22 +586,12 @@ class AgentCore:
         return [fx.Unsubscribe(filter=topics.of_task(task, "metrics"))]
 
     def _announce(self, now: Moment) -> list[Effect]:
-        announcement = m.PeerAnnouncement(
-            name=self.settings.name,
-            profile=self.settings.limits.profile,
-            cores=self.settings.limits.cores,
-            memory_mb=self.settings.limits.memory_mb,
-            data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
+        announcement = replace(
+            said_of(self.settings),
             tasks=self.tasks.tasks()[: m.MAX_TASKS],
-            brokers=self.settings.brokers[: m.MAX_BROKERS],
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
-            gateway=self.settings.is_gateway,
-            site=self.settings.site,
-            location=self.settings.location,
             carries=self.brokers.packet_bytes if self.settings.is_gateway else 0,
-            labels=self.settings.labels,
-            traits=self.settings.traits,
             offers=self.apps.offers(),
             running=self.apps.running(),
         )
