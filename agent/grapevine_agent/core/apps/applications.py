@@ -45,12 +45,6 @@ LONGEST_LOOK_S: Final = 10.0
 MOST_FOLLOWED: Final = 256  # applications that may be approved: strangers', too, where the owner asks for no reviews
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    publisher: str
-    expires_at_ms: int = 0
-
-
 @dataclass(kw_only=True)
 class Applications:
     """See the module's docstring."""
@@ -214,7 +208,7 @@ class Applications:
         """What this agent makes of an application, by the policy that tasks are judged by."""
         policy = self.settings.review
         verdicts = dict(self.tasks.book.verdicts_of(entry.id, policy.reviewers))
-        return judge(_Judged(publisher=entry.author), verdicts, policy, now.wall_ms, until_ms=entry.until_ms)
+        return judge(entry.author, verdicts, policy, now.wall_ms, until_ms=entry.until_ms)
 
     # --- time -------------------------------------------------------------------------------------
 
