@@ -35,7 +35,7 @@ class Made:
     limits: TrainerLimits
 
 
-MakeAgain: TypeAlias = Callable[[Config, CoreSettings], Made]  # of the settings so far
+MakeAgain: TypeAlias = Callable[[Config], Made]
 
 
 async def reload(service: AgentService, make: MakeAgain) -> Changes:
@@ -47,7 +47,7 @@ async def reload(service: AgentService, make: MakeAgain) -> Changes:
     wanted = with_profile(wanted, device_profile(wanted))
     found = changes(service.config, wanted, trains=service.trainers is not None)
     check_files(wanted)
-    made = make(found.applied, service.core.settings)
+    made = make(found.applied)
     service.config = found.applied
     if made.settings.role != "observer":  # a command has a word of its own on what is logged
         logging.getLogger().setLevel(found.applied.agent.log_level.upper())
