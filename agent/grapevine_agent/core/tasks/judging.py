@@ -1,9 +1,9 @@
-"""What the signed records of a task amount to, by one owner's policy: a pure function, so it works offline.
+"""What the signed records of a task or an application amount to, by one owner's policy: pure, so it works offline.
 
     retracted ▶ expired ▶ publisher not wanted ▶ rejected ▶ no credible clock ▶ approvals missing ▶ approved
                                    (the first that holds is the judgement)
 
-A verdict counts if its reviewer is trusted and not the task's author, if it was not withdrawn, and
+A verdict counts if its reviewer is trusted and not the author, if it was not withdrawn, and
 for as long as it says. An approval counts for no longer than `max_valid_days` after the date that it
 was signed with, whatever it says: a broker that hides the rejection after it cannot keep it alive. A
 rejection has no such limit, for letting it lapse would be letting the task in.
@@ -35,7 +35,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a reviewer signed of a task, with the times (unix milliseconds) that stand in the signed message."""
+    """What a reviewer signed of a task or an application, with the signed message's times (unix milliseconds)."""
 
     approved: bool
     made_at_ms: int
@@ -59,7 +59,7 @@ class Weighed:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an agent makes of a task, and why, in words for its owner."""
+    """What an agent makes of a task or an application, and why, in words for its owner."""
 
     standing: Standing
     why: str
