@@ -113,13 +113,13 @@ class ApplicationPublication:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Review:
-    """A reviewer's verdict on a manifest, or that there is none any more (`withdrawn`, never with `approved`)."""
+    """A reviewer's verdict on a task or an application, or that there is none any more (`withdrawn`)."""
 
-    task: str
+    task: str  # or the application's id
     approved: bool
     reason: str = ""
     valid_until_ms: int = 0
-    withdrawn: bool = False
+    withdrawn: bool = False  # never with `approved`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

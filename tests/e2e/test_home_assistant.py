@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,54 +114,18 @@ async def test_home_assistants_start_brings_it_all_again(
         await until(lambda: {at.config, at.availability, at.state} <= set(home.said))
 
 
-class Governor:
-    """Does as it is told, and knows some figures."""
-
-    def __init__(self) -> None:
-        self.is_paused = False
-
-    async def pause(self, for_s: float | None) -> None:
-        assert for_s is None
-        self.is_paused = True
-
-    def resume(self, *, keeps_single: bool) -> None:
-        assert keeps_single
-        self.is_paused = False
-
-    def sent(self, _num_bytes: int) -> None:
-        pass
-
-    def snapshot(self) -> SimpleNamespace:
-        return SimpleNamespace(
-            temperature_c=60.0,
-            energy_j_today=None,
-            bytes_today=5,
-            limit="the owner's pause" if self.is_paused else "",
-            since=None,
-            until=None,
-            paused=self.is_paused,
-        )
-
-
-def govern(service: AgentService, **instead: Any) -> None:
-    governor = Governor()
-    vars(governor).update(instead)
-    setattr(service, "governor", governor)  # noqa: B010
-
-
 async def test_a_switch_pauses_and_shows_that_it_does(tmp_path: Path, broker: SharedBroker, connect: Connect) -> None:
     async with (
         house(connect, broker.url, broker.root) as home,
         agent(tmp_path, [broker.url], broker.root, extra=words(broker.root)) as one,
     ):
-        govern(one)
         at = topics(one)
-        await until(lambda: home.json(at.state).get("temperature") is not None)
+        await until(lambda: {at.config, at.state} <= set(home.said))
         (answer,) = held_against_home_assistant([home.said[at.config]])
         assert answer["taken"]["pause"]["command_topic"] == at.pause
         await home.publish(at.pause, b"ON")
         await until(lambda: home.json(at.state)["paused"] == "ON", within_s=5)
-        assert home.json(at.state)["limit"] == "the owner's pause"
+        assert home.json(at.state)["limit"] == "its owner paused it"
         await home.publish(at.pause, b"OFF")
         await until(lambda: home.json(at.state)["paused"] == "OFF", within_s=5)
 
@@ -178,7 +141,6 @@ async def test_what_is_no_command_is_counted_and_changes_nothing(
         async with agent(tmp_path, [broker.url], broker.root, extra=words(broker.root)) as one:
             assert one.home_assistant is not None
             counts = one.home_assistant.counts
-            govern(one)
             await until(lambda: counts["command-retained"] == 1)
             await home.publish(at.leave("0" * 16), b"PRESS")
             await home.publish(at.pause, b"\xff" * 2_000)
@@ -190,16 +152,20 @@ async def test_what_is_no_command_is_counted_and_changes_nothing(
 
 
 async def test_a_command_that_fails_fails_alone(
-    tmp_path: Path, broker: SharedBroker, connect: Connect, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    broker: SharedBroker,
+    connect: Connect,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def pause(_for_s: float | None) -> None:
+    async def pause() -> None:
         raise StoreError("the disk is full")
 
     async with (
         house(connect, broker.url, broker.root) as home,
         agent(tmp_path, [broker.url], broker.root, extra=words(broker.root)) as one,
     ):
-        govern(one, pause=pause)
+        monkeypatch.setattr(one.governor, "pause", pause)
         assert one.home_assistant is not None
         at, counts = topics(one), one.home_assistant.counts
         await until(lambda: at.state in home.said)
@@ -215,7 +181,6 @@ async def test_a_device_may_be_shown_without_commands(tmp_path: Path, broker: Sh
         house(connect, broker.url, broker.root) as home,
         agent(tmp_path, [broker.url], broker.root, extra=words(broker.root, "commands = false")) as one,
     ):
-        govern(one)
         assert one.home_assistant is not None
         at = topics(one)
         await until(lambda: at.state in home.said)
@@ -236,7 +201,6 @@ async def test_a_broker_that_was_found_is_told_nothing_and_commands_nothing(
             house(connect, broker.url, broker.root) as home,
             agent(tmp_path, [broker.url], broker.root, extra=words(broker.root)) as one,
         ):
-            govern(one)
             at = topics(one)
             url = BrokerUrl.parse(anybodys.url)
             await one.attending.use_found([BrokerUrl(host=url.host, port=url.port, version="3.1.1", is_found=True)])
@@ -278,10 +242,9 @@ async def test_with_the_brokers_own_rules_home_assistant_alone_commands(tmp_path
         neighbour = await connect(running.url, username="neighbour", password="of neighbour", subscribe=everything)
         async with house(connect, running.url, username="hass", password="of hass", subscribe=everything) as home:
             async with agent(folder, [running.url], "grapevine/v1", mqtt=login, extra=shown) as one:
-                govern(one)
                 assert one.home_assistant is not None
                 at, counts = topics(one), one.home_assistant.counts
-                await until(lambda: home.json(at.state).get("temperature") is not None)
+                await until(lambda: {at.config, at.state} <= set(home.said))
                 for topic in (at.pause, "homeassistant/status", at.config):
                     with pytest.raises(BrokerError, match="refuses the message"):
                         await neighbour.transport.publish(topic, b"ON")

@@ -12,7 +12,7 @@ from tests.containers import IMAGE
 from tests.swarm.digits import built_digits, digits_manifest
 from tests.swarm.world import Node, World
 
-from grapevine_agent.core.apps import applications
+from grapevine_agent.core.apps import places
 from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
@@ -322,7 +322,7 @@ def test_the_same_application_said_again_goes_on(crowd: Crowd) -> None:
 
 
 def test_strangers_take_no_places_from_what_is_reviewed_and_give_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applications, "MOST_FOLLOWED", 4)
+    monkeypatch.setattr(places, "MOST_FOLLOWED", 4)
     crowd = Crowd(1)
     node = crowd.agents[0]
     crowd.reload(approvals=0)
@@ -393,7 +393,7 @@ def test_one_that_had_no_room_comes_back_once_it_is_approved(is_pushed_out: bool
 
 def followed(node: Node) -> set[str]:
     apps = node.core.apps
-    return {entry.name for entry in apps.book.entries.values() if apps.is_followed(entry)}
+    return {entry.name for entry in apps.book.entries.values() if apps.places.is_followed(entry)}
 
 
 def test_floods_and_lies_about_authors_cost_a_bounded_part_of_memory() -> None:

@@ -13,10 +13,13 @@ import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from grapevine_proto.errors import ConfigError
 from grapevine_tasks.toml_lines import TomlPath, line_of
+
+if TYPE_CHECKING:
+    from grapevine_agent.config.toml_reader import Table
 
 ENVIRONMENT: Final = "environment"
 _NEAR: Final = 0.6  # of `difflib`: a slip of a finger or two
@@ -42,23 +45,6 @@ class Mistake:
         return f"{self.where}: {self.said}" if self.source else self.said
 
 
-class Asked(Protocol):
-    """What is needed of a table (`toml_reader.Table`) to judge the keys that nobody asked it for."""
-
-    asked: set[str]
-
-    @property
-    def header(self) -> str: ...  # noqa: D102
-
-    def unasked(self) -> list[str]: ...  # noqa: D102
-
-    def unknown(self, key: str, remedy: str) -> MistakesError: ...  # noqa: D102
-
-    def holds_table(self, key: str) -> bool: ...  # noqa: D102
-
-    def alike(self, key: str) -> str: ...  # noqa: D102
-
-
 class MistakesError(ConfigError):
     """What is wrong with the owner's words: one line, or several below a head."""
 
@@ -73,14 +59,14 @@ class Mistakes:
     def __init__(self, text: str = "") -> None:
         self._text = text
         self._found: list[Mistake] = []
-        self._finished: list[Asked] = []
-        self._tables: list[Asked] = []
+        self._finished: list[Table] = []
+        self._tables: list[Table] = []
 
-    def opened(self, table: Asked) -> None:
+    def opened(self, table: Table) -> None:
         """Another table of the file is read."""
         self._tables.append(table)
 
-    def finished(self, table: Asked) -> None:
+    def finished(self, table: Table) -> None:
         """All has been asked of a table that it may hold."""
         self._finished.append(table)
 
@@ -113,7 +99,7 @@ class Mistakes:
             found = [self._with_line(mistake) for mistake in self._found]
             raise MistakesError(sorted(found, key=lambda mistake: (mistake.source, mistake.line)))
 
-    def _remedy(self, table: Asked, key: str, elsewhere: Callable[[], Mapping[str, Collection[str]]]) -> str:
+    def _remedy(self, table: Table, key: str, elsewhere: Callable[[], Mapping[str, Collection[str]]]) -> str:
         """Where an unknown key belongs: its name in another table, before a name like it in its own."""
         known: dict[str, set[str]] = {}
         for header, keys in (*((each.header, each.asked) for each in self._tables), *elsewhere().items()):

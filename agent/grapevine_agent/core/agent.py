@@ -1,21 +1,23 @@
 """The agent's core: one `match` over what was said, one tick, and what the owner says.
 
-The shell calls `receive`, `tick`, `trained`, `evaluated`, `loaded`, `connected`, and the owner's
-`publish_task`, `apply`, `review`, `revoke`, `set_consent`, `set_settings`; each returns effects, in order. What a
-task goes through stands in `task_life`, how one is learned in `learning`, who takes a message that passes in `passing`.
+The shell says what happened (`receive`, `tick`, `connected`, `lost`, `loaded`, `trained`, `governed` and others), and
+what the owner wants (`publish_task`, `apply`, `review`, `set_consent`, `pause`, `set_settings` and others); almost all
+return effects, to be done in order. What a task goes through stands in `task_life`, how one is learned in `learning`,
+who takes a message that passes in `passing`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.apps.applications import Applications
+from grapevine_agent.core.apps.matching import said_of
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.governor.governing import Governing
 from grapevine_agent.core.governor.readings import Readings
@@ -537,12 +539,12 @@ class AgentCore:
         return statements.publication(self.settings.peer, manifest, weights, expires_at_ms)
 
     def review(self, task: str, *, approved: bool, reason: str, valid_until_ms: int) -> list[Effect]:
-        """Publish a verdict of our own."""
+        """Publish a verdict of our own, on a task or an application."""
         review = m.Review(task=task, approved=approved, reason=reason, valid_until_ms=valid_until_ms)
         return [statements.verdict(self.settings.peer, review, valid_until_ms)]
 
     def revoke(self, task: str, *, reason: str, now: Moment) -> list[Effect]:
-        """Take our own verdict back: from now on we say nothing of the task."""
+        """Take our own verdict back: from now on we say nothing of the task, or application."""
         withdrawal = m.Review(task=task, approved=False, reason=reason, withdrawn=True)
         return [statements.verdict(self.settings.peer, withdrawal, now.wall_ms + WITHDRAWAL_MS)]
 
@@ -585,22 +587,12 @@ class AgentCore:
         return [fx.Unsubscribe(filter=topics.of_task(task, "metrics"))]
 
     def _announce(self, now: Moment) -> list[Effect]:
-        announcement = m.PeerAnnouncement(
-            name=self.settings.name,
-            profile=self.settings.limits.profile,
-            cores=self.settings.limits.cores,
-            memory_mb=self.settings.limits.memory_mb,
-            data_kinds=self.settings.data_kinds[: m.MAX_KINDS],
+        announcement = replace(
+            said_of(self.settings),
             tasks=self.tasks.tasks()[: m.MAX_TASKS],
-            brokers=self.settings.brokers[: m.MAX_BROKERS],
             lacks=self.exchange.catching_up.lacks,
             records=self.exchange.catching_up.said,
-            gateway=self.settings.is_gateway,
-            site=self.settings.site,
-            location=self.settings.location,
             carries=self.brokers.packet_bytes if self.settings.is_gateway else 0,
-            labels=self.settings.labels,
-            traits=self.settings.traits,
             offers=self.apps.offers(),
             running=self.apps.running(),
         )

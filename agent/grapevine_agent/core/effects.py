@@ -187,7 +187,7 @@ class StartTrainer:
 
 @dataclass(frozen=True, kw_only=True)
 class StopTrainer:
-    """The task is over for this agent: its trainer may go."""
+    """The trainer of a task ends: the task is over for this agent, or is paused. `StartTrainer` brings it up again."""
 
     task: str
 

@@ -12,9 +12,9 @@ from typing import Any
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.apps import hours
 from grapevine_agent.core.apps.app_book import AppEntry
-from grapevine_agent.core.apps.applications import MOST_FOLLOWED
 from grapevine_agent.core.apps.matching import announced, of_settings, why_not
 from grapevine_agent.core.apps.parts import Part
+from grapevine_agent.core.apps.places import MOST_FOLLOWED
 from grapevine_agent.core.apps.rendezvous import chosen
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.intent.showing import as_tree
@@ -216,7 +216,7 @@ def _counted(core: AgentCore, entry: AppEntry, component: Component, now: Moment
 
 def _here(core: AgentCore, part: Part | None, entry: AppEntry, line: dict[str, Any]) -> dict[str, Any]:
     """What becomes of a component on this very agent, and why."""
-    if part is None and line["standing"] == "approved" and not core.apps.is_followed(entry):
+    if part is None and line["standing"] == "approved" and not core.apps.places.is_followed(entry):
         return {"state": "no place", "why": [NO_PLACE]}
     if part is None:
         return {"state": "not approved", "why": [line["why"]]}

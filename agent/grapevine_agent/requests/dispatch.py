@@ -93,12 +93,12 @@ class Requests:
 
     def _status(self, contents: Contents | None) -> dict[str, Any]:
         service, core, now = self._service, self._service.core, clock.now()
-        attachment = service.attachments.first
+        figures, attachment = service.figures(), service.attachments.first
         connected_to, reception = attachment.transport.connected_to, attachment.reception
         return {
-            "peer": service.identity.peer_id,
+            "peer": figures.peer,
             "name": core.settings.name,
-            "role": core.settings.role,
+            "role": figures.role,
             "profile": core.settings.limits.profile,
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",
@@ -110,18 +110,18 @@ class Requests:
             "homeassistant": service.home_assistant.status() if service.home_assistant is not None else None,
             "metrics": service.endpoint.status() if service.endpoint is not None else None,
             "discovery": service.discovering.status() if service.discovering is not None else None,
-            "uptime_s": now.monotonic_s - service.started_at.monotonic_s,
+            "uptime_s": figures.uptime_s,
             "memory_mb": psutil.Process(os.getpid()).memory_info().rss / 1e6,
-            "longest_stop_ms": service.stops.lately_s(now.monotonic_s) * 1e3,  # of the event loop, in ten minutes
+            "longest_stop_ms": figures.longest_stop_s * 1e3,  # of the event loop, in ten minutes
             "sleep": _sleep(core),
             "governor": service.governor.status(),
             "peers": {
-                "known": len(core.members.peers),
-                "alive": 0 if core.sleep.is_away else core.members.num_alive(now.monotonic_s),
-                "asleep": len(core.members.sleepers),
+                "known": figures.num_known,
+                "alive": figures.num_alive,
+                "asleep": figures.num_asleep,
             },
             "scope": scope_of(core, now),
-            "rejected": dict(service.rejected),
+            "rejected": figures.rejected,
             "gateway": {
                 "is_open": core.gateway.is_open,
                 "known_at": core.gateway.status(),  # how many peers, by the broker's number in `brokers`
@@ -135,7 +135,7 @@ class Requests:
             "trainers": service.trainers.status() if service.trainers is not None else [],
             "held": held(service),
             "state_folder": state_folder(service, contents),
-            "num_tasks": len(core.book.entries),
+            "num_tasks": figures.num_tasks_known,
             "tasks": [self._task(entry) for entry in listed(core)],
         }
 

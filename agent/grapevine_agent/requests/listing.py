@@ -33,7 +33,7 @@ def listed_applications(core: AgentCore) -> list[AppEntry]:
     entries = list(core.apps.book.entries.values())
     if len(entries) <= MAX_STRANGERS:
         return entries
-    strangers = [entry.id for entry in entries if not core.apps.may_matter(entry)]
+    strangers = [entry.id for entry in entries if not core.apps.places.may_matter(entry)]
     left_out = frozenset(strangers[:-MAX_STRANGERS])
     return [entry for entry in entries if entry.id not in left_out]
 

@@ -128,7 +128,7 @@ def _judged(
         if isinstance(each.message.body, Review) and each.message.body.task == task
     }
     policy = policy_of(config.review, config.trust, _own(config))
-    judgement = judge(manifest, verdicts, policy, wall_ms)
+    judgement = judge(manifest.publisher, verdicts, policy, wall_ms, expires_at_ms=manifest.expires_at_ms)
     return {
         "task": task,
         "name": manifest.name,

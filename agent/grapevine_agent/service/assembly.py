@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -75,7 +75,9 @@ def assembled(
         discovery.check_installed()
     profile = device_profile(config)
     config = with_profile(config, profile)
-    if not guest:
+    if guest:
+        role = "observer"
+    else:
         make_if_new(config.agent.state_dir)
     identity = read_identity(config.agent.state_dir)
     state_bytes = profile.state_mb * MIB
@@ -85,17 +87,20 @@ def assembled(
         sources, bare = configured_sources(config, profile), BareTrainer()
         inspector = Inspector(memory_mb=profile.memory_mb)
         meter = None if guest else _meter(config)
-        recording = _recording(config, sources, unsaved) if role == "member" and not guest else None
-        trains = role == "member" and not guest and not _why_no_training(profile, config)
-        making = _Making(identity, bare, inspector, recording, DeviceFit(profile, config.limits.step_timeout_s, bare))
+        recording = _recording(config, sources, unsaved) if role == "member" else None
+        trains = role == "member" and not _why_no_training(profile, config)
+        making = _Making(
+            identity=identity,
+            role=role,
+            sleep=None if guest else _sleep_plan(config, role, recording),
+            server_heartbeat_s=server_heartbeat_s,
+            bare=bare,
+            inspector=inspector,
+            recording=recording,
+            fitting=DeviceFit(profile, config.limits.step_timeout_s, bare),
+        )
         service = AgentService(
-            settings=replace(
-                making.settings(config, profile, sources),
-                role="observer" if guest else role,
-                governor=GovernorLimits() if guest else governor_limits(config.governor, profile),
-                sleep=None if guest else _sleep_plan(config, role, recording),
-                server_heartbeat_s=server_heartbeat_s,
-            ),
+            settings=making.settings(config, profile, sources),
             identity=identity,
             store=store,
             transports=_transports(config, identity, guest=guest),
@@ -143,52 +148,37 @@ def _recording(config: Config, sources: tuple[DataSource, ...], unsaved: Unsaved
     return Recording(config.agent.state_dir, sources, unsaved)
 
 
+@dataclass(kw_only=True)
 class _Making:
-    """Makes settings of a configuration, at the start and again when it is another one."""
+    """How a service was made: makes settings of a configuration, at the start and again when it is another one."""
 
-    def __init__(
-        self,
-        identity: Identity,
-        bare: BareTrainer,
-        inspector: Inspector,
-        recording: Recording | None,
-        fitting: DeviceFit,
-    ) -> None:
-        self._identity = identity
-        self._bare = bare
-        self._inspector = inspector
-        self._recording = recording
-        self._fitting = fitting
+    identity: Identity
+    role: Role
+    sleep: SleepPlan | None
+    server_heartbeat_s: float
+    bare: BareTrainer
+    inspector: Inspector
+    recording: Recording | None
+    fitting: DeviceFit
 
     def settings(self, config: Config, profile: FirmwareProfile, sources: tuple[DataSource, ...]) -> CoreSettings:
         """What the core is told."""
-        if not self._fitting.is_for(profile, config.limits.step_timeout_s):  # else it knows what it has found out
-            self._fitting = DeviceFit(profile, config.limits.step_timeout_s, self._bare)
-        return _settings(config, profile, self._identity, sources, self._fitting, self._inspector, self._recording)
+        if not self.fitting.is_for(profile, config.limits.step_timeout_s):  # else it knows what it has found out
+            self.fitting = DeviceFit(profile, config.limits.step_timeout_s, self.bare)
+        return _settings(self, config, profile, sources)
 
-    def again(self, config: Config, before: CoreSettings) -> Made:
+    def again(self, config: Config) -> Made:
         """What another configuration comes to. Raises `ConfigError`, for one that would not be started with."""
         profile = device_profile(config)
         sources = configured_sources(config, profile)
-        settings = replace(
-            self.settings(config, profile, sources),
-            role=before.role,
-            governor=GovernorLimits() if before.role == "observer" else governor_limits(config.governor, profile),
-            sleep=before.sleep,
-            server_heartbeat_s=before.server_heartbeat_s,
-        )
+        settings = self.settings(config, profile, sources)
         return Made(settings=settings, sources=sources, limits=trainer_limits(profile, config))
 
 
 def _settings(
-    config: Config,
-    profile: FirmwareProfile,
-    identity: Identity,
-    sources: tuple[DataSource, ...],
-    fitting: DeviceFit,
-    inspector: Inspector,
-    recording: Recording | None,
+    making: _Making, config: Config, profile: FirmwareProfile, sources: tuple[DataSource, ...]
 ) -> CoreSettings:
+    fitting, inspector, recording, peer = making.fitting, making.inspector, making.recording, making.identity.peer_id
 
     def is_attached(task: str, manifest: ManifestHead) -> bool:
         return choose_trainer(config.trainers, task=task, name=manifest.name, kind=manifest.data.kind) is not None
@@ -210,12 +200,13 @@ def _settings(
         return fitting.needs(task, manifest, attached=is_attached(task, manifest))
 
     return CoreSettings(
-        peer=identity.peer_id,
+        peer=peer,
+        role=making.role,
         name=config.agent.name,
         consent=config.agent.consent,
         consent_rules=config.consent,
         give_models=config.agent.give_models,
-        review=policy_of(config.review, config.trust, identity.peer_id),
+        review=policy_of(config.review, config.trust, peer),
         renew_reviews=config.review.renew,
         limits=device_limits(profile, cannot_train=_why_no_training(profile, config)),
         trusted_servers=frozenset(config.trust.servers),
@@ -229,6 +220,9 @@ def _settings(
         scope=core_scope(config.mqtt.scope, config.agent.site),
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
+        server_heartbeat_s=making.server_heartbeat_s,
+        sleep=making.sleep,
+        governor=GovernorLimits() if making.role == "observer" else governor_limits(config.governor, profile),
         match_data=match_data,
         shortest_round_s=config.limits.round_interval_s,
         upload_bytes_per_s=config.limits.upload_mb_per_s * MIB,

@@ -1,7 +1,7 @@
-"""What a device shows of itself to its owner's other programs: one frozen look at the service.
+"""What a device shows of itself: one frozen look at the service.
 
-Home Assistant and Prometheus are given the same figures. What was not measured, or is not there at all, is None, and is
-left out by whoever shows it. Names come from peers: they are made printable here.
+`status`, Home Assistant and Prometheus are given the same figures. What was not measured, or is not there at all, is
+None, and is left out by whoever shows it. Names come from peers: they are made printable here.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
@@ -19,6 +19,7 @@ from grapevine_agent.printable import printable
 if TYPE_CHECKING:
     from grapevine_agent.core.agent import AgentCore
     from grapevine_agent.service.attachment import Attachment
+    from grapevine_agent.service.governing import Snapshot
     from grapevine_agent.service.shell import AgentService
 
 LONGEST_NAME: Final = 64
@@ -26,27 +27,16 @@ MOST_TASKS: Final = 32  # that are shown: each is some entities, and some series
 SHORT_ID: Final = 16  # digits of a task's id that stand for it
 
 
-class Governor(Protocol):
-    """What pauses learning on this device, as far as it is needed here. Either method may be a coroutine's."""
-
-    def pause(self, for_s: float | None) -> object:
-        """Pause all learning, for so long; None: until `resume`."""
-
-    def resume(self, *, keeps_single: bool) -> object:
-        """End the pause of all; with `keeps_single`, tasks that were paused by themselves stay so."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Governed:
-    """What a governor knows. None: it is not measured here."""
+    """What the governor knows. None: it is not measured here."""
 
     temperature_c: float | None = None
     energy_j_today: float | None = None
-    bytes_today: int | None = None
+    bytes_today: int = 0
     limit: str = ""  # which limit pauses or slows, in a word; empty: none does
     why: str = ""  # the same in a sentence
-    since_s: float | None = None  # unix seconds
-    until_s: float | None = None  # None: nobody knows
+    until_s: float | None = None  # unix seconds; None: nobody knows
     is_paused: bool = False
 
 
@@ -108,17 +98,17 @@ class Figures:
     num_alive: int
     num_asleep: int
     num_tasks_known: int
+    governed: Governed
     is_asleep: bool = False
     longest_stop_s: float = 0.0  # of the event loop, in ten minutes
     tasks: tuple[TaskFigures, ...] = ()
     brokers: tuple[BrokerFigures, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
     not_saved: tuple[str, ...] = ()  # kinds of state that the disk does not take
-    governed: Governed | None = None  # None: nothing governs this device
 
 
 def figures_of(service: AgentService, now: Moment) -> Figures:
-    """Look at a service. Call it from `Turns.look`."""
+    """Look at a service (see `AgentService.figures`)."""
     core = service.core
     return Figures(
         peer=service.identity.peer_id,
@@ -136,25 +126,20 @@ def figures_of(service: AgentService, now: Moment) -> Figures:
         brokers=tuple(_broker(each, core) for each in service.attachments),
         rejected=dict(service.rejected),
         not_saved=tuple(str(each["kind"]) for each in service.unsaved.lines()),
-        governed=governed_by(getattr(service, "governor", None)),
+        governed=governed_by(service.governor.snapshot),
     )
 
 
-def governed_by(governor: object) -> Governed | None:
-    """What a governor says of itself. It need not know all of it, and there need not be one."""
-    snapshot = getattr(governor, "snapshot", None)
-    if snapshot is None:
-        return None
-    told = snapshot() if callable(snapshot) else snapshot
+def governed_by(told: Snapshot) -> Governed:
+    """What the governor says of itself, as it can be shown."""
     return Governed(
-        temperature_c=finite(getattr(told, "temperature_c", None)),
-        energy_j_today=finite(getattr(told, "energy_j_today", None)),
-        bytes_today=getattr(told, "bytes_today", None),
-        limit=printable(str(getattr(told, "limit", "") or "")),
-        why=printable(str(getattr(told, "why", "") or "")),
-        since_s=finite(getattr(told, "since", None)),
-        until_s=finite(getattr(told, "until", None)),
-        is_paused=bool(getattr(told, "paused", False)),
+        temperature_c=finite(told.temperature_c),
+        energy_j_today=finite(told.energy_j_today),
+        bytes_today=told.bytes_today,
+        limit=printable(told.limit),
+        why=printable(told.why),
+        until_s=finite(told.until),
+        is_paused=told.paused,
     )
 
 

@@ -87,13 +87,17 @@ class Governing:
 
     async def look(self) -> None:
         """Read the sensors once, and have the core do as they say."""
-        if self.meter is not None:
-            await asyncio.to_thread(self.meter.look)
-        readings = await asyncio.to_thread(self._read, self._why_unsaved())
+        readings = await asyncio.to_thread(self._look_around, self._why_unsaved())
         readings = replace(readings, knows_draw=self._knows_draw)
         await self._turns.take(
             lambda: self._core.governed(readings, clock.now()), num_bytes=self._core.tasks.largest_model_bytes
         )
+
+    def _look_around(self, why_unsaved: str) -> Readings:
+        """In a thread: what is measured, and what the sensors say."""
+        if self.meter is not None:
+            self.meter.look()
+        return self._read(why_unsaved)
 
     @property
     def _knows_draw(self) -> bool:

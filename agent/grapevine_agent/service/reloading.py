@@ -10,18 +10,18 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from grapevine_agent.config.agent_toml import Config, check_files, load_config
 from grapevine_agent.config.changes import Changes, changes
 from grapevine_agent.config.firmware import device_profile, with_profile
-from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.data.source import DataSource
 from grapevine_agent.service import clock
-from grapevine_agent.service.trainers import Trainers
-from grapevine_agent.service.turns import Turns
 from grapevine_agent.training.trainer import TrainerLimits
+
+if TYPE_CHECKING:
+    from grapevine_agent.service.shell import AgentService
 
 NOTHING: Final = "nothing has changed"
 
@@ -35,19 +35,10 @@ class Made:
     limits: TrainerLimits
 
 
-MakeAgain: TypeAlias = Callable[[Config, CoreSettings], Made]  # of the settings so far
+MakeAgain: TypeAlias = Callable[[Config], Made]
 
 
-class Reloaded(Protocol):
-    """The service, as far as a reload is concerned."""
-
-    config: Config
-    core: AgentCore
-    turns: Turns
-    trainers: Trainers | None
-
-
-async def reload(service: Reloaded, make: MakeAgain) -> Changes:
+async def reload(service: AgentService, make: MakeAgain) -> Changes:
     """Read the configuration again and apply what can be applied; `make` says what it comes to.
 
     Raises `ConfigError`, and whatever else `make` raises, with nothing changed.
@@ -56,7 +47,7 @@ async def reload(service: Reloaded, make: MakeAgain) -> Changes:
     wanted = with_profile(wanted, device_profile(wanted))
     found = changes(service.config, wanted, trains=service.trainers is not None)
     check_files(wanted)
-    made = make(found.applied, service.core.settings)
+    made = make(found.applied)
     service.config = found.applied
     if made.settings.role != "observer":  # a command has a word of its own on what is logged
         logging.getLogger().setLevel(found.applied.agent.log_level.upper())

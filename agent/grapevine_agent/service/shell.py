@@ -1,13 +1,15 @@
 """The agent as a device service: the shell around the core.
 
     broker ─▶ transport ─▶ hearing (quota, verify, decode) ─▶ core ─▶ effects ─┬▶ sign ─▶ outbox ─▶ broker
-                                                                              ├▶ trainers (processes)
+                                                             ▲                ├▶ trainers (processes, or asked by HTTP)
+                                        sensors ─▶ governor ─┘                ├▶ containers of applications
                                                                               └▶ store (disk)
 
-One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers
-and transfers. Another task records sensors where the owner named their topics, and one each looks for brokers,
-speaks to Home Assistant and answers Prometheus where the owner asks for it. Commands come over the socket
-beside it. Nothing large happens in the loop: calls into the core are `turns`, of which large ones run beside it.
+One event loop; for each broker the connection, what arrives from it, and what goes out; beside them the core's timers,
+the transfers, and the governor, which reads the device's sensors. Where the owner asks for it, one task more each
+records sensors from their topics, speaks to Home Assistant, answers Prometheus, runs containers and looks for brokers.
+Commands come over the socket beside it. Nothing large happens in the loop: calls into the core are `turns`, of which
+large ones run beside it.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from grapevine_agent.service.carrying import Carrying
 from grapevine_agent.service.containers import Engine
 from grapevine_agent.service.discovering import Discovering, Search
 from grapevine_agent.service.double import Double
+from grapevine_agent.service.figures import Figures, figures_of
 from grapevine_agent.service.forwarding import Forwarding
 from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.hearing import Hearing
@@ -260,6 +263,10 @@ class AgentService:
     def rejected(self) -> Counter[str]:
         """What was dropped, by the reason."""
         return self.hearing.rejected
+
+    def figures(self) -> Figures:
+        """What is shown of this device, by whomever. Call it from `Turns.look`."""
+        return figures_of(self, clock.now())
 
     # --- life -------------------------------------------------------------------------------------
 

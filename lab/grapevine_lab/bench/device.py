@@ -37,6 +37,7 @@ from grapevine_lab.bench.quota import quota, why_no_quota
 from grapevine_lab.bench.service import (
     ROOT,
     build_digits,
+    cpu_s,
     knows,
     learns,
     running_service,
@@ -135,21 +136,16 @@ async def _idle(folder: Path, line: _Counting, built: BuiltTask, num_peers: int)
 async def _watch(process: psutil.Process, line: _Counting) -> _Window:
     seen = _Window()
     for _ in range(NUM_WINDOWS):
-        began_s, cpu_s, wake_ups = time.monotonic(), _cpu_s(process), _wake_ups(process)
+        began_s, used_s, wake_ups = time.monotonic(), cpu_s(process), _wake_ups(process)
         up, down = line.num_up, line.num_down
         await asyncio.sleep(WINDOW_S)
         lasted_s = time.monotonic() - began_s
         seen.rss_bytes.append(float(process.memory_info().rss))
-        seen.cores.append((_cpu_s(process) - cpu_s) / lasted_s)
+        seen.cores.append((cpu_s(process) - used_s) / lasted_s)
         seen.wake_ups.append((_wake_ups(process) - wake_ups) / lasted_s)
         seen.up.append((line.num_up - up) / lasted_s)
         seen.down.append((line.num_down - down) / lasted_s)
     return seen
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def _wake_ups(process: psutil.Process) -> int:

@@ -127,16 +127,16 @@ async def _measure(
 async def _watch(process: psutil.Process) -> Watched:
     watched = Watched()
     for _ in range(NUM_WINDOWS):
-        cpu_s, started_s = _cpu_s(process), time.monotonic()
+        before_s, started_s = cpu_s(process), time.monotonic()
         while (elapsed_s := time.monotonic() - started_s) < WINDOW_S:
             watched.rss_bytes.append(float(process.memory_info().rss))
             await asyncio.sleep(min(1.0, WINDOW_S - elapsed_s))
-        watched.cores.append((_cpu_s(process) - cpu_s) / (time.monotonic() - started_s))
+        watched.cores.append((cpu_s(process) - before_s) / (time.monotonic() - started_s))
     return watched
 
 
-def _cpu_s(process: psutil.Process) -> float:
-    """Of the process's threads; its children's is counted apart."""
+def cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of the process's threads; its children's are counted apart."""
     times = process.cpu_times()
     return float(times.user + times.system)
 

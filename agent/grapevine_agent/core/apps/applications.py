@@ -23,6 +23,7 @@ from grapevine_agent.core.apps.app_book import AppBook, AppEntry
 from grapevine_agent.core.apps.matching import Capabilities, announced, of_settings, why_not
 from grapevine_agent.core.apps.missed import Missed
 from grapevine_agent.core.apps.parts import SETTLE_HEARTBEATS, Part, PartKey
+from grapevine_agent.core.apps.places import Places
 from grapevine_agent.core.apps.rendezvous import chosen
 from grapevine_agent.core.apps.running import Containers
 from grapevine_agent.core.effects import Effect
@@ -30,7 +31,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.archive import Archive
-from grapevine_agent.core.tasks.judging import DAY_MS, Judgement, Verdict, judge
+from grapevine_agent.core.tasks.judging import Judgement, judge
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto.application import LearningTask, offer
@@ -42,13 +43,6 @@ from grapevine_proto.topics import AppTopic
 
 SHORTEST_LOOK_S: Final = 0.5
 LONGEST_LOOK_S: Final = 10.0
-MOST_FOLLOWED: Final = 256  # applications that may be approved: strangers', too, where the owner asks for no reviews
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Judged:
-    publisher: str
-    expires_at_ms: int = 0
 
 
 @dataclass(kw_only=True)
@@ -62,16 +56,15 @@ class Applications:
     book: AppBook = field(default_factory=AppBook)
     missed: Missed = field(default_factory=Missed)
     parts: dict[PartKey, Part] = field(default_factory=dict)
-    _followed: dict[str, AppEntry] = field(default_factory=dict)  # by id: those that may be approved, and our own
     _approved: frozenset[str] = frozenset()  # ids, as they were judged last
     _placed: frozenset[str] = frozenset()  # components, by their words
     _gates: dict[str, str] = field(default_factory=dict)  # task → why not here
-    _has_left_out: bool = False  # somebody who may be approved, for want of a place
     _look_at_s: float = math.inf
     _looked: Moment = field(default_factory=lambda: Moment(-math.inf, 0))
 
     def __post_init__(self) -> None:
         self.containers = Containers(rules=self.settings.engine)
+        self.places = Places(settings=self.settings, archive=self.archive, book=self.book, tasks=self.tasks.book)
         self.tasks.assessor.placement = self
 
     # --- what is said -----------------------------------------------------------------------------
@@ -89,15 +82,15 @@ class Applications:
             entry = self.book.take(received, publication)
         finally:
             changed = [each for each in (before, entry) if each is not None]
-            followed = before is not None and self.is_followed(before)
+            followed = before is not None and self.places.is_followed(before)
             if before is not None and followed:
-                self._unfollow(before)
+                self.places.unfollow(before)
                 if entry is not None:
                     was_approved = before.id in self._approved and before.id != entry.id
                     entry.before, before.before = before if was_approved else before.before, None
-            if entry is not None and self._matters(entry):
-                self._follow(entry)
-                followed = followed or self.is_followed(entry)
+            if entry is not None and self.places.matters(entry):
+                self.places.follow(entry)
+                followed = followed or self.places.is_followed(entry)
             last_s = self._looked.monotonic_s if followed else now.monotonic_s
             self._look_at_s = min(self._look_at_s, last_s + SHORTEST_LOOK_S)
             for each in changed:
@@ -113,19 +106,16 @@ class Applications:
     def reviewed(self, application: str) -> list[Effect]:
         """Somebody whose word counts has spoken of this, be it an application or a task."""
         entry = self.book.by_id.get(application)
-        if entry is not None and self._matters(entry):
-            self._follow(entry)
-        if entry is not None or self._followed:
+        if entry is not None and self.places.matters(entry):
+            self.places.follow(entry)
+        if entry is not None or self.places.num_followed:
             self._look_at_s = -math.inf
-        return self.missed.ask(application) if entry is None and self._has_counted_verdict(application) else []
+        return self.missed.ask(application) if entry is None and self.places.has_counted_verdict(application) else []
 
     def set_settings(self, settings: CoreSettings) -> None:
         """The owner changed whom to trust."""
         self.settings = settings
-        self._followed.clear()
-        for entry in self.book.entries.values():
-            self.archive.records.let_go(entry.topic)
-        self._follow_all()
+        self.places.set_settings(settings)
         self._look_at_s = -math.inf
 
     def before_accepting(self, received: Received) -> None:
@@ -136,77 +126,9 @@ class Applications:
         body = received.message.body
         if not isinstance(body, m.ApplicationPublication) or not body.spec or not self.tasks.book.reviews:
             return
-        if self._has_counted_verdict(application_id(body.spec)):
+        if self.places.has_counted_verdict(application_id(body.spec)):
             self.book.check(received.topic, body)  # anybody can publish what was approved: on one topic it is meant
             self.archive.records.keep(received.topic)
-
-    def may_matter(self, entry: AppEntry) -> bool:
-        """Whether an application may be approved, or is our own: all others cost nothing but their bytes."""
-        policy = self.settings.review
-        needed = policy.approvals_of.get(entry.author, policy.approvals)
-        return needed <= 0 or entry.author == self.settings.peer or self._has_counted_verdict(entry.id)
-
-    def _matters(self, entry: AppEntry) -> bool:
-        """Whether to look at it: while a version waits of which nobody has spoken, the one before may hold."""
-        return self.may_matter(entry) or (entry.before is not None and self.may_matter(entry.before))
-
-    def _has_counted_verdict(self, application: str) -> bool:
-        return any(True for _ in self._verdicts(application))
-
-    def _verdicts(self, application: str) -> Iterator[Verdict]:
-        """What those whose word counts say of it, be it that it has run out."""
-        verdicts = self.tasks.book.verdicts_of(application, self.settings.review.reviewers)
-        return (verdict for _, verdict in verdicts if not verdict.withdrawn)
-
-    # --- places -----------------------------------------------------------------------------------
-
-    def is_followed(self, entry: AppEntry) -> bool:
-        """Whether it has one of the places for those that may be approved."""
-        return self._followed.get(entry.id) is entry
-
-    def _follow(self, entry: AppEntry) -> None:
-        """Give it a place, if need be that of another, which comes back once there is room."""
-        if self.is_followed(entry):
-            return
-        if len(self._followed) >= MOST_FOLLOWED and not self._make_place(entry):
-            self._has_left_out = True
-            self.archive.records.let_go(entry.topic)
-        elif self.archive.keep(entry.topic):
-            self._followed[entry.id] = entry
-        else:
-            self.book.remove(entry.topic)  # it was damaged on our disk
-
-    def _make_place(self, entry: AppEntry) -> bool:
-        if not self._goes_first(entry):
-            return False
-        other = next((each for each in self._followed.values() if not self._goes_first(each)), None)
-        if other is None:
-            return False
-        self._unfollow(other)
-        self._has_left_out = True
-        return True
-
-    def _goes_first(self, entry: AppEntry) -> bool:
-        """Whether it is our own, or the owner names its author, or somebody has a word on it that counts and holds."""
-        if entry.author == self.settings.peer or entry.author in self.settings.review.approvals_of:
-            return True
-        versions = (entry.id,) if entry.before is None else (entry.id, entry.before.id)
-        return any(self._holds(verdict) for version in versions for verdict in self._verdicts(version))
-
-    def _holds(self, verdict: Verdict) -> bool:
-        longest_ms = self.settings.review.max_valid_days * DAY_MS if verdict.approved else math.inf
-        return self._looked.wall_ms <= min(verdict.valid_until_ms, verdict.made_at_ms + longest_ms)
-
-    def _unfollow(self, entry: AppEntry) -> None:
-        self._followed.pop(entry.id, None)
-        self.archive.records.let_go(entry.topic)
-
-    def _follow_all(self) -> None:
-        """Fill the places: those that go first, and then whoever was heard of first."""
-        self._has_left_out = False
-        wanting = [each for each in self.book.entries.values() if self._matters(each)]
-        for entry in sorted(wanting, key=self._goes_first, reverse=True):
-            self._follow(entry)
 
     # --- judging ----------------------------------------------------------------------------------
 
@@ -214,7 +136,7 @@ class Applications:
         """What this agent makes of an application, by the policy that tasks are judged by."""
         policy = self.settings.review
         verdicts = dict(self.tasks.book.verdicts_of(entry.id, policy.reviewers))
-        return judge(_Judged(publisher=entry.author), verdicts, policy, now.wall_ms, until_ms=entry.until_ms)
+        return judge(entry.author, verdicts, policy, now.wall_ms, until_ms=entry.until_ms)
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -226,22 +148,18 @@ class Applications:
         """Look at all of it again, where that is due. Tasks that may be joined now, or no longer, are marked."""
         if now.monotonic_s < self._look_at_s:
             return []
-        self._looked = now
+        self._looked, self.places.wall_ms = now, now.wall_ms
         for entry in self.book.gone(self.archive.records):
             self.book.remove(entry.topic)
-            self._unfollow(entry)
+            self.places.unfollow(entry)
             if not 0 < entry.until_ms < now.wall_ms:
                 self.missed.note(entry.id, entry.topic)
-        for entry in list(self._followed.values()):
-            if self.book.entries.get(entry.topic) is not entry or not self._matters(entry):
-                self._unfollow(entry)
-        if self._has_left_out and len(self._followed) < MOST_FOLLOWED:
-            self._follow_all()
-        in_force = [each for entry in self._followed.values() if (each := self._in_force(entry, now)) is not None]
+        self.places.look()
+        in_force = [each for entry in self.places.followed() if (each := self._in_force(entry, now)) is not None]
         self._approved = frozenset(each.id for each in in_force)
         effects = self._look(in_force, now)
         look_every_s = min(max(self.settings.heartbeat_s, SHORTEST_LOOK_S), LONGEST_LOOK_S)
-        self._look_at_s = now.monotonic_s + look_every_s if self._followed or self.parts else math.inf
+        self._look_at_s = now.monotonic_s + look_every_s if self.places.num_followed or self.parts else math.inf
         return effects
 
     def _in_force(self, entry: AppEntry, now: Moment) -> AppEntry | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.application import PEER, PROFILE, SITE, LabelTest, Term, Where
-from grapevine_proto.messages import MAX_KINDS, PeerAnnouncement
+from grapevine_proto.messages import MAX_BROKERS, MAX_KINDS, PeerAnnouncement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +37,26 @@ def announced(peer: str, said: PeerAnnouncement) -> Capabilities:
     )
 
 
-def of_settings(settings: CoreSettings) -> Capabilities:
-    """What this agent has: what it announces."""
-    said = PeerAnnouncement(
+def said_of(settings: CoreSettings) -> PeerAnnouncement:
+    """What an agent with these settings announces of itself, whatever it is doing."""
+    return PeerAnnouncement(
+        name=settings.name,
         profile=settings.limits.profile,
         cores=settings.limits.cores,
         memory_mb=settings.limits.memory_mb,
         data_kinds=settings.data_kinds[:MAX_KINDS],
+        brokers=settings.brokers[:MAX_BROKERS],
+        gateway=settings.is_gateway,
         site=settings.site,
+        location=settings.location,
         labels=settings.labels,
         traits=settings.traits,
     )
-    return announced(settings.peer, said)
+
+
+def of_settings(settings: CoreSettings) -> Capabilities:
+    """What this agent has: what it announces."""
+    return announced(settings.peer, said_of(settings))
 
 
 def why_not(where: Where, has: Capabilities) -> list[str]:

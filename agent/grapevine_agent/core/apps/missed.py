@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_agent.core import effects as fx
 from grapevine_agent.core.apps.app_book import AppBook
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.tasks.wanted import Wanted
 from grapevine_proto.application_codec import application_id
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
@@ -20,7 +20,6 @@ from grapevine_proto.messages import ApplicationPublication
 from grapevine_proto.topics import AppTopic
 
 MOST_NOTED: Final = 2_000
-MOST_ASKED: Final = 64
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Missed:
     """See the module's docstring."""
 
     _noted: OrderedDict[str, AppTopic] = field(default_factory=OrderedDict)  # by id, the oldest first
-    _asked: OrderedDict[AppTopic, None] = field(default_factory=OrderedDict)
+    _wanted: Wanted = field(default_factory=Wanted)
 
     def turned_away(self, received: Received) -> None:
         """A record found no room."""
@@ -48,18 +47,8 @@ class Missed:
     def ask(self, application: str) -> list[Effect]:
         """It matters now: ask the broker for it, if it is known where it stands."""
         topic = self._noted.pop(application, None)
-        if topic is None or topic in self._asked:
-            return []
-        self._asked[topic] = None
-        effects: list[Effect] = [fx.Subscribe(filter=topic.below_root())]
-        if len(self._asked) > MOST_ASKED:
-            oldest, _ = self._asked.popitem(last=False)
-            effects.append(fx.Unsubscribe(filter=oldest.below_root()))
-        return effects
+        return self._wanted.want(topic.below_root()) if topic is not None else []
 
     def arrived(self, topic: AppTopic) -> list[Effect]:
         """What stands there is held now."""
-        if topic not in self._asked:
-            return []
-        del self._asked[topic]
-        return [fx.Unsubscribe(filter=topic.below_root())]
+        return self._wanted.arrived(topic.below_root())

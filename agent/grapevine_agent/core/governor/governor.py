@@ -14,9 +14,8 @@ What is paused is training. Whoever is paused is there: it says its heartbeats, 
 and passes on what it has. Bytes bound what it sends of models; the small messages of presence go on, and count.
 
 Bytes are counted when they leave, which is after they were decided on. So a decision is a promise, which holds until
-as much has left or nothing of that size has for `PROMISED_S`: a day's budget is not spent twice by what still waits in
-the outbox. What is given to who asks, and travels in chunks, is promised chunk by chunk, as they are asked for: who
-never fetches holds nothing back.
+as much has left, or for a while (`promises`). What is given to who asks, and travels in chunks, is promised chunk by
+chunk, as they are asked for: who never fetches holds nothing back.
 
 To peers that are no members, and for others, whose messages a gateway carries, goes `OTHERS_SHARE` of a day at most.
 """
@@ -25,9 +24,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -35,6 +32,7 @@ from grapevine_agent.core.governor.budget import SLOW, Budget, Held
 from grapevine_agent.core.governor.changes import OWNERS
 from grapevine_agent.core.governor.day import Day
 from grapevine_agent.core.governor.pauses import ALL, Pauses
+from grapevine_agent.core.governor.promises import Promises
 from grapevine_agent.core.governor.readings import Readings
 from grapevine_agent.core.governor.rules import Found, not_measured, sensed
 from grapevine_agent.core.governor.times import day_ends_ms, next_quiet_ms, quiet_until_ms
@@ -43,26 +41,8 @@ from grapevine_agent.core.settings import GovernorLimits
 
 MIB: Final = 1 << 20
 LEAST_HELD_S: Final = 60.0
-PROMISED_S: Final = 30.0
-PART_BYTES: Final = 8_000  # what is smaller, such as presence, does not show that a promise is being kept
 OTHERS_SHARE: Final = 0.5
-WHOLE: Final = 4  # a model is a promise kept, though it took but a quarter of what was thought
 _CLOCKED: Final = ("quiet_hours", "energy_kj_per_day", "upload_mb_per_day")  # exact: nothing here flaps
-
-
-@dataclass(frozen=True)
-class _Promise:
-    """So many bytes are to leave. `at_s`: since when nothing of it has; inf: a part of it has just left."""
-
-    at_s: float
-    num_bytes: float
-    is_begun: bool = False  # it leaves in parts
-
-    def without(self, num_bytes: int) -> _Promise:
-        """What is left of it."""
-        is_part = num_bytes >= PART_BYTES
-        left = self.num_bytes - num_bytes
-        return _Promise(math.inf if is_part else self.at_s, left, is_part or self.is_begun)
 
 
 @dataclass(kw_only=True)
@@ -75,7 +55,7 @@ class Governor:
     pauses: Pauses = field(default_factory=Pauses)
     held: tuple[Held, ...] = ()
     _began_s: dict[str, float] = field(default_factory=dict)  # of those in `held`, monotonic
-    _promises: deque[_Promise] = field(default_factory=deque)  # the oldest first
+    _promises: Promises = field(default_factory=Promises)
     _refused: float = 0.0  # bytes of a model of ours for which today's were too few
     _saved: str = ""
 
@@ -89,13 +69,7 @@ class Governor:
     def sent(self, num_bytes: int) -> None:
         """So much has left this device, in one message or a part of one. A shell may call it beside a turn."""
         self.day.bytes_sent += num_bytes
-        with suppress(IndexError):  # nothing is promised
-            promise = self._promises.popleft()
-            is_whole = num_bytes >= promise.num_bytes or (
-                WHOLE * num_bytes >= promise.num_bytes and not promise.is_begun
-            )
-            if not is_whole:  # a part of it, or something small that nobody promised
-                self._promises.appendleft(promise.without(num_bytes))
+        self._promises.sent(num_bytes)
 
     def trained(self, seconds: float, joules: float) -> None:
         """A step took so long, and so much: 0 where nobody knows."""
@@ -189,7 +163,7 @@ class Governor:
     def send_bytes_left(self) -> float:
         """What may still be sent today; inf: there is no limit."""
         most = self.limits.upload_bytes_per_day
-        promised = sum(each.num_bytes for each in tuple(self._promises))
+        promised = self._promises.num_bytes  # first: what leaves meanwhile is counted twice, and not never
         return max(0.0, most - self.day.bytes_sent - promised) if most else math.inf
 
     def may_send(self, num_bytes: float, now: Moment) -> bool:
@@ -203,7 +177,7 @@ class Governor:
             return False
         if num_bytes >= self._refused:
             self._refused = 0.0
-        self._promises.append(_Promise(now.monotonic_s, num_bytes))
+        self._promises.make(num_bytes, now.monotonic_s)
         return True
 
     def may_give(self, num_bytes: int, now: Moment, *, is_member: bool, at_once: int | None = None) -> bool:
@@ -221,21 +195,13 @@ class Governor:
         if num_bytes > left:
             return False
         promised = num_bytes if at_once is None else at_once
-        self._promises.append(_Promise(now.monotonic_s, promised))
+        self._promises.make(promised, now.monotonic_s)
         self.day.bytes_given += 0 if is_member else promised
         return True
 
     def _look_at_promises(self, now: Moment) -> None:
         """Forget those that are over, and what was of another day."""
-        with suppress(IndexError):  # all are over
-            while True:
-                first = self._promises[0]
-                if first.at_s == math.inf:
-                    self._promises[0] = replace(first, at_s=now.monotonic_s)
-                elif now.monotonic_s - first.at_s >= PROMISED_S:
-                    self._promises.popleft()
-                    continue
-                break
+        self._promises.look(now.monotonic_s)
         if self.day.look(now, self.readings.utc_offset_s):
             self._refused = 0.0
 

@@ -12,11 +12,11 @@ a record is given back to a broker, before a task is taken part in, and at once 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.tasks.wanted import Wanted
 from grapevine_proto import messages as m
 from grapevine_proto import topics
 from grapevine_proto.codec import Received, is_authentic
@@ -24,7 +24,6 @@ from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import Topic, is_lasting
 
 MAX_EXPIRED = 256  # records that are dropped at a time
-MAX_WANTED = 64
 
 
 @dataclass(kw_only=True)
@@ -32,7 +31,7 @@ class Archive:
     """See the module's docstring."""
 
     records: RecordBook
-    _wanted: OrderedDict[str, None] = field(default_factory=OrderedDict)  # tasks whose manifests are asked for
+    _wanted: Wanted = field(default_factory=Wanted)  # manifests
 
     # --- taking in --------------------------------------------------------------------------------
 
@@ -103,18 +102,8 @@ class Archive:
 
     def want(self, task: str) -> list[Effect]:
         """A task matters whose manifest is not held. If it may have had no room here, ask the broker for it again."""
-        if not self.records.num_turned_away or task in self._wanted:
-            return []
-        self._wanted[task] = None
-        effects: list[Effect] = [fx.Subscribe(filter=topics.of_task(task, "manifest"))]
-        if len(self._wanted) > MAX_WANTED:
-            oldest, _ = self._wanted.popitem(last=False)
-            effects.append(fx.Unsubscribe(filter=topics.of_task(oldest, "manifest")))
-        return effects
+        return self._wanted.want(topics.of_task(task, "manifest")) if self.records.num_turned_away else []
 
     def arrived(self, task: str) -> list[Effect]:
         """A manifest is held now."""
-        if task not in self._wanted:
-            return []
-        del self._wanted[task]
-        return [fx.Unsubscribe(filter=topics.of_task(task, "manifest"))]
+        return self._wanted.arrived(topics.of_task(task, "manifest"))

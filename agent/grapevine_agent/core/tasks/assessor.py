@@ -41,7 +41,7 @@ WAITS_IN_VAIN = (
 
 
 class Placement(Protocol):
-    """Where applications want a task to run, if any names it."""
+    """Where applications want a task to run, if any names it. No bound method: a checkpoint cannot hold one."""
 
     def why_not_here(self, task: str) -> str:
         """Why a task is not to run on this agent; empty if it may."""

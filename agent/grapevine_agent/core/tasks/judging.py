@@ -1,9 +1,9 @@
-"""What the signed records of a task amount to, by one owner's policy: a pure function, so it works offline.
+"""What the signed records of a task or an application amount to, by one owner's policy: pure, so it works offline.
 
     retracted ▶ expired ▶ publisher not wanted ▶ rejected ▶ no credible clock ▶ approvals missing ▶ approved
                                    (the first that holds is the judgement)
 
-A verdict counts if its reviewer is trusted and not the task's author, if it was not withdrawn, and
+A verdict counts if its reviewer is trusted and not the author, if it was not withdrawn, and
 for as long as it says. An approval counts for no longer than `max_valid_days` after the date that it
 was signed with, whatever it says: a broker that hides the rejection after it cannot keep it alive. A
 rejection has no such limit, for letting it lapse would be letting the task in.
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, TypeAlias
 
 from grapevine_agent.core.settings import ReviewPolicy
 from grapevine_agent.printable import date_of
@@ -35,23 +35,13 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a reviewer signed of a task, with the times (unix milliseconds) that stand in the signed message."""
+    """What a reviewer signed of a task or an application, with the signed message's times (unix milliseconds)."""
 
     approved: bool
     made_at_ms: int
     valid_until_ms: int
     reason: str = ""
     withdrawn: bool = False
-
-
-class Judged(Protocol):
-    """What of a task, or of an application, bears on whether it is approved."""
-
-    @property
-    def publisher(self) -> str: ...  # noqa: D102
-
-    @property
-    def expires_at_ms(self) -> int: ...  # noqa: D102
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +59,7 @@ class Weighed:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What an agent makes of a task, and why, in words for its owner."""
+    """What an agent makes of a task or an application, and why, in words for its owner."""
 
     standing: Standing
     why: str
@@ -83,33 +73,35 @@ def weigh(verdicts: Mapping[str, Verdict], publisher: str, policy: ReviewPolicy,
 
 
 def judge(
-    manifest: Judged,
+    publisher: str,
     verdicts: Mapping[str, Verdict],
     policy: ReviewPolicy,
     wall_ms: int,
     *,
+    expires_at_ms: int = 0,
     until_ms: int = 0,
     retraction: str | None = None,
 ) -> Judgement:
-    """Whether the task is approved.
+    """Whether a task of this publisher, or an application, is approved.
 
-    `until_ms` is when the record of it runs out (0: never), whatever the manifest in it says; `retraction` the
-    publisher's reason for taking it back, if it did. Verdicts of whom the policy does not trust change nothing.
+    `expires_at_ms` is when it ends by its manifest, `until_ms` when the record of it runs out, whatever that says (0:
+    never); `retraction` the publisher's reason for taking it back, if it did. Verdicts of whom the policy does not
+    trust change nothing.
     """
     if retraction is not None:
         reason = f": {retraction}" if retraction else ""
         return Judgement(standing="retracted", why=f"retracted by its publisher{reason}")
-    expires_at_ms = min((each for each in (manifest.expires_at_ms, until_ms) if each), default=0)
-    if 0 < expires_at_ms < wall_ms:
-        return Judgement(standing="expired", why=f"expired on {date_of(expires_at_ms)}")
-    if not_wanted := _not_wanted(manifest.publisher, policy):
+    ends_at_ms = min((each for each in (expires_at_ms, until_ms) if each), default=0)
+    if 0 < ends_at_ms < wall_ms:
+        return Judgement(standing="expired", why=f"expired on {date_of(ends_at_ms)}")
+    if not_wanted := _not_wanted(publisher, policy):
         return Judgement(standing="unwanted", why=not_wanted)
-    weighed = weigh(verdicts, manifest.publisher, policy, wall_ms)
+    weighed = weigh(verdicts, publisher, policy, wall_ms)
     counted = [each for each in weighed if not each.ignored]
     approvals = [each for each in counted if each.verdict.approved]
     changes = [each.changes_at_ms for each in weighed if each.changes_at_ms]
-    if expires_at_ms:
-        changes.append(expires_at_ms + 1)
+    if ends_at_ms:
+        changes.append(ends_at_ms + 1)
 
     def found(standing: Standing, why: str) -> Judgement:
         return Judgement(standing=standing, why=why, approvals=len(approvals), changes_at_ms=min(changes, default=0))
@@ -123,7 +115,7 @@ def judge(
             f"this device's clock says {date_of(wall_ms)}, so nobody can say which approvals still hold: "
             "set the clock (or let NTP do it)",
         )
-    if missing := _missing(approvals, manifest.publisher, policy):
+    if missing := _missing(approvals, publisher, policy):
         return found("waiting", "; ".join([missing, *_approved_in_vain(weighed)]))
     return found("approved", f"approved by {', '.join(each.reviewer for each in approvals) or 'policy'}")
 

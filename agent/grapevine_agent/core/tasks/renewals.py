@@ -1,7 +1,7 @@
 """A reviewer's own verdicts, signed again before they run out, where the reviewer has asked for that.
 
 Renewed is what still holds: not what was withdrawn, not what ran out while the agent was away (look
-at the task again then), and nothing of a task that is over.
+at the task or application again then), and nothing of a task that is over, or of what is not known any more.
 
 Owners pass over an approval that is dated far ahead of their clocks. So what this agent signed while its clock was
 ahead is signed again as soon as that was set back, and not only when it is due. Never otherwise: a clock that

@@ -43,6 +43,6 @@ def deletion(peer: str, name: str, reason: str, expires_at_ms: int) -> Effect:
 
 
 def verdict(peer: str, review: Review, expires_at_ms: int) -> Effect:
-    """What `peer` makes of a task, or that it takes back what it said."""
+    """What `peer` makes of a task or an application, or that it takes back what it said."""
     topic = TaskTopic(peer, review.task, "review")
     return Publish(topic=topic, body=review, retain=True, expires_at_ms=expires_at_ms)

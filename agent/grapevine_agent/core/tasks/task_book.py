@@ -169,10 +169,11 @@ class TaskBook:
     def judge(self, entry: TaskEntry, policy: ReviewPolicy, wall_ms: int) -> Judgement:
         """Whether the task is approved, by this agent's policy (see `judging`)."""
         return judge(
-            entry.brief,
+            entry.brief.publisher,
             dict(self.verdicts_of(entry.id, policy.reviewers)),
             policy,
             wall_ms,
+            expires_at_ms=entry.brief.expires_at_ms,
             until_ms=entry.until_ms,
             retraction=entry.retraction if entry.retracted else None,
         )

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from grapevine_agent.config.homeassistant import HomeAssistantConfig
@@ -27,7 +25,8 @@ from grapevine_agent.core.settings import SleepPlan
 from grapevine_agent.net.failures import ConnectionLostError
 from grapevine_agent.service import clock
 from grapevine_agent.service.attachment import Attachment, Attachments
-from grapevine_agent.service.figures import Figures, Governor, figures_of
+from grapevine_agent.service.figures import Figures
+from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.homeassistant.announcing import Announcer, Say
 from grapevine_agent.service.homeassistant.commands import Commands, Leave, Pause
 from grapevine_agent.service.homeassistant.components import ONLINE, Shape, Topics
@@ -57,7 +56,7 @@ class HomeAssistant:
         sleep: When this device is connected; None: always.
         look: The figures as they are now.
         leave: Leaves a task, by its id.
-        governor: What pauses; None where nothing does.
+        governor: What pauses.
     """
 
     def __init__(
@@ -69,7 +68,7 @@ class HomeAssistant:
         sleep: SleepPlan | None,
         look: Callable[[], Awaitable[Figures]],
         leave: Callable[[str], Awaitable[None]],
-        governor: Callable[[], Governor | None],
+        governor: Governing,
     ) -> None:
         self.topics = Topics(prefix=config.prefix, root=config.root, peer=peer)
         self.counts: Counter[str] = Counter()  # messages said, commands taken, and what was refused by its reason
@@ -139,12 +138,10 @@ class HomeAssistant:
         """Whether there was something to obey."""
         match command:
             case Pause(wanted=wanted):
-                if (governor := self._governor()) is None:
-                    self._refuse("command-unknown", self.topics.pause)
-                    return False
-                done = governor.pause(None) if wanted else governor.resume(keeps_single=True)
-                if inspect.isawaitable(done):
-                    await done
+                if wanted:
+                    await self._governor.pause()
+                else:
+                    await self._governor.resume(keeps_single=True)
                 logger.info("learning was %s by Home Assistant", "paused" if wanted else "resumed")
             case Leave(key=key):
                 tasks = (await self._look()).tasks
@@ -256,9 +253,6 @@ def home_assistant_of(service: AgentService) -> HomeAssistant | None:
     if not config.enabled or settings.role == "observer":
         return None
 
-    async def look() -> Figures:
-        return await service.turns.look(lambda: figures_of(service, clock.now()))
-
     async def leave(task: str) -> None:
         await service.turns.take(
             lambda: service.core.set_consent(task, False, clock.now()),
@@ -270,7 +264,7 @@ def home_assistant_of(service: AgentService) -> HomeAssistant | None:
         peer=settings.peer,
         version=distribution.version(),
         sleep=settings.sleep,
-        look=look,
+        look=lambda: service.turns.look(service.figures),
         leave=leave,
-        governor=partial(getattr, service, "governor", None),
+        governor=service.governor,
     )

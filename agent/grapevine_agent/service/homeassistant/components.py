@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
@@ -89,24 +89,17 @@ class Topics:
 class Shape:
     """What is shown beside the tasks, and how. What was measured once stays an entity."""
 
-    is_governed: bool = False
     temperature: bool = False
     energy: bool = False
-    traffic: bool = False
     commands: bool = True
     expire_after_s: int = 0  # a figure that is older is not known any more
 
-    def with_governed(self, governed: Governed | None) -> Shape:
-        """The same, and what a governor has measured meanwhile."""
-        if governed is None:
-            return self
-        return Shape(
-            is_governed=True,
+    def with_governed(self, governed: Governed) -> Shape:
+        """The same, and what the governor has measured meanwhile."""
+        return replace(
+            self,
             temperature=self.temperature or governed.temperature_c is not None,
             energy=self.energy or governed.energy_j_today is not None,
-            traffic=self.traffic or governed.bytes_today is not None,
-            commands=self.commands,
-            expire_after_s=self.expire_after_s,
         )
 
 
@@ -156,13 +149,13 @@ def named_before(payload: bytes | memoryview) -> dict[str, Platform]:
 
 def facts(figures: Figures) -> tuple[object, ...]:
     """What an owner wants to see change at once: all else are numbers."""
-    governed = figures.governed or Governed()
+    governed = figures.governed
     return (activity(figures), tuple(task.key for task in figures.tasks), governed.is_paused, governed.limit)
 
 
 def activity(figures: Figures) -> str:
     """One word of `ACTIVITIES` for what the device does."""
-    if figures.governed is not None and figures.governed.is_paused:
+    if figures.governed.is_paused:
         return "paused"
     members = [task for task in figures.tasks if task.role == "member"]
     if members:
@@ -172,8 +165,8 @@ def activity(figures: Figures) -> str:
 
 def state(figures: Figures) -> bytes:
     """The device's figures. What is not known is null, which Home Assistant takes for unknown."""
-    governed = figures.governed or Governed()
-    energy_j, traffic = governed.energy_j_today, governed.bytes_today
+    governed = figures.governed
+    energy_j = governed.energy_j_today
     return _json(
         {
             "activity": activity(figures),
@@ -182,7 +175,7 @@ def state(figures: Figures) -> bytes:
             "peers": figures.num_alive,
             "temperature": _round(governed.temperature_c, 1),
             "energy": _round(None if energy_j is None else energy_j / 3600, 2),
-            "traffic": _round(None if traffic is None else traffic / 1e6, 3),
+            "traffic": _round(governed.bytes_today / 1e6, 3),
             "paused": ON if governed.is_paused else OFF,
             "limit": _short(governed.why or governed.limit or NOTHING),
             "until": _time(governed.until_s),
@@ -217,10 +210,9 @@ def _of_device(topics: Topics, shape: Shape) -> dict[str, dict[str, Any]]:
         "learns": sensor("learns", "Learns", "mdi:format-list-bulleted"),
         "tasks": sensor("tasks", "Tasks", "mdi:counter", state_class="measurement"),
         "peers": sensor("peers", "Peers", "mdi:account-group", state_class="measurement"),
+        "limit": sensor("limit", "Limited by", "mdi:speedometer-slow", entity_category="diagnostic"),
+        "until": sensor("until", "Limited until", device_class="timestamp", entity_category="diagnostic"),
     }
-    if shape.is_governed:
-        found["limit"] = sensor("limit", "Limited by", "mdi:speedometer-slow", entity_category="diagnostic")
-        found["until"] = sensor("until", "Limited until", device_class="timestamp", entity_category="diagnostic")
     if shape.temperature:
         found["temperature"] = sensor(
             "temperature",
@@ -233,11 +225,10 @@ def _of_device(topics: Topics, shape: Shape) -> dict[str, dict[str, Any]]:
         found["energy"] = sensor(
             "energy", "Energy today", device_class="energy", unit_of_measurement="Wh", state_class="total_increasing"
         )
-    if shape.traffic:
-        found["traffic"] = sensor(
-            "traffic", "Sent today", device_class="data_size", unit_of_measurement="MB", state_class="total_increasing"
-        )
-    if shape.is_governed and shape.commands:
+    found["traffic"] = sensor(
+        "traffic", "Sent today", device_class="data_size", unit_of_measurement="MB", state_class="total_increasing"
+    )
+    if shape.commands:
         found["pause"] = {
             "platform": "switch",
             "name": "Pause learning",

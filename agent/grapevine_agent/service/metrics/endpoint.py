@@ -17,8 +17,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from grapevine_agent.config.metrics import MetricsConfig
-from grapevine_agent.service import clock
-from grapevine_agent.service.figures import Figures, figures_of
+from grapevine_agent.service.figures import Figures
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
@@ -146,10 +145,12 @@ def endpoint_of(service: AgentService) -> Endpoint | None:
     check_installed()
     from grapevine_agent.service.metrics.families import render  # noqa: PLC0415 - memory, for those who want it
 
-    async def look() -> Figures:
-        return await service.turns.look(lambda: figures_of(service, clock.now()))
-
-    return Endpoint(config=config, look=look, version=distribution.version(), render=render)
+    return Endpoint(
+        config=config,
+        look=lambda: service.turns.look(service.figures),
+        version=distribution.version(),
+        render=render,
+    )
 
 
 def _split(header: str) -> tuple[str, str, str]:

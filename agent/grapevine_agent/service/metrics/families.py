@@ -103,8 +103,6 @@ def _of_brokers(figures: Figures) -> Iterator[Metric]:
 
 def _governed(figures: Figures) -> Iterator[Metric]:
     governed = figures.governed
-    if governed is None:
-        return
     yield _gauge("grapevine_paused", "Whether learning is paused.", governed.is_paused)
     limited = GaugeMetricFamily("grapevine_limited", "Which limit pauses or slows learning.", labels=["limit"])
     if governed.limit:
@@ -116,8 +114,7 @@ def _governed(figures: Figures) -> Iterator[Metric]:
         yield _gauge(
             "grapevine_energy_today_joules", "Drawn by training today.", governed.energy_j_today, unit="joules"
         )
-    if governed.bytes_today is not None:
-        yield _gauge("grapevine_sent_today_bytes", "Sent to peers today.", governed.bytes_today, unit="bytes")
+    yield _gauge("grapevine_sent_today_bytes", "Sent to peers today.", governed.bytes_today, unit="bytes")
 
 
 def _of_tasks(tasks: tuple[TaskFigures, ...]) -> Iterator[Metric]:

@@ -57,4 +57,4 @@ FIGURES: Final = Figures(
     rejected={"replayed": 2},
     governed=GOVERNED,
 )
-BARE: Final = replace(FIGURES, tasks=(), brokers=(), rejected={}, governed=None)
+BARE: Final = replace(FIGURES, tasks=(), brokers=(), rejected={}, governed=Governed())

@@ -240,7 +240,7 @@ async def test_what_can_end_a_task_looks_at_its_model_beside_the_loop(tmp_path: 
         service._training_done(fx.Trained(task=task, error="the trainer ended"))
         requests = Requests(service)
         service.trainers = None  # which a reload would tell of its sources
-        service._make = lambda _config, before: Made(settings=before, sources=(), limits=TrainerLimits())
+        service._make = lambda _config: Made(settings=service.core.settings, sources=(), limits=TrainerLimits())
         await requests.answer({"method": "trust"})
         await requests.answer({"method": "consent", "params": {"task": task, "joined": False}})
         while len(threads) < 4:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from grapevine_agent.core.governor.budget import SLOW
-from grapevine_agent.core.governor.governor import LEAST_HELD_S, PROMISED_S, Governor
+from grapevine_agent.core.governor.governor import LEAST_HELD_S, Governor
+from grapevine_agent.core.governor.promises import PROMISED_S
 from grapevine_agent.core.governor.readings import Readings
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import GovernorLimits

@@ -1,6 +1,7 @@
 """The policy that tasks are judged by: what each setting means, and what must hold whatever is said."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -86,41 +87,42 @@ def no(**changes: object) -> Verdict:
 def test_a_policy_judges_as_it_says(
     policy: ReviewPolicy, verdicts: dict[str, Verdict], standing: str, why: str
 ) -> None:
-    judgement = judge(MANIFEST, verdicts, policy, NOW)
+    judgement = judge(AUTHOR, verdicts, policy, NOW)
     assert judgement.standing == standing, judgement.why
     assert why in judgement.why
 
 
 def test_a_judgement_says_when_time_alone_may_change_it_and_then_it_does() -> None:
     verdicts = {ADA: yes(), BEN: yes(valid_until_ms=NOW + 500)}
-    judgement = judge(MANIFEST, verdicts, TWO, NOW)
+    judgement = judge(AUTHOR, verdicts, TWO, NOW)
     assert judgement.changes_at_ms == NOW + 501
-    assert judge(MANIFEST, verdicts, TWO, NOW + 500).standing == "approved"
-    assert judge(MANIFEST, verdicts, TWO, NOW + 501).standing == "waiting"
-    mortal = replace(MANIFEST, expires_at_ms=NOW + 100)
-    assert judge(mortal, verdicts, TWO, NOW).changes_at_ms == NOW + 101
-    assert judge(mortal, verdicts, TWO, NOW + 101).standing == "expired"
+    assert judge(AUTHOR, verdicts, TWO, NOW + 500).standing == "approved"
+    assert judge(AUTHOR, verdicts, TWO, NOW + 501).standing == "waiting"
+    for expires_at_ms, until_ms in ((NOW + 100, 0), (0, NOW + 100), (NOW + 100, NOW + 200)):
+        mortal = partial(judge, AUTHOR, verdicts, TWO, expires_at_ms=expires_at_ms, until_ms=until_ms)
+        assert mortal(NOW).changes_at_ms == NOW + 101
+        assert mortal(NOW + 101).standing == "expired"
 
 
 def test_a_clock_that_nobody_has_set_approves_nothing_and_still_hears_a_rejection() -> None:
     verdicts = {ADA: yes(made_at_ms=1), BEN: yes(made_at_ms=1)}
-    unset = judge(MANIFEST, verdicts, TWO, 60_000)
+    unset = judge(AUTHOR, verdicts, TWO, 60_000)
     assert unset.standing == "waiting"
     assert "clock says 1970-01-01" in unset.why
-    assert judge(MANIFEST, verdicts | {CAT: no()}, TWO, 60_000).standing == "rejected"
-    assert judge(MANIFEST, verdicts, TWO, 60_000, retraction="old").why == "retracted by its publisher: old"
+    assert judge(AUTHOR, verdicts | {CAT: no()}, TWO, 60_000).standing == "rejected"
+    assert judge(AUTHOR, verdicts, TWO, 60_000, retraction="old").why == "retracted by its publisher: old"
 
 
 def test_a_task_that_waits_for_a_clock_says_so() -> None:
     ahead, past = yes(made_at_ms=NOW + 2 * DAY_MS), yes(valid_until_ms=NOW - DAY_MS)
-    told = judge(MANIFEST, {ADA: ahead, STRANGER: ahead, AUTHOR: ahead}, TWO, NOW).why
+    told = judge(AUTHOR, {ADA: ahead, STRANGER: ahead, AUTHOR: ahead}, TWO, NOW).why
     assert told == (
         f"0 of 2 approvals by trusted reviewers; approved by {ADA}, dated 2.0 days ahead of this device's clock: "
         "one of the two clocks is wrong"
     )
-    told = judge(MANIFEST, {ADA: yes(), BEN: past}, TWO, NOW).why
+    told = judge(AUTHOR, {ADA: yes(), BEN: past}, TWO, NOW).why
     assert told == f"1 of 2 approvals by trusted reviewers; approved by {BEN}, ran out on {date_of(NOW - DAY_MS)}"
-    assert "approved by" not in judge(MANIFEST, {ADA: yes(withdrawn=True)}, TWO, NOW).why
+    assert "approved by" not in judge(AUTHOR, {ADA: yes(withdrawn=True)}, TWO, NOW).why
 
 
 def test_why_a_verdict_does_not_count_is_told() -> None:
@@ -161,15 +163,15 @@ POLICIES = st.builds(
 def test_an_approval_more_never_takes_an_approval_of_the_task_away(
     said: dict[str, Verdict], policy: ReviewPolicy, reviewer: str, made_at_ms: int
 ) -> None:
-    if judge(MANIFEST, said, policy, NOW).standing == "approved" and reviewer not in said:
+    if judge(AUTHOR, said, policy, NOW).standing == "approved" and reviewer not in said:
         more = said | {reviewer: yes(made_at_ms=made_at_ms)}
-        assert judge(MANIFEST, more, policy, NOW).standing == "approved"
+        assert judge(AUTHOR, more, policy, NOW).standing == "approved"
 
 
 @given(SAID, POLICIES, PEERS)
 def test_a_rejection_more_never_lets_a_task_in(said: dict[str, Verdict], policy: ReviewPolicy, reviewer: str) -> None:
-    before = judge(MANIFEST, said, policy, NOW).standing
-    after = judge(MANIFEST, said | {reviewer: no()}, policy, NOW).standing
+    before = judge(AUTHOR, said, policy, NOW).standing
+    after = judge(AUTHOR, said | {reviewer: no()}, policy, NOW).standing
     held = said.get(reviewer)
     if held is None or held.approved:  # what it takes the place of was no rejection
         assert after == before or after != "approved"
@@ -182,17 +184,17 @@ def test_what_untrusted_peers_say_changes_nothing(
 ) -> None:
     for peer in {STRANGER, AUTHOR} - (policy.reviewers - {AUTHOR}):
         silent = {reviewer: each for reviewer, each in said.items() if reviewer != peer}
-        assert judge(MANIFEST, silent, policy, NOW) == judge(MANIFEST, silent | {peer: verdict}, policy, NOW)
+        assert judge(AUTHOR, silent, policy, NOW) == judge(AUTHOR, silent | {peer: verdict}, policy, NOW)
 
 
 @given(SAID, POLICIES, TIMES)
 def test_between_now_and_the_time_that_is_told_nothing_changes(
     said: dict[str, Verdict], policy: ReviewPolicy, at_ms: int
 ) -> None:
-    judgement = judge(MANIFEST, said, policy, at_ms)
+    judgement = judge(AUTHOR, said, policy, at_ms)
     until_ms = judgement.changes_at_ms or at_ms + 40 * DAY_MS
     assert until_ms > at_ms
-    assert judge(MANIFEST, said, policy, until_ms - 1).standing == judgement.standing
+    assert judge(AUTHOR, said, policy, until_ms - 1).standing == judgement.standing
 
 
 # --- consent --------------------------------------------------------------------------------------

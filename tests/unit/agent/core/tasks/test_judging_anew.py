@@ -135,10 +135,11 @@ def own_reasons_anew(device: Device, entry: TaskEntry) -> list[str]:
     core, wall_ms = device.core, device.moment().wall_ms
     verdicts = core.book.reviews.get(entry.id, {})
     judgement = judge(
-        entry.manifest,
+        entry.manifest.publisher,
         verdicts,
         core.settings.review,
         wall_ms,
+        expires_at_ms=entry.manifest.expires_at_ms,
         until_ms=entry.until_ms,
         retraction=entry.retraction if entry.retracted else None,
     )

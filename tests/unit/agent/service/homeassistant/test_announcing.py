@@ -154,7 +154,8 @@ def test_what_was_measured_once_stays_an_entity() -> None:
     assert TOPICS.config not in [each.topic for each in made.due(later, REFRESH_S)]
 
 
-def test_a_device_without_a_governor_has_no_switch_and_no_temperature() -> None:
+def test_a_device_that_measures_nothing_has_no_temperature_and_no_energy() -> None:
     made = announcer()
     made.connected(0.0)
-    assert set(components(made.due(BARE, SETTLE_S))) == {"activity", "learns", "tasks", "peers"}
+    shown = {"activity", "learns", "tasks", "peers", "limit", "until", "traffic", "pause"}
+    assert set(components(made.due(BARE, SETTLE_S))) == shown

@@ -14,6 +14,7 @@ from tests.unit.agent.service.shown import FIGURES, PEER
 from grapevine_agent.config.homeassistant import HomeAssistantConfig
 from grapevine_agent.service.attachment import Attachments
 from grapevine_agent.service.figures import Figures
+from grapevine_agent.service.governing import Governing
 from grapevine_agent.service.homeassistant import announcing, assistant
 from grapevine_agent.service.homeassistant.assistant import HomeAssistant
 
@@ -22,10 +23,10 @@ class Governor:
     def __init__(self) -> None:
         self.done: list[str] = []
 
-    def pause(self, _for_s: float | None) -> None:
+    async def pause(self) -> None:
         self.done.append("pause")
 
-    def resume(self, *, keeps_single: bool) -> None:
+    async def resume(self, *, keeps_single: bool) -> None:
         self.done.append("resume all" if keeps_single else "resume each")
 
 
@@ -43,7 +44,7 @@ class House:
             sleep=None,
             look=self._look,
             leave=self._leave,
-            governor=lambda: self.governor,
+            governor=cast(Governing, self.governor),
         )
 
     async def _look(self) -> Figures:

@@ -14,7 +14,7 @@ import pytest
 from tests.home_assistant.package import held_against_home_assistant
 from tests.unit.agent.service.shown import BARE, DIGITS, FIGURES, GOVERNED, PEER, SERVED, WEATHER
 
-from grapevine_agent.service.figures import Figures, Governed, TaskFigures
+from grapevine_agent.service.figures import Figures, TaskFigures
 from grapevine_agent.service.homeassistant import components as parts
 from grapevine_agent.service.homeassistant.components import Platform, Shape, Topics
 
@@ -40,7 +40,6 @@ def test_home_assistant_takes_every_component_of_every_device() -> None:
         described(BARE),
         described(BARE, gone=gone),
         described(FIGURES, commands=False),
-        described(replace(FIGURES, governed=Governed())),
         described(replace(FIGURES, tasks=(SERVED,), role="server")),
         described(replace(FIGURES, tasks=tuple(map(named, NAMES)), name=NAMES[2])),
     ]
