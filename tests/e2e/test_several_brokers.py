@@ -115,7 +115,7 @@ async def test_a_will_at_one_broker_says_nothing_of_the_other(
             transport, seen = bob.attachments[0].transport, []
             connection = transport._connection
             assert connection is not None
-            transport._backoff_s = (3.0, 4.0)
+            transport._backoff_s = (6.0, 8.0)
             await connection.abort()  # the broker sends our will
             await until(lambda: not sees(carl, bob))
             seen.append(sees(ada, bob))
