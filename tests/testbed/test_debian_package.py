@@ -189,4 +189,5 @@ def _check_purged(debian: Machine) -> None:
         "/usr/bin/grapevine",
     ):
         assert not debian.succeeds(f"test -e {gone}"), gone
+    assert debian.succeeds("test -d /opt")  # which is in no other package's list
     assert not debian.succeeds("getent passwd grapevine || getent group grapevine")
