@@ -28,6 +28,8 @@ KINDS: Final[tuple[Kind, ...]] = ("agent", "server", "broker")
 USER: Final = "grapevine"
 SYSTEM_FOLDER: Final = Path("/etc/grapevine")
 SYSTEM_UNITS: Final = Path("/etc/systemd/system")
+UNITS: Final = (SYSTEM_UNITS, Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))  # as systemd prefers them
+SYSTEMD: Final = Path("/run/systemd/system")  # there while systemd runs the machine
 CREDENTIALS: Final = "credentials"  # the folder beside the configuration; and what systemd's copies begin with
 _CHECKOUT: Final = Path(__file__).resolve().parents[1] / "packaging" / "systemd"
 _WHAT: Final[dict[Kind, str]] = {
@@ -112,6 +114,34 @@ class Unit:
         if self.writes is not None:
             lines.append(f"ReadWritePaths={self.writes}")
         return "\n".join(lines)
+
+
+def unit_of(*, config: Path | None = None, state_dir: Path | None = None) -> str:
+    """The unit of the system that runs this configuration, or works on this state folder; "" if none, or no systemd.
+
+    A package or `grapevine service install` has brought it. It is read, as its folders may be of the owner's choice.
+    """
+    if not SYSTEMD.is_dir():
+        return ""
+    for kind in ("agent", "server"):
+        name = f"grapevine-{kind}"
+        text = next(
+            (_read(folder / f"{name}.service") for folder in UNITS if (folder / f"{name}.service").exists()), ""
+        )
+        settings = [line.partition("=")[::2] for line in text.splitlines()]
+        command = next((value.split() for key, value in settings if key == "ExecStart"), [])
+        states = [Path("/var/lib") / value for key, value in settings if key == "StateDirectory"]
+        states += [Path(value) for key, value in settings if key == "ReadWritePaths"]
+        if (config is not None and str(config.absolute()) in command) or state_dir in states:
+            return name
+    return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _template(name: str) -> str:

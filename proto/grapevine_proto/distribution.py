@@ -10,7 +10,7 @@ names. A hint to install something has to fit the installation that it is about,
     pip              … in a venv that is not   /home/ada/venv/bin/python -m pip install …
                      the shell's
     pipx, uv         any of these              pipx inject …, uv tool install --force …, uv pip install …
-    dpkg             a package                 apt install grapevine-train
+    dpkg             a package                 apt install ./grapevine-train_*.deb
 
 It asks the packaging metadata, which takes a while, and only when there is something to hint at.
 """
@@ -64,8 +64,10 @@ class Installation:
 
     def to_add_extra(self, extra: str) -> str:
         """The command that adds an extra of ours."""
-        if self.is_debian:  # what is in neither package, such as the lab, is for a checkout
-            return "apt install grapevine-train" if extra in ("train", "data") else f"pipx install '{NAME}[{extra}]'"
+        if self.is_debian:
+            if extra in ("train", "data"):  # a file that was built with ours: no archive has it
+                return "apt install ./grapevine-train_*.deb"
+            return f"pipx install '{NAME}[{extra}]'"  # what is in neither package, such as the lab, is for a checkout
         if self._is_pipx:
             return shlex.join(["pipx", "inject", self.prefix.name, *self._ours([extra])])
         if self._is_uv_tool:  # which makes the environment anew: what was asked for earlier is asked for again

@@ -68,6 +68,7 @@ def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_pat
     debian.run(f"systemctl stop {UNIT}")
     assert time.monotonic() - began_s < DRAIN_S
     assert debian.run(f"systemctl show -p Result --value {UNIT}").strip() == "success"
+    assert "start it with `sudo systemctl start grapevine-agent`" in debian.run("grapevine status", check=False)
     debian.run(f"systemctl start {UNIT}")
 
     debian.run("dpkg -r grapevine")
@@ -163,7 +164,8 @@ def _check_stuck(debian: Machine) -> None:
 def _check_server_and_broker(debian: Machine) -> None:
     """The two other units, as the guide has them started: each beside the agent, hardened alike."""
     config, units = "/etc/grapevine/server.toml", ("grapevine-server", "grapevine-broker")
-    debian.run(f"grapevine init --config {config} --state-dir /var/lib/grapevine-server")
+    said = debian.run(f"grapevine init --config {config} --state-dir /var/lib/grapevine-server")
+    assert "sudo systemctl enable --now grapevine-server" in said
     debian.run("echo 'BROKER_OPTIONS=--port 1884' > /etc/grapevine/broker.env")
     debian.run(f"systemctl enable --now {' '.join(units)}")
     debian.wait(f"grapevine status --config {config} | grep -q 'connected to mqtt://localhost:1883'")
@@ -189,4 +191,5 @@ def _check_purged(debian: Machine) -> None:
         "/usr/bin/grapevine",
     ):
         assert not debian.succeeds(f"test -e {gone}"), gone
+    assert debian.succeeds("test -d /opt")  # which is in no other package's list
     assert not debian.succeeds("getent passwd grapevine || getent group grapevine")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,6 +35,7 @@ from grapevine_agent.cli.acting_as import hint_of_user
 from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control.protocol import NoServiceError
+from grapevine_agent.units import unit_of
 from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError, RequestError
 
@@ -49,7 +51,6 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
-        epilog="Start with [bold]grapevine demo[/], or with [bold]grapevine init[/] on a device.",
     )
     app.callback()(_all)
     for commands in (
@@ -72,13 +73,23 @@ def build_app() -> typer.Typer:
         commands.register(app)
     # By name: an installation from before the distribution was renamed may have left the same ones behind.
     extensions = {point.name: point for point in entry_points(group="grapevine.commands")}
-    for _, extension in sorted(extensions.items()):
+    attached = set()
+    for name, extension in sorted(extensions.items()):
         try:
             register = extension.load()
         except ImportError:
             continue  # its extra is not installed: the device path does without
         register(app)
+        attached.add(name)
+    app.info.epilog = _first_step(has_demo="demo" in attached)
     return app
+
+
+def _first_step(*, has_demo: bool) -> str:
+    """What stands below the list of commands."""
+    if has_demo:
+        return "Start with [bold]grapevine demo[/], or with [bold]grapevine init[/] on a device."
+    return "Start with [bold]grapevine init[/], or with [bold]sudo grapevine status[/] where the service runs already."
 
 
 def _tell_version(is_asked: bool) -> None:
@@ -95,12 +106,20 @@ def _all(
     """What stands before every command."""
 
 
+def _how_to_start(state_dir: Path | None) -> str:
+    """For who finds no agent on this folder: the unit that works on it, if there is one."""
+    if state_dir is None:
+        return ""
+    unit = unit_of(state_dir=state_dir)
+    return f"; start it with `{f'sudo systemctl start {unit}' if unit else 'grapevine agent run'}`"
+
+
 def main() -> None:
     """Run the command line."""
     try:
         build_app()()
     except NoServiceError as error:
-        complain(str(error))
+        complain(str(error) + _how_to_start(error.state_dir))
         sys.exit(EXIT_NO_SERVICE)
     except RequestError as error:
         complain(str(error))

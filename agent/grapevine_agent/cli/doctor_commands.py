@@ -4,7 +4,7 @@ What it prints, of a device whose clock nothing sets and whose broker is not the
 
     ✓ configuration  /etc/grapevine/agent.toml is read
     ! clock          it says 2026-03-01 12:00:00 UTC, and no time service keeps it
-                     → have a time service set it: sudo timedatectl set-ntp true, or install chrony
+                     → have a time service set it: sudo apt install systemd-timesyncd, …
     ✗ broker         mqtt://hub.local:1883: nothing listens on hub.local:1883
                      → is the broker running?
     - wear           mmcblk0, an SD card, which does not say how worn it is

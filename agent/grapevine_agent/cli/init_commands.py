@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, shown
 from grapevine_agent.printable import printable
+from grapevine_agent.units import unit_of
 from grapevine_proto.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -80,10 +81,17 @@ def init(
         as_json=as_json,
         text=f"{board_words(board)}\n{proposal_words(proposal, loaded.agent.profile)}\n"
         f"{escape(did)}; this device is peer [bold]{peer}[/]\n"
-        f"edit the file, then: grapevine agent run --config {escape(str(path))}",
+        f"edit the file, then: {escape(_to_begin(path))}",
     )
     for warning in () if as_json else proposal.warnings:
         errors.print(f"[yellow]warning:[/] {shown(warning)}")
+
+
+def _to_begin(path: Path) -> str:
+    """The command that starts what runs this configuration: a unit, where there is one for it."""
+    if unit := unit_of(config=path):
+        return f"sudo systemctl enable --now {unit}"
+    return f"grapevine {'server' if path.stem == 'server' else 'agent'} run --config {path}"
 
 
 def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:

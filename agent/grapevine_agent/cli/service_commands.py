@@ -16,13 +16,12 @@ import typer
 
 from grapevine_agent.cli.init_commands import write_config
 from grapevine_agent.cli.output import ConfigOption, tell
-from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, USER, Unit
+from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, SYSTEMD, USER, Unit
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
 UserOption = Annotated[bool, typer.Option("--user", help="A unit of your own, which runs while you are logged in.")]
 KindOption = Annotated[str, typer.Option(help="What it runs: agent, server or broker.")]
-SYSTEMD = Path("/run/systemd/system")
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ EXAMPLE_CONFIG = """\
 # A setting in [agent] can be overridden by the environment variable GRAPEVINE_<KEY>, one in another
 # table by GRAPEVINE_<TABLE>_<KEY>: GRAPEVINE_STATE_DIR, GRAPEVINE_MQTT_BROKERS, GRAPEVINE_REVIEW_APPROVALS.
 # Lists are separated by commas there. Relative paths start at this file's folder.
+# What is called docs/… here lies in the repository; the Debian package has it in /usr/share/doc/grapevine.
 
 [agent]
 # What people see; the default is this machine's host name. An identity is made by itself.

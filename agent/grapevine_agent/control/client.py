@@ -53,7 +53,7 @@ def _connect(connection: socket.socket, path: Path) -> None:
         with socket_address(path) as address:
             connection.connect(address)
     except (FileNotFoundError, ConnectionRefusedError):
-        raise NoServiceError(f"{path}: no agent is running here; start it with `grapevine agent run`") from None
+        raise NoServiceError(f"{path}: no agent is running here", state_dir=path.parent) from None
     except PermissionError:
         raise NoServiceError(
             f"{path}: this user may not talk to the agent; run the command as the user that the agent runs as (sudo)"

@@ -44,7 +44,16 @@ _KINDS: Final[Mapping[str, type[GrapevineError]]] = {
 
 
 class NoServiceError(GrapevineError):
-    """No agent is running that could be asked."""
+    """No agent is running that could be asked.
+
+    Args:
+        message: What is wrong.
+        state_dir: The folder that no agent works on; None: one may be there, and is not to be reached.
+    """
+
+    def __init__(self, message: str, *, state_dir: Path | None = None) -> None:
+        super().__init__(message)
+        self.state_dir = state_dir
 
 
 class NoAnswerError(GrapevineError):

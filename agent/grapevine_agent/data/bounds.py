@@ -42,12 +42,19 @@ def be_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
 
 
+def allowed(which: int, most: int) -> int:
+    """`most`, or what the hard limit `which` leaves of it: whoever started us may have set a lower one, for good."""
+    hard = resource.getrlimit(which)[1]
+    return most if hard == resource.RLIM_INFINITY else min(most, hard)
+
+
 @contextmanager
 def memory_limit(memory_mb: int) -> Iterator[None]:
     """Within, the process cannot grow beyond `memory_mb` (0: it can); what hits the limit is a MemoryError."""
     before = resource.getrlimit(resource.RLIMIT_DATA)
     if memory_mb:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_left(memory_mb), before[1]))
+        limit = allowed(resource.RLIMIT_DATA, memory_left(memory_mb))
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
     try:
         yield
     finally:

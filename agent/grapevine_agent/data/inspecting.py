@@ -14,7 +14,7 @@ import resource
 import socket
 import sys
 
-from grapevine_agent.data.bounds import GIVEN_BACK, MIB, be_first_to_go, die_with, give_memory_back, status
+from grapevine_agent.data.bounds import GIVEN_BACK, MIB, allowed, be_first_to_go, die_with, give_memory_back, status
 from grapevine_agent.data.formats import prepare_to_load
 from grapevine_agent.data.inspection import Inspection, inspect
 from grapevine_agent.data.source import DataSource
@@ -50,7 +50,7 @@ def _answer(line: bytes, memory_mb: int) -> Inspection:
     try:
         contract = decode_contract(base64.b64decode(request["contract"]))
         prepare_to_load(source)  # its libraries map much that they never fill: they are not counted
-        limit = status("VmData") + memory_mb * MIB
+        limit = allowed(resource.RLIMIT_DATA, status("VmData") + memory_mb * MIB)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     except GrapevineError as error:
         return Inspection(trouble=str(error))

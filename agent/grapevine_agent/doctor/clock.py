@@ -27,7 +27,9 @@ OFF_S: Final = 30.0
 _LATE_S: Final = 120.0  # a file may be written by another machine, whose clock is as good as ours
 _UNSYNC: Final = 0x40  # <linux/timex.h>
 _SYSTEMD_S: Final = 3.0
-_SET_IT: Final = "have a time service set it: sudo timedatectl set-ntp true, or install chrony"
+_SET_IT: Final = (
+    "have a time service set it: sudo apt install systemd-timesyncd, then sudo timedatectl set-ntp true; or chrony"
+)
 
 
 class _Timex(ctypes.Structure):

@@ -125,7 +125,9 @@ async def _step(config: Config, situation: Situation, path: Path, within_s: floa
 
 
 def _failed(why: str, facts: dict[str, Any]) -> Finding:
-    remedy = "see its log with grapevine agent run; with too little memory raise limits.memory_mb"
+    remedy = "correct that; what a trainer prints is in the agent's log"
+    if "memory" in why:
+        remedy = "raise limits.memory_mb in [limits], or free memory"
     return Finding(check="trainer", level="fail", says=f"no training here: {why}", remedy=remedy, facts=facts)
 
 

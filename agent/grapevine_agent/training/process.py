@@ -32,6 +32,7 @@ MAX_LOG_LINES: Final = 200
 MOST_PRINTED_BYTES: Final = 2**24
 _LAST_WORDS_S: Final = 1.0  # after its end what it printed is read for so long
 _MAX_LINE: Final = 2_000
+_MOST_LAST_WORDS: Final = 200
 _WORKER = "grapevine_agent.training.worker"
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV")
 _ENVIRONMENT_PREFIXES = (
@@ -50,6 +51,7 @@ class TrainerProcess:
         self._reader = reader
         self._writer = writer
         self._killed = ""  # why we killed it
+        self._last_line = ""
         self._is_over = False  # it has ended, and so has what it had started
         self._cpu_limit_s = 0.0
         self._cpu_before_s = 0.0
@@ -114,11 +116,20 @@ class TrainerProcess:
         except ValueError as error:  # a line without an end
             raise TaskError("the trainer's answer is longer than an answer can be") from error
         if not line:
-            raise TaskError(f"the trainer died: {self._killed or how_it_ended(await self._process.wait())}")
+            raise TaskError(f"the trainer died: {self._killed or await self._how_it_ended()}")
         answer = from_line(line)
         if not isinstance(answer, Answer):
             raise TaskError(f"the trainer answered with {type(answer).__name__}")
         return answer
+
+    async def _how_it_ended(self) -> str:
+        """Why it ended; if it ended by itself, with the last thing that it printed, which mostly is the error."""
+        returncode = await self._process.wait()
+        if returncode > 0:
+            await asyncio.wait({self._log}, timeout=_LAST_WORDS_S)
+            if self._last_line:
+                return f"exit status {returncode}: {self._last_line}"
+        return how_it_ended(returncode)
 
     def kill(self) -> None:
         """Kill the process and whatever it has started: none of them has anything to save."""
@@ -160,6 +171,7 @@ class TrainerProcess:
                 return
             for line in chunk.decode(errors="replace").splitlines():
                 num_lines += 1
+                self._last_line = plain(line)[:_MOST_LAST_WORDS] or self._last_line
                 if num_lines <= MAX_LOG_LINES:
                     logger.info("trainer %d: %s", self.pid, plain(line))
                 elif num_lines == MAX_LOG_LINES + 1:

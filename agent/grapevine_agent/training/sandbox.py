@@ -17,10 +17,12 @@ import logging
 import os
 import resource
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from grapevine_agent.config.agent_toml import Sandbox
+from grapevine_agent.data.bounds import allowed
 from grapevine_agent.training.landlock import give_up_files, landlock_version
 from grapevine_agent.training.seccomp import allow_only_computing
 from grapevine_proto.errors import TaskError
@@ -33,8 +35,12 @@ OFF: Final = 'limits.sandbox = "off": limits of memory and time only'
 
 def limit_leftovers() -> None:
     """No core dumps: what is in memory belongs to the owner. To be called first."""
-    # 1 and not 0: the kernel pipes a core to a program that asked for them whatever the limit is, except for 1.
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    # 1 and not 0: the kernel pipes a core to a program that asked for them whatever the limit is, except for 1. Where
+    # the limit is 0 already, nobody without rights may raise it: such a program gets a core with no memory in it.
+    with suppress(OSError):
+        Path("/proc/self/coredump_filter").write_text("0")
+    most = allowed(resource.RLIMIT_CORE, 1)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
 
 
 def may_use_landlock() -> bool:
@@ -55,7 +61,8 @@ def close_sandbox(sandbox: Sandbox, *, with_landlock: bool) -> str:
     Raises TaskError with a remedy when it cannot be done: a task is never trained with less than was asked for.
     """
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (NUM_DESCRIPTORS, NUM_DESCRIPTORS))
+    descriptors = allowed(resource.RLIMIT_NOFILE, NUM_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     if sandbox == "off":
         return OFF
     has_threads = len(list(Path("/proc/self/task").iterdir())) > 1

@@ -26,6 +26,7 @@ from grapevine_agent.data.bounds import (
     KEPT_BY_GLIBC,
     MIB,
     TooLittleMemoryError,
+    allowed,
     be_first_to_go,
     die_with,
     give_memory_back,
@@ -123,7 +124,7 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     bare_mb = math.ceil((begun + status("VmRSS") - with_samples) / MIB) + BARE_SLACK_MB
     if setup.memory_mb:
         try:
-            limit = memory_left(setup.memory_mb)
+            limit = allowed(resource.RLIMIT_DATA, memory_left(setup.memory_mb))
         except TooLittleMemoryError as error:
             error.bare_mb = bare_mb
             raise

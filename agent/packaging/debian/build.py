@@ -35,11 +35,11 @@ HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
 OPT = Path("opt/grapevine")
 UNITS = Path("lib/systemd/system")
+DOC = Path("usr/share/doc/grapevine")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 GLIBC = range(17, 37)  # manylinux_2_17 … 2_36, which is Debian 12's
 BASE = ("broker", "discovery", "metrics")
 TRAIN = (*BASE, "train", "data")
-REVISION = "1"
 MAINTAINER = "Grapevine developers <grapevine@localhost>"
 # What a device has no use for: the lab, tests, and what C and Fortran are compiled with.
 LEFT_OUT = (
@@ -71,11 +71,12 @@ def main() -> None:
     words.add_argument("--arch", default=_said(["dpkg", "--print-architecture"]), choices=MACHINES)
     words.add_argument("--out", type=Path, default=CHECKOUT / "dist")
     words.add_argument("--compress", default="zstd", help="as dpkg-deb's -Z, with a level: zstd, zstd:19, gzip:1")
+    words.add_argument("--revision", default="1", help="counts builds of one version, so that apt takes a newer one")
     words.add_argument("--no-train", action="store_true", help="only the package without PyTorch")
     words.add_argument("--torch-index", default="", help="where pip finds PyTorch for the CPU alone")
     options = words.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    version = f"{tomllib.loads((CHECKOUT / 'pyproject.toml').read_text())['project']['version']}-{REVISION}"
+    version = f"{tomllib.loads((CHECKOUT / 'pyproject.toml').read_text())['project']['version']}-{options.revision}"
     with tempfile.TemporaryDirectory(prefix="grapevine-deb-") as folder:
         work = Path(folder)
         wheel = _wheel(work / "wheel")
@@ -170,8 +171,21 @@ def _fill(root: Path) -> None:
     for kind, text in _units().items():
         (root / UNITS / f"grapevine-{kind}.service").write_text(text)
     _zipped((HERE / "grapevine.1").read_bytes(), root / "usr/share/man/man1/grapevine.1.gz")
-    for name in ("guide-owner", "operations"):
-        _zipped((CHECKOUT / f"docs/{name}.md").read_bytes(), root / f"usr/share/doc/grapevine/{name}.md.gz")
+    for path, source in documents().items():
+        if source.suffix == ".md":
+            _zipped(source.read_bytes(), root / DOC / f"{path}.gz")
+        else:
+            (root / DOC / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, root / DOC / path)
+
+
+def documents() -> dict[Path, Path]:
+    """The guides and what they refer to, by their paths below `DOC`; what was measured is for a checkout."""
+    docs = CHECKOUT / "docs"
+    found = [*docs.glob("*.md"), *docs.glob("decisions/*.md"), *docs.glob("examples/*")]
+    return {path.relative_to(docs): path for path in sorted(found) if path.is_file()} | {
+        Path("README.md"): CHECKOUT / "README.md"
+    }
 
 
 def _units() -> dict[str, str]:
@@ -204,18 +218,7 @@ def _debian(root: Path, name: str, version: str, options: argparse.Namespace) ->
     everything = (path for path in root.rglob("*") if control not in path.parents)
     files = [path for path in everything if path.is_file() and not path.is_symlink()]
     size_kb = sum(-(-path.stat().st_size // 1024) for path in files)
-    major, minor = sys.version_info[:2]
-    values = {
-        "VERSION": version,
-        "ARCH": options.arch,
-        "SIZE": str(size_kb),
-        "MAINTAINER": MAINTAINER,
-        "PYTHON": f"python3 (>= {major}.{minor}~), python3 (<< {major}.{minor + 1}), {_python()}",
-    }
-    text = (HERE / f"{name}.control").read_text()
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    (control / "control").write_text(text)
+    (control / "control").write_text(control_text(name, version, options.arch, size_kb))
     (control / "md5sums").write_text("".join(_sums(files, root)))
     for script in ("postinst", "prerm", "postrm"):
         if (source := HERE / f"{name}.{script}").exists():
@@ -226,6 +229,23 @@ def _debian(root: Path, name: str, version: str, options: argparse.Namespace) ->
     compress = [f"-Z{kind}", *([f"-z{level}"] if level else [])]
     _run(["dpkg-deb", "--root-owner-group", *compress, "--build", root, deb])
     sys.stdout.write(f"{deb}\n")
+
+
+def control_text(name: str, version: str, arch: str, size_kb: int) -> str:
+    """What dpkg is told of a package. The one with PyTorch fits every revision of the other one's version."""
+    major, minor = sys.version_info[:2]
+    values = {
+        "VERSION": version,
+        "UPSTREAM": version.rpartition("-")[0],
+        "ARCH": arch,
+        "SIZE": str(size_kb),
+        "MAINTAINER": MAINTAINER,
+        "PYTHON": f"python3 (>= {major}.{minor}~), python3 (<< {major}.{minor + 1}), {_python()}",
+    }
+    text = (HERE / f"{name}.control").read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", value)
+    return text
 
 
 def _tidy(root: Path) -> None:

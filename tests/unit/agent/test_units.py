@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from grapevine_agent.cli import build_app
-from grapevine_agent.units import KINDS, Kind, Unit
+from grapevine_agent.cli import build_app, main
+from grapevine_agent.units import KINDS, Kind, Unit, unit_of
 from grapevine_proto.errors import ConfigError
 
 MOST_EXPOSED = 2.0
@@ -67,6 +67,54 @@ def test_what_would_not_start_is_not_installed_and_its_folder_is_where_its_file_
     path.write_text('[agent]\nnmae = "kitchen"\n')
     refused = CliRunner().invoke(build_app(), ["service", "install", "--user", "--config", str(path)])
     assert isinstance(refused.exception, ConfigError)
+
+
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A systemd that runs, and its folder of units."""
+    (tmp_path / "units").mkdir()
+    monkeypatch.setattr("grapevine_agent.units.SYSTEMD", tmp_path)
+    monkeypatch.setattr("grapevine_agent.units.UNITS", (tmp_path / "none", tmp_path / "units"))
+    return tmp_path / "units"
+
+
+def test_the_unit_is_known_by_its_configuration_and_by_its_folder(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = Unit(kind="agent", command=Path("/g"), config=Path("/etc/grapevine/agent.toml"), writes=Path("/srv/gv"))
+    server = Unit(kind="server", command=Path("/g"), config=Path("/etc/grapevine/server.toml"))
+    for each in (elsewhere, server):
+        (system / each.name).write_text(each.text())
+    assert unit_of(config=Path("/etc/grapevine/agent.toml")) == "grapevine-agent"
+    assert unit_of(config=Path("/etc/grapevine/server.toml")) == "grapevine-server"
+    assert unit_of(state_dir=Path("/var/lib/grapevine-server")) == "grapevine-server"
+    assert unit_of(state_dir=Path("/var/lib/grapevine")) == unit_of(state_dir=Path("/srv/gv")) == "grapevine-agent"
+    assert not unit_of(config=tmp_path / "agent.toml")
+    assert not unit_of(state_dir=tmp_path)
+    monkeypatch.setattr("grapevine_agent.units.SYSTEMD", tmp_path / "none")
+    assert not unit_of(state_dir=Path("/var/lib/grapevine"))
+
+
+@pytest.mark.parametrize("kind", ["agent", "server"])
+def test_where_there_is_a_unit_the_command_says_to_start_that(
+    system: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: Kind
+) -> None:
+    path, state = tmp_path / f"{kind}.toml", tmp_path / "state"
+    made = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(state)])
+    assert f"then: grapevine {kind} run --config {path}" in made.stdout
+    monkeypatch.setattr("sys.argv", ["grapevine", "status", "--config", str(path)])
+    with pytest.raises(SystemExit, match="3"):
+        main()
+    assert "no agent is running here; start it with `grapevine agent run`" in capsys.readouterr().err
+    path.unlink()
+    (system / f"grapevine-{kind}.service").write_text(
+        Unit(kind=kind, command=Path("/g"), config=path, writes=state).text()
+    )
+    made = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(state)])
+    assert f"then: sudo systemctl enable --now grapevine-{kind}" in made.stdout
+    with pytest.raises(SystemExit, match="3"):
+        main()
+    assert f"start it with `sudo systemctl start grapevine-{kind}`" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

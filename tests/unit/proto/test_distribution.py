@@ -194,7 +194,7 @@ def test_the_search_would_find_them(text: str) -> None:
 def test_of_a_debian_package_apt_brings_what_trains_and_pipx_what_is_in_no_package(tmp_path: Path) -> None:
     debian = installed(tmp_path, installer="dpkg", is_active=False, has_pip=False)
     assert debian.is_debian
-    assert debian.to_add_extra("train") == "apt install grapevine-train"
-    assert debian.to_add_extra("data") == "apt install grapevine-train"
+    assert debian.to_add_extra("train") == "apt install ./grapevine-train_*.deb"
+    assert debian.to_add_extra("data") == "apt install ./grapevine-train_*.deb"
     assert debian.to_add_extra("lab") == "pipx install 'grapevine-learning[lab]'"
     assert not installed(tmp_path).is_debian

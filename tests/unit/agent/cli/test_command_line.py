@@ -205,6 +205,14 @@ def test_a_name_that_no_file_can_have_is_told_in_a_line(
     assert "Traceback" not in told
 
 
+def test_the_demo_is_named_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "grapevine demo" in str(typer.main.get_command(build_app()).epilog)
+    monkeypatch.setattr("grapevine_agent.cli.entry_points", lambda **_: ())  # as in the Debian package
+    said = str(typer.main.get_command(build_app()).epilog)
+    assert "demo" not in said
+    assert "grapevine init" in said
+
+
 def test_init_writes_the_file_that_the_environment_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "etc" / "agent.toml"
     monkeypatch.setenv("GRAPEVINE_CONFIG", str(path))

@@ -14,6 +14,8 @@ def level_of(**facts: object) -> tuple[str, str]:
     known = {"now_s": NOW_S, "kept": True, "battery": True, "not_before": (NOW_S - 1, "x"), "ahead_s": ()}
     (line,) = clock.clock(**known | facts)  # type: ignore[arg-type]
     assert bool(line.remedy) == (line.level in ("warn", "fail"))
+    if line.remedy:  # without a time service, as on a bare Debian, timedatectl refuses
+        assert line.remedy.index("apt install systemd-timesyncd") < line.remedy.index("timedatectl set-ntp")
     return line.level, line.says
 
 

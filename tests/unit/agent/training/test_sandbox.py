@@ -56,6 +56,30 @@ def test_nothing_that_an_intruder_would_try_works_in_a_closed_sandbox(tmp_path: 
     assert ("Landlock" in answer["protection"].partition("(")[0]) == has_landlock
 
 
+def test_limits_that_are_lower_already_stay_and_hinder_nothing() -> None:
+    """Whoever starts the agent may have taken core files, memory and descriptors away, for good."""
+    script = """
+        import os, resource
+        from grapevine_agent.data.bounds import memory_limit
+        from grapevine_agent.training.sandbox import close_sandbox, limit_leftovers
+        lower = {resource.RLIMIT_CORE: 0, resource.RLIMIT_DATA: 2**30, resource.RLIMIT_NOFILE: 32}
+        for which, most in lower.items():
+            resource.setrlimit(which, (most, most))
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)  # who may not raise them
+        limit_leftovers()
+        with memory_limit(4096):
+            assert resource.getrlimit(resource.RLIMIT_DATA)[0] == 2**30
+        close_sandbox("off", with_landlock=False)
+        assert {which: resource.getrlimit(which)[1] for which in lower} == lower
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_sandbox_that_cannot_be_closed_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     assert 'limits.sandbox = "off"' in _escape(tmp_path, "none")
 

@@ -98,6 +98,14 @@ async def test_a_trainer_that_crashes_is_told_by_its_signal(trainer: Trainer, mo
         await trainer.train(*model, 10, TIMEOUT_S)
 
 
+async def test_a_trainer_that_ends_by_itself_is_told_with_what_it_said_last(
+    manifest: TaskManifest, source: DataSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("grapevine_agent.training.process._WORKER", "grapevine_agent.no_such_module")
+    with pytest.raises(TaskError, match=r"exit status 1: .*No module named"):
+        await Trainer(manifest, source, TrainerLimits()).start()
+
+
 async def test_an_overrunning_trainer_is_ended(trainer: Trainer, model: Model) -> None:
     await trainer.start()
     pid = trainer.pid
