@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from grapevine_agent.cli.output import tell
-from grapevine_agent.config.agent_toml import default_state_dir
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.supervision import Supervisor
 from grapevine_proto.errors import ConfigError, RequestError
@@ -100,4 +99,6 @@ def _state_dir(engine: str, port: int) -> Path | None:
         return Path(given.partition(":")[0])
     if port == 0:  # another one each time
         return None
+    from grapevine_agent.config.agent_toml import default_state_dir
+
     return default_state_dir(os.environ, is_root=os.geteuid() == 0).with_name(f"grapevine-broker-{port}")
