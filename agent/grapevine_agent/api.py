@@ -118,15 +118,18 @@ class Grapevine:
         task: Built | Path | str,
         *,
         servers: Sequence[str] = (),
+        another: bool = False,
         wait: bool = True,
         on_announced: Callable[[Published], object] = lambda _published: None,
     ) -> Published:
-        """Sign and announce a built task.
+        """Sign and announce a built task; what was published before and has not changed since, as the same task.
+
+        `another` makes a second task of it all the same.
 
         With `wait`, and without a running agent, returns when a member has fetched the initial weights;
         `on_announced` is called before that.
         """
-        answer = self.line.ask("publish", folder=_folder(task), servers=list(servers))
+        answer = self.line.ask("publish", folder=_folder(task), servers=list(servers), another=another)
         return self._announced(answer, on_announced, wait=wait)
 
     def revise(

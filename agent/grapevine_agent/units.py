@@ -65,7 +65,7 @@ class Unit:
     @property
     def state(self) -> str:
         """The name of its state folder, below /var/lib."""
-        return "grapevine-server" if self.kind == "server" else "grapevine"
+        return "grapevine" if self.kind == "agent" else f"grapevine-{self.kind}"
 
     def text(self) -> str:
         """The unit file. Raises `ConfigError` for a path that systemd would read as something else."""
@@ -104,9 +104,8 @@ class Unit:
     def _identity(self) -> str:
         if self.for_user:
             return ""
-        lines = [f"User={USER}", f"Group={USER}"]
+        lines = [f"User={USER}", f"Group={USER}", f"StateDirectory={self.state}", "StateDirectoryMode=0700"]
         if self.kind != "broker":
-            lines += [f"StateDirectory={self.state}", "StateDirectoryMode=0700"]
             lines += [
                 "# Passwords and keys that only root can read: systemd hands copies to the service.",
                 f"LoadCredential={CREDENTIALS}:{self.config.parent / CREDENTIALS}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from grapevine_proto.errors import BrokerError
 
 MAX_PACKET_BYTES = 1_048_576  # a message of 1,000,000 bytes goes whole, with its topic and header
 MAX_QUEUED_BYTES = 64_000_000  # per peer
+SAVE_EVERY_S = 600  # what is retained, whole: for a power cut; an orderly end saves it as well
 _SBIN = "/usr/local/sbin:/usr/sbin:/opt/homebrew/sbin"  # packages put it there, and few users' PATH names it
 _ACCOUNT = "mosquitto"  # what the distributions' packages create
 
@@ -37,7 +39,8 @@ def find_mosquitto() -> str:
 class MosquittoBroker(BrokerProcess):
     """Mosquitto with a configuration of ours in a folder of its own, gone when it is stopped.
 
-    Retained messages live in memory: whoever holds a record announces it again after a restart.
+    Retained messages live in memory, and with `state_dir` in a file as well. Without it a restart loses records: our
+    access rules let nobody put back another peer's.
 
     Args:
         host: The address to listen on. Anything but loopback needs `password_file`.
@@ -46,6 +49,7 @@ class MosquittoBroker(BrokerProcess):
         acl_file: Access rules instead of the four lines of `acl.acl_text`; only with `password_file`.
         root_topic: The root of the topic tree that those four lines protect.
         home_assistant: The user name of Home Assistant, if it is at this broker: see `acl.acl_text`.
+        state_dir: Where it keeps what it retains, for its next start; made where it is missing. None: nowhere.
         max_packet_bytes: The largest packet that is accepted; version 5 clients are told.
         max_in_flight: QoS 1 messages that may wait for their acknowledgement, from and to each client; version 5
             clients are told. Mosquitto's own is 20.
@@ -68,6 +72,7 @@ class MosquittoBroker(BrokerProcess):
         acl_file: Path | None = None,
         root_topic: str = "grapevine/v1",
         home_assistant: str = "",
+        state_dir: Path | None = None,
         max_packet_bytes: int = MAX_PACKET_BYTES,
         max_in_flight: int = 20,
         more_config: str = "",
@@ -92,6 +97,7 @@ class MosquittoBroker(BrokerProcess):
         self._password_file = password_file
         self._acl_file = acl_file
         self._acl = acl_text(root_topic, home_assistant)
+        self._state_dir = state_dir
         self._max_packet_bytes = max_packet_bytes
         self._more_config = more_config
         self._max_in_flight = max_in_flight
@@ -102,12 +108,17 @@ class MosquittoBroker(BrokerProcess):
         """Start Mosquitto and return once it answers a CONNECT.
 
         Raises:
-            BrokerError: The port is taken, or Mosquitto does not come up; the message quotes its log.
+            BrokerError: The port is taken, its state folder cannot be made, or Mosquitto does not come up; the message
+                quotes its log.
         """
         self.port = claim_port(self.host, self.port)
         self._remove_folder()  # of one that died by itself
         self._folder = tempfile.TemporaryDirectory(prefix="grapevine-mosquitto-")
-        config = self._write_config(Path(self._folder.name))
+        try:
+            config = self._write_config(Path(self._folder.name))
+        except BrokerError:
+            self._remove_folder()
+            raise
         command = [sys.executable, "-m", "grapevine_broker.leash"]
         if _account():
             command += ["--user", _ACCOUNT]
@@ -130,13 +141,34 @@ class MosquittoBroker(BrokerProcess):
         super().kill()
         self._remove_folder()
 
+    def reload(self) -> None:
+        """Have it read users and access rules again, from the files that were given. Connections stay."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def _persistence(self) -> list[str]:
+        """Where to keep what is retained. Raises `BrokerError` if that folder cannot be made."""
+        if self._state_dir is None:
+            return ["persistence false"]
+        folder, account = self._state_dir.resolve(), _account()
+        if any(character in str(folder) for character in "\n\r"):
+            msg = f"{str(folder)!r}: no folder for Mosquitto's configuration; name another one with --state-dir"
+            raise BrokerError(msg)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if account is not None:
+                os.chown(folder, account.pw_uid, account.pw_gid)
+        except OSError as error:
+            msg = f"{folder} cannot be made ({error.strerror}): name another folder with --state-dir"
+            raise BrokerError(msg) from error
+        return ["persistence true", f"persistence_location {folder}/", f"autosave_interval {SAVE_EVERY_S}"]
+
     def _write_config(self, folder: Path) -> Path:
         lines = [
             f"listener {self.port} {self.host}",
             # Without it, small packets wait for one another: 47 ms instead of 3.5 over TLS.
             "set_tcp_nodelay true",
             f"allow_anonymous {'false' if self._password_file else 'true'}",
-            "persistence false",
+            *self._persistence(),
             f"max_packet_size {self._max_packet_bytes}",
             f"max_inflight_messages {self._max_in_flight}",
             # For a peer that is slow to read. Its own default of 1,000 messages loses QoS 1 without a word.

@@ -35,6 +35,9 @@ class RunningBroker(Protocol):
     def restart(self) -> None:
         """Stop it and start it again on the same port."""
 
+    def reload(self) -> None:
+        """Read users and access rules again; nothing where there are none."""
+
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; its exit status, or None when it still runs after `timeout_s` seconds."""
 
@@ -86,6 +89,9 @@ class BrokerProcess(ABC):
         """Stop it and start it again on the same port."""
         self.stop()
         self.start()
+
+    def reload(self) -> None:  # noqa: B027 - an engine without users has nothing to read again
+        """Read users and access rules again; nothing where there are none."""
 
     def wait(self, timeout_s: float) -> int | None:
         """Wait for its end; its exit status, or None when it still runs after `timeout_s` seconds."""

@@ -29,6 +29,7 @@ def _broker(
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
     home_assistant: str = "",
+    state_dir: Path | None = None,
     log_to_terminal: bool = False,
 ) -> RunningBroker:
     if not 0 <= port <= 65535:
@@ -41,6 +42,9 @@ def _broker(
                     "the embedded broker knows no users: --password-file, --acl and --homeassistant need "
                     "--engine mosquitto"
                 )
+                raise RequestError(msg)
+            if state_dir is not None:
+                msg = f"--state-dir {state_dir} needs --engine mosquitto: the embedded broker keeps nothing"
                 raise RequestError(msg)
             return EmbeddedBroker(host=host, port=port, log_to_terminal=log_to_terminal)
         case "mosquitto":
@@ -57,6 +61,7 @@ def _broker(
                 acl_file=acl_file,
                 root_topic=root_topic,
                 home_assistant=home_assistant,
+                state_dir=state_dir,
                 log_to_terminal=log_to_terminal,
             )
         case _:
@@ -92,12 +97,15 @@ def run_broker(
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
     home_assistant: str = "",
+    state_dir: Path | None = None,
     say: Callable[[str], None],
     ready: Callable[[str], None] = lambda _line: None,
     alive: Callable[[], None] = lambda: None,
     alive_every_s: float | None = None,
 ) -> int:
     """Run a broker in the foreground until SIGINT or SIGTERM. Call it in the main thread.
+
+    SIGHUP has users and access rules read again.
 
     A broker that dies is not started again: whoever supervises this command (systemd, a person)
     sees the exit status and decides.
@@ -110,6 +118,7 @@ def run_broker(
         acl_file: Mosquitto only: access rules instead of ours.
         root_topic: The root of the topic tree that our access rules protect.
         home_assistant: Mosquitto only: the user name of Home Assistant, whom our access rules let in as well.
+        state_dir: Mosquitto only: where it keeps what it retains; None: nowhere.
         say: Gets each line meant for the owner.
         ready: Gets the first of them, when the broker answers.
         alive: Called every `alive_every_s` seconds if the broker answers then, for a supervisor that starts one anew
@@ -131,14 +140,19 @@ def run_broker(
         acl_file=acl_file,
         root_topic=root_topic,
         home_assistant=home_assistant,
+        state_dir=state_dir,
         log_to_terminal=True,
     )
-    stopping = threading.Event()
+    stopping, reloading = threading.Event(), threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopping.set()
 
+    def ask_to_reload(_number: int, _frame: FrameType | None) -> None:
+        reloading.set()
+
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, ask_to_reload)
     try:
         with broker:
             who = f"the users in {password_file}" if password_file else "anybody on this machine"
@@ -152,6 +166,10 @@ def run_broker(
                 if status is not None and not stopping.is_set():
                     say(f"the {engine} broker died with status {status}: see its messages above, then start it again")
                     return 1
+                if reloading.is_set() and status is None:
+                    reloading.clear()
+                    broker.reload()
+                    say(f"{who} and access rules: read again" if password_file else "there are no users to read again")
                 if alive_every_s is not None and time.monotonic() >= next_s:
                     next_s = time.monotonic() + alive_every_s
                     if broker.answers():

@@ -25,6 +25,7 @@ from grapevine_agent import line
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.identity import make_if_new
 from grapevine_agent.net.events import Arrived, Connected, Trying
+from grapevine_agent.net.failures import NotAllowedError
 from grapevine_agent.net.tls import TlsOptions
 from grapevine_broker.child import ChildProcess
 from grapevine_broker.mosquitto import MosquittoBroker, find_mosquitto
@@ -180,7 +181,7 @@ async def test_a_peer_writes_under_its_own_id_only_and_reads_its_own_inbox_only(
     bob = await connect(as_user(guarded, "bob"))
     await ann.transport.publish(f"{root}/peer/ann/state", b"here", retain=True)
     assert (await ann.next(Arrived)).payload == b"here"
-    with pytest.raises(BrokerError, match="refuses the message"):
+    with pytest.raises(NotAllowedError, match="refuses the message"):
         await bob.transport.publish(f"{root}/peer/ann/state", b"", retain=True)
     with pytest.raises(BrokerError, match="refuses the message"):
         await bob.transport.publish(f"{root}/inbox/ann/carl", b"forged")

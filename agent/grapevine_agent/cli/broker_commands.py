@@ -32,6 +32,9 @@ def register(app: typer.Typer) -> None:
         homeassistant: Annotated[
             str, typer.Option(help="Mosquitto: Home Assistant's user name, let in by Grapevine's own rules.")
         ] = "",
+        state_dir: Annotated[
+            Path | None, typer.Option(help="Mosquitto: where it keeps records over a restart.", show_default=False)
+        ] = None,
     ) -> None:
         """Run an MQTT broker in the foreground."""
         from grapevine_broker import run_broker
@@ -50,6 +53,7 @@ def register(app: typer.Typer) -> None:
                 acl_file=acl,
                 root_topic=root,
                 home_assistant=homeassistant,
+                state_dir=state_dir or _state_dir(engine, port),
                 say=tell,
                 ready=supervisor.ready,
                 alive=supervisor.alive,
@@ -85,3 +89,16 @@ def register(app: typer.Typer) -> None:
             has_tls=url.has_tls,
         )
         typer.echo(lines.config(), nl=False)
+
+
+def _state_dir(engine: str, port: int) -> Path | None:
+    """Where Mosquitto keeps its records, unless somebody says: systemd's folder, else one of this port."""
+    if engine != "mosquitto":
+        return None
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return Path(given.partition(":")[0])
+    if port == 0:  # another one each time
+        return None
+    from grapevine_agent.config.agent_toml import default_state_dir
+
+    return default_state_dir(os.environ, is_root=os.geteuid() == 0).with_name(f"grapevine-broker-{port}")

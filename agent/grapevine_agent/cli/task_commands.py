@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,10 +74,13 @@ def publish(
     server: ServerOption = None,
     wait: WaitOption = True,
     build_first: BuildOption = False,
+    another: Annotated[
+        bool, typer.Option("--another", help="A second task of the same name, though nothing has changed.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign a built task and announce it on the overlay."""
+    """Sign a built task and announce it on the overlay. Unchanged since the last time, it stays the same task."""
     _ready(folder, build_first=build_first)
     before = publications.published_as(folder)
     if other := publications.copied_from(folder):
@@ -85,23 +88,33 @@ def publish(
             f"{folder} seems to be a copy: its {publications.FILE} is that of {other}. It is published as a task "
             "of its own, and noted there instead"
         )
-    elif before:
-        tell(
-            f"{folder} was published before, as {before[-1]['task'][:12]}: this is another task of the same name. Its "
-            f"next version would be: grapevine task revise {folder} --parent {before[-1]['task'][:12]}"
-        )
+        before = []
     with opened(config) as grapevine:
-        published = grapevine.publish(folder, servers=server or [], wait=wait, on_announced=_noting(folder))
+        published = grapevine.publish(
+            folder, servers=server or [], another=another, wait=wait, on_announced=_noting(folder, before)
+        )
+    how = "nothing has changed: announced again" if published.answer["again"] else "published"
     answer(
         published.answer,
         as_json=as_json,
-        text=f"published [bold]{shown(published.name)}[/] as {published.id}\n"
+        text=f"{how} [bold]{shown(published.name)}[/] as {published.id}\n"
         f"next: reviewers run  grapevine review approve {published.id[:12]}",
     )
 
 
-def _noting(folder: Path) -> Callable[[Published], None]:
+def _noting(folder: Path, before: Sequence[dict[str, Any]] = ()) -> Callable[[Published], None]:
+    """What to do once it is announced; `before`: what the folder was published as, where this may be another task."""
+
     def note(published: Published) -> None:
+        is_again = published.answer.get("again")
+        if is_again and published.id in {each["task"] for each in publications.published_as(folder)}:
+            return
+        if before and not is_again:
+            parent = before[-1]["task"][:12]
+            tell(
+                f"{folder} was published before, as {parent}: this is another task of the same name. As its next "
+                f"version it would have been: grapevine task revise {folder} --parent {parent}"
+            )
         version = int(published.answer.get("version", 1))
         if trouble := publications.note(folder, task=published.id, name=published.name, version=version):
             tell(trouble)

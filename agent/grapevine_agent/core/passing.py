@@ -105,6 +105,8 @@ class Passing:
     def _hear_heartbeat(self, sender: str, session: int, heartbeat: m.Heartbeat, now: Moment) -> list[Effect]:
         told, followed = {p.task for p in heartbeat.progress}, {*self.tasks.learning, *self.watched}
         ours = {task for task in told if task in followed or self.tasks.book.is_own(task)}
+        if unknown := told - self.tasks.book.entries.keys():
+            self.exchange.hear_of_tasks(sender, session, sorted(unknown), now.monotonic_s)
         self.members.hear_heartbeat(sender, heartbeat, now.monotonic_s, session=session, ours=ours)
         return [e for learner in self.tasks.learning.values() for e in learner.hear_life(sender, now)]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 import ssl
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from grapevine_agent.config.agent_toml import MqttConfig
 from grapevine_agent.doctor.brokers import split
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.net.explaining import explain
+from grapevine_agent.net.reaching import connect_to
 from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_proto.errors import ConfigError
@@ -31,7 +31,7 @@ def tls(url: BrokerUrl, mqtt: MqttConfig, *, has_password: bool) -> list[Finding
     options = TlsOptions(ca_file=mqtt.ca_file, certificate_file=mqtt.cert_file, key_file=mqtt.key_file)
     try:
         with (
-            socket.create_connection((url.host, url.port), timeout=CONNECT_S) as plain,
+            connect_to(url.host, url.port, CONNECT_S) as plain,
             tls_context(options).wrap_socket(plain, server_hostname=url.host) as encrypted,
         ):
             certificate, version = encrypted.getpeercert() or {}, encrypted.version() or "TLS"

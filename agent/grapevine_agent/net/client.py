@@ -9,6 +9,7 @@ received, which lies where it was first put.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import numpy as np
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
+from grapevine_agent.net.reaching import connect_to
 from grapevine_proto.large_fields import varint
 from grapevine_proto.parts import LARGE, PIECE, Parts
 
@@ -49,6 +51,12 @@ class Client(mqtt.Client):
         finally:
             if self.when_over is not None:
                 self.when_over(error)
+
+    def _create_socket_connection(self) -> socket.socket:
+        """Connect, as paho does; of several addresses' errors it would tell the last one."""
+        if self._get_proxy():
+            return super()._create_socket_connection()
+        return connect_to(self._host, self._port, self._connect_timeout)
 
     # --- large payloads -----------------------------------------------------------------------------
 

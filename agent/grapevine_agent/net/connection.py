@@ -32,7 +32,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from grapevine_agent.net.client import Client
 from grapevine_agent.net.events import Will
 from grapevine_agent.net.explaining import explain, is_about_retaining, is_about_the_login, is_for_good, refusal
-from grapevine_agent.net.failures import ConnectionLostError, RefusedError, RetainedWillError, WrongVersionError
+from grapevine_agent.net.failures import (
+    ConnectionLostError,
+    NotAllowedError,
+    RefusedError,
+    RetainedWillError,
+    WrongVersionError,
+)
 from grapevine_agent.net.inbound import wake
 from grapevine_agent.net.outbox import MAX_UNDER_WAY
 from grapevine_agent.net.unanswered import ANSWER_S, Unanswered
@@ -43,6 +49,7 @@ from grapevine_proto.parts import LARGE, Parts, Payload
 MAX_RECEIVED_BYTES = 4_000_000  # a v5 broker sends us no larger packet: room on a small device is scarce
 _FILTERS_PER_PACKET = 8  # AWS IoT takes no more in one SUBSCRIBE
 _CLOSE_S = 2.0
+NOT_ALLOWED = "Not authorized"  # as paho has it
 _LOOKS_PER_DEADLINE = 4  # how often what is overdue is looked for
 _PACKET_OVERHEAD_BYTES = 10  # fixed header (5), topic length (2), packet id (2), property length (1)
 
@@ -207,6 +214,7 @@ class Connection:
 
         Raises:
             ConnectionLostError: The connection was lost before that, or cut because no answer came.
+            NotAllowedError: The broker's access rules forbid it.
             BrokerError: The broker refused.
         """
         room = self._room[min(qos, 1)]
@@ -356,7 +364,8 @@ class Connection:
             return
         self._unanswered.answered(mid, self._loop.time(), by_broker=by_broker)
         if refusal:
-            _fail(ack, BrokerError(f"{self.url} refuses the message: {refusal}"))
+            kind = NotAllowedError if refusal == NOT_ALLOWED else BrokerError
+            _fail(ack, kind(f"{self.url} refuses the message: {refusal}"))
         else:
             _settle(ack, None)
 

@@ -17,5 +17,9 @@ class RetainedWillError(BrokerError):
     """The broker retains nothing, and so does not take a client whose will is to be retained (MQTT 5, 3.2.2.3.5)."""
 
 
+class NotAllowedError(BrokerError):
+    """The broker's access rules do not let us write on this topic (MQTT 5, reason code 0x87)."""
+
+
 class ConnectionLostError(BrokerError):
     """There is no connection, or it ended before the answer: what was sent may have arrived all the same."""

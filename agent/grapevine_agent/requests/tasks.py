@@ -60,10 +60,14 @@ class TaskRequests:
 
     # --- publishing -------------------------------------------------------------------------------
 
-    async def publish(self, folder: str, servers: list[str]) -> dict[str, Any]:
-        """Sign and announce a built task; `servers` are authorised beside those that its file names."""
+    async def publish(self, folder: str, servers: list[str], another: bool = False) -> dict[str, Any]:
+        """Sign and announce a built task; `servers` are authorised beside those that its file names.
+
+        What was published already, to the letter, is announced again as the same task, unless `another` is wanted.
+        """
         manifest, weights = await self._finished(folder, servers)
-        return await self._publish(manifest, weights)
+        before = None if another else await self._service.turns.look(lambda: self._published_before(manifest))
+        return {**await self._publish(before or manifest, weights), "again": before is not None}
 
     async def revise(
         self,
@@ -136,6 +140,21 @@ class TaskRequests:
         built = await asyncio.to_thread(load_built, _whole_path(folder))
         manifest = finish_manifest(built.draft, publisher=self._service.identity.peer_id, now_ms=dated().wall_ms)
         return replace(manifest, servers=tuple(dict.fromkeys((*manifest.servers, *servers)))), built.weights
+
+    def _published_before(self, manifest: TaskManifest) -> TaskManifest | None:
+        """The same manifest of an earlier day, where its task is still announced."""
+        now_ms = clock.now().wall_ms
+        for entry in self._service.core.book.entries.values():
+            if entry.brief.publisher != manifest.publisher or entry.brief.name != manifest.name:
+                continue
+            try:
+                head = entry.head
+            except TaskError:
+                continue
+            same = replace(manifest, created_at_ms=head.created_at_ms, expires_at_ms=head.expires_at_ms)
+            if task_id(encode_manifest(same)) == entry.id and not entry.retracted and not 0 < entry.until_ms < now_ms:
+                return same
+        return None
 
     async def _publish(
         self, manifest: TaskManifest, weights: bytes, check: Callable[[], None] = lambda: None

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from grapevine_agent.core.effects import Publish
-from grapevine_agent.net.failures import ConnectionLostError
+from grapevine_agent.net.failures import ConnectionLostError, NotAllowedError
 from grapevine_agent.net.outbox import Outbox, Waiting
 from grapevine_agent.net.transport import Transport
 from grapevine_agent.service import clock
@@ -58,6 +58,7 @@ class Sending:
         self._is_leaving = False
         self._connection = 0  # counts them: what an earlier one failed to do says nothing about this one
         self._group: asyncio.TaskGroup | None = None
+        self._told_of = ""  # the broker of which was said that it refuses records of others
         self.delay_s = math.inf  # what an acknowledgement of something small takes, a moving mean; inf: none came yet
 
     def wake(self) -> None:
@@ -132,12 +133,33 @@ class Sending:
             return
         except StoreError as error:
             logger.warning("not sent: %s", error)
-        except BrokerError as error:
-            logger.warning("given up: %s", error)  # too large for this broker, or refused: it would never go
+        except BrokerError as error:  # too large for this broker, or refused: it would never go
+            self._given_up(waiting, error)
         self._outbox.sent(waiting)
         if waiting.lane == "answer" and waiting.order is not None:
             self._answers.sent()
         self._wake.set()
+
+    def _given_up(self, waiting: Waiting, error: BrokerError) -> None:
+        """Say so. That only its author may put a record back is no fault: it is said once of a broker."""
+        if not isinstance(error, NotAllowedError):
+            logger.warning("given up: %s: %s", waiting.topic, error)
+        elif waiting.lane != "answer" or not waiting.retain:
+            logger.warning(
+                "given up: %s: %s; its access rules are to let this device write there: see grapevine doctor",
+                waiting.topic,
+                error,
+            )
+        elif (url := str(self._transport.connected_to)) != self._told_of:
+            self._told_of = url
+            logger.info(
+                "%s lacks %s, and lets nobody but its author put it back: peers give it to who asks. Of others nothing "
+                "more is said",
+                url,
+                waiting.topic,
+            )
+        else:
+            logger.debug("not put back: %s: %s", waiting.topic, error)
 
     def _took(self, seconds: float) -> None:
         first = self.delay_s == math.inf

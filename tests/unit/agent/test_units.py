@@ -34,6 +34,8 @@ def test_a_unit_has_no_gaps_and_runs_as_its_own_user(kind: Kind) -> None:
         "KillMode=mixed",
     ):
         assert line in text.splitlines()
+    assert f"StateDirectory={'grapevine' if kind == 'agent' else f'grapevine-{kind}'}" in text.splitlines()
+    assert "ExecReload=" in text, "all three read again what may change"
     assert ("MemoryDenyWriteExecute=yes" in text.splitlines()) == (kind != "agent")
 
 

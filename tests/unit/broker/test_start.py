@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import signal
 import socket
@@ -251,3 +252,69 @@ def test_without_a_binary_mosquitto_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("grapevine_broker.mosquitto._SBIN", "/nowhere")
     with pytest.raises(BrokerError, match="apt-get install mosquitto"):
         find_mosquitto()
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
+def test_what_mosquitto_retains_outlasts_a_restart_where_it_has_a_state_folder() -> None:
+    with tempfile.TemporaryDirectory(prefix="grapevine-test-") as parent:
+        Path(parent).chmod(0o755)  # Mosquitto, started by root, has a user of its own
+        folder = Path(parent) / "state of a broker"
+        for state_dir, held in ((None, False), (folder, True)):
+            with MosquittoBroker(state_dir=state_dir) as broker:
+                asyncio.run(_send(broker.port, _publish("a/record", b"kept"), b""))
+                broker.restart()
+                found = asyncio.run(_send(broker.port, _subscribe("a/#"), b"kept", patience_s=5.0 if held else 0.5))
+                assert (b"kept" in found) == held
+        assert folder.stat().st_mode & 0o077 == 0, "nobody else reads it"
+        with MosquittoBroker(state_dir=folder) as another:
+            assert b"kept" in asyncio.run(_send(another.port, _subscribe("a/#"), b"kept"))
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
+def test_a_state_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BrokerError, match=r"file/state cannot be made.*--state-dir"):
+        MosquittoBroker(state_dir=tmp_path / "file" / "state").start()
+    with pytest.raises(RequestError, match="needs --engine mosquitto"):
+        run_broker("embedded", state_dir=tmp_path, say=lambda _: None)
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
+@pytest.mark.skipif(shutil.which("mosquitto_passwd") is None, reason="needs mosquitto_passwd")
+def test_a_new_user_is_let_in_after_a_reload_without_a_restart() -> None:
+    with tempfile.TemporaryDirectory(prefix="grapevine-test-") as folder:
+        Path(folder).chmod(0o755)
+        passwords = Path(folder) / "passwords"
+        _add_user(passwords, "first")
+        code = FOREGROUND.replace("port=0", "port=0, password_file=pathlib.Path(sys.argv[2])")
+        command = [sys.executable, "-c", f"import pathlib\n{code}", "mosquitto", str(passwords)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            line = running.stdout.readline()
+            port, pid = (int(found) for found in re.findall(r":(\d+) \(process (\d+)\)", line)[0])
+            _add_user(passwords, "second")
+            assert [_is_let_in(port, name) for name in ("first", "second")] == [True, False]
+            running.send_signal(signal.SIGHUP)
+            assert "read again" in running.stdout.readline()
+            assert wait_for(lambda: _is_let_in(port, "second"))
+            assert Path(f"/proc/{pid}").exists(), "the same process"
+            running.send_signal(signal.SIGTERM)
+            assert running.stdout.read() == "stopped\n"
+
+
+def _add_user(passwords: Path, name: str) -> None:
+    create = [] if passwords.exists() else ["-c"]
+    subprocess.run(["mosquitto_passwd", "-b", *create, str(passwords), name, "secret"], check=True, capture_output=True)
+    passwords.chmod(0o644)
+
+
+def _is_let_in(port: int, name: str) -> bool:
+    """Whether a CONNECT of MQTT 3.1.1 with this user's password is accepted."""
+    texts = b"".join(len(text).to_bytes(2, "big") + text for text in (b"me", name.encode(), b"secret"))
+    body = b"\x00\x04MQTT\x04\xc2\x00\x3c" + texts
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(bytes([0x10, len(body)]) + body)
+        return connection.recv(4) == b"\x20\x02\x00\x00"

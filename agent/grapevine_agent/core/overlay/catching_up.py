@@ -13,6 +13,10 @@ holds, and whoever hears another digest than its own asks that peer, after a ran
 less it has brought. Announcements are repeated there, each some ten minutes after the last, or later where many are
 heard.
 
+A broker that gives all that it retains may have lost it: Mosquitto without persistence, at a restart. Where its access
+rules let nobody put back another peer's records, only their author can. So there, whoever hears for half a minute of a
+task that is trained, and has no record of it, asks the peer that trains it; of each such task ever more seldom.
+
 Bounded: only what was asked for is taken, of the peer that was asked, and so many records of one peer in an asking.
 What was taken once is not asked for again, whatever became of it.
 """
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,6 +45,8 @@ MOST_TAKEN = 2_000  # records of one peer in an asking
 MOST_REMEMBERED = 20_000
 QUERY_AFTER_S = 10.0  # at most, after a digest that is not ours
 BETWEEN_QUERIES_S = 60.0
+MISSING_AFTER_S = 30.0  # a broker has sent by then what it retains
+MOST_MISSING = 1_000
 SAY_AFTER_S = (5.0, 15.0)  # that our records have changed
 REPEAT_AFTER_S = 600.0
 REPEAT_PER_PEER_S = 6.0  # so many peers' announcements: one in so many seconds, however many they are
@@ -67,6 +73,7 @@ class CatchingUp:
     _query_at_s: float = math.inf
     _next_query_s: float = -math.inf
     _query_pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)  # until when, how long
+    _missing: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)  # task → ask when, then pause
     _say_at_s: float = math.inf
     _repeat_at_s: float = math.inf
     _num_askings: int = 0
@@ -81,6 +88,7 @@ class CatchingUp:
         self._pause_s, self._is_open, self._query = FIRST_PAUSE_S, False, None
         self._wanted.clear()
         self._query_pauses.clear()
+        self._missing.clear()
 
     def found(self, abilities: BrokerAbilities, now_s: float) -> None:
         """It is known now, or known better."""
@@ -100,12 +108,28 @@ class CatchingUp:
 
     def hears_of(self, peer: str, session: int, digest: int, ours: int, now_s: float) -> None:
         """A peer says which records it holds."""
-        if self.abilities.wildcard or digest in (0, ours) or self._query is not None:
-            return
+        if not self.abilities.wildcard and digest not in (0, ours):
+            self._plan_query(peer, session, now_s)
+
+    def hears_of_tasks(self, peer: str, session: int, unknown: Iterable[str], now_s: float) -> None:
+        """A peer trains tasks of which we hold no record, though our broker gives what it retains."""
+        if not self.abilities.wildcard:
+            return  # digests say as much
+        for task in unknown:
+            ask_at_s, pause_s = self._missing.setdefault(task, (now_s + MISSING_AFTER_S, BETWEEN_QUERIES_S))
+            if len(self._missing) > MOST_MISSING:
+                self._missing.popitem(last=False)
+            if now_s >= ask_at_s and self._plan_query(peer, session, now_s):
+                self._missing[task] = now_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _plan_query(self, peer: str, session: int, now_s: float) -> bool:
+        """Ask this peer soon, unless it was asked lately or another one is to be."""
         until_s, _ = self._query_pauses.get(peer, (-math.inf, 0.0))
-        if now_s >= until_s:
-            self._query = peer, session
-            self._query_at_s = max(now_s + float(self.rng.uniform(0.0, QUERY_AFTER_S)), self._next_query_s)
+        if self._query is not None or now_s < until_s:
+            return False
+        self._query = peer, session
+        self._query_at_s = max(now_s + float(self.rng.uniform(0.0, QUERY_AFTER_S)), self._next_query_s)
+        return True
 
     # --- answers ------------------------------------------------------------------------------------
 
@@ -141,7 +165,7 @@ class CatchingUp:
 
     def took(self, topic: LastingTopic, sequence: int) -> None:
         """A record was verified, and is held or will be refused: it need not come again."""
-        if self.abilities.gives_all:
+        if self.abilities.gives_all and not self._is_open:
             return
         name = short_name(topic)
         self._wanted.pop(name, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -59,6 +59,10 @@ class RecordExchange:
             self.giver.hears_of(sender, session, announcement.lacks, num_alive(now_s), now_s)
         if announcement.records and not self.catching_up.abilities.wildcard:
             self.catching_up.hears_of(sender, session, announcement.records, self.digest(now_s), now_s)
+
+    def hear_of_tasks(self, sender: str, session: int, unknown: Iterable[str], now_s: float) -> None:
+        """Somebody trains tasks that we do not know."""
+        self.catching_up.hears_of_tasks(sender, session, unknown, now_s)
 
     def take(
         self, sender: str, session: int, body: m.RecordDigests | m.RecordRequest | m.RecordBatch, now_s: float

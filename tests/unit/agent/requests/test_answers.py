@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -201,6 +202,28 @@ async def test_a_model_is_asked_of_a_whole_peer_id(service: AgentService, params
 async def test_only_whole_peer_ids_become_servers(service: AgentService, tmp_path: Path, server: str) -> None:
     with pytest.raises(RequestError, match="is no peer id"):
         await ask(service, "publish", folder=str(tmp_path), servers=[server])
+
+
+async def test_what_was_published_stays_the_same_task_until_it_changes_or_another_one_is_wanted(
+    service: AgentService, tmp_path: Path
+) -> None:
+    folder = tmp_path / "task"
+    write_built(built_digits(), tmp_path, folder)
+    publish = partial(ask, service, "publish", folder=str(folder), servers=[])
+    first = await publish()
+    assert not first["again"]
+    (announced,) = (each.message.sequence for each in service.core.records)
+    again = await publish()
+    assert (again["task"], again["again"]) == (first["task"], True)
+    (since,) = (each.message.sequence for each in service.core.records)
+    assert since > announced, "it is announced again"
+    assert (await publish(servers=["a" * 20]))["task"] != first["task"]
+    another = await publish(another=True)
+    assert another["task"] != first["task"]
+    assert not another["again"]
+    for task in {first["task"], another["task"]}:
+        await ask(service, "retract", task=task)
+    assert not (await publish())["again"], "what was taken back does not come again"
 
 
 @pytest.mark.parametrize("folder", ["", " ", ".", "task"])
