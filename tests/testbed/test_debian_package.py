@@ -174,6 +174,8 @@ def _check_server_and_broker(debian: Machine) -> None:
     debian.run("""sed -i 's,^#brokers = .*,brokers = ["mqtt://localhost:1884"],' /etc/grapevine/server.toml""")
     debian.run("systemctl restart grapevine-server")
     debian.wait(f"grapevine status --config {config} | grep -q 'connected to mqtt://localhost:1884'")
+    debian.run("test -d /var/lib/grapevine-broker && systemctl reload grapevine-broker")
+    debian.wait("journalctl -u grapevine-broker -o cat | grep -q 'no users to read again'")
     for unit in units:
         said = debian.run(f"systemd-analyze security {unit}.service | tail -1")
         assert float(said.split("level for")[1].split(": ")[1].split()[0]) <= MOST_EXPOSED, said
@@ -187,6 +189,7 @@ def _check_purged(debian: Machine) -> None:
         "/etc/grapevine",
         "/var/lib/grapevine",
         "/var/lib/grapevine-server",
+        "/var/lib/grapevine-broker",
         "/opt/grapevine",
         "/usr/bin/grapevine",
     ):
