@@ -125,7 +125,9 @@ async def _step(config: Config, situation: Situation, path: Path, within_s: floa
 
 
 def _failed(why: str, facts: dict[str, Any]) -> Finding:
-    remedy = "see its log with grapevine agent run; with too little memory raise limits.memory_mb"
+    remedy = "mend what it says; what else it prints is in the log of an agent that trains"
+    if "memory" in why:
+        remedy = "raise limits.memory_mb, or free memory (see above)"
     return Finding(check="trainer", level="fail", says=f"no training here: {why}", remedy=remedy, facts=facts)
 
 

@@ -50,6 +50,7 @@ class TrainerProcess:
         self._reader = reader
         self._writer = writer
         self._killed = ""  # why we killed it
+        self._last_line = ""  # that it printed
         self._is_over = False  # it has ended, and so has what it had started
         self._cpu_limit_s = 0.0
         self._cpu_before_s = 0.0
@@ -114,7 +115,7 @@ class TrainerProcess:
         except ValueError as error:  # a line without an end
             raise TaskError("the trainer's answer is longer than an answer can be") from error
         if not line:
-            raise TaskError(f"the trainer died: {self._killed or how_it_ended(await self._process.wait())}")
+            raise TaskError(f"the trainer died: {self._killed or await self._how_it_ended()}")
         answer = from_line(line)
         if not isinstance(answer, Answer):
             raise TaskError(f"the trainer answered with {type(answer).__name__}")
@@ -141,6 +142,15 @@ class TrainerProcess:
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
 
+    async def _how_it_ended(self) -> str:
+        """Why, and the last that it printed if it ended by itself: with an error, that is the error."""
+        returncode = await self._process.wait()
+        if returncode > 0:
+            await asyncio.wait([self._log], timeout=_LAST_WORDS_S)
+            if self._last_line:
+                return f"exit status {returncode}: {self._last_line}"
+        return how_it_ended(returncode)
+
     async def _pass_on(self, printed_fd: int) -> None:
         """What the process prints goes to our log, as text that cannot steer a terminal, up to a number of lines."""
         with open(printed_fd, "rb", buffering=0) as pipe:  # noqa: ASYNC230 — it does not block
@@ -160,6 +170,7 @@ class TrainerProcess:
                 return
             for line in chunk.decode(errors="replace").splitlines():
                 num_lines += 1
+                self._last_line = plain(line).strip() or self._last_line
                 if num_lines <= MAX_LOG_LINES:
                     logger.info("trainer %d: %s", self.pid, plain(line))
                 elif num_lines == MAX_LOG_LINES + 1:

@@ -13,6 +13,7 @@ holds inside a container or a hardened systemd unit too, where it adds to what i
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
@@ -27,12 +28,16 @@ from grapevine_proto.errors import TaskError
 
 logger = logging.getLogger(__name__)
 
+_PR_SET_DUMPABLE: Final = 4
 NUM_DESCRIPTORS: Final = 64  # not 0: poll(2) refuses more descriptors than may be open
 OFF: Final = 'limits.sandbox = "off": limits of memory and time only'
 
 
 def limit_leftovers() -> None:
     """No core dumps: what is in memory belongs to the owner. To be called first."""
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:  # a hard limit cannot be raised, and 0 stops no pipe
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, *map(ctypes.c_ulong, (0, 0, 0, 0)))
+        return
     # 1 and not 0: the kernel pipes a core to a program that asked for them whatever the limit is, except for 1.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 

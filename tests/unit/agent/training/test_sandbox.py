@@ -56,6 +56,20 @@ def test_nothing_that_an_intruder_would_try_works_in_a_closed_sandbox(tmp_path: 
     assert ("Landlock" in answer["protection"].partition("(")[0]) == has_landlock
 
 
+def test_where_the_hard_limit_of_core_files_is_0_the_trainer_starts_and_dumps_none() -> None:
+    script = """
+        import ctypes, resource
+        from grapevine_agent.training.sandbox import limit_leftovers
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        limit_leftovers()
+        print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "(0, 0) 0", done.stderr
+
+
 def test_a_sandbox_that_cannot_be_closed_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     assert 'limits.sandbox = "off"' in _escape(tmp_path, "none")
 
