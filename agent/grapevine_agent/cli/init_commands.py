@@ -47,13 +47,14 @@ def init(
     It looks at the board (device tree, DMI, processor, memory, system), proposes a firmware profile, and says why,
     and what would keep this device from training. `grapevine profile` shows all profiles.
 
-    Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder.
+    Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder. With --new-identity
+    it is the configuration in force, as for every other command.
     """
     from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
     from grapevine_agent.config.board import propose, read_board
     from grapevine_agent.identity import IDENTITY_FILE, first_identity, load_identity
 
-    path = config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
+    path = _in_force(config) if new_peer else config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
     wrote = not path.exists()
     board = read_board()
     proposal = propose(board)
@@ -84,6 +85,17 @@ def init(
     )
     for warning in () if as_json else proposal.warnings:
         errors.print(f"[yellow]warning:[/] {shown(warning)}")
+
+
+def _in_force(config: Path | None) -> Path:
+    """Whose identity is to be another one: a device that has a configuration. Raises `ConfigError`."""
+    from grapevine_agent.config.agent_toml import find_config
+
+    path = find_config(config, os.environ)
+    if path is None or not os.path.lexists(path):
+        where = f"{path} is not there" if path else "there is no configuration in force"
+        raise ConfigError(f"{where}, so no identity was changed: name the device's configuration with --config")
+    return path
 
 
 def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
