@@ -18,6 +18,8 @@ import pytest
 from tests.e2e.household import household, village, wait_for
 
 from grapevine_agent.control.client import call
+from grapevine_agent.doctor import configured
+from grapevine_agent.doctor.situation import find_out
 from grapevine_broker import start_broker
 
 pytestmark = pytest.mark.timeout(400)
@@ -99,6 +101,28 @@ def test_a_loop_that_turns_is_heard_in_time_and_one_that_stands_is_not(agent: Un
     assert agent.is_silent(WATCHDOG_S)
     agent.process.send_signal(signal.SIGCONT)
     agent.listen("WATCHDOG=1", within_s=WATCHDOG_S)
+
+
+def test_a_reload_with_another_state_folder_finds_the_agent_and_the_doctor_says_what_to_take_along(
+    folder: Path, agent: Unit
+) -> None:
+    config = folder / "agent.toml"
+    agent.listen("READY=1")
+    config.write_text(config.read_text().replace("/state", "/elsewhere"))
+    moved = subprocess.run(
+        [sys.executable, "-m", "grapevine_agent", "agent", "reload", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "needs a restart: agent.state_dir" in moved.stdout, moved.stderr
+    situation = find_out(config, dict(os.environ))
+    told = configured.agent(situation)
+    (identity,) = configured.identity(situation)
+    assert f"its state is in {folder}/state, and state_dir is {folder}/elsewhere by now" in [each.says for each in told]
+    assert identity.level == "fail"
+    assert f"sudo cp -a {folder}/state/. {folder}/elsewhere/" in identity.remedy
 
 
 def test_sighup_reads_the_file_again_and_a_broken_one_changes_nothing(folder: Path, agent: Unit) -> None:

@@ -19,6 +19,7 @@ from grapevine_agent.doctor.findings import Finding, Level
 from grapevine_agent.doctor.situation import Situation, find_out
 from grapevine_agent.journal import quietly
 from grapevine_agent.printable import printable
+from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError
 
 _MARKS: Final[dict[Level, tuple[str, str, str]]] = {
@@ -63,7 +64,8 @@ def _as_the_service(situation: Situation) -> Situation:
         if password := config.mqtt.read_password():
             mqtt = replace(config.mqtt, environment_password=password)
             situation = replace(situation, config=replace(config, mqtt=mqtt))
-    act_as_service(config.agent.state_dir)
+    # Where a unit says so, even if the folder is not that user's: then the service does not get far, either.
+    act_as_service(config.agent.state_dir, whosever=situation.unit is not None and situation.unit.user == USER)
     return situation
 
 

@@ -92,7 +92,9 @@ async def _asked(situation: Situation, encounters: _Encounters) -> list[Finding]
         check_files(replace(config, mqtt=replace(config.mqtt, password_file=None)))  # which may have been read before
         password = config.mqtt.read_password()
     except ConfigError as error:
-        remedy = "run this as the agent's user, or correct the path"
+        remedy = "run this as root, which sees what systemd hands to the service: sudo grapevine doctor"
+        if situation.unit is None:
+            remedy = "run this as the agent's user, or correct the path"
         return [Finding(check="broker", level="skip", says=str(error), remedy=remedy)]
     is_named = bool(config.mqtt.username)
     if not situation.peer and not is_named and (password or config.mqtt.cert_file):
