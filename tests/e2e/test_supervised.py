@@ -93,6 +93,21 @@ def test_it_is_ready_when_commands_are_answered_and_says_what_it_waits_for(folde
     agent.listen("STATUS=waits for a broker: .*nothing listens", within_s=15.0)
 
 
+def test_a_broker_that_takes_it_in_is_told_at_once(folder: Path) -> None:
+    with start_broker("embedded") as broker:
+        config = folder / "agent.toml"
+        config.write_text(config.read_text().replace("mqtt://127.0.0.1:1", broker.url))
+        # The status is looked at every ten seconds, and here seldom enough to tell that from an event.
+        agent = begin(folder, "agent", "run", "--config", str(config), WATCHDOG_USEC="60000000")
+        try:
+            agent.listen("READY=1")
+            agent.listen("STATUS=connected to mqtt://", within_s=5.0)
+        finally:
+            agent.process.kill()
+            agent.process.wait()
+            agent.ear.close()
+
+
 def test_a_loop_that_turns_is_heard_in_time_and_one_that_stands_is_not(agent: Unit) -> None:
     agent.listen("READY=1")
     for _ in range(3):

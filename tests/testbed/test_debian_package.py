@@ -73,6 +73,7 @@ def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_pat
     debian.run("dpkg -r grapevine")
     assert not debian.succeeds(ACTIVE)
     assert not debian.succeeds("command -v grapevine")
+    assert debian.succeeds("test -d /opt"), "which is the system's"
     assert debian.succeeds("test -s /etc/grapevine/agent.toml && test -s /var/lib/grapevine/identity.pem")
     debian.run(f"dpkg -i {new}")
     assert debian.run("grapevine id") == peer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import textwrap
 import time
 from pathlib import Path
@@ -100,6 +101,7 @@ def _in_force(config: Path | None) -> Path:
 
 def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
     """Write a configuration to start from. Raises `StoreError`."""
+    from grapevine_agent.config.agent_toml import default_state_dir
     from grapevine_agent.config.example import EXAMPLE_CONFIG
 
     lines = textwrap.wrap(printable(f"Proposed by `grapevine init`: {proposal.why}."), 110)
@@ -108,6 +110,10 @@ def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None
     if state_dir is not None:
         example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
         text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)
+        if state_dir.absolute() != default_state_dir(os.environ, is_root=os.geteuid() == 0):
+            # Another one on this machine, perhaps: of two peers with the machine's name nobody knows which is which.
+            name = json.dumps(f"{socket.gethostname()}-{state_dir.absolute().name.removeprefix('grapevine-')}"[:64])
+            text = text.replace('\n#name = "kitchen"', f"\nname = {name}", 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

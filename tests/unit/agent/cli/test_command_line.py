@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +252,7 @@ def test_init_makes_the_key_where_the_owner_says_and_the_file_says_so_too(
     assert (state / "identity.pem").exists()
     assert load_config(path, {}).agent.state_dir == state
     assert "\n#state_dir" not in path.read_text()
+    assert load_config(path, {}).agent.name == f"{socket.gethostname()}-{state.name}"[:64], "not another's"
     again = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(tmp_path / "other")])
     assert again.exit_code != 0
     assert str(again.exception).startswith(f"{path} is there already, or the environment has its say, and the state")
