@@ -10,6 +10,7 @@ import pytest
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.doctor import configured
+from grapevine_agent.doctor.checks import checks_of
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.doctor.unit import Unit, findings, unit_of
 
@@ -99,6 +100,17 @@ def test_the_doctor_says_that_the_start_failed_and_not_that_it_may_be_tried(tmp_
     assert [(each.level, each.remedy) for each in configured.agent(waits)] == [
         ("warn", "start it: sudo systemctl start grapevine-agent")
     ]
+
+
+async def test_who_is_the_services_user_is_not_told_to_be_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "agent.toml"
+    path.write_text('[mqtt]\npassword_file = "credentials/none"\n')
+    situation = Situation(path=path, config=load_config(path, {"HOME": "/"}))
+    for is_services, remedy in ((True, "sudo grapevine doctor"), (False, "run this as the agent's user")):
+        monkeypatch.setattr("grapevine_agent.doctor.checks.is_user", lambda _name, is_it=is_services: is_it)
+        (broker,) = [each for each in checks_of(situation) if each.name == "broker"]
+        (line,) = await broker.look()
+        assert remedy in line.remedy
 
 
 def test_a_password_that_the_service_may_not_read_is_a_failure_unless_systemd_hands_it_over(
