@@ -59,8 +59,8 @@ class IdentityError(GrapevineError):
         whose = f"this folder belongs to peer {expected}" if expected else "this folder was used before"
         super().__init__(
             f"{path}: {whose}, and {found}. Going on would make this device a peer that nobody knows. "
-            f"Put {path.name} back from a backup; or, to be a new peer from now on: grapevine init --new-identity "
-            "(reviews, trust and records of the old one are void then)"
+            f"Put {path.name} back from a backup; or, to be a new peer from now on: grapevine init --new-identity, "
+            "with --config if this device's file is named so (reviews, trust and records of the old one are void then)"
         )
         self.path = path
         self.expected = expected

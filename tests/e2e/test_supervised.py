@@ -18,6 +18,8 @@ import pytest
 from tests.e2e.household import household, village, wait_for
 
 from grapevine_agent.control.client import call
+from grapevine_agent.doctor import configured
+from grapevine_agent.doctor.situation import find_out
 from grapevine_broker import start_broker
 
 pytestmark = pytest.mark.timeout(400)
@@ -91,6 +93,21 @@ def test_it_is_ready_when_commands_are_answered_and_says_what_it_waits_for(folde
     agent.listen("STATUS=waits for a broker: .*nothing listens", within_s=15.0)
 
 
+def test_a_broker_that_takes_it_in_is_told_at_once(folder: Path) -> None:
+    with start_broker("embedded") as broker:
+        config = folder / "agent.toml"
+        config.write_text(config.read_text().replace("mqtt://127.0.0.1:1", broker.url))
+        # The status is looked at every ten seconds, and here seldom enough to tell that from an event.
+        agent = begin(folder, "agent", "run", "--config", str(config), WATCHDOG_USEC="60000000")
+        try:
+            agent.listen("READY=1")
+            agent.listen("STATUS=connected to mqtt://", within_s=5.0)
+        finally:
+            agent.process.kill()
+            agent.process.wait()
+            agent.ear.close()
+
+
 def test_a_loop_that_turns_is_heard_in_time_and_one_that_stands_is_not(agent: Unit) -> None:
     agent.listen("READY=1")
     for _ in range(3):
@@ -99,6 +116,28 @@ def test_a_loop_that_turns_is_heard_in_time_and_one_that_stands_is_not(agent: Un
     assert agent.is_silent(WATCHDOG_S)
     agent.process.send_signal(signal.SIGCONT)
     agent.listen("WATCHDOG=1", within_s=WATCHDOG_S)
+
+
+def test_a_reload_with_another_state_folder_finds_the_agent_and_the_doctor_says_what_to_take_along(
+    folder: Path, agent: Unit
+) -> None:
+    config = folder / "agent.toml"
+    agent.listen("READY=1")
+    config.write_text(config.read_text().replace("/state", "/elsewhere"))
+    moved = subprocess.run(
+        [sys.executable, "-m", "grapevine_agent", "agent", "reload", "--config", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "needs a restart: agent.state_dir" in moved.stdout, moved.stderr
+    situation = find_out(config, dict(os.environ))
+    told = configured.agent(situation)
+    (identity,) = configured.identity(situation)
+    assert f"its state is in {folder}/state, and state_dir is {folder}/elsewhere by now" in [each.says for each in told]
+    assert identity.level == "fail"
+    assert f"sudo cp -a {folder}/state/. {folder}/elsewhere/" in identity.remedy
 
 
 def test_sighup_reads_the_file_again_and_a_broken_one_changes_nothing(folder: Path, agent: Unit) -> None:

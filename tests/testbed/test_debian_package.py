@@ -54,7 +54,9 @@ def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_pat
     assert float(exposed) <= MOST_EXPOSED
     _check_journal(debian)
     _check_reload(debian)
+    _check_failed_start(debian)
     _check_credentials(debian)
+    _check_restored(debian)
     _check_stuck(debian)
     _check_server_and_broker(debian)
 
@@ -74,6 +76,7 @@ def test_it_installs_upgrades_and_purges(debian: Machine, package: Path, tmp_pat
     debian.run("dpkg -r grapevine")
     assert not debian.succeeds(ACTIVE)
     assert not debian.succeeds("command -v grapevine")
+    assert debian.succeeds("test -d /opt"), "which is the system's"
     assert debian.succeeds("test -s /etc/grapevine/agent.toml && test -s /var/lib/grapevine/identity.pem")
     debian.run(f"dpkg -i {new}")
     assert debian.run("grapevine id") == peer
@@ -125,7 +128,44 @@ def _check_reload(debian: Machine) -> None:
     assert not debian.succeeds(f"systemctl reload {UNIT}")
     assert "did you mean 'limits'" in debian.run(f"journalctl -u {UNIT} -o cat")
     assert debian.succeeds(ACTIVE)
+    debian.run(f"""cp /root/good {config}; sed -i 's,^state_dir = .*,state_dir = "/mnt/disk/gv",' {config}""")
+    assert "needs a restart: agent.state_dir" in debian.run("grapevine agent reload")
+    looked = debian.run("grapevine doctor", check=False)
+    assert "its state is in /var/lib/grapevine, and state_dir is /mnt/disk/gv by now" in looked
+    assert "[Service] ReadWritePaths=/mnt/disk/gv" in looked
+    assert "there is no key in /mnt/disk/gv, and one in /var/lib/grapevine" in looked
     debian.run(f"cp /root/good {config}")
+
+
+def _check_failed_start(debian: Machine) -> None:
+    """A password of root's that is not among the credentials: the doctor says that the start failed, and why."""
+    config = "/etc/grapevine/agent.toml"
+    debian.run(f"cp {config} /root/good; umask 077; echo secret > /etc/grapevine/mqtt-password")
+    debian.run(f"""sed -i 's,^#password_file = .*,password_file = "mqtt-password",' {config}""")
+    assert not debian.succeeds(f"systemctl restart {UNIT}")
+    looked = debian.run("grapevine doctor", check=False)
+    assert "the service may not read /etc/grapevine/mqtt-password" in looked
+    assert "the service's last start failed (exit code 1): error: " in looked
+    debian.run(f"cp /root/good {config}; rm /etc/grapevine/mqtt-password; systemctl restart {UNIT}")
+    debian.wait(ACTIVE)
+
+
+def _check_restored(debian: Machine) -> None:
+    """The commands of the guide for a backup, as they are written, put a device back."""
+    page = (Path(__file__).parents[2] / "docs/operations.md").read_text()
+    saving, restoring = page[page.index("## Back up, and move") : page.index("## Figures")].split("To put it back", 1)
+    debian.run("mkdir -p /media/backup; grapevine trust add er53d3dfwgggwqyct64c")
+    peer = debian.run("grapevine id")
+    for text in (saving, restoring):
+        for line in text.splitlines():
+            if line.startswith("    sudo "):
+                debian.run(line.strip().removeprefix("sudo "))
+        if text is saving:
+            debian.run(f"systemctl stop {UNIT}; grapevine init --new-identity; systemctl start {UNIT}")
+            assert debian.run("grapevine id") != peer
+    assert debian.run("grapevine id") == peer
+    assert "er53d3dfwgggwqyct64c" in debian.run("grapevine trust list")
+    debian.wait(ACTIVE)
 
 
 def _check_credentials(debian: Machine) -> None:

@@ -14,13 +14,13 @@ from pathlib import Path
 from grapevine_agent.units import USER
 
 
-def act_as_service(state_dir: Path) -> None:
-    """Become the service's user for good, if we are root and the folder is that user's."""
+def act_as_service(state_dir: Path, *, whosever: bool = False) -> None:
+    """Become the service's user for good, if we are root and the folder is that user's, or `whosever` it is."""
     if os.geteuid() != 0:
         return
     try:
         account = pwd.getpwnam(USER)
-        owner = state_dir.stat().st_uid
+        owner = account.pw_uid if whosever else state_dir.stat().st_uid
     except (KeyError, OSError):
         return
     if owner == account.pw_uid != 0:

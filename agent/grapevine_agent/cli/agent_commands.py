@@ -12,7 +12,10 @@ from grapevine_agent.cli.becoming import become
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown
 from grapevine_agent.cli.owner_commands import show_status
+from grapevine_agent.control.client import agent_of, call
+from grapevine_agent.control.protocol import NoServiceError
 from grapevine_agent.journal import quietly
+from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError
 
 
@@ -39,7 +42,14 @@ def register(app: typer.Typer) -> None:
             loaded = configuration(config)
         except ConfigError as error:
             raise ConfigError(f"{error}\nnothing was changed: a running agent goes on with what it has") from None
-        result = ask(loaded, "reload", {})
+        try:
+            result = ask(loaded, "reload", {})
+        except NoServiceError:
+            # With the state folder that it began with: the file names another one since.
+            elsewhere = agent_of(loaded.path, USER) if loaded.path is not None else None
+            if elsewhere is None:
+                raise
+            result = call(elsewhere, "reload")
         answer(result, as_json=as_json, text=f"{shown(result['config'])}: {shown(result['text'], 2_000)}")
 
     @server.command("run")

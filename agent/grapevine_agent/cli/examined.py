@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from rich.markup import escape
+from rich.text import Text
 
 from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.cli.output import answer, console, counted, errors
@@ -19,6 +19,7 @@ from grapevine_agent.doctor.findings import Finding, Level
 from grapevine_agent.doctor.situation import Situation, find_out
 from grapevine_agent.journal import quietly
 from grapevine_agent.printable import printable
+from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError
 
 _MARKS: Final[dict[Level, tuple[str, str, str]]] = {
@@ -28,6 +29,7 @@ _MARKS: Final[dict[Level, tuple[str, str, str]]] = {
     "skip": ("-", "-", "dim"),
 }
 _WIDTH: Final = len("configuration")
+_MOST_SAID: Final = 2_000  # characters
 _INDENT: Final = " " * (_WIDTH + 5)
 
 
@@ -63,7 +65,8 @@ def _as_the_service(situation: Situation) -> Situation:
         if password := config.mqtt.read_password():
             mqtt = replace(config.mqtt, environment_password=password)
             situation = replace(situation, config=replace(config, mqtt=mqtt))
-    act_as_service(config.agent.state_dir)
+    # Where a unit says so, even if the folder is not that user's: then the service does not get far, either.
+    act_as_service(config.agent.state_dir, whosever=situation.unit is not None and situation.unit.user == USER)
     return situation
 
 
@@ -77,23 +80,18 @@ def _told(situation: Situation, found: list[Finding], levels: Counter[Level]) ->
     }
 
 
-def _line(finding: Finding) -> str:
+def _line(finding: Finding) -> Text:
+    """A finding as it is printed: text alone, since some of it others have said."""
     mark, plain_mark, style = _MARKS[finding.level]
     encoding = console.encoding or "utf-8"
     is_plain = not encoding.lower().startswith("utf")
     about = f"{finding.about}: " if finding.about else ""
-    lines = [
-        f"[{style}]{plain_mark if is_plain else mark:<2}[/]{finding.check:<{_WIDTH}}  {_safe(about + finding.says)}"
-    ]
+    says = f"{finding.check:<{_WIDTH}}  {printable((about + finding.says)[:_MOST_SAID])}"
     if finding.remedy:
-        lines.append(f"{_INDENT[:-1]}{'->' if is_plain else '→'} {_safe(finding.remedy)}")
-    text = "\n".join(lines)
-    return text.encode(encoding, "replace").decode(encoding) if is_plain else text
-
-
-def _safe(text: str) -> str:
-    """Some of it others have said."""
-    return escape(printable(text[:2_000]).replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}"))
+        says += f"\n{_INDENT[:-1]}{'->' if is_plain else '→'} {printable(finding.remedy[:_MOST_SAID])}"
+    if is_plain:
+        says = says.encode(encoding, "replace").decode(encoding)
+    return Text.assemble((f"{plain_mark if is_plain else mark:<2}", style), says)
 
 
 def _summary(levels: Counter[Level]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import textwrap
 import time
 from pathlib import Path
@@ -48,13 +49,14 @@ def init(
     It looks at the board (device tree, DMI, processor, memory, system), proposes a firmware profile, and says why,
     and what would keep this device from training. `grapevine profile` shows all profiles.
 
-    Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder.
+    Without --config it is the file that GRAPEVINE_CONFIG names, or grapevine.toml in this folder. With --new-identity
+    it is the configuration in force, as for every other command.
     """
     from grapevine_agent.cli.board_words import board_json, board_words, proposal_words
     from grapevine_agent.config.board import propose, read_board
     from grapevine_agent.identity import IDENTITY_FILE, first_identity, load_identity
 
-    path = config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
+    path = _in_force(config) if new_peer else config or Path(os.environ.get("GRAPEVINE_CONFIG") or "grapevine.toml")
     wrote = not path.exists()
     board = read_board()
     proposal = propose(board)
@@ -94,8 +96,20 @@ def _to_begin(path: Path) -> str:
     return f"grapevine {'server' if path.stem == 'server' else 'agent'} run --config {path}"
 
 
+def _in_force(config: Path | None) -> Path:
+    """Whose identity is to be another one: a device that has a configuration. Raises `ConfigError`."""
+    from grapevine_agent.config.agent_toml import find_config
+
+    path = find_config(config, os.environ)
+    if path is None or not os.path.lexists(path):
+        where = f"{path} is not there" if path else "there is no configuration in force"
+        raise ConfigError(f"{where}, so no identity was changed: name the device's configuration with --config")
+    return path
+
+
 def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None:
     """Write a configuration to start from. Raises `StoreError`."""
+    from grapevine_agent.config.agent_toml import default_state_dir
     from grapevine_agent.config.example import EXAMPLE_CONFIG
 
     lines = textwrap.wrap(printable(f"Proposed by `grapevine init`: {proposal.why}."), 110)
@@ -104,6 +118,10 @@ def write_config(path: Path, proposal: Proposal, state_dir: Path | None) -> None
     if state_dir is not None:
         example = next(line for line in EXAMPLE_CONFIG.splitlines() if line.startswith("#state_dir = "))
         text = text.replace(example, f"state_dir = {json.dumps(str(state_dir.absolute()))}", 1)
+        if state_dir.absolute() != default_state_dir(os.environ, is_root=os.geteuid() == 0):
+            # Another one on this machine, perhaps: of two peers with the machine's name nobody knows which is which.
+            name = json.dumps(f"{socket.gethostname()}-{state_dir.absolute().name.removeprefix('grapevine-')}"[:64])
+            text = text.replace('\n#name = "kitchen"', f"\nname = {name}", 1)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -278,7 +278,8 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
         else:
             here = _progress_line(task)
         name = labelled(shown(task["name"], 60), task["version"])
-        table.add_row(name, task["id"][:12], task["standing"], here, shown(task["decided_by"]))
+        decided_by = shown(task["decided_by"])
+        table.add_row(name, task["id"][:12], task["standing"], here, "—" if decided_by in here else decided_by)
     return table
 
 
@@ -289,9 +290,15 @@ def _progress_line(task: dict[str, Any]) -> str:
     state = ", enough: no member improves" if task["enough"] else ""
     return held_back_words(task) + (
         f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
-        f"n {task['n']}, {task['send_rate']:.2g} sends/s, "
+        f"n {task['n']}, {_sends(task)}, "
         f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "") + _travel_words(task)
     )
+
+
+def _sends(task: dict[str, Any]) -> str:
+    """How often it sends, where somebody is there to send to: `4.4 sends/s`."""
+    is_alone = not task["peers"] and task["server"] != "reachable"
+    return "nobody to send to" if is_alone else f"{task['send_rate']:.2g} sends/s"
 
 
 def _travel_words(task: dict[str, Any]) -> str:

@@ -33,7 +33,8 @@ def published_as(folder: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise RequestError(f"{path} cannot be read ({error}): delete it, and name the task by its id") from None
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise RequestError(f"{path} cannot be read ({why}): delete it, and name the task by its id") from None
     if not isinstance(found, list) or not all(isinstance(each, dict) and _is_id(each.get("task")) for each in found):
         raise RequestError(f"{path} is not what publishing leaves there: delete it, and name the task by its id")
     return found

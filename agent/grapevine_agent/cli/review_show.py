@@ -13,7 +13,7 @@ from rich.table import Table
 
 from grapevine_agent.cli.app_words import standing_here
 from grapevine_agent.cli.checked import costs_table, fits_table
-from grapevine_agent.cli.output import console, shown
+from grapevine_agent.cli.output import console, counted, shown
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.printable import date_of, printable
 from grapevine_agent.requests.costs import CostReport, cost_report
@@ -120,7 +120,7 @@ def _facts(manifest: TaskManifest) -> dict[str, str]:
         "published": date_of(manifest.created_at_ms),
         "expires": date_of(manifest.expires_at_ms) if manifest.expires_at_ms else "never",
         "servers": ", ".join(manifest.servers) or "none",
-        "needs": f"{manifest.requirements.memory_mb} MB, {manifest.requirements.cores} cores",
+        "needs": f"{manifest.requirements.memory_mb} MB, {counted(manifest.requirements.cores, 'core')}",
         "weights": f"{manifest.initial_weights.num_bytes:,} bytes, SHA-256 {manifest.initial_weights.digest}",
     }
 

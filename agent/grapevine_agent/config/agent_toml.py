@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
 from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
-from grapevine_agent.config.credentials import handed_over, is_open_to_others
+from grapevine_agent.config.credentials import FOLDER, comes_at_a_start, handed_over, is_open_to_others
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
 from grapevine_agent.config.engine import EngineConfig, read_engine, read_labels
@@ -125,7 +125,7 @@ class MqttConfig:
             password = path.read_text(encoding="utf-8").strip()
             found = path.stat()
         except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"mqtt.password_file = {str(path)!r}: cannot be read ({error})") from None
+            raise ConfigError(f"mqtt.password_file = {str(path)!r}: cannot be read ({_reason(error)})") from None
         if not password:
             raise ConfigError(f"mqtt.password_file = {str(path)!r}: is empty; write the password into its first line")
         if is_open_to_others(found, path, os.environ):
@@ -256,11 +256,12 @@ def state_dir_of(path: Path | None, environ: Mapping[str, str]) -> Path:
     return _path(written, found.parent.absolute() if found else Path.cwd(), environ)
 
 
-def check_files(config: Config, *, by_owner: bool = True) -> None:
+def check_files(config: Config, *, by_owner: bool = True, running_with: Mapping[str, str] | None = None) -> None:
     """Raise `ConfigError` for the first file without which the agent cannot run, and that cannot be read.
 
     Data are none of them: a disk may not be mounted yet. A task that wants what is not there waits, and says why.
-    Without `by_owner` somebody else asks, who need not be allowed to read what is there.
+    Without `by_owner` somebody else asks, who need not be allowed to read what is there. `running_with`: the
+    environment of a service that runs, to which systemd hands over what is new among the credentials at its next start.
     """
     mqtt = config.mqtt
     files = {
@@ -272,6 +273,12 @@ def check_files(config: Config, *, by_owner: bool = True) -> None:
     named = [(f"mqtt.{key}", path) for key, path in files.items() if path is not None]
     for key, path in named:
         why = _why_not_read(path)
+        if why and why != _NOT_THERE:
+            base = config.path.parent.absolute() if config.path is not None else Path.cwd()
+            if running_with is not None and comes_at_a_start(path, base, running_with):
+                continue
+            if "CREDENTIALS_DIRECTORY" in os.environ and path.parent != base / FOLDER:
+                why = f'{why}, or put it into {base / FOLDER} and write "{FOLDER}/{path.name}"'
         if why == _NOT_THERE or (why and by_owner):
             raise ConfigError(f"{config.path or 'environment'}: {key} = {str(path)!r}: {why}")
 
@@ -284,6 +291,11 @@ def _why_not_read(path: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror}); check its permissions"
     return "" if os.access(path, os.R_OK) else "cannot be read; check its permissions"
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file is not read, without its path, which stands before it."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "it is not UTF-8"
 
 
 def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentConfig:

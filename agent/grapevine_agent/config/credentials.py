@@ -31,6 +31,12 @@ def handed_over(path: Path, base: Path, environ: Mapping[str, str]) -> Path:
     return path
 
 
+def comes_at_a_start(path: Path, base: Path, environ: Mapping[str, str]) -> bool:
+    """Whether systemd hands this file to the service when it starts again; one that runs gets no copy of a new file."""
+    given = environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(given) and path.parent == base / FOLDER and os.access(given, os.R_OK | os.X_OK)
+
+
 def is_open_to_others(found: os.stat_result, path: Path, environ: Mapping[str, str]) -> bool:
     """Whether a secret can be read by who should not: copies of systemd's are closed by means that the mode hides."""
     given = environ.get("CREDENTIALS_DIRECTORY", "")

@@ -60,8 +60,9 @@ EXAMPLE_CONFIG = """\
 #root = "grapevine/v1"
 # Only for brokers that want a login; without a username the peer id is used.
 #username = "kitchen"
-# One line, readable by the agent alone. Or set GRAPEVINE_MQTT_PASSWORD. Never write a password here.
-#password_file = "mqtt-password"
+# One line, readable by the agent alone. Or set GRAPEVINE_MQTT_PASSWORD. Never write a password here. A service of the
+# system is handed what lies in the folder credentials/ beside this file; elsewhere it must be its user's (chmod 600).
+#password_file = "credentials/mqtt-password"
 # TLS: who signs the broker's certificate (default: the system's authorities), and our own certificate.
 #ca_file = "ca.pem"
 #cert_file = "agent.pem"

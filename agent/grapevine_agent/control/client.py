@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from grapevine_agent.control.protocol import (
     MAX_REPLY_BYTES,
     MAX_REQUEST_BYTES,
+    SOCKET_FILE,
     NoAnswerError,
     NoServiceError,
     decode_line,
@@ -19,6 +22,8 @@ from grapevine_agent.control.protocol import (
     socket_address,
 )
 from grapevine_proto.errors import GrapevineError
+
+ELSEWHERE_S: Final = 3.0
 
 
 def call(path: Path, method: str, params: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> Any:
@@ -46,6 +51,24 @@ def call(path: Path, method: str, params: Mapping[str, Any] | None = None, timeo
     if reply.get("ok") is True:
         return reply.get("result")
     raise error_of(str(reply.get("kind", "")), str(reply.get("error", "the service gave no reason")))
+
+
+def agent_of(config: Path, user: str, *, table: Path = Path("/proc/net/unix")) -> Path | None:
+    """The socket of the agent that runs with this configuration, wherever its state folder is; None if none is found.
+
+    For a configuration that names another folder since. Asked are root's, those of `user`, and our own.
+    """
+    try:
+        listening = [words[7] for line in table.read_text().splitlines() if len(words := line.split(None, 7)) == 8]
+    except OSError:
+        return None
+    for path in sorted({Path(each) for each in listening if each.endswith(f"/{SOCKET_FILE}")}):
+        with suppress(OSError, KeyError, GrapevineError, AttributeError):
+            if path.stat().st_uid not in (0, os.geteuid()) and path.owner() != user:
+                continue
+            if call(path, "status", timeout_s=ELSEWHERE_S).get("config") == str(config.absolute()):
+                return path
+    return None
 
 
 def _connect(connection: socket.socket, path: Path) -> None:

@@ -21,10 +21,12 @@ from grapevine_agent.doctor.asking import Asking, Met
 from grapevine_agent.doctor.examination import Check, beside, plainly
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import ASK_WITHIN_S, Situation
+from grapevine_agent.doctor.unit import is_user
 from grapevine_agent.net import discovery
 from grapevine_agent.net.urls import BrokerUrl
 from grapevine_agent.service.assembly import configured_sources, transport_for
 from grapevine_agent.training.attached import DESCRIBE_TIMEOUT_S
+from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError, GrapevineError
 from grapevine_proto.signing import SigningKey
 
@@ -93,6 +95,8 @@ async def _asked(situation: Situation, encounters: _Encounters) -> list[Finding]
         password = config.mqtt.read_password()
     except ConfigError as error:
         remedy = "run this as the agent's user, or correct the path"
+        if situation.unit is not None or is_user(USER):
+            remedy = "run this as root, which reads what systemd hands to the service: sudo grapevine doctor"
         return [Finding(check="broker", level="skip", says=str(error), remedy=remedy)]
     is_named = bool(config.mqtt.username)
     if not situation.peer and not is_named and (password or config.mqtt.cert_file):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from grapevine_agent.config.agent_toml import SYSTEM_STATE_DIR
 from grapevine_agent.config.board import propose, read_board
-from grapevine_agent.config.credentials import is_open_to_others
+from grapevine_agent.config.credentials import FOLDER, is_open_to_others
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.config.mistakes import ENVIRONMENT
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
+from grapevine_agent.doctor.unit import findings as unit_findings
+from grapevine_agent.doctor.unit import is_user, unreadable
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
 from grapevine_agent.spoken import span
 from grapevine_proto.errors import GrapevineError
@@ -43,7 +47,26 @@ def configuration(situation: Situation) -> list[Finding]:
     found += [
         Finding(check="configuration", level="warn", says=each, remedy=f"see {path}") for each in situation.warnings
     ]
-    return [*found, *_password(situation)]
+    return [*found, *_password(situation), *_closed_to_the_service(situation)]
+
+
+def _closed_to_the_service(situation: Situation) -> list[Finding]:
+    """Files of [mqtt] that the service may not read. Looked at as its user, as root's doctor does."""
+    config, unit = situation.config, situation.unit
+    if config is None or config.path is None or unit is None or not is_user(unit.user):
+        return []
+    mqtt, folder = config.mqtt, config.path.parent.absolute() / FOLDER
+    files = {
+        "password_file": mqtt.password_file,
+        "ca_file": mqtt.ca_file,
+        "cert_file": mqtt.cert_file,
+        "key_file": mqtt.key_file,
+    }
+    return [
+        unreadable(path, key, unit.name)
+        for key, path in files.items()
+        if path is not None and path.parent != folder and os.path.lexists(path) and not os.access(path, os.R_OK)
+    ]
 
 
 def _password(situation: Situation) -> list[Finding]:
@@ -68,7 +91,12 @@ def agent(situation: Situation) -> list[Finding]:
         case "not known":
             return [Finding(check="agent", level="skip", says=situation.agent_says)]
         case "none":
+            state_dir = situation.config.agent.state_dir if situation.config is not None else Path()
+            if failed := unit_findings(situation.unit, state_dir):
+                return failed
             remedy = f"start it: sudo systemctl start grapevine-agent, or grapevine agent run{where}"
+            if situation.unit is not None:
+                remedy = f"start it: sudo systemctl start {situation.unit.name}"
             return [Finding(check="agent", level="warn", says="no agent runs here", remedy=remedy)]
         case "of another user":
             says = "it belongs to another user, and does not talk to this one"
@@ -84,7 +112,7 @@ def agent(situation: Situation) -> list[Finding]:
     says = (
         f"runs as {status['role']} {status['peer']} for {span(status['uptime_s'])}, with {status['memory_mb']:.0f} MB"
     )
-    found = [Finding(check="agent", level="ok", says=says, facts=facts)]
+    found = [Finding(check="agent", level="ok", says=says, facts=facts), *_elsewhere(situation)]
     sleep = status.get("sleep") or {}
     if not status["connected"] and not sleep.get("asleep"):
         remedy = "see the brokers below; it goes on trying"
@@ -105,6 +133,19 @@ def agent(situation: Situation) -> list[Finding]:
             remedy = "see the trainer below, and grapevine status"
             found.append(Finding(check="agent", level="warn", says=says, remedy=remedy))
     return found
+
+
+def _elsewhere(situation: Situation) -> list[Finding]:
+    """An agent whose state is not where the configuration says by now: its next start would be another device's."""
+    if situation.config is None or situation.socket is None:
+        return []
+    wanted, folder = situation.config.agent.state_dir, situation.socket.parent
+    if wanted == folder:
+        return []
+    says = f"its state is in {folder}, and state_dir is {wanted} by now"
+    remedy = f"before its next start, stop it and copy the folder, the key with it: sudo cp -a {folder}/. {wanted}/"
+    found = [Finding(check="agent", level="warn", says=says, remedy=remedy)]
+    return [*found, *unit_findings(situation.unit, wanted)]
 
 
 def identity(situation: Situation) -> list[Finding]:
@@ -132,12 +173,28 @@ def identity(situation: Situation) -> list[Finding]:
     except NoIdentityError:
         remedy = "the first start makes one; or grapevine init"
         says = "this device has no key yet"
+        if other := _key_elsewhere(situation):
+            says = f"there is no key in {path.parent}, and one in {other}: with another one this device is another peer"
+            remedy = f"if it is this device's, copy the folder: sudo cp -a {other}/. {path.parent}/"
+            return [Finding(check="identity", level="fail", says=says, remedy=remedy, facts=facts)]
         return [Finding(check="identity", level="warn", says=says, remedy=remedy, facts=facts)]
     except IdentityError as error:
         return [Finding(check="identity", level="fail", says=str(error), facts=facts)]
     except GrapevineError as error:
         return [Finding(check="identity", level="fail", says=str(error), facts=facts)]
     return [Finding(check="identity", level="ok", says=f"peer {peer}, {path}", facts=facts | {"peer": peer})]
+
+
+def _key_elsewhere(situation: Situation) -> Path | None:
+    """A folder in which the key of this device may lie: that of the agent that runs, or the package's."""
+    assert situation.config is not None
+    candidates = [situation.socket.parent] if situation.socket is not None else []
+    candidates += [SYSTEM_STATE_DIR] if situation.unit is not None else []
+    for each in candidates:
+        with suppress(OSError):
+            if each != situation.config.agent.state_dir and os.path.lexists(each / IDENTITY_FILE):
+                return each
+    return None
 
 
 def profile(situation: Situation, *, guessed: str | None = None) -> list[Finding]:

@@ -18,10 +18,12 @@ from grapevine_agent.config.agent_toml import LISTS, TABLES, Config, check_files
 from grapevine_agent.config.firmware import FirmwareProfile, device_profile
 from grapevine_agent.config.mistakes import MistakesError
 from grapevine_agent.config.trust_file import TRUST_FILE
-from grapevine_agent.control.client import call
+from grapevine_agent.control.client import agent_of, call
 from grapevine_agent.control.protocol import SOCKET_FILE, NoAnswerError, NoServiceError
+from grapevine_agent.doctor.unit import Unit, unit_of
 from grapevine_agent.identity import PEER_FILE
 from grapevine_agent.journal import quietly
+from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError, GrapevineError
 
 ASK_WITHIN_S: Final = 5.0
@@ -45,6 +47,8 @@ class Situation:
     agent: Agent = "not known"
     agent_says: str = ""  # why there is no status
     status: Mapping[str, Any] = field(default_factory=dict)
+    socket: Path | None = None  # where the agent answered
+    unit: Unit | None = None  # the service that runs with this configuration
 
     @property
     def lacks_files(self) -> bool:
@@ -61,7 +65,7 @@ def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
     with quietly() as warned:
         config, mistakes, without = _read(path, environ)
         profile, profile_error = _profile(config, without)
-    agent, says, status = _ask(config, without)
+    agent, says, status, socket = _ask(config, without)
     return Situation(
         path=find_config(path, environ),
         config=config,
@@ -74,6 +78,8 @@ def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
         agent=agent,
         agent_says=says,
         status=status,
+        socket=socket,
+        unit=unit_of(find_config(path, environ)),
     )
 
 
@@ -136,18 +142,22 @@ def _profile(config: Config | None, without: tuple[str, ...]) -> tuple[FirmwareP
         return None, str(error)
 
 
-def _ask(config: Config | None, without: tuple[str, ...]) -> tuple[Agent, str, dict[str, Any]]:
+def _ask(config: Config | None, without: tuple[str, ...]) -> tuple[Agent, str, dict[str, Any], Path | None]:
     if config is None or "agent" in without:
-        return "not known", "where its socket lies is not known", {}
+        return "not known", "where its socket lies is not known", {}, None
     path = config.agent.state_dir / SOCKET_FILE
     try:
-        return "runs", "", call(path, "status", {}, timeout_s=ASK_WITHIN_S)
+        return "runs", "", call(path, "status", {}, timeout_s=ASK_WITHIN_S), path
     except NoServiceError as error:
-        return ("of another user" if _is_closed(path) else "none"), str(error), {}
+        elsewhere = None if _is_closed(path) or config.path is None else agent_of(config.path, USER)
+        if elsewhere is not None:
+            with suppress(GrapevineError):
+                return "runs", "", call(elsewhere, "status", {}, timeout_s=ASK_WITHIN_S), elsewhere
+        return ("of another user" if _is_closed(path) else "none"), str(error), {}, None
     except NoAnswerError as error:
-        return "does not answer", str(error), {}
+        return "does not answer", str(error), {}, path
     except GrapevineError as error:
-        return "does not answer", f"it answers: {error}", {}
+        return "does not answer", f"it answers: {error}", {}, path
 
 
 def _is_closed(path: Path) -> bool:

@@ -99,6 +99,7 @@ class Requests:
             "peer": figures.peer,
             "name": core.settings.name,
             "role": figures.role,
+            "config": str(service.config.path.absolute()) if service.config.path is not None else "",
             "profile": core.settings.limits.profile,
             "connected": connected_to is not None,
             "broker": str(connected_to.without_credentials()) if connected_to else "",

@@ -33,7 +33,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -143,13 +143,21 @@ class Inspector:
     def look(self, source: DataSource, contract: DataContract) -> Inspection:
         """The last answer; a newer one is asked for where that is due. Raises `PendingError` before the first."""
         with self._lock:
-            kept = self._kept.get((source, ContractKey(contract)))
+            kept = self._kept.get((source, ContractKey(contract))) or self._of_another_limit(source, contract)
             asked = self._ask(source, contract)
             waits_s = time.monotonic() - asked.since_s
         if kept is not None:
             return kept.inspection
         since = f" (for {waits_s / 60:.0f} minutes: does {source.path} answer?)" if waits_s > _SAY_SINCE_S else ""
         raise PendingError(f"{source.name}: its samples are being checked{since}")
+
+    def _of_another_limit(self, source: DataSource, contract: DataContract) -> _Kept | None:
+        """The answer from before its owner gave it other memory: it holds until the next one, which is asked for."""
+        wanted = ContractKey(contract)
+        for (each, key), kept in reversed(self._kept.items()):
+            if key == wanted and replace(each, max_bytes=source.max_bytes) == source:
+                return kept
+        return None
 
     def fresh(self, source: DataSource, contract: DataContract) -> Inspection:
         """An answer about the source as it is now; waits for it."""

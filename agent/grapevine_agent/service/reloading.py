@@ -46,7 +46,7 @@ async def reload(service: AgentService, make: MakeAgain) -> Changes:
     wanted = load_config(service.config.path, os.environ)
     wanted = with_profile(wanted, device_profile(wanted))
     found = changes(service.config, wanted, trains=service.trainers is not None)
-    check_files(wanted)
+    check_files(wanted, running_with=os.environ)
     made = make(found.applied)
     service.config = found.applied
     if made.settings.role != "observer":  # a command has a word of its own on what is logged

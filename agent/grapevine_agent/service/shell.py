@@ -138,6 +138,7 @@ class AgentService:
         self.config = config
         self._make = make
         self.supervisor = Supervisor()  # nobody, until somebody says otherwise
+        self.on_connection: Callable[[], None] = lambda: None  # when a broker took us in, or let us go
         self.root = root
         self.recording = recording
         self.engine = engine
@@ -405,11 +406,13 @@ class AgentService:
                     await self.turns.take(partial(self._connected, attachment.session, number, event.url.address))
                     self.ready.set()
                     self._in_background(find_out)
+                    self.on_connection()
                 case Disconnected():
                     attachment.told(event, is_leaving=self._is_leaving)
                     if self.home_assistant is not None:
                         self.home_assistant.lost(number)
                     await self.turns.take(lambda: self.core.lost(clock.now(), number))
+                    self.on_connection()
                 case Listening() | Trying():
                     attachment.told(event, is_leaving=self._is_leaving)
 

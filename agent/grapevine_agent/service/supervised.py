@@ -1,6 +1,7 @@
 """The service under a supervisor: what it is told, when it asks for a reload, and when it ends us.
 
-    begin ─▶ READY=1 ─▶ every few seconds WATCHDOG=1, and STATUS=… if that is another one
+    begin ─▶ READY=1 ─▶ every few seconds WATCHDOG=1, and STATUS=… if that is another one; that at once when a broker
+                                                             took us in or let us go
     SIGHUP ─▶ RELOADING=1 ─▶ READY=1, whatever comes of it; the log says what
     SIGTERM ─▶ STOPPING=1 ─▶ goodbye, models saved
 
@@ -51,6 +52,7 @@ class Supervised:
         self._supervisor.ready(describe(self._service))
         if self._supervisor.listens:
             self._telling = asyncio.create_task(self._tell(), name="supervisor")
+            self._service.on_connection = self._tell_status
 
     def stop(self) -> None:
         """Have the service leave."""
@@ -78,6 +80,7 @@ class Supervised:
 
     async def end(self) -> None:
         """Tell nothing more."""
+        self._service.on_connection = lambda: None
         for task in (self._telling, self._reload):
             if task is not None:
                 task.cancel()
@@ -92,8 +95,11 @@ class Supervised:
     async def _tell(self) -> None:
         while True:
             self._supervisor.alive()
-            self._supervisor.status(describe(self._service))
+            self._tell_status()
             await asyncio.sleep(self._every_s)
+
+    def _tell_status(self) -> None:
+        self._supervisor.status(describe(self._service))
 
 
 def describe(service: AgentService) -> str:

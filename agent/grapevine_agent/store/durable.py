@@ -152,4 +152,10 @@ def _sync(path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot be written ({error.strerror or error}); check free space, owner and permissions")
+    remedy = "check free space, owner and permissions"
+    if error.errno == errno.EROFS and "INVOCATION_ID" in os.environ:  # systemd's, which walls its services in
+        remedy = (
+            "a service writes only where its unit lets it: systemctl edit, "
+            f"[Service] ReadWritePaths={path.parent}; or the disk is mounted read-only"
+        )
+    return StoreError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")

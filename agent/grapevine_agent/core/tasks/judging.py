@@ -187,7 +187,7 @@ def _missing(approvals: list[Weighed], publisher: str, policy: ReviewPolicy) -> 
     if len(approvals) < needed:
         part = f"{len(approvals)} of {needed} approvals by trusted reviewers"
         if (able := len(policy.reviewers - {publisher})) < needed:
-            part += f" (only {able} reviewers are trusted: see [review] trusted)"
+            part += f" (only {able} reviewers are trusted: grapevine trust add names more)"
         parts.append(part)
     if policy.approvals_of.get(publisher) != 0:
         parts += _missing_roles(approvals, publisher, policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -226,6 +227,29 @@ def test_init_writes_the_file_that_the_environment_names(tmp_path: Path, monkeyp
     assert "has a key already" in " ".join(another.output.split())
 
 
+def test_another_identity_is_made_for_the_configuration_in_force_and_for_none_besides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("GRAPEVINE_CONFIG", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.setattr("grapevine_agent.config.agent_toml.find_config.__kwdefaults__", {"system_config": here / "no"})
+    none = CliRunner().invoke(build_app(), ["init", "--new-identity"])
+    assert "no identity was changed" in str(none.exception)
+    path = home / "grapevine" / "agent.toml"
+    first = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(tmp_path / "state")])
+    assert first.exit_code == 0, first.output
+    key = (tmp_path / "state" / "identity.pem").read_bytes()
+    done = CliRunner().invoke(build_app(), ["init", "--new-identity"])
+    assert done.exit_code == 0, done.output
+    assert f"{path} stays as it is" in done.output
+    assert (tmp_path / "state" / "identity.pem").read_bytes() != key
+    assert list(here.iterdir()) == []
+
+
 def test_init_makes_the_key_where_the_owner_says_and_the_file_says_so_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +260,7 @@ def test_init_makes_the_key_where_the_owner_says_and_the_file_says_so_too(
     assert (state / "identity.pem").exists()
     assert load_config(path, {}).agent.state_dir == state
     assert "\n#state_dir" not in path.read_text()
+    assert load_config(path, {}).agent.name == f"{socket.gethostname()}-{state.name}"[:64], "not another's"
     again = CliRunner().invoke(build_app(), ["init", "--config", str(path), "--state-dir", str(tmp_path / "other")])
     assert again.exit_code != 0
     assert str(again.exception).startswith(f"{path} is there already, or the environment has its say, and the state")

@@ -6,14 +6,24 @@ from pathlib import Path
 
 import pytest
 
+from grapevine_agent.cli.examined import _line
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.doctor.asking import Met
 from grapevine_agent.doctor.brokers import all_together, as_the_agent_sees_it, findings_of, split
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
 from grapevine_agent.doctor.trust import trust
+from grapevine_agent.printable import printable
 
 ADA, BEN, EVA = "a" * 20, "b" * 20, "e" * 20
+
+
+def test_a_finding_is_printed_as_it_is_and_steers_no_terminal() -> None:
+    said = _line(Finding(check="data", about="d", level="fail", says="'\\n' [red]\x1b", remedy="C:\\")).plain
+    assert said.splitlines() == [
+        r"✗ data           d: '\n' [red]\x1b".replace("\\x1b", printable("\x1b")),
+        " " * 17 + "→ C:\\",
+    ]
 
 
 @pytest.mark.parametrize(

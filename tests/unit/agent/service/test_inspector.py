@@ -85,6 +85,18 @@ def test_a_look_waits_for_nothing_and_a_task_waits_for_it(inspector: Inspector, 
     assert _until(lambda: match_source(CONTRACT, [source], look=inspector.look))
 
 
+def test_a_source_that_is_given_other_memory_is_looked_at_again_and_keeps_its_answer_meanwhile(
+    inspector: Inspector, source: DataSource
+) -> None:
+    """A reload with another memory_mb ends no task that is joined."""
+    assert _until(lambda: match_source(CONTRACT, [source], look=inspector.look))
+    more, less = replace(source, max_bytes=1 << 30), replace(source, max_bytes=1)
+    assert match_source(CONTRACT, [more], look=inspector.look)
+    assert "max_bytes allows 0 MB" in str(match_source(CONTRACT, [less], look=inspector.look))
+    with pytest.raises(PendingError):
+        inspector.look(replace(source, name="other"), CONTRACT)
+
+
 def test_no_later_source_is_taken_while_an_earlier_one_is_looked_at(inspector: Inspector, source: DataSource) -> None:
     other = replace(source, name="other")
     inspector.fresh(other, CONTRACT)

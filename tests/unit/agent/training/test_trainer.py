@@ -254,6 +254,17 @@ def test_a_line_that_is_no_message_is_a_task_error() -> None:
             from_line(line)
 
 
+async def test_a_trainer_that_ends_with_an_error_is_told_with_the_last_that_it_printed(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho Traceback >&2\necho 'ValueError: not allowed' >&2\nexit 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(TaskError, match="the trainer died: exit status 3: ValueError: not allowed"):
+        await trainer.start()
+
+
 async def test_a_trainer_that_uses_more_cpu_than_allowed_is_killed_and_says_so(
     manifest: TaskManifest, source: DataSource, model: Model
 ) -> None:
