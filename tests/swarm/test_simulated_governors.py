@@ -111,12 +111,16 @@ def test_heat_follows_training_and_a_pause_cools(built: Prepared, tmp_path: Path
     assert log[:4] == ["training is paused", "training goes on"] * 2
 
 
-def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(built: Prepared, tmp_path: Path) -> None:
+def test_a_run_that_was_interrupted_goes_on_as_if_it_was_not(
+    built: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prepared, kept = changed(built, tmp_path, *FEW, *LIMITS["pause_above_c"]), tmp_path / "checkpoint"
     whole = run_seed(prepared, 0)
     assert whole.held_s["pause_above_c"] > 0
+    monkeypatch.setattr("grapevine_lab.simulator.run.LOOK_EVERY_S", 0.0)
+    looks = iter([*[False] * 20, True])
     with pytest.raises(KeyboardInterrupt):
-        run_seed(prepared, 0, keep=kept, stopping=lambda: True)
+        run_seed(prepared, 0, keep=kept, stopping=lambda: next(looks))
     again = run_seed(prepared, 0, keep=kept, resume=True)
     assert again.measurements == whole.measurements
     assert again.held_s == whole.held_s
