@@ -115,7 +115,7 @@ def test_without_trusted_reviewers_nothing_runs_and_the_owner_is_told_why() -> N
     group.world.run(2)
     core = lonely.core
     why = core.why_not(core.book.entries[group.task], group.world.moment())
-    assert "see [review] trusted" in why[0]
+    assert "grapevine trust add names more" in why[0]
 
 
 @pytest.mark.parametrize("claim", [2**40, 2**53])
