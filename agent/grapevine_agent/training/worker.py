@@ -32,7 +32,7 @@ from grapevine_agent.data.bounds import (
     give_memory_back,
     memory_left,
     memory_limit,
-    status,
+    resident_bytes,
 )
 from grapevine_agent.data.formats import prepare_to_load
 from grapevine_agent.data.preparing import load_samples
@@ -107,13 +107,13 @@ def _listen(lines: BufferedReader, requests: queue.SimpleQueue[Request | Answer]
 def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[LocalTrainer, SharedVectors, Ready]:
     """Bound the memory, load the samples, then PyTorch; bound what may still be taken; close the sandbox."""
     manifest, source = decode_manifest(base64.b64decode(setup.manifest)), DataSource.from_json(setup.source)
-    begun = status("VmRSS")
+    begun = resident_bytes()
     prepare_to_load(source)
     with memory_limit(setup.memory_mb):
         give_memory_back(at_least=GIVEN_BACK)
         samples = load_samples(manifest.data, source, manifest.training.metric)
     give_memory_back(at_least=KEPT_BY_GLIBC)
-    with_samples = status("VmRSS")
+    with_samples = resident_bytes()
     # PyTorch maps much that it never fills, so it is loaded without a limit; nothing of a stranger runs yet.
     from grapevine_agent.training.local_training import LocalTrainer  # noqa: PLC0415 — after what can fail cheaply
     from grapevine_agent.training.warm_up import warm_up  # noqa: PLC0415
@@ -121,7 +121,7 @@ def _prepare(setup: Setup, memory_fd: int, *, with_landlock: bool) -> tuple[Loca
     layout = ModelLayout.of(manifest.program)
     memory = SharedVectors(memory_fd, layout.num_parameters, layout.num_buffers)
     warm_up()
-    bare_mb = math.ceil((begun + status("VmRSS") - with_samples) / MIB) + BARE_SLACK_MB
+    bare_mb = math.ceil((begun + resident_bytes() - with_samples) / MIB) + BARE_SLACK_MB
     if setup.memory_mb:
         try:
             limit = allowed(resource.RLIMIT_DATA, memory_left(setup.memory_mb))
