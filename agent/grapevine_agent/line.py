@@ -139,7 +139,7 @@ def open_line(config: Config, *, tell: Callable[[str], None] = lambda _text: Non
     `tell` is given one line of text when there is something to wait for.
     """
     try:
-        call((config.agent.state_dir / SOCKET_FILE), "status", {})
+        call(config.agent.state_dir / SOCKET_FILE, "status", {})
     except NoServiceError:
         check_files(config)  # before anything is said of a connection: there would be none
         tell(f"no agent is running here: connecting to {', '.join(config.mqtt.brokers)} for this command")

@@ -115,7 +115,7 @@ class Unit:
         return "\n".join(lines)
 
 
-def unit_of(*, config: Path | None = None, state_dir: Path | None = None) -> str:
+def unit_name_of(*, config: Path | None = None, state_dir: Path | None = None) -> str:
     """The unit of the system that runs this configuration, or works on this state folder; "" if none, or no systemd.
 
     A package or `grapevine service install` has brought it. It is read, as its folders may be of the owner's choice.
@@ -127,6 +127,8 @@ def unit_of(*, config: Path | None = None, state_dir: Path | None = None) -> str
         text = next(
             (_read(folder / f"{name}.service") for folder in UNITS if (folder / f"{name}.service").exists()), ""
         )
+        if text:  # and what `systemctl edit` has added
+            text += "".join(_read(each) for folder in UNITS for each in sorted(folder.glob(f"{name}.service.d/*.conf")))
         settings = [line.partition("=")[::2] for line in text.splitlines()]
         command = next((value.split() for key, value in settings if key == "ExecStart"), [])
         states = [Path("/var/lib") / value for key, value in settings if key == "StateDirectory"]

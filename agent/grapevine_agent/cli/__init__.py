@@ -35,7 +35,7 @@ from grapevine_agent.cli.acting_as import hint_of_user
 from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
 from grapevine_agent.control.protocol import NoServiceError
-from grapevine_agent.units import unit_of
+from grapevine_agent.units import unit_name_of
 from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError, RequestError
 
@@ -110,7 +110,7 @@ def _how_to_start(state_dir: Path | None) -> str:
     """For who finds no agent on this folder: the unit that works on it, if there is one."""
     if state_dir is None:
         return ""
-    unit = unit_of(state_dir=state_dir)
+    unit = unit_name_of(state_dir=state_dir)
     return f"; start it with `{f'sudo systemctl start {unit}' if unit else 'grapevine agent run'}`"
 
 

@@ -67,10 +67,9 @@ def apply(
     Each agent decides for itself whether a component is its own, once reviewers whom it trusts have approved.
     """
     from grapevine_agent.intent.reading import read_applications
-
-    drafts = read_applications(_read(filename), "standard input" if str(filename) == "-" else str(filename))
     from grapevine_agent.line import open_line
 
+    drafts = read_applications(_read(filename), "standard input" if str(filename) == "-" else str(filename))
     with open_line(configuration(config), tell=tell) as line:
         results = [_apply_one(draft, line, dry_run=dry_run) for draft in drafts]
     answer(results, as_json=as_json, text="\n".join(map(_planned if dry_run else _applied, results)))

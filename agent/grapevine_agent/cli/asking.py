@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def ask(config: Config, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service. Raises `NoServiceError` if there is none."""
-    return call((config.agent.state_dir / SOCKET_FILE), method, params)
+    return call(config.agent.state_dir / SOCKET_FILE, method, params)
 
 
 def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:

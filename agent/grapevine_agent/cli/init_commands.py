@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, shown
 from grapevine_agent.printable import printable
-from grapevine_agent.units import unit_of
+from grapevine_agent.units import unit_name_of
 from grapevine_proto.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def init(
 
 def _to_begin(path: Path) -> str:
     """The command that starts what runs this configuration: a unit, where there is one for it."""
-    if unit := unit_of(config=path):
+    if unit := unit_name_of(config=path):
         return f"sudo systemctl enable --now {unit}"
     return f"grapevine {'server' if path.stem == 'server' else 'agent'} run --config {path}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -76,8 +77,6 @@ def tell(text: str) -> None:
 
 def configuration(path: Path | None) -> Config:
     """The owner's configuration."""
-    import os  # the environment is read here and nowhere else
-
     from grapevine_agent.config.agent_toml import load_config
 
     config = load_config(path, os.environ)

@@ -14,6 +14,7 @@ from rich.table import Table
 from grapevine_agent.cli.app_words import standing_here
 from grapevine_agent.cli.checked import costs_table, fits_table
 from grapevine_agent.cli.output import console, counted, shown
+from grapevine_agent.intent.yaml_tree import written
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_agent.printable import date_of, printable
 from grapevine_agent.requests.costs import CostReport, cost_report
@@ -57,8 +58,6 @@ def task_as_json(found: dict[str, Any]) -> dict[str, Any]:
 
 def application_lines(found: dict[str, Any]) -> str:
     """Everything about an application for people, as Rich markup: what it says, and what is said of it."""
-    from grapevine_agent.intent.yaml_tree import written
-
     try:
         whole = written([found["application"]])
     except ConfigError:  # without PyYAML

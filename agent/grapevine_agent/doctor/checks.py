@@ -15,7 +15,6 @@ from typing import Final
 
 from grapevine_agent.config.agent_toml import Config, check_files
 from grapevine_agent.control.client import call
-from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_agent.doctor import brokers, clock, configured, disk, machine, sources, tls, trainer, trust, wear
 from grapevine_agent.doctor.asking import Asking, Met
 from grapevine_agent.doctor.examination import Check, beside, plainly
@@ -203,9 +202,9 @@ def _data(situation: Situation) -> list[Check]:
 def _trust(situation: Situation) -> list[Finding]:
     """With what the running agent has heard of others."""
     heard_of: Mapping[str, bool] = {}
-    if situation.agent == "runs" and situation.config is not None:
+    if situation.agent == "runs" and situation.socket is not None:
         with suppress(GrapevineError, KeyError, TypeError):
-            told = call((situation.config.agent.state_dir / SOCKET_FILE), "peers", {}, timeout_s=ASK_WITHIN_S)
+            told = call(situation.socket, "peers", {}, timeout_s=ASK_WITHIN_S)
             heard_of = {str(each["peer"]): bool(each["alive"]) for each in told["peers"]}
     return trust.trust(situation, heard_of)
 

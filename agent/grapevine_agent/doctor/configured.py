@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -15,8 +16,8 @@ from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.config.mistakes import ENVIRONMENT
 from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.doctor.situation import Situation
+from grapevine_agent.doctor.unit import AGENT_UNIT, is_user, unreadable
 from grapevine_agent.doctor.unit import findings as unit_findings
-from grapevine_agent.doctor.unit import is_user, unreadable
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
 from grapevine_agent.spoken import span
 from grapevine_proto.errors import GrapevineError
@@ -94,7 +95,7 @@ def agent(situation: Situation) -> list[Finding]:
             state_dir = situation.config.agent.state_dir if situation.config is not None else Path()
             if failed := unit_findings(situation.unit, state_dir):
                 return failed
-            remedy = f"start it: sudo systemctl start grapevine-agent, or grapevine agent run{where}"
+            remedy = f"start it: grapevine agent run{where}"
             if situation.unit is not None:
                 remedy = f"start it: sudo systemctl start {situation.unit.name}"
             return [Finding(check="agent", level="warn", says="no agent runs here", remedy=remedy)]
@@ -102,7 +103,8 @@ def agent(situation: Situation) -> list[Finding]:
             says = "it belongs to another user, and does not talk to this one"
             return [Finding(check="agent", level="skip", says=says, remedy="see state below")]
         case "does not answer":
-            remedy = "see its log (journalctl -u grapevine-agent), and whether this device is overloaded"
+            unit = situation.unit.name if situation.unit is not None else AGENT_UNIT
+            remedy = f"see its log (journalctl -u {unit}), and whether this device is overloaded"
             return [Finding(check="agent", level="fail", says=situation.agent_says, remedy=remedy)]
     status = situation.status
     facts = {
@@ -189,7 +191,8 @@ def _key_elsewhere(situation: Situation) -> Path | None:
     """A folder in which the key of this device may lie: that of the agent that runs, or the package's."""
     assert situation.config is not None
     candidates = [situation.socket.parent] if situation.socket is not None else []
-    candidates += [SYSTEM_STATE_DIR] if situation.unit is not None else []
+    is_agents = situation.unit is not None and situation.unit.name == AGENT_UNIT
+    candidates += [SYSTEM_STATE_DIR] if is_agents else []
     for each in candidates:
         with suppress(OSError):
             if each != situation.config.agent.state_dir and os.path.lexists(each / IDENTITY_FILE):
@@ -240,8 +243,6 @@ def _lends(found: FirmwareProfile) -> str:
 
 def owner_of(path: Path) -> str:
     """The user that a file belongs to, by name if there is one. Raises OSError."""
-    import pwd  # noqa: PLC0415 - not on every system
-
     number = path.stat().st_uid
     try:
         return pwd.getpwuid(number).pw_name

@@ -62,12 +62,13 @@ class Situation:
 
 def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
     """What is known now. Raises nothing for a configuration that is wrong."""
+    in_force = find_config(path, environ)
     with quietly() as warned:
         config, mistakes, without = _read(path, environ)
         profile, profile_error = _profile(config, without)
     agent, says, status, socket = _ask(config, without)
     return Situation(
-        path=find_config(path, environ),
+        path=in_force,
         config=config,
         mistakes=mistakes,
         without=without,
@@ -79,7 +80,7 @@ def find_out(path: Path | None, environ: Mapping[str, str]) -> Situation:
         agent_says=says,
         status=status,
         socket=socket,
-        unit=unit_of(find_config(path, environ)),
+        unit=unit_of(in_force),
     )
 
 

@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from grapevine_agent.doctor.findings import Finding
 
-UNITS: Final = ("grapevine-agent", "grapevine-server")
+AGENT_UNIT: Final = "grapevine-agent"
+_NAMES: Final = (AGENT_UNIT, "grapevine-server")
 WITHIN_S: Final = 5.0
 _STATE: Final = Path("/var/lib")
 _PROPERTIES: Final = (
@@ -43,7 +44,6 @@ class Unit:
 
     name: str
     user: str
-    is_active: bool
     has_failed: bool
     how: str
     last_words: str
@@ -69,7 +69,7 @@ def unit_of(config: Path | None, say: Say = said, *, systemd: Path = Path("/run/
     """The unit that runs with this configuration; None where there is none, or no systemd."""
     if config is None or not systemd.is_dir():
         return None
-    for name in UNITS:
+    for name in _NAMES:
         printed = say(["systemctl", "show", name, *(f"--property={each}" for each in _PROPERTIES)])
         found = dict(line.split("=", 1) for line in printed.splitlines() if "=" in line)
         if found.get("LoadState") == "loaded" and f"--config {config.absolute()} " in f"{found.get('ExecStart', '')} ":
@@ -92,7 +92,6 @@ def _read(name: str, found: dict[str, str], say: Say) -> Unit:
     return Unit(
         name=name,
         user=found.get("User", ""),
-        is_active=active == "active",
         has_failed=has_failed,
         how=how,
         last_words=_last_words(name, say) if has_failed else "",

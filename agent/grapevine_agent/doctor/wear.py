@@ -133,7 +133,8 @@ def _agents_part(situation: Situation, root: Path) -> dict[str, Any]:
     up_s = float(situation.status.get("uptime_s") or 0.0)
     if situation.config is None or up_s < LEAST_UPTIME_S:
         return {}
-    holder = line_of(situation.config.agent.state_dir / "service.lock")
+    folder = situation.socket.parent if situation.socket is not None else situation.config.agent.state_dir
+    holder = line_of(folder / "service.lock")
     lines = text_of(root / f"proc/{holder}/io").splitlines() if holder.isdigit() else []
     for name, _, number in (each.partition(": ") for each in lines):
         if name == "write_bytes" and number.isdigit():

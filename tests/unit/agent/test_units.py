@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from grapevine_agent.cli import build_app, main
-from grapevine_agent.units import KINDS, Kind, Unit, unit_of
+from grapevine_agent.units import KINDS, Kind, Unit, unit_name_of
 from grapevine_proto.errors import ConfigError
 
 MOST_EXPOSED = 2.0
@@ -87,14 +87,22 @@ def test_the_unit_is_known_by_its_configuration_and_by_its_folder(
     server = Unit(kind="server", command=Path("/g"), config=Path("/etc/grapevine/server.toml"))
     for each in (elsewhere, server):
         (system / each.name).write_text(each.text())
-    assert unit_of(config=Path("/etc/grapevine/agent.toml")) == "grapevine-agent"
-    assert unit_of(config=Path("/etc/grapevine/server.toml")) == "grapevine-server"
-    assert unit_of(state_dir=Path("/var/lib/grapevine-server")) == "grapevine-server"
-    assert unit_of(state_dir=Path("/var/lib/grapevine")) == unit_of(state_dir=Path("/srv/gv")) == "grapevine-agent"
-    assert not unit_of(config=tmp_path / "agent.toml")
-    assert not unit_of(state_dir=tmp_path)
+    assert unit_name_of(config=Path("/etc/grapevine/agent.toml")) == "grapevine-agent"
+    assert unit_name_of(config=Path("/etc/grapevine/server.toml")) == "grapevine-server"
+    assert unit_name_of(state_dir=Path("/var/lib/grapevine-server")) == "grapevine-server"
+    assert (
+        unit_name_of(state_dir=Path("/var/lib/grapevine"))
+        == unit_name_of(state_dir=Path("/srv/gv"))
+        == "grapevine-agent"
+    )
+    assert not unit_name_of(config=tmp_path / "agent.toml")
+    assert not unit_name_of(state_dir=tmp_path)
+    edited = system / f"{server.name}.d" / "override.conf"  # where `systemctl edit` writes
+    edited.parent.mkdir()
+    edited.write_text("[Service]\nReadWritePaths=/mnt/disk\n")
+    assert unit_name_of(state_dir=Path("/mnt/disk")) == "grapevine-server"
     monkeypatch.setattr("grapevine_agent.units.SYSTEMD", tmp_path / "none")
-    assert not unit_of(state_dir=Path("/var/lib/grapevine"))
+    assert not unit_name_of(state_dir=Path("/var/lib/grapevine"))
 
 
 @pytest.mark.parametrize("kind", ["agent", "server"])
