@@ -154,9 +154,14 @@ class MosquittoBroker(BrokerProcess):
             msg = f"{str(folder)!r}: no folder for Mosquitto's configuration; name another one with --state-dir"
             raise BrokerError(msg)
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if account is not None:
-                os.chown(folder, account.pw_uid, account.pw_gid)
+            if not folder.exists():
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700)
+                if account is not None:
+                    os.chown(folder, account.pw_uid, account.pw_gid)
+            elif account is not None and folder.stat().st_uid != account.pw_uid:
+                msg = f"{folder} is there, and not {account.pw_name}'s, as whom Mosquitto runs: name a folder that is "
+                raise BrokerError(f"{msg}not there yet with --state-dir, or say chown {account.pw_name} {folder}")
         except OSError as error:
             msg = f"{folder} cannot be made ({error.strerror}): name another folder with --state-dir"
             raise BrokerError(msg) from error

@@ -59,7 +59,11 @@ def agent_of(config: Path, user: str, *, table: Path = Path("/proc/net/unix")) -
     For a configuration that names another folder since. Asked are root's, those of `user`, and our own.
     """
     try:
-        listening = [words[7] for line in table.read_text().splitlines() if len(words := line.split(None, 7)) == 8]
+        listening = [
+            words[7]
+            for line in os.fsdecode(table.read_bytes()).split("\n")  # names are whatever bytes somebody chose
+            if len(words := line.split(None, 7)) == 8
+        ]
     except OSError:
         return None
     for path in sorted({Path(each) for each in listening if each.endswith(f"/{SOCKET_FILE}")}):

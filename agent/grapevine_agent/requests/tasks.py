@@ -144,6 +144,7 @@ class TaskRequests:
     def _published_before(self, manifest: TaskManifest) -> TaskManifest | None:
         """The same manifest of an earlier day, where its task is still announced."""
         now_ms = clock.now().wall_ms
+        found: list[TaskManifest] = []
         for entry in self._service.core.book.entries.values():
             if entry.brief.publisher != manifest.publisher or entry.brief.name != manifest.name:
                 continue
@@ -153,8 +154,8 @@ class TaskRequests:
                 continue
             same = replace(manifest, created_at_ms=head.created_at_ms, expires_at_ms=head.expires_at_ms)
             if task_id(encode_manifest(same)) == entry.id and not entry.retracted and not 0 < entry.until_ms < now_ms:
-                return same
-        return None
+                found.append(same)
+        return max(found, key=lambda each: each.created_at_ms, default=None)
 
     async def _publish(
         self, manifest: TaskManifest, weights: bytes, check: Callable[[], None] = lambda: None

@@ -283,6 +283,16 @@ def test_a_state_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: P
 
 @pytest.mark.mosquitto
 @_no_mosquitto
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for whom Mosquitto runs as another user")
+def test_a_folder_of_somebody_else_stays_his(tmp_path: Path) -> None:
+    os.chown(tmp_path, 1000, 1000)
+    with pytest.raises(BrokerError, match=r"is there, and not mosquitto's.*--state-dir, or say chown"):
+        MosquittoBroker(state_dir=tmp_path).start()
+    assert tmp_path.stat().st_uid == 1000
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
 @pytest.mark.skipif(shutil.which("mosquitto_passwd") is None, reason="needs mosquitto_passwd")
 def test_a_new_user_is_let_in_after_a_reload_without_a_restart() -> None:
     with tempfile.TemporaryDirectory(prefix="grapevine-test-") as folder:

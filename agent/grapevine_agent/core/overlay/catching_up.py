@@ -47,6 +47,7 @@ QUERY_AFTER_S = 10.0  # at most, after a digest that is not ours
 BETWEEN_QUERIES_S = 60.0
 MISSING_AFTER_S = 30.0  # a broker has sent by then what it retains
 MOST_MISSING = 1_000
+MOST_MISSING_OF_ONE = 2  # that a single peer may have us miss: one asking brings all that it holds
 SAY_AFTER_S = (5.0, 15.0)  # that our records have changed
 REPEAT_AFTER_S = 600.0
 REPEAT_PER_PEER_S = 6.0  # so many peers' announcements: one in so many seconds, however many they are
@@ -73,7 +74,9 @@ class CatchingUp:
     _query_at_s: float = math.inf
     _next_query_s: float = -math.inf
     _query_pauses: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)  # until when, how long
-    _missing: OrderedDict[str, tuple[float, float]] = field(default_factory=OrderedDict)  # task → ask when, then pause
+    _missing: OrderedDict[str, tuple[float, float, str]] = field(
+        default_factory=OrderedDict
+    )  # task → ask when, pause, who
     _say_at_s: float = math.inf
     _repeat_at_s: float = math.inf
     _num_askings: int = 0
@@ -115,12 +118,20 @@ class CatchingUp:
         """A peer trains tasks of which we hold no record, though our broker gives what it retains."""
         if not self.abilities.wildcard:
             return  # digests say as much
-        for task in unknown:
-            ask_at_s, pause_s = self._missing.setdefault(task, (now_s + MISSING_AFTER_S, BETWEEN_QUERIES_S))
+        unknown = set(unknown)
+        # What a peer invents takes the place of what it invented before, and never of what another one trains.
+        for task in [task for task, (_, _, who) in self._missing.items() if who == peer and task not in unknown]:
+            del self._missing[task]
+        room = MOST_MISSING_OF_ONE - sum(who == peer for _, _, who in self._missing.values())
+        new = sorted(unknown - self._missing.keys())[: max(0, room)]
+        for task in new:
+            self._missing[task] = now_s + MISSING_AFTER_S, BETWEEN_QUERIES_S, peer
             if len(self._missing) > MOST_MISSING:
                 self._missing.popitem(last=False)
+        for task in sorted(unknown & self._missing.keys()):
+            ask_at_s, pause_s, who = self._missing[task]
             if now_s >= ask_at_s and self._plan_query(peer, session, now_s):
-                self._missing[task] = now_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S)
+                self._missing[task] = now_s + pause_s, min(2 * pause_s, LONGEST_PAUSE_S), who
 
     def _plan_query(self, peer: str, session: int, now_s: float) -> bool:
         """Ask this peer soon, unless it was asked lately or another one is to be."""
@@ -160,7 +171,8 @@ class CatchingUp:
         for each in asked:
             self._wanted.pop(short_name(each.topic), None)
         self._open_until_s = max(self._open_until_s, now_s + QUIET_S)
-        self._query_pauses.pop(sender, None)  # it was worth asking
+        if not self.abilities.wildcard:  # else we ask for what is invented, too, and whoever invents answers
+            self._query_pauses.pop(sender, None)  # it was worth asking
         return [TakeRecord(topic=each.topic, envelope=each.envelope) for each in asked]
 
     def took(self, topic: LastingTopic, sequence: int) -> None:

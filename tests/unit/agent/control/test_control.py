@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from grapevine_agent.control.client import call
+from grapevine_agent.control.client import agent_of, call
 from grapevine_agent.control.protocol import MAX_REPLY_BYTES, MAX_REQUEST_BYTES, NoAnswerError, NoServiceError
 from grapevine_agent.control.server import ControlServer
 from grapevine_proto.errors import (
@@ -266,3 +266,10 @@ async def test_connections_made_while_stopping_are_closed(tmp_path: Path) -> Non
             client.settimeout(5.0)
             with suppress(ConnectionResetError):
                 assert client.recv(1) == b""
+
+
+def test_sockets_of_any_name_are_passed_over_when_an_agent_is_looked_for(tmp_path: Path) -> None:
+    table = tmp_path / "unix"
+    line = b"0000000000000000: 00000002 00000000 00010000 0001 01 12345 "
+    table.write_bytes(b"".join(line + name + b"\n" for name in (b"/tmp/\xff.sock", b"/tmp/\xff/agent.sock", b"@\x00")))
+    assert agent_of(tmp_path / "agent.toml", "nobody", table=table) is None

@@ -221,6 +221,7 @@ async def test_what_was_published_stays_the_same_task_until_it_changes_or_anothe
     another = await publish(another=True)
     assert another["task"] != first["task"]
     assert not another["again"]
+    assert (await publish())["task"] == another["task"], "the newest counts"
     for task in {first["task"], another["task"]}:
         await ask(service, "retract", task=task)
     assert not (await publish())["again"], "what was taken back does not come again"
