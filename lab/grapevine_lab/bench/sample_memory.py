@@ -4,8 +4,8 @@ Conventions. Each case has a source of its own kind, of tens of megabytes, and a
 more of it; the model is one linear layer, so the samples are what is large. A real trainer process is started with a
 limit of what was counted, sandbox and all, trains three steps and evaluates. What
 PyTorch takes by itself differs from processor to processor; it is what a first trainer told, as in the service. The
-kernel's high-water mark of its resident memory (VmHWM, PyTorch and the libraries included) over what was counted is
-the figure. Above 1 it took more.
+kernel's high-water mark of its resident memory (VmHWM, PyTorch and the libraries included, but not what merely lies in
+the page cache) over what was counted is the figure. Above 1 it took more.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import psutil
 
 from grapevine_agent.core.tasks.fitting import preparing_mb, training_mb
+from grapevine_agent.data.bounds import LIBRARIES, MIB
 from grapevine_agent.data.matching import match_source
 from grapevine_agent.data.recordings import Recordings, Row
 from grapevine_agent.data.source import DataSource, RecordingPlan
@@ -291,6 +292,13 @@ def estimate_of(manifest: TaskManifest) -> MemoryEstimate:
 
 
 def peak_mb_of(pid: int) -> float:
-    """The most resident memory that a process has had. Raises OSError when it is gone."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)
+    """The most that a process has held of memory, as `resident_bytes` counts. Raises OSError when it is gone.
+
+    The kernel's high-water mark holds what lay in the page cache around what PyTorch reads, 120 MB on some machines.
+    """
+    sizes = {}
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        if rest.endswith(" kB"):
+            sizes[name] = int(rest.split()[0]) * 1024
+    return max(0, sizes.get("VmHWM", 0) - max(0, sizes.get("RssFile", 0) - LIBRARIES)) / MIB
