@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +27,6 @@ STYLE_FILE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 LEAST_PARTS = 3  # that a list of them is worth
 OUTCOMES = {True: ("good", "yes"), False: ("bad", "NO"), None: ("open", "could not be told")}
-_NUMBER = re.compile(r"[\d+\-−–≥≤(.]")  # what a number begins with
 
 
 def write(page: Page, path: Path) -> None:
@@ -143,8 +141,7 @@ def _check(text: str, holds: bool | None) -> Element:
 
 
 def _table(table: Table) -> Element:
-    is_number = [_is_column_of_numbers([row[k] for row in table.rows]) for k in range(len(table.headings))]
-    style = [{"class_": "number"} if each else {} for each in is_number]
+    style = [{"class_": "number"} if table.is_number(k) else {} for k in range(len(table.headings))]
     headings = [
         element("th", text, scope="col", **style[k]) if text else element("td") for k, text in enumerate(table.headings)
     ]
@@ -164,8 +161,3 @@ def _cell(cell: Cell, column: int, style: dict[str, str]) -> Element:
     if column == 0 and text:
         return element("th", text, scope="row", **style)
     return element("td", text, **style)
-
-
-def _is_column_of_numbers(cells: Sequence[Cell]) -> bool:
-    texts = [shown(cell) for cell in cells if cell is not None and cell != ""]
-    return bool(texts) and all(_NUMBER.match(text) for text in texts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 Numbers: TypeAlias = Sequence[float] | NDArray[np.floating[Any]] | NDArray[np.integer[Any]]
 Cell: TypeAlias = str | float | bool | None
 
+_NUMBER = re.compile(r"[+\-−–≥≤(.]*\d|–$")  # how a number begins; or a dash
 NONE = "–"  # for what was not measured or never happened
 
 
@@ -75,6 +77,12 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     last_is_total: bool = False
+
+    def is_number(self, column: int) -> bool:
+        """Whether all that stands in a column begins as a number does."""
+        cells = [row[column] for row in self.rows]
+        texts = [shown(cell) for cell in cells if cell is not None and cell != "" and not isinstance(cell, bool)]
+        return bool(texts) and all(_NUMBER.match(text) for text in texts)
 
 
 @dataclass(frozen=True)
