@@ -22,12 +22,12 @@ import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from grapevine_agent.config.governor import GovernorConfig
-from grapevine_agent.config.toml_reader import Table, read_toml
+from grapevine_agent.config.toml_reader import Table, read_toml_text
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
 from grapevine_lab.simulator.brokers import (
     ONE,
@@ -132,6 +132,8 @@ class Scenario:
     bridges: tuple[BridgePlan, ...] = ()
     governor: GovernorConfig | None = None
     surroundings: SurroundingsPlan | None = None
+    text: str = ""  # the file as it was read, and
+    options: tuple[str, ...] = ()  # what the command line changed: for whoever is to run it again
 
 
 def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Scenario:
@@ -145,7 +147,7 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
     Raises:
         ConfigError: Naming file, key, value and remedy.
     """
-    content = read_toml(path)
+    content, written = read_toml_text(path)
     source = path.name
     quick_keys = content.pop("quick", {})
     if not isinstance(quick_keys, dict):
@@ -158,7 +160,10 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
         if not equals:
             raise ConfigError(f"--set {change}: write a key and a value, as in --set nodes.num=10")
         _set(content, key.strip(), _value(text.strip()), "--set")
-    return _read(Table(content, source=source), path.resolve().parent, source)
+    options = ["--quick"] if quick else []
+    options += [part for change in changes for part in ("--set", change)]
+    read = _read(Table(content, source=source), path.resolve().parent, source)
+    return replace(read, text=written, options=tuple(options))
 
 
 def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:

@@ -16,7 +16,7 @@ from grapevine_agent.config.firmware import load_profile
 from grapevine_agent.data.preparing import Samples
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
-from grapevine_lab.fidelity.draw import draw
+from grapevine_lab.fidelity.draw import plots_of_sides
 from grapevine_lab.fidelity.measured import Pace, _is_said_again, from_first_round, measurements_of, until_round
 from grapevine_lab.fidelity.onlooker import Notes, Passed
 from grapevine_lab.fidelity.people import make_people
@@ -27,6 +27,7 @@ from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.brokers import BrokerPlan
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.measurements import Measurements, Reading, Sample
+from grapevine_lab.simulator.panels import draw_plots
 from grapevine_lab.simulator.scenario import read_scenario
 from grapevine_proto import topics
 from grapevine_proto.bulk import pieces_of, write_piece
@@ -577,7 +578,8 @@ def test_the_tables_tell_each_comparison_and_how_far_the_agents_came() -> None:
 
 
 def test_the_figures_name_both_sides(tmp_path: Path) -> None:
-    written = draw(side(0.05, 0.0), side(0.0, 0.0), tmp_path, title="Two of a kind", metric_name="accuracy")
+    plots = plots_of_sides(side(0.05, 0.0), side(0.0, 0.0), metric_name="accuracy")
+    written = draw_plots(plots, tmp_path, title="Two of a kind")
 
     assert {path.name for path in written} == {
         f"{name}.{kind}" for name in ("metric", "metric-over-time", "more") for kind in ("png", "svg")
