@@ -17,9 +17,9 @@ from grapevine_lab.simulator.scenario import Scenario
 
 PAGE_FILE = "fidelity.html"
 ABOUT = (
-    "Both sides have the same task, the same initial weights and, seed by seed, the same samples on the same nodes. What "
-    "chance decides beside that differs, as it does between two real runs. How far further simulated seeds are from each "
-    "other is what chance alone does: a difference below that says nothing."
+    "Both sides have the same task, the same initial weights and, seed by seed, the same samples on the same nodes. "
+    "What chance decides beside that differs, as it does between two real runs. How far further simulated seeds are "
+    "from each other is what chance alone does: a difference below that says nothing."
 )
 
 
@@ -46,11 +46,11 @@ def page_of(found: Found, plots: Sequence[Plot], scenario: Scenario, *, versions
         version_table(versions),
     ]
     return Page(
-        f"{found.scenario}: simulated against real",
+        found.scenario,
         sections,
-        kind="Grapevine · fidelity",
+        kind="Grapevine · simulated against real",
         lead=f"{size.removeprefix(found.scenario).removeprefix(': ')}; real agents over Mosquitto, on one machine.",
-        made=f"Made by python -m grapevine_lab.fidelity, {versions['grapevine']}, on {date}. For programs: fidelity.json.",
+        made=f"Made by grapevine_lab.fidelity, {versions['grapevine']}, on {date}. For programs: fidelity.json.",
     )
 
 
