@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from grapevine_lab.pages import Cell, Details, Figures, Heading, Page, Section, Table, Text
@@ -53,7 +53,7 @@ def page_of(run: Run) -> Page:
     there = [by_name[name] for name in LEARNING if name in by_name]
     learning = [chart for plot in there for chart in charts_of(plot, wide=plot is there[0])]
     others = [chart for plot in run.plots if plot.name not in LEARNING for chart in charts_of(plot)]
-    sections: list[Section] = [Figures(_figures(run.summary))]
+    sections: list[Section] = [Figures(_figures(run.summary) | _kept(run.lives.values()))]
     if learning:
         sections += [Heading("How well they learn"), Text(ABOUT), *learning]
     if others:
@@ -62,8 +62,8 @@ def page_of(run: Run) -> Page:
         sections.append(Heading("What had to hold"))
         for seed, life in run.lives.items():
             sections.append(invariant_table(life, seed))
-            panels = life_panels(life)
-            sections += [chart_of(panel, title=f"{panel.title}, seed {seed}", caption=panel.title) for panel in panels]
+            of_seed = f", seed {seed}" if len(run.lives) > 1 else ""
+            sections += [chart_of(panel, title=f"{panel.title}{of_seed}") for panel in life_panels(life)]
     sections += [Heading("In numbers"), *tables_of(run.summary), run.runs]
     if run.notes:
         sections += [Heading("Worth knowing"), Text("\n\n".join(run.notes))]
@@ -92,6 +92,11 @@ def _figures(summary: Summary) -> dict[str, Cell]:
     if summary.joules_per_node > 0:
         figures["energy per node"] = _amount(summary.joules_per_node, "J")
     return figures
+
+
+def _kept(lives: Iterable[LifeReport]) -> dict[str, Cell]:
+    told = [each.holds for life in lives for each in life.invariants if each.holds is not None]
+    return {"of what had to hold, and could be told, held": f"{sum(told)} of {len(told)}"} if told else {}
 
 
 def _targets(model: ModelSummary, summary: Summary) -> dict[str, Cell]:
