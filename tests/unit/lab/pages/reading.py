@@ -27,6 +27,12 @@ def text_of(element: Element) -> str:
     return " ".join("".join(element.itertext()).split())
 
 
+def rows_of(root: Element) -> dict[str, list[str]]:
+    """The rows of all tables, by their first cell: what stands in the others."""
+    rows = [[text_of(cell) for cell in row] for row in all_of(root, "tr")]
+    return {first: others for first, *others in rows}
+
+
 def asks_for(root: Element) -> list[str]:
     """Everything that a browser would fetch, run or obey."""
     found = [tag(each) for each in root.iter() if tag(each) in ("script", "link", "img", "iframe", "object", "base")]
