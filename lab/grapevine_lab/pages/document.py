@@ -153,7 +153,7 @@ def _table(table: Table) -> Element:
     width = {"class_": "narrow"} if len(table.headings) <= NARROW else {}
     made = element("table", caption, element("thead", element("tr", *headings)), element("tbody", *rows), **width)
     named = {"aria_label": table.caption} if table.caption else {}
-    return element("div", made, class_="scrolls", tabindex="0", role="region", **(named or {"aria_label": "Table"}))
+    return element("div", made, class_="scrolls", tabindex="0", role="group", **(named or {"aria_label": "Table"}))
 
 
 def _cell(cell: Cell, column: int, style: dict[str, str]) -> Element:
