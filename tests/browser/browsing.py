@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 QUIET = (
@@ -39,3 +40,14 @@ def chromium(folder: Path, *, fonts: Path = FONTS) -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def until(page: Page, expression: str, wanted: Any = True, *, timeout_s: float = 15) -> None:
+    """Wait until an expression of the page is what is wanted.
+
+    Playwright's own `wait_for_function` evaluates inside the page, where our policy forbids that.
+    """
+    deadline = time.monotonic() + timeout_s
+    while (found := page.evaluate(expression)) != wanted:
+        assert time.monotonic() < deadline, f"{expression} is {found!r} after {timeout_s} s, and not {wanted!r}"
+        page.wait_for_timeout(25)

@@ -29,10 +29,19 @@ def curve(age: float, strength: float) -> float:
 class MadeSwarm:
     """So many peers at some brokers, of which one is a server, and two tasks."""
 
-    def __init__(self, num_peers: int, *, num_brokers: int = 2, seed: int = 1, steps: int = 480) -> None:
+    def __init__(
+        self,
+        num_peers: int,
+        *,
+        num_brokers: int = 2,
+        seed: int = 1,
+        steps: int = 480,
+        server_dies_at: float = SERVER_DIES_AT,
+    ) -> None:
         self.random = random.Random(seed)
         self.step = 0
         self.lived = steps
+        self.server_dies_at = int(steps * server_dies_at)
         self.num_brokers = num_brokers
         self.peers: dict[str, State] = {}
         self.strength: dict[str, float] = {}
@@ -91,7 +100,14 @@ class MadeSwarm:
 
     def say(self, peer: State, event: str, text: str, level: str = "info") -> None:
         self.log.append(
-            {"at_ms": self.now_ms, "peer": peer["id"], "name": peer["name"], "event": event, "level": level, "text": text}
+            {
+                "at_ms": self.now_ms,
+                "peer": peer["id"],
+                "name": peer["name"],
+                "event": event,
+                "level": level,
+                "text": text,
+            }
         )
 
     # One step -----------------------------------------------------------------------------------------------------
@@ -130,7 +146,7 @@ class MadeSwarm:
 
     def gossip(self, alive: list[State], changed: dict[str, State]) -> tuple[int, int]:
         busy = 1 + 0.45 * math.sin(self.step / 31) + self.random.uniform(-0.3, 0.3)
-        sends = int(busy * len(alive) / 14 + self.random.random()) if len(alive) > 1 else 0
+        sends = int(busy * max(1.1, len(alive) / 14) + self.random.random()) if len(alive) > 1 else 0
         server = next(iter(self.peers.values()))
         sizes = []
         for _ in range(sends):
@@ -164,11 +180,13 @@ class MadeSwarm:
 
     def change_states(self, changed: dict[str, State]) -> None:
         server = next(iter(self.peers.values()))
-        if self.step == int(self.lived * SERVER_DIES_AT):
+        if self.step == self.server_dies_at:
             self.turn(server, "suspect", changed)
-        if self.step == int(self.lived * SERVER_DIES_AT) + 12:
+        if self.step == self.server_dies_at + 12:
             self.turn(server, "silent", changed)
-        for place, (share, state) in enumerate(((0.5, "asleep"), (0.62, "paused"), (0.97, "suspect"), (0.8, "offline"))):
+        for place, (share, state) in enumerate(
+            ((0.5, "asleep"), (0.62, "paused"), (0.97, "suspect"), (0.8, "offline"))
+        ):
             for number, peer in enumerate(self.members()):
                 if self.step == int(self.lived * share) and number % 41 == 3 + 2 * place:
                     self.turn(peer, state, changed)
@@ -211,7 +229,13 @@ class MadeSwarm:
 
     def tasks(self) -> list[State]:
         verdicts = [
-            {"peer": peer["id"], "name": peer["name"], "standing": "approved", "why": "2 of 2 approvals", "joined": True}
+            {
+                "peer": peer["id"],
+                "name": peer["name"],
+                "standing": "approved",
+                "why": "2 of 2 approvals",
+                "joined": True,
+            }
             for peer in self.members()[:60]
         ]
         waiting = [
@@ -248,7 +272,8 @@ class MadeSwarm:
         groups: dict[str, State] = {}
         for peer in rest:
             group = groups.setdefault(
-                peer["site"], {"id": f"g-{peer['site']}", "name": peer["site"], "num": 0, "state": {}, "broker": peer["brokers"][0]}
+                peer["site"],
+                {"id": f"g-{peer['site']}", "name": peer["site"], "num": 0, "state": {}, "broker": peer["brokers"][0]},
             )
             group["num"] += 1
             group["state"][peer["state"]] = group["state"].get(peer["state"], 0) + 1

@@ -33,13 +33,13 @@ class Stage:
     """What is served: a swarm, what is to be told next, and what the page has asked for."""
 
     swarm: MadeSwarm
-    alive: bool = False  # does time pass by itself?
     told: list[dict[str, Any]] = field(default_factory=list)
     posted: list[tuple[str, str | None, Any]] = field(default_factory=list)
     num_streams: int = 0
     turn: threading.Condition = field(default_factory=threading.Condition)
     url: str = ""
     is_over: bool = False
+    is_away: bool = False  # streams are refused, as while a server starts again
 
     def tell(self, patch: dict[str, Any]) -> None:
         """Send one patch to every page that listens."""
@@ -81,7 +81,10 @@ class Answers(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
         if path == "/api/stream":
-            self.stream()
+            if self.stage.is_away:
+                self.send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"not yet")
+            else:
+                self.stream()
         elif path == "/api/state":
             self.send_json(self.stage.swarm.snapshot())
         elif path.startswith("/api/peers/"):

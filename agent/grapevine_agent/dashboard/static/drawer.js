@@ -30,7 +30,7 @@ export class Drawer {
     this.before = document.activeElement;
     this.peer = id;
     this.detail = null;
-    this.asked = 0;
+    this.asked = -Infinity;
     this.drawn = null;
     show(this.place, true);
     for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"]) $(list).replaceChildren();
@@ -109,14 +109,11 @@ export class Drawer {
     if (now - this.asked < AGAIN_MS) return;
     this.asked = now;
     const id = this.peer;
-    try {
-      const detail = await ask(`/api/peers/${encodeURIComponent(id)}`);
-      if (this.peer !== id) return;
-      this.detail = detail;
-      this.tellMore(detail);
-    } catch {
-      // The server may be away for a moment; what is shown stays, and the next patch asks again.
-    }
+    // The server may be away for a moment; what is shown stays, and the next patch asks again.
+    const detail = await ask(`/api/peers/${encodeURIComponent(id)}`).catch(() => null);
+    if (!detail || this.peer !== id) return;
+    this.detail = detail;
+    this.tellMore(detail);
   }
 
   tellMore(detail) {

@@ -292,13 +292,13 @@ export class Drawing {
     for (let part = 0; part < 4; part += 1) {
       context.globalAlpha = 0.15 + 0.25 * part;
       context.beginPath();
-      context.moveTo(...this.along(from, bend, to, Math.max(0, head - 0.14 + part * 0.035)));
-      context.lineTo(...this.along(from, bend, to, Math.max(0, head - 0.105 + part * 0.035)));
+      context.moveTo(...this.along(from, bend, to, Math.max(0, head - 0.1 + part * 0.025)));
+      context.lineTo(...this.along(from, bend, to, Math.max(0, head - 0.075 + part * 0.025)));
       context.stroke();
     }
     context.globalAlpha = 1;
     context.beginPath();
-    context.arc(...this.along(from, bend, to, head), 2.4, 0, 2 * Math.PI);
+    context.arc(...this.along(from, bend, to, head), 2.2, 0, 2 * Math.PI);
     context.fill();
   }
 

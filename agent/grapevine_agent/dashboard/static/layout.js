@@ -7,9 +7,21 @@ const SERVER = 15;
 const BROKER = 17;
 const FIRST_TICKS = 220;
 
-/** How many brokers stand in a row, in a picture of that form. */
+const APART = 2.2; // of two brokers beside each other, in radiuses
+const BETWEEN = 2; // of two rows of them
+const WAVE = 0.27;
+
+/** How many brokers stand in a row: as it makes everything largest in a picture of that form. */
 function columnsOf(num, aspect) {
-  return Math.max(1, Math.min(num, Math.round(Math.sqrt(num * aspect * 1.25))));
+  let [best, largest] = [1, 0];
+  for (let columns = 1; columns <= num; columns += 1) {
+    const rows = Math.ceil(num / columns);
+    const width = APART * (columns - 1) + 2;
+    const height = rows > 1 ? BETWEEN * (rows - 1) + 2 : num > 2 ? 2 + 2 * WAVE * APART : 2;
+    const size = Math.min(aspect / width, 1 / height);
+    if (size > largest) [best, largest] = [columns, size];
+  }
+  return best;
 }
 
 export class Layout {
@@ -88,11 +100,11 @@ export class Layout {
     const rows = Math.ceil(num / columns);
     const row = Math.floor(number / columns);
     const inRow = row === rows - 1 ? num - row * columns : columns;
-    const apart = this.radius * 2.2;
+    const apart = this.radius * APART;
     const x = ((number % columns) - (inRow - 1) / 2) * apart;
     // A single row is a gentle wave rather than a line.
-    const wave = rows === 1 && num > 2 ? (number % 2 ? -0.27 : 0.27) * apart : 0;
-    return [x, (row - (rows - 1) / 2) * apart * 0.92 + wave];
+    const wave = rows === 1 && num > 2 ? (number % 2 ? -WAVE : WAVE) * apart : 0;
+    return [x, (row - (rows - 1) / 2) * this.radius * BETWEEN + wave];
   }
 
   /** Take another form of the picture; true if the brokers stand otherwise now. */

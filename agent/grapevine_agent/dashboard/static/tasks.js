@@ -21,7 +21,7 @@ export class Tasks {
   card(task) {
     const pieces = {
       name: make("span.task-name"), about: make("p.about"), facts: make("p.facts"), reviews: make("ul.reviews"),
-      bar: make("div.bar", { "aria-hidden": "true" }), summary: make("summary"), verdicts: make("ul.verdicts"), server: make("span"),
+      bar: make("div.bar", { "aria-hidden": "true" }), summary: make("summary"), verdicts: make("ul.verdicts", { tabIndex: 0, "aria-label": "What each peer makes of it" }),
     };
     const pick = make("button.pick", { type: "button", onclick: () => this.choose(task.id) }, pieces.name);
     const approve = make("button.small", { type: "button", onclick: () => this.act("approve", task) }, "Approve…");
