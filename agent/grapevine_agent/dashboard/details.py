@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 from grapevine_agent.dashboard.book import Book
 from grapevine_agent.dashboard.records import Learned, PeerKnown, TaskKnown
 from grapevine_agent.dashboard.words import rounded
 
-MOST_LINES: Final = 50
+MOST_LINES: Final = 100
 MOST_MEMBERS: Final = 500
+MOST_PARTNERS: Final = 20
 
 
 def peer_detail(book: Book, peer_id: str) -> dict[str, Any] | None:
@@ -20,8 +22,15 @@ def peer_detail(book: Book, peer_id: str) -> dict[str, Any] | None:
         return None
     return {
         "peer": peer.shown(),
-        "tasks": [_task_of_peer(book, peer, task) for task in book.tasks.values() if _has_to_do_with(peer, task)],
-        "neighbours": _neighbours(book, peer_id),
+        "tasks": [_task_of_peer(peer, task) for task in book.tasks.values() if _has_to_do_with(peer, task)],
+        "curves": {task: learned.curve.points for task, learned in peer.learned.items()},
+        "shares": list(peer.merges),
+        "traffic": _traffic(book, peer),
+        "verdicts": [
+            {"task": task.id, "label": task.shown()["label"], **task.verdicts[peer_id]}
+            for task in book.tasks.values()
+            if peer_id in task.verdicts
+        ],
         "rejected": dict(peer.rejected),
         "facts": [[heading, text] for heading, text in peer.facts],
         "log": _last(line for line in reversed(book.lines) if line["peer"] == peer_id),
@@ -48,7 +57,7 @@ def _has_to_do_with(peer: PeerKnown, task: TaskKnown) -> bool:
     return task.id in peer.learned or peer.id in task.verdicts
 
 
-def _task_of_peer(book: Book, peer: PeerKnown, task: TaskKnown) -> dict[str, Any]:
+def _task_of_peer(peer: PeerKnown, task: TaskKnown) -> dict[str, Any]:
     learned, verdict = peer.learned.get(task.id, Learned()), task.verdicts.get(peer.id, {})
     return {
         "task": task.id,
@@ -69,11 +78,7 @@ def _task_of_peer(book: Book, peer: PeerKnown, task: TaskKnown) -> dict[str, Any
         "staleness": rounded(learned.staleness, 4),
         "staleness_bound": rounded(learned.staleness_bound, 4),
         "server": learned.server,
-        "shares": [
-            {"peer": other, "name": _name(book, other), "share": share} for other, share in learned.shares.items()
-        ],
         "energy_j": rounded(learned.energy_j, 4),
-        "points": learned.curve.points,
     }
 
 
@@ -88,28 +93,9 @@ def _member(peer: PeerKnown, learned: Learned) -> dict[str, Any]:
     }
 
 
-def _neighbours(book: Book, peer_id: str) -> list[dict[str, Any]]:
-    lately: dict[tuple[str, str], dict[str, Any]] = {}
-    for (sender, receiver, task), (num, num_bytes, last_ms) in book.traffic.links_of(peer_id):
-        other = receiver if sender == peer_id else sender
-        if other == peer_id:
-            continue
-        told = lately.setdefault(
-            (other, task),
-            {
-                "peer": other,
-                "name": _name(book, other),
-                "task": task,
-                "sent": 0,
-                "received": 0,
-                "bytes": 0,
-                "last_ms": 0,
-            },
-        )
-        told["sent" if sender == peer_id else "received"] += num
-        told["bytes"] += num_bytes
-        told["last_ms"] = max(told["last_ms"], last_ms)
-    return sorted(lately.values(), key=lambda each: -each["last_ms"])
+def _traffic(book: Book, peer: PeerKnown) -> list[dict[str, Any]]:
+    most = sorted(peer.partners.items(), key=lambda item: -(item[1].sent + item[1].received))[:MOST_PARTNERS]
+    return [{"peer": other, "name": _name(book, other), **asdict(partner)} for other, partner in most]
 
 
 def _facts(task: TaskKnown) -> list[list[str]]:

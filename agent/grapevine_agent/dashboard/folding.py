@@ -9,7 +9,9 @@ from grapevine_agent.dashboard.book import Book
 from grapevine_agent.dashboard.curves import spread_of
 from grapevine_agent.dashboard.records import BUCKET_MS, LIVES, Learned, PeerKnown, TaskKnown
 from grapevine_agent.dashboard.words import (
+    LONGEST_ID,
     count_in,
+    fit,
     id_in,
     mapping_in,
     name_in,
@@ -23,7 +25,7 @@ from grapevine_agent.dashboard.words import (
 Line = Mapping[str, Any]
 Fold = Callable[[Book, PeerKnown, Line, int], None]
 
-MOST_SHARES: Final = 32
+MOST_SHARES: Final = 16
 MOST_REVIEWS: Final = 50
 STATES: Final = frozenset(("alive", "suspect", "silent", "asleep", "offline"))
 QUIET_LEVELS: Final = frozenset(("debug",))
@@ -155,7 +157,7 @@ def measure(book: Book, peer: PeerKnown, task: TaskKnown, learned: Learned, line
     learned.num_evaluated, learned.num_peers = count_in(line, "num_evaluated"), count_in(line, "num_peers")
     learned.metric, learned.loss = number_in(line, "metric"), number_in(line, "loss")
     learned.metric_name = name_in(line, "metric_name")
-    learned.best = number_in(line, "best")
+    learned.best = number_in(mapping_in(line, "best"), "metric")
     learned.baseline, learned.baseline_name = number_in(line, "baseline"), name_in(line, "baseline_name")
     learned.staleness, learned.staleness_bound = number_in(line, "staleness"), number_in(line, "staleness_bound")
     learned.server = text_in(line, "server")
@@ -183,10 +185,17 @@ def _merged(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     book.traffic.totals["merged"] += 1
     if (found := _learned_of(book, peer, line, at_ms)) is None:
         return
-    _, learned = found
     shares = mapping_in(line, "shares")
     largest = sorted(shares, key=lambda each: -(number_in(shares, each) or 0.0))[:MOST_SHARES]
-    learned.shares = {id_in({"": other}, ""): rounded(number_in(shares, other), 4) or 0.0 for other in largest}
+    peer.merges.appendleft(
+        {
+            "task": found[0].id,
+            "round": count_in(line, "round"),
+            "by": name_in(line, "by"),
+            "at_ms": at_ms,
+            "shares": {fit(other, LONGEST_ID): rounded(number_in(shares, other), 4) or 0 for other in largest},
+        }
+    )
 
 
 def _sent(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
@@ -196,6 +205,9 @@ def _sent(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     book.traffic.totals["sent"] += 1
     book.traffic.totals["bytes"] += num_bytes
     if receiver is not None:
+        partner = peer.partner(receiver.id)
+        partner.sent += 1
+        partner.sent_bytes += num_bytes
         book.traffic.sent((peer.id, receiver.id, task.id if task else ""), num_bytes, at_ms)
 
 
@@ -203,7 +215,12 @@ def _received(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     num_bytes = count_in(line, "num_bytes") or 0
     sender = book.peer(id_in(line, "sender"), at_ms)
     book.traffic.totals["received"] += 1
-    if sender is None or sender.is_own:
+    if sender is None:
+        return
+    partner = peer.partner(sender.id)
+    partner.received += 1
+    partner.received_bytes += num_bytes
+    if sender.is_own:
         return  # it says itself what it sends
     sender.activity += 1.0
     task = _task_of(book, line, at_ms)
@@ -216,7 +233,7 @@ def _received(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 def _rejected(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     del at_ms
-    book.reject(peer, name_in(line, "reason") or "unknown")
+    book.reject(peer, name_in(line, "reason") or "unknown", max(1, count_in(line, "num") or 1))
 
 
 def _judged(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:

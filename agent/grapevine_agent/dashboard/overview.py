@@ -50,6 +50,7 @@ class Overview:
         self._told_brokers: dict[str, dict[str, Any]] = {}
         self._links: list[dict[str, Any]] = []
         self._num_patches = 0
+        self._told_ms = 0
 
     def tell(self, line: Mapping[str, Any], now_ms: int) -> None:
         """Take one event."""
@@ -89,16 +90,16 @@ class Overview:
     # --- told ---------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything as of the last patch."""
+        """Everything; asked for right after a patch."""
         book = self.book
         return {
             "title": self._title,
-            "now_ms": self.now_ms,
+            "now_ms": self._told_ms,
             "source": self.source,
             "brokers": list(self._told_brokers.values()),
             "peers": [book.peers[each].shown() for each in book.peers if each in self._told_peers],
             "tasks": list(self._told_tasks.values()),
-            "series": {task.id: self._series(task.id) for task in book.tasks.values()},
+            "series": {task.id: self._series(task.id) for task in book.tasks.values() if task.id in self._told_tasks},
             "links": self._links,
             "rejected": dict(book.rejected),
             "totals": self._totals(),
@@ -138,7 +139,7 @@ class Overview:
             book.new_lines.clear()
         self._tell_whole(patch)
         if patch:
-            patch["now_ms"] = self.now_ms
+            patch["now_ms"] = self._told_ms = self.now_ms
         return patch
 
     def _is_news(self, peer_id: str, before: set[str]) -> bool:

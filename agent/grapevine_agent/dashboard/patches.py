@@ -24,6 +24,8 @@ def apply(state: dict[str, Any], patch: Mapping[str, Any]) -> None:
         state[key] = list(by_id.values())
     for task in gone:
         state["series"].pop(task, None)
+    for task in patch.get("tasks", ()):
+        _series_of(state, task["id"])
     for task, series in patch.get("resampled", {}).items():
         of_task = _series_of(state, task)
         for peer, points in series.get("peers", {}).items():

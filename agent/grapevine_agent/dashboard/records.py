@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from grapevine_agent.dashboard.curves import OF_A_PEER, OF_A_TASK, Curve
 from grapevine_agent.dashboard.words import rounded
 
 MOST_TASKS_OF_A_PEER: Final = 16
+MOST_MERGES: Final = 10  # of a peer, the newest
+MOST_PARTNERS: Final = 32  # of a peer
 MOST_VERDICTS: Final = 100  # of a task that are told one by one, those that are not "approved" first
 BUCKET_MS: Final = 1_000  # between two points of a task's curves, at least
 LIVES: Final = frozenset(("alive", "suspect", "asleep", "paused"))  # whose last figures count in a mean
@@ -33,9 +36,18 @@ class Learned:
     staleness_bound: float | None = None
     server: str = ""
     energy_j: float | None = None
-    shares: dict[str, float] = field(default_factory=dict)
     curve: Curve = field(default_factory=lambda: Curve(OF_A_PEER))
     measured_ms: int = -1
+
+
+@dataclass(slots=True)
+class Partner:
+    """What went between one of our agents and a peer."""
+
+    sent: int = 0
+    sent_bytes: int = 0
+    received: int = 0
+    received_bytes: int = 0
 
 
 @dataclass(kw_only=True)
@@ -58,9 +70,22 @@ class PeerKnown:
     memory_mb: float | None = None
     temperature_c: float | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
+    merges: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MOST_MERGES))
+    partners: dict[str, Partner] = field(default_factory=dict)
     told_ms: int = 0  # when it was last heard of
     activity: float = 0.0
     pauses: set[str] = field(default_factory=set)  # by which limits
+
+    def partner(self, other: str) -> Partner:
+        """What went between it and another; whoever has had least of it makes room."""
+        if other not in self.partners:
+            if len(self.partners) >= MOST_PARTNERS:
+                del self.partners[min(self.partners, key=lambda each: sum(self._counts(each)))]
+            self.partners[other] = Partner()
+        return self.partners[other]
+
+    def _counts(self, other: str) -> tuple[int, int]:
+        return self.partners[other].sent, self.partners[other].received
 
     @property
     def newest(self) -> Learned | None:

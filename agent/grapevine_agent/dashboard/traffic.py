@@ -83,10 +83,6 @@ class Traffic:
             for (sender, receiver, task), (num, num_bytes, last_ms) in most
         ]
 
-    def links_of(self, peer: str) -> list[tuple[Link, list[int]]]:
-        """The links of one peer, each second's apart."""
-        return [item for second in self._seconds for item in second.links.items() if peer in item[0][:2]]
-
     def new_rates(self) -> list[list[Any]]:
         """The seconds that were closed since this was asked last."""
         untold, self._untold = self._untold, []

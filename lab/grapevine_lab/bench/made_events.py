@@ -151,7 +151,7 @@ class MadeSwarm:
             num_evaluated=200,
             baseline=0.1,
             baseline_name="most frequent class",
-            best=metric,
+            best={"metric": metric, "age": 10 * number, "version": number, "num_evaluated": 200},
             staleness=draw.uniform(0, 3),
             staleness_bound=6.0,
             server="present",
