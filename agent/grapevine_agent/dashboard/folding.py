@@ -40,7 +40,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
     teller.is_own = True
     teller.activity += 1.0
     kind = name_in(line, "event")
-    if not teller.is_connected and teller.state != "asleep":
+    if teller.state == "silent" or (not teller.is_connected and teller.state != "asleep"):
         teller.state = "alive"
     known = _FOLDS.get(kind)
     if known is not None:

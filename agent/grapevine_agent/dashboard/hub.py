@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from grapevine_agent.dashboard.overview import Overview
@@ -83,12 +83,15 @@ class Hub:
         for each in self._lookers:
             each.has_news.set()
 
-    async def run(self, now_ms: Callable[[], int | None]) -> None:
-        """Tell everybody what has changed, four times a second, until cancelled. `now_ms`: None: a file tells it."""
+    def advance(self, now_ms: int) -> None:
+        """Time passed: tell everybody what has changed."""
+        self._overview.advance(now_ms)
+        self.flush()
+
+    async def run(self) -> None:
+        """Tell everybody what has changed, four times a second, until cancelled; somebody else says what time it is."""
         while True:
             await asyncio.sleep(PATCH_S)
-            if (now := now_ms()) is not None:
-                self._overview.advance(now)
             self.flush()
 
     async def _stream(self, looker: Looker) -> AsyncIterator[bytes]:

@@ -11,17 +11,20 @@ import socket
 import sys
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from grapevine_agent.dashboard.acting import Actions
 from grapevine_agent.dashboard.app import make_app
-from grapevine_agent.dashboard.hub import Hub
+from grapevine_agent.dashboard.feeds import Feeds
+from grapevine_agent.dashboard.hub import PATCH_S, Hub
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.replaying import replay
 from grapevine_agent.dashboard.sources import Sources
@@ -79,44 +82,80 @@ async def served(
 ) -> AsyncIterator[tuple[Dashboard, asyncio.Task[None]]]:
     """A dashboard that is served for as long as the context lasts, and the task that ends with it."""
     listener = _listen(host, port)
-    actions = Actions(of_lab=sources.actions)
-    overview = Overview(
-        title=sources.name,
-        source={"kind": sources.kind, "name": sources.name, "actions": list(actions.names)},
-        speed=speed if sources.file is not None else 1.0,
-        broker_of=sources.broker_of,
-    )
+    feed, actions, overview = _prepared(sources, speed, say)
     hub, token = Hub(overview), secrets.token_urlsafe(24)
     server = _Server(make_app(overview=overview, hub=hub, actions=actions, token=token, host=host), hub)
-    is_live = sources.file is None
-    running = [
-        asyncio.create_task(hub.run((lambda: int(time.time() * 1e3)) if is_live else lambda: None), name="hub"),
-        asyncio.create_task(_feed(sources, overview, speed, say), name="feed"),
-    ]
+    running = [asyncio.create_task(feed(hub), name="feed")]
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     try:
         while not server.started and not serving.done():
             await asyncio.sleep(0.01)
-        shown_port = listener.getsockname()[1]
-        url = f"http://{_in_url(host)}:{shown_port}/"
+        url = f"http://{_in_url(host)}:{listener.getsockname()[1]}/"
         yield Dashboard(url=url, token=token, overview=overview, hub=hub), serving
     finally:
         hub.close()
         server.should_exit = True
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await asyncio.gather(serving, return_exceptions=True)
+        await asyncio.gather(*running, serving, return_exceptions=True)
         listener.close()
 
 
-async def _feed(sources: Sources, overview: Overview, speed: float, say: Callable[[str], None]) -> None:
-    if sources.file is None:
-        return
+Feed: TypeAlias = Callable[[Hub], Coroutine[Any, Any, None]]
+
+
+def _prepared(sources: Sources, speed: float, say: Callable[[str], None]) -> tuple[Feed, Actions, Overview]:
+    """What feeds the page, what can be done there, and what it shows."""
+    feeds: Feeds | None = None
+
+    async def ask(peer: str, method: str, params: Mapping[str, Any]) -> Any:
+        assert feeds is not None
+        return await feeds.ask(peer, method, params)
+
+    def name_of(peer: str) -> str:
+        known = overview.book.peers.get(peer)
+        return known.name if known is not None and known.name else peer
+
+    actions = Actions(ask=ask if sources.file is None else None, of_lab=sources.actions, name_of=name_of)
+    overview = Overview(
+        title=sources.name,
+        source={"kind": sources.kind, "name": sources.name, "actions": list(actions.names)},
+        speed=1.0 if sources.file is None else speed,
+        broker_of=sources.broker_of,
+    )
+    if sources.file is not None:
+        return partial(_replay, sources.file, overview, speed, say), actions, overview
+    feeds = Feeds(sources, overview, now_ms=_now_ms, say=say)
+    return partial(_follow, feeds), actions, overview
+
+
+async def _replay(path: Path, overview: Overview, speed: float, say: Callable[[str], None], hub: Hub) -> None:
+    telling = asyncio.create_task(hub.run(), name="hub")
     try:
-        await replay(sources.file, overview, speed, time.monotonic)
-    except GrapevineError as error:
-        say(str(error))
+        try:
+            await replay(path, overview, speed, time.monotonic)
+        except GrapevineError as error:
+            say(str(error))
+        await telling
+    finally:
+        telling.cancel()
+
+
+async def _follow(feeds: Feeds, hub: Hub) -> None:
+    following = asyncio.create_task(feeds.run(), name="feeds")
+    try:
+        await feeds.begin()
+        while True:
+            await feeds.drain()
+            hub.advance(_now_ms())
+            await asyncio.sleep(PATCH_S)
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1e3)
 
 
 class _Server(uvicorn.Server):
