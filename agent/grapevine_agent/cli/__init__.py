@@ -21,6 +21,7 @@ from grapevine_agent.cli import (
     dashboard_commands,
     data_commands,
     doctor_commands,
+    event_commands,
     governor_commands,
     init_commands,
     merge_commands,
@@ -57,6 +58,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         doctor_commands,
+        event_commands,
         service_commands,
         init_commands,
         owner_commands,
