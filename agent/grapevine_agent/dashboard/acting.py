@@ -13,7 +13,7 @@ Ask = Callable[[str, str, Mapping[str, Any]], Awaitable[Any]]
 LabAction = Callable[[Mapping[str, Any]], str]
 
 OF_AGENTS: Final = ("approve", "reject", "pause", "resume")
-_MOST_S: Final = 31_536_000.0
+_MOST_MINUTES: Final = 525_600.0
 
 
 class Actions:
@@ -60,8 +60,8 @@ class Actions:
                 if not peer:
                     raise ValueError(f'{name} needs "peer"')
                 asked: dict[str, Any] = {"task": task} if task else {}
-                if name == "pause" and params.get("for_s") is not None:
-                    asked["for_s"] = _seconds(params["for_s"])
+                if name == "pause" and params.get("minutes") is not None:
+                    asked["for_s"] = 60 * _minutes(params["minutes"])
                 await self._ask(peer, name, asked)
                 return f"{self._name_of(peer)}: {name}d"
             case _:
@@ -71,9 +71,9 @@ class Actions:
         told = dict(params)
         if isinstance(peer := told.get("peer"), str):
             told["peer"] = self._name_of(peer)
-        groups = told.get("groups")
-        if isinstance(groups, list) and all(isinstance(each, list) for each in groups):
-            told["groups"] = [[self._name_of(str(one)) for one in each] for each in groups]
+        sides = told.get("sides")
+        if isinstance(sides, list) and all(isinstance(each, list) for each in sides):
+            told["sides"] = [[self._name_of(str(one)) for one in each] for each in sides]
         async with self._turn:
             try:
                 return fit(await asyncio.to_thread(self._of_lab[name], told))
@@ -84,13 +84,13 @@ class Actions:
 
 
 def _text(params: Mapping[str, Any], key: str) -> str:
-    value = params.get(key, "")
+    value = params.get(key) if params.get(key) is not None else ""
     if not isinstance(value, str):
         raise ValueError(f'"{key}" is text')
     return value
 
 
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_S:
-        raise ValueError('"for_s" is a number of seconds above 0')
+def _minutes(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST_MINUTES:
+        raise ValueError('"minutes" is a number above 0')
     return float(value)

@@ -134,6 +134,7 @@ class Feeds:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._said: set[str] = set()
+        self._has_looked = False
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -152,7 +153,7 @@ class Feeds:
         """Wait until all that is there has told what it kept, or for a while: then the curves begin in order."""
         deadline_s = asyncio.get_running_loop().time() + CATCH_UP_S
         while asyncio.get_running_loop().time() < deadline_s:
-            if self._followers and all(each.is_caught_up for each in self._followers.values()):
+            if self._has_looked and all(each.is_caught_up for each in self._followers.values()):
                 return
             await asyncio.sleep(0.05)
 
@@ -214,6 +215,7 @@ class Feeds:
                 break
             self._followers[path] = Follower(path, self)
             self._tasks[path] = asyncio.create_task(self._followers[path].run(), name=f"follower of {path}")
+        self._has_looked = True
         for path in [path for path, task in self._tasks.items() if task.done()]:
             failed = self._tasks.pop(path)
             if not failed.cancelled() and (error := failed.exception()) is not None:

@@ -305,8 +305,10 @@ def _peer_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     other = book.peer(other_id, at_ms)
     if other is None:
         return
+    if other.is_connected:
+        return
     other.name = name_in(line, "name") or other.name
-    if not other.is_connected and state in STATES:
+    if state in STATES:
         other.state = state
 
 

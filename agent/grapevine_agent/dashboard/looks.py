@@ -50,11 +50,9 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
     """Whom an agent knows: `peers`. Of those that we talk to ourselves it says nothing new."""
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
-        if peer is None:
+        if peer is None or peer.is_connected:
             continue
         peer.name, peer.site = name_in(each, "name") or peer.name, name_in(each, "site") or peer.site
-        if peer.is_connected:
-            continue
         if truth_in(each, "asleep"):
             peer.state = "asleep"
         elif truth_in(each, "alive"):
