@@ -21,6 +21,7 @@ from tests.browser.made_swarm import MadeSwarm
 
 STATIC = Path(__file__).parents[2] / "agent" / "grapevine_agent" / "dashboard" / "static"
 TOKEN = "a-token-of-the-tests"
+WRONG = "an action needs the token: open the page by the address for actions that was printed at the start"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -38,6 +39,7 @@ class Stage:
     num_streams: int = 0
     turn: threading.Condition = field(default_factory=threading.Condition)
     url: str = ""
+    token: str = TOKEN
     is_over: bool = False
     is_away: bool = False  # streams are refused, as while a server starts again
 
@@ -85,6 +87,11 @@ class Answers(BaseHTTPRequestHandler):
                 self.send(HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"not yet")
             else:
                 self.stream()
+        elif path == "/api/check":
+            if self.headers.get("Authorization") == f"Bearer {self.stage.token}":
+                self.send(HTTPStatus.NO_CONTENT, "text/plain", b"")
+            else:
+                self.send_json({"ok": False, "error": WRONG}, 401)
         elif path == "/api/state":
             self.send_json(self.stage.swarm.snapshot())
         elif path.startswith("/api/peers/"):
@@ -105,8 +112,8 @@ class Answers(BaseHTTPRequestHandler):
         action = self.path.removeprefix("/api/actions/")
         given = self.headers.get("Authorization")
         self.stage.posted.append((action, given, body))
-        if given != f"Bearer {TOKEN}":
-            self.send_json({"ok": False, "error": "wrong token: open the address that was printed"}, 403)
+        if given != f"Bearer {self.stage.token}":
+            self.send_json({"ok": False, "error": WRONG}, 401)
         else:
             self.send_json({"ok": True, "text": f"{action}: done"})
 

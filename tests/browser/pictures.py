@@ -111,7 +111,8 @@ def write_docs(browser: Browser) -> None:
                 stage.advance()
                 page.wait_for_timeout(150)
             shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-        shot.save(DOCS / f"dashboard-{name}.png", optimize=True)
+        few = shot.quantize(colors=256, method=Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
+        few.save(DOCS / f"dashboard-{name}.png", optimize=True)
 
 
 def main() -> None:

@@ -52,10 +52,18 @@ def test_what_the_source_does_not_offer_is_not_there(stage: Stage, open_page: Op
 
 
 def test_a_refusal_is_shown_with_its_remedy_and_can_be_tried_again(stage: Stage, open_page: Opener) -> None:
-    page = open_page(stage, "#token=wrong")
+    page = open_page(stage, f"#token={TOKEN}")
+    stage.token = "another, since the server was started again"
     approve(page, "")
-    expect(page.get_by_role("alert")).to_contain_text("wrong token: open the address that was printed")
+    expect(page.get_by_role("alert")).to_contain_text("open the page by the address for actions that was printed")
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_enabled()
+
+
+def test_a_wrong_token_is_said_at_once_and_offers_nothing(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage, "#token=wrong")
+    expect(page.locator("#toast")).to_contain_text("an action needs the token")
+    expect(page.locator("#rights")).to_have_text("read only")
+    expect(page.get_by_role("button", name="Approve…")).to_have_count(0)
 
 
 def test_a_rejection_needs_a_reason(stage: Stage, open_page: Opener) -> None:

@@ -30,8 +30,20 @@ export class Actions {
     $("ask-cancel").addEventListener("click", () => this.dialog.close());
     globalThis.addEventListener("hashchange", () => {
       this.token = takeToken() ?? this.token;
-      this.changed?.();
+      this.check();
     });
+    this.check();
+  }
+
+  /** Whether the server takes our token; if not, nothing is offered, and it is said why. */
+  async check() {
+    if (!this.token) return;
+    const answer = await fetch("/api/check", { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => null);
+    if (answer && answer.status === 401) {
+      this.token = null;
+      this.say((await answer.json().catch(() => ({}))).error || "The token of the address is wrong");
+    }
+    this.changed?.();
   }
 
   offer(names) {

@@ -105,7 +105,7 @@ class Page {
     const { source, title } = this.state;
     setText($("title"), title || source.name);
     document.title = `${title || source.name} · Grapevine`;
-    setText($("source"), source.kind === "agent" ? source.name : `${source.kind} ${source.name}`);
+    setText($("source"), source.name && source.name !== title ? `${source.kind} ${source.name}` : source.kind);
     setText($("rights"), this.actions.isAllowed ? "actions allowed" : "read only");
     this.actions.offer(source.actions);
     for (const name of ["partition", "heal"]) show($(name), this.actions.may(name));

@@ -75,6 +75,8 @@ export class Drawer {
       ["Temperature", peer.temperature_c == null ? null : `${count(peer.temperature_c)} °C`],
       ["Rejected", peer.rejected ? several(peer.rejected, "message") : null],
     ].filter(([, word]) => word != null && word !== "");
+    const known = new Set(facts.map(([name]) => name.toLowerCase()));
+    facts.push(...(this.detail?.facts ?? []).filter(([name]) => !known.has(name.toLowerCase())));
     if (this.drawn !== peer.state) $("drawer-state").replaceChildren(stateWord(peer.state));
     this.drawn = peer.state;
     keepRows($("drawer-facts"), facts, ([name]) => name, ([name]) => make("div", {}, make("dt", { textContent: name }), make("dd")), (row, [, word]) => {
@@ -113,6 +115,7 @@ export class Drawer {
     const detail = await ask(`/api/peers/${encodeURIComponent(id)}`).catch(() => null);
     if (!detail || this.peer !== id) return;
     this.detail = detail;
+    this.tell(this.state.peers.get(id) ?? detail.peer);
     this.tellMore(detail);
   }
 

@@ -41,6 +41,7 @@ export class Figures {
   write(name, value, note) {
     setText(this.tiles[name].value, value);
     setText(this.tiles[name].note, note);
+    if (this.tiles[name].note.title !== note) this.tiles[name].note.title = note;
   }
 
   draw(name, values) {

@@ -28,8 +28,11 @@ export const MEANINGS = {
   killed: "was killed here",
 };
 
+// A task's server is in states of its own.
+const SERVERS = { reachable: "alive", present: "alive", lost: "silent" };
+
 export function shapeOf(state) {
-  return paths[state] ? state : "offline";
+  return paths[state] ? state : (SERVERS[state] ?? "offline");
 }
 
 /** The sign of a state, as a small picture beside its word. */

@@ -23,13 +23,19 @@ export function fold(state, patch) {
   for (const key of ["title", "now_ms", "source", "links", "rejected", "totals", "shown"]) {
     if (key in patch) state[key] = patch[key];
   }
-  for (const key of ["brokers", "peers", "tasks"]) {
-    for (const record of patch[key] ?? []) state[key].set(record.id, record);
-  }
   for (const id of patch.gone ?? []) {
     for (const key of ["brokers", "peers", "tasks"]) {
       if (state[key].delete(id)) changed.add(key);
     }
+  }
+  for (const key of ["brokers", "peers", "tasks"]) {
+    for (const record of patch[key] ?? []) state[key].set(record.id, record);
+  }
+  // Curves that the server has thinned out are told anew, before what is new of them.
+  for (const [task, curves] of Object.entries(patch.resampled ?? {})) {
+    const { peers, ...rest } = curves;
+    Object.assign(seriesOf(state, task), rest);
+    Object.assign(state.series[task].peers, peers);
   }
   for (const [task, points] of Object.entries(patch.series ?? {})) addPoints(state, task, points);
   state.rates.push(...(patch.rates ?? []));
@@ -39,8 +45,12 @@ export function fold(state, patch) {
   return changed;
 }
 
+function seriesOf(state, task) {
+  return (state.series[task] ??= { peers: {}, all: [], staleness: [] });
+}
+
 function addPoints(state, task, points) {
-  const series = (state.series[task] ??= { peers: {}, all: [], staleness: [] });
+  const series = seriesOf(state, task);
   for (const [peer, told] of Object.entries(points.peers ?? {})) {
     series.peers[peer] = thinned(series.peers[peer] ?? [], told);
   }

@@ -41,11 +41,13 @@ export class Tasks {
     const { pieces } = card;
     card.task = task;
     setText(pieces.name, task.label || task.name);
-    setText(pieces.about, `version ${task.version} by ${task.publisher_name || task.publisher} · ${task.strategy}`);
+    const version = task.version == null ? "" : `version ${task.version} `;
+    const publisher = task.publisher_name || task.publisher;
+    setText(pieces.about, [version + (publisher ? `by ${publisher}` : ""), task.strategy].filter(Boolean).join(" · "));
     const facts = [several(task.num_members ?? 0, "member")];
     if (task.baseline != null) facts.push(`${task.baseline_name || "baseline"} ${metric(task, task.baseline, 0)}`);
     pieces.facts.replaceChildren(make("span", { textContent: facts.join(" · ") }));
-    if (task.server) pieces.facts.append(make("span", { textContent: " · server " }), stateWord(task.server));
+    if (task.server && task.server !== "unknown") pieces.facts.append(make("span", { textContent: " · server " }), stateWord(task.server));
     card.classList.toggle("chosen", task.id === chosen?.id);
     card.pick.setAttribute("aria-pressed", String(task.id === chosen?.id));
     this.listReviews(pieces.reviews, task);
@@ -70,18 +72,20 @@ export class Tasks {
   }
 
   drawBar(pieces, task) {
-    const counts = new Map();
-    for (const { standing } of task.verdicts ?? []) counts.set(standing, (counts.get(standing) ?? 0) + 1);
-    const total = (task.verdicts ?? []).length;
+    const verdicts = task.verdicts ?? [];
+    const counts = new Map(Object.entries(task.standings ?? {}));
+    if (!counts.size) for (const { standing } of verdicts) counts.set(standing, (counts.get(standing) ?? 0) + 1);
+    const total = [...counts.values()].reduce((sum, num) => sum + num, 0);
     const known = STANDINGS.filter((standing) => counts.get(standing));
     keepRows(pieces.bar, known, (standing) => standing, (standing) => make(`span.standing-${standing}`), (piece, standing) => {
       piece.style.flexGrow = String(counts.get(standing));
     });
     show(pieces.bar, total > 0);
     show(pieces.details, total > 0);
-    const joined = (task.verdicts ?? []).filter((verdict) => verdict.joined).length;
-    const words = known.map((standing) => `${counts.get(standing)} ${standing}`);
-    setText(pieces.summary, `${words.join(", ")} · ${joined} joined`);
+    const words = [known.map((standing) => `${counts.get(standing)} ${standing}`).join(", ")];
+    // Of very many only some are told one by one.
+    if (verdicts.length === total) words.push(`${verdicts.filter((verdict) => verdict.joined).length} joined`);
+    setText(pieces.summary, words.join(" · "));
   }
 
   listVerdicts({ pieces, task }) {
