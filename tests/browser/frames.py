@@ -36,7 +36,8 @@ MEASURE = """async (seconds) => {
   const passed = (performance.now() - begin) / 1000;
   return {
     frames_per_s: waits.length / passed, graph_frames_per_s: (graph.frames - drawn) / passed, median_ms: at(0.5),
-    p99_ms: at(0.99), longest_ms: at(1), long_tasks: long.length, long_tasks_ms: long.reduce((sum, one) => sum + one, 0),
+    p99_ms: at(0.99), longest_ms: at(1), long_tasks: long.length,
+    long_tasks_ms: long.reduce((sum, one) => sum + one, 0),
     heap_mb: performance.memory ? performance.memory.usedJSHeapSize / 1e6 : null,
   };
 }"""

@@ -9,7 +9,8 @@ from typing import Any
 BEGIN_MS = 1_780_000_000_000
 STEP_MS = 250
 HOUSEHOLD = (
-    "kitchen", "shed", "attic", "greenhouse", "cellar", "garage", "porch", "workshop", "study", "barn", "pantry", "loft",
+    "kitchen", "shed", "attic", "greenhouse", "cellar", "garage",
+    "porch", "workshop", "study", "barn", "pantry", "loft",
 )  # fmt: skip
 DIGITS = "67af7cf377e1"
 PUMPS = "a8b787948925"
@@ -308,7 +309,8 @@ class MadeSwarm:
                 for place, other in enumerate(others)
             ],
             "verdicts": [
-                {"task": DIGITS, "label": "Handwritten digits", "standing": "approved", "why": "2 of 2 approvals", "joined": True},
+                {"task": DIGITS, "label": "Handwritten digits", "standing": "approved",
+                 "why": "2 of 2 approvals", "joined": True},
                 {"task": PUMPS, "label": "Vibration of pumps", "standing": "waiting",
                  "why": "0 of 2 approvals by trusted reviewers", "joined": False},
             ],

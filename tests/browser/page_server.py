@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,6 +44,9 @@ class Stage:
     is_over: bool = False
     is_away: bool = False  # streams are refused, as while a server starts again
 
+    def has_news(self, place: int, streams: int) -> bool:
+        return len(self.told) > place or self.num_streams != streams
+
     def tell(self, patch: dict[str, Any]) -> None:
         """Send one patch to every page that listens."""
         with self.turn:
@@ -64,7 +68,7 @@ class Answers(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     stage: Stage
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's word
         """Say nothing."""
 
     def send(self, status: int, kind: str, body: bytes) -> None:
@@ -130,7 +134,7 @@ class Answers(BaseHTTPRequestHandler):
                 self.say("state", stage.swarm.snapshot())
             while not stage.is_over and stage.num_streams == streams:
                 with stage.turn:
-                    stage.turn.wait_for(lambda: len(stage.told) > place or stage.num_streams != streams, timeout=0.5)
+                    stage.turn.wait_for(partial(stage.has_news, place, streams), timeout=0.5)
                     news, place = stage.told[place:], len(stage.told)
                 for patch in news:
                     self.say("patch", patch)

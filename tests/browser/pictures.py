@@ -14,7 +14,7 @@ import io
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -38,7 +38,7 @@ class View:
 
     width: int
     height: int
-    scheme: str
+    scheme: Literal["light", "dark"]
     num_peers: int = 12
     num_brokers: int = 2
     steps: int = 480
@@ -120,9 +120,9 @@ def main() -> None:
     parser.add_argument("--docs", action="store_true")
     parser.add_argument("--fonts", type=Path, default=FONTS)
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        with chromium(Path(folder), fonts=asked.fonts if asked.docs else FONTS) as browser:
-            (write_docs if asked.docs else renew_references)(browser)
+    fonts = asked.fonts if asked.docs else FONTS
+    with tempfile.TemporaryDirectory() as folder, chromium(Path(folder), fonts=fonts) as browser:
+        (write_docs if asked.docs else renew_references)(browser)
 
 
 if __name__ == "__main__":

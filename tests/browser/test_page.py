@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Page, expect
 from tests.browser.browsing import until
 from tests.browser.conftest import Opener
 from tests.browser.made_swarm import DIGITS, MadeSwarm
 from tests.browser.page_server import Stage, served
+from tests.browser.tools import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 MARKUP = '<img src=x onerror="globalThis.hit=1"><b>bold</b>'
 
@@ -75,7 +78,8 @@ def test_the_page_adds_patches_up_to_what_the_server_has(open_page: Opener) -> N
         state = page.evaluate(
             """() => {
               const { peers, tasks, brokers, ...rest } = grapevinePage.state;
-              return { ...rest, peers: [...peers.values()], tasks: [...tasks.values()], brokers: [...brokers.values()] };
+              const [all, learned, passed] = [peers, tasks, brokers].map((records) => [...records.values()]);
+              return { ...rest, peers: all, tasks: learned, brokers: passed };
             }"""
         )
         wanted = stage.swarm.snapshot()
@@ -110,7 +114,11 @@ def test_a_click_in_the_graph_opens_the_peer_under_it(stage: Stage, open_page: O
     page = open_page(stage)
     shed = peer(stage, "shed")["id"]
     x, y = page.evaluate(
-        "id => { const { layout, drawing } = grapevinePage.graph; const { x, y } = layout.nodes.get(id); return drawing.toScreen(x, y); }",
+        """id => {
+          const { layout, drawing } = grapevinePage.graph;
+          const { x, y } = layout.nodes.get(id);
+          return drawing.toScreen(x, y);
+        }""",
         shed,
     )
     page.locator("#graph canvas").first.hover(position={"x": x, "y": y})
@@ -167,8 +175,8 @@ def test_two_thousand_peers_are_told_in_groups_and_the_page_comes_to_rest(open_p
         assert page.evaluate("grapevinePage.graph.layout.nodes.size") == 300 + 5 + 5
         stage.advance(8)
         until(page, "grapevinePage.state.now_ms", stage.swarm.now_ms)
-        at_rest = "grapevinePage.graph.sparks.length === 0 && !grapevinePage.graph.layout.isMoving && !grapevinePage.graph.isDue"
-        until(page, at_rest)
+        until(page, "grapevinePage.graph.sparks.length === 0 && !grapevinePage.graph.layout.isMoving")
+        until(page, "grapevinePage.graph.isDue", wanted=False)
         frames = page.evaluate(
             """async () => {
               const before = grapevinePage.graph.frames;

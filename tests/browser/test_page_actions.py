@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from typing import TYPE_CHECKING
+
 from tests.browser.conftest import Opener
 from tests.browser.made_swarm import PUMPS
 from tests.browser.page_server import TOKEN, Stage
+from tests.browser.tools import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 
 def approve(page: Page, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The page for everybody: by keyboard, by screen reader, in light and dark, on a phone; and nothing leaves its origin."""
+"""The page for everybody: by keyboard and screen reader, in light and dark, on a phone; nothing leaves its origin."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import re
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
 from tests.browser.browsing import until
 from tests.browser.conftest import Opener
 from tests.browser.page_server import STATIC, TOKEN, Stage
+from tests.browser.tools import expect, serious
 
 MOST_BYTES = 300_000
 PHONE = {"width": 360, "height": 780}
@@ -25,15 +24,6 @@ FORBIDDEN = (
     "DOMParser",
     'setAttribute("style',
 )
-
-
-def serious(page: Page) -> list[tuple[str, list[Any]]]:
-    found = Axe().run(page).response["violations"]
-    return [
-        (one["id"], [node["target"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
 
 
 @pytest.mark.parametrize(
@@ -137,8 +127,13 @@ def test_no_request_leaves_the_origin_and_no_policy_is_violated(stage: Stage, op
 def test_a_violated_policy_would_be_seen(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage)
     page.evaluate(
-        """() => { globalThis.violated = []; addEventListener("securitypolicyviolation", (e) => violated.push(e.violatedDirective));
-           const element = document.createElement("div"); element.setAttribute("style", "color: red"); document.body.append(element); }"""
+        """() => {
+          globalThis.violated = [];
+          addEventListener("securitypolicyviolation", (event) => violated.push(event.violatedDirective));
+          const element = document.createElement("div");
+          element.setAttribute("style", "color: red");
+          document.body.append(element);
+        }"""
     )
     until(page, "violated.length > 0")
 

@@ -1,4 +1,4 @@
-"""The page looks as it did when somebody last looked: `python -m tests.browser.pictures` renews what it is held against."""
+"""The page looks as it did when somebody looked last (`python -m tests.browser.pictures` takes new pictures)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_page_looks_as_it_did(browser: Browser, name: str, tmp_path: Path) -
     now.save(tmp_path / f"{name}.png")
     differs = share_that_differs(now, reference(name))
     assert differs <= MOST_FAR, (
-        f"{differs:.1%} of the page '{name}' looks different: compare {tmp_path / name}.png with {REFERENCES / name}.png. "
+        f"{differs:.1%} of the page looks different: compare {tmp_path / name}.png with {REFERENCES / name}.png. "
         "If that was meant: python -m tests.browser.pictures"
     )
 
