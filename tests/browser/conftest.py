@@ -48,18 +48,22 @@ def stage() -> Iterator[Stage]:
 def open_page(browser: Browser) -> Iterator[Opener]:
     """Open the page of a stage; at the end nothing may have been thrown in it."""
     thrown: list[str] = []
+    said: list[str] = []  # shown with a test that fails
     with ExitStack() as closing:
 
         def open_one(stage: Stage, fragment: str = "", **wanted: Any) -> Page:
             wanted = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **wanted}
             context = browser.new_context(timezone_id="UTC", locale="en-GB", **wanted)
-            context.set_default_timeout(15_000)
+            context.set_default_timeout(30_000)
             closing.callback(context.close)
             page = context.new_page()
             page.on("pageerror", lambda error: thrown.append(str(error)))
+            page.on("console", lambda line: said.append(line.text))
+            page.on("requestfailed", lambda request: said.append(f"{request.url}: {request.failure}"))
             page.goto(stage.url + fragment)
             page.wait_for_selector("body.begun")
             return page
 
         yield open_one
+        print("\n".join(said))  # noqa: T201
     assert thrown == []
