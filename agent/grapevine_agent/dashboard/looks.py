@@ -48,6 +48,7 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
 
 def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
     """Whom an agent knows: `peers`. Of those that we talk to ourselves it says nothing new."""
+    asked = book.peers.get(id_in(answer, "peer"))
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
         if peer is None or peer.is_connected:
@@ -62,7 +63,7 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
         peer.brokers = {
             broker.id
             for url in list_in(each, "brokers")
-            if isinstance(url, str) and (broker := book.broker(url, peer)) is not None
+            if isinstance(url, str) and (broker := book.broker(url, asked or peer)) is not None
         }
 
 

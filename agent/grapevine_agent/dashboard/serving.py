@@ -202,7 +202,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"{host}:{port}: cannot listen there ({error.strerror or error}); is another dashboard there? "
-            "Choose another port with --port, 0 for any that is free"
+            "Choose another port, or 0 for any that is free"
         ) from None
     return listener
 
