@@ -10,7 +10,7 @@ from tests.unit.agent.cli.test_start import loaded
 from tests.unit.agent.dashboard.browsing import made_file
 from typer.testing import CliRunner
 
-from grapevine_agent.cli import build_app, dashboard_commands
+from grapevine_agent.cli import build_app
 from grapevine_proto.errors import ConfigError, RequestError
 
 
@@ -64,7 +64,7 @@ def test_two_things_to_show_are_one_too_many(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dashboard_commands.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     error = refusal("--replay", str(made_file(tmp_path)))
     assert isinstance(error, ConfigError)
     assert "starlette and uvicorn" in str(error)
