@@ -133,7 +133,7 @@ class Book:
 
     def _make_room(self) -> bool:
         """Forget the twentieth part of those that we do not talk to, heard of longest ago. Whether there are any."""
-        others = sorted((each.told_ms, each.id) for each in self.peers.values() if not each.is_connected)
+        others = sorted((each.told_ms, each.id) for each in self.peers.values() if not each.is_followed)
         for _, peer_id in others[: max(1, MOST_PEERS // 20)]:
             self.forget(peer_id)
         return bool(others)

@@ -76,6 +76,8 @@ class Follower:
         stream = astream(self.path, "events", {"after": self._number})
         try:
             hello = await stream.begin()
+            if not isinstance(hello, dict):
+                raise GrapevineError(f"{self.path}: is no agent's socket; leave it out of the pattern")
             if self._began_ms not in (None, hello.get("began_ms")):
                 self._number, self._began_ms = 0, None  # it was started again: its numbers, too
                 return

@@ -40,7 +40,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
     teller.is_own = True
     teller.activity += 1.0
     kind = name_in(line, "event")
-    if teller.state == "silent" or (not teller.is_connected and teller.state != "asleep"):
+    if teller.state == "silent" or (not teller.is_followed and teller.state != "asleep"):
         teller.state = "alive"
     known = _FOLDS.get(kind)
     if known is not None:
@@ -305,7 +305,7 @@ def _peer_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     other = book.peer(other_id, at_ms)
     if other is None:
         return
-    if other.is_connected:
+    if other.is_followed:
         return
     other.name = name_in(line, "name") or other.name
     if state in STATES:

@@ -51,7 +51,7 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
     asked = book.peers.get(id_in(answer, "peer"))
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
-        if peer is None or peer.is_connected:
+        if peer is None or peer.is_followed:
             continue
         peer.name, peer.site = name_in(each, "name") or peer.name, name_in(each, "site") or peer.site
         if truth_in(each, "asleep"):

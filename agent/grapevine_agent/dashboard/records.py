@@ -62,7 +62,8 @@ class PeerKnown:
     brokers: set[str] = field(default_factory=set)
     site: str = ""
     is_own: bool = False
-    is_connected: bool = False  # its events come to us now: what others say of it does not matter
+    is_connected: bool = False  # its events come to us now
+    is_followed: bool = False  # its socket is there, and says how it is: what others say of it does not matter
     learned: dict[str, Learned] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     num_bytes: int = 0
