@@ -29,8 +29,8 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
     """What an agent says of itself: `status`."""
     peer.name = name_in(status, "name") or peer.name
     role = name_in(status, "role")
-    if role in ("server", "observer") or peer.role == "observer":
-        peer.role = role
+    if role in ("server", "observer"):
+        peer.known_as = role
     peer.profile = name_in(status, "profile") or peer.profile
     peer.site = name_in(mapping_in(status, "scope"), "site")
     peer.memory_mb = number_in(status, "memory_mb")
@@ -109,7 +109,8 @@ def _look_at_progress(book: Book, peer: PeerKnown, task: TaskKnown, told: Answer
     if learned is None:
         return
     if "model_version" in told:  # a server's
-        learned.role = peer.role = "server"
+        learned.role = "server"
+        peer.does.add("serves")
         task.servers.add(peer.id)
         learned.round, learned.age = count_in(told, "model_version"), count_in(told, "age")
         return
