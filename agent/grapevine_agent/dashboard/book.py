@@ -69,6 +69,7 @@ class Book:
 
     def broker(self, url: str, seen_by: PeerKnown) -> BrokerKnown | None:
         """The broker that an agent reaches at `url`; None where there is no room for one more."""
+        url = url.partition("?")[0]  # which MQTT is spoken there is no part of which broker it is
         named = self._broker_of(seen_by.name, url) if self._broker_of is not None else ""
         key = fit(named or url, 200)
         if key not in self.brokers:
@@ -132,7 +133,7 @@ class Book:
 
     def _make_room(self) -> bool:
         """Forget the twentieth part of those that we do not talk to, heard of longest ago. Whether there are any."""
-        others = sorted((each.told_ms, each.id) for each in self.peers.values() if not each.is_connected)
+        others = sorted((each.told_ms, each.id) for each in self.peers.values() if not each.is_followed)
         for _, peer_id in others[: max(1, MOST_PEERS // 20)]:
             self.forget(peer_id)
         return bool(others)

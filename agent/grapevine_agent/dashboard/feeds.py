@@ -46,7 +46,6 @@ class Follower:
     def __init__(self, path: Path, feeds: Feeds) -> None:
         self.path = path
         self.peer = ""
-        self.role = ""
         self.is_connected = False
         self.is_caught_up = False
         self._feeds = feeds
@@ -76,6 +75,8 @@ class Follower:
         stream = astream(self.path, "events", {"after": self._number})
         try:
             hello = await stream.begin()
+            if not isinstance(hello, dict):
+                raise GrapevineError(f"{self.path}: is no agent's socket; leave it out of the pattern")
             if self._began_ms not in (None, hello.get("began_ms")):
                 self._number, self._began_ms = 0, None  # it was started again: its numbers, too
                 return
@@ -175,8 +176,8 @@ class Feeds:
 
     def met(self, follower: Follower, name: str) -> None:
         """A follower hears an agent."""
-        profile = self._sources.profiles.get(name, "")
-        self.overview.met(follower.peer, name, self._now_ms(), profile)
+        role, profile = self._sources.roles.get(name, ""), self._sources.profiles.get(name, "")
+        self.overview.met(follower.peer, name, self._now_ms(), role=role, profile=profile)
 
     def complain(self, why: str) -> None:
         """Say once what keeps an agent from being followed."""

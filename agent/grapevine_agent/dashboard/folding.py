@@ -40,7 +40,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
     teller.is_own = True
     teller.activity += 1.0
     kind = name_in(line, "event")
-    if teller.state == "silent" or (not teller.is_connected and teller.state != "asleep"):
+    if teller.state == "silent" or (not teller.is_followed and teller.state != "asleep"):
         teller.state = "alive"
     known = _FOLDS.get(kind)
     if known is not None:
@@ -120,7 +120,8 @@ def _joined(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 
 def _serves(peer: PeerKnown, task: TaskKnown, learned: Learned) -> None:
-    learned.role = peer.role = "server"
+    learned.role = "server"
+    peer.does.add("serves")
     task.servers.add(peer.id)
 
 
@@ -246,10 +247,9 @@ def _judged(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 
 def published_by(task: TaskKnown, publisher: PeerKnown) -> None:
-    """Who published a task; one that is nothing else yet is taken for an engineer."""
+    """Who published a task."""
     task.publisher, task.publisher_name = publisher.id, publisher.name
-    if publisher.role == "member" and not publisher.learned and not publisher.profile:
-        publisher.role = "engineer"
+    publisher.does.add("publishes")
 
 
 def _reviewed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
@@ -261,8 +261,7 @@ def _reviewed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 def review(task: TaskKnown, reviewer: PeerKnown, line: Line, at_ms: int) -> None:
     """What a reviewer says of a task."""
-    if reviewer.role == "member" and not reviewer.learned and not reviewer.profile:
-        reviewer.role = "reviewer"
+    reviewer.does.add("reviews")
     if reviewer.id not in task.reviews and len(task.reviews) >= MOST_REVIEWS:
         task.reviews.pop(next(iter(task.reviews)))
     task.reviews[reviewer.id] = {
@@ -282,7 +281,7 @@ def _server_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None
     task.server = learned.server = text_in(line, "state")
     server = book.peer(id_in(line, "server"), at_ms)
     if server is not None:
-        server.role = "server"
+        server.does.add("serves")
         task.servers.add(server.id)
 
 
@@ -305,7 +304,7 @@ def _peer_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     other = book.peer(other_id, at_ms)
     if other is None:
         return
-    if other.is_connected:
+    if other.is_followed:
         return
     other.name = name_in(line, "name") or other.name
     if state in STATES:

@@ -29,8 +29,8 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
     """What an agent says of itself: `status`."""
     peer.name = name_in(status, "name") or peer.name
     role = name_in(status, "role")
-    if role in ("server", "observer") or peer.role == "observer":
-        peer.role = role
+    if role in ("server", "observer"):
+        peer.known_as = role
     peer.profile = name_in(status, "profile") or peer.profile
     peer.site = name_in(mapping_in(status, "scope"), "site")
     peer.memory_mb = number_in(status, "memory_mb")
@@ -48,9 +48,10 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
 
 def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
     """Whom an agent knows: `peers`. Of those that we talk to ourselves it says nothing new."""
+    asked = book.peers.get(id_in(answer, "peer"))
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
-        if peer is None or peer.is_connected:
+        if peer is None or peer.is_followed:
             continue
         peer.name, peer.site = name_in(each, "name") or peer.name, name_in(each, "site") or peer.site
         if truth_in(each, "asleep"):
@@ -62,7 +63,7 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
         peer.brokers = {
             broker.id
             for url in list_in(each, "brokers")
-            if isinstance(url, str) and (broker := book.broker(url, peer)) is not None
+            if isinstance(url, str) and (broker := book.broker(url, asked or peer)) is not None
         }
 
 
@@ -108,7 +109,8 @@ def _look_at_progress(book: Book, peer: PeerKnown, task: TaskKnown, told: Answer
     if learned is None:
         return
     if "model_version" in told:  # a server's
-        learned.role = peer.role = "server"
+        learned.role = "server"
+        peer.does.add("serves")
         task.servers.add(peer.id)
         learned.round, learned.age = count_in(told, "model_version"), count_in(told, "age")
         return

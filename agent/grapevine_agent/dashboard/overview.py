@@ -56,19 +56,20 @@ class Overview:
         """Take one event."""
         fold(self.book, line, now_ms)
 
-    def met(self, peer_id: str, name: str, now_ms: int, profile: str = "") -> None:
+    def met(self, peer_id: str, name: str, now_ms: int, *, role: str = "", profile: str = "") -> None:
         """The events of an agent come to us from now on."""
         peer = self.book.peer(fit(peer_id), now_ms)
         if peer is not None:
-            peer.name, peer.is_own, peer.is_connected, peer.state = fit(name, 64), True, True, "alive"
-            peer.profile = fit(profile, 64) or peer.profile
+            peer.name, peer.is_own, peer.state = fit(name, 64), True, "alive"
+            peer.is_connected = peer.is_followed = True
+            peer.known_as, peer.profile = role or peer.known_as, fit(profile, 64) or peer.profile
 
     def lost(self, peer_id: str, state: str) -> None:
         """The events of an agent come no more; `state` says what is known of it then."""
         peer = self.book.peers.get(peer_id)
-        if peer is None:
+        if peer is None or (not peer.is_connected and peer.state == state):
             return
-        peer.is_connected, peer.state = False, state
+        peer.is_connected, peer.is_followed, peer.state = False, state != "offline", state
         for broker in self.book.brokers.values():
             broker.connected.discard(peer_id)
         self.book.changed.add(peer_id)

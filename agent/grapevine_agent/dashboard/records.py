@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 from grapevine_agent.dashboard.curves import OF_A_PEER, OF_A_TASK, Curve
 from grapevine_agent.dashboard.words import rounded
+
+Does: TypeAlias = Literal["serves", "publishes", "reviews"]
 
 MOST_TASKS_OF_A_PEER: Final = 16
 MOST_MERGES: Final = 10  # of a peer, the newest
@@ -56,13 +58,15 @@ class PeerKnown:
 
     id: str
     name: str = ""
-    role: str = "member"
+    known_as: str = ""  # its role, as somebody says who knows it
+    does: set[Does] = field(default_factory=set)
     profile: str = ""
     state: str = "alive"
     brokers: set[str] = field(default_factory=set)
     site: str = ""
     is_own: bool = False
-    is_connected: bool = False  # its events come to us now: what others say of it does not matter
+    is_connected: bool = False  # its events come to us now
+    is_followed: bool = False  # its socket is there, and says how it is: what others say of it does not matter
     learned: dict[str, Learned] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     num_bytes: int = 0
@@ -86,6 +90,15 @@ class PeerKnown:
 
     def _counts(self, other: str) -> tuple[int, int]:
         return self.partners[other].sent, self.partners[other].received
+
+    @property
+    def role(self) -> str:
+        """What it is, as it is told, or as far as it has shown by what it does."""
+        if self.known_as or "serves" in self.does:
+            return self.known_as or "server"
+        if self.learned:
+            return "member"
+        return "engineer" if "publishes" in self.does else "reviewer" if "reviews" in self.does else "member"
 
     @property
     def newest(self) -> Learned | None:

@@ -85,7 +85,8 @@ async def served(
     feed, actions, overview = _prepared(sources, speed, say)
     hub, token = Hub(overview), secrets.token_urlsafe(24)
     server = _Server(make_app(overview=overview, hub=hub, actions=actions, token=token, host=host), hub)
-    running = [asyncio.create_task(feed(hub), name="feed")]
+    feeding = asyncio.create_task(feed(hub), name="feed")
+    feeding.add_done_callback(lambda _: server.stop())  # it ends by itself only if something is wrong with it
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     try:
         while not server.started and not serving.done():
@@ -93,12 +94,12 @@ async def served(
         url = f"http://{_in_url(host)}:{listener.getsockname()[1]}/"
         yield Dashboard(url=url, token=token, overview=overview, hub=hub), serving
     finally:
-        hub.close()
-        server.should_exit = True
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, serving, return_exceptions=True)
+        server.stop()
+        feeding.cancel()
+        (fault, *_) = await asyncio.gather(feeding, serving, return_exceptions=True)
         listener.close()
+        if isinstance(fault, Exception):
+            raise fault
 
 
 Feed: TypeAlias = Callable[[Hub], Coroutine[Any, Any, None]]
@@ -162,6 +163,7 @@ class _Server(uvicorn.Server):
     """Ends the streams when it is told to end: they would never end by themselves."""
 
     def __init__(self, app: ASGIApp, hub: Hub) -> None:
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)  # what strangers send is nothing to warn of
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # Starlette's word for the same thing
@@ -185,6 +187,11 @@ class _Server(uvicorn.Server):
         self._hub.close()
         super().handle_exit(sig, frame)
 
+    def stop(self) -> None:
+        """End, soon."""
+        self._hub.close()
+        self.should_exit = True
+
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket. Raises `ConfigError`, with what to do."""
@@ -202,7 +209,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigError(
             f"{host}:{port}: cannot listen there ({error.strerror or error}); is another dashboard there? "
-            "Choose another port with --port, 0 for any that is free"
+            "Choose another port, or 0 for any that is free"
         ) from None
     return listener
 

@@ -199,14 +199,17 @@ def test_names_and_reasons_full_of_markup_and_control_characters_become_plain_te
     assert state["log"][0]["text"] == "<script>\ufffd\ufffd[2J\ufffd"
 
 
-def test_an_agent_that_we_talk_to_is_not_dead_because_others_say_so() -> None:
+def test_how_an_agent_is_its_socket_says_and_others_where_there_is_none() -> None:
     overview = new_overview()
     overview.met("b", "bee", BEGIN_MS)
     said = {"event": "peer-changed", "peer": "a", "other": "b", "state": "silent", **LINE}
     overview.tell(said, BEGIN_MS)
     assert overview.book.peers["b"].state == "alive"
     overview.lost("b", "killed")
+    overview.tell(said, BEGIN_MS)
     assert overview.book.peers["b"].state == "killed"
+    overview.lost("b", "offline")
+    assert overview.book.peers["b"].state == "offline"
     overview.tell(said, BEGIN_MS)
     assert overview.book.peers["b"].state == "silent"
 
