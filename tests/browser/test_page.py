@@ -63,8 +63,8 @@ def test_a_peer_that_dies_shows_within_three_seconds(stage: Stage, open_page: Op
     page = open_page(stage)
     expect(page.locator("#legend")).not_to_contain_text("killed")
     begin = time.monotonic()
-    dead = {**peer(stage, "barn"), "state": "killed"}
-    stage.tell({"peers": [dead]})
+    peer(stage, "barn")["state"] = "killed"
+    stage.tell({"peers": [peer(stage, "barn")]})
     expect(page.locator("#legend")).to_contain_text("1 killed", timeout=3000)
     expect(page.locator("#news")).to_contain_text("barn is killed", timeout=3000)
     assert time.monotonic() - begin < 3
@@ -91,7 +91,8 @@ def test_the_page_adds_patches_up_to_what_the_server_has(open_page: Opener) -> N
 def test_peers_that_are_gone_leave_the_page(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage)
     page.get_by_role("button", name="Table", exact=True).click()
-    stage.tell({"gone": [peer(stage, "barn")["id"]]})
+    gone = stage.swarm.peers.pop(peer(stage, "barn")["id"])
+    stage.tell({"gone": [gone["id"]]})
     expect(page.locator("#peer-rows tr")).to_have_count(11)
 
 
@@ -162,7 +163,7 @@ def test_a_lost_connection_is_shown_and_comes_back(stage: Stage, open_page: Open
     stage.is_away = True
     stage.hang_up()
     expect(page.locator("#line")).to_contain_text("connection lost")
-    stage.swarm.peers[peer(stage, "barn")["id"]]["state"] = "killed"
+    peer(stage, "barn")["state"] = "killed"
     stage.is_away = False
     expect(page.locator("#line")).to_have_text("live")
     expect(page.locator("#legend")).to_contain_text("1 killed")
@@ -207,3 +208,14 @@ def test_another_task_is_chosen_for_the_curves(stage: Stage, open_page: Opener) 
     expect(page.locator("#learning-title")).to_have_text("Vibration of pumps")
     expect(page.locator("#no-curve")).to_be_visible()
     assert page.evaluate("grapevinePage.task.id") != DIGITS
+
+
+def test_a_page_of_which_something_was_not_loaded_is_asked_for_again(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.route("**/layout.js", lambda route: route.abort(), times=1)
+    page.reload()
+    page.wait_for_selector("body.begun")
+    assert sum(url.endswith("/layout.js") for url in asked) > 1
+    assert page.evaluate("sessionStorage.length") == 0

@@ -52,8 +52,17 @@ class Page {
     else if (this.state) fold(this.state, content);
     else return;
     this.news.watch(this.state);
-    if (kind === "state") document.body.classList.add("begun");
+    if (kind === "state") this.begun();
     this.draw(kind === "state");
+  }
+
+  begun() {
+    document.body.classList.add("begun");
+    try {
+      sessionStorage.removeItem("grapevine-tried");
+    } catch {
+      // Then nothing was counted, either.
+    }
   }
 
   tellLine(line) {

@@ -232,8 +232,9 @@ export class Graph {
     const [x, y] = this.drawing.toScreen(node.x, node.y);
     const [title, ...rest] = this.words(node);
     this.tip.replaceChildren(make("strong", { textContent: title }), make("span", { textContent: rest.join(" · ") }));
-    this.tip.classList.toggle("left", x > this.drawing.width / 2);
-    this.tip.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px)`;
+    const isRight = x > this.drawing.width / 2;
+    const aside = isRight ? "translate(calc(-100% - 14px), 14px)" : "translate(14px, 14px)";
+    this.tip.style.transform = `translate(${Math.round(x)}px, ${Math.round(y)}px) ${aside}`;
   }
 
   /** What is said of a node: its name first. */

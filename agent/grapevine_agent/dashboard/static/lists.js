@@ -2,7 +2,7 @@
 
 import { keepRows, make, setText, show } from "./dom.js";
 import { stateWord } from "./shapes.js";
-import { bytes, clock, count, metric, NONE, several, shortNumber } from "./words.js";
+import { bytes, clock, count, metric, NONE, several } from "./words.js";
 
 const MOST_ROWS = 300;
 const MOST_SHOWN = 150;
@@ -31,7 +31,7 @@ export class PeerTable {
     row.told = peer.state;
     const words = [
       peer.role, peer.round ? count(peer.round) : NONE, metric(task, peer.metric),
-      peer.staleness == null ? NONE : shortNumber(peer.staleness), bytes(peer.bytes_today),
+      peer.staleness == null ? NONE : peer.staleness.toFixed(2), bytes(peer.bytes_today),
     ];
     words.forEach((word, place) => setText(row.fields[place + 1], word));
   }
