@@ -284,7 +284,7 @@ class MadeSwarm:
         """Everything, as a page that is just opened is told it."""
         actions = ["approve", "reject", "pause", "resume", "partition", "heal", "kill", "restart"]
         return {
-            "title": "A household learns", "now_ms": self.now_ms,
+            "title": "A household learns" if self.of < 100 else f"{self.of} devices learn", "now_ms": self.now_ms,
             "source": {"kind": "lab", "name": "household", "actions": actions}, "brokers": self.brokers(),
             "peers": [dict(peer) for peer in list(self.peers.values())[:SHOWN_ONE_BY_ONE]], "tasks": self.tasks(),
             "series": self.series, "links": self.told_links(), "rejected": self.rejected, "totals": self.totals,

@@ -155,7 +155,7 @@ class Page {
     setText($("learning-title"), task ? task.label || task.name : "");
     this.staleness.update(series?.staleness ?? []);
     const last = lastOf(series?.staleness);
-    setText($("staleness-now"), last ? `${shortNumber(last[1])} of ${last[2] == null ? "–" : shortNumber(last[2])}` : "");
+    setText($("staleness-now"), last ? `${last[1].toFixed(2)} of ${last[2] == null ? "–" : shortNumber(last[2])}` : "");
     show($("no-staleness"), !last);
     this.traffic.update(state.rates);
     show($("no-traffic"), state.rates.length === 0);
