@@ -29,6 +29,7 @@ MOST_SHARES: Final = 16
 MOST_REVIEWS: Final = 50
 STATES: Final = frozenset(("alive", "suspect", "silent", "asleep", "offline"))
 QUIET_LEVELS: Final = frozenset(("debug",))
+QUIET_KINDS: Final = frozenset(("measured",))  # every round of everybody: the curves show them
 
 
 def fold(book: Book, line: Line, now_ms: int) -> None:
@@ -46,7 +47,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
     if known is not None:
         known(book, teller, line, at_ms)
     level = name_in(line, "level")
-    if level not in QUIET_LEVELS and (text := text_in(line, "text")):
+    if level not in QUIET_LEVELS and kind not in QUIET_KINDS and (text := text_in(line, "text")):
         book.log(
             {
                 "at_ms": at_ms,
@@ -133,9 +134,9 @@ def _stopped(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 def _trained(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     joules = number_in(line, "joules")
-    if joules is not None and joules > 0:
-        peer.joules += joules
-        book.traffic.totals["joules"] += joules
+    if joules is not None and joules >= 0:
+        peer.joules = (peer.joules or 0.0) + joules
+        book.traffic.joules = (book.traffic.joules or 0.0) + joules
     if (found := _learned_of(book, peer, line, at_ms)) is None:
         return
     _, learned = found

@@ -126,7 +126,7 @@ def _look_at_progress(book: Book, peer: PeerKnown, task: TaskKnown, told: Answer
 def _look_at_governor(peer: PeerKnown, governor: Answer) -> None:
     peer.temperature_c = number_in(governor, "temperature_c")
     peer.num_bytes = count_in(governor, "bytes_today") or 0
-    peer.joules = number_in(governor, "energy_j_today") or 0.0
+    peer.joules = number_in(governor, "energy_j_today")
     peer.pauses = {
         name_in(each, "limit")
         for each in objects_in(governor, "held")

@@ -70,7 +70,7 @@ class PeerKnown:
     learned: dict[str, Learned] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     num_bytes: int = 0
-    joules: float = 0.0
+    joules: float | None = None  # today, or since it is known; None: nobody knows what it draws
     memory_mb: float | None = None
     temperature_c: float | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
