@@ -21,6 +21,7 @@ from grapevine_agent.dashboard.words import (
     time_in,
     truth_in,
 )
+from grapevine_tasks.closed_sets import METRICS
 
 Line = Mapping[str, Any]
 Fold = Callable[[Book, PeerKnown, Line, int], None]
@@ -166,6 +167,8 @@ def measure(book: Book, peer: PeerKnown, task: TaskKnown, learned: Learned, line
     learned.energy_j = number_in(line, "energy_j")
     learned.measured_ms = at_ms
     task.metric_name = learned.metric_name or task.metric_name
+    metric = METRICS.get(task.metric_name)
+    task.higher_is_better = metric is None or metric.higher_is_better
     if learned.baseline is not None:
         task.baseline, task.baseline_name = learned.baseline, learned.baseline_name
     task.server = learned.server or task.server
@@ -225,6 +228,8 @@ def _received(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     if sender.is_own:
         return  # it says itself what it sends
     sender.activity += 1.0
+    if sender.state == "offline":
+        sender.state = "alive"
     task = _task_of(book, line, at_ms)
     book.traffic.sent((sender.id, peer.id, task.id if task else ""), num_bytes, at_ms)
     learned = book.learned(sender, task) if task is not None else None

@@ -61,7 +61,7 @@ class PeerKnown:
     known_as: str = ""  # its role, as somebody says who knows it
     does: set[Does] = field(default_factory=set)
     profile: str = ""
-    state: str = "alive"
+    state: str = "offline"  # until it is heard of: who is only named need not be there
     brokers: set[str] = field(default_factory=set)
     site: str = ""
     is_own: bool = False
