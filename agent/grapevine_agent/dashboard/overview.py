@@ -194,7 +194,7 @@ class Overview:
 
     def _totals(self) -> dict[str, Any]:
         totals = self.book.traffic.totals
-        return {**totals, "joules": rounded(totals["joules"])}
+        return {**totals, "joules": rounded(self.book.traffic.joules)}
 
     def _series(self, task_id: str) -> dict[str, Any]:
         task, peers = self.book.tasks[task_id], self.book.peers

@@ -175,7 +175,11 @@ def test_the_story_of_a_swarm_is_all_there() -> None:
     assert last[6] == 6
     assert told["totals"]["sent"] == told["totals"]["received"] > 100
     assert told["rates"][-1][1] > 0
-    assert len(told["log"]) == MOST_LINES
+    kinds = [each["event"] for each in told["log"]]
+    assert "joined" in kinds
+    assert "measured" not in kinds
+    assert 12 < len(kinds) <= MOST_LINES
+    assert told["totals"]["joules"] == 1.5 * 180
     detail = peer_detail(overview.book, swarm.members[0])
     assert detail is not None
     assert [each["label"] for each in detail["verdicts"]] == ["digits", "faces"]
