@@ -150,15 +150,15 @@ class Page {
   drawCharts() {
     const { state, task } = this;
     const series = state.series[task?.id];
-    show($("no-curve"), !series?.all.length);
+    tellEmpty("learning", "no-curve", !series?.all.length);
     this.learning.update(task, series, this.drawer.peer);
     setText($("learning-title"), task ? task.label || task.name : "");
     this.staleness.update(series?.staleness ?? []);
     const last = lastOf(series?.staleness);
     setText($("staleness-now"), last ? `${last[1].toFixed(2)} of ${last[2] == null ? "–" : shortNumber(last[2])}` : "");
-    show($("no-staleness"), !last);
+    tellEmpty("staleness", "no-staleness", !last);
     this.traffic.update(state.rates);
-    show($("no-traffic"), state.rates.length === 0);
+    tellEmpty("traffic", "no-traffic", state.rates.length === 0);
   }
 
   choose(id) {
@@ -233,6 +233,12 @@ class Page {
     this.graph.recolour();
     recolour(this.charts);
   }
+}
+
+/** In place of a chart without a point stands why there is none. */
+function tellEmpty(chart, words, isEmpty) {
+  $(chart).classList.toggle("void", isEmpty);
+  show($(words), isEmpty);
 }
 
 // Tests and benches look at it here; nothing else does.

@@ -61,6 +61,7 @@ export class Log {
       if (wanted && !`${line.name} ${line.event} ${line.text}`.toLowerCase().includes(wanted)) continue;
       lines.push(line);
     }
+    setText(this.empty, state.log.length ? "No events that fit." : "Nothing has happened yet.");
     show(this.empty, lines.length === 0);
     keepRows(this.place, lines, keyOf, logRow, () => {});
   }
