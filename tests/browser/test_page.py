@@ -70,6 +70,33 @@ def test_a_peer_that_dies_shows_within_three_seconds(stage: Stage, open_page: Op
     assert time.monotonic() - begin < 3
 
 
+def test_who_listens_is_told_of_brokers_and_servers(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    lost, learned = stage.swarm.brokers()[0], stage.swarm.tasks()[0]
+    stage.tell({"brokers": [{**lost, "connected": False}], "tasks": [{**learned, "server": "reachable"}]})
+    expect(page.locator("#news")).to_contain_text("broker home is not connected")
+    expect(page.locator("#news")).to_contain_text("server of Handwritten digits: reachable")
+
+
+def test_a_peer_that_is_dragged_goes_back_and_a_broker_stays(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    where = """id => {
+      const { layout, drawing } = grapevinePage.graph;
+      const { left, top } = grapevinePage.graph.canvas.getBoundingClientRect();
+      const node = layout.nodes.get(id);
+      const [x, y] = drawing.toScreen(node.x, node.y);
+      return { x: x + left, y: y + top, isHeld: node.fx != null };
+    }"""
+    for place, is_held in ((peer(stage, "shed")["id"], False), ("b0", True)):
+        begin = page.evaluate(where, place)
+        page.mouse.move(begin["x"], begin["y"])
+        page.mouse.down()
+        page.mouse.move(begin["x"] + 30, begin["y"] + 40, steps=3)
+        page.mouse.up()
+        assert page.evaluate(where, place)["isHeld"] is is_held
+    expect(page.locator("#drawer")).to_be_hidden()  # it was no click
+
+
 def test_the_page_adds_patches_up_to_what_the_server_has(open_page: Opener) -> None:
     with served(MadeSwarm(12, steps=40)) as stage:
         page = open_page(stage)

@@ -159,7 +159,8 @@ export class Graph {
     this.dragged = null;
     if (!drag) return;
     if (drag.far >= CLICK_PX) {
-      if (drag.node && drag.node.kind !== "broker") drag.node.fx = drag.node.fy = null;
+      if (drag.node?.kind === "broker") drag.node.isPinned = true;
+      else if (drag.node) drag.node.fx = drag.node.fy = null;
       if (drag.node) this.isFitted = false;
       this.redraw();
     } else if (drag.node?.kind === "peer") {

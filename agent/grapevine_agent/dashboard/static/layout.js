@@ -76,7 +76,7 @@ export class Layout {
     wanted.forEach((one, number) => {
       const node = this.nodes.get(one.id) ?? this.begin(one, places, number);
       Object.assign(node, one);
-      if (one.kind === "broker") [node.fx, node.fy] = places.get(one.id);
+      if (one.kind === "broker" && !node.isPinned) [node.fx, node.fy] = places.get(one.id);
       nodes.set(one.id, node);
     });
     this.nodes = nodes;

@@ -8,6 +8,7 @@ export class News {
     this.place = place;
     this.waiting = [];
     this.states = new Map();
+    this.facts = new Map();
   }
 
   say(text) {
@@ -36,5 +37,17 @@ export class News {
       this.say(names.length > 3 ? `${names.length} peers are ${now}` : `${names.join(", ")} ${names.length > 1 ? "are" : "is"} ${now}`);
     }
     for (const id of this.states.keys()) if (!state.peers.has(id)) this.states.delete(id);
+    for (const { id, name, connected } of state.brokers.values()) {
+      this.compare(`broker ${id}`, connected, `broker ${name || id} is ${connected ? "connected" : "not connected"}`);
+    }
+    for (const { id, label, name, server } of state.tasks.values()) {
+      this.compare(`task ${id}`, server ?? "", `server of ${label || name}: ${server || "none"}`);
+    }
+  }
+
+  compare(key, now, text) {
+    const before = this.facts.get(key);
+    this.facts.set(key, now);
+    if (before !== undefined && before !== now) this.say(text);
   }
 }
