@@ -114,7 +114,8 @@ class Page {
     const { source, title } = this.state;
     setText($("title"), title || source.name);
     document.title = `${title || source.name} · Grapevine`;
-    setText($("source"), source.name && source.name !== title ? `${source.kind} ${source.name}` : source.kind);
+    const more = [source.kind, source.name].filter((word) => word && word !== title);
+    setText($("source"), more.join(" "));
     setText($("rights"), this.actions.isAllowed ? "actions allowed" : "read only");
     this.actions.offer(source.actions);
     for (const name of ["partition", "heal"]) show($(name), this.actions.may(name));

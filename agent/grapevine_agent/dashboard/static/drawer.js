@@ -65,7 +65,7 @@ export class Drawer {
     setText($("drawer-id"), peer.id);
     const { task } = this;
     const facts = [
-      ["Role", peer.role], ["Board", peer.profile], ["Brokers", peer.brokers.map((id) => nameOf(this.state, id)).join(", ")],
+      ["Role", peer.role], ["Profile", peer.profile], ["Brokers", peer.brokers.map((id) => nameOf(this.state, id)).join(", ")],
       ["Site", peer.site], ["Rounds", peer.round ? count(peer.round) : null],
       [task ? task.metric_name || "Metric" : "Metric", peer.metric == null ? null : metric(task, peer.metric)],
       ["Staleness", peer.staleness == null ? null : shortNumber(peer.staleness)],

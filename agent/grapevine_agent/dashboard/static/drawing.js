@@ -127,8 +127,8 @@ export class Drawing {
       if (!from || !to) continue;
       const fresh = Math.max(0, 1 - (state.now_ms - link.last_ms) / KEPT_MS);
       const isMine = link.from === marked || link.to === marked;
-      context.globalAlpha = marked && !isMine ? 0.03 : isMine ? 0.45 + 0.34 * fresh : (0.06 + 0.4 * fresh) * crowd;
-      context.lineWidth = Math.min(3, 0.7 + Math.log2(1 + link.num) * 0.35);
+      context.globalAlpha = marked && !isMine ? 0.03 : isMine ? 0.45 + 0.34 * fresh : (0.06 + 0.32 * fresh) * crowd;
+      context.lineWidth = Math.min(3, 0.7 + Math.log2(1 + link.num) * 0.25);
       context.beginPath();
       context.moveTo(...this.toScreen(from.x, from.y));
       context.quadraticCurveTo(...this.toScreen(...this.layout.way(from, to)), ...this.toScreen(to.x, to.y));

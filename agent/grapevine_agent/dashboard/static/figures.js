@@ -30,7 +30,7 @@ export class Figures {
     this.write("peers", count(counts.alive), `of ${count(numPeers(state))}`);
     this.write("rounds", rounds.length ? count(rounds[rounds.length >> 1]) : "–", rounds.length ? `up to ${count(rounds[rounds.length - 1])}` : "");
     setText(this.tiles.metric.name, task ? `Mean ${task.metric_name || "metric"}` : "Metric");
-    this.write("metric", metric(task, last?.[1]), task?.baseline == null ? "" : `${task.baseline_name || "baseline"} ${metric(task, task.baseline, 0)}`);
+    this.write("metric", metric(task, last?.[1]), task?.baseline == null ? "" : `${metric(task, task.baseline, 0)} ${task.baseline_name || "baseline"}`);
     this.write("messages", rate(now?.[1]), `${count(totals.sent ?? 0)} sent`);
     this.write("bytes", bytes(totals.bytes), now ? `${bytes(now[2])}/s` : "");
     this.write("energy", totals.joules ? joules(totals.joules) : "–", totals.merged ? `${count(totals.merged)} merges` : "");
