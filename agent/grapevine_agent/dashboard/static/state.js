@@ -17,16 +17,13 @@ export function begin(snapshot) {
   return state;
 }
 
-/** Add a patch to the state; answers with the names of what changed. */
+/** Add a patch to the state. */
 export function fold(state, patch) {
-  const changed = new Set(Object.keys(patch));
   for (const key of ["title", "now_ms", "source", "links", "rejected", "totals", "shown"]) {
     if (key in patch) state[key] = patch[key];
   }
   for (const id of patch.gone ?? []) {
-    for (const key of ["brokers", "peers", "tasks"]) {
-      if (state[key].delete(id)) changed.add(key);
-    }
+    for (const key of ["brokers", "peers", "tasks"]) state[key].delete(id);
   }
   for (const key of ["brokers", "peers", "tasks"]) {
     for (const record of patch[key] ?? []) state[key].set(record.id, record);
@@ -42,7 +39,6 @@ export function fold(state, patch) {
   if (state.rates.length > MOST_RATES) state.rates.splice(0, state.rates.length - MOST_RATES);
   state.log.push(...(patch.log ?? []));
   if (state.log.length > MOST_LINES) state.log.splice(0, state.log.length - MOST_LINES);
-  return changed;
 }
 
 function seriesOf(state, task) {
