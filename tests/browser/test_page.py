@@ -184,6 +184,15 @@ def test_markup_in_names_and_texts_is_text(stage: Stage, open_page: Opener) -> N
     assert page.evaluate("globalThis.hit") is None
 
 
+def test_what_is_called_as_javascript_calls_its_own_is_a_name_like_others(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    points = {"peers": {"__proto__": [[0, 0.5]], "constructor": [[0, 0.5]]}, "all": [[0, 1, 1, 1, 1, 1, 1]]}
+    stage.tell({"series": {"__proto__": points, "constructor": points}, "now_ms": 7})
+    until(page, "grapevinePage.state.now_ms", 7)
+    assert page.evaluate("[{}.all, {}.peers, Object.all].every((value) => value === undefined)")
+    assert page.evaluate("Object.keys(grapevinePage.state.series.constructor.peers)") == ["__proto__", "constructor"]
+
+
 def test_a_lost_connection_is_shown_and_comes_back(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage)
     expect(page.locator("#line")).to_have_text("live")

@@ -10,7 +10,7 @@ export const STATES = ["alive", "suspect", "silent", "asleep", "paused", "offlin
 export function begin(snapshot) {
   const state = {
     title: "", now_ms: 0, source: { kind: "agent", name: "", actions: [] },
-    brokers: new Map(), peers: new Map(), tasks: new Map(), series: {}, links: [], rejected: {}, totals: {},
+    brokers: new Map(), peers: new Map(), tasks: new Map(), series: bare(), links: [], rejected: {}, totals: {},
     rates: [], log: [], shown: { peers: 0, of: 0, groups: [] },
   };
   fold(state, snapshot);
@@ -41,8 +41,13 @@ export function fold(state, patch) {
   if (state.log.length > MOST_LINES) state.log.splice(0, state.log.length - MOST_LINES);
 }
 
+/** An object by whose keys nothing is meant but themselves, whatever they are called. */
+function bare() {
+  return Object.create(null);
+}
+
 function seriesOf(state, task) {
-  return (state.series[task] ??= { peers: {}, all: [], staleness: [] });
+  return (state.series[task] ??= { peers: bare(), all: [], staleness: [] });
 }
 
 function addPoints(state, task, points) {
