@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import (
     Effect,
     Evaluated,
-    Notify,
     Publish,
     SavedModel,
     SaveMetrics,
@@ -42,7 +42,7 @@ from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.patience import Patience
 from grapevine_agent.core.learning.paused import Paused
 from grapevine_agent.core.learning.receipts import Receipts
-from grapevine_agent.core.learning.reports import line_of, metrics_of
+from grapevine_agent.core.learning.reports import measured_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.sending import Sending
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
@@ -134,6 +134,7 @@ class Learning:
             pace=self.pace,
             rest=self.rest,
             writer=self.writer,
+            label=self.manifest.label,
             governor=self.governor,
             told=Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta"),
             rng=self.rng,
@@ -159,7 +160,7 @@ class Learning:
             self.sending.arm(now)
         receipts = [self.receipts.give(sender, session, held)] if held else []
         answers = self.sending.answer(sender, update, now)
-        return [*receipts, *answers, *self.sending.after_merge(now)]
+        return [*self.merging.take_told(), *receipts, *answers, *self.sending.after_merge(now)]
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
@@ -225,7 +226,7 @@ class Learning:
         waits = self.training is not None or self.paused.holds
         if now.monotonic_s >= self.merging.merge_by_s and waits:
             self.merging.merge_gathered(now)
-            effects += self.sending.after_merge(now)
+            effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         if not waits and not self.trials.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
         if self.sending.clock.next_s == math.inf:
@@ -267,7 +268,7 @@ class Learning:
             self.merging.end_window(now)
             if not self.merging.strategy.pairwise:
                 self.writer.open_window()
-            effects += self.sending.after_merge(now)
+            effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         model.round += 1
         model.release(self.manifest.merging.ema)
         if self.rest.begin_round(model, trains=trains):
@@ -328,7 +329,22 @@ class Learning:
         budget = self.governor.budget(self.task)
         rests_until_s = now.monotonic_s + (budget.slow_factor - 1.0) * result.seconds
         self._next_round_s = max(self._next_round_s, rests_until_s)
-        return [*self.sending.to_servers(now), *self.sending.after_round(now)]
+        return [self._trained(result), *self.sending.to_servers(now), *self.sending.after_round(now)]
+
+    def _trained(self, result: Trained) -> ev.Trained:
+        model = self.model
+        return ev.Trained(
+            task=self.task,
+            label=self.manifest.label,
+            round=model.round,
+            version=model.version,
+            age=model.age,
+            num_steps=result.num_steps,
+            num_samples=result.num_samples,
+            loss=result.loss,
+            seconds=result.seconds,
+            joules=self.energy.round_j,
+        )
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
@@ -344,15 +360,16 @@ class Learning:
         return [
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
-            Notify(
-                text=line_of(self.manifest.label, self.manifest.training.metric, metrics),
-                often=f"rounds of {self.task}",
-            ),
+            measured_of(self, metrics, now),
             *again,
         ]
 
-    def _failed(self, kind: str, error: str) -> Notify:
-        return Notify(text=f"{self.manifest.label}: {self.trials.failed(kind, error)}", level="warning")
+    def _failed(self, kind: str, error: str) -> ev.Failed:
+        num = self.trials.failed(kind, error)
+        is_set_back = self.trials.failure is not None
+        return ev.Failed(
+            task=self.task, label=self.manifest.label, what=kind, error=error, num=num, is_set_back=is_set_back
+        )
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -427,7 +444,8 @@ class Learning:
     def _server_changed(self, link: ServerLink, before: str) -> list[Effect]:
         if link.state == before:
             return []
-        goes_on = "" if link.state == "reachable" else "; gossip goes on among the members"
         return [
-            Notify(text=f"{self.manifest.label}: server {link.peer} is {link.state} (was {before}){goes_on}"),
+            ev.ServerChanged(
+                task=self.task, label=self.manifest.label, server=link.peer, state=link.state, before=before
+            ),
         ]
