@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 
 from grapevine_agent.dashboard.acting import Actions
 from grapevine_agent.dashboard.app import make_app
+from grapevine_agent.dashboard.connections import Connection
 from grapevine_agent.dashboard.feeds import Feeds
 from grapevine_agent.dashboard.hub import PATCH_S, Hub
 from grapevine_agent.dashboard.overview import Overview
@@ -167,7 +168,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # Starlette's word for the same thing
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
