@@ -167,6 +167,14 @@ def test_events_are_filtered(stage: Stage, open_page: Opener) -> None:
     expect(page.locator("#log .level-warning").first).to_be_visible()
 
 
+def test_a_review_that_counts_for_nobody_says_so(stage: Stage, open_page: Opener) -> None:
+    stage.swarm.reviews[0].update(counts=True)
+    stage.swarm.reviews[1].update(counts=False)
+    rows = open_page(stage).locator(".reviews").first.locator("li")
+    expect(rows.nth(0)).not_to_contain_text("counts for nobody")
+    expect(rows.nth(1)).to_contain_text("approved, which counts for nobody here")
+
+
 def test_markup_in_names_and_texts_is_text(stage: Stage, open_page: Opener) -> None:
     swarm = stage.swarm
     for one in swarm.peers.values():

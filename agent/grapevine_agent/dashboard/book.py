@@ -14,6 +14,7 @@ from grapevine_agent.dashboard.words import fit
 MOST_PEERS: Final = 5_000
 MOST_TASKS: Final = 64
 MOST_BROKERS: Final = 64
+FADES_MS: Final = 60_000  # since a task that was no event was heard of, until another may have its place
 MOST_REASONS: Final = 64  # why messages were rejected
 MOST_SINGLED_OUT: Final = 40  # peers of a task whose curves are told one by one
 LINES_KEPT: Final = 2_000  # of the log, for the details of peers and tasks
@@ -54,15 +55,23 @@ class Book:
         self.changed.add(peer_id)
         return known
 
-    def task(self, task_id: str, label: str, now_ms: int) -> TaskKnown | None:
-        """A task, new or known; None without an id."""
+    def task(self, task_id: str, label: str, now_ms: int, *, is_told: bool = True) -> TaskKnown | None:
+        """A task, new or known; None without an id.
+
+        `is_told`: by an event, or somebody takes part. Others, which anybody may have published, take the place of none
+        but those of their kind that are not heard of any more: else None for them, too.
+        """
         known = self.tasks.get(task_id)
         if known is None:
             if not task_id:
                 return None
             if len(self.tasks) >= MOST_TASKS:
-                self._forget_task(min(self.tasks.values(), key=lambda each: (len(each.members), each.told_ms)).id)
+                least = min(self.tasks.values(), key=_worth)
+                if not is_told and (least.is_told or least.told_ms > now_ms - FADES_MS):
+                    return None
+                self._forget_task(least.id)
             known = self.tasks[task_id] = TaskKnown(id=task_id)
+        known.is_told |= is_told
         known.told_ms = max(known.told_ms, now_ms)
         known.label = label or known.label
         return known
@@ -119,6 +128,8 @@ class Book:
         for task in self.tasks.values():
             for values in (task.latest, task.staleness, task.verdicts):
                 values.pop(peer_id, None)
+            for tellers in task.counting.values():
+                tellers.discard(peer_id)
             for members in (task.members, task.servers):
                 members.discard(peer_id)
             self._drop_curve(task, peer_id)
@@ -144,3 +155,7 @@ class Book:
                 peer.learned.pop(task_id, None)
                 self.changed.add(peer_id)
         self.gone.add(task_id)
+
+
+def _worth(task: TaskKnown) -> tuple[int, bool, int]:
+    return len(task.members), task.is_told, task.told_ms

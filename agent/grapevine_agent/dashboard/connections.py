@@ -1,7 +1,7 @@
 """A browser's connection, which is given up where nobody asks on it, or takes what was asked for.
 
-uvicorn waits for a first request for ever, and for who does not read. Any program that reaches the port could take up all
-connections with that, and a page on a machine that has vanished its stream.
+uvicorn waits for a first request for ever, and for who does not read. Any program that reaches the port could take up
+all connections with that, and a page on a machine that has vanished its stream.
 """
 
 from __future__ import annotations

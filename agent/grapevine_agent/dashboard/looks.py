@@ -45,8 +45,10 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
     book.changed.add(peer.id)
 
 
-def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
+def look_at_peers(book: Book, answer: object, now_ms: int) -> None:
     """Whom an agent knows: `peers`. Of those that we talk to ourselves it says nothing new."""
+    if not isinstance(answer, dict):
+        return
     asked = book.peers.get(id_in(answer, "peer"))
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
@@ -66,7 +68,7 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
         }
 
 
-def look_at_reviews(book: Book, answer: object, now_ms: int) -> None:
+def look_at_reviews(book: Book, peer: PeerKnown, answer: object, now_ms: int) -> None:
     """What an agent knows of tasks and their reviews: `reviews`."""
     if not isinstance(answer, list):
         return
@@ -80,14 +82,13 @@ def look_at_reviews(book: Book, answer: object, now_ms: int) -> None:
         task.description = text_in(each, "description", 2_000)
         if (publisher := book.peer(id_in(each, "publisher"), now_ms)) is not None:
             published_by(task, publisher)
-        for said in objects_in(each, "reviews"):
-            if (reviewer := book.peer(id_in(said, "reviewer"), now_ms)) is not None:
-                review(task, reviewer, said, time_in(said, "made_at_ms") or now_ms)
+        for said in sorted(objects_in(each, "reviews"), key=lambda said: not truth_in(said, "counts")):
+            review(book, task, peer, said, time_in(said, "made_at_ms") or now_ms)
 
 
 def _look_at_task(book: Book, peer: PeerKnown, told: Answer, now_ms: int) -> None:
     name, version = name_in(told, "name"), count_in(told, "version")
-    task = book.task(id_in(told, "id"), "", now_ms)
+    task = book.task(id_in(told, "id"), "", now_ms, is_told=truth_in(told, "joined"))
     if task is None:
         return
     task.name, task.version = name or task.name, version

@@ -246,7 +246,7 @@ async def test_a_page_that_reads_nothing_loses_its_stream_and_one_that_reads_kee
     monkeypatch.setattr(connections, "HEAD_S", 0.3)
     async with replayed(tmp_path) as dashboard, looking(dashboard) as events:
         await anext(events)
-        reader, writer = await asyncio.open_connection(*address_of(dashboard), limit=1)
+        _, writer = await asyncio.open_connection(*address_of(dashboard), limit=1)
         writer.write(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
         async with asyncio.timeout(20):
             while dashboard.hub.num_streams < 2:

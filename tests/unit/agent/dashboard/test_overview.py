@@ -48,7 +48,7 @@ lines = st.fixed_dictionaries(
             ("label", "state", "name", "role", "reason", "url", "does", "limit", "standing", "text"), texts
         ),
         **dict.fromkeys(("shares", "best", "why", "at_ms", "level", "num"), anything),
-        "is_connected": st.booleans(),
+        **dict.fromkeys(("is_connected", "counts"), st.booleans()),
     },
 )
 steps = st.lists(st.one_of(lines, st.integers(0, 700_000), st.just("look")), max_size=60)
@@ -126,11 +126,14 @@ def test_whatever_is_invented_the_book_stays_bounded() -> None:
         about = {"peer": f"p{number}", "task": f"t{number}", "label": "x" * 5_000}
         overview.tell({"event": "measured", "metric": 0.5, **about, **LINE}, now_ms)
         overview.tell({"event": "rejected", "reason": f"r{number}", **about, **LINE}, now_ms)
-        overview.tell({"event": "reviewed", "reviewer": f"p{number}", **about, **LINE}, now_ms)
+        counts = number % 2 == 0
+        overview.tell({"event": "reviewed", "reviewer": f"p{number}", "counts": counts, **about, **LINE}, now_ms)
+        overview.tell({"event": "reviewed", "reviewer": f"p{number}", **about, "task": "t0", "counts": counts}, now_ms)
         overview.tell({"event": "broker-changed", "url": f"mqtt://{number}", "is_connected": True, **about}, now_ms)
     book = overview.book
     assert len(book.peers) <= MOST_PEERS
     assert len(book.tasks) <= MOST_TASKS
+    assert all(len(each.reviews) == len(each.counting) <= 50 for each in book.tasks.values())
     assert len(book.rejected) <= 65
     assert len(book.brokers) <= 64
     overview.patch()
