@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import sys
@@ -35,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
 LONGEST_HEAD: Final = 16_384  # bytes of a request's line and headers
+OPEN_FILES: Final = 8_192  # as many as agents can be followed, thrice
 END_S: Final = 2
 
 
@@ -63,7 +65,16 @@ def serve(
     open_page: bool = False,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises `ConfigError` where it cannot listen, or the file is no file of events."""
+    make_room_for_files()
     asyncio.run(_serve(sources, host=host, port=port, speed=speed, say=say, open_page=open_page))
+
+
+def make_room_for_files() -> None:
+    """Raise this process's limit of open files: each agent that is followed takes one, and another when it is asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _serve(
@@ -147,10 +158,11 @@ async def _follow(feeds: Feeds, hub: Hub) -> None:
     following = asyncio.create_task(feeds.run(), name="feeds")
     try:
         await feeds.begin()
-        while True:
+        while not following.done():
             await feeds.drain()
             hub.advance(_now_ms())
             await asyncio.sleep(PATCH_S)
+        following.result()  # nobody follows any more: that ends the dashboard, and says why
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)

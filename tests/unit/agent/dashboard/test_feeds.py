@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -178,6 +180,38 @@ async def test_what_the_lab_knows_of_its_machines_is_believed(tmp_path: Path) ->
         await seen(dashboard, lambda state: state_of("ada")(state) == "paused")
         told["ada"] = "running"
         await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
+
+
+async def test_an_agent_whose_answers_are_nonsense_keeps_nobody_from_being_asked(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "n", "nn", "nonsense") as nonsense, shown(tmp_path) as dashboard:
+        await seen(dashboard, lambda state: state_of("nonsense")(state) == "alive")
+        while (await nonsense.asked())[0] != "peers":
+            pass
+        async with scripted(tmp_path / "a", "aa", "ada"):
+            await seen(dashboard, lambda state: any(each["memory_mb"] for each in state["peers"]))
+
+
+async def test_an_agent_that_cannot_be_reached_is_not_taken_for_killed(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "a", "aa", "ada") as ada, shown(tmp_path) as dashboard:
+        await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
+        ada.process.send_signal(signal.SIGSTOP)
+        path = tmp_path / "a" / "agent.sock"
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another:
+            another.bind(str(path))  # connecting fails, and not because nobody listens
+            ada.process.kill()
+            await seen(dashboard, lambda state: state_of("ada")(state) == "silent")
+            path.unlink()
+            await seen(dashboard, lambda state: state_of("ada")(state) == "offline")
+
+
+def test_a_dashboard_may_follow_as_many_agents_as_the_system_lets_it_open_files() -> None:
+    code = (
+        "import resource as r; from grapevine_agent.dashboard.serving import make_room_for_files as make;"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, 900)); make(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "(900, 900)\n"
 
 
 async def test_a_socket_that_nobody_may_open_or_that_is_no_agent_harms_nothing(tmp_path: Path) -> None:
