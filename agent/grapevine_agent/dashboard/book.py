@@ -7,7 +7,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from grapevine_agent.dashboard.patches import MOST_LINES
-from grapevine_agent.dashboard.records import MOST_TASKS_OF_A_PEER, BrokerKnown, Learned, PeerKnown, TaskKnown
+from grapevine_agent.dashboard.records import (
+    MOST_MERGES,
+    MOST_TASKS_OF_A_PEER,
+    BrokerKnown,
+    Learned,
+    PeerKnown,
+    TaskKnown,
+)
 from grapevine_agent.dashboard.traffic import Traffic
 from grapevine_agent.dashboard.words import fit
 
@@ -119,6 +126,23 @@ class Book:
         """Keep one line of the log."""
         self.lines.append(line)
         self.new_lines.append(line)
+
+    def shift(self, step_ms: int) -> None:
+        """The clock was set by so much: everything happened that much earlier or later, by the clock as it goes now."""
+        self.traffic.shift(step_ms)
+        self.lines = deque(({**line, "at_ms": line["at_ms"] + step_ms} for line in self.lines), LINES_KEPT)
+        self.new_lines = deque(({**line, "at_ms": line["at_ms"] + step_ms} for line in self.new_lines), MOST_LINES)
+        for task in self.tasks.values():
+            task.all.shift(step_ms)
+            task.stale.shift(step_ms)
+            task.told_ms += step_ms
+            task.closes_ms = None if task.closes_ms is None else task.closes_ms + step_ms
+        for peer in self.peers.values():
+            peer.told_ms += step_ms
+            peer.merges = deque(({**each, "at_ms": each["at_ms"] + step_ms} for each in peer.merges), MOST_MERGES)
+            for learned in peer.learned.values():
+                learned.curve.shift(step_ms)
+                learned.measured_ms += step_ms if learned.measured_ms >= 0 else 0
 
     def forget(self, peer_id: str) -> None:
         """A peer is gone for good."""

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from grapevine_agent.control.protocol import NoAnswerError, NoServiceError
-from grapevine_agent.control.streaming import astream
+from grapevine_agent.control.streaming import AsyncLines, astream
+from grapevine_agent.dashboard.clocks import by_todays_clock
 from grapevine_agent.dashboard.looks import look_at_peers, look_at_reviews, look_at_status
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.sources import Sources
@@ -34,6 +35,7 @@ ASK_APART_S: Final = 0.1  # … and of many agents one after the other
 ANSWER_S: Final = 3.0
 ACT_S: Final = 30.0
 CATCH_UP_S: Final = 3.0
+MOST_KEPT: Final = 5_000  # lines of an agent: it keeps fewer
 MOST_FOLLOWED: Final = 2_500
 MOST_WAITING: Final = 50_000  # lines: followers wait for the drain
 MOST_AT_ONCE: Final = 2_000
@@ -86,12 +88,27 @@ class Follower:
             newest = count_in(hello, "number") or 0
             self._meet(hello)
             self.is_caught_up = newest <= self._number
+            if not self.is_caught_up:
+                await self._catch_up(stream, newest)
             async for line in stream:
                 self._number = count_in(line, "number") or self._number
-                self.is_caught_up = self.is_caught_up or self._number >= newest
                 await self._feeds.put(line)
         finally:
             await stream.aclose()
+
+    async def _catch_up(self, stream: AsyncLines, newest: int) -> None:
+        """Take what it told before: its clock may have been set since."""
+        kept: list[Mapping[str, Any]] = []
+        try:
+            async for line in stream:
+                self._number = count_in(line, "number") or self._number
+                kept.append(line)
+                if self._number >= newest or len(kept) >= MOST_KEPT:
+                    break
+        finally:
+            for each in by_todays_clock(kept, self.peer):
+                await self._feeds.put(each)
+            self.is_caught_up = True
 
     def _meet(self, hello: Mapping[str, Any]) -> None:
         peer = id_in(hello, "peer")

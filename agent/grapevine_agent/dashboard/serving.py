@@ -24,12 +24,14 @@ from starlette.types import ASGIApp
 
 from grapevine_agent.dashboard.acting import Actions
 from grapevine_agent.dashboard.app import make_app
+from grapevine_agent.dashboard.clocks import Steps
 from grapevine_agent.dashboard.connections import Connection
 from grapevine_agent.dashboard.feeds import Feeds
 from grapevine_agent.dashboard.hub import PATCH_S, Hub
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.replaying import replay
 from grapevine_agent.dashboard.sources import Sources
+from grapevine_agent.service import clock
 from grapevine_proto.errors import ConfigError, GrapevineError
 
 logger = logging.getLogger(__name__)
@@ -138,7 +140,7 @@ def _prepared(sources: Sources, speed: float, say: Callable[[str], None]) -> tup
     )
     if sources.file is not None:
         return partial(_replay, sources.file, overview, speed, say), actions, overview
-    feeds = Feeds(sources, overview, now_ms=_now_ms, say=say)
+    feeds = Feeds(sources, overview, now_ms=lambda: clock.now().wall_ms, say=say)
     return partial(_follow, feeds), actions, overview
 
 
@@ -155,21 +157,19 @@ async def _replay(path: Path, overview: Overview, speed: float, say: Callable[[s
 
 
 async def _follow(feeds: Feeds, hub: Hub) -> None:
-    following = asyncio.create_task(feeds.run(), name="feeds")
+    following, steps = asyncio.create_task(feeds.run(), name="feeds"), Steps(clock.now)
     try:
         await feeds.begin()
         while not following.done():
+            if step_ms := steps.since():
+                hub.clock_set(step_ms)
             await feeds.drain()
-            hub.advance(_now_ms())
+            hub.advance(clock.now().wall_ms)
             await asyncio.sleep(PATCH_S)
         following.result()  # nobody follows any more: that ends the dashboard, and says why
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1e3)
 
 
 class _Server(uvicorn.Server):
