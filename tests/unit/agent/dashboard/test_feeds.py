@@ -166,6 +166,7 @@ async def test_agents_are_asked_to_act_and_what_they_refuse_is_said(tmp_path: Pa
             ("pause", {"peer": "aa", "minutes": -1}, 400),
             ("pause", {"peer": "aa", "minutes": "1"}, 400),
             ("pause", {"peer": "stranger"}, 409),
+            ("pause", {"peer": "\ud800"}, 409),  # half a character, which no answer can hold
         ):
             assert (await act(dashboard, name, params)).status == status
 
