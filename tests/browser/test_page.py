@@ -201,6 +201,21 @@ def test_what_is_called_as_javascript_calls_its_own_is_a_name_like_others(stage:
     assert page.evaluate("Object.keys(grapevinePage.state.series.constructor.peers)") == ["__proto__", "constructor"]
 
 
+def test_what_is_gone_leaves_nothing_behind(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    points = {"peers": {"a": [[1, 0.5]], "b": [[1, 0.5]]}, "all": [[1, 1, 1, 1, 1, 1, 1]]}
+    task = {**stage.swarm.snapshot()["tasks"][0], "id": "short lived"}
+    stage.tell({"tasks": [task], "series": {task["id"]: points}, "now_ms": 7})
+    stage.tell({"resampled": {task["id"]: {"peers": {"a": []}}}, "now_ms": 8})
+    until(page, "grapevinePage.state.now_ms", 8)
+    assert page.evaluate("Object.keys(grapevinePage.state.series['short lived'].peers)") == ["b"]
+    assert page.evaluate("grapevinePage.news.facts.has('task short lived')")
+    stage.tell({"gone": [task["id"]], "now_ms": 9})
+    until(page, "grapevinePage.state.now_ms", 9)
+    assert not page.evaluate("'short lived' in grapevinePage.state.series")
+    assert not page.evaluate("grapevinePage.news.facts.has('task short lived')")
+
+
 def test_a_lost_connection_is_shown_and_comes_back(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage)
     expect(page.locator("#line")).to_have_text("live")
