@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,6 +26,8 @@ FADES_MS: Final = 60_000  # since a task that was no event was heard of, until a
 MOST_REASONS: Final = 64  # why messages were rejected
 MOST_SINGLED_OUT: Final = 40  # peers of a task whose curves are told one by one
 LINES_KEPT: Final = 2_000  # of the log, for the details of peers and tasks
+
+_LOGIN: Final = re.compile(r"^([a-z]+://)[^/]*@")
 
 BrokerOf = Callable[[str, str], str]
 
@@ -85,7 +88,7 @@ class Book:
 
     def broker(self, url: str, seen_by: PeerKnown) -> BrokerKnown | None:
         """The broker that an agent reaches at `url`; None where there is no room for one more."""
-        url = url.partition("?")[0]  # which MQTT is spoken there is no part of which broker it is
+        url = _LOGIN.sub(r"\1", url.partition("?")[0])  # which MQTT is spoken, and by whom, is not which broker it is
         named = self._broker_of(seen_by.name, url) if self._broker_of is not None else ""
         key = fit(named or url, 200)
         if key not in self.brokers:

@@ -221,6 +221,19 @@ def test_how_an_agent_is_its_socket_says_and_others_where_there_is_none() -> Non
     assert overview.book.peers["b"].state == "silent"
 
 
+def test_a_broker_is_the_same_whoever_logs_in_there_and_whichever_mqtt_it_speaks() -> None:
+    overview = new_overview()
+    for peer, url in (
+        ("a", "mqtt://ada@hub:1883"),
+        ("b", "mqtt://bob:secret@hub:1883?version=5"),
+        ("c", "mqtt://hub:1883"),
+    ):
+        overview.tell({"event": "broker-changed", "peer": peer, "url": url, "is_connected": True, **LINE}, BEGIN_MS)
+    overview.patch()
+    (broker,) = overview.snapshot()["brokers"]
+    assert (broker["id"], broker["name"], broker["peers"]) == ("mqtt://hub:1883", "hub:1883", 3)
+
+
 def test_a_pause_of_all_training_shows_until_it_is_over() -> None:
     overview = new_overview()
     held = {"peer": "a", "limit": "pause", "does": "pause", **LINE}
