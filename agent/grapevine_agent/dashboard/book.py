@@ -120,10 +120,14 @@ class Book:
 
     def reject(self, peer: PeerKnown, reason: str, num: int = 1) -> None:
         """Count messages that a peer did not take."""
-        if reason not in self.rejected and len(self.rejected) >= MOST_REASONS:
+        if not self.may_count(reason):
             reason = "other"
         peer.rejected[reason] = peer.rejected.get(reason, 0) + num
         self.rejected[reason] += num
+
+    def may_count(self, reason: str) -> bool:
+        """Whether messages that were rejected for this reason are counted by themselves."""
+        return reason in self.rejected or len(self.rejected) < MOST_REASONS
 
     def log(self, line: dict[str, Any]) -> None:
         """Keep one line of the log."""

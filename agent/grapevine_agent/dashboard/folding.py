@@ -27,6 +27,7 @@ Line = Mapping[str, Any]
 Fold = Callable[[Book, PeerKnown, Line, int], None]
 
 MOST_SHARES: Final = 16
+MOST_LIMITS: Final = 64  # that pause a peer
 STATES: Final = frozenset(("alive", "suspect", "silent", "asleep", "offline"))
 QUIET_LEVELS: Final = frozenset(("debug",))
 QUIET_KINDS: Final = frozenset(("measured",))  # every round of everybody: the curves show them
@@ -335,7 +336,7 @@ def meet(book: Book, peer: PeerKnown, url: str, *, is_connected: bool) -> None:
 
 def _paused(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     del book, at_ms
-    if name_in(line, "does") == "pause" and not id_in(line, "task"):
+    if name_in(line, "does") == "pause" and not id_in(line, "task") and len(peer.pauses) < MOST_LIMITS:
         peer.pauses.add(name_in(line, "limit"))
 
 

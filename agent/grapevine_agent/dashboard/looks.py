@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grapevine_agent.dashboard.book import Book
+from grapevine_agent.dashboard.book import MOST_REASONS, Book
 from grapevine_agent.dashboard.folding import measure, meet, published_by, review, verdict
 from grapevine_agent.dashboard.records import PeerKnown, TaskKnown
 from grapevine_agent.dashboard.words import (
+    LONGEST_NAME,
     count_in,
+    fit,
     id_in,
     list_in,
     mapping_in,
@@ -133,10 +135,10 @@ def _look_at_governor(peer: PeerKnown, governor: Answer) -> None:
 
 
 def _look_at_rejected(book: Book, peer: PeerKnown, rejected: Answer) -> None:
-    for reason in list(rejected)[:64]:
-        num = count_in(rejected, reason) or 0
+    for each in list(rejected)[:MOST_REASONS]:
+        num, reason = count_in(rejected, each) or 0, fit(each, LONGEST_NAME)
         known = peer.rejected.get(reason, 0)
-        if num > known:
+        if num > known and book.may_count(reason):
             book.reject(peer, reason, num - known)
 
 

@@ -127,6 +127,21 @@ def test_however_many_strangers_review_a_task_those_whose_word_counts_come_first
     assert {each["id"]: each["role"] for each in overview.snapshot()["peers"]} == {"a": "member", "r": "reviewer"}
 
 
+def test_what_an_agent_has_rejected_is_counted_once_however_many_reasons_it_names() -> None:
+    overview = new_overview()
+    book = overview.book
+    for number in range(70):
+        overview.tell({"event": "rejected", "peer": "a", "reason": f"r{number}", "num": 2}, NOW_MS)
+    told = {f"r{number}": 2 for number in range(10, 70)} | {"bad\u202e" + "x" * 500: 1}
+    for _ in range(3):
+        look_at_status(book, book.peers["a"], {"rejected": told}, NOW_MS)
+    assert sum(book.rejected.values()) == 140
+    other = new_overview().book
+    look_at_status(other, other.peers["a"], {"rejected": told}, NOW_MS)
+    assert max(map(len, other.rejected)) <= 64
+    assert all(reason.isprintable() for reason in other.rejected)
+
+
 def test_a_reviewer_who_is_trusted_no_more_counts_no_more() -> None:
     overview = new_overview()
     book = overview.book

@@ -132,6 +132,9 @@ def test_whatever_is_invented_the_book_stays_bounded() -> None:
         overview.tell({"event": "broker-changed", "url": f"mqtt://{number}", "is_connected": True, **about}, now_ms)
     book = overview.book
     assert len(book.peers) <= MOST_PEERS
+    for number in range(200):
+        overview.tell({"event": "paused", "peer": "p", "does": "pause", "limit": f"l{number}", **LINE}, BEGIN_MS)
+    assert len(book.peers["p"].pauses) <= 64
     assert len(book.tasks) <= MOST_TASKS
     assert all(len(each.reviews) == len(each.counting) <= 50 for each in book.tasks.values())
     assert len(book.rejected) <= 65
