@@ -32,6 +32,9 @@ def _rules(scenario: Scenario) -> Iterator[Rule]:
     kind = scenario.topology.kind
     yield rule("topology.kind", kind, kind in ("complete", "open"), 'write kind = "complete": brokers join them all')
     yield from _of_lines(scenario)
+    for word in scenario.words:
+        num = word.num_rounds
+        yield rule("words.num_rounds", num, not num, "leave it out: the task is built once, as [task] says")
     kind = scenario.availability.kind
     yield rule("availability.kind", kind, kind == "always", 'write kind = "always", and [[faults]] with kind = "off"')
     for name in ("life", "surroundings", "governor"):

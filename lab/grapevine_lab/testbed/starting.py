@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import subprocess
 import sys
@@ -50,13 +49,17 @@ class Beginning:
         self.lab.is_up = True
         self.lab.write()
 
-    def abandon(self) -> None:
-        """Remove everything again, and wait until it is gone."""
+    def end(self) -> None:
+        """End all machines, and the keeper. What they have left behind stays."""
         with contextlib.suppress(GrapevineError):
             ask(self.lab, "down")
         assert self.keeper.stdin is not None
         self.keeper.stdin.close()
         self.keeper.wait()
+
+    def abandon(self) -> None:
+        """Remove everything again, and wait until it is gone."""
+        self.end()
         self.lab.remove()
 
 
@@ -255,9 +258,3 @@ def _must_run(lab: Lab, machine: Machine, deadline_s: float, what: str, limit_s:
     log = ask(lab, "logs", {"machine": machine.name, "tail": 12})
     why = f"did not {what} within {limit_s:g} s" if state == "running" else f"is {state}, and was to {what}"
     raise GrapevineError(f"{machine.name} {why}{': ' + trouble if trouble else ''}; the end of its log:\n{log}")
-
-
-def end_process(pid: int) -> None:
-    """Kill a keeper that does not answer."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, 9)

@@ -182,10 +182,13 @@ def lab_names() -> list[str]:
     return sorted(each.parent.name for each in labs_folder().glob(f"*/{FILE}"))
 
 
-def find_lab(name: str, folder: Path | None = None) -> Lab:
-    """The lab of that name, or for "" the only one that there is. Raises `RequestError` with what there is."""
-    if folder is not None:
-        return Lab.read(folder.absolute())
+def find_lab(name: str) -> Lab:
+    """The lab of that name, of that folder, or for "" the only one. Raises `RequestError` with what there is."""
+    if "/" in name:
+        folder = Path(name).absolute()
+        if not (folder / FILE).is_file():
+            raise RequestError(f"there is no lab in {folder}: name one of your labs, or the folder that it was given")
+        return Lab.read(folder)
     names = lab_names()
     if name in names:
         return Lab.read(labs_folder() / name)
