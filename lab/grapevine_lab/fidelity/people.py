@@ -41,6 +41,7 @@ class Settings:
     heartbeat_s: float
     profile: str
     approvals: int
+    save_every_s: float
     renew: bool = False
 
     @classmethod
@@ -51,6 +52,7 @@ class Settings:
             heartbeat_s=settings.heartbeat_s,
             profile=settings.limits.profile,
             approvals=settings.review.approvals,
+            save_every_s=settings.save_every_s,
             renew=settings.renew_reviews,
         )
 
@@ -142,7 +144,7 @@ def write_config(
         ("[agent]", {"name": name, "state_dir": "state", "profile": settings.profile, "consent": consent}),
         ("[mqtt]", {"brokers": list(urls), "root": settings.root, "heartbeat_s": settings.heartbeat_s} | joined),
         ("[review]", review | ({"renew": True} if settings.renew else {})),
-        ("[limits]", {"threads": THREADS}),
+        ("[limits]", {"threads": THREADS, "save_every_s": settings.save_every_s}),
     ]
     if data_kind:
         tables.append(("[[data]]", {"kind": data_kind, "path": SHARE}))

@@ -189,6 +189,7 @@ class Keeper:
         self._is_adopted = True
 
     async def _down(self) -> None:
+        self._is_adopted = True  # what its machines have left is whoever's who asked for it
         await self.remove()
         asyncio.get_running_loop().call_later(ANSWER_S, self.ending.set)
 

@@ -60,7 +60,7 @@ def _row(
         "memory_mb": status.get("memory_mb"),
         "delay_ms": shape[0] if shape else 0.0,
         "kbit_per_s": shape[1] if shape else 0.0,
-        "why": "" if task.get("joined", True) else task.get("why", ""),
+        "why": task.get("why", "") if machine.kind in ("peer", "server") else "",
     }
 
 
