@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 START_S: Final = 10.0
+HERE: Final = "127.0.0.1"
 
 Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
 class Proxy(ABC):
-    """One that leads to the port `to` of this machine; `port` is where it listens."""
+    """One that leads to the port `to` of this machine; `host` and `port` are where it listens."""
 
     to: int
+    host: str = field(default=HERE, kw_only=True)
     port: int = field(default=0, init=False)
     most_unread_bytes: int = field(default=65_536, init=False)  # of what comes, before who sends it waits
     _server: asyncio.Server | None = field(default=None, init=False)
@@ -36,7 +38,7 @@ class Proxy(ABC):
     async def start(self) -> None:
         """Listen on a free port, `port`."""
         limit = self.most_unread_bytes
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port, limit=limit)
+        self._server = await asyncio.start_server(self._join, self.host, self.port, limit=limit)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -54,7 +56,7 @@ class Proxy(ABC):
         self._tasks.add(joining)
         try:
             await self.may_join()
-            there = await asyncio.open_connection("127.0.0.1", self.to, limit=self.most_unread_bytes)
+            there = await asyncio.open_connection(HERE, self.to, limit=self.most_unread_bytes)
         except (OSError, asyncio.CancelledError):  # there is no broker just now, or no proxy any more
             writer.close()
             return

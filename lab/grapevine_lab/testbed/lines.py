@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar
 
-from grapevine_lab.proxy import START_S, Ends, Proxy, close
+from grapevine_lab.proxy import HERE, START_S, Ends, Proxy, close
 
 Pair: TypeAlias = tuple[str, str]  # a machine, and a broker
 T = TypeVar("T")
@@ -92,9 +92,10 @@ class Line(Proxy):
 
 
 class Lines:
-    """All lines of a lab, run by a thread from the first `port` on until `close`."""
+    """All lines of a lab, run by a thread from the first `port` on until `close`. They begin at `host`, one of ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = HERE) -> None:
+        self.host = host
         self._lines: dict[Pair, Line] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -105,10 +106,10 @@ class Lines:
         return frozenset(self._lines)
 
     def port(self, machine: str, broker: str, to: int) -> int:
-        """Where on 127.0.0.1 a machine's line to a broker begins, which ends at the port `to`. It stays."""
+        """Where on `host` a machine's line to a broker begins, which ends at the port `to`. It stays."""
         line = self._lines.get((machine, broker))
         if line is None:
-            line = Line(to)
+            line = Line(to, host=self.host)
             self._within(line.start())
             self._lines[machine, broker] = line
         return line.port
