@@ -136,7 +136,8 @@ class _Traffic:
         """`carried`: what it has sent, and received, as a gateway for others."""
         at = _brokers_of(run, peer)
         sent = [each for each in run.passed if each.sender == peer and not _is_said_again(run, each)]
-        received = [each for each in run.passed if each.sender in run.peers and each.broker in at]
+        told = (*run.peers, *run.servers)
+        received = [each for each in run.passed if each.sender in told and each.broker in at]
         received = [each for each in received if _reaches(peer, each)]
         sent, received = [*sent, *carried[0]], [*received, *carried[1]]
         columns = []
@@ -182,7 +183,7 @@ def _reaches(peer: str, message: Passed) -> bool:
     """Whether a peer has subscribed to it: its inbox, the others' heartbeats in a small overlay, and all records."""
     if message.leaf == "inbox":
         return message.receiver == peer
-    return message.leaf in RECORDS or (message.leaf == "heartbeat" and message.sender != peer)
+    return message.leaf in (*RECORDS, "model") or (message.leaf == "heartbeat" and message.sender != peer)
 
 
 def _heard_by(peer: str, passed: Sequence[Passed]) -> dict[str, list[tuple[float, int]]]:

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -121,8 +120,8 @@ class Deeds:
                 return
             ask(self.lab, method, {"machine": name})
             if empties:
-                shutil.rmtree(self.lab.machine(name).folder / "state", ignore_errors=True)
-                (self.lab.machine(name).folder / "state").mkdir()
+                for file in (self.lab.machine(name).folder / "state").iterdir():
+                    file.unlink()
 
         return Deed(at_s=at_s, what=f"{method} {name}", do=do, ends=ends)
 

@@ -24,7 +24,8 @@ from grapevine_agent.control.server import ControlServer
 from grapevine_lab.testbed.engine import Engine, Machine
 from grapevine_lab.testbed.engines import make_engine
 from grapevine_lab.testbed.recording import Recorder
-from grapevine_lab.testbed.store import PASSED, Lab
+from grapevine_lab.testbed.store import EVENTS, PASSED, Lab
+from grapevine_lab.testbed.telltale import Telltale
 from grapevine_proto.errors import GrapevineError, RequestError
 
 T = TypeVar("T")
@@ -158,6 +159,9 @@ class Keeper:
         urls = [f"mqtt://{host}:{port}" for host, port in hosts]
         self._recorder = Recorder(urls, self._lab.root, self._lab.folder / PASSED)
         self._tasks.append(asyncio.create_task(self._recorder.run(), name="recorder"))
+        sockets = {each.name: self._lab.socket(each) for each in self._lab.agents}
+        telltale = Telltale(sockets, self._lab.folder / EVENTS)
+        self._tasks.append(asyncio.create_task(telltale.run(), name="telltale"))
         async with asyncio.timeout(60.0):
             await self._recorder.connected.wait()
 
