@@ -48,6 +48,9 @@ class Beginning:
         ask(self.lab, "adopt")
         self.lab.is_up = True
         self.lab.write()
+        assert self.keeper.stdin is not None
+        self.keeper.stdin.close()
+        self.keeper.returncode = 0  # it is nobody's child any more, and nobody waits for it
 
     def end(self) -> None:
         """End all machines, and the keeper. What they have left behind stays."""
