@@ -108,6 +108,9 @@ def test_a_short_demo_shows_learning_together_and_leaves_nothing_running(tmp_pat
         assert isinstance(report["rejected_messages"], dict)
         assert report["num_messages"] > 100
         assert (demo.out / "accuracy.png").read_bytes().startswith(PNG)
+        page = (demo.out / "report.html").read_text()
+        assert all(peer["id"] in page for peer in report["peers"])
+        assert "server killed" in page
         # On a busy machine so short a demo may miss its goals; it must then say so.
         assert status == (0 if all(goal["reached"] for goal in report["goals"]) else 1)
         assert "\x1b" not in demo.text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,7 +57,7 @@ def register(app: typer.Typer) -> None:
 
         Starts a broker, agents that have each seen a few of the ten digits only, an engineer who publishes
         two tasks, and two reviewers who approve one of them. A server comes, and is killed. Ends with a table,
-        a plot and a report.
+        a plot and a page to send to a colleague.
         """
         _check_installed()
         plan = DemoPlan(
@@ -84,10 +85,12 @@ def _demonstrate(plan: DemoPlan, console: Console) -> int:
     import asyncio  # noqa: PLC0415 - other commands start without all this
 
     from grapevine_lab.demo.display import choose_voice  # noqa: PLC0415
+    from grapevine_lab.demo.page import page_of  # noqa: PLC0415
     from grapevine_lab.demo.plot import draw_accuracy  # noqa: PLC0415
     from grapevine_lab.demo.report import goals_of, write_report  # noqa: PLC0415
     from grapevine_lab.demo.run import run_demo  # noqa: PLC0415
-    from grapevine_lab.demo.summary import PLOT_FILE, REPORT_FILE, print_summary  # noqa: PLC0415
+    from grapevine_lab.demo.summary import PAGE_FILE, PLOT_FILE, REPORT_FILE, print_summary  # noqa: PLC0415
+    from grapevine_lab.pages import write  # noqa: PLC0415
 
     plan.out.mkdir(parents=True, exist_ok=True)
     received: list[signal.Signals] = []
@@ -113,5 +116,6 @@ def _demonstrate(plan: DemoPlan, console: Console) -> int:
             return SIGNAL_EXIT + received[0]
     write_report(report, plan.out / REPORT_FILE)
     draw_accuracy(report, plan.out / PLOT_FILE)
+    write(page_of(report, date=datetime.now(UTC).date().isoformat()), plan.out / PAGE_FILE)
     print_summary(report, plan.out, console)
     return 0 if all(goal.reached for goal in goals_of(report)) else 1
