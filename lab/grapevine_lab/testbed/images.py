@@ -82,10 +82,10 @@ def is_checkout(folder: Path) -> bool:
     return (folder / PACKAGING / "Dockerfile").is_file()
 
 
-def source_of(checkout: Path, packaging: Path | None = None) -> str:
+def source_of(checkout: Path, frame: Path | None = None) -> str:
     """A digest of what an image is built of, but for wheels."""
     digest = hashlib.sha256()
-    for name, path in sorted(_files(checkout, packaging).items()):
+    for name, path in sorted(_files(checkout, frame).items()):
         digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -95,7 +95,7 @@ def build(
     variant: Variant,
     *,
     checkout: Path = CHECKOUT,
-    packaging: Path | None = None,
+    frame: Path | None = None,
     name: str = "",
     base: str = "",
     wheels: Path | None = None,
@@ -107,7 +107,7 @@ def build(
         client: Of the engine.
         variant: Which.
         checkout: What it is built of.
-        packaging: A folder whose Dockerfile is taken, if not the checkout's: for code from before there was one.
+        frame: Another checkout, whose Dockerfile and libraries are taken: for code from before there was one.
         name: How it is called, if not as `name_of` says.
         base: What it is built on, if not `GRAPEVINE_IMAGE_BASE` or what the Dockerfile says.
         wheels: A folder of wheels to take instead of an index.
@@ -118,7 +118,7 @@ def build(
         GrapevineError: It does not build; the message has the end of what was said.
     """
     name, base = name or name_of(variant), base or os.environ.get("GRAPEVINE_IMAGE_BASE", "")
-    source = source_of(checkout, packaging)
+    source = source_of(checkout, frame)
     image = _found(client, name)
     if image is not None and image.labels.get(SOURCE) == source:
         say(f"{name} is there already, of this code")
@@ -133,7 +133,7 @@ def build(
     arguments |= {"BASE": base} if base else {}
     say(f"building {name}")
     with tempfile.TemporaryFile() as context:
-        _pack(context, _files(checkout, packaging), wheels)
+        _pack(context, _files(checkout, frame), wheels)
         context.seek(0)
         with told(f"building {name}"):
             lines = client.api.build(
@@ -192,20 +192,22 @@ def _pulled(client: Any, name: str) -> bool:
     return True
 
 
-def _files(checkout: Path, packaging: Path | None) -> dict[str, Path]:
+def _files(checkout: Path, frame: Path | None) -> dict[str, Path]:
     """What the Dockerfile sees, by its path there."""
+    files = _sent(checkout, frame or checkout)
+    if frame is not None:
+        framed = (str(PACKAGING.parent), "pyproject.toml", "constraints.txt")
+        files |= {name: path for name, path in _sent(frame, frame).items() if name.startswith(framed)}
+    return {name: path for name, path in files.items() if not name.startswith(f"{PACKAGING}/wheels/")}
+
+
+def _sent(checkout: Path, ruler: Path) -> dict[str, Path]:
+    """What the `.dockerignore` of `ruler` lets through."""
     from docker.utils.build import exclude_paths  # noqa: PLC0415
 
-    ours = packaging or checkout / PACKAGING
-    ignored = (ours.parents[2] / ".dockerignore").read_text().splitlines()
-    patterns = [line for line in ignored if line.strip() and not line.startswith("#")]
-    files = {name: checkout / name for name in exclude_paths(str(checkout), patterns) if (checkout / name).is_file()}
-    if packaging is not None:
-        root = packaging.parents[2]
-        for path in packaging.parent.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                files[str(path.relative_to(root))] = path
-    return {name: path for name, path in files.items() if not name.startswith(f"{PACKAGING}/wheels/")}
+    lines = (ruler / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+    return {name: checkout / name for name in exclude_paths(str(checkout), patterns) if (checkout / name).is_file()}
 
 
 def _pack(target: Any, files: Mapping[str, Path], wheels: Path | None) -> None:
