@@ -191,8 +191,8 @@ class ContainedHousehold(Household):
 def contained_household(folder: Path, root: str, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """One whose members run `image`; nothing of it is left afterwards."""
     for variant in ("AGENT", "RELAY", "SERVER"):
-        monkeypatch.setenv(f"GRAPEVINE_IMAGE_{variant}", image)
-    monkeypatch.setenv("GRAPEVINE_IMAGE_BROKER", ensure_image())
+        monkeypatch.setenv(f"LAB_IMAGE_{variant}", image)
+    monkeypatch.setenv("LAB_IMAGE_BROKER", ensure_image())
     home = ContainedHousehold(folder, "", root, engine=DockerEngine(folder, root.replace("/", "-")))
     try:
         yield home

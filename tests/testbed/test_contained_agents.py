@@ -92,8 +92,7 @@ def test_a_village_is_upgraded_one_by_one_and_old_and_new_merge_with_each_other(
 ) -> None:
     home = contained
     home.add_broker("hub")
-    for variant in ("AGENT", "RELAY"):
-        monkeypatch.setenv(f"GRAPEVINE_IMAGE_{variant}", image_before)
+    monkeypatch.setenv("LAB_IMAGE_AGENT", image_before)
     engineer = home.move_in("engineer", kind="engineer")
     reviewers = [home.move_in(f"reviewer-{k}") for k in (1, 2)]
     first, second = (
@@ -104,8 +103,7 @@ def test_a_village_is_upgraded_one_by_one_and_old_and_new_merge_with_each_other(
     task = _published(home, engineer)
     wait_for(lambda: _merges(second, task) > 0, within_s=WITHIN_S, why=second.log())
 
-    for variant in ("AGENT", "RELAY"):
-        monkeypatch.setenv(f"GRAPEVINE_IMAGE_{variant}", our_image)
+    monkeypatch.setenv("LAB_IMAGE_AGENT", our_image)
     for upgraded, other in ((first, second), (second, first)):
         age, peer = upgraded.task(task)["age"], upgraded.peer
         assert upgraded.stop() == 0, upgraded.log()
