@@ -117,7 +117,7 @@ def lies(num: int) -> list[tuple[str, Written]]:
 async def test_an_encoding_that_the_task_does_not_allow_and_a_lie_about_lengths_are_counted_and_change_nothing(
     broker: SharedBroker, connect: Connect, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG, logger="grapevine_agent.service.hearing")
+    caplog.set_level(logging.DEBUG, logger="grapevine_agent.service.telling")
     built = wide_digits(tmp_path / "digits", hidden=NUM_HIDDEN, strategy="age-weighted", encodings=["int8+zstd"])
     stranger, key = await connect(broker.url), SigningKey.generate()
     async with crowd(tmp_path, broker.url, broker.root, built) as town:

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
@@ -295,8 +296,8 @@ class World:
             case fx.WakeUp():
                 node.asleep = False
                 self.connect(node)
-            case fx.Notify(text=text):
-                node.log.append(text)
+            case ev.Event() if effect.level != "debug":
+                node.log.append(effect.text)
 
     def _publish(self, node: Node, effect: fx.Publish) -> None:
         if node.asleep:

@@ -20,6 +20,7 @@ from grapevine_agent.cli import (
     broker_commands,
     data_commands,
     doctor_commands,
+    event_commands,
     governor_commands,
     init_commands,
     merge_commands,
@@ -56,6 +57,7 @@ def build_app() -> typer.Typer:
     for commands in (
         agent_commands,
         doctor_commands,
+        event_commands,
         service_commands,
         init_commands,
         owner_commands,

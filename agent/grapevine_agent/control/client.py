@@ -1,4 +1,4 @@
-"""Asking the running service, from a command: one request, one reply, one deadline."""
+"""Asking the running service, from a command: one request, one reply, one deadline; or listening to it (`stream`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from grapevine_agent.control.protocol import (
     MAX_REPLY_BYTES,
@@ -34,23 +34,112 @@ def call(path: Path, method: str, params: Mapping[str, Any] | None = None, timeo
         NoAnswerError: The service did not answer within `timeout_s`, or hung up.
         GrapevineError: What the service said is wrong, as the class that it raised there.
     """
-    line = encode_line({"method": method, "params": dict(params or {})})
+    line = request_line(method, params or {})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        reply, _ = _asked(connection, path, method, line, timeout_s)
+    return reply.get("result")
+
+
+class Lines:
+    """What `stream` returns: an iterator of the lines that follow `result`, until one of both hangs up."""
+
+    def __init__(self, connection: socket.socket, path: Path, result: Any, received: bytes) -> None:
+        self.result = result
+        self._connection = connection
+        self._path = path
+        self._received = bytearray(received)
+
+    def read(self, timeout_s: float | None = None) -> dict[str, Any] | None:
+        """The next line; None where none comes in time. Raises EOFError once the service has hung up."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while (end := self._received.find(b"\n")) < 0:
+            try:
+                self._connection.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
+                chunk = self._connection.recv(65_536)
+            except TimeoutError:
+                return None
+            except OSError:
+                chunk = b""
+            if not chunk:
+                raise EOFError(f"{self._path}: the agent has ended, or hung up")
+            self._received += chunk
+            if len(self._received) > MAX_REPLY_BYTES:
+                raise NoAnswerError(f"{self._path}: a line of more than {MAX_REPLY_BYTES} bytes")
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        try:
+            return decode_line(line)
+        except ValueError as error:
+            raise NoAnswerError(f"{self._path}: no proper line ({error})") from None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        try:
+            line = self.read()
+        except EOFError:
+            raise StopIteration from None
+        assert line is not None
+        return line
+
+    def close(self) -> None:
+        """Hang up."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def stream(path: Path, method: str, params: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> Lines:
+    """Ask as `call` does, within `timeout_s`, and listen to what the service says from then on. `close` it.
+
+    Raises what `call` does.
+    """
+    line = request_line(method, params or {})
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        reply, received = _asked(connection, path, method, line, timeout_s)
+    except BaseException:
+        connection.close()
+        raise
+    return Lines(connection, path, reply.get("result"), received)
+
+
+def request_line(method: str, params: Mapping[str, Any]) -> bytes:
+    """A request as a line. Raises GrapevineError where it is too long."""
+    line = encode_line({"method": method, "params": dict(params)})
     if len(line) > MAX_REQUEST_BYTES:
         raise GrapevineError(f"{method}: the request is {len(line)} bytes long, {MAX_REQUEST_BYTES} are allowed")
+    return line
+
+
+def refusal_of(reply: Mapping[str, Any]) -> GrapevineError:
+    """What a reply that is not ok stands for, ready to raise."""
+    return error_of(str(reply.get("kind", "")), str(reply.get("error", "the service gave no reason")))
+
+
+def _asked(
+    connection: socket.socket, path: Path, method: str, line: bytes, timeout_s: float
+) -> tuple[dict[str, Any], bytes]:
+    """The reply to a request that is ok, and what has come after it. Raises what `call` does."""
     deadline = time.monotonic() + timeout_s
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout_s)
-        _connect(connection, path)
-        try:
-            connection.sendall(line)
-            reply = decode_line(_receive_line(connection, deadline))
-        except TimeoutError:
-            raise NoAnswerError(f"{path}: no answer to {method!r} within {timeout_s:g} s; look at its log") from None
-        except (OSError, ValueError) as error:
-            raise NoAnswerError(f"{path}: no proper answer to {method!r} ({error}); look at its log") from None
-    if reply.get("ok") is True:
-        return reply.get("result")
-    raise error_of(str(reply.get("kind", "")), str(reply.get("error", "the service gave no reason")))
+    connection.settimeout(timeout_s)
+    _connect(connection, path)
+    try:
+        connection.sendall(line)
+        received, more = _receive_line(connection, deadline)
+        reply = decode_line(received)
+    except TimeoutError:
+        raise NoAnswerError(f"{path}: no answer to {method!r} within {timeout_s:g} s; look at its log") from None
+    except (OSError, ValueError) as error:
+        raise NoAnswerError(f"{path}: no proper answer to {method!r} ({error}); look at its log") from None
+    if reply.get("ok") is not True:
+        raise refusal_of(reply)
+    return reply, more
 
 
 def agent_of(config: Path, user: str, *, table: Path = Path("/proc/net/unix")) -> Path | None:
@@ -79,19 +168,25 @@ def _connect(connection: socket.socket, path: Path) -> None:
     try:
         with socket_address(path) as address:
             connection.connect(address)
-    except (FileNotFoundError, ConnectionRefusedError):
-        raise NoServiceError(f"{path}: no agent is running here", state_dir=path.parent) from None
-    except PermissionError:
-        raise NoServiceError(
-            f"{path}: this user may not talk to the agent; run the command as the user that the agent runs as (sudo)"
-        ) from None
     except OSError as error:
-        raise NoServiceError(f"{path}: the agent cannot be reached ({error}); is it overloaded? try again") from None
+        raise unreachable(path, error) from None
 
 
-def _receive_line(connection: socket.socket, deadline: float) -> bytes:
-    received = bytearray()
-    while not received.endswith(b"\n"):
+def unreachable(path: Path, error: OSError) -> NoServiceError:
+    """Why nobody could be asked at a socket, ready to raise."""
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return NoServiceError(f"{path}: no agent is running here", state_dir=path.parent)
+    if isinstance(error, PermissionError):
+        return NoServiceError(
+            f"{path}: this user may not talk to the agent; run the command as the user that the agent runs as (sudo)"
+        )
+    return NoServiceError(f"{path}: the agent cannot be reached ({error}); is it overloaded? try again")
+
+
+def _receive_line(connection: socket.socket, deadline: float) -> tuple[bytes, bytes]:
+    """The first line, and what came with it."""
+    received, end = bytearray(), 0
+    while not end:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
@@ -99,7 +194,8 @@ def _receive_line(connection: socket.socket, deadline: float) -> bytes:
         chunk = connection.recv(65_536)
         if not chunk:
             raise ConnectionError("it hung up")
+        end = len(received) + at + 1 if (at := chunk.find(b"\n")) >= 0 else 0
         received += chunk
         if len(received) > MAX_REPLY_BYTES:
             raise ValueError(f"more than {MAX_REPLY_BYTES} bytes")
-    return bytes(received)
+    return bytes(received[:end]), bytes(received[end:])

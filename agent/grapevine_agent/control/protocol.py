@@ -6,6 +6,14 @@ One JSON object per line, in turns; a connection may carry any number of turns:
     ← {"ok": true, "result": {…}}
     ← {"ok": false, "kind": "task", "error": "what went wrong, and what to do"}
 
+Some methods go on: after the result come lines of their own, one JSON object each, until either side hangs up. Whatever
+the client says meanwhile ends it.
+
+    → {"method": "events", "params": {"after": null}}
+    ← {"ok": true, "result": {…}}
+    ← {"event": "merged", …}
+    ← …
+
 The socket lies in the state folder with mode 0600: who can open it is the agent's owner, so there is no
 login. Lines are bounded, because a broken client should cost a line and not the memory.
 """

@@ -6,11 +6,12 @@ import asyncio
 import logging
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from grapevine_agent.control.protocol import (
     MAX_REPLY_BYTES,
@@ -29,6 +30,30 @@ class SocketTakenError(StoreError):
     """Another agent answers on the socket."""
 
 
+class Lines(Protocol):
+    """What follows a result: objects for as long as somebody takes them."""
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        ...
+
+    async def __anext__(self) -> Mapping[str, Any]:
+        """The next one, once there is one."""
+        ...
+
+    def close(self) -> None:
+        """Nobody takes them any more."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed:
+    """An answer that goes on. It must be given to the server, which closes it."""
+
+    result: Any
+    lines: Lines
+
+
 Answer: TypeAlias = Callable[[dict[str, Any]], Awaitable[Any]]
 
 _PROBE_S = 1.0
@@ -41,8 +66,8 @@ class ControlServer:
 
     Args:
         path: Where the socket goes. What a killed service left there is replaced.
-        answer: Called with `{"method": str, "params": dict}`; returns what JSON can say. A
-            `GrapevineError` that it raises reaches the client as such; any other error is logged
+        answer: Called with `{"method": str, "params": dict}`; returns what JSON can say, or a `Streamed`.
+            A `GrapevineError` that it raises reaches the client as such; any other error is logged
             here and reaches it without details.
     """
 
@@ -114,6 +139,8 @@ class ControlServer:
             await self._take_turns(reader, writer)
         except OSError:
             pass  # the client went away
+        except Exception:
+            logger.exception("a conversation over the control socket failed")
         except asyncio.CancelledError:
             writer.transport.abort()  # a client that does not read must not hold up `stop`
             raise
@@ -132,28 +159,58 @@ class ControlServer:
                 return
             if not line.endswith(b"\n"):
                 return  # hung up; what came without its end is no request
-            writer.write(await self._reply_to(line))
-            await writer.drain()
+            reply, lines = await self._reply_to(line)
+            try:
+                writer.write(reply)
+                await writer.drain()
+                if lines is not None:
+                    await _stream(lines, reader, writer)
+                    return
+            finally:
+                if lines is not None:
+                    lines.close()
 
-    async def _reply_to(self, line: bytes) -> bytes:
+    async def _reply_to(self, line: bytes) -> tuple[bytes, Lines | None]:
         try:
             request = decode_line(line)
         except ValueError as error:
-            return _refusal(f"the request is not one JSON object on one line ({error})")
+            return _refusal(f"the request is not one JSON object on one line ({error})"), None
         method, params = request.get("method"), request.get("params", {})
         if not isinstance(method, str) or not isinstance(params, dict):
-            return _refusal('a request has a "method" (a string) and "params" (an object)')
+            return _refusal('a request has a "method" (a string) and "params" (an object)'), None
         try:
             result = await self._answer({"method": method, "params": params})
+            if isinstance(result, Streamed):
+                return encode_line({"ok": True, "result": result.result}), result.lines
             reply = encode_line({"ok": True, "result": result})
         except GrapevineError as error:
-            return encode_line({"ok": False, "kind": kind_of(error), "error": str(error)})
+            return encode_line({"ok": False, "kind": kind_of(error), "error": str(error)}), None
         except Exception:
             logger.exception("request %r failed", method[:80])
-            return _refusal(f"{method[:80]}: the agent failed to answer; its log says why")
+            return _refusal(f"{method[:80]}: the agent failed to answer; its log says why"), None
         if len(reply) > MAX_REPLY_BYTES:
-            return _refusal(f"{method[:80]}: the answer is longer than {MAX_REPLY_BYTES} bytes; ask for less")
-        return reply
+            return _refusal(f"{method[:80]}: the answer is longer than {MAX_REPLY_BYTES} bytes; ask for less"), None
+        return reply, None
+
+
+async def _stream(lines: Lines, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Write lines until the client hangs up, or says something. One that does not read holds up nobody else."""
+
+    async def write() -> None:
+        async for each in lines:
+            writer.write(encode_line(each))
+            await writer.drain()
+
+    tasks = (asyncio.create_task(write(), name="control stream"), asyncio.create_task(reader.read(1)))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ended, _ = await asyncio.gather(*tasks, return_exceptions=True)
+        writer.transport.abort()  # what was not read is not waited for
+    if isinstance(ended, Exception) and not isinstance(ended, OSError):
+        raise ended
 
 
 def _refusal(text: str) -> bytes:

@@ -16,6 +16,7 @@ from itertools import islice
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.apps.applications import Applications
 from grapevine_agent.core.apps.matching import said_of
 from grapevine_agent.core.effects import Effect
@@ -411,10 +412,9 @@ class AgentCore:
                 for learner in self.tasks.learning.values():
                     learner.sending.told.doubt(now.monotonic_s)
                 for_s = (self.sleep.until_ms - now.wall_ms) / 1000
-                told = fx.Notify(text=f"asleep for {for_s:,.0f} s: the connection ends, and learning goes on")
-                return [told, *self.presence.fall_asleep(self.sleep.until_ms), fx.FallAsleep()]
+                return [ev.FellAsleep(for_s=for_s), *self.presence.fall_asleep(self.sleep.until_ms), fx.FallAsleep()]
             case "wakes":
-                return [fx.Notify(text="awake: connecting again"), fx.WakeUp()]
+                return [ev.WokeUp(), fx.WakeUp()]
         return []
 
     def _exchange(self, now: Moment) -> list[Effect]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from grapevine_agent.core.events import Event
 from grapevine_proto.application import Container
 from grapevine_proto.codec import Received
 from grapevine_proto.manifest import TaskManifest
@@ -288,19 +289,6 @@ class EndContainer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notify:
-    """Something the owner may want to know: one line of the log.
-
-    What comes again and again names what it is about in `often`: the owner is told once a minute, and at the level
-    `debug` each time.
-    """
-
-    text: str
-    level: Literal["debug", "info", "warning"] = "info"
-    often: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Delivered:
     """Somebody said what a command of the owner waits for: a model that was asked for, or watched metrics."""
 
@@ -340,7 +328,7 @@ Effect: TypeAlias = (
     | SaveMetrics
     | RunContainer
     | EndContainer
-    | Notify
+    | Event  # what happened: there is nothing to be done but to tell it
     | Delivered
 )
 

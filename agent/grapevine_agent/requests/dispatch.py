@@ -25,6 +25,7 @@ from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.applications import ApplicationRequests
 from grapevine_agent.requests.governing import GovernorRequests
 from grapevine_agent.requests.holding import HoldingRequests, contents_of, held, state_folder
+from grapevine_agent.requests.listening import ListeningRequests
 from grapevine_agent.requests.listing import listed
 from grapevine_agent.requests.naming import find_task, meant
 from grapevine_agent.requests.parameters import checked
@@ -63,6 +64,7 @@ class Requests:
             **HoldingRequests(service).acts(),
             **ReloadRequests(service).acts(),
             **GovernorRequests(service).acts(),
+            **ListeningRequests(service).acts(),
         }
 
     async def answer(self, request: dict[str, Any]) -> Any:

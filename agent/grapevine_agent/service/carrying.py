@@ -64,7 +64,7 @@ class Carrying:
         folder: Where initial weights lie until they are whole.
         window: Chunks of one bulk that may be under way.
         most_bytes: Of bulks that are fetched at a time, and of those that are held for others.
-        rejected: Counts a message that was let in by its notice and is none.
+        rejected: Told of a message that was let in by its notice and is none, and of its sender.
         in_background: Has something done that is awaited by nobody.
     """
 
@@ -81,7 +81,7 @@ class Carrying:
         folder: Path,
         window: int,
         most_bytes: int,
-        rejected: Callable[[WireError], None],
+        rejected: Callable[[WireError, str], None],
         in_background: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
         self._core = core
@@ -142,7 +142,7 @@ class Carrying:
             refusal = ChunkRefusal(digest=wanted.request.digest, reason=str(error))
             self._publish(fx.Publish(topic=wanted.topic, body=refusal, receiver_session=wanted.receiver_session))
         except WireError as error:
-            self._rejected(error)
+            self._rejected(error, asker)
         self._wake.set()
 
     def _send_due(self, now_s: float) -> None:
@@ -170,7 +170,7 @@ class Carrying:
         try:
             gone = self._carrier.want(received, clock.now().monotonic_s)
         except WireError as error:
-            self._rejected(error)
+            self._rejected(error, received.message.sender)
             gone = [GivenUp((Notice(received),), str(error))]
         self._tell(gone)
         self._wake.set()
@@ -244,7 +244,7 @@ class Carrying:
         try:
             await self._turns.take(take, num_bytes=lambda: len(content))
         except WireError as error:
-            self._rejected(error)
+            self._rejected(error, notice.received.message.sender)
             await self._give_up(notice, str(error))
 
     async def _give_up(self, notice: Hashable, why: str) -> None:

@@ -44,7 +44,7 @@ class Forwarding:
         max_bytes: Larger payloads are not looked at.
         bytes_per_s: Of what is carried, on average.
         is_member: Whether a peer was heard, and taken in.
-        rejected: Counts what is not.
+        rejected: Told of what is not, and of whose it is.
         may_carry: Whether the governor lets so many bytes leave today, of what is no presence.
     """
 
@@ -59,7 +59,7 @@ class Forwarding:
         max_bytes: int,
         bytes_per_s: float,
         is_member: Callable[[str], bool],
-        rejected: Callable[[WireError], None],
+        rejected: Callable[[WireError, str], None],
         may_carry: Callable[[int], bool] = lambda _: True,
     ) -> None:
         self._gateway = gateway
@@ -83,10 +83,12 @@ class Forwarding:
         """Carry what came by a broker, if that is ours to do. Whether it was for somebody else alone."""
         if not self._gateway.is_open or not payload:
             return False
+        writer = ""
         try:
             chunk = topics.parse_chunk(self._root, name)
             topic = None if chunk is not None else topics.parse(self._root, name)
             addressed = chunk or topic
+            writer = topics.writer_of(addressed) if addressed is not None else ""
             receiver = getattr(addressed, "receiver", "")
             if receiver == self._peer:
                 return False
@@ -94,7 +96,7 @@ class Forwarding:
             if ways:
                 await self._carry(name, topic, payload, ways)
         except WireError as error:
-            self._rejected(error)
+            self._rejected(error, writer)
             return True
         return bool(receiver)
 

@@ -9,12 +9,11 @@ count.
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.events import Rejected
 from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.double import Double
@@ -29,11 +28,9 @@ from grapevine_proto.parts import LARGE
 from grapevine_proto.quotas import SenderQuota
 from grapevine_proto.topics import ChunkTopic, TaskTopic, Topic
 
-logger = logging.getLogger(__name__)
-
 
 class Hearing:
-    """See the module's docstring. `rejected` counts what was dropped, by the reason."""
+    """See the module's docstring."""
 
     def __init__(
         self,
@@ -46,9 +43,9 @@ class Hearing:
         double: Double,
         max_bytes: int,
         hear_piece: Callable[[ChunkTopic, bytes | memoryview], None],
+        tell: Callable[[Rejected], None],
         has_several: bool = False,
     ) -> None:
-        self.rejected: Counter[str] = Counter()
         self._core = core
         self._turns = turns
         self._beside = beside
@@ -57,16 +54,20 @@ class Hearing:
         self._double = double
         self._max_bytes = max_bytes
         self._hear_piece = hear_piece
+        self._tell = tell
         self._has_several = has_several  # brokers
         self._quota = SenderQuota()
 
     async def hear(self, root: str, name: str, payload: bytes | memoryview, *, retained: bool, broker: int = 0) -> None:
         """Take what a broker brought on a topic. Anything that is wrong with it is counted, and changes nothing."""
+        sender = ""
         try:
             if (chunk := topics.parse_chunk(root, name)) is not None:
+                sender = topics.writer_of(chunk)
                 self._hear_piece(chunk, payload)
                 return
             topic = topics.parse(root, name)
+            sender = topics.writer_of(topic)
             if not payload:
                 await self._turns.take(lambda: self._core.erased(topic, clock.now(), broker))
                 raise WireError("empty", name)
@@ -84,12 +85,12 @@ class Hearing:
             )
         except WireError as error:
             is_copy = self._has_several and error.reason in ("replayed", "stale")  # it came by another broker as well
-            self.reject(WireError("heard-twice", str(error)) if is_copy else error)
+            self.reject(WireError("heard-twice", str(error)) if is_copy else error, sender)
 
-    def reject(self, error: WireError) -> None:
-        """Count what was dropped."""
-        self.rejected[error.reason] += 1
-        logger.debug("dropped: %s", error)
+    def reject(self, error: WireError, sender: str) -> None:
+        """Something was dropped."""
+        detail = str(error).removeprefix(error.reason).removeprefix(": ")
+        self._tell(Rejected(sender=sender, reason=error.reason, detail=detail))
 
     def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview, broker: int) -> bool:
         """Raises `WireError` where its sender, or all strangers, have used up what they may cost."""

@@ -40,7 +40,6 @@ class Reception:
         """A broker took us in."""
         self._trouble, self.all_refuse, self.version = "", False, event.version
         self.gives = None
-        logger.info("connected to %s, MQTT %s", event.url, event.version)
         self._hear_limit(event)
         if event.refused:
             logger.warning("%s refuses subscriptions to %s", event.url, ", ".join(event.refused))
@@ -74,7 +73,6 @@ class Reception:
         self._trouble = "" if is_wanted else f"lost {event.url}: {event.reason}"
         if is_wanted:
             return
-        logger.warning("lost %s: %s; learning goes on, and so do attempts to connect", event.url, event.reason)
         now_s = clock.now().monotonic_s
         self.double.lost(event.reason, now_s)
         if told := self.double.trouble(now_s):

@@ -22,13 +22,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 
 from grapevine_agent.config.agent_toml import Config
 from grapevine_agent.config.changes import Changes
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.overlay.abilities import BrokerAbilities
 from grapevine_agent.core.overlay.brokers import FROM_A_PEER
@@ -37,7 +37,6 @@ from grapevine_agent.identity import Identity
 from grapevine_agent.net.events import Arrived, Connected, Disconnected, Listening, Trying, Will
 from grapevine_agent.net.outbox import Waiting
 from grapevine_agent.net.urls import BrokerUrl
-from grapevine_agent.printable import printable
 from grapevine_agent.service import clock, loading, reloading, restoring
 from grapevine_agent.service.attachment import Attachment, Attachments, MakeTransport
 from grapevine_agent.service.attending import Attending
@@ -62,8 +61,8 @@ from grapevine_agent.service.reloading import MakeAgain
 from grapevine_agent.service.saving import GOVERNOR, MODELS, Saver, readable
 from grapevine_agent.service.sealer import Sealer
 from grapevine_agent.service.sealing import Sealing
-from grapevine_agent.service.seldom import Seldom
 from grapevine_agent.service.sensors import SensorFiles, utc_offset_s
+from grapevine_agent.service.telling import Telling
 from grapevine_agent.service.tidying import Tidying
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.service.turns import Turns
@@ -149,6 +148,7 @@ class AgentService:
         self.trainers = trainers
         self.double = Double()
         self.started_at = clock.now()
+        self.telling = Telling(identity.peer_id, self.started_at.wall_ms)
         self.core = AgentCore(settings=settings, rng=np.random.default_rng())
         self.watching = Watching()
         self.unsaved = unsaved or Unsaved()
@@ -222,6 +222,7 @@ class AgentService:
             double=self.double,
             max_bytes=max_bytes,
             hear_piece=self.carrying.hear_piece,
+            tell=self.tell,
             has_several=len(transports) > 1,
         )
         self.forwarding = Forwarding(
@@ -237,7 +238,6 @@ class AgentService:
             may_carry=lambda num_bytes: self.core.governing.governor.may_give(num_bytes, clock.now(), is_member=False),
         )
         self.home_assistant, self.endpoint = home_assistant_of(self), endpoint_of(self)
-        self._seldom = Seldom()
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -263,7 +263,7 @@ class AgentService:
     @property
     def rejected(self) -> Counter[str]:
         """What was dropped, by the reason."""
-        return self.hearing.rejected
+        return self.telling.rejected
 
     def figures(self) -> Figures:
         """What is shown of this device, by whomever. Call it from `Turns.look`."""
@@ -397,6 +397,7 @@ class AgentService:
                     elif not await self.forwarding.hear(topic, payload, number):
                         await self.hearing.hear(self.root, topic, payload, retained=retained, broker=number)
                 case Connected():
+                    self._broker_changed(number, event.url, f"MQTT {event.version}", is_connected=True)
                     find_out = attachment.connected(event)
                     if self.recording is not None and not event.url.is_found:
                         self.recording.subscribed(event.refused)
@@ -408,6 +409,7 @@ class AgentService:
                     self._in_background(find_out)
                     self.on_connection()
                 case Disconnected():
+                    self._broker_changed(number, event.url, "" if self._is_leaving else event.reason)
                     attachment.told(event, is_leaving=self._is_leaving)
                     if self.home_assistant is not None:
                         self.home_assistant.lost(number)
@@ -415,6 +417,9 @@ class AgentService:
                     self.on_connection()
                 case Listening() | Trying():
                     attachment.told(event, is_leaving=self._is_leaving)
+
+    def _broker_changed(self, number: int, url: BrokerUrl, why: str, *, is_connected: bool = False) -> None:
+        self.tell(ev.BrokerChanged(broker=number, url=str(url), is_connected=is_connected, why=why))
 
     @property
     def _is_leaving(self) -> bool:
@@ -447,7 +452,7 @@ class AgentService:
         self.perform(self.core.receive(received, clock.now()))
 
     def _no_room(self) -> None:
-        self.rejected["no-room"] += 1
+        self.tell(ev.Rejected(sender=self.identity.peer_id, reason="no-room", detail="too much waits to be sent"))
 
     def _dropped(self, waiting: Waiting) -> None:
         """A message was not sent in time. It may be none of ours: what is shown to other programs has other topics."""
@@ -467,6 +472,7 @@ class AgentService:
                 await self.turns.take(partial(self.core.unwatch, task))
             self._saver.retry()
             self._numbers.retry()
+            self.telling.settle(clock.now())
             for each in self.attachments:
                 self.core.brokers.measured(each.number, each.sending.delay_s)
             if self.tidying.is_due(clock.now()):
@@ -530,9 +536,8 @@ class AgentService:
             case fx.SendBlob(topic=topic):
                 if not self._publishing.answer(effect, topic.receiver):
                     self.core.blobs.not_given(effect)
-            case fx.Notify(text=text, level=level, often=often):
-                level = "debug" if often and not self._seldom.may_say(often, clock.now().monotonic_s) else level
-                logger.log(_LEVELS[level], "%s", printable(text))
+            case ev.Event():
+                self.tell(effect)
             case fx.SaveMetrics(metrics=metrics):
                 self.watching.hear(self.identity.peer_id, metrics, clock.now().wall_ms)  # our own are not sent to us
                 self._saver.save(effect)
@@ -553,8 +558,12 @@ class AgentService:
     def _wake_sending(self) -> None:
         self.attachments.wake()
 
-    def _reject(self, error: WireError) -> None:
-        self.hearing.reject(error)
+    def tell(self, event: ev.Event) -> None:
+        """Something happened."""
+        self.telling.tell(event, clock.now())
+
+    def _reject(self, error: WireError, sender: str) -> None:
+        self.hearing.reject(error, sender)
 
     def _deliver(self, delivered: fx.Delivered) -> None:
         match delivered.body:
@@ -596,10 +605,3 @@ class AgentService:
         task = asyncio.create_task(self._logged(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-
-_LEVELS: dict[Literal["debug", "info", "warning"], int] = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-}

@@ -255,7 +255,7 @@ class _Half:
         task.add_done_callback(self._background.discard)
 
 
-def _fail(error: GrapevineError) -> None:
+def _fail(error: GrapevineError, _sender: str) -> None:
     raise error
 
 

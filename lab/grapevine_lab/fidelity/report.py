@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from grapevine_lab.fidelity.compare import Comparison, Figure, Gap
 from grapevine_lab.fidelity.real import RealRun
+from grapevine_lab.pages import Cell, Table
+from grapevine_lab.pages.printed import print_table
+from grapevine_lab.pages.sections import NONE
 
-PLAIN_WIDTH = 200  # of a file or a pipe: room for every row on a line of its own
-NONE = "–"
 REPORT_FILE = "fidelity.json"
 
 
@@ -59,46 +58,48 @@ def write_report(found: Found, path: Path) -> None:
 
 
 def print_report(found: Found, console: Console) -> None:
-    """Print the tables: in colours on a terminal, as Markdown anywhere else."""
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+    """Print the tables: with lines on a terminal, as Markdown anywhere else."""
+    for line in in_words(found):
+        console.print(Text(line), soft_wrap=not console.is_terminal)
+    for table in tables_of(found):
+        print_table(table, console)
+
+
+def in_words(found: Found) -> list[str]:
+    """What was compared, and what learning together is held against."""
     seeds = ", ".join(map(str, found.seeds))
-    console.print(Text(f"{found.scenario}: {found.num_nodes} nodes, {found.num_rounds} rounds, seeds {seeds}"))
+    lines = [f"{found.scenario}: {found.num_nodes} nodes, {found.num_rounds} rounds, seeds {seeds}"]
     if math.isfinite(found.alone_at_most):
-        console.print(Text(f"by itself no node could pass {100 * found.alone_at_most:.1f} %"))
-    console.print(_gap_table(found, console))
-    console.print(_figure_table(found.comparison.figures, console))
-    console.print(_run_table(found.runs, console))
+        lines.append(f"by itself no node could pass {100 * found.alone_at_most:.1f} %")
+    return lines
 
 
-def _table(console: Console, *headings: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
-    for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
-    return table
+def tables_of(found: Found) -> tuple[Table, ...]:
+    """How far apart the curves are, the figures of both sides, and the real runs; for a terminal or a page."""
+    return _gap_table(found), _figure_table(found.comparison.figures), _run_table(found.runs)
 
 
-def _gap_table(found: Found, console: Console) -> Table:
+def _gap_table(found: Found) -> Table:
     comparison = found.comparison
-    table = _table(
-        console,
+    headings = [
         "medians of the released models",
         "compared",
         "mean difference",
         "largest",
         "at the end",
         "beyond the seeds' range",
-    )
+    ]
+    rows: list[list[Cell]] = []
     for name, apart, unit in (
         (f"{found.metric} by rounds", comparison.metric, "round {:.0f}"),
         (f"{found.metric} over time", comparison.metric_over_time, "{:.1f} s"),
         ("loss by rounds", comparison.loss, "round {:.0f}"),
     ):
-        table.add_row(name, "simulated − real, same seeds", *_one(apart.same_seeds, unit))
+        rows.append([name, "simulated − real, same seeds", *_one(apart.same_seeds, unit)])
         if apart.other_seeds:
-            table.add_row("", f"{len(apart.other_seeds)} other simulated sets − real", *_several(apart.other_seeds))
-            table.add_row("", f"simulated sets, {len(apart.simulated)} pairs", *_several(apart.simulated))
-    return table
+            rows.append(["", f"{len(apart.other_seeds)} other simulated sets − real", *_several(apart.other_seeds)])
+            rows.append(["", f"simulated sets, {len(apart.simulated)} pairs", *_several(apart.simulated)])
+    return Table(headings, rows)
 
 
 def _one(gap: Gap, unit: str) -> list[str]:
@@ -114,9 +115,9 @@ def _several(gaps: Sequence[Gap]) -> list[str]:
     return [*cells, f"{sum(beyond) / len(beyond):.0f} % ({min(beyond):.0f} … {max(beyond):.0f} %)"]
 
 
-def _figure_table(figures: Sequence[Figure], console: Console) -> Table:
+def _figure_table(figures: Sequence[Figure]) -> Table:
     """Means over seeds, and from the least to the greatest seed."""
-    table = _table(console, "figure", "simulated", "real", "difference")
+    rows = []
     for each in figures:
         name = f"{each.name} ({each.unit})" if each.unit else each.name
         means = [sum(side) / len(side) for side in (each.simulated, each.real)]
@@ -124,20 +125,19 @@ def _figure_table(figures: Sequence[Figure], console: Console) -> Table:
             f"{number(mean)} ({number(min(side))} … {number(max(side))})"
             for mean, side in zip(means, (each.simulated, each.real), strict=True)
         ]
-        table.add_row(name, *cells, _signed(means[0] - means[1]))
-    return table
+        rows.append([name, *cells, _signed(means[0] - means[1])])
+    return Table(["figure", "simulated", "real", "difference"], rows)
 
 
-def _run_table(runs: Sequence[RealRun], console: Console) -> Table:
-    table = _table(
-        console, "real run", "rounds that agents reached", "messages", "dropped", "load before, after", "wall time (s)"
-    )
+def _run_table(runs: Sequence[RealRun]) -> Table:
+    headings = ["real run", "rounds that agents reached", "messages", "dropped", "load before, after", "wall time (s)"]
+    rows = []
     for run in runs:
         dropped = ", ".join(f"{reason} {number_}" for reason, number_ in sorted(run.rejected.items())) or "0"
         rounds = f"{min(run.rounds)} to {max(run.rounds)}" + (" (given up)" if run.reached_limit else "")
         load = f"{run.load_before:.1f}, {run.load_after:.1f} on {run.num_cores} cores"
-        table.add_row(f"seed {run.seed}", rounds, str(len(run.passed)), dropped, load, f"{run.wall_s:.0f}")
-    return table
+        rows.append([f"seed {run.seed}", rounds, str(len(run.passed)), dropped, load, f"{run.wall_s:.0f}"])
+    return Table(headings, rows)
 
 
 def number(value: float) -> str:

@@ -78,9 +78,10 @@ def _simulate(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
+        from grapevine_lab.pages.printed import print_table  # noqa: PLC0415
         from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - others start without all this
         from grapevine_lab.simulator.invariants import as_json as life_as_json  # noqa: PLC0415
-        from grapevine_lab.simulator.life_report import print_invariants  # noqa: PLC0415
+        from grapevine_lab.simulator.life_report import invariant_table  # noqa: PLC0415
         from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
         from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
         from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
@@ -110,7 +111,7 @@ def _simulate(
     else:
         print_summary(summary, console)
         for seed, life in lives.items():
-            print_invariants(life, seed, console)
+            print_table(invariant_table(life, seed), console)
         console.print(f"tables and plots: {folder}", markup=False)
     broken = [f"seed {seed}: {each.name}" for seed, life in lives.items() for each in life.broken]
     if broken:

@@ -7,17 +7,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
+from grapevine_lab.pages import Cell, Table
 from grapevine_lab.simulator.invariants import Invariant, as_json, invariants_of
 from grapevine_lab.simulator.ledger import Day, Ledger
 from grapevine_lab.simulator.plots import Curve, Panel, draw_grid
 from grapevine_lab.simulator.sizes import BOUNDED, WHOLE
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 LIFE_FILE = "life.json"
 DAY_COLUMNS = tuple(Day.__dataclass_fields__)
@@ -74,28 +72,28 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[objec
         writer.writerows(rows)
 
 
-def print_invariants(report: LifeReport, seed: int, console: Console) -> None:
-    """The table of invariants."""
-    from rich import box  # noqa: PLC0415 - only for whoever looks
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(title=f"invariants, seed {seed}", box=box.MARKDOWN, title_justify="left")
-    for column in ("invariant", "bound", "found", "holds", ""):
-        table.add_column(column, justify="right" if column in ("bound", "found") else "left")
+def invariant_table(report: LifeReport, seed: int) -> Table:
+    """What had to hold, for a terminal or a page."""
+    rows: list[list[Cell]] = []
     for each in report.invariants:
-        holds = {True: "yes", False: "NO", None: "too short to tell"}[each.holds]
         unit = f" {each.unit}" if each.unit else ""
-        table.add_row(each.name, f"{each.bound:,.4g}{unit}", f"{each.found:,.4g}{unit}", holds, each.note)
-    console.print(table)
+        holds: Cell = "too short to tell" if each.holds is None else each.holds
+        rows.append([each.name, f"{each.bound:,.4g}{unit}", f"{each.found:,.4g}{unit}", holds, each.note])
+    return Table(["invariant", "bound", "found", "holds", ""], rows, caption=f"invariants, seed {seed}")
 
 
 def draw_life(report: LifeReport, path: Path, *, title: str) -> None:
-    """One page: who knows whom, ghosts, the fullest device against its bounds, and the mean one's bytes."""
+    """One page: `life_panels` below each other."""
+    draw_grid([[panel] for panel in life_panels(report)], path, title=title)
+
+
+def life_panels(report: LifeReport) -> tuple[Panel, ...]:
+    """Who knows whom, ghosts, the fullest device against its bounds, and the mean one's bytes."""
     days = [row[0] for row in report.days]
     of = {name: [row[k] for row in report.days] for k, name in enumerate(("day", *DAY_COLUMNS))}
     sizes = {name: [row for row in report.sizes if row[1] == name] for name in (*BOUNDED, WHOLE)}
     label = "virtual day"
-    panels = [
+    return (
         Panel(
             curves={
                 "pairs of members unknown to each other": _line(days, _shares(of["strangers"], of["pairs"])),
@@ -127,8 +125,7 @@ def draw_life(report: LifeReport, path: Path, *, title: str) -> None:
             y_label="kB",
             from_zero=True,
         ),
-    ]
-    draw_grid([[panel] for panel in panels], path, title=title)
+    )
 
 
 def _line(x: Sequence[float], y: Sequence[float]) -> Curve:

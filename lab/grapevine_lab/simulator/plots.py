@@ -1,4 +1,4 @@
-"""The figures of a run: quality, staleness, traffic and energy over rounds, and several runs side by side.
+"""Curves of runs, and how they are drawn: panels in a grid, and several runs laid over each other.
 
 Every figure is written twice, as PNG and as SVG. The same measurements give the same SVG, byte for byte.
 """
@@ -18,10 +18,7 @@ from grapevine_lab.simulator.measurements import (
     MODELS,
     Groups,
     Measurements,
-    Rows,
-    Sample,
     grouped,
-    in_order,
     series_of,
 )
 
@@ -37,11 +34,6 @@ Spread: TypeAlias = Literal["range", "quartiles", "deviation"]
 # Okabe and Ito's colours, told apart by colour-blind readers, without their yellow, which is too light for a line.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b1f24")
 DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
-MODEL_LOOKS: Mapping[str, Look] = {
-    "working": (PALETTE[1], DASHES[2]),
-    "merged": (PALETTE[2], DASHES[1]),
-    "released": (PALETTE[0], DASHES[0]),
-}
 QUIET_COLOUR = "#6b717a"
 GRID_COLOUR = "#e3e6ea"
 SIZE_INCHES = (8.0, 4.8)
@@ -49,8 +41,6 @@ CELL_INCHES = (3.4, 2.7)  # of one panel in a grid
 HEAD_INCHES = 1.2  # for a grid's title and legend
 SUBTITLE_INCHES = 0.33  # from the upper edge
 DOTS_PER_INCH = 130
-ROUND_LABEL = "round (each node's own)"
-BOUND_LABEL = "Lemma 1's bound on its mean"
 MAX_POINTS = 1500  # of a curve as drawn: more than a page has dots
 NUM_MOMENTS = 240  # of a curve over virtual time
 LETTERS_PER_INCH = 11  # of the legend
@@ -112,40 +102,7 @@ def curve_of(
         groups = grouped(rows.column("round")[chosen], values)
     else:
         groups = _held(series_of(rows)[chosen], rows.column("time_s")[chosen], values)
-    return _curve(groups, spread, model if label is None else label)
-
-
-def draw_plots(
-    measurements: Measurements, folder: Path, *, title: str, metric_name: str, higher_is_better: bool
-) -> list[Path]:
-    """Draw `metric`, `metric-over-time`, `loss`, `staleness`, `traffic` and `energy`, each as PNG and SVG.
-
-    A figure of which nothing was measured is left out. Returns the files written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    qualities: tuple[tuple[str, Literal["metric", "loss"], Literal["round", "time_s"]], ...] = (
-        ("metric", "metric", "round"),
-        ("metric-over-time", "metric", "time_s"),
-        ("loss", "loss", "round"),
-    )
-    for name, drawn, over in qualities:
-        panel = _quality(measurements, drawn, over)
-        if panel is None:
-            continue
-        if drawn == "metric":
-            better = "higher" if higher_is_better else "lower"
-            panel = replace(panel, y_label=f"{metric_name} ({better} is better)", percent=metric_name == "accuracy")
-        written += draw_grid([[panel]], folder / name, title=title, subtitle=BANDS["range"])
-    for name, panels, subtitle in (
-        ("staleness", [_staleness(measurements.samples)], "mean over the nodes online, band: least to greatest node"),
-        ("traffic", _traffic(measurements.samples), "mean over nodes"),
-        ("energy", [_energy(measurements.samples)], BANDS["range"]),
-    ):
-        there = [panel for panel in panels if panel is not None]
-        if there:
-            written += draw_grid([there], folder / name, title=title, subtitle=subtitle)
-    return written
+    return curve_in(groups, spread, model if label is None else label)
 
 
 def draw_overlay(
@@ -294,7 +251,8 @@ def _held(series: NDArray[np.int64], times: Numbers, values: Numbers) -> Groups:
     return grouped(np.tile(moments, len(held)), held.ravel())
 
 
-def _curve(groups: Groups, spread: Spread, label: str) -> Curve:
+def curve_in(groups: Groups, spread: Spread, label: str) -> Curve:
+    """A curve over the groups' keys, of the values in each."""
     x = groups.keys.astype(np.float64)
     if spread == "deviation":
         mean, deviation = groups.mean(), groups.deviation()
@@ -302,97 +260,3 @@ def _curve(groups: Groups, spread: Spread, label: str) -> Curve:
     edge = 0.0 if spread == "range" else 0.25
     low, high = groups.quantile(edge), groups.quantile(1 - edge)
     return Curve(x=x, median=groups.quantile(0.5), low=low, high=high, label=label)
-
-
-def _mean_line(groups: Groups) -> Curve:
-    mean = groups.mean()
-    return Curve(x=groups.keys.astype(np.float64), median=mean, low=mean, high=mean)
-
-
-def _quality(
-    measurements: Measurements, drawn: Literal["metric", "loss"], over: Literal["round", "time_s"]
-) -> Panel | None:
-    curves = {model: curve_of(measurements, model, drawn, over=over) for model in MODELS}
-    curves = {model: curve for model, curve in curves.items() if len(curve.x)}
-    if not curves:
-        return None
-    thin: list[tuple[str, Curve]] = []
-    seeds = np.unique(measurements.readings.column("seed")).tolist()
-    for seed in seeds if len(seeds) > 1 else ():
-        alone = measurements.of_seed(seed)
-        thin += [(model, curve_of(alone, model, drawn, over=over)) for model in curves]
-    x_label = ROUND_LABEL
-    if over == "time_s":
-        unit, name = _time_unit(max(float(curve.x[-1]) for curve in curves.values()))
-        x_label = f"virtual time ({name})"
-        curves = {model: replace(curve, x=curve.x / unit) for model, curve in curves.items()}
-        thin = [(model, replace(curve, x=curve.x / unit)) for model, curve in thin]
-    y_label, log_y = "loss (lower is better)", drawn == "loss" and _spans_decades(curves.values())
-    return Panel(curves=curves, x_label=x_label, y_label=y_label, looks=MODEL_LOOKS, thin=thin, log_y=log_y)
-
-
-def _staleness(samples: Rows[Sample]) -> Panel | None:
-    online = samples.column("online")
-    rounds = samples.column("round")[online]
-    measured = grouped(rounds, samples.column("staleness")[online])
-    bound = grouped(rounds, samples.column("staleness_bound")[online])
-    if not len(measured.keys):
-        return None
-    curves = {"measured": replace(_curve(measured, "range", "measured"), median=measured.mean())}
-    if len(bound.keys):
-        curves[BOUND_LABEL] = _mean_line(bound)
-    looks = {"measured": (PALETTE[0], DASHES[0]), BOUND_LABEL: (PALETTE[-1], DASHES[1])}
-    return Panel(curves=curves, x_label=ROUND_LABEL, y_label="staleness (versions)", looks=looks, from_zero=True)
-
-
-def _traffic(samples: Rows[Sample]) -> list[Panel | None]:
-    if not len(samples):
-        return []
-    order = in_order(samples)
-    series, rounds = series_of(samples)[order], samples.column("round")[order]
-    # One row a node and round, the last: what happened between two of them is the traffic of the later one's rounds.
-    last = np.append((np.diff(series) != 0) | (np.diff(rounds) != 0), True)
-    order, series, rounds = order[last], series[last], rounds[last]
-    follows = (np.diff(series) == 0) & (np.diff(rounds) > 0)
-    panels: list[Panel | None] = []
-    for what in ("messages", "bytes"):
-        curves = {}
-        for way in ("sent", "received"):
-            totals = samples.column(f"{what}_{way}")[order]
-            rates = np.diff(totals)[follows] / np.diff(rounds)[follows]
-            curves[way] = _mean_line(grouped(rounds[1:][follows], rates))
-        if not len(curves["sent"].x):
-            return []
-        unit, prefix = _decimal_unit(max(float(curve.high.max()) for curve in curves.values()))
-        name = what if what == "messages" else f"{prefix}B"
-        scaled = {way: _scaled(curve, 1.0 if what == "messages" else unit) for way, curve in curves.items()}
-        panels.append(Panel(curves=scaled, x_label=ROUND_LABEL, y_label=f"{name} per node and round", from_zero=True))
-    return panels
-
-
-def _energy(samples: Rows[Sample]) -> Panel | None:
-    curve = _curve(grouped(samples.column("round"), samples.column("joules")), "range", "energy")
-    if not len(curve.x) or not curve.high.any():
-        return None
-    unit, prefix = _decimal_unit(float(curve.high.max()))
-    curves = {"drawn since the run began": _scaled(curve, unit)}
-    return Panel(curves=curves, x_label=ROUND_LABEL, y_label=f"energy ({prefix}J per node)", from_zero=True)
-
-
-def _scaled(curve: Curve, unit: float) -> Curve:
-    return replace(curve, median=curve.median / unit, low=curve.low / unit, high=curve.high / unit)
-
-
-def _decimal_unit(greatest: float) -> tuple[float, str]:
-    units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
-    return next(((unit, prefix) for unit, prefix in units if greatest >= unit), (1.0, ""))
-
-
-def _time_unit(greatest_s: float) -> tuple[float, str]:
-    units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
-    return next(((unit, name) for unit, name in units if greatest_s >= 3 * unit), (1.0, "s"))
-
-
-def _spans_decades(curves: Iterable[Curve]) -> bool:
-    middles = np.concatenate([curve.median for curve in curves])
-    return bool(middles.min() > 0 and middles.max() / middles.min() > 50)

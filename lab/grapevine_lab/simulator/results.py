@@ -17,7 +17,7 @@ from typing import Any
 from grapevine_lab.simulator.experiment import Prepared
 from grapevine_lab.simulator.life_report import LifeReport, draw_life
 from grapevine_lab.simulator.measurements import Measurements
-from grapevine_lab.simulator.plots import draw_plots
+from grapevine_lab.simulator.panels import draw_plots, plots_of
 from grapevine_lab.simulator.progress import Progress
 from grapevine_lab.simulator.run import Outcome, Progressed, run_seed
 from grapevine_lab.simulator.summary import Facts, Summary, as_json, summarise
@@ -71,13 +71,8 @@ def run_all(
         ),
     )
     write_tables(measurements, folder)
-    draw_plots(
-        measurements,
-        folder / "plots",
-        title=scenario.name,
-        metric_name=metric,
-        higher_is_better=METRICS[metric].higher_is_better,
-    )
+    plots = plots_of(measurements, metric_name=metric, higher_is_better=METRICS[metric].higher_is_better)
+    draw_plots(plots, folder / "plots", title=scenario.name)
     runs = [_told(outcome) for outcome in outcomes]
     _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})
     lives = {outcome.seed: outcome.life for outcome in outcomes if outcome.life is not None}

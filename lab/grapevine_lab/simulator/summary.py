@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_lab.pages import Cell, Table
+from grapevine_lab.pages.printed import print_table
+from grapevine_lab.pages.sections import shown
 from grapevine_lab.simulator.measurements import (
     MODELS,
     Measurements,
@@ -24,12 +27,8 @@ from grapevine_lab.simulator.tally import Tally
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
-PLAIN_WIDTH = 200  # of a file or a pipe: room for every row on a line of its own
 SETTLED_SHARE = 0.5  # of a run's virtual time: after it, staleness is taken as settled
-NONE = "–"
-NAMES = ("last model", "model", "figure")  # headings of words; all others are of numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,14 +173,21 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print the summary: as tables on a terminal, as plain text with one row a line anywhere else."""
     from rich.text import Text  # noqa: PLC0415 - only for whoever prints
 
-    if not console.is_terminal:
-        console.width = PLAIN_WIDTH
-    num_seeds = len(summary.seeds)
-    seeds = f"{'seed' if num_seeds == 1 else 'seeds'} {', '.join(map(str, summary.seeds))}"
-    console.print(Text(f"{summary.scenario}: {summary.num_nodes} nodes, {summary.num_rounds} rounds, {seeds}"))
-    for table in (_model_table(summary, console), _target_table(summary, console), _cost_table(summary, console)):
-        if table.row_count:
-            console.print(table)
+    console.print(Text(f"{summary.scenario}: {size_of(summary)}"), soft_wrap=not console.is_terminal)
+    for table in tables_of(summary):
+        print_table(table, console)
+
+
+def size_of(summary: Summary) -> str:
+    """How large the run was, in words."""
+    seeds = f"{'seed' if len(summary.seeds) == 1 else 'seeds'} {', '.join(map(str, summary.seeds))}"
+    return f"{summary.num_nodes} nodes, {summary.num_rounds} rounds, {seeds}"
+
+
+def tables_of(summary: Summary) -> tuple[Table, ...]:
+    """The summary as tables, for a terminal or a page: models, targets, costs. Empty ones are left out."""
+    tables = (_model_table(summary), _target_table(summary), _cost_table(summary))
+    return tuple(table for table in tables if table.rows)
 
 
 def _last(rows: Rows[Any]) -> NDArray[np.bool_]:
@@ -303,50 +309,35 @@ def _plain(value: Any) -> Any:
             return value
 
 
-def _table(console: Console, *headings: str) -> Table:
-    from rich import box  # noqa: PLC0415 - only for whoever prints
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN)
-    for heading in headings:
-        # On a narrow terminal headings and ranges break between words, and no word is cut.
-        widest = max(map(len, heading.split()))
-        is_name = heading in NAMES
-        table.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name, min_width=widest)
-    return table
-
-
-def _model_table(summary: Summary, console: Console) -> Table:
-    table = _table(console, "last model", "figure", "median", "least", "greatest", "medians of seeds", "not finite")
+def _model_table(summary: Summary) -> Table:
+    rows: list[list[Cell]] = []
     for model in summary.models:
         for name, outcome in ((summary.metric_name, model.metric), ("loss", model.loss)):
-            numbers = map(_number, (outcome.median, outcome.low, outcome.high))
-            seeds = f"{_number(outcome.seed_low)} to {_number(outcome.seed_high)}"
-            table.add_row(model.model, name, *numbers, seeds, f"{model.num_not_finite} of {model.num_models}")
-    return table
+            seeds = f"{shown(outcome.seed_low)} to {shown(outcome.seed_high)}"
+            numbers = (outcome.median, outcome.low, outcome.high)
+            rows.append([model.model, name, *numbers, seeds, f"{model.num_not_finite} of {model.num_models}"])
+    return Table(["last model", "figure", "median", "least", "greatest", "medians of seeds", "not finite"], rows)
 
 
-def _target_table(summary: Summary, console: Console) -> Table:
+def _target_table(summary: Summary) -> Table:
     bound = "≥" if summary.higher_is_better else "≤"
-    table = _table(
-        console,
+    headings = [
         "model",
         f"median {summary.metric_name}",
         "after rounds",
         "after virtual time (s)",
         "seeds that reached it",
-    )
+    ]
+    rows: list[list[Cell]] = []
     for model in summary.models:
         for reached in model.targets:
             num_seeds = f"{reached.num_seeds} of {len(summary.seeds)}"
-            rounds, time_s = _number(reached.rounds), _number(reached.time_s)
-            table.add_row(model.model, f"{bound} {reached.target:g}", rounds, time_s, num_seeds)
-    return table
+            rows.append([model.model, f"{bound} {reached.target:g}", reached.rounds, reached.time_s, num_seeds])
+    return Table(headings, rows)
 
 
-def _cost_table(summary: Summary, console: Console) -> Table:
-    table = _table(console, "figure", "value")
-    for name, value in (
+def _cost_table(summary: Summary) -> Table:
+    rows = (
         ("virtual time (s)", summary.virtual_s),
         ("staleness, settled (versions)", summary.staleness),
         ("staleness, Lemma 1's bound (versions)", summary.staleness_bound),
@@ -361,9 +352,8 @@ def _cost_table(summary: Summary, console: Console) -> Table:
         ("training per node (virtual s)", summary.training_s_per_node),
         ("wall time (s)", summary.wall_s),
         ("wall time per round (s)", summary.wall_s_per_round),
-    ):
-        table.add_row(name, _number(value))
-    return table
+    )
+    return Table(["figure", "value"], rows)
 
 
 def _transfer_rows(found: TransferSummary | None) -> tuple[tuple[str, float], ...]:
@@ -375,10 +365,3 @@ def _transfer_rows(found: TransferSummary | None) -> tuple[tuple[str, float], ..
         ("transfers given up", found.given_up),
         ("sent again, of bytes in chunks (%)", 100 * found.share_again),
     )
-
-
-def _number(value: float) -> str:
-    """Four significant digits, thousands set apart; a dash for what was not measured or never happened."""
-    if not math.isfinite(value):
-        return NONE
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

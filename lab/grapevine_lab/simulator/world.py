@@ -22,6 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.events import Event
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.service.publishing import MESSAGE_DEADLINE_S
@@ -440,8 +441,8 @@ class World:
                 | fx.SaveGovernor()
             ):
                 device.disk.keep(effect, device.peer)
-            case fx.Notify(text=text, level=level) if level != "debug":
-                device.log.append(text)
+            case Event() if effect.level != "debug":
+                device.log.append(effect.text)
 
     def _perform_at(self, device: Device, effect: fx.Relay | fx.Forward | fx.SubscribeAt | fx.UnsubscribeAt) -> None:
         """What is for one of its brokers."""

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.apps import hours
 from grapevine_agent.core.apps.app_book import AppBook, AppEntry
 from grapevine_agent.core.apps.matching import Capabilities, announced, of_settings, why_not
@@ -311,14 +311,8 @@ class Applications:
         placed = frozenset(part.word for part in self.parts.values() if part.is_placed)
         placed_before, self._placed = self._placed, placed
         return [
-            *(
-                fx.Notify(text=f"application component {word} is placed here")
-                for word in sorted(placed - placed_before)
-            ),
-            *(
-                fx.Notify(text=f"application component {word} is here no more")
-                for word in sorted(placed_before - placed)
-            ),
+            *(ev.Placed(component=word) for word in sorted(placed - placed_before)),
+            *(ev.Displaced(component=word) for word in sorted(placed_before - placed)),
         ]
 
 

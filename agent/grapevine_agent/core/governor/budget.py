@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from grapevine_agent.core.governor.rules import Does
+from grapevine_agent.core.events import Does
 
 SLOW: Final = 4.0  # where training is slowed: a quarter of its time
 

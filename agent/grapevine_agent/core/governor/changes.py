@@ -1,4 +1,4 @@
-"""What is said when what the governor allows has changed: one line each."""
+"""What is said when what the governor allows has changed: one event each."""
 
 from __future__ import annotations
 
@@ -6,21 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from grapevine_agent.core.events import Paused, Resumed
 from grapevine_agent.core.governor.budget import Held
 from grapevine_agent.core.governor.times import clock_words
 
 OWNERS: Final = "pause"  # the name of the limit that is the owner's word
-_BEGINS: Final = {
-    "pause": "training is paused",
-    "slow": "training is slowed down to a quarter of its time",
-    "send": "no more models are sent today",
-}
-_ENDS: Final = {
-    "pause": "training goes on",
-    "slow": "training goes on at its own pace",
-    "send": "models are sent again",
-}
-_STILL: Final = {"pause": "training is still paused", "slow": "training is still slowed down", "send": ""}
 
 
 @dataclass(kw_only=True)
@@ -29,12 +19,19 @@ class Changes:
 
     _told: dict[tuple[str, str], Held] = field(default_factory=dict)  # by limit and task
 
-    def between(self, held: Iterable[Held], wall_ms: int, utc_offset_s: int) -> list[str]:
-        """The lines for what began and what ended since the last call."""
+    def between(self, held: Iterable[Held], wall_ms: int, utc_offset_s: int) -> list[Paused | Resumed]:
+        """What began and what ended since the last call."""
         now = {(each.limit, each.task): each for each in held}
         before, self._told = self._told, now
-        lines = [
-            f"{_BEGINS[each.does]}: {described(each, wall_ms, utc_offset_s)}"
+        told: list[Paused | Resumed] = [
+            Paused(
+                task=each.task,
+                limit=each.limit,
+                does=each.does,
+                why=each.why,
+                until_ms=each.until_ms,
+                until=_until(each, wall_ms, utc_offset_s),
+            )
             for key, each in now.items()
             if key not in before or (before[key].until_ms != each.until_ms and each.limit == OWNERS)
         ]
@@ -42,13 +39,17 @@ class Changes:
             if key in now:
                 continue
             others = [other for other in now.values() if other.does == each.does and other.task in ("", each.task)]
-            state = f"{_STILL[each.does]} ({others[0].limit})" if others else _ENDS[each.does]
-            over = "its owner's pause is over" if each.limit == OWNERS else f"{each.limit} holds no more"
-            lines.append(f"{state}: {over}")
-        return lines
+            why = "its owner's pause is over" if each.limit == OWNERS else f"{each.limit} holds no more"
+            still = others[0].limit if others else ""
+            told.append(Resumed(task=each.task, limit=each.limit, does=each.does, why=why, still=still))
+        return told
 
 
 def described(held: Held, wall_ms: int, utc_offset_s: int) -> str:
     """A limit that holds, in words: `it is 83 °C hot, 80 °C is the limit [pause_above_c]`."""
-    until = f", until {clock_words(held.until_ms, wall_ms, utc_offset_s)}" if held.until_ms else ""
-    return f"{held.why}{until} [{held.limit}]"
+    until = _until(held, wall_ms, utc_offset_s)
+    return f"{held.why}{f', until {until}' if until else ''} [{held.limit}]"
+
+
+def _until(held: Held, wall_ms: int, utc_offset_s: int) -> str:
+    return clock_words(held.until_ms, wall_ms, utc_offset_s) if held.until_ms else ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from grapevine_agent.core.effects import Effect, Notify, SaveGovernor
+from grapevine_agent.core.effects import Effect, SaveGovernor
+from grapevine_agent.core.events import Unmeasured
 from grapevine_agent.core.governor.changes import Changes
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.governor.readings import Readings
@@ -40,8 +41,8 @@ class Governing:
         unmeasured: list[Effect] = []
         if not self._has_read:
             self._has_read = True
-            lacking = self.governor.not_measured()
-            unmeasured = [Notify(text=f"[governor] nothing can be held against {each}") for each in lacking]
+            lacking = (each.partition(": ") for each in self.governor.not_measured())
+            unmeasured = [Unmeasured(limit=limit, why=why) for limit, _, why in lacking]
         is_due = now.monotonic_s >= self._save_at_s
         if is_due:
             self._save_at_s = now.monotonic_s + SAVE_EVERY_S
@@ -76,8 +77,8 @@ class Governing:
         return self.governor.deadline_s(now)
 
     def _told(self, now: Moment) -> list[Effect]:
-        lines = self._changes.between(self.governor.held, now.wall_ms, self.governor.readings.utc_offset_s)
-        return [] if self._is_silent else [Notify(text=line) for line in lines]
+        told = self._changes.between(self.governor.held, now.wall_ms, self.governor.readings.utc_offset_s)
+        return [] if self._is_silent else [*told]
 
     def _kept(self) -> list[Effect]:
         state = self.governor.to_save()

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
+from grapevine_agent.core.events import Does
 from grapevine_agent.core.governor.readings import Readings
 from grapevine_agent.core.settings import GovernorLimits
-
-Does: TypeAlias = Literal["pause", "slow", "send"]  # training paused or slowed; no models are sent
 
 MARGIN_C: Final = 5.0
 MARGIN_PERCENT: Final = 5.0  # of a battery

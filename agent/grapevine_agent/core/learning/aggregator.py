@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from grapevine_agent.core.effects import Effect, Notify, Publish, SavedModel, SaveModel
+from grapevine_agent.core.effects import Effect, Publish, SavedModel, SaveModel
+from grapevine_agent.core.events import Served
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
 from grapevine_agent.core.learning.intake import Claims, Intake
@@ -214,7 +215,6 @@ class Aggregator:
         model.release(self.manifest.merging.ema)
         self.model_version += 1
         model.version = self.model_version
-        clusters = f", {len(self._clusters)} clusters" if len(self._clusters) > 1 else ""
         return [
             *(
                 Publish(
@@ -232,10 +232,13 @@ class Aggregator:
                 )
                 for each in models
             ),
-            Notify(
-                text=f"{self.manifest.label}: model {self.model_version} from {len(self.contributors)} members, "
-                f"age {model.age}{clusters}",
-                level="debug",
+            Served(
+                task=self.task,
+                label=self.manifest.label,
+                model_version=self.model_version,
+                num_members=len(self.contributors),
+                age=model.age,
+                num_clusters=len(self._clusters),
             ),
         ]
 

@@ -20,7 +20,6 @@ import numpy as np
 from grapevine_agent.core.effects import (
     Effect,
     Evaluated,
-    Notify,
     Publish,
     SavedModel,
     SaveMetrics,
@@ -30,6 +29,7 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
+from grapevine_agent.core.events import Failed, ServerChanged
 from grapevine_agent.core.governor.energy import Energy
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.best import BestModel
@@ -42,7 +42,7 @@ from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.patience import Patience
 from grapevine_agent.core.learning.paused import Paused
 from grapevine_agent.core.learning.receipts import Receipts
-from grapevine_agent.core.learning.reports import line_of, metrics_of
+from grapevine_agent.core.learning.reports import measured_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.sending import Sending
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
@@ -344,15 +344,16 @@ class Learning:
         return [
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
-            Notify(
-                text=line_of(self.manifest.label, self.manifest.training.metric, metrics),
-                often=f"rounds of {self.task}",
-            ),
+            measured_of(self, metrics, now),
             *again,
         ]
 
-    def _failed(self, kind: str, error: str) -> Notify:
-        return Notify(text=f"{self.manifest.label}: {self.trials.failed(kind, error)}", level="warning")
+    def _failed(self, kind: str, error: str) -> Failed:
+        num = self.trials.failed(kind, error)
+        is_set_back = self.trials.failure is not None
+        return Failed(
+            task=self.task, label=self.manifest.label, what=kind, error=error, num=num, is_set_back=is_set_back
+        )
 
     # --- sending ----------------------------------------------------------------------------------
 
@@ -427,7 +428,6 @@ class Learning:
     def _server_changed(self, link: ServerLink, before: str) -> list[Effect]:
         if link.state == before:
             return []
-        goes_on = "" if link.state == "reachable" else "; gossip goes on among the members"
         return [
-            Notify(text=f"{self.manifest.label}: server {link.peer} is {link.state} (was {before}){goes_on}"),
+            ServerChanged(task=self.task, label=self.manifest.label, server=link.peer, state=link.state, before=before),
         ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from grapevine_agent.core.effects import Notify
+from grapevine_agent.core.events import Enough
 from grapevine_agent.core.learning.best import BestModel
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_proto.manifest import TaskManifest
@@ -29,7 +29,7 @@ class Patience:
     best: BestModel
     is_enough: bool = False
 
-    def look(self, round_: int, members: Iterable[str], peers: Mapping[str, Peer]) -> list[Notify]:
+    def look(self, round_: int, members: Iterable[str], peers: Mapping[str, Peer]) -> list[Enough]:
         """A round begins: look at what live members say, and decide. Returns what there is to tell of it."""
         patience, before = self.manifest.training.patience, self.is_enough
         if not patience:
@@ -38,8 +38,7 @@ class Patience:
         self.is_enough = is_enough(patience, (each for each in voices if each is not None))
         if self.is_enough == before:
             return []
-        enough = f"most members have not improved for {patience} rounds: it merges, and trains no more"
-        return [Notify(text=f"{self.manifest.label}: {enough if self.is_enough else 'it improves, and trains again'}")]
+        return [Enough(task=self.task, label=self.manifest.label, is_enough=self.is_enough, patience=patience)]
 
 
 def is_enough(patience: int, figures: Iterable[Figure]) -> bool:

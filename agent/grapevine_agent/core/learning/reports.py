@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from grapevine_agent.core.events import Measured
 from grapevine_agent.core.moment import Moment
 from grapevine_proto.messages import Metrics, ReleasedModel, Share, Which
 
@@ -42,14 +44,28 @@ def metrics_of(learner: Learning, now: Moment) -> Metrics:
     )
 
 
-def line_of(name: str, metric_name: str, metrics: Metrics) -> str:
-    """A round's story, for the log."""
-    figures = (
-        f"{metric_name} {metrics.metric:.3f}, loss {metrics.loss:.3f}"
-        if metrics.metric is not None and metrics.loss is not None
-        else f"no samples to measure its {metric_name} on"
+def measured_of(learner: Learning, metrics: Metrics, now: Moment) -> Measured:
+    """The same for the owner."""
+    bound = learner.staleness_bound(now)
+    return Measured(
+        task=learner.task,
+        label=learner.manifest.label,
+        round=metrics.round,
+        age=metrics.age,
+        metric_name=learner.manifest.training.metric,
+        metric=metrics.metric,
+        loss=metrics.loss,
+        num_evaluated=metrics.num_evaluated,
+        baseline=metrics.baseline,
+        baseline_name=metrics.baseline_name,
+        best=metrics.best,
+        staleness=metrics.staleness,
+        staleness_bound=bound if math.isfinite(bound) else None,
+        server=metrics.server,
+        num_peers=metrics.num_peers,
+        energy_j=metrics.energy_j,
+        round_energy_j=metrics.round_energy_j,
     )
-    return f"{name}: round {metrics.round}, {figures}, {metrics.num_peers} peers, server {metrics.server}"
 
 
 def released_of(learner: Learning, which: Which) -> ReleasedModel:

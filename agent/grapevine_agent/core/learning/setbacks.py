@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from grapevine_agent.core.events import failure_words
+
 MAX_FAILURES: Final = 3  # in a row and of one kind before a task is set back
 QUICK_PAUSE_S: Final = 5.0  # before the second try; the third waits twice as long
 FIRST_PAUSE_S: Final = 120.0
@@ -42,14 +44,12 @@ class Trials:
         self._failures[kind] = 0
         self._worked.add(kind)
 
-    def failed(self, kind: str, error: str) -> str:
-        """One piece of work was not done. Returns what to say of it."""
+    def failed(self, kind: str, error: str) -> int:
+        """One piece of work was not done. Returns how many were not, in a row."""
         self._failures[kind] = num = self._failures.get(kind, 0) + 1
-        if num < MAX_FAILURES:
-            return f"{kind} failed: {error}"
-        why = f"{kind} failed {num} times in a row: {error}"
-        self.failure = Failure(kind=kind, why=why, worked=kind in self._worked)
-        return why
+        if num >= MAX_FAILURES:
+            self.failure = Failure(kind=kind, why=failure_words(kind, error, num), worked=kind in self._worked)
+        return num
 
     def is_last_chance(self, kind: str) -> bool:
         """Whether one more failure of this kind sets the task back."""

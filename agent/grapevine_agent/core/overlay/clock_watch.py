@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from grapevine_agent.core.effects import Effect, Notify, Subscribe
+from grapevine_agent.core.effects import Effect, Subscribe
+from grapevine_agent.core.events import ClockSet
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.filters import where_records_are
 from grapevine_agent.core.overlay.presence import Presence
@@ -39,8 +40,7 @@ class ClockWatch:
         if abs(step_ms) < STEP_MS:
             return []
         presence.clock_was_set(now.monotonic_s)
-        seconds = f"{abs(step_ms) // 1000:,} s"
+        said = ClockSet(step_s=step_ms / 1000)
         if step_ms > 0:
-            return [Notify(text=f"the clock was set forward by {seconds}")]
-        said = Notify(text=f"the clock was set back by {seconds}: what seemed to have run out is asked for again")
+            return [said]
         return [said, *(Subscribe(filter=each, records=True) for each in where_records_are(settings))]

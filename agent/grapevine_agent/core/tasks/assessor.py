@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from grapevine_agent.core.events import WAITS_IN_VAIN
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings, Needs
 from grapevine_agent.core.tasks import lineage
@@ -34,10 +35,6 @@ from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.succession import Succession
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto.errors import TaskError
-
-WAITS_IN_VAIN = (
-    "waits for its initial weights, which nobody has given for minutes: until they come others may use its room"
-)
 
 
 class Placement(Protocol):

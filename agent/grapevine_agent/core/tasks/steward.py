@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
@@ -135,9 +136,8 @@ class Steward:
         held = self.archive.records.get(topic)
         if self.archive.keep(topic) or held is None:
             return []
-        text = f"{entry.brief.name}: its record was damaged on disk, and is dropped"
         return [
-            fx.Notify(text=text, level="warning"),
+            ev.RecordDamaged(task=entry.id, label=entry.brief.name),
             fx.ForgetRecord(received=held),
             *self._remove(entry, now),
         ]

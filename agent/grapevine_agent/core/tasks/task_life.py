@@ -25,10 +25,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.aggregator import Aggregator
@@ -42,7 +44,7 @@ from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
-from grapevine_agent.core.tasks.assessor import WAITS_IN_VAIN, Assessor
+from grapevine_agent.core.tasks.assessor import Assessor
 from grapevine_agent.core.tasks.entry import TaskEntry
 from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
@@ -127,7 +129,7 @@ class TaskLife:
         self._joining[entry.id] = _Joining(WeightsWanted(weights=wanted, rng=self.rng))
         self.reservations.take(entry.id, entry.brief.label, self.assessor.needs(entry))
         return [
-            fx.Notify(text=f"{entry.brief.label}: joining ({why})"),
+            ev.Joining(task=entry.id, label=entry.brief.label, why=why),
             fx.LoadTask(task=entry.id, weights_digest=wanted.digest, donors=lineage.donors(entry, self.book.entries)),
         ]
 
@@ -150,7 +152,7 @@ class TaskLife:
         return [
             *effects,
             fx.DropUnsent(task=entry.id),
-            fx.Notify(text=f"{entry.brief.label}: stopped: {why}", level="warning"),
+            ev.Stopped(task=entry.id, label=entry.brief.label, why=why),
         ]
 
     def renew_reservation(self, entry: TaskEntry) -> None:
@@ -203,7 +205,7 @@ class TaskLife:
         layout = ModelLayout.of(entry.manifest.program)
         model = ModelState.restored(saved, layout) if saved is not None else None
         if model is not None:
-            return self._begin(entry, layout, model, now, saved)
+            return self._begin(entry, layout, model, now, begins_with="saved", saved=saved)
         if weights is not None:
             return self._begin_from(entry, weights, now)
         joining.wanted.begin(self.members.num_alive(now.monotonic_s), now.monotonic_s)
@@ -226,7 +228,7 @@ class TaskLife:
         """Nobody has its weights: others may use what it holds, until they come."""
         self.reservations.give_back(task)
         self.assessor.mark_approved()
-        yield fx.Notify(text=f"{self.book.entries[task].brief.label}: {WAITS_IN_VAIN}")
+        yield ev.WaitsInVain(task=task, label=self.book.entries[task].brief.label)
 
     def bytes_expected(self, sender: str, task: str, now: Moment) -> int:
         """How many bytes of initial weights a peer was asked for; 0: none."""
@@ -285,7 +287,7 @@ class TaskLife:
             why = f"its initial weights do not fit its program: {error}"
             return self.end(entry, Failure(kind="weights", why=why, is_lasting=True), now)
         if (inherited := self._inherited(entry, layout)) is not None:
-            return self._begin(entry, layout, inherited, now)
+            return self._begin(entry, layout, inherited, now, begins_with="earlier-version")
         newcomer = Newcomer(initial=ModelState.initial(parameters, buffers), layout=layout, began_s=now.monotonic_s)
         is_old = may_have_crowds_model(entry.manifest, self._claims(entry, now), now)
         if is_old and self._whom_to_ask(entry, now) != ((), ()):
@@ -293,7 +295,7 @@ class TaskLife:
             self._joining[entry.id].newcomer = newcomer
             newcomer.next_s = now.monotonic_s
             return []
-        return self._begin(entry, layout, newcomer.initial, now)
+        return self._begin(entry, layout, newcomer.initial, now, begins_with="initial")
 
     def _whom_to_ask(self, entry: TaskEntry, now: Moment) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Servers of a task, and members of it, that may have a trained model and may be there."""
@@ -310,7 +312,7 @@ class TaskLife:
         entry = self.book.entries[task]
         peer = newcomer.choose(*self._whom_to_ask(entry, now), now.monotonic_s, self.rng)
         if not peer:
-            return self._begin(entry, newcomer.layout, newcomer.initial, now)
+            return self._begin(entry, newcomer.layout, newcomer.initial, now, begins_with="initial")
         request = m.ModelRequest(task=task)
         topic = InboxTopic(peer, self.settings.peer)
         return [fx.Publish(topic=topic, body=request, receiver_session=self.members.session_of(peer))]
@@ -332,11 +334,7 @@ class TaskLife:
         model = newcomer.take(sender, released, self._claims(entry, now), now)
         if model is None:
             return []
-        told = f"{entry.brief.label}: beginning with the model of {sender}, {model.age} steps old"
-        return [
-            fx.Notify(text=told),
-            *self._begin(entry, newcomer.layout, model, now, fallback=newcomer.initial),
-        ]
+        return self._begin(entry, newcomer.layout, model, now, begins_with=sender, fallback=newcomer.initial)
 
     def _inherited(self, entry: TaskEntry, layout: ModelLayout) -> ModelState | None:
         """The model that this agent has of the nearest earlier version, if it fits: in memory, else as it was saved."""
@@ -354,11 +352,17 @@ class TaskLife:
         layout: ModelLayout,
         model: ModelState,
         now: Moment,
+        *,
+        begins_with: str,
         saved: fx.SavedModel | None = None,
         fallback: ModelState | None = None,
     ) -> list[Effect]:
         del self._joining[entry.id]
-        effects = self._take_part(entry, layout, model, now, saved, fallback)
+        role: Literal["member", "server"] = "server" if self.settings.role == "server" else "member"
+        effects: list[Effect] = [
+            ev.Joined(task=entry.id, label=entry.brief.label, role=role, begins_with=begins_with, age=model.age),
+            *self._take_part(entry, layout, model, now, saved, fallback),
+        ]
         for earlier in lineage.ancestors(entry, self.book.entries):
             if self.assessor.takes_part(earlier.id):
                 effects += self.end(earlier, None, now)
@@ -390,7 +394,7 @@ class TaskLife:
                 budget=self.budget,
                 governor=self.governor,
             )
-            return [fx.Notify(text=f"{entry.brief.label}: serving")]
+            return []
         learner = self.learning[entry.id] = Learning(
             task=entry.id,
             manifest=entry.manifest,

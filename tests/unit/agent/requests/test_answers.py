@@ -271,7 +271,7 @@ async def test_a_peer_is_taken_off_the_list_by_its_beginning_or_by_the_owners_na
 async def test_every_parameter_of_every_method_is_held_against_its_type(service: AgentService) -> None:
     """Introspected, so that a method that is added is held too."""
     requests = Requests(service)
-    wrong: dict[Any, Any] = {str: 7, bool: "yes", int: 1.5, float: math.nan, float | None: math.nan}
+    wrong: dict[Any, Any] = {str: 7, bool: "yes", int: 1.5, float: math.nan, float | None: math.nan, int | None: 1.5}
     num_held = 0
     for name, method in (requests._looks | requests._acts).items():
         hints = get_type_hints(method)

@@ -69,7 +69,7 @@ class Carried:
             max_bytes=1_000_000,
             bytes_per_s=bytes_per_s,
             is_member=lambda peer: peer in (ADA, BOB),
-            rejected=lambda error: self.rejected.update([error.reason]),
+            rejected=lambda error, _sender: self.rejected.update([error.reason]),
             may_carry=may_carry,
         )
 

@@ -12,6 +12,7 @@ from typer import BadParameter
 
 from grapevine_agent.cli.governor_commands import governor_lines, span_s
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits
 from grapevine_agent.service import clock
@@ -52,7 +53,7 @@ class Shell:
 
     @property
     def lines(self) -> list[str]:
-        return [each.text for each in self.done if isinstance(each, fx.Notify)]
+        return [each.text for each in self.done if isinstance(each, ev.Event)]
 
 
 async def test_what_a_file_says_pauses_the_core(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.turns import Turns
@@ -40,7 +41,7 @@ class Core:
                 self._wait()
             self.notes.append(f"{name} ends")
             self.is_occupied = False
-            return [fx.Notify(text=name)]
+            return [ev.Placed(component=name)]
 
         return called
 
@@ -52,7 +53,7 @@ class Core:
 @asynccontextmanager
 async def turns_at(core: Core) -> AsyncIterator[Turns]:
     def perform(effects: Iterable[fx.Effect]) -> None:
-        core.notes.extend(f"{each.text} done" for each in effects if isinstance(each, fx.Notify))
+        core.notes.extend(f"{each.component} done" for each in effects if isinstance(each, ev.Placed))
 
     beside = Beside()
     try:
@@ -101,7 +102,7 @@ async def test_a_large_turn_runs_in_another_thread_and_its_effects_in_the_loop()
 
     def call() -> list[fx.Effect]:
         seen.append(threading.get_ident())
-        return [fx.Notify(text="")]
+        return [ev.Placed(component="")]
 
     async with turns_at(Core()) as turns:
         await turns.take(call, num_bytes=large, perform=lambda _effects: seen.append(threading.get_ident()))

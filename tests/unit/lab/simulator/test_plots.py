@@ -10,8 +10,8 @@ import pytest
 from tests.unit.lab.simulator.test_measurements import READING, SAMPLE, swarm
 
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.panels import BOUND_LABEL, draw_plots, plots_of
 from grapevine_lab.simulator.plots import (
-    BOUND_LABEL,
     MAX_POINTS,
     NUM_MOMENTS,
     PALETTE,
@@ -20,7 +20,6 @@ from grapevine_lab.simulator.plots import (
     curve_of,
     draw_grid,
     draw_overlay,
-    draw_plots,
 )
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -42,6 +41,12 @@ def flat(value: float, num: int = 5) -> Curve:
 
 def words(svg: Path) -> list[str]:
     return [text for element in ElementTree.parse(svg).iter() if (text := (element.text or "").strip())]
+
+
+def drawn(measured: Measurements, folder: Path, *, title: str, metric_name: str, higher_is_better: bool) -> list[Path]:
+    return draw_plots(
+        plots_of(measured, metric_name=metric_name, higher_is_better=higher_is_better), folder, title=title
+    )
 
 
 def size(png: Path) -> tuple[int, int]:
@@ -97,9 +102,7 @@ def test_a_model_that_does_not_exist_is_an_error() -> None:
 
 
 def test_a_run_is_drawn_as_png_and_svg_that_say_what_they_show(tmp_path: Path) -> None:
-    written = draw_plots(
-        swarm(), tmp_path / "run", title="digits, 8 nodes", metric_name="accuracy", higher_is_better=True
-    )
+    written = drawn(swarm(), tmp_path / "run", title="digits, 8 nodes", metric_name="accuracy", higher_is_better=True)
     assert [path.name for path in written] == [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
     for path in written:
         if path.suffix == ".png":
@@ -119,14 +122,14 @@ def test_a_run_is_drawn_as_png_and_svg_that_say_what_they_show(tmp_path: Path) -
 
 def test_the_same_run_is_the_same_svg(tmp_path: Path) -> None:
     for name in ("one", "two"):
-        draw_plots(swarm(), tmp_path / name, title="t", metric_name="mse", higher_is_better=False)
+        drawn(swarm(), tmp_path / name, title="t", metric_name="mse", higher_is_better=False)
     for name in FIGURES:
         assert (tmp_path / "one" / f"{name}.svg").read_bytes() == (tmp_path / "two" / f"{name}.svg").read_bytes(), name
 
 
 def test_a_thin_line_is_drawn_for_every_seed_when_there_are_several(tmp_path: Path) -> None:
     def num_lines(seeds: tuple[int, ...]) -> int:
-        draw_plots(swarm(seeds=seeds), tmp_path, title="t", metric_name="accuracy", higher_is_better=True)
+        drawn(swarm(seeds=seeds), tmp_path, title="t", metric_name="accuracy", higher_is_better=True)
         return (tmp_path / "metric.svg").read_text().count("stroke-width: 0.6")
 
     assert num_lines((1,)) == 0
@@ -135,7 +138,7 @@ def test_a_thin_line_is_drawn_for_every_seed_when_there_are_several(tmp_path: Pa
 
 def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
     one_round = Measurements([replace(SAMPLE, joules=0.0), READING])
-    written = draw_plots(one_round, tmp_path, title="t", metric_name="mse", higher_is_better=False)
+    written = drawn(one_round, tmp_path, title="t", metric_name="mse", higher_is_better=False)
     assert [path.stem for path in written if path.suffix == ".svg"] == [
         "metric",
         "metric-over-time",
@@ -144,7 +147,7 @@ def test_what_was_not_measured_is_not_drawn(tmp_path: Path) -> None:
     ]
     assert "mse (lower is better)" in words(tmp_path / "metric.svg")
     assert BOUND_LABEL not in words(tmp_path / "staleness.svg")  # it is infinite
-    assert draw_plots(Measurements(), tmp_path, title="t", metric_name="mse", higher_is_better=False) == []
+    assert drawn(Measurements(), tmp_path, title="t", metric_name="mse", higher_is_better=False) == []
 
 
 def test_traffic_is_a_rate_whatever_rounds_were_sampled(tmp_path: Path) -> None:
@@ -153,7 +156,7 @@ def test_traffic_is_a_rate_whatever_rounds_were_sampled(tmp_path: Path) -> None:
         replace(SAMPLE, round=n, time_s=float(i), messages_sent=10 * n, bytes_sent=n) for i, n in enumerate((1, 2, 6))
     ]
     again = replace(samples[-1], time_s=9.0)
-    from grapevine_lab.simulator.plots import _traffic
+    from grapevine_lab.simulator.panels import _traffic
 
     messages, num_bytes = _traffic(Measurements([*samples, again]).samples)
     assert messages is not None
@@ -189,7 +192,7 @@ def test_a_grid_has_a_legend_entry_a_name_and_leaves_gaps(tmp_path: Path) -> Non
 def test_a_loss_over_decades_is_drawn_on_a_log_axis(tmp_path: Path) -> None:
     def ticks(*losses: float) -> list[str]:
         falling = Measurements(replace(READING, round=n, loss=loss) for n, loss in enumerate(losses))
-        draw_plots(falling, tmp_path, title="t", metric_name="mse", higher_is_better=False)
+        drawn(falling, tmp_path, title="t", metric_name="mse", higher_is_better=False)
         return words(tmp_path / "loss.svg")
 
     assert "−" in ticks(100.0, 10.0, 1.0, 0.1, 0.01)  # of 10 to a negative power

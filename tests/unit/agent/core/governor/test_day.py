@@ -168,7 +168,7 @@ def test_one_line_is_said_when_a_limit_begins_and_one_when_it_ends() -> None:
     def told(temperature_c: float, hours: float) -> list[str]:
         now = moment(hours)
         it.read(Readings(temperature_c=temperature_c), now)
-        return changes.between(it.held, now.wall_ms, 0)
+        return [each.text for each in changes.between(it.held, now.wall_ms, 0)]
 
     assert told(83.2, 0.5) == [
         "training is paused: it is 83 °C hot, 80 °C is the limit [pause_above_c]",

@@ -21,6 +21,7 @@ from tests.unit.agent.core.tasks.device import (
 )
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.tasks.task_book import LINGERING_BYTES, MAX_LINGERING
 from grapevine_lab.bench import floods
@@ -87,7 +88,7 @@ def test_a_trained_task_ends_properly_when_its_record_runs_out_and_is_shown_as_e
     device.wait(0.2)
     assert not device.trains(task)
     kinds = {type(each) for each in device.effects}
-    assert {fx.StopTrainer, fx.DropUnsent, fx.Notify} <= kinds
+    assert {fx.StopTrainer, fx.DropUnsent, ev.Stopped} <= kinds
     assert device.standing(task) == "expired"
     assert "expired on" in device.why_not(task)[0]
     device.wait(30)
@@ -426,7 +427,7 @@ def test_a_damaged_record_of_a_task_is_dropped_before_the_task_is_joined() -> No
     assert topic.task not in device.core.book.entries
     assert device.core.records.get(topic) is None
     assert not device.core.tasks.all_parts()
-    assert any("damaged on disk" in each.text for each in device.effects if isinstance(each, fx.Notify))
+    assert any("damaged on disk" in each.text for each in device.effects if isinstance(each, ev.RecordDamaged))
 
 
 def test_what_has_no_room_at_the_start_is_forgotten_on_disk_too() -> None:
