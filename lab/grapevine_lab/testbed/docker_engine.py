@@ -206,6 +206,7 @@ class DockerEngine:
         uid, gid = (os.getuid(), os.getgid()) if os.getuid() else (USER_OF_ROOT, USER_OF_ROOT)
         if os.getuid() == 0:
             _give(machine.folder, uid, gid)
+            self._folder.chmod(self._folder.stat().st_mode | 0o011)
         with told(f"making a container of {image} for {machine.name}"):
             self._client.containers.create(
                 image,
@@ -217,7 +218,7 @@ class DockerEngine:
                 user=f"{uid}:{gid}",
                 working_dir=str(machine.folder),
                 environment=_environment(machine),
-                volumes={str(machine.folder): {"bind": str(machine.folder), "mode": "rw"}},
+                volumes=self._mounts(machine),
                 network=self._network(),
                 ports={f"{machine.port}/tcp": (HERE, machine.port)} if machine.port else {},
                 healthcheck={"test": ["NONE"]},  # the lab asks its control socket itself
@@ -229,6 +230,11 @@ class DockerEngine:
                 log_config={"type": "json-file", "config": {"max-size": "10m", "max-file": "2"}},
                 **_limits(machine, self._client.info()["NCPU"]),
             )
+
+    def _mounts(self, machine: Machine) -> dict[str, dict[str, str]]:
+        """A machine's own folder, and for who publishes those of the lab, to be read: tasks lie there."""
+        seen = {machine.folder: "rw"} | ({self._folder: "ro"} if machine.kind == "engineer" else {})
+        return {str(path.absolute()): {"bind": str(path.absolute()), "mode": mode} for path, mode in seen.items()}
 
     def _begin(self, name: str) -> None:
         self._killed.discard(name)

@@ -4,7 +4,7 @@
     python -m grapevine_lab.testbed.images relay      one of them, and whatever it needs
 
 A built image bears a digest of what it was built of: one that was made of other code than this checkout's is built
-again by this command, and refused by a lab. An image that `GRAPEVINE_IMAGE_AGENT` and its like name is taken as it is.
+again by this command, and refused by a lab. An image that `LAB_IMAGE_AGENT` and its like name is taken as it is.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PASSED_ON: Final = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST",
 def name_of(what: str) -> str:
     """The image of a variant, or of "broker", as the environment or this version names it."""
     standard = BROKER if what == "broker" else f"grapevine-{what}:{distribution.version()}"
-    return os.environ.get(f"GRAPEVINE_IMAGE_{what.upper()}", standard)
+    return os.environ.get(f"LAB_IMAGE_{what.upper()}", standard)
 
 
 def image_of(kind: MachineKind) -> str:
@@ -57,7 +57,7 @@ def image_of(kind: MachineKind) -> str:
 def check_images(client: Any, kinds: Iterable[MachineKind], *, checkout: Path = CHECKOUT) -> None:
     """Raise `ConfigError` where an image for these is missing, and cannot be had, or is of other code than ours."""
     for what in sorted({_RUNS[kind] for kind in kinds}):
-        name, variable = name_of(what), f"GRAPEVINE_IMAGE_{what.upper()}"
+        name, variable = name_of(what), f"LAB_IMAGE_{what.upper()}"
         image = _found(client, name)
         if what == "broker":
             if image is None and not _pulled(client, name):
@@ -82,10 +82,10 @@ def is_checkout(folder: Path) -> bool:
     return (folder / PACKAGING / "Dockerfile").is_file()
 
 
-def source_of(checkout: Path, packaging: Path | None = None) -> str:
+def source_of(checkout: Path, frame: Path | None = None) -> str:
     """A digest of what an image is built of, but for wheels."""
     digest = hashlib.sha256()
-    for name, path in sorted(_files(checkout, packaging).items()):
+    for name, path in sorted(_files(checkout, frame).items()):
         digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
@@ -95,7 +95,7 @@ def build(
     variant: Variant,
     *,
     checkout: Path = CHECKOUT,
-    packaging: Path | None = None,
+    frame: Path | None = None,
     name: str = "",
     base: str = "",
     wheels: Path | None = None,
@@ -107,9 +107,9 @@ def build(
         client: Of the engine.
         variant: Which.
         checkout: What it is built of.
-        packaging: A folder whose Dockerfile is taken, if not the checkout's: for code from before there was one.
+        frame: Another checkout, whose Dockerfile and libraries are taken: for code from before there was one.
         name: How it is called, if not as `name_of` says.
-        base: What it is built on, if not `GRAPEVINE_IMAGE_BASE` or what the Dockerfile says.
+        base: What it is built on, if not `LAB_IMAGE_BASE` or what the Dockerfile says.
         wheels: A folder of wheels to take instead of an index.
         say: Told what is done.
 
@@ -117,8 +117,8 @@ def build(
         ConfigError: The base is not there and cannot be pulled.
         GrapevineError: It does not build; the message has the end of what was said.
     """
-    name, base = name or name_of(variant), base or os.environ.get("GRAPEVINE_IMAGE_BASE", "")
-    source = source_of(checkout, packaging)
+    name, base = name or name_of(variant), base or os.environ.get("LAB_IMAGE_BASE", "")
+    source = source_of(checkout, frame)
     image = _found(client, name)
     if image is not None and image.labels.get(SOURCE) == source:
         say(f"{name} is there already, of this code")
@@ -126,14 +126,14 @@ def build(
     if base and _found(client, base) is None and not _pulled(client, base):
         raise ConfigError(
             f"there is no image {base} to build on, and it cannot be pulled: name one with Python 3.11 and its venv "
-            "(GRAPEVINE_IMAGE_BASE=…)"
+            "(LAB_IMAGE_BASE=…)"
         )
     arguments = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
     arguments |= {"VERSION": distribution.version()}
     arguments |= {"BASE": base} if base else {}
     say(f"building {name}")
     with tempfile.TemporaryFile() as context:
-        _pack(context, _files(checkout, packaging), wheels)
+        _pack(context, _files(checkout, frame), wheels)
         context.seek(0)
         with told(f"building {name}"):
             lines = client.api.build(
@@ -192,20 +192,22 @@ def _pulled(client: Any, name: str) -> bool:
     return True
 
 
-def _files(checkout: Path, packaging: Path | None) -> dict[str, Path]:
+def _files(checkout: Path, frame: Path | None) -> dict[str, Path]:
     """What the Dockerfile sees, by its path there."""
+    files = _sent(checkout, frame or checkout)
+    if frame is not None:
+        framed = (str(PACKAGING.parent), "pyproject.toml", "constraints.txt")
+        files |= {name: path for name, path in _sent(frame, frame).items() if name.startswith(framed)}
+    return {name: path for name, path in files.items() if not name.startswith(f"{PACKAGING}/wheels/")}
+
+
+def _sent(checkout: Path, ruler: Path) -> dict[str, Path]:
+    """What the `.dockerignore` of `ruler` lets through."""
     from docker.utils.build import exclude_paths  # noqa: PLC0415
 
-    ours = packaging or checkout / PACKAGING
-    ignored = (ours.parents[2] / ".dockerignore").read_text().splitlines()
-    patterns = [line for line in ignored if line.strip() and not line.startswith("#")]
-    files = {name: checkout / name for name in exclude_paths(str(checkout), patterns) if (checkout / name).is_file()}
-    if packaging is not None:
-        root = packaging.parents[2]
-        for path in packaging.parent.rglob("*"):
-            if path.is_file() and "__pycache__" not in path.parts:
-                files[str(path.relative_to(root))] = path
-    return {name: path for name, path in files.items() if not name.startswith(f"{PACKAGING}/wheels/")}
+    lines = (ruler / ".dockerignore").read_text().splitlines()
+    patterns = [line for line in lines if line.strip() and not line.startswith("#")]
+    return {name: checkout / name for name in exclude_paths(str(checkout), patterns) if (checkout / name).is_file()}
 
 
 def _pack(target: Any, files: Mapping[str, Path], wheels: Path | None) -> None:
@@ -242,7 +244,7 @@ def main() -> None:
     """The command of the module's docstring."""
     words = argparse.ArgumentParser(description="Build the images of this checkout.")
     words.add_argument("variants", nargs="*", choices=[*VARIANTS, []], default=[], help="which; all without a word")
-    words.add_argument("--base", default="", help="what they are built on; GRAPEVINE_IMAGE_BASE says so as well")
+    words.add_argument("--base", default="", help="what they are built on; LAB_IMAGE_BASE says so as well")
     words.add_argument(
         "--wheels", nargs="?", const="", help="take wheels of this folder, or have pip of here bring them"
     )
