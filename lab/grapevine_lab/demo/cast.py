@@ -51,8 +51,7 @@ class Cast:
 
 def make_cast(folder: Path, *, broker: BrokerUrl, root: str, shares: Sequence[Share]) -> Cast:
     """Make keys and write configurations below `folder`: one agent for each share."""
-    reviewer_names = [f"reviewer {i + 1}" for i in range(NUM_REVIEWERS)]
-    trusted = [_peer_id(folder, name) for name in reviewer_names]
+    trusted = [_peer_id(folder, name) for name in reviewer_names()]
 
     def actor(name: str, consent: str, share: Share | None = None) -> Actor:
         place = folder / _folder_name(name)
@@ -69,9 +68,14 @@ def make_cast(folder: Path, *, broker: BrokerUrl, root: str, shares: Sequence[Sh
     return Cast(
         agents=tuple(actor(f"agent {k}", "auto", share) for k, share in enumerate(shares)),
         engineer=actor("engineer", "never"),
-        reviewers=tuple(actor(name, "never") for name in reviewer_names),
+        reviewers=tuple(actor(name, "never") for name in reviewer_names()),
         server=actor("server", "auto"),
     )
+
+
+def reviewer_names() -> list[str]:
+    """What the reviewers are called."""
+    return [f"reviewer {i + 1}" for i in range(NUM_REVIEWERS)]
 
 
 def _folder_name(name: str) -> str:

@@ -52,6 +52,10 @@ def register(app: typer.Typer) -> None:
         seconds: Annotated[
             float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0, callback=finite)
         ] = DEFAULT_SECONDS,
+        dashboard: Annotated[bool, typer.Option(help="Whether to show it in a browser, too.")] = False,
+        dashboard_port: Annotated[
+            int, typer.Option(help="Where the page is; 0: any port that is free.", min=0, max=65_535)
+        ] = 8765,
     ) -> None:
         """Watch devices learn together, on this machine, in about two minutes.
 
@@ -59,7 +63,7 @@ def register(app: typer.Typer) -> None:
         two tasks, and two reviewers who approve one of them. A server comes, and is killed. Ends with a table,
         a plot and a page to send to a colleague.
         """
-        _check_installed()
+        _check_installed(*(("starlette", "uvicorn") if dashboard else ()))
         plan = DemoPlan(
             timeline=make_timeline(seconds, with_server=server),
             out=out,
@@ -67,15 +71,17 @@ def register(app: typer.Typer) -> None:
             seed=seed,
             broker_url=broker,
             keep=keep,
+            dashboard_port=dashboard_port if dashboard else None,
         )
         status = _demonstrate(plan, Console())
         if status:
             raise typer.Exit(status)
 
 
-def _check_installed() -> None:
+def _check_installed(*more: str) -> None:
     """Raise `ConfigError` unless the `lab` extra is there: better now than half a minute into the demo."""
-    missing = [name for name in ("torch", "amqtt", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    needed = ("torch", "amqtt", "sklearn", "matplotlib", *more)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the demo needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")
 

@@ -40,6 +40,7 @@ def run_all(
     *,
     resume: bool,
     stopping: Callable[[], bool],
+    events: Path | None = None,
 ) -> tuple[Summary, list[str], dict[int, LifeReport]]:
     """Run the seeds one after the other and write everything.
 
@@ -57,7 +58,10 @@ def run_all(
         def report(done: Progressed, index: int = index) -> None:
             progress.update(index, done.round, done.time_s, num_messages=done.num_messages)
 
-        outcomes.append(_run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping))
+        into = _of_seed(events, seed, num_seeds)
+        outcomes.append(
+            _run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping, events=into)
+        )
     progress.finish()
     measurements = Measurements.merged([outcome.measurements for outcome in outcomes])
     metric = prepared.built.draft.training.metric
@@ -128,6 +132,11 @@ def _run_table(outcomes: list[Outcome]) -> Table:
     return Table(headings, rows)
 
 
+def _of_seed(events: Path | None, seed: int, num_seeds: int) -> Path | None:
+    """The file for the events of one seed: the one that was named, or of several one each."""
+    return events if events is None or num_seeds == 1 else events.with_stem(f"{events.stem}-{seed}")
+
+
 def _tally(outcomes: list[Outcome]) -> Tally | None:
     """The transfers of all seeds; None where no broker has a packet limit."""
     told = [Tally(**outcome.transfers) for outcome in outcomes if outcome.transfers]
@@ -142,13 +151,14 @@ def _run_one(
     *,
     resume: bool,
     stopping: Callable[[], bool],
+    events: Path | None,
 ) -> Outcome:
     """One seed: as it was finished before, or run to its end."""
     done, kept = folder / "outcome.json", folder / "checkpoint"
     if resume and done.exists():
         told = json.loads(done.read_text(encoding="utf-8"))
         return Outcome(**told, measurements=read_tables(folder), life=LifeReport.read(folder))
-    outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping)
+    outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping, events=events)
     write_tables(outcome.measurements, folder)
     if outcome.life is not None:
         outcome.life.write(folder)
