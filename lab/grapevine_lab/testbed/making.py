@@ -157,7 +157,17 @@ def _ended_by_signals() -> Iterator[set[int]]:
 
 def _show(lab: Lab, say: Callable[[str], None]) -> str:
     """Start the lab's dashboard; where it is, "" if it does not start."""
-    command = [sys.executable, "-m", "grapevine_agent", "dashboard", "--lab", str(lab.folder), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "grapevine_agent",
+        "dashboard",
+        "--lab",
+        str(lab.folder),
+        "--port",
+        "0",
+        "--no-open",
+    ]
     ask(lab, "beside", {"command": command, "log": DASHBOARD_LOG})
     log, deadline_s = lab.folder / DASHBOARD_LOG, time.monotonic() + DASHBOARD_S
     while time.monotonic() < deadline_s:
