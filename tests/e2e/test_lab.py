@@ -131,6 +131,14 @@ def test_a_partition_shows_and_heals(lab: Lab) -> None:
     wait_for(lambda: alive_at(lab, alone) == 5, why="all hear each other again")
 
 
+def test_a_broker_that_is_killed_comes_back_with_its_peers(lab: Lab) -> None:
+    away = next(peer for peer in lab.peers if peer.brokers == ("broker-2",)).name
+    command("kill", "broker-2")
+    wait_for(lambda: rows(lab)[away]["connected"] is False, why="its peer notices")
+    command("restart", "broker-2")
+    wait_for(lambda: rows(lab)[away]["connected"], why="its peer is back")
+
+
 def test_lines_are_shaped_and_logs_and_mistakes_are_told(lab: Lab) -> None:
     assert command("delay", "peer-0", "20")["delay_ms"] == 20
     assert command("limit", "peer-0", "5000") == {"machine": "peer-0", "delay_ms": 20, "kbit_per_s": 5000}
@@ -155,7 +163,7 @@ def test_a_report_has_tables_a_page_and_what_the_agents_told(lab: Lab, tmp_path:
 
 def test_down_leaves_nothing(lab: Lab) -> None:
     running = processes_of(lab.folder)
-    assert len(running) >= 11  # the keeper, two brokers, six agents, their trainers
+    assert len(running) >= 12  # the keeper, the recorder, two brokers, six agents, their trainers
     command("pause", "peer-0")
     command("down")
     assert are_gone(running)
@@ -183,6 +191,69 @@ def test_a_lab_whose_command_ends_before_it_is_up_leaves_nothing(tmp_path: Path,
     process.send_signal(number)
     assert process.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 128 + number)
     wait_for(lambda: are_gone(running) and not folder.exists(), why="everything is removed")
+
+
+RUN = """
+[scenario]
+name = "Two at two brokers"
+rounds = 16
+
+[task]
+name = "digits"
+
+[data]
+name = "digits"
+
+[partition]
+kind = "classes"
+classes_per_node = 6
+
+[[broker]]
+name = "north"
+
+[[broker]]
+name = "south"
+
+[[bridge]]
+owner = "south"
+to = "north"
+
+[nodes]
+num = 2
+brokers = { north = 1, south = 1 }
+max_share = 0.5
+max_pending = 64
+heartbeat_s = 0.5
+
+[measure]
+models = ["released"]
+
+[[faults]]
+kind = "offline"
+nodes = [1]
+at_s = 2
+for_s = 3
+"""
+
+
+def test_a_run_does_its_timeline_and_lays_the_simulation_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "two.toml").write_text(RUN)
+    out = tmp_path / "out"
+    told = command("run", str(tmp_path / "two.toml"), "--out", str(out))
+    assert told["in_time"]
+    assert told["failed"] == []
+    done = [entry["deed"] for entry in entries(out / "timeline.jsonl") if entry["what"] == "deed"]
+    assert done == ["peer-1 is offline", "drop peer-1", "heal: peer-1 is offline"]
+    real, simulated = read_tables(out), read_tables(out / "simulated")
+    assert set(real.readings.column("node")) == set(simulated.readings.column("node")) == {0, 1}
+    assert real.readings.column("round").max() == 16
+    assert set(simulated.readings.column("seed")) == {0, 1}
+    assert told["compared"]["num_rounds"] == 16
+    assert len(told["compared"]["two_simulated"]) == 1
+    assert not list((tmp_path / "state").rglob("lab.json"))
 
 
 def test_a_lab_whose_keeper_is_killed_ends_and_is_cleared_up_by_down(

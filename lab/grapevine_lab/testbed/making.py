@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import signal
 import sys
@@ -25,7 +24,6 @@ from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
 from grapevine_lab.testbed.store import Lab, folder_for
-from grapevine_proto.errors import GrapevineError
 
 FIRST_MERGE_S: Final = 120.0
 DASHBOARD_LOG: Final = "dashboard.log"
@@ -95,8 +93,6 @@ def run_through(wanted: Wanted, out: Path | None, *, simulated: bool, say: Calla
 
 def report_on(lab: Lab, out: Path, *, simulated: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Write the report of a lab that is up."""
-    with contextlib.suppress(GrapevineError):
-        ask(lab, "rounds")  # what was heard is written then
     prepared = prepare(lab.scenario)
     return _report(lab, prepared, out, simulated=simulated, say=say)
 

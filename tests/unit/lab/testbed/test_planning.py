@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from grapevine_lab.scenarios import find_scenario
-from grapevine_lab.simulator.experiment import Prepared, prepare
+from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.scenario import Scenario, read_scenario, scenario_of
 from grapevine_lab.testbed.acting import pairs_between
 from grapevine_lab.testbed.deeds import Deeds
@@ -135,6 +135,13 @@ def test_machines_are_brokers_people_a_server_and_a_peer_for_each_node(lab: Lab)
     assert [peer.brokers for peer in lab.peers] == [("north",), ("north",), ("south",), ("south",)]
     assert len({broker.port for broker in lab.brokers}) == 2
     assert lab.peers[3].memory_mb == 512  # what a Zero 2 W has
+
+
+def test_nodes_with_several_profiles_are_simulated_as_such(prepared: Prepared) -> None:
+    devices = begin(prepared, 0).world.devices
+    profiles = [device.settings.limits.profile for device in devices[:4]]
+    assert profiles == ["raspberry-pi-4b"] * 2 + ["raspberry-pi-zero-2-w"] * 2
+    assert devices[0].power != devices[3].power
 
 
 def test_a_lab_reads_back_as_it_was_written(lab: Lab) -> None:
