@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from contextlib import suppress
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,8 +53,12 @@ def show_events(
     deadline = None if for_s is None else time.monotonic() + for_s
     if not as_json and console.is_terminal:
         tell(f"listening to {path}; Ctrl-C ends")
-    with suppress(KeyboardInterrupt):  # the owner has seen enough
+    try:
         _follow(path, after, deadline, wanted=wanted, task=task_id, as_json=as_json)
+    except KeyboardInterrupt:
+        pass  # the owner has seen enough
+    except BrokenPipeError:  # so has `head`; what is left in the buffer has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _follow(
