@@ -17,7 +17,7 @@ from grapevine_proto import application_pb2 as pb
 from grapevine_proto.errors import WireError
 from grapevine_proto.labels import IMAGE, LABEL_KEY, LABEL_VALUE, NAME, TRAIT
 from grapevine_proto.reading import parsed
-from grapevine_proto.topics import is_id
+from grapevine_proto.topics import TASK_ID, is_id
 
 MAX_SPEC_BYTES: Final = 16 * 1024
 MAX_COMPONENTS: Final = 16
@@ -32,7 +32,6 @@ MAX_WEIGHT: Final = 100
 MAX_OFFSET_MINUTES: Final = 14 * 60
 
 VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_TASK_ID = re.compile(r"[0-9a-f]{64}")
 
 _OPERATORS: Final[dict[a.Operator, pb.LabelOperator]] = {
     "In": pb.LABEL_OPERATOR_IN,
@@ -174,7 +173,7 @@ def _read_workload(wire: pb.Component) -> a.LearningTask | a.Container:
     match wire.WhichOneof("workload"):
         case "learning":
             return a.LearningTask(
-                task=_matching(_TASK_ID, wire.learning.task, "learning.task"),
+                task=_matching(TASK_ID, wire.learning.task, "learning.task"),
                 strategy=_matching(TRAIT, wire.learning.strategy, "learning.strategy")
                 if wire.learning.strategy
                 else "",

@@ -53,6 +53,7 @@ from grapevine_proto.program_codec import (
     unpack_program,
 )
 from grapevine_proto.reading import Wire, parsed
+from grapevine_proto.topics import is_task_id
 
 MAX_MANIFEST_BYTES = 512 * 1024
 MAX_PLAN_BYTES = 16 * 1024  # of a part with nothing long in it
@@ -66,7 +67,6 @@ MAX_VALUES = 4096  # of a pipeline step's argument: one for each column or chann
 MAX_CLASSES = 4096  # that have names
 MAX_COLUMNS = 4096
 
-_TASK_ID = re.compile(r"[0-9a-f]{64}")
 _CONSTANT = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a strategy
 _ENCODING = re.compile(r"[a-z0-9+-]{1,64}")
 
@@ -204,7 +204,7 @@ def decode_manifest_head(encoded: bytes) -> PackedManifest:
     if len(encoded) > MAX_MANIFEST_BYTES:
         raise WireError("too-big", f"a manifest of {len(encoded)} bytes; at most {MAX_MANIFEST_BYTES}")
     wire = parsed(pb.ManifestParts, encoded, "a manifest")
-    if wire.parent and not _TASK_ID.fullmatch(wire.parent):
+    if wire.parent and not is_task_id(wire.parent):
         raise WireError("bad-manifest", "parent is not a task id of 64 hexadecimal digits")
     if len(wire.servers) > MAX_SERVERS:
         raise WireError("bad-manifest", f"{len(wire.servers)} servers; at most {MAX_SERVERS}")
@@ -235,7 +235,7 @@ def read_brief(encoded: bytes) -> ManifestBrief:
     them is not what it may be.
     """
     wire = parsed(pb.ManifestParts, encoded, "a manifest")
-    if wire.parent and not _TASK_ID.fullmatch(wire.parent):
+    if wire.parent and not is_task_id(wire.parent):
         raise WireError("bad-manifest", "parent is not a task id of 64 hexadecimal digits")
     merging = _part(pb.MergePlan, wire.merging, "merging")
     return ManifestBrief(

@@ -35,7 +35,7 @@ PeerLeaf: TypeAlias = Literal["announcement", "state", "heartbeat"]
 TaskLeaf: TypeAlias = Literal["manifest", "review", "server", "model", "metrics"]
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
-_TASK_ID = re.compile(r"[0-9a-f]{64}")
+TASK_ID = re.compile(r"[0-9a-f]{64}")
 _ROOT_LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEER_LEAVES: dict[str, PeerLeaf] = {"announcement": "announcement", "state": "state", "heartbeat": "heartbeat"}
 _TASK_LEAVES: dict[str, TaskLeaf] = {
@@ -131,7 +131,7 @@ def is_lasting(topic: Topic) -> TypeGuard[LastingTopic]:
 
 def is_task_id(text: str) -> bool:
     """Whether this is a whole id, which needs no looking up."""
-    return _TASK_ID.fullmatch(text) is not None
+    return TASK_ID.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

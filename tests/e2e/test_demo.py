@@ -1,9 +1,12 @@
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,6 +111,9 @@ def test_a_short_demo_shows_learning_together_and_leaves_nothing_running(tmp_pat
         assert isinstance(report["rejected_messages"], dict)
         assert report["num_messages"] > 100
         assert (demo.out / "accuracy.png").read_bytes().startswith(PNG)
+        page = (demo.out / "report.html").read_text()
+        assert all(peer["id"] in page for peer in report["peers"])
+        assert "server killed" in page
         # On a busy machine so short a demo may miss its goals; it must then say so.
         assert status == (0 if all(goal["reached"] for goal in report["goals"]) else 1)
         assert "\x1b" not in demo.text
@@ -119,12 +125,15 @@ def test_a_short_demo_shows_learning_together_and_leaves_nothing_running(tmp_pat
 def test_a_demo_that_is_interrupted_leaves_nothing_behind(
     number: signal.Signals, expected: int, tmp_path: Path
 ) -> None:
-    with running_demo(tmp_path, "--seconds", "60", "--peers", "2") as demo:
+    shown = ("--dashboard", "--dashboard-port", "0")
+    with running_demo(tmp_path, "--seconds", "60", "--peers", "2", *shown) as demo:
         # SIGINT in the middle of learning, trainers included; SIGTERM while services are still starting.
         sign = "agents joined it" if number == signal.SIGINT else "builds two tasks"
         demo.until(lambda: sign in demo.text)
         demo.look()
-        assert len(demo.family) >= 6
+        assert len(demo.family) >= 7
+        if number == signal.SIGINT:
+            demo.until(lambda: {"agent 0", "agent 1", "engineer", "reviewer 1"} <= names_shown_by(demo))
 
         demo.process.send_signal(number)
 
@@ -132,6 +141,28 @@ def test_a_demo_that_is_interrupted_leaves_nothing_behind(
         assert demo.left_over() == []
         assert list(demo.temporary.iterdir()) == []
         assert not (demo.out / "report.json").exists()
+
+
+def names_shown_by(demo: Demo) -> set[str]:
+    """Whom the demo's dashboard shows."""
+    found = re.search(r"dashboard: (http://127\.0\.0\.1:\d+/)  \(actions: \1#token=", demo.text)
+    assert found, demo.text
+    with urllib.request.urlopen(f"{found[1]}api/state", timeout=10) as answer:
+        state = json.load(answer)
+    assert state["source"]["kind"] == "demo"
+    return {each["name"] for each in state["peers"] if each["own"]}
+
+
+def test_a_dashboard_that_finds_its_port_taken_ends_the_demo_and_says_what_to_do(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        with running_demo(tmp_path, "--dashboard", "--dashboard-port", port) as demo:
+            assert demo.end(30.0) == 1
+            assert f"127.0.0.1:{port}: cannot listen there" in demo.text
+            assert "Choose another port" in demo.text
+            assert demo.left_over() == []
 
 
 def test_a_process_that_dies_is_named_and_its_log_kept(tmp_path: Path) -> None:

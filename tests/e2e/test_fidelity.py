@@ -96,6 +96,7 @@ def test_simulated_and_real_agents_both_learn_what_none_could_alone(tmp_path: Pa
     report = json.loads((out / "fidelity.json").read_text())
     alone = report["alone_at_most"]
     assert 0.35 < alone < 0.45
+    assert f"by itself no node could pass {100 * alone:.1f} %" in (out / "fidelity.html").read_text()
     for side in ("simulated", "real"):
         readings = read_tables(out / side).readings
         assert set(zip(readings.column("node"), readings.column("round"), strict=True)) >= {

@@ -15,6 +15,7 @@ from tests.swarm.learning_crowd import Crowd, crowd
 from tests.swarm.test_resting import Walking
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.learning.answering import MOST_OWED, Answering
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES
@@ -47,7 +48,7 @@ class Ledger:
         """Begun, from now on."""
         ledger, due, send = cls(), learner.sending.due, learner.sending.send
 
-        def noting_tick(now: Moment) -> list[fx.Publish]:
+        def noting_tick(now: Moment) -> list[fx.Publish | ev.Sent]:
             ledger.steps.append(-1)
             ledger._in_tick = True
             made = due(now)

@@ -107,7 +107,9 @@ def test_heat_follows_training_and_a_pause_cools(built: Prepared, tmp_path: Path
     assert run.world.sensing is not None
     assert all(45 < each.temperature_c < 75 for each in run.world.sensing.nodes.values())
     assert 30 < held(run)["pause_above_c"] < 270
-    log = [line.split(":")[0] for line in run.world.devices[0].log if line.startswith("training")]
+    log = [
+        line.split(":")[0] for line in (each.text for each in run.world.devices[0].log) if line.startswith("training")
+    ]
     assert log[:4] == ["training is paused", "training goes on"] * 2
 
 

@@ -317,6 +317,9 @@ def test_the_summary_says_what_transfers_came_to(tmp_path: Path) -> None:
     assert printed.returncode == 0, printed.stderr
     assert "transfers in chunks, all nodes" in printed.stdout
     assert "sent again, of bytes in chunks (%)" in printed.stdout
+    page = (out / "summary.html").read_text()
+    assert "transfers in chunks, all nodes" in page
+    assert "grapevine simulate scenario.toml --set" in page
     again = tmp_path / "again"
     simulate(tmp_path / "scenario.toml", again, "--set", "scenario.rounds=4")
     assert json.loads((again / "summary.json").read_text())["transfers"] is None

@@ -18,6 +18,7 @@ from grapevine_agent.cli import (
     agent_commands,
     app_commands,
     broker_commands,
+    dashboard_commands,
     data_commands,
     doctor_commands,
     event_commands,
@@ -71,6 +72,7 @@ def build_app() -> typer.Typer:
         merge_commands,
         broker_commands,
         data_commands,
+        dashboard_commands,
     ):
         commands.register(app)
     # By name: an installation from before the distribution was renamed may have left the same ones behind.

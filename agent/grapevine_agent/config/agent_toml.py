@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias, cast
 
 from grapevine_agent.config.brokers import PASSWORD_VARIABLE, read_brokers
-from grapevine_agent.config.credentials import FOLDER, comes_at_a_start, handed_over, is_open_to_others
+from grapevine_agent.config.credentials import comes_at_a_start, handed_over, is_open_to_others
 from grapevine_agent.config.data import read_sources
 from grapevine_agent.config.elsewhere import NEEDED_BY_MQTT, keys_of_lists, warn_of_no_effect
 from grapevine_agent.config.engine import EngineConfig, read_engine, read_labels
@@ -40,6 +40,7 @@ from grapevine_agent.config.trainers import TrainerConfig, read_trainers
 from grapevine_agent.core.settings import AUTO, Consent, ConsentRule
 from grapevine_agent.data.source import RECORDINGS_FILE, DataSource
 from grapevine_agent.net.packet_limit import SMALLEST_BYTES
+from grapevine_agent.units import CREDENTIALS
 from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.location import Location
@@ -277,8 +278,8 @@ def check_files(config: Config, *, by_owner: bool = True, running_with: Mapping[
             base = config.path.parent.absolute() if config.path is not None else Path.cwd()
             if running_with is not None and comes_at_a_start(path, base, running_with):
                 continue
-            if "CREDENTIALS_DIRECTORY" in os.environ and path.parent != base / FOLDER:
-                why = f'{why}, or put it into {base / FOLDER} and write "{FOLDER}/{path.name}"'
+            if "CREDENTIALS_DIRECTORY" in os.environ and path.parent != base / CREDENTIALS:
+                why = f'{why}, or put it into {base / CREDENTIALS} and write "{CREDENTIALS}/{path.name}"'
         if why == _NOT_THERE or (why and by_owner):
             raise ConfigError(f"{config.path or 'environment'}: {key} = {str(path)!r}: {why}")
 

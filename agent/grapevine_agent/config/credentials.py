@@ -14,17 +14,16 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-FOLDER: Final = "credentials"  # beside the configuration; systemd puts it before the names of its copies
+from grapevine_agent.units import CREDENTIALS
 
 
 def handed_over(path: Path, base: Path, environ: Mapping[str, str]) -> Path:
     """The service's copy of a file in the folder of credentials beside `base`, if there is one; else the path."""
     given = environ.get("CREDENTIALS_DIRECTORY", "")
-    if not given or path.parent != base / FOLDER:
+    if not given or path.parent != base / CREDENTIALS:
         return path
-    copy = Path(given) / f"{FOLDER}_{path.name}"
+    copy = Path(given) / f"{CREDENTIALS}_{path.name}"
     with suppress(OSError):  # a kernel without access lists on tmpfs lets the service not in
         if copy.is_file():
             return copy
@@ -34,7 +33,7 @@ def handed_over(path: Path, base: Path, environ: Mapping[str, str]) -> Path:
 def comes_at_a_start(path: Path, base: Path, environ: Mapping[str, str]) -> bool:
     """Whether systemd hands this file to the service when it starts again; one that runs gets no copy of a new file."""
     given = environ.get("CREDENTIALS_DIRECTORY", "")
-    return bool(given) and path.parent == base / FOLDER and os.access(given, os.R_OK | os.X_OK)
+    return bool(given) and path.parent == base / CREDENTIALS and os.access(given, os.R_OK | os.X_OK)
 
 
 def is_open_to_others(found: os.stat_result, path: Path, environ: Mapping[str, str]) -> bool:

@@ -9,21 +9,20 @@ at the end, when it is known what all the other tables take. Lines are looked up
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from grapevine_proto.errors import ConfigError
+from grapevine_tasks.suggestions import all_of, near_to
 from grapevine_tasks.toml_lines import TomlPath, line_of
 
 if TYPE_CHECKING:
     from grapevine_agent.config.toml_reader import Table
 
 ENVIRONMENT: Final = "environment"
-_NEAR: Final = 0.6  # of `difflib`: a slip of a finger or two
-_VERY_NEAR: Final = 0.8  # in another table, where more keys could be meant
+_VERY_NEAR: Final = 0.8  # of `difflib`: in another table, where more keys could be meant
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +123,6 @@ class Mistakes:
     def line_of(self, path: TomlPath) -> int:
         """The line of a key, or else of the table that it would be in; 0 where that is not written either."""
         return line_of(self._text, path)
-
-
-def near_to(word: str, known: Collection[str], cutoff: float = _NEAR) -> str:
-    """The known name that is most like `word`, whatever its case; empty if none is."""
-    by_lower = {name.lower(): name for name in sorted(known)}
-    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[near[0]] if near else ""
-
-
-def all_of(known: Collection[str]) -> str:
-    """All that is known, for who wrote something else."""
-    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here; remove it"
 
 
 def _there(headers: Sequence[str], key: str, *, is_table: bool) -> str:

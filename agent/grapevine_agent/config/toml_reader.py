@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from grapevine_agent.config.mistakes import ENVIRONMENT, Mistake, Mistakes, MistakesError, all_of, near_to
+from grapevine_agent.config.mistakes import ENVIRONMENT, Mistake, Mistakes, MistakesError
 from grapevine_proto.errors import ConfigError
+from grapevine_tasks.suggestions import all_of, did_you_mean, near_to
 from grapevine_tasks.toml_lines import TomlPath
 
 ENVIRONMENT_PREFIX = "GRAPEVINE_"
@@ -41,9 +42,7 @@ def read_toml_text(path: Path) -> tuple[dict[str, object], str]:
 
 def suggestion(word: str, known: Collection[str]) -> str:
     """How to go on after an unknown `word`: "did you mean …?" if one is near, else all that is known."""
-    if near := near_to(word, known):
-        return f"did you mean {near!r}?"
-    return all_of(known)
+    return did_you_mean(word, known)
 
 
 class Table:

@@ -6,7 +6,6 @@ network: `allow_remote = true`.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from grapevine_agent.config.toml_reader import Table
+from grapevine_agent.net.urls import is_loopback
 
 _HINT: Final = '"unix:///run/my-trainer.sock" or "http://127.0.0.1:9000"'
 _LEAST_PREFIX: Final = 6  # characters of a task's id
@@ -76,14 +76,7 @@ def _check_url(table: Table, url: str, *, allow_remote: bool) -> None:
         return
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or port == 0:
         raise table.error("url", f"is no trainer's URL; write url = {_HINT}")
-    if not allow_remote and not _is_loopback(parts.hostname):
+    if not allow_remote and not is_loopback(parts.hostname):
         raise table.error(
             "url", "is another machine, and models would cross the network to it; if that is meant: allow_remote = true"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

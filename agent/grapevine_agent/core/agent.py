@@ -352,6 +352,7 @@ class AgentCore:
                 if sender == self.settings.peer:
                     self._renew_at_ms = 0  # look when
                 counts = sender in self.settings.review.reviewers
+                effects += self._reviewed(sender, review, counts=counts)
                 if counts:
                     effects += self.apps.reviewed(review.task)
                 return [*effects, *(self._judge(review.task, now) if counts else ())]
@@ -363,6 +364,23 @@ class AgentCore:
                 learner = self.tasks.learning.get(task)
                 return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
         return []
+
+    def _reviewed(self, reviewer: str, review: m.Review, *, counts: bool) -> list[Effect]:
+        """What is told of a verdict that is news: strangers can make any number of them, and are not told of."""
+        entry, own = self.book.entries.get(review.task), reviewer == self.settings.peer
+        if entry is None or not self._started or not (counts or own or self.members.is_member(reviewer)):
+            return []
+        return [
+            ev.Reviewed(
+                task=entry.id,
+                label=entry.brief.label,
+                reviewer=reviewer,
+                approved=review.approved,
+                withdrawn=review.withdrawn,
+                reason=review.reason,
+                counts=counts,
+            )
+        ]
 
     def erased(self, topic: Topic, now: Moment, broker: int = 0) -> list[Effect]:
         """Somebody erased a retained record. That says nothing: whoever holds it announces it again."""
@@ -381,6 +399,7 @@ class AgentCore:
         is_away = self.sleep.is_away
         if not is_away:
             effects += [*self.probes.tick(now.monotonic_s), *self.members.tick(now.monotonic_s)]
+            effects += self.members.changes()
         effects += self._look(now)
         was_set_back = self._clock.was_set_back
         if self.settings.renew_reviews and (was_set_back or now.wall_ms >= self._renew_at_ms):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, TypeAlias
 from grapevine_agent.printable import printable
 
 if TYPE_CHECKING:
+    from grapevine_proto.errors import WireError
     from grapevine_proto.messages import Figure
 
 Level: TypeAlias = Literal["debug", "info", "warning"]
@@ -351,6 +352,11 @@ class Rejected(Event):
     def _text(self) -> str:
         more = f" (and {self.num - 1:,} more)" if self.num > 1 else ""
         return f"dropped: {self.reason}{f': {self.detail}' if self.detail else ''}{more}"
+
+
+def rejection(error: WireError, sender: str) -> Rejected:
+    """What there is to tell of an error that ended a message."""
+    return Rejected(sender=sender, reason=error.reason, detail=str(error).removeprefix(error.reason).removeprefix(": "))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, order=True)

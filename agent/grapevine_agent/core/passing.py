@@ -6,10 +6,12 @@ first time. Then it is read (`read`), and whoever it concerns takes it. Records 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.brokers import Brokers
@@ -70,7 +72,9 @@ class Passing:
                 learner = self.tasks.learning.get(task)
                 if learner is None:
                     raise WireError("not-joined", f"a server's model of {task}")
-                return learner.accept_server_model(sender, model, now, session)
+                effects = learner.accept_server_model(sender, model, now, session)
+                vectors = (model.full, model.buffers)
+                return [self._received(sender, task, "server-model", vectors, model.model_version, model.age), *effects]
             case m.BaseReceipt(task=task) as receipt:
                 if (learner := self.tasks.learning.get(task)) is not None:
                     learner.writer.hear_receipt(sender, receipt.base_digest, session)
@@ -78,11 +82,17 @@ class Passing:
             case m.BlobRequest() as request:
                 return self.blobs.answer(sender, session, request, now)
             case m.Blob() as blob:
-                return self.tasks.take_blob(sender, blob, now)
+                effects = self.tasks.take_blob(sender, blob, now)
+                return [self._received(sender, blob.task, "weights", (memoryview(blob.content),)), *effects]
             case m.ModelRequest() as asked:
                 return self.models.answer(sender, session, asked, now)
             case m.ReleasedModel() as released:
-                return self.models.take(sender, released, now)
+                effects = self.models.take(sender, released, now)
+                if released.refusal:
+                    return effects
+                vectors = (released.full, released.buffers)
+                task, version, age = released.task, released.version, released.age
+                return [self._received(sender, task, "released-model", vectors, version, age), *effects]
             case m.Apart() as apart if received.bulk is not None:
                 self.bulks.take(sender, apart, received.bulk, now, session)
                 return [fx.Fetch(received=received)]
@@ -119,4 +129,25 @@ class Passing:
             raise WireError("not-joined", f"an update of {task}")
         effects = taker.accept(sender, update, now, session)
         self.members.hear_update(sender, task, now.monotonic_s, session=session)
-        return effects
+        vectors = (update.full, update.base, update.delta, update.buffers)
+        return [self._received(sender, task, "update", vectors, update.version, update.age), *effects]
+
+    def _received(
+        self,
+        sender: str,
+        task: str,
+        what: Literal["update", "server-model", "released-model", "weights"],
+        vectors: Iterable[m.Written | memoryview | None],
+        version: int | None = None,
+        age: int | None = None,
+    ) -> ev.Received:
+        entry = self.tasks.book.entries.get(task)
+        return ev.Received(
+            task=task,
+            label=entry.brief.label if entry is not None else "",
+            sender=sender,
+            what=what,
+            num_bytes=sum(vector.nbytes for vector in vectors if vector is not None),
+            version=version,
+            age=age,
+        )

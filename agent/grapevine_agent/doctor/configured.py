@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from grapevine_agent.config.agent_toml import SYSTEM_STATE_DIR
 from grapevine_agent.config.board import propose, read_board
-from grapevine_agent.config.credentials import FOLDER, is_open_to_others
+from grapevine_agent.config.credentials import is_open_to_others
 from grapevine_agent.config.firmware import DEFAULT_PROFILE, FirmwareProfile
 from grapevine_agent.config.mistakes import ENVIRONMENT
 from grapevine_agent.doctor.findings import Finding
@@ -20,6 +20,7 @@ from grapevine_agent.doctor.unit import AGENT_UNIT, is_user, unreadable
 from grapevine_agent.doctor.unit import findings as unit_findings
 from grapevine_agent.identity import IDENTITY_FILE, IdentityError, NoIdentityError, load_identity
 from grapevine_agent.spoken import span
+from grapevine_agent.units import CREDENTIALS
 from grapevine_proto.errors import GrapevineError
 
 LONG_STOP_MS: Final = 1_000.0
@@ -56,7 +57,7 @@ def _closed_to_the_service(situation: Situation) -> list[Finding]:
     config, unit = situation.config, situation.unit
     if config is None or config.path is None or unit is None or not is_user(unit.user):
         return []
-    mqtt, folder = config.mqtt, config.path.parent.absolute() / FOLDER
+    mqtt, folder = config.mqtt, config.path.parent.absolute() / CREDENTIALS
     files = {
         "password_file": mqtt.password_file,
         "ca_file": mqtt.ca_file,

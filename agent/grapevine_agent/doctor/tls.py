@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from grapevine_agent.doctor.findings import Finding
 from grapevine_agent.net.explaining import explain
 from grapevine_agent.net.reaching import connect_to
 from grapevine_agent.net.tls import TlsOptions, tls_context
-from grapevine_agent.net.urls import BrokerUrl
+from grapevine_agent.net.urls import BrokerUrl, is_loopback
 from grapevine_proto.errors import ConfigError
 
 CONNECT_S: Final = 6.0
@@ -52,7 +51,7 @@ def tls(url: BrokerUrl, mqtt: MqttConfig, *, has_password: bool) -> list[Finding
 
 def _plain(url: BrokerUrl, *, has_password: bool) -> Finding:
     facts = {"encrypted": False}
-    if _is_here(url.host):
+    if is_loopback(url.host):
         says = "not encrypted, and on this machine it need not be"
         return Finding(check="tls", about=str(url), level="ok", says=says, facts=facts)
     if has_password:
@@ -61,13 +60,6 @@ def _plain(url: BrokerUrl, *, has_password: bool) -> Finding:
         return Finding(check="tls", about=str(url), level="warn", says=says, remedy=remedy, facts=facts)
     says = "not encrypted: messages are signed, and can be read by whoever listens on the network"
     return Finding(check="tls", about=str(url), level="ok", says=says, facts=facts)
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _vouched(url: BrokerUrl, version: str, ca_file: Path | None, ends_s: float | None) -> Finding:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from grapevine_agent.intent.yaml_tree import Mapping, Problems, Scalar, Sequence, Tree, suggested
+from grapevine_agent.intent.yaml_tree import Mapping, Problems, Scalar, Sequence, Tree
+from grapevine_tasks.suggestions import did_you_mean
 
 T = TypeVar("T")
 
@@ -150,4 +151,4 @@ class Fields:
         known = [*self._asked, *ignored]
         for key in self.tree.entries:
             if key not in known:
-                self.wrong(key, f"unknown field; {suggested(key, list(self._asked))}")
+                self.wrong(key, f"unknown field; {did_you_mean(key, list(self._asked))}")

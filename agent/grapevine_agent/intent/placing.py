@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final, get_args
 
 from grapevine_agent.intent.fields import Fields
-from grapevine_agent.intent.yaml_tree import suggested
 from grapevine_proto.application import SITE, LabelTest, Operator, Preference, Term, Where
 from grapevine_proto.application_codec import MAX_FEW, MAX_WEIGHT
 from grapevine_proto.labels import LABEL_KEY, LABEL_VALUE
+from grapevine_tasks.suggestions import did_you_mean
 
 OPERATORS: Final[dict[str, Operator]] = {each: each for each in get_args(Operator)}
 _TEST: Final = "{key: room, operator: In, values: [kitchen]}"
@@ -106,7 +106,7 @@ def _tests(term: Fields) -> Iterator[LabelTest]:
         values = each.texts("values", form=LABEL_VALUE, hint="kitchen")
         each.finish()
         if operator is None:
-            each.wrong("operator", f"{written!r} is no operator that is read; {suggested(written, OPERATORS)}")
+            each.wrong("operator", f"{written!r} is no operator that is read; {did_you_mean(written, OPERATORS)}")
         elif bool(values) != (operator in ("In", "NotIn")):
             each.wrong("values", f"{operator} {'has no values' if values else 'needs values'}; write {_TEST}")
         elif key:

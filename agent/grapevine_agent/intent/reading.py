@@ -20,7 +20,7 @@ from grapevine_agent.intent import quantities
 from grapevine_agent.intent.fields import Fields
 from grapevine_agent.intent.placing import Placement, read_affinity, read_topology
 from grapevine_agent.intent.yaml_tree import Mapping as MappingTree
-from grapevine_agent.intent.yaml_tree import Problems, read_documents, suggested
+from grapevine_agent.intent.yaml_tree import Problems, read_documents
 from grapevine_proto.application import (
     CPU_THOUSANDTHS,
     MEMORY_MB,
@@ -44,6 +44,7 @@ from grapevine_proto.application_codec import (
 )
 from grapevine_proto.labels import IMAGE, NAME, TRAIT
 from grapevine_proto.traits import CONTAINER_ENGINE, FOUND, GOSSIP_LEARNING
+from grapevine_tasks.suggestions import did_you_mean
 
 T = TypeVar("T")
 
@@ -172,7 +173,7 @@ def _read_component(component: Fields) -> Component:
     written = component.text("type", hint=LEARNING)
     kind = TYPES.get(written, "")
     if written and not kind:
-        component.wrong("type", f"{written!r} is no type that runs here; {suggested(written, list(TYPES))}")
+        component.wrong("type", f"{written!r} is no type that runs here; {did_you_mean(written, list(TYPES))}")
     traits = _read_traits(component, kind)
     properties = component.mapping("properties")
     workload: LearningTask | Container
@@ -318,7 +319,7 @@ def _read_trait(name: str, each: Fields, properties: Fields, traits: _Traits, ki
         case "":
             return
         case _:
-            each.wrong("type", f"{name!r} is no trait that has an effect here; {suggested(name, [*TRAITS, *FOUND])}")
+            each.wrong("type", f"{name!r} is no trait that has an effect here; {did_you_mean(name, [*TRAITS, *FOUND])}")
             return
     properties.finish()
 

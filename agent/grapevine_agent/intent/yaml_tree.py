@@ -9,7 +9,7 @@ What is wrong is collected, with its line, and told all at once: `Problems`.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -99,16 +99,6 @@ def written(trees: list[dict[str, Any]]) -> str:
     """Trees of plain values as YAML, a document each."""
     text: str = _yaml().safe_dump_all(trees, sort_keys=False, allow_unicode=True, width=120)
     return text
-
-
-def suggested(word: str, known: Collection[str]) -> str:
-    """How to go on after a word that is not known."""
-    import difflib  # noqa: PLC0415 - when something is wrong
-
-    near = difflib.get_close_matches(word.lower(), {each.lower(): each for each in known}, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean {next(each for each in known if each.lower() == near[0])!r}?"
-    return f"known here: {', '.join(sorted(known))}" if known else "nothing is known here; remove it"
 
 
 def _yaml() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
@@ -121,3 +122,11 @@ def _masked(text: str) -> str:
     scheme, slashes, login = account.rpartition("://")
     user, colon, _ = login.partition(":")
     return f"{scheme}{slashes}{user}{colon}{'…' if colon else ''}@{place}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, as it is written in a URL, is this machine by its own name for itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

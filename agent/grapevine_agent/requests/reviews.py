@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from grapevine_agent.core.apps.app_book import AppEntry
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.settings import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
@@ -23,8 +24,6 @@ from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.errors import TaskError
 from grapevine_proto.topics import TaskTopic
-
-DAY_MS = 86_400_000
 
 
 class ReviewRequests:

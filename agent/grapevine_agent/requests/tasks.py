@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from grapevine_agent.requests.dating import dated
 from grapevine_agent.requests.naming import find_task, meant, whole_peer
 from grapevine_agent.requests.parameters import checked_reason, needed, within
 from grapevine_agent.service import clock
+from grapevine_agent.service.figures import finite
 from grapevine_agent.service.shell import AgentService
 from grapevine_proto.bulk import LARGEST_BULK
 from grapevine_proto.errors import RequestError, TaskError
@@ -303,8 +303,8 @@ def _told(released: ReleasedModel) -> dict[str, Any]:
         "version": released.version,
         "contributions": dict(released.contributions),
         "num_evaluated": released.num_evaluated,
-        "loss": _finite(released.loss),
-        "metric": _finite(released.metric),
+        "loss": finite(released.loss),
+        "metric": finite(released.metric),
         "which": released.which,
         "best": asdict(released.best) if released.best is not None else None,
         "latest": asdict(released.latest) if released.latest is not None else None,
@@ -313,10 +313,6 @@ def _told(released: ReleasedModel) -> dict[str, Any]:
         "full": _text_of(plain(released.full)),
         "buffers": _text_of(plain(released.buffers)),
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _text_of(vector: Vector) -> str:

@@ -144,7 +144,7 @@ def governed_by(told: Snapshot) -> Governed:
 
 
 def finite(value: float | None) -> float | None:
-    """A number that can be shown; None for one that diverged."""
+    """A number that can be shown; None for one that diverged: JSON has no infinity."""
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from grapevine_agent.core.agent import AgentCore
-from grapevine_agent.core.events import Rejected
+from grapevine_agent.core.events import Rejected, rejection
 from grapevine_agent.service import clock
 from grapevine_agent.service.beside import Beside
 from grapevine_agent.service.double import Double
@@ -89,8 +89,7 @@ class Hearing:
 
     def reject(self, error: WireError, sender: str) -> None:
         """Something was dropped."""
-        detail = str(error).removeprefix(error.reason).removeprefix(": ")
-        self._tell(Rejected(sender=sender, reason=error.reason, detail=detail))
+        self._tell(rejection(error, sender))
 
     def _is_worth_reading(self, topic: Topic, payload: bytes | memoryview, broker: int) -> bool:
         """Raises `WireError` where its sender, or all strangers, have used up what they may cost."""

@@ -7,11 +7,11 @@ kept here. A task that nobody has asked about for `LEASE_S` is not watched any l
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from grapevine_agent.service.figures import finite
 from grapevine_proto.messages import Metrics, ReleasedModel
 
 LEASE_S = 30.0
@@ -77,22 +77,17 @@ def reading_of(peer: str, metrics: Metrics, wall_ms: int) -> dict[str, Any]:
         "peer": peer,
         "round": metrics.round,
         "age": metrics.age,
-        "loss": _finite(metrics.loss),
-        "metric": _finite(metrics.metric),
+        "loss": finite(metrics.loss),
+        "metric": finite(metrics.metric),
         "num_evaluated": metrics.num_evaluated,
         "baseline": metrics.baseline,
         "baseline_name": metrics.baseline_name,
         "metric_in_units": metrics.metric_in_units,
         "best": asdict(metrics.best) if metrics.best is not None else None,
-        "staleness": _finite(metrics.staleness),
-        "energy_j": _finite(metrics.energy_j),
-        "round_energy_j": _finite(metrics.round_energy_j),
+        "staleness": finite(metrics.staleness),
+        "energy_j": finite(metrics.energy_j),
+        "round_energy_j": finite(metrics.round_energy_j),
         "is_metered": metrics.is_metered,
         "server": metrics.server,
         "peers": metrics.num_peers,
     }
-
-
-def _finite(value: float | None) -> float | None:
-    """JSON has no infinity; a model that diverged says so by having no number."""
-    return value if value is not None and math.isfinite(value) else None

@@ -16,6 +16,7 @@ from rich.console import Console
 from grapevine_lab.bench import (
     build_time,
     command_start,
+    dashboard,
     data_sources,
     device,
     encodings,
@@ -44,6 +45,7 @@ BENCHMARKS = (
     Benchmark(names=(device.IDLE,), run=device.run_idle, missing=device.missing),
     Benchmark(names=(device.LEARNING,), run=device.run_learning, missing=device.missing_for_learning),
     Benchmark(names=(command_start.NAME,), run=command_start.run, missing=command_start.missing),
+    Benchmark(names=(dashboard.NAME,), run=dashboard.run, missing=dashboard.missing),
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),

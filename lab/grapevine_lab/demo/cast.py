@@ -19,13 +19,14 @@ DATA_KIND = "digits-8x8"
 
 @dataclass(frozen=True, kw_only=True)
 class Actor:
-    """One peer: `config` is its configuration file."""
+    """One peer: `config` is its configuration file, and `written` what is in it, without a login."""
 
     name: str
     peer_id: str
     config: Path
     state_dir: Path
     share: Share | None = None
+    written: str = ""
 
     @property
     def socket(self) -> Path:
@@ -50,24 +51,31 @@ class Cast:
 
 def make_cast(folder: Path, *, broker: BrokerUrl, root: str, shares: Sequence[Share]) -> Cast:
     """Make keys and write configurations below `folder`: one agent for each share."""
-    reviewer_names = [f"reviewer {i + 1}" for i in range(NUM_REVIEWERS)]
-    trusted = [_peer_id(folder, name) for name in reviewer_names]
+    trusted = [_peer_id(folder, name) for name in reviewer_names()]
 
     def actor(name: str, consent: str, share: Share | None = None) -> Actor:
         place = folder / _folder_name(name)
         config = place / "agent.toml"
         peer_id = _peer_id(folder, name)
-        config.write_text(
-            _configuration(name, consent, share, broker=broker, root=root, trusted=trusted), encoding="utf-8"
-        )
-        return Actor(name=name, peer_id=peer_id, config=config, state_dir=place / "state", share=share)
+
+        def configured(at: BrokerUrl) -> str:
+            return _configuration(name, consent, share, broker=at, root=root, trusted=trusted)
+
+        config.write_text(configured(broker), encoding="utf-8")
+        written = configured(broker.without_credentials())
+        return Actor(name=name, peer_id=peer_id, config=config, state_dir=place / "state", share=share, written=written)
 
     return Cast(
         agents=tuple(actor(f"agent {k}", "auto", share) for k, share in enumerate(shares)),
         engineer=actor("engineer", "never"),
-        reviewers=tuple(actor(name, "never") for name in reviewer_names),
+        reviewers=tuple(actor(name, "never") for name in reviewer_names()),
         server=actor("server", "auto"),
     )
+
+
+def reviewer_names() -> list[str]:
+    """What the reviewers are called."""
+    return [f"reviewer {i + 1}" for i in range(NUM_REVIEWERS)]
 
 
 def _folder_name(name: str) -> str:

@@ -113,6 +113,20 @@ class Children:
             raise _death_of(child)
         return output.decode(errors="replace")
 
+    async def first_line(self, child: Child) -> str:
+        """What a child that talks says first.
+
+        Raises:
+            ChildDiedError: It ended before it said anything.
+        """
+        assert child.process.stdout is not None
+        line = await child.process.stdout.readline()
+        if not line:
+            child.expected_to_end = True  # what it died of is told here
+            await child.process.wait()
+            raise _death_of(child)
+        return line.decode(errors="replace").strip()
+
     async def kill(self, child: Child) -> None:
         """End a child, and whatever it has started, with SIGKILL."""
         child.expected_to_end = True

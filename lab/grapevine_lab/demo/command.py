@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,14 +52,18 @@ def register(app: typer.Typer) -> None:
         seconds: Annotated[
             float, typer.Option(help="How long they learn.", min=SHORTEST_S, max=3600.0, callback=finite)
         ] = DEFAULT_SECONDS,
+        dashboard: Annotated[bool, typer.Option(help="Whether to show it in a browser, too.")] = False,
+        dashboard_port: Annotated[
+            int, typer.Option(help="Where the page is; 0: any port that is free.", min=0, max=65_535)
+        ] = 8765,
     ) -> None:
         """Watch devices learn together, on this machine, in about two minutes.
 
         Starts a broker, agents that have each seen a few of the ten digits only, an engineer who publishes
         two tasks, and two reviewers who approve one of them. A server comes, and is killed. Ends with a table,
-        a plot and a report.
+        a plot and a page to send to a colleague.
         """
-        _check_installed()
+        _check_installed(*(("starlette", "uvicorn") if dashboard else ()))
         plan = DemoPlan(
             timeline=make_timeline(seconds, with_server=server),
             out=out,
@@ -66,15 +71,17 @@ def register(app: typer.Typer) -> None:
             seed=seed,
             broker_url=broker,
             keep=keep,
+            dashboard_port=dashboard_port if dashboard else None,
         )
         status = _demonstrate(plan, Console())
         if status:
             raise typer.Exit(status)
 
 
-def _check_installed() -> None:
+def _check_installed(*more: str) -> None:
     """Raise `ConfigError` unless the `lab` extra is there: better now than half a minute into the demo."""
-    missing = [name for name in ("torch", "amqtt", "sklearn", "matplotlib") if importlib.util.find_spec(name) is None]
+    needed = ("torch", "amqtt", "sklearn", "matplotlib", *more)
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the demo needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")
 
@@ -84,10 +91,12 @@ def _demonstrate(plan: DemoPlan, console: Console) -> int:
     import asyncio  # noqa: PLC0415 - other commands start without all this
 
     from grapevine_lab.demo.display import choose_voice  # noqa: PLC0415
+    from grapevine_lab.demo.page import page_of  # noqa: PLC0415
     from grapevine_lab.demo.plot import draw_accuracy  # noqa: PLC0415
     from grapevine_lab.demo.report import goals_of, write_report  # noqa: PLC0415
     from grapevine_lab.demo.run import run_demo  # noqa: PLC0415
-    from grapevine_lab.demo.summary import PLOT_FILE, REPORT_FILE, print_summary  # noqa: PLC0415
+    from grapevine_lab.demo.summary import PAGE_FILE, PLOT_FILE, REPORT_FILE, print_summary  # noqa: PLC0415
+    from grapevine_lab.pages import write  # noqa: PLC0415
 
     plan.out.mkdir(parents=True, exist_ok=True)
     received: list[signal.Signals] = []
@@ -113,5 +122,6 @@ def _demonstrate(plan: DemoPlan, console: Console) -> int:
             return SIGNAL_EXIT + received[0]
     write_report(report, plan.out / REPORT_FILE)
     draw_accuracy(report, plan.out / PLOT_FILE)
+    write(page_of(report, date=datetime.now(UTC).date().isoformat()), plan.out / PAGE_FILE)
     print_summary(report, plan.out, console)
     return 0 if all(goal.reached for goal in goals_of(report)) else 1

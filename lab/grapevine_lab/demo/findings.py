@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any, TypeAlias
 from grapevine_agent.control.client import call
 from grapevine_lab.demo.cast import Actor, Cast
 from grapevine_lab.demo.listening import Hearing, Point
-from grapevine_lab.demo.report import PeerResult, Report, ServerTimes, mean_of_last
-from grapevine_proto import distribution
+from grapevine_lab.demo.report import PeerResult, Person, Report, ServerTimes, mean_of_last
+from grapevine_lab.pages.versions import versions_here
 
 Status: TypeAlias = dict[str, Any]
 
@@ -55,7 +54,7 @@ class Findings:
             broker_engine=broker_engine,
             broker_url=broker_url,
             mqtt_version=str(self.statuses[self.cast.agents[0].peer_id].get("mqtt_version", "")),
-            versions={"grapevine": distribution.version(), "python": platform.python_version()},
+            versions=versions_here(),
             task=self.task,
             unapproved_task=self.unapproved_task,
             unapproved_task_joined_by=self.members_of(self.unapproved_task),
@@ -63,7 +62,16 @@ class Findings:
             server=server if with_server else None,
             rejected_messages=self._rejected(),
             num_messages=self.hearing.num_messages + self._num_models_sent(),
+            others=self._others(with_server=with_server),
+            configuration=self.cast.agents[0].written,
         )
+
+    def _others(self, *, with_server: bool) -> tuple[Person, ...]:
+        parts = [(self.cast.engineer, "publishes the tasks")]
+        parts += [(reviewer, "reviews them, and approves one") for reviewer in self.cast.reviewers]
+        if with_server:
+            parts.append((self.cast.server, "merges for all while it is there"))
+        return tuple(Person(name=actor.name, id=actor.peer_id, part=part) for actor, part in parts)
 
     def members_of(self, task: str) -> tuple[str, ...]:
         """Who said on the overlay that it is a member, or says so when its owner asks."""

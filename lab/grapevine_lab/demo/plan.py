@@ -51,6 +51,7 @@ class DemoPlan:
     seed: int = 0
     broker_url: str = ""  # "": start the embedded broker
     keep: bool = False
+    dashboard_port: int | None = None  # where the page is shown; None: there is none
 
     @property
     def with_server(self) -> bool:

@@ -82,7 +82,7 @@ def _draw_agents(axes: Axes, report: Report) -> None:
         axes.plot(
             *_coordinates(peer.alone), color=ALONE_COLOUR, linewidth=0.9, linestyle=(0, (4, 2)), zorder=2, label=label
         )
-    times, mean = _mean_over_agents([peer.together for peer in report.peers], report.duration_s)
+    times, mean = mean_over_agents([peer.together for peer in report.peers], report.duration_s)
     axes.plot(times, mean, color=MEAN_COLOUR, linewidth=2.2, zorder=4, label="mean of the agents")
 
 
@@ -96,7 +96,7 @@ def _coordinates(points: Sequence[Point]) -> tuple[list[float], list[float]]:
     return [point.t_s for point in points], [point.accuracy for point in points]
 
 
-def _mean_over_agents(
+def mean_over_agents(
     series: Sequence[Sequence[Point]], end_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean accuracy, from the moment when every agent has been heard."""

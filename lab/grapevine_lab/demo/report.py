@@ -42,6 +42,15 @@ class ServerTimes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Person:
+    """Somebody who takes part and does not train; `part` is what for."""
+
+    name: str
+    id: str
+    part: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Goal:
     """Something that the demo claims to show."""
 
@@ -67,6 +76,8 @@ class Report:
     server: ServerTimes | None
     rejected_messages: dict[str, int]
     num_messages: int
+    others: tuple[Person, ...] = ()
+    configuration: str = ""  # of the first agent, as TOML
 
 
 def mean_of_last(points: Sequence[Point], *, before_s: float | None = None) -> float | None:

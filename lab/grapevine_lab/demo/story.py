@@ -39,6 +39,7 @@ class Story:
     ) -> None:
         self._plan = plan
         self._voice = voice
+        self._folder = folder
         self._cast = cast
         self._listener = listener
         self._children = children
@@ -94,6 +95,9 @@ class Story:
         """Start the services and build the tasks, all at the same time."""
         cast, say = self._cast, self._voice.say
         await self._listener.connected.wait()
+        if self._plan.dashboard_port is not None:
+            words = ["grapevine_lab.demo.showing", str(self._folder), str(self._plan.dashboard_port)]
+            say(await self._children.first_line(await self._children.start("dashboard", words, talks=True)))
         num_agents = len(cast.agents)
         say(f"{num_agents} agents, an engineer and {NUM_REVIEWERS} reviewers start: each a process with its own key")
         for actor in cast.agents:

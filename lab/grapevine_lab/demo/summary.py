@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from grapevine_lab.demo.report import Report, goals_of, mean
+from grapevine_lab.pages import Cell, Table
+from grapevine_lab.pages.printed import print_table
 
 PLOT_FILE = "accuracy.png"
 REPORT_FILE = "report.json"
+PAGE_FILE = "report.html"
 
 
 def print_summary(report: Report, out: Path, console: Console) -> None:
     """Print the outcome for people."""
     console.print()
-    console.print(_table(report))
+    print_table(result_table(report), console, boxed=True)
     console.print()
     for goal in goals_of(report):
         mark = "[green]yes[/]" if goal.reached else "[bold red]NO [/]"
@@ -29,32 +31,28 @@ def print_summary(report: Report, out: Path, console: Console) -> None:
     console.print(f"\n{_next_steps(report, out)}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _table(report: Report) -> Table:
-    table = Table(title="accuracy on all ten digits: each agent alone, and together", title_justify="left")
-    table.add_column("")
-    table.add_column("has seen")
-    table.add_column("alone", justify="right")
-    if report.server is not None:
-        table.add_column("before the kill", justify="right")
-    table.add_column("at the end", justify="right", style="bold")
-    for peer in report.peers:
-        table.add_row(
+def result_table(report: Report) -> Table:
+    """Each agent alone and together, for a terminal or a page."""
+    headings = ["", "has seen", "alone", "before the kill", "at the end"]
+    peers = report.peers
+    rows: list[list[Cell]] = [
+        [
             peer.name,
             " ".join(map(str, peer.classes)),
             *_cells(report, peer.accuracy_alone, peer.accuracy_before_loss, peer.accuracy_final),
-        )
-    table.add_section()
-    table.add_row(
-        "mean",
-        "",
-        *_cells(
-            report,
-            mean([peer.accuracy_alone for peer in report.peers]),
-            mean([peer.accuracy_before_loss for peer in report.peers]),
-            mean([peer.accuracy_final for peer in report.peers]),
-        ),
+        ]
+        for peer in peers
+    ]
+    means = (
+        mean([peer.accuracy_alone for peer in peers]),
+        mean([peer.accuracy_before_loss for peer in peers]),
+        mean([peer.accuracy_final for peer in peers]),
     )
-    return table
+    rows.append(["mean", "", *_cells(report, *means)])
+    if report.server is None:
+        headings.remove("before the kill")
+    caption = "accuracy on all ten digits: each agent alone, and together"
+    return Table(headings, rows, caption, last_is_total=True, words=(0, 1))
 
 
 def _cells(report: Report, alone: float | None, before: float | None, final: float | None) -> list[str]:
@@ -67,6 +65,7 @@ def _next_steps(report: Report, out: Path) -> str:
     what = "gossip alone" if report.server is not None else "with a server for a while"
     return "\n".join(
         [
+            f"{out / PAGE_FILE} tells all of it on one page, to be sent to a colleague;",
             f"{out / PLOT_FILE} shows accuracy over time, {out / REPORT_FILE} holds the numbers.",
             "",
             "What to try next:",

@@ -1,24 +1,30 @@
 """All seeds of a check, one after the other, and what they leave in a folder.
 
 fidelity.json                    the comparison            metric.svg, metric-over-time.svg, more.svg (and PNG)
+fidelity.html                    all of it on a page
 simulated/  real/                each side's tables, as `grapevine simulate` writes them
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from grapevine_broker.mosquitto import find_mosquitto
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import compare
-from grapevine_lab.fidelity.draw import draw
+from grapevine_lab.fidelity.draw import plots_of_sides
 from grapevine_lab.fidelity.measured import Pace, from_first_round, measurements_of, until_round
+from grapevine_lab.fidelity.page import PAGE_FILE, page_of
 from grapevine_lab.fidelity.real import RealRun, run_real
 from grapevine_lab.fidelity.report import REPORT_FILE, Found, write_report
 from grapevine_lab.fidelity.shares import alone_at_most
+from grapevine_lab.pages import write
+from grapevine_lab.pages.versions import versions_here
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.panels import draw_plots
 from grapevine_lab.simulator.run import run_seed
 from grapevine_lab.simulator.scenario import Scenario
 from grapevine_lab.simulator.tables import write_tables
@@ -66,7 +72,10 @@ def check(scenario: Scenario, folder: Path, *, num_seeds: int, num_controls: int
     write_tables(Measurements.merged(simulated), folder / "simulated")
     write_tables(real, folder / "real")
     write_report(found, folder / REPORT_FILE)
-    draw(simulated[0], real, folder, title=scenario.name, metric_name=training.metric)
+    plots = plots_of_sides(simulated[0], real, metric_name=training.metric)
+    draw_plots(plots, folder, title=scenario.name)
+    date = datetime.now(UTC).date().isoformat()
+    write(page_of(found, plots, scenario, versions=versions_here(), date=date), folder / PAGE_FILE)
     return found
 
 

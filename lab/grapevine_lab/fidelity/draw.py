@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from grapevine_lab.simulator.charts import THIN
 from grapevine_lab.simulator.measurements import Measurements, grouped
-from grapevine_lab.simulator.plots import BANDS, DASHES, PALETTE, Curve, Look, Panel, curve_of, draw_grid
+from grapevine_lab.simulator.panels import Plot
+from grapevine_lab.simulator.plots import BANDS, DASHES, PALETTE, Curve, Look, Panel, curve_of
 
 SIMULATED, REAL = "simulated", "real processes"
 LOOKS: Mapping[str, Look] = {SIMULATED: (PALETTE[0], DASHES[0]), REAL: (PALETTE[1], DASHES[1])}
-THIN = "thin lines: the median of each seed"
 MORE = "loss: median over nodes; staleness and bytes: mean over nodes; band: least to greatest"
 
 
-def draw(simulated: Measurements, real: Measurements, folder: Path, *, title: str, metric_name: str) -> list[Path]:
-    """Draw `metric`, `metric-over-time` and `more` (loss, staleness, bytes), each as PNG and SVG. Returns the files."""
+def plots_of_sides(simulated: Measurements, real: Measurements, *, metric_name: str) -> tuple[Plot, ...]:
+    """`metric`, `metric-over-time` and `more` (loss, staleness, bytes) of both sides."""
     sides = {SIMULATED: simulated, REAL: real}
-    percent = metric_name == "accuracy"
     name = f"{metric_name} of the released model"
-    written = []
-    for file, over, x_label in (
-        ("metric", "round", "rounds that a node has behind it"),
-        ("metric-over-time", "time_s", "seconds since the first node had a round behind it"),
-    ):
-        panel = _quality(sides, "metric", "round" if over == "round" else "time_s")
-        panel = replace(panel, x_label=x_label, y_label=name, percent=percent)
-        written += draw_grid([[panel]], folder / file, title=title, subtitle=f"{BANDS['range']}; {THIN}")
+    plots = []
+    qualities: tuple[tuple[str, Literal["round", "time_s"], str, str], ...] = (
+        ("metric", "round", "by rounds", "rounds that a node has behind it"),
+        ("metric-over-time", "time_s", "over time", "seconds since the first node had a round behind it"),
+    )
+    for file, over, how, x_label in qualities:
+        panel = _quality(sides, "metric", over)
+        panel = replace(panel, x_label=x_label, y_label=name, percent=metric_name == "accuracy")
+        plots.append(Plot(name=file, title=f"{metric_name} {how}", panels=[panel], caption=f"{BANDS['range']}; {THIN}"))
     loss = replace(_quality(sides, "loss", "round"), title="loss", x_label="rounds", y_label="loss, released model")
     others = [
         _mean_of_nodes(sides, "staleness", 1.0, "staleness", "versions"),
         _mean_of_nodes(sides, "bytes_sent", 1e6, "sent", "MB per node"),
     ]
-    return written + draw_grid([[loss, *others]], folder / "more", title=title, subtitle=MORE)
+    return *plots, Plot(name="more", title="more", panels=[loss, *others], caption=MORE)
 
 
 def _quality(

@@ -133,7 +133,8 @@ def _arrays(xs: object, ys: object) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _style(series: Series, colour: int) -> str:
-    return f"line c{colour}{' thin' if series.thin else ''}{' dashed' if series.dashed else ''}"
+    looks = {"thin": series.thin, "like": series.thin and bool(series.like), "dashed": series.dashed}
+    return " ".join(["line", f"c{colour}", *(look for look, is_so in looks.items() if is_so)])
 
 
 def _line(points: Sequence[tuple[int, int] | None]) -> str:

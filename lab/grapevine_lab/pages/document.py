@@ -25,6 +25,7 @@ from grapevine_lab.pages.sections import (
 
 STYLE_FILE = Path(__file__).with_name("page.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+NARROW = 2  # columns of a table that needs no wide page
 LEAST_PARTS = 3  # that a list of them is worth
 OUTCOMES = {True: ("good", "yes"), False: ("bad", "NO"), None: ("open", "could not be told")}
 
@@ -149,9 +150,10 @@ def _table(table: Table) -> Element:
     if table.last_is_total and rows:
         rows[-1].set("class", "total")
     caption = element("caption", table.caption) if table.caption else None
-    made = element("table", caption, element("thead", element("tr", *headings)), element("tbody", *rows))
+    width = {"class_": "narrow"} if len(table.headings) <= NARROW else {}
+    made = element("table", caption, element("thead", element("tr", *headings)), element("tbody", *rows), **width)
     named = {"aria_label": table.caption} if table.caption else {}
-    return element("div", made, class_="scrolls", tabindex="0", role="region", **(named or {"aria_label": "Table"}))
+    return element("div", made, class_="scrolls", tabindex="0", role="group", **(named or {"aria_label": "Table"}))
 
 
 def _cell(cell: Cell, column: int, style: dict[str, str]) -> Element:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from grapevine_lab.pages.sections import Table, shown
 
 if TYPE_CHECKING:
+    import rich.box
     import rich.table
     from rich.console import Console
 
@@ -14,21 +15,23 @@ PLAIN_WIDTH = 200  # of a file or a pipe: room for every row on a line of its ow
 MOST_WHOLE = 48  # letters of a name that is not broken
 
 
-def print_table(table: Table, console: Console) -> None:
-    """Print it: with thin lines on a terminal, as Markdown with one row a line anywhere else."""
+def print_table(table: Table, console: Console, *, boxed: bool = False) -> None:
+    """Print it: with thin lines on a terminal, as Markdown with one row a line anywhere else; `boxed`: framed."""
+    from rich import box  # noqa: PLC0415 - only for whoever prints
+
     if not console.is_terminal:
         console.width = max(console.width, PLAIN_WIDTH)
-    console.print(to_rich(table, is_terminal=console.is_terminal))
+    plain = box.SIMPLE_HEAD if console.is_terminal else box.MARKDOWN
+    console.print(to_rich(table, box.HEAVY_HEAD if boxed else plain))
 
 
-def to_rich(table: Table, *, is_terminal: bool) -> rich.table.Table:
-    """The same table for Rich. Markup in a cell is text."""
-    from rich import box  # noqa: PLC0415 - only for whoever prints
+def to_rich(table: Table, lines: rich.box.Box) -> rich.table.Table:
+    """The same table for Rich, with lines of that kind. Markup in a cell is text."""
     from rich.table import Table as RichTable  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
     made = RichTable(
-        box=box.SIMPLE_HEAD if is_terminal else box.MARKDOWN,
+        box=lines,
         title=Text(table.caption) if table.caption else None,
         title_justify="left",
     )

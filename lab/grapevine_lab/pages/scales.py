@@ -45,7 +45,7 @@ class Scale:
         if is_log:
             return cls._log(low, high)
         if from_zero:
-            low = min(0.0, low)
+            low, high = min(0.0, low), max(0.0, high)
         if high - low <= ROUNDING * max(abs(low), abs(high)):
             margin = abs(high) / 2 or 0.5
             low, high = (0.0 if from_zero else low - margin), high + margin

@@ -70,16 +70,19 @@ class Checks:
 class Table:
     """Rows under headings. A column of numbers is set to the right; the first cell of a row names it.
 
-    `last_is_total`: the last row stands apart.
+    `words` are columns that are none of numbers, whatever they look like. `last_is_total`: the last row stands apart.
     """
 
     headings: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     last_is_total: bool = False
+    words: Sequence[int] = ()
 
     def is_number(self, column: int) -> bool:
         """Whether all that stands in a column begins as a number does."""
+        if column in self.words:
+            return False
         cells = [row[column] for row in self.rows]
         texts = [shown(cell) for cell in cells if cell is not None and cell != "" and not isinstance(cell, bool)]
         return bool(texts) and all(_NUMBER.match(text) for text in texts)

@@ -26,3 +26,8 @@ def find_scenario(named: str) -> Path:
         f"there is no file {named!r}, and no scenario of that name comes with Grapevine; "
         f"{suggestion(named, scenario_names())}"
     )
+
+
+def named(source: str, folder: Path) -> str:
+    """How a command names the scenario that was read from the file `source` in `folder`."""
+    return source.removesuffix(".toml") if folder == _HERE.resolve() else source

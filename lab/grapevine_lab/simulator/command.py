@@ -49,6 +49,15 @@ def register(app: typer.Typer) -> None:
             typer.Option(help="Where results go. By default simulations/<name of the file>.", show_default=False),
         ] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints that lie there.")] = False,
+        events: Annotated[
+            Path | None,
+            typer.Option(
+                help="A file for everything that happens, as `grapevine events --json`; of several seeds one each, "
+                "NAME-SEED.",
+                show_default=False,
+                dir_okay=False,
+            ),
+        ] = None,
         as_json: JsonOption = False,
     ) -> None:
         """Run many agents on a virtual clock: the devices' own code, as fast as this machine can.
@@ -58,7 +67,7 @@ def register(app: typer.Typer) -> None:
         _check_installed()
         path = find_scenario(scenario)
         folder = out or Path("simulations") / (path.stem + ("-quick" if quick else ""))
-        status = _simulate(path, quick, set_ or [], seeds, folder, resume=resume, as_json=as_json)
+        status = _simulate(path, quick, set_ or [], seeds, folder, resume=resume, as_json=as_json, events=events)
         if status:
             raise typer.Exit(status)
 
@@ -70,7 +79,15 @@ def _check_installed() -> None:
 
 
 def _simulate(
-    path: Path, quick: bool, changes: list[str], num_seeds: int, folder: Path, *, resume: bool, as_json: bool
+    path: Path,
+    quick: bool,
+    changes: list[str],
+    num_seeds: int,
+    folder: Path,
+    *,
+    resume: bool,
+    as_json: bool,
+    events: Path | None,
 ) -> int:
     received: list[int] = []
     handlers = {
@@ -92,7 +109,13 @@ def _simulate(
         prepared = prepare(scenario)
         with Progress(scenario.name) as progress:
             summary, notes, lives = run_all(
-                prepared, num_seeds, folder, progress, resume=resume, stopping=lambda: bool(received)
+                prepared,
+                num_seeds,
+                folder,
+                progress,
+                resume=resume,
+                stopping=lambda: bool(received),
+                events=events,
             )
     except KeyboardInterrupt:
         again = [argument for argument in sys.argv[1:] if argument != "--resume"]

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_lab.simulator import events as ev
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.device import Device
@@ -23,7 +24,6 @@ from grapevine_tasks.built import finish_manifest
 
 ASK_AGAIN_S = 600.0  # an owner whose device is off, or has not heard of the task, comes back
 RECONNECTS_S = (0.5, 30.0)  # after a broker is back, as the transport's growing pauses spread it
-DAY_MS = 86_400_000
 
 
 class Stage(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.agent import AgentCore
+from grapevine_agent.core.events import Event
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.net.outbox import Outbox
@@ -38,7 +39,7 @@ Saved: TypeAlias = (
     | fx.SaveGovernor
 )
 
-LOG_LINES = 50  # that are kept of each device
+LOG_LINES = 50  # events that are kept of each device
 SEQUENCE_BYTES = 150  # of one on disk, with the name of its topic
 
 
@@ -139,7 +140,7 @@ class Device:
     running: bool = False  # the process
     attachments: tuple[Attachment, ...] = ()  # by their numbers; none given: one, to the first broker
     rejected: Counter[str] = field(default_factory=Counter)  # reasons of what was dropped
-    log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    log: deque[Event] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     training_s: float = 0.0
     training_since_s: float = math.inf  # of the training that is under way
     on_s: float = 0.0  # time that it was switched on, until `on_since_s`

@@ -16,6 +16,7 @@ import numpy as np
 
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits, ReviewPolicy
 from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
@@ -289,7 +290,7 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
     """The task's records as the broker holds them from the start: the manifest, and its reviews. Its id."""
     encoded = encode_manifest(manifest)
     task = task_id(encoded)
-    far_ms = EPOCH_MS + int(REVIEWED_FOR_DAYS * 86_400_000)
+    far_ms = EPOCH_MS + int(REVIEWED_FOR_DAYS * DAY_MS)
     records: list[tuple[PeerKey, TaskTopic, TaskPublication | Review]] = [
         (engineer, TaskTopic(engineer.peer_id, task, "manifest"), TaskPublication(manifest=encoded))
     ]

@@ -12,6 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from grapevine_lab.pages import Cell, Table
+from grapevine_lab.pages.sections import shown
 from grapevine_lab.simulator.invariants import Invariant, as_json, invariants_of
 from grapevine_lab.simulator.ledger import Day, Ledger
 from grapevine_lab.simulator.plots import Curve, Panel, draw_grid
@@ -78,7 +79,7 @@ def invariant_table(report: LifeReport, seed: int) -> Table:
     for each in report.invariants:
         unit = f" {each.unit}" if each.unit else ""
         holds: Cell = "too short to tell" if each.holds is None else each.holds
-        rows.append([each.name, f"{each.bound:,.4g}{unit}", f"{each.found:,.4g}{unit}", holds, each.note])
+        rows.append([each.name, f"{shown(each.bound)}{unit}", f"{shown(each.found)}{unit}", holds, each.note])
     return Table(["invariant", "bound", "found", "holds", ""], rows, caption=f"invariants, seed {seed}")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -21,12 +21,15 @@ from grapevine_lab.simulator.measurements import (
 )
 from grapevine_lab.simulator.plots import BANDS, DASHES, PALETTE, Curve, Look, Panel, curve_in, curve_of, draw_grid
 
+Span: TypeAlias = tuple[float, float, str]  # from, to, what is there
+
 MODEL_LOOKS: Mapping[str, Look] = {
     "working": (PALETTE[1], DASHES[2]),
     "merged": (PALETTE[2], DASHES[1]),
     "released": (PALETTE[0], DASHES[0]),
 }
 ROUND_LABEL = "round (each node's own)"
+OVER_NODES = "mean over the nodes online, band: least to greatest node"
 BOUND_LABEL = "Lemma 1's bound on its mean"
 
 
@@ -35,35 +38,46 @@ class Plot:
     """Panels side by side. `name` is the file's; `caption` says what lines and bands are."""
 
     name: str
+    title: str
     panels: Sequence[Panel]
     caption: str
 
 
-def plots_of(measurements: Measurements, *, metric_name: str, higher_is_better: bool) -> tuple[Plot, ...]:
-    """`metric`, `metric-over-time`, `loss`, `staleness`, `traffic` and `energy`; what was not measured is left out."""
+def plots_of(
+    measurements: Measurements, *, metric_name: str, higher_is_better: bool, spans: Sequence[Span] = ()
+) -> tuple[Plot, ...]:
+    """`metric`, `metric-over-time`, `loss`, `staleness`, `traffic` and `energy`; what was not measured is left out.
+
+    `spans` are stretches of virtual seconds that are shaded over time; one may be without an end.
+    """
     plots = []
-    qualities: tuple[tuple[str, Literal["metric", "loss"], Literal["round", "time_s"]], ...] = (
-        ("metric", "metric", "round"),
-        ("metric-over-time", "metric", "time_s"),
-        ("loss", "loss", "round"),
+    qualities: tuple[tuple[str, str, Literal["metric", "loss"], Literal["round", "time_s"]], ...] = (
+        ("metric", f"{metric_name} by rounds", "metric", "round"),
+        ("metric-over-time", f"{metric_name} over time", "metric", "time_s"),
+        ("loss", "loss by rounds", "loss", "round"),
     )
-    for name, drawn, over in qualities:
-        panel = _quality(measurements, drawn, over)
+    for name, title, drawn, over in qualities:
+        panel = _quality(measurements, drawn, over, spans)
         if panel is None:
             continue
         if drawn == "metric":
             better = "higher" if higher_is_better else "lower"
             panel = replace(panel, y_label=f"{metric_name} ({better} is better)", percent=metric_name == "accuracy")
-        plots.append(Plot(name=name, panels=[panel], caption=BANDS["range"]))
+        plots.append(Plot(name=name, title=title, panels=[panel], caption=BANDS["range"]))
     samples = measurements.samples
-    for name, panels, caption in (
-        ("staleness", [_staleness(samples)], "mean over the nodes online, band: least to greatest node"),
-        ("traffic", _traffic(samples), "mean over nodes"),
-        ("energy", [_energy(samples)], BANDS["range"]),
+    for name, title, panels, caption in (
+        (
+            "staleness",
+            "staleness against its bound",
+            [_staleness(samples)],
+            "mean over the nodes online, band: least to greatest node",
+        ),
+        ("traffic", "traffic", _traffic(samples), "mean over nodes"),
+        ("energy", "energy", [_energy(samples)], BANDS["range"]),
     ):
         there = [panel for panel in panels if panel is not None]
         if there:
-            plots.append(Plot(name=name, panels=there, caption=caption))
+            plots.append(Plot(name=name, title=title, panels=there, caption=caption))
     return tuple(plots)
 
 
@@ -82,7 +96,10 @@ def _mean_line(groups: Groups) -> Curve:
 
 
 def _quality(
-    measurements: Measurements, drawn: Literal["metric", "loss"], over: Literal["round", "time_s"]
+    measurements: Measurements,
+    drawn: Literal["metric", "loss"],
+    over: Literal["round", "time_s"],
+    spans: Sequence[Span],
 ) -> Panel | None:
     curves = {model: curve_of(measurements, model, drawn, over=over) for model in MODELS}
     curves = {model: curve for model, curve in curves.items() if len(curve.x)}
@@ -93,14 +110,17 @@ def _quality(
     for seed in seeds if len(seeds) > 1 else ():
         alone = measurements.of_seed(seed)
         thin += [(model, curve_of(alone, model, drawn, over=over)) for model in curves]
-    x_label = ROUND_LABEL
+    x_label, shaded = ROUND_LABEL, list[Span]()
     if over == "time_s":
-        unit, name = _time_unit(max(float(curve.x[-1]) for curve in curves.values()))
+        end_s = max(float(curve.x[-1]) for curve in curves.values())
+        unit, name = _time_unit(end_s)
+        shaded = [(start / unit, min(end, end_s) / unit, label) for start, end, label in spans if start < end_s]
         x_label = f"virtual time ({name})"
         curves = {model: replace(curve, x=curve.x / unit) for model, curve in curves.items()}
         thin = [(model, replace(curve, x=curve.x / unit)) for model, curve in thin]
     y_label, log_y = "loss (lower is better)", drawn == "loss" and _spans_decades(curves.values())
-    return Panel(curves=curves, x_label=x_label, y_label=y_label, looks=MODEL_LOOKS, thin=thin, log_y=log_y)
+    axes = Panel(curves=curves, x_label=x_label, y_label=y_label, log_y=log_y)
+    return replace(axes, looks=MODEL_LOOKS, thin=thin, spans=shaded)
 
 
 def _staleness(samples: Rows[Sample]) -> Panel | None:

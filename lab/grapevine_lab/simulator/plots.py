@@ -35,6 +35,7 @@ Spread: TypeAlias = Literal["range", "quartiles", "deviation"]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b1f24")
 DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 2, 1.5, 2)))
 QUIET_COLOUR = "#6b717a"
+SPAN_COLOUR = "#f2c14e"
 GRID_COLOUR = "#e3e6ea"
 SIZE_INCHES = (8.0, 4.8)
 CELL_INCHES = (3.4, 2.7)  # of one panel in a grid
@@ -76,6 +77,7 @@ class Panel:
     from_zero: bool = False  # the y axis begins at 0: for what cannot be negative
     looks: Mapping[str, Look] = field(default_factory=dict)  # name → colour and dashes; else in turn
     thin: Sequence[tuple[str, Curve]] = ()  # lines behind a curve of that name: single seeds
+    spans: Sequence[tuple[float, float, str]] = ()  # stretches of the x axis, and what is there
 
 
 def curve_of(
@@ -180,6 +182,8 @@ def _looks(panels: Sequence[Panel]) -> dict[str, Look]:
 
 
 def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
+    for start, end, label in panel.spans:
+        axes.axvspan(start, end, color=SPAN_COLOUR, alpha=0.25, linewidth=0, zorder=0, label=label)
     for name, curve in panel.thin:
         shown = _thinned(curve)
         axes.plot(shown.x, shown.median, color=looks[name][0], linewidth=0.6, alpha=0.5, zorder=2)

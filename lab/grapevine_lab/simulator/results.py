@@ -2,7 +2,8 @@
 
 models.csv  models.parquet   every evaluated model            summary.json  what is printed, for programs
 nodes.csv   nodes.parquet    every node at every round        plots/        PNG and SVG
-scenario.json                what was run                     seed-K/       a finished seed's tables, or its checkpoint
+scenario.json                what was run                     summary.html  the same on a page
+                                                              seed-K/       a finished seed's tables, or its checkpoint
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from grapevine_lab.pages import Cell, Table, write
+from grapevine_lab.pages.versions import versions_here
 from grapevine_lab.simulator.experiment import Prepared
 from grapevine_lab.simulator.life_report import LifeReport, draw_life
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.page import PAGE_FILE, Run, page_of, spans_of
 from grapevine_lab.simulator.panels import draw_plots, plots_of
 from grapevine_lab.simulator.progress import Progress
 from grapevine_lab.simulator.run import Outcome, Progressed, run_seed
@@ -35,6 +40,7 @@ def run_all(
     *,
     resume: bool,
     stopping: Callable[[], bool],
+    events: Path | None = None,
 ) -> tuple[Summary, list[str], dict[int, LifeReport]]:
     """Run the seeds one after the other and write everything.
 
@@ -52,7 +58,10 @@ def run_all(
         def report(done: Progressed, index: int = index) -> None:
             progress.update(index, done.round, done.time_s, num_messages=done.num_messages)
 
-        outcomes.append(_run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping))
+        into = _of_seed(events, seed, num_seeds)
+        outcomes.append(
+            _run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping, events=into)
+        )
     progress.finish()
     measurements = Measurements.merged([outcome.measurements for outcome in outcomes])
     metric = prepared.built.draft.training.metric
@@ -71,14 +80,61 @@ def run_all(
         ),
     )
     write_tables(measurements, folder)
-    plots = plots_of(measurements, metric_name=metric, higher_is_better=METRICS[metric].higher_is_better)
+    plots = plots_of(
+        measurements,
+        metric_name=metric,
+        higher_is_better=METRICS[metric].higher_is_better,
+        spans=spans_of(scenario),
+    )
     draw_plots(plots, folder / "plots", title=scenario.name)
     runs = [_told(outcome) for outcome in outcomes]
     _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})
     lives = {outcome.seed: outcome.life for outcome in outcomes if outcome.life is not None}
     for seed, life in lives.items():
         draw_life(life, folder / "plots" / f"life-{seed}.svg", title=f"{scenario.name}, seed {seed}")
-    return summary, _notes(outcomes), lives
+    notes = _notes(outcomes)
+    run = Run(
+        scenario=scenario,
+        summary=summary,
+        plots=plots,
+        runs=_run_table(outcomes),
+        notes=notes,
+        lives=lives,
+        versions=versions_here(),
+        date=datetime.now(UTC).date().isoformat(),
+    )
+    write(page_of(run), folder / PAGE_FILE)
+    return summary, notes, lives
+
+
+def _run_table(outcomes: list[Outcome]) -> Table:
+    headings = [
+        "seed",
+        "rounds of every node",
+        "virtual time (s)",
+        "messages delivered",
+        "in vain",
+        "dropped",
+        "wall time (s)",
+    ]
+    rows: list[list[Cell]] = [
+        [
+            f"seed {each.seed}",
+            each.rounds,
+            each.virtual_s,
+            each.num_delivered,
+            each.num_in_vain,
+            sum(each.rejected.values()),
+            each.wall_s,
+        ]
+        for each in outcomes
+    ]
+    return Table(headings, rows)
+
+
+def _of_seed(events: Path | None, seed: int, num_seeds: int) -> Path | None:
+    """The file for the events of one seed: the one that was named, or of several one each."""
+    return events if events is None or num_seeds == 1 else events.with_stem(f"{events.stem}-{seed}")
 
 
 def _tally(outcomes: list[Outcome]) -> Tally | None:
@@ -95,13 +151,14 @@ def _run_one(
     *,
     resume: bool,
     stopping: Callable[[], bool],
+    events: Path | None,
 ) -> Outcome:
     """One seed: as it was finished before, or run to its end."""
     done, kept = folder / "outcome.json", folder / "checkpoint"
     if resume and done.exists():
         told = json.loads(done.read_text(encoding="utf-8"))
         return Outcome(**told, measurements=read_tables(folder), life=LifeReport.read(folder))
-    outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping)
+    outcome = run_seed(prepared, seed, report=report, keep=kept, resume=resume, stopping=stopping, events=events)
     write_tables(outcome.measurements, folder)
     if outcome.life is not None:
         outcome.life.write(folder)
@@ -158,7 +215,7 @@ def _fixed(prepared: Prepared) -> dict[str, Any]:
     """What a folder's results depend on; where the files lie and how many processes train make no difference."""
     scenario = prepared.scenario
     told: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(scenario), default=str))
-    for key in ("folder", "source"):
+    for key in ("folder", "source", "text", "options"):
         told.pop(key)
     told["nodes"].pop("workers")
     _leave_out_what_is_new(told)
@@ -191,7 +248,7 @@ def _leave_out_what_is_new(told: dict[str, Any]) -> None:
 def _clear(folder: Path) -> None:
     """Remove what an earlier run left, and nothing else."""
     for path in [*folder.glob("seed-*/*"), *folder.glob("plots/*"), *folder.glob("*.*")]:
-        if path.is_file() and path.suffix in ("", ".csv", ".parquet", ".json", ".png", ".svg", ".part"):
+        if path.is_file() and path.suffix in ("", ".csv", ".parquet", ".json", ".png", ".svg", ".html", ".part"):
             path.unlink()
 
 

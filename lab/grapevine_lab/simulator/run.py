@@ -19,6 +19,7 @@ from grapevine_lab.simulator.life_report import LifeReport
 from grapevine_lab.simulator.measurements import Measurements
 from grapevine_lab.simulator.sitting import Sitting
 from grapevine_lab.simulator.tally import Tally
+from grapevine_lab.simulator.telling import Telling
 from grapevine_lab.simulator.world import World
 from grapevine_proto.errors import TaskError
 
@@ -67,6 +68,7 @@ def run_seed(
     keep_every_s: float = 60.0,
     resume: bool = False,
     stopping: Callable[[], bool] = lambda: False,
+    events: Path | None = None,
 ) -> Outcome:
     """Run one seed from its start, or from its checkpoint.
 
@@ -78,19 +80,22 @@ def run_seed(
         keep_every_s: Wall time between two checkpoints.
         resume: Go on from `keep` if it is there.
         stopping: Whether somebody wants it to stop: then it keeps a checkpoint and raises KeyboardInterrupt.
+        events: A file for everything that happens, one JSON object a line; None: it is not told.
 
     Raises:
-        ConfigError: The checkpoint is of another scenario, or damaged.
+        ConfigError: The checkpoint is of another scenario, or damaged, or the file cannot be written.
     """
     sitting = checkpoint.load(keep, prepared, seed) if resume and keep is not None else None
     if sitting is None:
         sitting = Sitting(run=begin(prepared, seed), seed=seed)
         give_trainer(sitting.run, prepared.scenario, seed)
-    work = sitting.run.world.work
+    world, work = sitting.run.world, sitting.run.world.work
     try:
-        _go_on(sitting, prepared, report, keep, keep_every_s, stopping)
+        _begin_telling(world, events)
+        _go_on(sitting, prepared, report, keep, keep_every_s, stopping, events)
         report(_progressed(sitting))
         work.evaluate_all()
+        _write_events(world, events)
         if keep is not None:
             checkpoint.save(keep, sitting, prepared)
         return _outcome(sitting, prepared)
@@ -106,6 +111,7 @@ def _go_on(
     keep: Path | None,
     keep_every_s: float,
     stopping: Callable[[], bool],
+    events: Path | None,
 ) -> None:
     """Let things happen until it is over. Asked to stop, it leaves a checkpoint behind and raises KeyboardInterrupt.
 
@@ -119,17 +125,35 @@ def _go_on(
         if sitting.num_events % LOOK_EVERY_EVENTS or (now_s := time.monotonic()) - looked_s < LOOK_EVERY_S:
             continue
         looked_s = now_s
+        if world.telling is not None and world.telling.is_much:
+            _write_events(world, events)
         report(_progressed(sitting))
         stop = stopping()
         if keep is not None and (stop or now_s - kept_s >= keep_every_s):
             sitting.wall_s += time.monotonic() - began_s
+            _write_events(world, events)
             checkpoint.save(keep, sitting, prepared)
             began_s = kept_s = time.monotonic()
         if stop:
+            _write_events(world, events)
             raise KeyboardInterrupt
     sitting.wall_s += time.monotonic() - began_s
     if not sitting.run.measurements.samples:
         raise TaskError(f"no node took part: {_why_nobody(sitting.run)}")
+
+
+def _begin_telling(world: World, events: Path | None) -> None:
+    """Tell what happens from here on, if somebody wants to know: after what the checkpoint, if any, has told.
+
+    Raises ConfigError where the file cannot be written, before anything runs.
+    """
+    world.telling = (world.telling or Telling()) if events is not None else None
+    _write_events(world, events)
+
+
+def _write_events(world: World, events: Path | None) -> None:
+    if world.telling is not None and events is not None:
+        world.telling.write(events)
 
 
 def _why_nobody(run: Run) -> str:

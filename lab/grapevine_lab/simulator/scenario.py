@@ -18,16 +18,15 @@ Docs: `docs/guide-researcher.md`. Whatever nobody reads is an error, with the ne
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 from grapevine_agent.config.governor import GovernorConfig
-from grapevine_agent.config.toml_reader import Table, read_toml
+from grapevine_agent.config.toml_reader import Table, read_toml_text
 from grapevine_lab.simulator.availability import AvailabilityPlan, read_availability
 from grapevine_lab.simulator.brokers import (
     ONE,
@@ -50,6 +49,7 @@ from grapevine_lab.simulator.timeline import Fault, Word, read_faults, read_word
 from grapevine_lab.simulator.topologies import TopologyPlan, read_topology
 from grapevine_lab.simulator.work import ModelKind
 from grapevine_proto.errors import ConfigError
+from grapevine_tasks.suggestions import did_you_mean
 
 Mode: TypeAlias = Literal["free-running", "rounds"]
 How: TypeAlias = Literal["auto", "stacked", "plain", "none"]
@@ -133,6 +133,8 @@ class Scenario:
     bridges: tuple[BridgePlan, ...] = ()
     governor: GovernorConfig | None = None
     surroundings: SurroundingsPlan | None = None
+    text: str = field(default="", compare=False)  # the file as it was read, and
+    options: tuple[str, ...] = field(default=(), compare=False)  # changed by the command line
 
 
 def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> Scenario:
@@ -146,8 +148,11 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
     Raises:
         ConfigError: Naming file, key, value and remedy.
     """
-    content = read_content(path, quick=quick, changes=changes)
-    return scenario_of(content, path.resolve().parent, path.name)
+    content, written = _read_content(path, quick=quick, changes=changes)
+    options = ["--quick"] if quick else []
+    options += [part for change in changes for part in ("--set", change)]
+    read = scenario_of(content, path.resolve().parent, path.name)
+    return replace(read, text=written, options=tuple(options))
 
 
 def read_content(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> dict[str, Any]:
@@ -155,7 +160,16 @@ def read_content(path: Path, *, quick: bool = False, changes: Sequence[str] = ()
 
     Raises ConfigError as `read_scenario` does.
     """
-    content = read_toml(path)
+    return _read_content(path, quick=quick, changes=changes)[0]
+
+
+def scenario_of(content: Mapping[str, object], folder: Path, source: str) -> Scenario:
+    """The scenario of such tables; `folder` is where its paths begin. Raises ConfigError as `read_scenario` does."""
+    return _read(Table(content, source=source), folder, source)
+
+
+def _read_content(path: Path, *, quick: bool, changes: Sequence[str]) -> tuple[dict[str, Any], str]:
+    content, written = read_toml_text(path)
     source = path.name
     quick_keys = content.pop("quick", {})
     if not isinstance(quick_keys, dict):
@@ -168,12 +182,7 @@ def read_content(path: Path, *, quick: bool = False, changes: Sequence[str] = ()
         if not equals:
             raise ConfigError(f"--set {change}: write a key and a value, as in --set nodes.num=10")
         _set(content, key.strip(), _value(text.strip()), "--set")
-    return content
-
-
-def scenario_of(content: Mapping[str, object], folder: Path, source: str) -> Scenario:
-    """The scenario of such tables; `folder` is where its paths begin. Raises ConfigError as `read_scenario` does."""
-    return _read(Table(content, source=source), folder, source)
+    return content, written
 
 
 def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
@@ -183,8 +192,7 @@ def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
         content[key] = deepcopy(value)  # a whole table
         return
     if not tables or tables[0] not in _SECTIONS:
-        near = difflib.get_close_matches(tables[0] if tables else last, _SECTIONS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"tables are {', '.join(_SECTIONS)}"
+        hint = did_you_mean(tables[0] if tables else last, _SECTIONS)
         raise ConfigError(f"{where}: {key!r} names no table of a scenario; {hint}; write table.key, as in nodes.num")
     if key in _CHOICES and content.get(tables[0]) and content[tables[0]].get(last) != value:
         content[tables[0]] = {}  # the other keys belong to what was chosen before

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from grapevine_proto.messages import Review, TaskPublication
 
-DAY_MS = 86_400_000
 DAY_S = 86_400.0
 
 

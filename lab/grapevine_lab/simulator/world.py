@@ -22,7 +22,7 @@ from dataclasses import replace
 import numpy as np
 
 from grapevine_agent.core import effects as fx
-from grapevine_agent.core.events import Event
+from grapevine_agent.core.events import BrokerChanged, Event, rejection
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.service.publishing import MESSAGE_DEADLINE_S
@@ -43,6 +43,7 @@ from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.post import Post
 from grapevine_lab.simulator.sensing import Sensing
 from grapevine_lab.simulator.surroundings import SurroundingsPlan
+from grapevine_lab.simulator.telling import Telling
 from grapevine_lab.simulator.work import Work
 from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
@@ -104,6 +105,7 @@ class World:
         self.changed: list[int] = []  # nodes that began a round, came or went, since somebody looked
         self.course = Course()
         self.ledger: Ledger | None = None
+        self.telling: Telling | None = None  # of what happens; None: nobody wants to know
         self._check = check_signature if network.plan.signatures else no_check
 
     def add(self, device: Device, *, start_s: float = 0.0) -> None:
@@ -284,6 +286,7 @@ class World:
                 each.limit.not_reached()
                 continue
             self.post.connect(device, each)
+            self._broker_changed(device, each, "MQTT 5", is_connected=True)
             if device.is_at_several:
                 device.core.brokers.measured(each.number, self.post.round_trip_s(device, each))
             self.do(device, device.core.connected(each.session, self.now(device), each.number))
@@ -307,7 +310,13 @@ class World:
     def _lost(self, device: Device, connection: int, number: int) -> None:
         """A device notices that one of its brokers is away, unless it has it again."""
         if device.core is not None and device.attachments[number].connection == connection:
+            self._broker_changed(device, device.attachments[number], "the broker is away", is_connected=False)
             self.do(device, device.core.lost(self.now(device), number))
+
+    def _broker_changed(self, device: Device, attachment: Attachment, why: str, *, is_connected: bool) -> None:
+        if self.telling is not None:
+            url = f"mqtt://{self.post.hubs[attachment.broker].plan.name}"
+            self.tell(device, BrokerChanged(broker=attachment.number, url=url, is_connected=is_connected, why=why))
 
     # --- messages ---------------------------------------------------------------------------------
 
@@ -338,6 +347,8 @@ class World:
                 self.ledger.took(device, received.message, now.monotonic_s)
         except WireError as error:
             device.rejected[error.reason] += 1
+            if self.telling is not None:
+                self.tell(device, rejection(error, _writer_of(delivery.topic)))
 
     def _hear_chunk(
         self, device: Device, carrying: Carrying, chunk: ChunkTopic, delivery: Delivery, number: int
@@ -383,6 +394,13 @@ class World:
             device.tick_stamp += 1
             if due_s < math.inf:
                 self.clock.at(due_s, ev.Tick(device.index, device.tick_stamp))
+
+    def tell(self, device: Device, event: Event) -> None:
+        """Something happened at a node: its log has the newest of what is no mere detail."""
+        if event.level != "debug":
+            device.log.append(event)
+        if self.telling is not None:
+            self.telling.tell(device.peer, event, self.clock.moment().wall_ms)
 
     def _perform(self, device: Device, effect: fx.Effect) -> None:
         assert device.core is not None
@@ -441,8 +459,8 @@ class World:
                 | fx.SaveGovernor()
             ):
                 device.disk.keep(effect, device.peer)
-            case Event() if effect.level != "debug":
-                device.log.append(effect.text)
+            case Event():
+                self.tell(device, effect)
 
     def _perform_at(self, device: Device, effect: fx.Relay | fx.Forward | fx.SubscribeAt | fx.UnsubscribeAt) -> None:
         """What is for one of its brokers."""
@@ -568,3 +586,11 @@ class World:
             of=event.asked,
         )
         self.do(device, device.core.evaluated(done, self.now(device)))
+
+
+def _writer_of(topic: str) -> str:
+    """Who alone may write on a topic; empty where it is none of ours."""
+    try:
+        return writer_of(parse_below_root(topic))
+    except WireError:
+        return ""

@@ -14,13 +14,13 @@ import typer
 
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import JsonOption, answer, shown, tell
-from grapevine_lab.testbed.store import DEFAULT_NAME, find_lab, lab_names, labs_folder
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
 
 if TYPE_CHECKING:
     from grapevine_lab.testbed.store import Lab
 
+DEFAULT_NAME = "lab"
 NEEDED = ("torch", "sklearn", "scipy", "networkx", "pyarrow", "matplotlib")
 MOST_MS, MOST_KBIT = 60_000.0, 10_000_000.0
 
@@ -182,6 +182,8 @@ def _register_looking(lab: typer.Typer) -> None:
     @lab.command("list")
     def list_labs(as_json: JsonOption = False) -> None:
         """All labs of this user."""
+        from grapevine_lab.testbed.store import lab_names, labs_folder  # noqa: PLC0415
+
         found = [_line(find_lab(name)) for name in lab_names()]
         lines = [
             f"{shown(each['name']):<12} {each['state']:<8} {each['num_peers']} peers, {each['engine']}: "
@@ -304,6 +306,13 @@ def _register_acting(lab: typer.Typer) -> None:
         _shaped(acting.shape(find_lab(name), machine, kbit_per_s=kbit), as_json)
 
 
+def find_lab(name: str) -> Lab:
+    """The lab that is meant; see `store.find_lab`."""
+    from grapevine_lab.testbed import store  # noqa: PLC0415
+
+    return store.find_lab(name)
+
+
 def _shaped(told: dict[str, Any], as_json: bool) -> None:
     rate = f"{told['kbit_per_s']:g} kbit/s" if told["kbit_per_s"] else "any rate"
     answer(told, as_json=as_json, text=f"{shown(told['machine'])}: {told['delay_ms']:g} ms, {rate}")
@@ -321,7 +330,7 @@ def _line(lab: Lab) -> dict[str, Any]:
         "state": ("up" if lab.is_up else "starting") if is_kept(lab) else "broken",
         "engine": lab.engine,
         "num_peers": len(lab.peers),
-        "scenario": lab.scenario.name,
+        "scenario": lab.title,
         "folder": str(lab.folder),
     }
 

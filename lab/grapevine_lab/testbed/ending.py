@@ -33,7 +33,7 @@ def take_down(lab: Lab) -> None:
 def is_kept(lab: Lab) -> bool:
     """Whether its keeper answers."""
     try:
-        call(lab.keeper, "rounds", timeout_s=5.0)
+        call(lab.keeper, "recorded", timeout_s=5.0)
     except (NoServiceError, NoAnswerError):
         return False
     return True

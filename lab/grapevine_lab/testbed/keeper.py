@@ -23,14 +23,17 @@ from typing import Any, Final, TypeVar
 from grapevine_agent.control.server import ControlServer
 from grapevine_lab.testbed.engine import Engine, Machine
 from grapevine_lab.testbed.engines import make_engine
-from grapevine_lab.testbed.recording import Recorder
-from grapevine_lab.testbed.store import EVENTS, PASSED, Lab
-from grapevine_lab.testbed.telltale import Telltale
+from grapevine_lab.testbed.recording import recorded
+from grapevine_lab.testbed.store import Lab
 from grapevine_proto.errors import GrapevineError, RequestError
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
+RECORDER_LOG: Final = "recorder.log"
+HEARD_S: Final = 120.0
+POLL_S: Final = 0.1
+GOODBYE_S: Final = 5.0
 ANSWER_S: Final = 0.2  # in which the last answer is on its way
 SIMPLE: Final = ("start", "stop", "kill", "pause", "resume", "restart", "drop")
 
@@ -44,8 +47,7 @@ class Keeper:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine")
         self._shapes: dict[str, tuple[float, float]] = {}  # of each machine: ms, kbit/s
         self._cuts: set[tuple[str, str]] = set()
-        self._recorder: Recorder | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._is_listening = False
         self._beside: list[subprocess.Popen[bytes]] = []
         self._is_adopted = False
         self.ending = asyncio.Event()
@@ -66,7 +68,7 @@ class Keeper:
             "cut": self._cut,
             "heal": self._heal,
             "listen": self._listen,
-            "rounds": self._rounds,
+            "recorded": self._recorded,
             "beside": self._run_beside,
             "adopt": self._adopt,
             "down": self._down,
@@ -152,25 +154,21 @@ class Keeper:
     # --- listening --------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Take down all that passes the brokers from now on. Returns when they are heard."""
-        if self._recorder is not None:
+        """Have all that passes the brokers, and all that agents tell, written down. Returns when brokers are heard."""
+        if self._is_listening:
             return
+        self._is_listening = True
         hosts = await self._do(lambda: [self._engine.host_of(each, seen_by=None) for each in self._lab.brokers])
         urls = [f"mqtt://{host}:{port}" for host, port in hosts]
-        self._recorder = Recorder(urls, self._lab.root, self._lab.folder / PASSED)
-        self._tasks.append(asyncio.create_task(self._recorder.run(), name="recorder"))
-        sockets = {each.name: self._lab.socket(each) for each in self._lab.agents}
-        telltale = Telltale(sockets, self._lab.folder / EVENTS)
-        self._tasks.append(asyncio.create_task(telltale.run(), name="telltale"))
-        async with asyncio.timeout(60.0):
-            await self._recorder.connected.wait()
+        command = [sys.executable, "-m", "grapevine_lab.testbed.recorder", str(self._lab.folder), *urls]
+        await self._run_beside(command, RECORDER_LOG)
+        async with asyncio.timeout(HEARD_S):
+            while recorded(self._lab.folder) is None:
+                await asyncio.sleep(POLL_S)
 
-    async def _rounds(self) -> dict[str, int]:
-        """How many rounds each peer id says that it has behind it."""
-        if self._recorder is None:
-            return {}
-        self._recorder.flush()
-        return dict(self._recorder.notes.rounds)
+    async def _recorded(self) -> dict[str, Any]:
+        """How many rounds each peer id says that it has behind it, and how much was written down."""
+        return recorded(self._lab.folder) or {"rounds": {}, "num": 0}
 
     # --- beginning and ending ---------------------------------------------------------------------
 
@@ -211,10 +209,16 @@ class Keeper:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         await self._do(self._engine.remove)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        for process in self._beside:
+            await asyncio.to_thread(_end, process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(GOODBYE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 async def keep(folder: Path) -> None:

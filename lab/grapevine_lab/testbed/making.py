@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import signal
 import sys
@@ -25,7 +24,6 @@ from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
 from grapevine_lab.testbed.store import Lab, folder_for
-from grapevine_proto.errors import GrapevineError
 
 FIRST_MERGE_S: Final = 120.0
 DASHBOARD_LOG: Final = "dashboard.log"
@@ -95,8 +93,6 @@ def run_through(wanted: Wanted, out: Path | None, *, simulated: bool, say: Calla
 
 def report_on(lab: Lab, out: Path, *, simulated: bool, say: Callable[[str], None]) -> dict[str, Any]:
     """Write the report of a lab that is up."""
-    with contextlib.suppress(GrapevineError):
-        ask(lab, "rounds")  # what was heard is written then
     prepared = prepare(lab.scenario)
     return _report(lab, prepared, out, simulated=simulated, say=say)
 
@@ -157,7 +153,17 @@ def _ended_by_signals() -> Iterator[set[int]]:
 
 def _show(lab: Lab, say: Callable[[str], None]) -> str:
     """Start the lab's dashboard; where it is, "" if it does not start."""
-    command = [sys.executable, "-m", "grapevine_agent", "dashboard", "--lab", str(lab.folder), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "grapevine_agent",
+        "dashboard",
+        "--lab",
+        str(lab.folder),
+        "--port",
+        "0",
+        "--no-open",
+    ]
     ask(lab, "beside", {"command": command, "log": DASHBOARD_LOG})
     log, deadline_s = lab.folder / DASHBOARD_LOG, time.monotonic() + DASHBOARD_S
     while time.monotonic() < deadline_s:

@@ -18,6 +18,7 @@ from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.store import MACHINES
 from grapevine_proto.errors import ConfigError
 
+BESIDE_TASKS_MB: Final = 192
 PLAIN: Final = "testbed"  # the scenario of a lab that was given none
 ANY_HOST: Final = "127.0.0.1"
 
@@ -110,9 +111,9 @@ def machines_of(prepared: Prepared, folder: Path) -> tuple[Machine, ...]:
     return tuple(machines)
 
 
-def _memory_mb(profile: FirmwareProfile) -> int | None:
-    """What the board has, as it is sold with the least; None where the profile does not say."""
-    return min((each.ram_mb for each in profile.sizes), default=None)
+def _memory_mb(profile: FirmwareProfile) -> int:
+    """What the board has, as it is sold with the least; of one size: what tasks may use, a system and an agent."""
+    return min((each.ram_mb for each in profile.sizes), default=profile.memory_mb + BESIDE_TASKS_MB)
 
 
 def places_of(scenario: Scenario, node: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from grapevine_lab.testbed.store import entries
 from grapevine_proto.messages import Metrics
 
 WRITE_EVERY_S: Final = 1.0
+RECORDED: Final = "recorded.json"
 MOST_BYTES: Final = 400_000_000  # of a lab that nobody takes down: then no more is written
 
 
@@ -23,6 +24,7 @@ class Recorder:
     def __init__(self, urls: Sequence[str], root: str, path: Path) -> None:
         self._onlooker = Onlooker(urls, root)
         self._path = path
+        self._num = 0
 
     @property
     def notes(self) -> Notes:
@@ -49,18 +51,36 @@ class Recorder:
             while True:  # nobody is to write any more, and memory is not to fill
                 await asyncio.sleep(WRITE_EVERY_S)
                 self.notes.passed.clear()
+                self._tell()
         finally:
             self.flush()
 
     def flush(self) -> int:
         """Write what was noted since; how many bytes that was."""
         passed, self.notes.passed = self.notes.passed, []
+        self._num += len(passed)
+        self._tell()
         if not passed:
             return 0
         text = "".join(json.dumps(_told(each)) + "\n" for each in passed)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(text)
         return len(text)
+
+    def _tell(self) -> None:
+        if self.connected.is_set():
+            partial = self._path.with_name(f"{RECORDED}.partial")
+            partial.write_text(json.dumps({"rounds": self.notes.rounds, "num": self._num}), encoding="utf-8")
+            partial.replace(self._path.with_name(RECORDED))
+
+
+def recorded(folder: Path) -> dict[str, Any] | None:
+    """How far a lab's recorder is: the rounds of each peer id, and how many messages were written; None: not begun."""
+    try:
+        told: dict[str, Any] = json.loads((folder / RECORDED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return told
 
 
 def read_passed(path: Path) -> list[Passed]:

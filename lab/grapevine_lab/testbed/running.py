@@ -20,6 +20,8 @@ LOOK_EVERY_S: Final = 0.5
 LATE_FACTOR: Final = 6.0  # a run is given up after so many times the time that its rounds should take …
 LEAST_LIMIT_S: Final = 90.0  # … or this, if that is more
 TELL_EVERY_S: Final = 10.0
+QUIET_S: Final = 3.0  # without anything new, after which all is written
+WRITTEN_S: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,19 +72,35 @@ def run_timeline(lab: Lab, prepared: Prepared, say: Callable[[str], None]) -> Ra
             say(f"{now_s:6.1f} s  round {min(reached.values())} to {max(reached.values())}")
         next_s = min(waiting[0].at_s if waiting else limit_s, now_s + LOOK_EVERY_S)
         time.sleep(max(0.01, next_s - now_s))
+    rejected = _rejected(lab)
+    _settle(lab)
     ran = Ran(
-        took_s=time.time() - lab.began_s,
+        took_s=now_s,
         in_time=in_time,
         rounds=_rounds(lab, set()),
-        rejected=_rejected(lab),
+        rejected=rejected,
         failed=tuple(failed),
     )
     lab.note("ended", rejected=ran.rejected, load_before=load_before, load_after=os.getloadavg()[0], in_time=in_time)
     return ran
 
 
+def _settle(lab: Lab) -> None:
+    """End the agents, and wait until all that they have said is written down: on a busy host that comes late."""
+    states = ask(lab, "states")["states"]
+    for machine in lab.agents:
+        if states[machine.name] in ("running", "paused"):
+            ask(lab, "kill", {"machine": machine.name})
+    deadline_s, num, since_s = time.monotonic() + WRITTEN_S, -1, time.monotonic()
+    while time.monotonic() < min(deadline_s, since_s + QUIET_S):
+        told = ask(lab, "recorded")["num"]
+        if told != num:
+            num, since_s = told, time.monotonic()
+        time.sleep(LOOK_EVERY_S)
+
+
 def _rounds(lab: Lab, without: set[str]) -> dict[str, int]:
-    heard: dict[str, Any] = ask(lab, "rounds")
+    heard: dict[str, Any] = ask(lab, "recorded")["rounds"]
     return {peer.name: int(heard.get(lab.peer_ids[peer.name], 0)) for peer in lab.peers if peer.name not in without}
 
 

@@ -48,6 +48,9 @@ class Beginning:
         ask(self.lab, "adopt")
         self.lab.is_up = True
         self.lab.write()
+        assert self.keeper.stdin is not None
+        self.keeper.stdin.close()
+        self.keeper.returncode = 0  # it is nobody's child any more, and nobody waits for it
 
     def end(self) -> None:
         """End all machines, and the keeper. What they have left behind stays."""
@@ -121,7 +124,7 @@ def _start_keeper(lab: Lab) -> subprocess.Popen[bytes]:
     deadline_s = time.monotonic() + READY_S
     while True:
         with contextlib.suppress(NoServiceError, NoAnswerError):
-            call(lab.keeper, "rounds")
+            call(lab.keeper, "recorded")
             return keeper
         if keeper.poll() is not None or time.monotonic() > deadline_s:
             keeper.kill()
@@ -147,7 +150,7 @@ def start_lab(beginning: Beginning, say: Callable[[str], None]) -> None:
     hosts = ask(lab, "hosts")["hosts"][""]
     for machine in lab.brokers:
         _until(lambda machine=machine: answers_mqtt(*hosts[machine.name]), limit_s, lab, machine, "answer")  # type: ignore[misc]
-    ask(lab, "listen")
+    ask(lab, "listen", timeout_s=limit_s + READY_S)
     _shape_lines(lab, scenario)
     present = [each for each in lab.agents if begins_at_s(scenario, each) == 0]
     for machine in present:

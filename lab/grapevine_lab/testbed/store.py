@@ -20,13 +20,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from grapevine_agent.config.toml_reader import suggestion
 from grapevine_agent.control.protocol import SOCKET_FILE
-from grapevine_lab.simulator.scenario import Scenario, scenario_of
 from grapevine_lab.testbed.engine import ENGINES, Machine
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
+
+if TYPE_CHECKING:
+    from grapevine_lab.simulator.scenario import Scenario
 
 FORMAT: Final = 1
 FILE: Final = "lab.json"
@@ -37,7 +39,6 @@ TASK: Final = "task"
 TIMELINE: Final = "timeline.jsonl"
 PASSED: Final = "passed.jsonl"
 EVENTS: Final = "events.jsonl"
-DEFAULT_NAME: Final = "lab"
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
 
 
@@ -69,7 +70,14 @@ class Lab:
     @property
     def scenario(self) -> Scenario:
         """What it is to follow."""
+        from grapevine_lab.simulator.scenario import scenario_of  # noqa: PLC0415 - most commands do without
+
         return scenario_of(self.content, self.base, self.source)
+
+    @property
+    def title(self) -> str:
+        """What its scenario is called."""
+        return str(self.content.get("scenario", {}).get("name", self.source))
 
     @property
     def agents(self) -> tuple[Machine, ...]:

@@ -23,7 +23,7 @@ def status_of(lab: Lab) -> dict[str, Any]:
     return {
         "name": lab.name,
         "engine": lab.engine,
-        "scenario": lab.scenario.name,
+        "scenario": lab.title,
         "folder": str(lab.folder),
         "task": lab.task,
         "seconds": time.time() - lab.began_s if lab.began_s else None,

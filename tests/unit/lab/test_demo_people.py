@@ -34,6 +34,8 @@ def test_everybody_gets_an_identity_and_a_configuration_that_the_agent_accepts(t
         assert config.review.approvals == 2
         assert config.review.trusted == reviewers
         assert "secret" not in actor.config.read_text()
+        assert 'username = ""' in actor.written
+        assert f'name = "{actor.name}"' in actor.written
     assert [load_config(actor.config, {}).agent.consent for actor in cast.agents] == ["auto"] * 3
     assert {load_config(actor.config, {}).agent.consent for actor in (cast.engineer, *cast.reviewers)} == {"never"}
     assert load_config(cast.agents[1].config, {}).data[0].path == shares[1].path

@@ -3,11 +3,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.unit.lab.pages.reading import all_of, asks_for, parsed, rows_of, text_of
 
 from grapevine_lab.demo.listening import Point
+from grapevine_lab.demo.page import page_of
 from grapevine_lab.demo.plan import make_timeline
 from grapevine_lab.demo.plot import draw_accuracy
-from grapevine_lab.demo.report import PeerResult, Report, ServerTimes, goals_of, mean, mean_of_last, write_report
+from grapevine_lab.demo.report import (
+    PeerResult,
+    Person,
+    Report,
+    ServerTimes,
+    goals_of,
+    mean,
+    mean_of_last,
+    write_report,
+)
+from grapevine_lab.pages import html_of
 
 
 def points(*accuracies: float, every_s: float = 1.0) -> tuple[Point, ...]:
@@ -165,3 +177,43 @@ def test_the_plot_of_a_demo_in_which_an_agent_was_never_heard_is_drawn_all_the_s
     draw_accuracy(report(peer(), replace(peer(), together=(), alone=())), tmp_path / "accuracy.png")
 
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
+
+
+def test_the_page_tells_who_took_part_what_was_shown_and_when_the_server_was_there() -> None:
+    eve = "<script>alert(1)</script>"
+    found = replace(
+        report(peer(), replace(peer(final=0.5), id="b" * 20, name=eve)),
+        others=(Person(name="engineer", id="c" * 20, part="publishes the tasks"),),
+        configuration='[agent]\nname = "agent 0"\n',
+    )
+
+    html = html_of(page_of(found, date="2026-11-30"))
+
+    root = parsed(html)
+    assert asks_for(root) == []
+    checks = next(each for each in all_of(root, "ul") if each.get("class") == "checks")
+    assert [[text_of(part) for part in each] for each in checks][::3] == [
+        ["NO", "every agent ends at 90% or more on all ten digits"],
+        ["yes", "nobody joined the task without reviews"],
+    ]
+    marks = next(each for each in all_of(root, "div") if each.get("class") == "marks")
+    assert [text_of(each) for each in marks] == ["server appears", "server killed"]
+    rows = rows_of(root)
+    assert rows["engineer"] == ["publishes the tasks", "c" * 20]
+    assert rows[eve][-1] == "b" * 20
+    assert rows["malformed"] == ["1"]
+    assert rows["mean"] == ["", "40.0%", "95.0%", "72.5%"]
+    code = [text_of(each) for each in all_of(root, "code")]
+    assert code == ["grapevine demo --peers 2 --seed 7 --seconds 3", '[agent] name = "agent 0"']
+    assert html == html_of(page_of(found, date="2026-11-30"))
+
+
+def test_the_page_of_a_demo_without_a_server_or_a_word_of_an_agent_is_written_all_the_same() -> None:
+    silent = replace(peer(alone=None, before=None, final=None), together=(), alone=())
+
+    root = parsed(html_of(page_of(replace(report(silent), server=None, rejected_messages={}), date="2026-11-30")))
+
+    assert "The peers rejected none." in text_of(root)
+    assert "server killed" not in text_of(root)
+    rows = rows_of(root)
+    assert rows["mean"] == ["", "?", "?"]

@@ -11,22 +11,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rich.console import Console
+from tests.unit.lab.pages.reading import all_of, asks_for, parsed, text_of
 
 from grapevine_agent.config.firmware import load_profile
 from grapevine_agent.data.preparing import Samples
 from grapevine_lab.fidelity.comparable import check_comparable
 from grapevine_lab.fidelity.compare import Comparison, Medians, compare, gap_between
-from grapevine_lab.fidelity.draw import draw
+from grapevine_lab.fidelity.draw import plots_of_sides
 from grapevine_lab.fidelity.measured import Pace, _is_said_again, from_first_round, measurements_of, until_round
 from grapevine_lab.fidelity.onlooker import Notes, Passed
+from grapevine_lab.fidelity.page import page_of
 from grapevine_lab.fidelity.people import make_people
 from grapevine_lab.fidelity.real import RealRun, _url_at
 from grapevine_lab.fidelity.report import Found, print_report, write_report
 from grapevine_lab.fidelity.shares import alone_at_most, write_share
+from grapevine_lab.pages import html_of
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.brokers import BrokerPlan
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.measurements import Measurements, Reading, Sample
+from grapevine_lab.simulator.panels import draw_plots
+from grapevine_lab.simulator.results import _fixed
 from grapevine_lab.simulator.scenario import read_scenario
 from grapevine_proto import topics
 from grapevine_proto.bulk import pieces_of, write_piece
@@ -399,6 +404,15 @@ def test_at_several_brokers_a_message_counts_at_each_and_gateways_carry_in_turn(
     assert len(of_node(measured, 2)) == 2  # what is said at two brokers is one round
 
 
+def test_what_a_bridge_has_said_again_was_sent_once_and_received_where_it_came_to() -> None:
+    said = [spoke(106.0, A, 1, WATTS * 6.0), sent(106.2, A, B, a=1), spoke(109.0, A, 2, WATTS * 6.1)]
+    passed = tuple(replace(each, broker=broker) for each in said for broker in (0, 1))
+    own = (replace(spoke(107.0, B, 1, WATTS * 7.0), broker=1), replace(spoke(109.0, B, 2, WATTS * 7.1), broker=1))
+    run = replace(real_run((*passed, *own)), peers=(A, B), rounds=(1, 1), places=((0,), (1,)))
+    a, b = (of_node(measurements_of(run, PACE), node)[-1] for node in range(2))
+    assert (a.messages_sent, b.messages_received) == (2, 1)
+
+
 def test_a_round_whose_message_was_lost_is_missing_and_its_energy_is_shared_out() -> None:
     lost = [each for each in PASSED if not (each.sender == A and each.metrics and each.metrics.round == 2)]
 
@@ -577,7 +591,8 @@ def test_the_tables_tell_each_comparison_and_how_far_the_agents_came() -> None:
 
 
 def test_the_figures_name_both_sides(tmp_path: Path) -> None:
-    written = draw(side(0.05, 0.0), side(0.0, 0.0), tmp_path, title="Two of a kind", metric_name="accuracy")
+    plots = plots_of_sides(side(0.05, 0.0), side(0.0, 0.0), metric_name="accuracy")
+    written = draw_plots(plots, tmp_path, title="Two of a kind")
 
     assert {path.name for path in written} == {
         f"{name}.{kind}" for name in ("metric", "metric-over-time", "more") for kind in ("png", "svg")
@@ -586,3 +601,28 @@ def test_the_figures_name_both_sides(tmp_path: Path) -> None:
         text = path.read_text()
         assert ">simulated<" in text
         assert ">real processes<" in text
+
+
+def test_the_page_lays_both_sides_over_each_other_and_says_what_chance_does() -> None:
+    scenario = read_scenario(SHIPPED, quick=True, changes=["nodes.num=3"])
+    plots = plots_of_sides(side(0.05, 0.0), side(0.0, 0.0), metric_name="accuracy")
+
+    html = html_of(page_of(found(), plots, scenario, versions={"grapevine": "0"}, date="2026-11-30"))
+
+    root = parsed(html)
+    assert asks_for(root) == []
+    assert len(all_of(root, "figure")) == 5
+    legends = [[text_of(item) for item in each] for each in all_of(root, "ul") if each.get("class") == "legend"]
+    assert legends == [["simulated", "real processes"]] * 5
+    figures = {text_of(each[0]): text_of(each[1]) for each in all_of(root, "div") if text_of(each) and len(each) == 2}
+    assert figures["accuracy, simulated from real, mean over rounds"] == "5.0 points"
+    assert figures["simulated from simulated, other seeds"] == "5.0 points"
+    code = [text_of(each) for each in all_of(root, "code")]
+    assert code[0] == "python -m grapevine_lab.fidelity fidelity --quick --set nodes.num=3 --seeds 1 --out fidelity"
+    assert code[1].startswith("# ")
+
+
+def test_what_a_page_tells_of_a_scenario_makes_no_other_one() -> None:
+    scenario = replace(prepared().scenario, text="# the same, with a remark", options=("--set", "nodes.num=3"))
+
+    assert _fixed(replace(prepared(), scenario=scenario)) == _fixed(prepared())

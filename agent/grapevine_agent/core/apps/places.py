@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from grapevine_agent.core.apps.app_book import AppBook, AppEntry
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks.archive import Archive
-from grapevine_agent.core.tasks.judging import DAY_MS, Verdict
+from grapevine_agent.core.tasks.judging import Verdict
 from grapevine_agent.core.tasks.task_book import TaskBook
 
 MOST_FOLLOWED: Final = 256  # applications that may be approved: strangers', too, where the owner asks for no reviews

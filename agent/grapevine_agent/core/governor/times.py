@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.spoken import time_of_day
 from grapevine_proto.application import DAY_MINUTES
 
-DAY_MS: Final = 86_400_000
 _MINUTE_MS: Final = 60_000
 
 Span: TypeAlias = tuple[int, int]  # minutes since midnight: from, until; over midnight if until < from

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import (
     Effect,
     Evaluated,
@@ -29,7 +30,6 @@ from grapevine_agent.core.effects import (
     Train,
     Trained,
 )
-from grapevine_agent.core.events import Failed, ServerChanged
 from grapevine_agent.core.governor.energy import Energy
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.best import BestModel
@@ -134,6 +134,7 @@ class Learning:
             pace=self.pace,
             rest=self.rest,
             writer=self.writer,
+            label=self.manifest.label,
             governor=self.governor,
             told=Told(heartbeat_s=self.settings.heartbeat_s, counts_windows=form == "delta"),
             rng=self.rng,
@@ -159,7 +160,7 @@ class Learning:
             self.sending.arm(now)
         receipts = [self.receipts.give(sender, session, held)] if held else []
         answers = self.sending.answer(sender, update, now)
-        return [*receipts, *answers, *self.sending.after_merge(now)]
+        return [*self.merging.take_told(), *receipts, *answers, *self.sending.after_merge(now)]
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
@@ -225,7 +226,7 @@ class Learning:
         waits = self.training is not None or self.paused.holds
         if now.monotonic_s >= self.merging.merge_by_s and waits:
             self.merging.merge_gathered(now)
-            effects += self.sending.after_merge(now)
+            effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         if not waits and not self.trials.failure and now.monotonic_s >= self._next_round_s:
             effects += self._start_round(now)
         if self.sending.clock.next_s == math.inf:
@@ -267,7 +268,7 @@ class Learning:
             self.merging.end_window(now)
             if not self.merging.strategy.pairwise:
                 self.writer.open_window()
-            effects += self.sending.after_merge(now)
+            effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         model.round += 1
         model.release(self.manifest.merging.ema)
         if self.rest.begin_round(model, trains=trains):
@@ -328,7 +329,22 @@ class Learning:
         budget = self.governor.budget(self.task)
         rests_until_s = now.monotonic_s + (budget.slow_factor - 1.0) * result.seconds
         self._next_round_s = max(self._next_round_s, rests_until_s)
-        return [*self.sending.to_servers(now), *self.sending.after_round(now)]
+        return [self._trained(result), *self.sending.to_servers(now), *self.sending.after_round(now)]
+
+    def _trained(self, result: Trained) -> ev.Trained:
+        model = self.model
+        return ev.Trained(
+            task=self.task,
+            label=self.manifest.label,
+            round=model.round,
+            version=model.version,
+            age=model.age,
+            num_steps=result.num_steps,
+            num_samples=result.num_samples,
+            loss=result.loss,
+            seconds=result.seconds,
+            joules=self.energy.round_j,
+        )
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation of the released model came back: report it."""
@@ -348,10 +364,10 @@ class Learning:
             *again,
         ]
 
-    def _failed(self, kind: str, error: str) -> Failed:
+    def _failed(self, kind: str, error: str) -> ev.Failed:
         num = self.trials.failed(kind, error)
         is_set_back = self.trials.failure is not None
-        return Failed(
+        return ev.Failed(
             task=self.task, label=self.manifest.label, what=kind, error=error, num=num, is_set_back=is_set_back
         )
 
@@ -429,5 +445,7 @@ class Learning:
         if link.state == before:
             return []
         return [
-            ServerChanged(task=self.task, label=self.manifest.label, server=link.peer, state=link.state, before=before),
+            ev.ServerChanged(
+                task=self.task, label=self.manifest.label, server=link.peer, state=link.state, before=before
+            ),
         ]

@@ -11,9 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
+from grapevine_agent.core.events import Merged
 from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
@@ -23,7 +25,8 @@ from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_agent.merge import STRATEGIES, Context, Merged, Voice
+from grapevine_agent.merge import STRATEGIES, Context, Voice
+from grapevine_agent.merge import Merged as Mix
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.stale import freshness, is_stale, merge_by_freshness
@@ -33,6 +36,7 @@ from grapevine_proto.messages import ModelUpdate, Vector, plain
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
+MAX_SHARES = 16  # that an event names, of which thousands are kept
 HOLD_WINDOWS = 3.0  # a base that was used so lately keeps its place
 
 
@@ -67,6 +71,7 @@ class Merging:
     model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
+    _told: list[Merged] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
@@ -140,7 +145,7 @@ class Merging:
         voice = self.clip.apply(self._own_voice(), voice)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
-            self._take(self._merge([voice], now), {sender: contributions}, now)
+            self._take(self._merge([voice], now), {sender: contributions}, now, by="arrival")
             return taken.receipt
         self._pending.pop(sender, None)
         if len(self._pending) >= self._most_pending:
@@ -194,7 +199,7 @@ class Merging:
         self._pending.clear()
         self.merge_by_s = math.inf
         if received:
-            self._take(self._merge(received, now), contributions, now)
+            self._take(self._merge(received, now), contributions, now, by="round")
 
     def _own_voice(self) -> Voice:
         return Voice(
@@ -207,7 +212,7 @@ class Merging:
             samples=self.model.samples,
         )
 
-    def _merge(self, received: list[Voice], now: Moment) -> Merged:
+    def _merge(self, received: list[Voice], now: Moment) -> Mix:
         experiences = self.claims.present_experiences(now) if self.strategy.personal else {}
         experiences[self.peer] = self.model.experience
         context = Context(
@@ -222,13 +227,41 @@ class Merging:
         with apart():
             return merge_by_freshness(self.strategy, local=local, received=received, context=context)
 
-    def _take(self, merged: Merged, contributions: Mapping[str, Mapping[str, int]], now: Moment) -> None:
+    def take_told(self) -> list[Merged]:
+        """What there is to tell of the merges since this was last asked."""
+        told, self._told = self._told, []
+        return told
+
+    def _take(
+        self,
+        merged: Mix,
+        contributions: Mapping[str, Mapping[str, int]],
+        now: Moment,
+        *,
+        by: Literal["arrival", "round"],
+    ) -> None:
         """Make a merge's result the model; `contributions` say what is in whose model that took part."""
         model = self.model
         self.model_before = model.parameters
         model.mix_in(merged.parameters, merged.buffers, age=merged.age, experience=merged.experience)
         self.shares = merged.shares
         self.num_merged += 1
+        self._told.append(
+            Merged(
+                task=self.task,
+                label=self.manifest.label,
+                round=model.round,
+                shares=_largest(merged.shares),
+                num_models=len(contributions),
+                by=by,
+            )
+        )
         most = self.claims.most_rounds(now)
         for sender, each in contributions.items():
             self.sources.mix_in(each, sender=sender, most=most)
+
+
+def _largest(shares: Mapping[str, float]) -> Mapping[str, float]:
+    if len(shares) <= MAX_SHARES:
+        return shares
+    return dict(sorted(shares.items(), key=lambda item: -item[1])[:MAX_SHARES])

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from grapevine_agent.core.effects import Publish
+from grapevine_agent.core.events import Sent
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.answering import PUSH_PULL, Answering
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate
@@ -57,6 +58,7 @@ class Sending:
     pace: Pace
     rest: Rest
     writer: UpdateWriter
+    label: str = ""  # what people call the task
     told: Told
     rng: np.random.Generator
     governor: Governor = field(default_factory=Governor)
@@ -109,7 +111,7 @@ class Sending:
 
     # --- sends ------------------------------------------------------------------------------------
 
-    def due(self, now: Moment) -> list[Publish]:
+    def due(self, now: Moment) -> list[Publish | Sent]:
         """What goes out at a tick of the clock."""
         if self.model.version == 0 or (self.answering is not None and self.answering.takes_tick()):
             return []
@@ -124,7 +126,7 @@ class Sending:
             self.account.put_by()
         return sent
 
-    def answer(self, sender: str, update: ModelUpdate, now: Moment) -> list[Publish]:
+    def answer(self, sender: str, update: ModelUpdate, now: Moment) -> list[Publish | Sent]:
         """What goes back to the sender of an update that was taken."""
         if self.answering is None or update.is_answer or self.model.version == 0 or not self.answering.may_answer:
             return []
@@ -135,7 +137,7 @@ class Sending:
             self.answering.answered()
         return sent
 
-    def woke(self, peer: str, now: Moment) -> list[Publish]:
+    def woke(self, peer: str, now: Moment) -> list[Publish | Sent]:
         """What goes out at once because a peer has slept, and is awake."""
         everybody = self.everybody(now)
         is_wanted = self.model.version > 0 and not self.every_round and peer in everybody
@@ -147,7 +149,7 @@ class Sending:
             self.woken.sent_ahead()
         return sent
 
-    def _to_woken(self, now: Moment) -> list[Publish]:
+    def _to_woken(self, now: Moment) -> list[Publish | Sent]:
         """Our model, to the next of those who slept that is there and lacks it."""
         while (peer := self.woken.take()) is not None:
             if peer in self.everybody(now) and self._lacking([peer], now):
@@ -160,14 +162,14 @@ class Sending:
             soon_s = self.settings.heartbeat_s * float(self.rng.uniform(*SOON_HEARTBEATS))
             self.clock.next_s = min(self.clock.next_s, now.monotonic_s + soon_s)
 
-    def after_merge(self, now: Moment) -> list[Publish]:
+    def after_merge(self, now: Moment) -> list[Publish | Sent]:
         """What goes out because a merge, if there was one, has moved the model."""
         before, self.merging.model_before = self.merging.model_before, None
         if self.account is None or before is None or self.model.version == 0:
             return []
         if not has_moved(trace_of(before), self.model.parameters, MOVES):
             return []
-        sent: list[Publish] = []
+        sent: list[Publish | Sent] = []
         for _ in range(reactive(self.account.tokens)):
             if not (one := self._gossip(now)):
                 break
@@ -175,11 +177,11 @@ class Sending:
             sent += one
         return sent
 
-    def _gossip(self, now: Moment) -> list[Publish]:
+    def _gossip(self, now: Moment) -> list[Publish | Sent]:
         target = self.clock.pick(self.targets(now), lambda peers: self._lacking(peers, now))
         return [] if target is None else self._send_to([target], now)
 
-    def after_round(self, now: Moment) -> list[Publish]:
+    def after_round(self, now: Moment) -> list[Publish | Sent]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
         if not self.every_round:
             return []
@@ -191,17 +193,22 @@ class Sending:
         targets = self._lacking(targets, now)
         return self._send_to(self.rest.few(self.pace.few(targets, self.rng), self.rng), now)
 
-    def to_servers(self, now: Moment) -> list[Publish]:
+    def to_servers(self, now: Moment) -> list[Publish | Sent]:
         """What training has made, to the servers that can be reached."""
         servers = [
             peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
         ]
         return self._send_to(self.pace.few(servers, self.rng), now)
 
-    def _send_to(self, peers: Sequence[str], now: Moment, *, is_answer: bool = False) -> list[Publish]:
+    def _send_to(self, peers: Sequence[str], now: Moment, *, is_answer: bool = False) -> list[Publish | Sent]:
         """Our model to these peers, in their order, as far as today's bytes reach."""
         size = self.pace.update_bytes
-        return [self.send(peer, now, is_answer=is_answer) for peer in peers if self.governor.may_send(size, now)]
+        sent: list[Publish | Sent] = []
+        for peer in peers:
+            if self.governor.may_send(size, now):
+                told = Sent(task=self.task, label=self.label, receiver=peer, what="update", num_bytes=round(size))
+                sent += (self.send(peer, now, is_answer=is_answer), told)
+        return sent
 
     def not_sent(self, receiver: str) -> None:
         """What was sent to a peer found no room on its way out: it goes again, and its token is ours again."""

@@ -31,11 +31,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grapevine_agent.core.effects import Effect, Subscribe, Unsubscribe
+from grapevine_agent.core.events import PeerChanged
 from grapevine_agent.core.overlay.allowance import Allowance
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.overlay.roll_call import RollCall
 from grapevine_agent.core.overlay.sample import ListenedTo, Sample
 from grapevine_agent.core.overlay.scope import Reach
+from grapevine_agent.core.overlay.sightings import Sightings
 from grapevine_agent.core.overlay.sleepers import Sleepers
 from grapevine_agent.core.overlay.strangers import Strangers
 from grapevine_agent.core.overlay.suspicion import SILENT_HEARTBEATS, Round, Suspicion
@@ -84,6 +86,7 @@ class Members:
         self.usefulness = Usefulness(heartbeat_s=self.heartbeat_s)
         self.strangers = Strangers(heartbeat_s=self.heartbeat_s)
         self.roll_call = RollCall(heartbeat_s=self.heartbeat_s)
+        self.sightings = Sightings()
 
     # --- who is known -----------------------------------------------------------------------------
 
@@ -106,6 +109,8 @@ class Members:
 
     def _forget(self, peer: str) -> None:
         gone = self.peers.pop(peer)
+        if gone.is_member:
+            self.sightings.changed[peer] = None
         self.carrying.pop(peer, None)
         self._overlooked_s = max(self._overlooked_s, gone.last_heard_s if gone.online else -math.inf)
         self.strangers.remove(peer)
@@ -118,6 +123,7 @@ class Members:
     def _take_in(self, known: Peer) -> None:
         """From now on it counts."""
         known.is_member, known.is_silent = True, False
+        self.sightings.changed[known.id] = None
         self._num_members += 1
         self._presence_changed = True
         self.strangers.remove(known.id)
@@ -145,6 +151,8 @@ class Members:
         self.tasks.remove(known)
         known.announcement, known.is_announced = announcement, not is_guess
         self.tasks.add(known)
+        if known.is_member:
+            self.sightings.changed[peer] = None  # its name, perhaps
         if announcement.gateway and announcement.carries:
             self.carrying[peer] = max(announcement.carries, LEAST_CARRIED_BYTES)
         else:
@@ -174,6 +182,7 @@ class Members:
         known.last_heard_s = now_s
         if asleep_s and known.is_member:
             self.sleepers.fell_asleep(peer, now_s + asleep_s)
+            self.sightings.changed[peer] = None
         elif state.goodbye:
             self.sleepers.forget(peer)
 
@@ -192,6 +201,7 @@ class Members:
         self.suspicion.clear(known.id)
         self.tasks.changed(known)
         if known.is_member:
+            self.sightings.changed[known.id] = None
             self.strangers.remove(known.id)
         elif online:
             self.strangers.came(known.id)
@@ -209,6 +219,7 @@ class Members:
             if known.is_silent:
                 known.is_silent = False
                 self._presence_changed = True
+                self.sightings.changed[peer] = None
                 self.strangers.remove(peer)
                 self.tasks.changed(known)
         return known
@@ -413,10 +424,15 @@ class Members:
             )
         return effects
 
+    def changes(self) -> list[PeerChanged]:
+        """Who has come, is late, or is gone since this was last asked."""
+        return self.sightings.look(self.peers, self.suspicion.suspects, self.sleepers)
+
     def find_lost(self, now_s: float) -> list[Round]:
         """Suspect who is late, and give up those of whom nobody has brought an answer. What is to be asked now."""
         self.suspicion.look(self.sampled_since_s, now_s)
         for peer in self.sleepers.take_overdue(now_s):
+            self.sightings.changed[peer] = None
             if self.peers[peer].incarnation:
                 self.suspicion.suspect(self.peers[peer], now_s, by_will=True)
         rounds: list[Round] = []
@@ -432,6 +448,7 @@ class Members:
 
     def _fell_silent(self, known: Peer) -> None:
         known.is_silent = True
+        self.sightings.changed[known.id] = None
         self.suspicion.clear(known.id)
         self.tasks.changed(known)
         self.strangers.miss(known.id)

@@ -66,6 +66,7 @@ class Assessor:
     placement: Placement = field(default_factory=Anywhere)
     docket: Docket = field(default_factory=Docket)
     num_judged: int = 0  # ever
+    judged: dict[str, Judgement] = field(default_factory=dict)  # what was found last, of each task that matters
     _approved: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +106,7 @@ class Assessor:
         """A task is out of the book."""
         self.docket.drop(task)
         self._approved.pop(task, None)
+        self.judged.pop(task, None)
         self.mark(self.succession.gone(task))
 
     # --- asking -----------------------------------------------------------------------------------
@@ -122,7 +124,9 @@ class Assessor:
             self.succession.leave(entry.id)
             self.docket.drop(entry.id)
             self._approved.pop(entry.id, None)
+            self.judged.pop(entry.id, None)
             return False
+        self.judged[entry.id] = judgement
         self.succession.follow(entry.id)
         self.docket.judged(entry.id, _first(judgement.changes_at_ms, self.retry_at_ms(entry, now)))
         if judgement.standing == "approved":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grapevine_agent.core.effects import Effect, SendBlob
+from grapevine_agent.core.events import Sent
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.answers import BLOBS, AnswerQuota, at_once
 from grapevine_agent.core.overlay.members import Members
@@ -54,7 +55,14 @@ class BlobRequests:
                 digest=weights.digest,
                 num_bytes=weights.num_bytes,
                 receiver_session=session,
-            )
+            ),
+            Sent(
+                task=request.task,
+                label=entry.brief.label,
+                receiver=sender,
+                what="weights",
+                num_bytes=weights.num_bytes,
+            ),
         ]
 
     def not_given(self, order: SendBlob) -> None:

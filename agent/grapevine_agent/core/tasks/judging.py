@@ -23,14 +23,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.settings import ReviewPolicy
 from grapevine_agent.printable import date_of
 
 Standing: TypeAlias = Literal["approved", "waiting", "rejected", "expired", "retracted", "unwanted"]
 
 EARLIEST_MS = 1_735_689_600_000  # 2025-01-01: no clock that was ever set says less
-CLOCK_SLACK_MS = 86_400_000  # clocks of honest peers differ by less than a day
-DAY_MS = 86_400_000
+CLOCK_SLACK_MS = DAY_MS  # clocks of honest peers differ by less than a day
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import weakref
 from dataclasses import dataclass, field, replace
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
@@ -100,7 +101,15 @@ class ModelRequests:
                 body=replace(body, full=sent["full"], buffers=sent["buffers"]),
                 receiver_session=session,
             ),
+            *self._told(sender, request.task, num_bytes),
         ]
+
+    def _told(self, receiver: str, task: str, num_bytes: int) -> list[Effect]:
+        entry = self.tasks.book.entries.get(task)
+        if not num_bytes or entry is None:
+            return []  # a refusal
+        label = entry.brief.label
+        return [ev.Sent(task=task, label=label, receiver=receiver, what="released-model", num_bytes=num_bytes)]
 
     def _num_bytes(self, key: tuple[str, Which, int, str], vector: Vector, encoding: Encoding) -> float:
         """What a vector travels in: about, until it was encoded."""

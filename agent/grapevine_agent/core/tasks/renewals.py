@@ -13,11 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.tasks.judging import EARLIEST_MS
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto.messages import Review
 
-DAY_MS = 86_400_000
 RENEW_WITHIN_MS = 3.5 * DAY_MS  # owners believe an approval for a week by default, whatever it says
 WITHDRAWAL_MS = 366 * DAY_MS  # a withdrawal outlives every approval that it takes back
 

@@ -20,6 +20,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.core.tasks import lineage
 from grapevine_agent.core.tasks.archive import Archive
 from grapevine_agent.core.tasks.entry import TaskEntry
+from grapevine_agent.core.tasks.judging import Judgement
 from grapevine_agent.core.tasks.task_life import TaskLife
 from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
@@ -275,15 +276,30 @@ class Steward:
         return effects
 
     def _assess(self, entry: TaskEntry, now: Moment) -> list[Effect]:
-        takes_part = self.assessor.takes_part(entry.id)
+        takes_part, before = self.assessor.takes_part(entry.id), self.assessor.judged.get(entry.id)
         wants = self.assessor.wants(entry, now)
+        effects = self._judged(entry, before, now)
         if wants and not takes_part:
             self._would_join[entry.id] = None
         else:
             self._would_join.pop(entry.id, None)
         if takes_part and wants:
             self.tasks.renew_reservation(entry)
-        return self.tasks.end(entry, None, now) if takes_part and not wants else []
+        return [*effects, *(self.tasks.end(entry, None, now) if takes_part and not wants else ())]
+
+    def _judged(self, entry: TaskEntry, before: Judgement | None, now: Moment) -> list[Effect]:
+        """What is told where a judgement is another one than before."""
+        found = self.assessor.judged.get(entry.id)
+        if found is None and before is not None:
+            found = self.assessor.judgement(entry, now)  # the last word on a task that is followed no longer
+        if found is None or (before is not None and (found.standing, found.why) == (before.standing, before.why)):
+            return []
+        brief = entry.brief
+        return [
+            ev.Judged(
+                task=entry.id, label=brief.label, standing=found.standing, why=found.why, publisher=brief.publisher
+            )
+        ]
 
     def _join_some(self, now: Moment) -> list[Effect]:
         effects: list[Effect] = []

@@ -108,7 +108,7 @@ def test_task_check_says_them(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        ('stale = "drop"', r"merging\.stale is 'drop'; use one of: discount, refuse"),
+        ('stale = "drop"', r"merging\.stale is 'drop'; known here: discount, refuse"),
         ('exchange = "pull"', r"merging\.exchange is 'pull'; did you mean 'push-pull'\? Allowed: push, push-pull"),
         ('send_rate = "logn"', r"'log-n'\? Allowed: constant, every-round, linear, log-log-n, log-n, token-account"),
         ('encodings = ["int9"]', r"merging\.encodings is 'int9'; did you mean 'int8'\? Allowed: .*float16"),

@@ -12,8 +12,8 @@ from grapevine_agent.core.governor.changes import Changes
 from grapevine_agent.core.governor.day import Day
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.governor.readings import Readings
-from grapevine_agent.core.governor.times import DAY_MS, clock_words, day_ends_ms, next_quiet_ms, quiet_until_ms
-from grapevine_agent.core.moment import Moment
+from grapevine_agent.core.governor.times import clock_words, day_ends_ms, next_quiet_ms, quiet_until_ms
+from grapevine_agent.core.moment import DAY_MS, Moment
 from grapevine_agent.core.settings import GovernorLimits
 
 MIDNIGHT_MS = 1_750_032_000_000  # 2025-06-16 00:00 UTC

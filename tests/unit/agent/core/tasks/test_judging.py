@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.swarm.digits import digits_manifest
 
+from grapevine_agent.core.moment import DAY_MS
 from grapevine_agent.core.settings import ConsentRule, ReviewPolicy
 from grapevine_agent.core.tasks.consent import decide
-from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, DAY_MS, EARLIEST_MS, Verdict, judge, weigh
+from grapevine_agent.core.tasks.judging import CLOCK_SLACK_MS, EARLIEST_MS, Verdict, judge, weigh
 from grapevine_agent.printable import date_of
 from grapevine_proto.manifest import ManifestBrief
 
