@@ -7,6 +7,7 @@ beside the agent in its container and needs no PyTorch.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import subprocess
 import tarfile
 import tempfile
@@ -28,6 +29,7 @@ from grapevine_lab.testbed.docker_access import connect
 from grapevine_lab.testbed.docker_engine import HERE, DockerEngine
 from grapevine_lab.testbed.engine import Machine, MachineKind
 from grapevine_lab.testbed.images import build, gather_wheels
+from grapevine_proto.errors import GrapevineError
 
 CHECKOUT = Path(__file__).parents[2]
 TRAINER = CHECKOUT / "docs/examples/own_trainer.py"
@@ -66,9 +68,13 @@ def previous_image() -> str:
 
 def _build(name: str, *, checkout: Path = CHECKOUT, frame: Path | None = None) -> str:
     base = ensure_base()
-    wheels = CHECKOUT / ".pytest_cache/wheels"  # a folder that git does not see
+    pins = hashlib.sha256((CHECKOUT / "constraints.txt").read_bytes() + (CHECKOUT / "pyproject.toml").read_bytes())
+    wheels = CHECKOUT / f".pytest_cache/wheels-{pins.hexdigest()[:12]}"  # a folder that git does not see
     if not any(wheels.glob("*.whl")):
-        gather_wheels(wheels, ("broker", "discovery", "metrics"))
+        try:
+            gather_wheels(wheels, ("broker", "discovery", "metrics"))
+        except GrapevineError as obstacle:
+            raise NoImageError(str(obstacle)) from obstacle
     return build(connect(), "relay", name=name, base=base, wheels=wheels, checkout=checkout, frame=frame)
 
 

@@ -233,8 +233,16 @@ class DockerEngine:
 
     def _mounts(self, machine: Machine) -> dict[str, dict[str, str]]:
         """A machine's own folder, and for who publishes those of the lab, to be read: tasks lie there."""
-        seen = {machine.folder: "rw"} | ({self._folder: "ro"} if machine.kind == "engineer" else {})
-        return {str(path.absolute()): {"bind": str(path.absolute()), "mode": mode} for path, mode in seen.items()}
+        own, lab = str(machine.folder.absolute()), str(self._folder.absolute())
+        mounts = {own: {"bind": own, "mode": "rw"}}
+        if machine.kind == "engineer":
+            mounts[lab] = {"bind": lab, "mode": "ro"}
+        if machine.folder.absolute().is_relative_to("/root"):
+            # An image's own is closed to its user, who has to pass; a tmpfs there would take over its rights.
+            passage = self._folder / "passage"
+            passage.mkdir(mode=0o755, exist_ok=True)
+            mounts[str(passage.absolute())] = {"bind": "/root", "mode": "rw"}
+        return mounts
 
     def _begin(self, name: str) -> None:
         self._killed.discard(name)
