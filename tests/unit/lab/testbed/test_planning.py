@@ -1,7 +1,11 @@
 """From a command's words and a scenario's tables to machines, and to what is done to them."""
 
+import socket
+import subprocess
+import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,8 @@ from grapevine_lab.testbed.furnish import furnish
 from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.plan import changes_of, machines_of, scenario_content
 from grapevine_lab.testbed.possible import check_possible
-from grapevine_lab.testbed.store import Lab, find_lab, folder_for
+from grapevine_lab.testbed.processes import ProcessEngine
+from grapevine_lab.testbed.store import Lab, append, find_lab, folder_for
 from grapevine_lab.testbed.toml import as_toml
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
@@ -171,6 +176,26 @@ def test_too_little_memory_is_told_with_how_many_peers_fit(lab: Lab) -> None:
     check_memory(lab.machines, 10_000.0)
     with pytest.raises(ConfigError, match=r"4 peers take about .* MB, .*: take --peers 2 or fewer"):
         check_memory(lab.machines, 1_300.0)
+
+
+def test_a_taken_port_is_told_before_anything_starts(lab: Lab) -> None:
+    engine = ProcessEngine(lab.folder, lab.name)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        broker = replace(lab.machine("north"), port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=rf"port {broker.port}, which north .* is taken"):
+            engine.check([broker])
+    assert not (lab.folder / "processes.jsonl").exists()
+
+
+def test_what_has_another_s_process_id_by_now_is_let_alone(lab: Lab) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        append(lab.folder / "processes.jsonl", {"name": "peer-0", "pid": bystander.pid, "started_s": 1.0})
+        ProcessEngine(lab.folder, lab.name).remove()
+        assert bystander.poll() is None
+        assert not (lab.folder / "processes.jsonl").exists()
+    finally:
+        bystander.communicate(b"\n")
 
 
 # --- partitions -----------------------------------------------------------------------------------
