@@ -21,6 +21,7 @@ from grapevine_lab.testbed.engine import EngineName
 from grapevine_lab.testbed.engines import make_engine
 from grapevine_lab.testbed.measuring import beside_simulated, measure
 from grapevine_lab.testbed.plan import changes_of, scenario_content
+from grapevine_lab.testbed.possible import check_possible
 from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
@@ -135,6 +136,7 @@ def _begun(wanted: Wanted, say: Callable[[str], None], name: str = "") -> Iterat
     )
     content, path = scenario_content(wanted.scenario, quick=wanted.quick, changes=changes)
     scenario = scenario_of(content, path.parent, path.name)
+    check_possible(scenario)
     with _ended_by_signals() as may_end:
         say(f"lab {name}: the task is built, samples are dealt out")
         prepared = prepare(scenario)
