@@ -96,7 +96,7 @@ def test_whoever_listens_to_an_agent_hears_the_story_of_a_task(broker: SharedBro
             assert lines
             assert all(" merged " in line and "digits" in line for line in lines.splitlines())
             wrong = learner.ask("events", "--kind", "megred", check=False)
-            assert (wrong.returncode, "do you mean merged?" in wrong.stderr) == (2, True)
+            assert (wrong.returncode, "did you mean 'merged'?" in wrong.stderr) == (2, True)
 
             other.kill()
             wait_for(lambda: [e for e in of("peer-changed") if e["other"] == other.peer and e["state"] != "alive"])

@@ -6,7 +6,6 @@ import json
 import os
 import sys
 import time
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from grapevine_agent.control.client import stream
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError
+from grapevine_tasks.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -94,7 +94,5 @@ def _known(kinds: Collection[str]) -> frozenset[str]:
 
     for each in kinds:
         if each not in KINDS:
-            near = get_close_matches(each, KINDS, n=1)
-            meant = f"do you mean {near[0]}? " if near else ""
-            raise RequestError(f"--kind {printable(each)[:80]}: {meant}there are {', '.join(sorted(KINDS))}")
+            raise RequestError(f"--kind {printable(each)[:80]}: {did_you_mean(each, KINDS)}")
     return frozenset(kinds)
