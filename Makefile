@@ -31,13 +31,13 @@ test: test-unit test-e2e ## all tests
 
 # Two at a time starve each other on a small machine now and then: what failed is tried once more, by itself.
 AGAIN := --last-failed --last-failed-no-failures none -q
-E2E := tests/e2e tests/testbed
+E2E := tests/e2e tests/testbed tests/browser
 
 test-unit: setup ## unit and swarm tests, in parallel
 	$(BIN)/python -m pytest tests/unit tests/swarm -n 2 --dist worksteal -q || \
 	$(BIN)/python -m pytest tests/unit tests/swarm $(AGAIN)
 
-test-e2e: setup ## tests with real brokers, processes and containers
+test-e2e: setup ## tests with real brokers, processes, containers and a browser
 	$(BIN)/python -m pytest $(E2E) -n 2 --dist loadfile -q || $(BIN)/python -m pytest $(E2E) $(AGAIN)
 
 check: setup ## style, types, import rules, generated code in sync

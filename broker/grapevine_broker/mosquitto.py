@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -124,6 +125,7 @@ class MosquittoBroker(BrokerProcess):
         self._max_in_flight = max_in_flight
         self._child = ChildProcess(log_to_terminal=log_to_terminal)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._held: int | None = None  # its state folder, locked
 
     def start(self) -> None:
         """Start Mosquitto and return once it answers a CONNECT.
@@ -176,7 +178,9 @@ class MosquittoBroker(BrokerProcess):
             raise BrokerError(msg)
         try:
             if not folder.exists():
-                folder.parent.mkdir(parents=True, exist_ok=True)
+                for missing in [each for each in reversed(folder.parents) if not each.exists()]:
+                    missing.mkdir()
+                    missing.chmod(0o755)  # whatever the umask: Mosquitto has to come through
                 folder.mkdir(mode=0o700)
                 if account is not None:
                     os.chown(folder, account.pw_uid, account.pw_gid)
@@ -186,7 +190,21 @@ class MosquittoBroker(BrokerProcess):
         except OSError as error:
             msg = f"{folder} cannot be made ({error.strerror}): name another folder with --state-dir"
             raise BrokerError(msg) from error
+        for above in folder.parents:
+            if account is not None and not _lets_through(above, account):
+                msg = f"{folder}: {account.pw_name}, as whom Mosquitto runs, may not go through {above}: "
+                raise BrokerError(f"{msg}name another folder with --state-dir, or say chmod o+x {above}")
+        self._hold(folder)
         return ["persistence true", f"persistence_location {folder}/", f"autosave_interval {SAVE_EVERY_S}"]
+
+    def _hold(self, folder: Path) -> None:
+        """Keep other brokers of ours out: of two that write there, the last one's records would be left."""
+        self._held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            msg = f"{folder} is in use by another broker: stop that one, or name another folder with --state-dir"
+            raise BrokerError(msg) from None
 
     def _write_config(self, folder: Path) -> Path:
         lines = [
@@ -216,6 +234,16 @@ class MosquittoBroker(BrokerProcess):
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def _lets_through(folder: Path, account: pwd.struct_passwd) -> bool:
+    """Whether a user may enter what lies in a folder, by its mode."""
+    held = folder.stat()
+    who = 0o100 if held.st_uid == account.pw_uid else 0o010 if held.st_gid == account.pw_gid else 0o001
+    return bool(held.st_mode & who)
 
 
 def _account() -> pwd.struct_passwd | None:

@@ -2,7 +2,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -151,18 +150,6 @@ def names_shown_by(demo: Demo) -> set[str]:
         state = json.load(answer)
     assert state["source"]["kind"] == "demo"
     return {each["name"] for each in state["peers"] if each["own"]}
-
-
-def test_a_dashboard_that_finds_its_port_taken_ends_the_demo_and_says_what_to_do(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        with running_demo(tmp_path, "--dashboard", "--dashboard-port", port) as demo:
-            assert demo.end(30.0) == 1
-            assert f"127.0.0.1:{port}: cannot listen there" in demo.text
-            assert "Choose another port" in demo.text
-            assert demo.left_over() == []
 
 
 def test_a_process_that_dies_is_named_and_its_log_kept(tmp_path: Path) -> None:

@@ -322,6 +322,7 @@ def test_the_command_shows_the_invariants_and_fails_with_what_does_not_hold(tmp_
     assert done.returncode == 1
     assert "did not hold: seed 0: written, a day and device" in done.stderr
     assert "| size: records" in done.stdout
+    assert "size: records" in (tmp_path / "out" / "summary.html").read_text()
     done = simulate(
         path, tmp_path / "out", "--json", "--set", "life.max_same_saves=1", "--set", "life.max_disbelieved=1"
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from contextlib import suppress
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +17,7 @@ from grapevine_agent.control.client import stream
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError
+from grapevine_tasks.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -53,8 +53,12 @@ def show_events(
     deadline = None if for_s is None else time.monotonic() + for_s
     if not as_json and console.is_terminal:
         tell(f"listening to {path}; Ctrl-C ends")
-    with suppress(KeyboardInterrupt):  # the owner has seen enough
+    try:
         _follow(path, after, deadline, wanted=wanted, task=task_id, as_json=as_json)
+    except KeyboardInterrupt:
+        pass  # the owner has seen enough
+    except BrokenPipeError:  # so has `head`; what is left in the buffer has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _follow(
@@ -90,7 +94,5 @@ def _known(kinds: Collection[str]) -> frozenset[str]:
 
     for each in kinds:
         if each not in KINDS:
-            near = get_close_matches(each, KINDS, n=1)
-            meant = f"do you mean {near[0]}? " if near else ""
-            raise RequestError(f"--kind {printable(each)[:80]}: {meant}there are {', '.join(sorted(KINDS))}")
+            raise RequestError(f"--kind {printable(each)[:80]}: {did_you_mean(each, KINDS)}")
     return frozenset(kinds)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self
@@ -26,17 +28,25 @@ from grapevine_proto.errors import GrapevineError
 ELSEWHERE_S: Final = 3.0
 
 
-def call(path: Path, method: str, params: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> Any:
+def call(
+    path: Path,
+    method: str,
+    params: Mapping[str, Any] | None = None,
+    timeout_s: float = 10.0,
+    of: Collection[int] | None = None,
+) -> Any:
     """Ask the service that listens on the socket `path`, and return its result.
 
+    `of`: the users whose service it may be, by the kernel's word; None: whoever listens.
+
     Raises:
-        NoServiceError: Nobody listens there, or this user may not ask.
+        NoServiceError: Nobody listens there, it is none of these users', or this user may not ask.
         NoAnswerError: The service did not answer within `timeout_s`, or hung up.
         GrapevineError: What the service said is wrong, as the class that it raised there.
     """
     line = request_line(method, params or {})
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        reply, _ = _asked(connection, path, method, line, timeout_s)
+        reply, _ = _asked(connection, path, method, line, timeout_s, of)
     return reply.get("result")
 
 
@@ -123,12 +133,19 @@ def refusal_of(reply: Mapping[str, Any]) -> GrapevineError:
 
 
 def _asked(
-    connection: socket.socket, path: Path, method: str, line: bytes, timeout_s: float
+    connection: socket.socket,
+    path: Path,
+    method: str,
+    line: bytes,
+    timeout_s: float,
+    of: Collection[int] | None = None,
 ) -> tuple[dict[str, Any], bytes]:
     """The reply to a request that is ok, and what has come after it. Raises what `call` does."""
     deadline = time.monotonic() + timeout_s
     connection.settimeout(timeout_s)
     _connect(connection, path)
+    if of is not None and _user_of(connection) not in of:
+        raise NoServiceError(f"{path}: another user's process listens here")
     try:
         connection.sendall(line)
         received, more = _receive_line(connection, deadline)
@@ -155,13 +172,21 @@ def agent_of(config: Path, user: str, *, table: Path = Path("/proc/net/unix")) -
         ]
     except OSError:
         return None
+    asked = {0, os.geteuid()}
+    with suppress(KeyError):
+        asked.add(pwd.getpwnam(user).pw_uid)
     for path in sorted({Path(each) for each in listening if each.endswith(f"/{SOCKET_FILE}")}):
-        with suppress(OSError, KeyError, GrapevineError, AttributeError):
-            if path.stat().st_uid not in (0, os.geteuid()) and path.owner() != user:
-                continue
-            if call(path, "status", timeout_s=ELSEWHERE_S).get("config") == str(config.absolute()):
+        with suppress(OSError, GrapevineError, AttributeError):
+            if call(path, "status", timeout_s=ELSEWHERE_S, of=asked).get("config") == str(config.absolute()):
                 return path
     return None
+
+
+def _user_of(connection: socket.socket) -> int:
+    """Who listens at the other end: the process that called `listen`, not whoever owns the path."""
+    held = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    _pid, user, _group = struct.unpack("3i", held)
+    return int(user)
 
 
 def _connect(connection: socket.socket, path: Path) -> None:

@@ -55,20 +55,21 @@ class Follower:
     async def run(self) -> None:
         """Follow until the socket is gone."""
         while True:
-            wait_s = AGAIN_S
+            wait_s = AGAIN_S  # an agent that ends removes its socket last, and one that is started again needs a moment
             try:
                 await self._listen()
-                await asyncio.sleep(AGAIN_S)  # an agent that ends removes its socket last
-            except NoServiceError:
-                pass
+            except NoServiceError as error:
+                if error.state_dir is None:  # somebody is there, and we may not ask
+                    self._feeds.complain(str(error))
+                is_there = await asyncio.to_thread(self.path.exists)
+                self._lose("killed" if is_there else "offline")
+                if not is_there:
+                    return
             except GrapevineError as error:
                 self._feeds.complain(str(error))
+                self._lose("silent")
                 wait_s = REFUSED_S
             self.is_caught_up = True
-            is_there = await asyncio.to_thread(self.path.exists)
-            self._lose("killed" if is_there else "offline")
-            if not is_there:
-                return
             await asyncio.sleep(wait_s)
 
     async def _listen(self) -> None:

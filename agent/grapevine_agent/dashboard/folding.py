@@ -21,6 +21,7 @@ from grapevine_agent.dashboard.words import (
     time_in,
     truth_in,
 )
+from grapevine_tasks.closed_sets import METRICS
 
 Line = Mapping[str, Any]
 Fold = Callable[[Book, PeerKnown, Line, int], None]
@@ -29,6 +30,7 @@ MOST_SHARES: Final = 16
 MOST_REVIEWS: Final = 50
 STATES: Final = frozenset(("alive", "suspect", "silent", "asleep", "offline"))
 QUIET_LEVELS: Final = frozenset(("debug",))
+QUIET_KINDS: Final = frozenset(("measured",))  # every round of everybody: the curves show them
 
 
 def fold(book: Book, line: Line, now_ms: int) -> None:
@@ -46,7 +48,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
     if known is not None:
         known(book, teller, line, at_ms)
     level = name_in(line, "level")
-    if level not in QUIET_LEVELS and (text := text_in(line, "text")):
+    if level not in QUIET_LEVELS and kind not in QUIET_KINDS and (text := text_in(line, "text")):
         book.log(
             {
                 "at_ms": at_ms,
@@ -133,9 +135,9 @@ def _stopped(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 
 def _trained(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     joules = number_in(line, "joules")
-    if joules is not None and joules > 0:
-        peer.joules += joules
-        book.traffic.totals["joules"] += joules
+    if joules is not None and joules >= 0:
+        peer.joules = (peer.joules or 0.0) + joules
+        book.traffic.joules = (book.traffic.joules or 0.0) + joules
     if (found := _learned_of(book, peer, line, at_ms)) is None:
         return
     _, learned = found
@@ -165,6 +167,8 @@ def measure(book: Book, peer: PeerKnown, task: TaskKnown, learned: Learned, line
     learned.energy_j = number_in(line, "energy_j")
     learned.measured_ms = at_ms
     task.metric_name = learned.metric_name or task.metric_name
+    metric = METRICS.get(task.metric_name)
+    task.higher_is_better = metric is None or metric.higher_is_better
     if learned.baseline is not None:
         task.baseline, task.baseline_name = learned.baseline, learned.baseline_name
     task.server = learned.server or task.server
@@ -224,6 +228,8 @@ def _received(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     if sender.is_own:
         return  # it says itself what it sends
     sender.activity += 1.0
+    if sender.state == "offline":
+        sender.state = "alive"
     task = _task_of(book, line, at_ms)
     book.traffic.sent((sender.id, peer.id, task.id if task else ""), num_bytes, at_ms)
     learned = book.learned(sender, task) if task is not None else None

@@ -4,6 +4,7 @@ A web page of anybody's can make a browser ask 127.0.0.1. It must not read an an
 
     Host      names what we listen on, so that a name that a stranger has pointed at us ("DNS rebinding") is refused
     Origin    where a browser sends one, is the page's own
+    Sec-Fetch where a browser sends them, say that our own page asks, or that somebody opens the page
     token     for actions; a header, which no foreign page can set
     CSP       the page loads and runs what comes from here, and nothing else
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import socket
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -92,11 +94,26 @@ class Guard:
             return "this Host is not the dashboard's: open it by the address that it printed, or start it with --host"
         if len(origins) > 1 or (origins and not is_same(origins[0], hosts[0])):
             return "a page of another origin may not ask this dashboard"
+        if not _is_asked_by_us(scope["path"], dict(headers)):
+            return "a page of another site may not load this: open the dashboard by itself"
         return ""
 
     def _means_us(self, host: str) -> bool:
         name = name_of(host)
         return name is not None and (name in self._hosts or (self._any_number and _address(name) is not None))
+
+
+def _is_asked_by_us(path: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a browser says that our page asks, or nobody's; a link of somebody's may lead to the page itself.
+
+    An image or a frame of another page sends no Origin. It could read nothing, but take up all streams.
+    """
+    site = headers.get(b"sec-fetch-site", b"none")
+    if site in (b"none", b"same-origin"):
+        return True
+    return (
+        path == "/" and headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+    )
 
 
 def is_same(origin: str, host: str) -> bool:

@@ -20,7 +20,6 @@ from grapevine_agent.dashboard.words import (
     time_in,
     truth_in,
 )
-from grapevine_tasks.closed_sets import METRICS
 
 Answer = Mapping[str, Any]
 
@@ -118,15 +117,13 @@ def _look_at_progress(book: Book, peer: PeerKnown, task: TaskKnown, told: Answer
     is_new = number_in(told, "metric") is not None and learned.metric is None
     if is_new or learned.measured_ms < 0:
         measure(book, peer, task, learned, measured, now_ms)
-    metric = METRICS.get(task.metric_name)
-    task.higher_is_better = metric.higher_is_better if metric is not None else True
     task.num_told = (count_in(told, "peers") or 0) + 1
 
 
 def _look_at_governor(peer: PeerKnown, governor: Answer) -> None:
     peer.temperature_c = number_in(governor, "temperature_c")
     peer.num_bytes = count_in(governor, "bytes_today") or 0
-    peer.joules = number_in(governor, "energy_j_today") or 0.0
+    peer.joules = number_in(governor, "energy_j_today")
     peer.pauses = {
         name_in(each, "limit")
         for each in objects_in(governor, "held")

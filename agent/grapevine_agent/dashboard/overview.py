@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from grapevine_agent.dashboard.book import Book, BrokerOf
-from grapevine_agent.dashboard.crowd import Crowd
 from grapevine_agent.dashboard.folding import close_points, fold
 from grapevine_agent.dashboard.patches import MOST_LINES
+from grapevine_agent.dashboard.selection import Selection
 from grapevine_agent.dashboard.words import fit, rounded
 
 FEW_LINKS: Final = 100  # that are told anew each time; more of them now and then
@@ -40,7 +40,7 @@ class Overview:
         self, *, title: str, source: Mapping[str, Any], speed: float = 1.0, broker_of: BrokerOf | None = None
     ) -> None:
         self.book = Book(speed=speed, broker_of=broker_of)
-        self.crowd = Crowd()
+        self.selection = Selection()
         self.now_ms = 0
         self._title = fit(title)
         self.source = dict(source)
@@ -114,8 +114,8 @@ class Overview:
         book, patch = self.book, dict[str, Any]()
         self._num_patches += 1
         before = self._told_peers
-        self.crowd.choose(book.peers)
-        shown = set(self.crowd.chosen)
+        self.selection.choose(book.peers)
+        shown = set(self.selection.chosen)
         peers = [book.peers[each].shown() for each in book.peers if each in shown and self._is_news(each, before)]
         gone = [*(before - shown), *book.gone]
         for task in book.gone:
@@ -182,19 +182,19 @@ class Overview:
 
     def _tell_whole(self, patch: dict[str, Any]) -> None:
         if len(self._links) <= FEW_LINKS or self._num_patches % SELDOM == 0:
-            self._links = self.book.traffic.links(lambda each: self.crowd.shown_as(self.book.peers, each))
+            self._links = self.book.traffic.links(lambda each: self.selection.shown_as(self.book.peers, each))
         whole = {
             "links": self._links,
             "rejected": dict(self.book.rejected),
             "totals": self._totals(),
-            "shown": self.crowd.shown(self.book.peers),
+            "shown": self.selection.shown(self.book.peers),
         }
         patch.update({key: value for key, value in whole.items() if self._told.get(key) != value})
         self._told = whole
 
     def _totals(self) -> dict[str, Any]:
         totals = self.book.traffic.totals
-        return {**totals, "joules": rounded(totals["joules"])}
+        return {**totals, "joules": rounded(self.book.traffic.joules)}
 
     def _series(self, task_id: str) -> dict[str, Any]:
         task, peers = self.book.tasks[task_id], self.book.peers

@@ -61,7 +61,7 @@ class PeerKnown:
     known_as: str = ""  # its role, as somebody says who knows it
     does: set[Does] = field(default_factory=set)
     profile: str = ""
-    state: str = "alive"
+    state: str = "offline"  # until it is heard of: who is only named need not be there
     brokers: set[str] = field(default_factory=set)
     site: str = ""
     is_own: bool = False
@@ -70,7 +70,7 @@ class PeerKnown:
     learned: dict[str, Learned] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     num_bytes: int = 0
-    joules: float = 0.0
+    joules: float | None = None  # today, or since it is known; None: nobody knows what it draws
     memory_mb: float | None = None
     temperature_c: float | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)

@@ -30,7 +30,8 @@ class Traffic:
     """Seconds of the source's own time, `speed` of which pass in one of the page's."""
 
     def __init__(self, speed: float = 1.0) -> None:
-        self.totals = {"sent": 0, "received": 0, "merged": 0, "bytes": 0, "joules": 0.0}
+        self.totals = {"sent": 0, "received": 0, "merged": 0, "bytes": 0}
+        self.joules: float | None = None  # of training; None: nobody has said
         self.rates: deque[list[Any]] = deque(maxlen=MOST_RATES)
         self._lately = max(LATELY_S, round(LATELY_S * speed))
         self._seconds: deque[Second] = deque()

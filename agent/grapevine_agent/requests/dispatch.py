@@ -125,6 +125,7 @@ class Requests:
             },
             "scope": scope_of(core, now),
             "rejected": figures.rejected,
+            "events": {"number": service.telling.number, "counts": figures.events},
             "gateway": {
                 "is_open": core.gateway.is_open,
                 "known_at": core.gateway.status(),  # how many peers, by the broker's number in `brokers`

@@ -104,6 +104,7 @@ class Figures:
     tasks: tuple[TaskFigures, ...] = ()
     brokers: tuple[BrokerFigures, ...] = ()
     rejected: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[str, int] = field(default_factory=dict)  # what happened since the start, by kind
     not_saved: tuple[str, ...] = ()  # kinds of state that the disk does not take
 
 
@@ -125,6 +126,7 @@ def figures_of(service: AgentService, now: Moment) -> Figures:
         tasks=_tasks(core, now),
         brokers=tuple(_broker(each, core) for each in service.attachments),
         rejected=dict(service.rejected),
+        events=dict(service.telling.counts),
         not_saved=tuple(str(each["kind"]) for each in service.unsaved.lines()),
         governed=governed_by(service.governor.snapshot),
     )

@@ -109,6 +109,12 @@ class MadeSwarm:
         self._rounds[peer] = number = self._rounds[peer] + 1
         metric = min(0.99, self._gift[peer] * (0.95 - 0.85 * 0.85**number) + draw.gauss(0, 0.01))
         others = draw.sample(self.members, min(3, len(self.members)))
+        yield from self._learns(peer, at_ms, number, metric, others)
+        for other in others[:2]:
+            if other != peer:
+                yield from self._sends(peer, other, at_ms, number)
+
+    def _learns(self, peer: str, at_ms: int, number: int, metric: float, others: list[str]) -> Iterator[dict[str, Any]]:
         yield self._event(
             "trained",
             peer,
@@ -152,40 +158,19 @@ class MadeSwarm:
             baseline=0.1,
             baseline_name="most frequent class",
             best={"metric": metric, "age": 10 * number, "version": number, "num_evaluated": 200},
-            staleness=draw.uniform(0, 3),
+            staleness=self._random.uniform(0, 3),
             staleness_bound=6.0,
             server="present",
             num_peers=len(self.members) - 1,
             energy_j=1.5 * number,
             round_energy_j=1.5,
         )
-        for other in others[:2]:
-            if other == peer:
-                continue
-            yield self._event(
-                "sent",
-                peer,
-                at_ms,
-                "digits: update sent",
-                level="debug",
-                **ABOUT,
-                receiver=other,
-                what="update",
-                num_bytes=UPDATE_BYTES,
-            )
-            yield self._event(
-                "received",
-                other,
-                at_ms + 40,
-                "digits: update received",
-                level="debug",
-                **ABOUT,
-                sender=peer,
-                what="update",
-                num_bytes=UPDATE_BYTES,
-                version=number,
-                age=10 * number,
-            )
+
+    def _sends(self, peer: str, other: str, at_ms: int, number: int) -> Iterator[dict[str, Any]]:
+        about: dict[str, Any] = {**ABOUT, "what": "update", "num_bytes": UPDATE_BYTES, "level": "debug"}
+        yield self._event("sent", peer, at_ms, "digits: update sent", **about, receiver=other)
+        claims: dict[str, Any] = {"version": number, "age": 10 * number}
+        yield self._event("received", other, at_ms + 40, "digits: update received", **about, **claims, sender=peer)
 
     def _now_and_then(self, turn: int, at_ms: int) -> Iterator[dict[str, Any]]:
         draw = self._random

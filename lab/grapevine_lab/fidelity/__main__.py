@@ -34,6 +34,7 @@ def main(
 ) -> None:
     """Run a scenario simulated and as real processes over Mosquitto, and compare."""
     from grapevine_lab.fidelity.check import check  # noqa: PLC0415 - --help answers without all this
+    from grapevine_lab.fidelity.page import PAGE_FILE  # noqa: PLC0415
     from grapevine_lab.fidelity.report import print_report  # noqa: PLC0415
     from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
 
@@ -50,7 +51,8 @@ def main(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     print_report(found, console)
-    console.print(f"tables and plots: {out}", markup=False)
+    console.print(f"on one page: {out / PAGE_FILE}", markup=False, soft_wrap=True)
+    console.print(f"tables and plots: {out}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

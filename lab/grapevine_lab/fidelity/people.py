@@ -136,6 +136,7 @@ def write_config(
     gateway: bool = False,
     trusted: Sequence[str] = (),
     data_kind: str = "",
+    governor: Mapping[str, object] | None = None,
 ) -> Path:
     """Write the `agent.toml` of one process into its folder `place`, beside the samples if it has a kind of them."""
     joined: dict[str, object] = {"connect": "all", "gateway": gateway} if len(urls) > 1 else {}
@@ -146,6 +147,8 @@ def write_config(
         ("[review]", review | ({"renew": True} if settings.renew else {})),
         ("[limits]", {"threads": THREADS, "save_every_s": settings.save_every_s}),
     ]
+    if governor:
+        tables.append(("[governor]", governor))
     if data_kind:
         tables.append(("[[data]]", {"kind": data_kind, "path": SHARE}))
     config = place / "agent.toml"

@@ -62,7 +62,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Run many agents on a virtual clock: the devices' own code, as fast as this machine can.
 
-        Leaves tables (CSV and Parquet), plots (PNG and SVG), a summary, and while it runs a checkpoint a minute.
+        Leaves a page to send on, tables (CSV, Parquet), plots (PNG, SVG), and while it runs a checkpoint a minute.
         """
         _check_installed()
         path = find_scenario(scenario)
@@ -99,6 +99,7 @@ def _simulate(
         from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - others start without all this
         from grapevine_lab.simulator.invariants import as_json as life_as_json  # noqa: PLC0415
         from grapevine_lab.simulator.life_report import invariant_table  # noqa: PLC0415
+        from grapevine_lab.simulator.page import PAGE_FILE  # noqa: PLC0415
         from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
         from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
         from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
@@ -135,7 +136,8 @@ def _simulate(
         print_summary(summary, console)
         for seed, life in lives.items():
             print_table(invariant_table(life, seed), console)
-        console.print(f"tables and plots: {folder}", markup=False)
+        console.print(f"on one page: {folder / PAGE_FILE}", markup=False, soft_wrap=True)
+        console.print(f"tables and plots: {folder}", markup=False, soft_wrap=True)
     broken = [f"seed {seed}: {each.name}" for seed, life in lives.items() for each in life.broken]
     if broken:
         tell(f"did not hold: {'; '.join(broken)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -19,6 +19,19 @@ from grapevine_lab.testbed.store import TASK, Lab
 from grapevine_tasks.built import write_built
 
 HostOf: TypeAlias = Callable[[str, str], tuple[str, int]]  # a broker's place, by the names of it and of who talks to it
+# A scenario without [governor] has none, not even the profile's, and neither have its agents here.
+UNGOVERNED: Final[Mapping[str, object]] = {
+    "slow_above_c": 0,
+    "pause_above_c": 0,
+    "upload_mb_per_day": 0,
+    "energy_kj_per_day": 0,
+    "duty_cycle": 1.0,
+    "on_battery": "train",
+    "battery_above_percent": 0,
+    "throttling": "train",
+    "memory_pressure_percent": 0,
+    "free_disk_mb": 0,
+}
 SAVE_EVERY_S: Final = 1  # of what a broker retains: whatever ends it, it has it again
 
 
@@ -68,6 +81,7 @@ def _write_agent(
         gateway=is_peer and node in prepared.scenario.nodes.gateways,
         trusted=() if machine.kind in ("engineer", "reviewer") else trusted,
         data_kind=contract.kind if is_peer else "",
+        governor=lab.content.get("governor", UNGOVERNED),
     )
 
 

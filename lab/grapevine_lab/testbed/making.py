@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import sys
 import time
@@ -20,10 +21,11 @@ from grapevine_lab.testbed.engine import EngineName
 from grapevine_lab.testbed.engines import make_engine
 from grapevine_lab.testbed.measuring import beside_simulated, measure
 from grapevine_lab.testbed.plan import changes_of, scenario_content
+from grapevine_lab.testbed.possible import check_possible
 from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
-from grapevine_lab.testbed.store import Lab, folder_for
+from grapevine_lab.testbed.store import EVENTS, FILE, PASSED, TIMELINE, Lab, folder_for
 
 FIRST_MERGE_S: Final = 120.0
 DASHBOARD_LOG: Final = "dashboard.log"
@@ -86,9 +88,23 @@ def run_through(wanted: Wanted, out: Path | None, *, simulated: bool, say: Calla
             say(f"dashboard: {_show(lab, say)}")
         ran = run_timeline(lab, prepared, say)
         beginning.end()
-        told = _report(lab, prepared, out, simulated=simulated, say=say)
+        try:
+            told = _report(lab, prepared, out, simulated=simulated, say=say)
+        except Exception:
+            say(f"what was written down is kept in {_rescue(lab, out)}")
+            raise
         lab.remove()
     return {**told, "in_time": ran.in_time, "took_s": ran.took_s, "failed": list(ran.failed), "rejected": ran.rejected}
+
+
+def _rescue(lab: Lab, out: Path) -> Path:
+    """Keep what a run has written down, of which no report could be made: it may have taken hours."""
+    place = out / "raw"
+    place.mkdir(parents=True, exist_ok=True)
+    for name in (FILE, TIMELINE, PASSED, EVENTS):
+        if (lab.folder / name).exists():
+            shutil.copy(lab.folder / name, place / name)
+    return place
 
 
 def report_on(lab: Lab, out: Path, *, simulated: bool, say: Callable[[str], None]) -> dict[str, Any]:
@@ -120,6 +136,7 @@ def _begun(wanted: Wanted, say: Callable[[str], None], name: str = "") -> Iterat
     )
     content, path = scenario_content(wanted.scenario, quick=wanted.quick, changes=changes)
     scenario = scenario_of(content, path.parent, path.name)
+    check_possible(scenario)
     with _ended_by_signals() as may_end:
         say(f"lab {name}: the task is built, samples are dealt out")
         prepared = prepare(scenario)

@@ -9,6 +9,7 @@ from typing import Final
 from grapevine_lab.fidelity.comparable import Rule, rules_of_agents
 from grapevine_lab.simulator.network import Cut, NetworkPlan
 from grapevine_lab.simulator.scenario import Scenario
+from grapevine_lab.simulator.surroundings import SurroundingsPlan
 from grapevine_proto.errors import ConfigError
 
 MOST_PEERS: Final = 200
@@ -37,8 +38,10 @@ def _rules(scenario: Scenario) -> Iterator[Rule]:
         yield rule("words.num_rounds", num, not num, "leave it out: the task is built once, as [task] says")
     kind = scenario.availability.kind
     yield rule("availability.kind", kind, kind == "always", 'write kind = "always", and [[faults]] with kind = "off"')
-    for name in ("life", "surroundings", "governor"):
-        is_there = getattr(scenario, name) is not None
+    for name, is_there in (
+        ("life", scenario.life is not None),
+        ("surroundings", scenario.surroundings not in (None, SurroundingsPlan())),
+    ):
         yield rule(name, "…" if is_there else None, not is_there, "leave the table out: it is the simulator's alone")
     for fault in scenario.faults:
         yield rule(

@@ -38,6 +38,8 @@ CHANCE: Final = "How far two simulated seeds are apart says what chance does: se
 NOT_COMPARED: Final = (
     "The simulation is drawn beside it. How far apart they are is not told: not every node has rounds to compare."
 )
+UNTOLD: Final = ("connected", "ended")  # entries of the timeline
+BEGINNINGS: Final = {"began": "the task is approved", "learning": "the first model is evaluated"}
 REAL, SIMULATED = "this lab", "simulated"
 
 
@@ -102,7 +104,7 @@ def found_of(prepared: Prepared, measured: Measured) -> Found | None:
 def page_of(lab: Lab, prepared: Prepared, measured: Measured, found: Found | None) -> Page:
     """The page of one lab's run."""
     scenario, metric = prepared.scenario, prepared.built.draft.training.metric
-    deeds = [entry for entry in entries(lab.folder / TIMELINE) if entry["what"] not in ("connected", "ended")]
+    deeds = [entry for entry in entries(lab.folder / TIMELINE) if entry["what"] not in UNTOLD]
     sections: list[Section] = [
         Figures(_figures(lab, measured, metric)),
         Heading("Learning"),
@@ -138,9 +140,11 @@ def _last(measured: Measurements) -> float:
 
 
 def _charts(lab: Lab, measured: Measured, metric: str, deeds: Sequence[dict[str, Any]]) -> list[Section]:
-    marks = [(entry["at_s"] - lab.began_s, _words(entry)) for entry in deeds if entry["what"] != "began"]
+    marks = [
+        (entry["at_s"] - lab.began_s, _words(entry)) for entry in deeds if entry["what"] not in ("began", "learning")
+    ]
     percent = metric == "accuracy"
-    time, rounds = "seconds since the task was approved", "rounds that a node has behind it"
+    time, rounds = "seconds since learning began", "rounds that a node has behind it"
     band = "Lines: the median over nodes. Bands: from the least to the greatest node."
     name = f"{metric} of the released models"
     return [
@@ -179,8 +183,8 @@ def _timeline(lab: Lab, deeds: Sequence[dict[str, Any]]) -> Section:
 
 def _words(entry: dict[str, Any]) -> str:
     what = str(entry.get("deed", entry["what"]))
-    if what == "began":
-        return "the task is approved"
+    if what in BEGINNINGS:
+        return BEGINNINGS[what]
     if what == "partition":
         return f"partition {','.join(entry['a'])} {','.join(entry['b'])}"
     return f"{what} {entry['machine']}" if "machine" in entry and "deed" not in entry else what

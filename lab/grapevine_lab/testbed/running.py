@@ -20,6 +20,7 @@ LOOK_EVERY_S: Final = 0.5
 LATE_FACTOR: Final = 6.0  # a run is given up after so many times the time that its rounds should take …
 LEAST_LIMIT_S: Final = 90.0  # … or this, if that is more
 TELL_EVERY_S: Final = 10.0
+BEGUN_POLL_S: Final = 0.1
 QUIET_S: Final = 3.0  # without anything new, after which all is written
 WRITTEN_S: Final = 60.0
 
@@ -47,6 +48,8 @@ def limit_of(prepared: Prepared) -> float:
 def run_timeline(lab: Lab, prepared: Prepared, say: Callable[[str], None]) -> Ran:
     """Do all deeds and wait for the end. Deeds that fail are noted, and the run goes on."""
     limit_s, rounds = limit_of(prepared), prepared.scenario.rounds
+    if prepared.scenario.review is None:
+        _wait_for_learning(lab, prepared.built.draft.training.round_interval_s)
     deeds = Deeds(lab, limit_s)
     waiting, failed = deeds.all(), []
     told_s, load_before = 0.0, os.getloadavg()[0]
@@ -83,6 +86,23 @@ def run_timeline(lab: Lab, prepared: Prepared, say: Callable[[str], None]) -> Ra
     )
     lab.note("ended", rejected=ran.rejected, load_before=load_before, load_after=os.getloadavg()[0], in_time=in_time)
     return ran
+
+
+def _wait_for_learning(lab: Lab, interval_s: float) -> None:
+    """Let the timeline begin where a simulation's does: a round before the first model was evaluated.
+
+    Real agents fetch the task and start their trainers first, which takes as long as it takes.
+    """
+    deadline_s = time.monotonic() + LEAST_LIMIT_S
+    while not ask(lab, "recorded")["rounds"]:
+        if time.monotonic() > deadline_s:
+            status = statuses_of(lab, lab.peers[:1])[lab.peers[0].name]
+            why = [line.get("why", "") for line in status.get("tasks", ())]
+            raise GrapevineError(f"no peer has learned within {LEAST_LIMIT_S:g} s; {lab.peers[0].name} says: {why}")
+        time.sleep(BEGUN_POLL_S)
+    lab.began_s = time.time() - interval_s
+    lab.write()
+    lab.note("learning")
 
 
 def _settle(lab: Lab) -> None:

@@ -283,6 +283,37 @@ def test_a_state_folder_that_cannot_be_made_is_named_with_the_remedy(tmp_path: P
 
 @pytest.mark.mosquitto
 @_no_mosquitto
+def test_a_state_folder_is_one_brokers_whatever_their_ports() -> None:
+    with tempfile.TemporaryDirectory(prefix="grapevine-test-") as parent:
+        Path(parent).chmod(0o755)
+        folder = Path(parent) / "state"
+        in_use = pytest.raises(BrokerError, match=r"state is in use by another broker.*--state-dir")
+        with MosquittoBroker(state_dir=folder), in_use:
+            MosquittoBroker(state_dir=folder).start()
+        with MosquittoBroker(state_dir=folder) as free_again:
+            assert free_again.port
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for whom Mosquitto runs as another user")
+def test_mosquitto_comes_through_to_its_state_folder_or_it_is_said_what_is_in_the_way() -> None:
+    with tempfile.TemporaryDirectory(prefix="grapevine-test-") as parent:
+        with pytest.raises(BrokerError, match=rf"may not go through {parent}: .*chmod o\+x {parent}"):
+            MosquittoBroker(state_dir=Path(parent) / "state").start()
+        Path(parent).chmod(0o755)
+        before = os.umask(0o077)
+        try:
+            with MosquittoBroker(state_dir=Path(parent) / "made" / "here" / "state") as broker:
+                asyncio.run(_send(broker.port, _publish("a/record", b"kept"), b""))
+                broker.restart()
+                assert b"kept" in asyncio.run(_send(broker.port, _subscribe("a/#"), b"kept"))
+        finally:
+            os.umask(before)
+
+
+@pytest.mark.mosquitto
+@_no_mosquitto
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for whom Mosquitto runs as another user")
 def test_a_folder_of_somebody_else_stays_his(tmp_path: Path) -> None:
     os.chown(tmp_path, 1000, 1000)

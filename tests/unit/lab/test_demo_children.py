@@ -1,6 +1,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -50,6 +51,20 @@ async def test_a_child_that_is_told_to_end_may_say_goodbye(children: Children) -
     assert child.process.returncode == 0
     assert "goodbye" in child.log.read_text()
     assert children.running_pids == ()
+
+
+async def test_a_dashboard_whose_port_is_taken_says_what_to_do_and_one_that_is_shown_says_where(
+    children: Children, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        child = await children.start("dashboard", ["grapevine_lab.demo.showing", str(tmp_path), port], talks=True)
+        with pytest.raises(ChildDiedError, match=rf"127\.0\.0\.1:{port}: cannot listen there .* Choose another port"):
+            await children.first_line(child)
+    child = await children.start("dashboard", ["grapevine_lab.demo.showing", str(tmp_path), "0"], talks=True)
+    assert (await children.first_line(child)).startswith("dashboard: http://127.0.0.1:")
 
 
 async def test_a_stubborn_child_and_what_it_started_are_killed(

@@ -77,6 +77,12 @@ def families(figures: Figures, version: str) -> Iterator[Metric]:
     for reason, count in sorted(figures.rejected.items()):
         rejected.add_metric([reason], count)
     yield rejected
+    events = CounterMetricFamily(
+        "grapevine_events", "What has happened, by its kind (docs/events.md).", labels=["kind"]
+    )
+    for kind, count in sorted(figures.events.items()):
+        events.add_metric([kind], count)
+    yield events
     yield from _of_brokers(figures)
     yield from _governed(figures)
     yield from _of_tasks(figures.tasks)

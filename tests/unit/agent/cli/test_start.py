@@ -39,6 +39,7 @@ def loaded(folder: Path, *arguments: str) -> set[str]:
         (("peers",), ("grapevine_agent.line",)),
         (("join", "digits"), ("grapevine_agent.line",)),
         (("pause",), ("grapevine_agent.line",)),
+        (("events", "--kind", "merged"), ("grapevine_agent.line",)),
         (("agent", "reload"), ("grapevine_agent.line",)),
     ],
 )

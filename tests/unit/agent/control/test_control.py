@@ -273,3 +273,37 @@ def test_sockets_of_any_name_are_passed_over_when_an_agent_is_looked_for(tmp_pat
     line = b"0000000000000000: 00000002 00000000 00010000 0001 01 12345 "
     table.write_bytes(b"".join(line + name + b"\n" for name in (b"/tmp/\xff.sock", b"/tmp/\xff/agent.sock", b"@\x00")))
     assert agent_of(tmp_path / "agent.toml", "nobody", table=table) is None
+
+
+_LISTENS = """
+import json, os, socket, sys
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o666)
+if sys.argv[3:]:
+    os.setuid(int(sys.argv[3]))
+listening.listen()
+print("listens", flush=True)
+while True:
+    with listening.accept()[0] as client, client.makefile("rwb") as lines:
+        lines.readline()
+        lines.write(json.dumps({"ok": True, "result": {"config": sys.argv[2]}}).encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("as_whom", ["ours", "a stranger's"])
+def test_an_agent_is_who_listens_and_not_who_owns_the_path(tmp_path: Path, as_whom: str) -> None:
+    stranger = as_whom != "ours"
+    if stranger and os.geteuid() != 0:
+        pytest.skip("needs root, to be two users")
+    path, config, table = tmp_path / "agent.sock", tmp_path / "agent.toml", tmp_path / "unix"
+    table.write_bytes(b"0000000000000000: 00000002 00000000 00010000 0001 01 12345 " + os.fsencode(path) + b"\n")
+    command = [sys.executable, "-c", _LISTENS, str(path), str(config), *(["54321"] if stranger else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as listener:
+        assert listener.stdout is not None
+        listener.stdout.readline()
+        try:
+            assert path.stat().st_uid == os.geteuid(), "the path says that it is ours, in either case"
+            assert agent_of(config, "nobody", table=table) == (None if stranger else path)
+        finally:
+            listener.kill()

@@ -107,6 +107,25 @@ async def test_a_page_of_another_origin_reads_nothing_and_does_nothing(dashboard
 
 
 @pytest.mark.parametrize(
+    ("target", "site", "mode", "dest", "status"),
+    [
+        ("/api/stream", "cross-site", "no-cors", "image", 403),
+        ("/api/state", "same-site", "no-cors", "script", 403),
+        ("/api/state", "cross-site", "navigate", "document", 403),
+        ("/", "cross-site", "navigate", "iframe", 403),
+        ("/", "cross-site", "navigate", "document", 200),
+        ("/", "none", "navigate", "document", 200),
+        ("/api/state", "same-origin", "cors", "empty", 200),
+    ],
+)
+async def test_what_another_page_embeds_is_not_given_and_a_link_to_the_page_is(
+    dashboard: Dashboard, target: str, site: str, mode: str, dest: str, status: int
+) -> None:
+    said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+    assert (await ask(dashboard, target, headers=said)).status == status
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Origin": None}, 403),

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grapevine_agent.dashboard.book import MOST_PEERS, MOST_TASKS
-from grapevine_agent.dashboard.crowd import MOST_SHOWN
 from grapevine_agent.dashboard.details import peer_detail, task_detail
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.patches import MOST_LINES, apply
+from grapevine_agent.dashboard.selection import MOST_SHOWN
 from grapevine_lab.bench.made_events import BEGIN_MS, TASK, MadeSwarm
 
 LINE = {"at_ms": BEGIN_MS, "level": "info", "text": "something"}
@@ -93,7 +93,7 @@ def test_curves_that_are_thinned_out_still_add_up() -> None:
     assert all(100 < len(points) <= 240 for points in told["series"][TASK]["peers"].values())
 
 
-def test_a_crowd_is_shown_in_groups_and_patches_still_add_up() -> None:
+def test_a_multitude_is_shown_in_groups_and_patches_still_add_up() -> None:
     overview, page = new_overview(), None
     for number, event in enumerate(MadeSwarm(400).events(8)):
         overview.tell(event, event["at_ms"])
@@ -175,7 +175,11 @@ def test_the_story_of_a_swarm_is_all_there() -> None:
     assert last[6] == 6
     assert told["totals"]["sent"] == told["totals"]["received"] > 100
     assert told["rates"][-1][1] > 0
-    assert len(told["log"]) == MOST_LINES
+    kinds = [each["event"] for each in told["log"]]
+    assert "joined" in kinds
+    assert "measured" not in kinds
+    assert 12 < len(kinds) <= MOST_LINES
+    assert told["totals"]["joules"] == 1.5 * 180
     detail = peer_detail(overview.book, swarm.members[0])
     assert detail is not None
     assert [each["label"] for each in detail["verdicts"]] == ["digits", "faces"]

@@ -55,6 +55,7 @@ FIGURES: Final = Figures(
         ),
     ),
     rejected={"replayed": 2},
+    events={"merged": 41, "rejected": 2},
     governed=GOVERNED,
 )
-BARE: Final = replace(FIGURES, tasks=(), brokers=(), rejected={}, governed=Governed())
+BARE: Final = replace(FIGURES, tasks=(), brokers=(), rejected={}, events={}, governed=Governed())

@@ -1,22 +1,32 @@
 """From a command's words and a scenario's tables to machines, and to what is done to them."""
 
+import socket
+import subprocess
+import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from grapevine_agent.config.agent_toml import load_config
+from grapevine_agent.config.firmware import load_profile
+from grapevine_agent.config.governor import governor_limits
+from grapevine_agent.core.settings import GovernorLimits
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.scenario import Scenario, read_scenario, scenario_of
 from grapevine_lab.testbed.acting import pairs_between
 from grapevine_lab.testbed.deeds import Deeds
 from grapevine_lab.testbed.engine import Machine
+from grapevine_lab.testbed.furnish import furnish
 from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.plan import changes_of, machines_of, scenario_content
 from grapevine_lab.testbed.possible import check_possible
-from grapevine_lab.testbed.store import Lab, find_lab, folder_for
+from grapevine_lab.testbed.processes import ProcessEngine
+from grapevine_lab.testbed.store import Lab, append, find_lab, folder_for
 from grapevine_lab.testbed.toml import as_toml
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
@@ -101,7 +111,7 @@ def test_these_scenarios_can_be_done_by_real_machines(name: str) -> None:
         ('availability={kind="flaky"}', "availability.kind"),
         ('faults=[{kind="clock", ahead_s=10}]', "faults.kind"),
         ("network.cut=[{from_s=1, until_s=2, groups=[[0],[1,2,3]]}]", "network.cut.groups"),
-        ("governor={pause_above_c=70}", "governor"),
+        ("surroundings={idle_c=70}", "surroundings"),
         ('broker=[{name="north"},{name="a b"}]', "broker.name"),
     ],
 )
@@ -110,6 +120,15 @@ def test_what_real_machines_cannot_do_is_named_with_what_to_write(change: str, k
     changes = changes if "faults" not in change else [change]
     with pytest.raises(ConfigError, match=rf"{key} = .*; (write|leave|its|nodes)"):
         check_possible(classic(*sorted(changes, key=lambda each: each != change)))
+
+
+def test_a_governor_is_what_the_scenario_says_or_none(lab: Lab, prepared: Prepared) -> None:
+    check_possible(classic("governor={duty_cycle=0.5}"))
+    furnish(lab, prepared, host_of=lambda _broker, _machine: ("127.0.0.1", 1883), listens_on="127.0.0.1")
+    config = load_config(lab.machine("peer-3").folder / "agent.toml", {})
+    profile = load_profile(config.agent.profile)
+    assert profile.duty_cycle == 0.5
+    assert governor_limits(config.governor, profile) == GovernorLimits()
 
 
 def test_all_that_is_wrong_with_a_scenario_is_told_at_once() -> None:
@@ -157,6 +176,26 @@ def test_too_little_memory_is_told_with_how_many_peers_fit(lab: Lab) -> None:
     check_memory(lab.machines, 10_000.0)
     with pytest.raises(ConfigError, match=r"4 peers take about .* MB, .*: take --peers 2 or fewer"):
         check_memory(lab.machines, 1_300.0)
+
+
+def test_a_taken_port_is_told_before_anything_starts(lab: Lab) -> None:
+    engine = ProcessEngine(lab.folder, lab.name)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        broker = replace(lab.machine("north"), port=taken.getsockname()[1])
+        with pytest.raises(ConfigError, match=rf"port {broker.port}, which north .* is taken"):
+            engine.check([broker])
+    assert not (lab.folder / "processes.jsonl").exists()
+
+
+def test_what_has_another_s_process_id_by_now_is_let_alone(lab: Lab) -> None:
+    bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        append(lab.folder / "processes.jsonl", {"name": "peer-0", "pid": bystander.pid, "started_s": 1.0})
+        ProcessEngine(lab.folder, lab.name).remove()
+        assert bystander.poll() is None
+        assert not (lab.folder / "processes.jsonl").exists()
+    finally:
+        bystander.communicate(b"\n")
 
 
 # --- partitions -----------------------------------------------------------------------------------

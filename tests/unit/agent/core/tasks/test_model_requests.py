@@ -12,6 +12,7 @@ import pytest
 from tests.unit.agent.core.tasks.device import LAYOUT, SETTINGS, STRANGER, Device
 
 from grapevine_agent.core import effects as fx
+from grapevine_agent.core import events as ev
 from grapevine_agent.core.learning.encodings import written
 from grapevine_agent.core.settings import GovernorLimits
 from grapevine_agent.core.tasks import model_requests
@@ -60,9 +61,10 @@ def giver(*askers: str) -> tuple[Device, str]:
 
 
 def ask(device: Device, asker: str, request: ModelRequest) -> ReleasedModel:
-    (effect,) = device.core.models.answer(asker, 1, request, device.moment())
+    effect, *told = device.core.models.answer(asker, 1, request, device.moment())
     assert isinstance(effect, fx.Publish)
     assert isinstance(effect.body, ReleasedModel)
+    assert [type(each) for each in told] == ([] if effect.body.refusal else [ev.Sent])
     return effect.body
 
 
@@ -139,8 +141,10 @@ def test_weights_that_are_refused_may_be_asked_for_again_at_once() -> None:
         with pytest.raises(WireError, match="spent"):
             device.core.blobs.answer(STRANGER, 1, request, device.moment())
     governor.limits = GovernorLimits()
-    (order,) = device.core.blobs.answer(STRANGER, 1, request, device.moment())
+    order, told = device.core.blobs.answer(STRANGER, 1, request, device.moment())
     assert isinstance(order, fx.SendBlob)
+    assert isinstance(told, ev.Sent)
+    assert (told.what, told.receiver, told.num_bytes) == ("weights", STRANGER, weights.num_bytes)
 
 
 def test_what_was_made_of_a_vector_refers_to_the_same_one_after_a_checkpoint() -> None:

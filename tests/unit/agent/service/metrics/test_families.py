@@ -58,7 +58,7 @@ def test_names_are_as_prometheus_wants_them() -> None:
             assert (family.type == "counter") == sample.name.endswith("_total"), sample.name
 
 
-FIGURES_LABELS = {"task", "name", "metric", "broker", "reason", "limit"}
+FIGURES_LABELS = {"task", "name", "metric", "broker", "reason", "limit", "kind"}
 
 
 def _info_labels(family: Metric) -> set[str]:
@@ -76,6 +76,7 @@ def test_the_figures_are_there() -> None:
     assert values(FIGURES, "grapevine_task_baseline")[f"accuracy/{of_digits}"] == 0.25
     assert values(FIGURES, "grapevine_task_energy_joules")[of_digits] == 120.0
     assert values(FIGURES, "grapevine_messages_rejected") == {"replayed": 2.0}
+    assert values(FIGURES, "grapevine_events") == {"merged": 41.0, "rejected": 2.0}
     assert values(FIGURES, "grapevine_broker_delay_seconds") == {"mqtt://hub:1883": 0.004}
     assert values(FIGURES, "grapevine_temperature_celsius") == {"": 51.26}
     assert values(FIGURES, "grapevine_sent_today_bytes") == {"": 1.5e6}

@@ -14,7 +14,7 @@ EVERY: Final = 8  # calls of `choose` between two looks: a page that changes all
 _ALWAYS: Final = ("server", "reviewer", "engineer")
 
 
-class Crowd:
+class Selection:
     """Chooses the most active, and keeps whom it has chosen for a while."""
 
     def __init__(self) -> None:
