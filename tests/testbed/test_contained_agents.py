@@ -9,7 +9,7 @@ from tests.testbed.contained import ContainedHousehold, ContainedMember
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 WITHIN_S = 120.0
-# Said to somebody who has just come back, or who does not know yet; anything else would be what one of the two cannot read.
+# Said to somebody who has just come back, or does not know yet; anything else is what one of the two cannot read.
 UNTIMELY = {"stranger", "not-joined", "not-asked", "old-session", "old-update", "replayed", "stale", "unknown-base"}
 
 
