@@ -165,7 +165,7 @@ class ContainedHousehold(Household):
             folder=self.folder / name,
             command=(),
             brokers=(broker.name,),
-            memory_mb=512,
+            memory_mb=1024,
             cpus=1.0,
         )
         host, port = self.engine.host_of(broker, seen_by=machine)

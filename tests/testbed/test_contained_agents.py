@@ -9,6 +9,8 @@ from tests.testbed.contained import ContainedHousehold, ContainedMember
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 WITHIN_S = 120.0
+# Said to somebody who has just come back, or does not know yet; anything else is what one of the two cannot read.
+UNTIMELY = {"stranger", "not-joined", "not-asked", "old-session", "old-update", "replayed", "stale", "unknown-base"}
 
 
 def _merges(member: ContainedMember, task: str) -> int:
@@ -122,5 +124,6 @@ def test_a_village_is_upgraded_one_by_one_and_old_and_new_merge_with_each_other(
                 why=member.log(),
             )
             wait_for(lambda member=member, source=source: source.peer in member.task(task)["shares"])  # type: ignore[misc]
-            assert not (member.status() or {})["rejected"]
+            rejected = (member.status() or {})["rejected"]
+            assert not set(rejected) - UNTIMELY, rejected
     assert _knows_alive(first) == 4

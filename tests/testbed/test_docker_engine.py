@@ -53,7 +53,7 @@ def test_a_machine_is_held_to_its_limits_and_has_no_rights(contained: ContainedH
     member = home.move_in("member")
     member.start()
     host = member.container().attrs["HostConfig"]
-    assert host["Memory"] == host["MemorySwap"] == 512 * 2**20
+    assert host["Memory"] == host["MemorySwap"] == 1024 * 2**20
     assert host["NanoCpus"] == 1e9
     assert host["CapDrop"] == ["ALL"]
     said = member.container().exec_run("sh -c 'id -u; touch /x; python -c \"import torch\"'").output.decode()
@@ -61,7 +61,7 @@ def test_a_machine_is_held_to_its_limits_and_has_no_rights(contained: ContainedH
     assert "Read-only file system" in said
     assert "No module named 'torch'" in said
     member_here = "from grapevine_agent.config.machine import detect_machine; print(detect_machine().memory_mb)"
-    assert member.container().exec_run(["python", "-c", member_here]).output == b"512\n", "and it knows of them"
+    assert member.container().exec_run(["python", "-c", member_here]).output == b"1024\n", "and it knows of them"
     assert _reaches(member.container(), home.engine._lines.host, home.engine._lines.port("member", "hub", hub.port))
     at = home.engine._find("hub").attrs["NetworkSettings"]["Networks"].popitem()[1]["IPAddress"]
     assert not _reaches(member.container(), at, hub.port), "containers reach each other by their lines alone"
