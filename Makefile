@@ -8,7 +8,7 @@ PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto p
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator deb clean
+.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator deb images testbed clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -65,6 +65,13 @@ TORCH_INDEX ?=
 
 deb: ## Debian packages in dist/, for ARCH=amd64 or arm64 (DEB_ARGS=--no-train: without PyTorch)
 	$(DEB_PYTHON) agent/packaging/debian/build.py --arch $(ARCH) --torch-index '$(TORCH_INDEX)' $(DEB_ARGS)
+
+# In IMAGES, --wheels where pip reaches no index from a container, --base NAME for another base (agent/packaging/docker/Dockerfile).
+images: setup ## images of agents, relays and servers, by Docker
+	$(BIN)/python -m grapevine_lab.testbed.images $(IMAGES)
+
+testbed: images ## the classic testbed in containers: learning through a partition, its heal and the loss of the server; a report
+	$(BIN)/grapevine lab run classic-testbed --engine docker $(ARGS)
 
 clean: ## remove what was set up
 	rm -rf $(VENV) demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

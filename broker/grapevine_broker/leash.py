@@ -44,12 +44,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Parse the command line, take the leash and become the program."""
     parser = argparse.ArgumentParser(prog="python -m grapevine_broker.leash")
     parser.add_argument("--user", default="", help="the account to run the program as")
+    parser.add_argument("--kill", action="store_true", help="end it with SIGKILL: it may be standing still")
     parser.add_argument("parent_pid", type=int)
     parser.add_argument("program", nargs=argparse.REMAINDER)
     options = parser.parse_args(arguments)
     if options.user:
         _become_user(options.user)  # first, because a change of user makes Linux forget the leash
-    die_with_parent(options.parent_pid)
+    die_with_parent(options.parent_pid, signal.SIGKILL if options.kill else signal.SIGTERM)
     os.execv(options.program[0], options.program)  # noqa: S606 - the broker that our caller chose
 
 

@@ -37,6 +37,27 @@ def find_mosquitto() -> str:
     return path
 
 
+def basic_config(
+    *, host: str, port: int, anonymous: bool, max_packet_bytes: int = MAX_PACKET_BYTES, max_in_flight: int = 20
+) -> list[str]:
+    """The lines of a `mosquitto.conf` that all of ours have; what is retained, and users, are not among them."""
+    return [
+        f"listener {port} {host}",
+        # Without it, small packets wait for one another: 47 ms instead of 3.5 over TLS.
+        "set_tcp_nodelay true",
+        f"allow_anonymous {'true' if anonymous else 'false'}",
+        f"max_packet_size {max_packet_bytes}",
+        f"max_inflight_messages {max_in_flight}",
+        # For a peer that is slow to read. Its own default of 1,000 messages loses QoS 1 without a word.
+        "max_queued_messages 10000",
+        f"max_queued_bytes {MAX_QUEUED_BYTES}",
+        "log_dest stderr",
+        "log_type error",
+        "log_type warning",
+        "connection_messages false",
+    ]
+
+
 class MosquittoBroker(BrokerProcess):
     """Mosquitto with a configuration of ours in a folder of its own, gone when it is stopped.
 
@@ -187,20 +208,14 @@ class MosquittoBroker(BrokerProcess):
 
     def _write_config(self, folder: Path) -> Path:
         lines = [
-            f"listener {self.port} {self.host}",
-            # Without it, small packets wait for one another: 47 ms instead of 3.5 over TLS.
-            "set_tcp_nodelay true",
-            f"allow_anonymous {'false' if self._password_file else 'true'}",
+            *basic_config(
+                host=self.host,
+                port=self.port,
+                anonymous=self._password_file is None,
+                max_packet_bytes=self._max_packet_bytes,
+                max_in_flight=self._max_in_flight,
+            ),
             *self._persistence(),
-            f"max_packet_size {self._max_packet_bytes}",
-            f"max_inflight_messages {self._max_in_flight}",
-            # For a peer that is slow to read. Its own default of 1,000 messages loses QoS 1 without a word.
-            "max_queued_messages 10000",
-            f"max_queued_bytes {MAX_QUEUED_BYTES}",
-            "log_dest stderr",
-            "log_type error",
-            "log_type warning",
-            "connection_messages false",
         ]
         files = [folder, folder / "mosquitto.conf"]
         if self._password_file is not None:

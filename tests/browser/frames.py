@@ -2,7 +2,8 @@
 
     python -m tests.browser.frames --peers 200 --brokers 3 --seconds 10
 
-Frames are those of the browser (requestAnimationFrame). Without a graphics card all of it is drawn by the processor.
+Frames are counted twice: those that the page is asked to draw (requestAnimationFrame), and those that the browser's own
+trace says were drawn, or dropped. Without a graphics card all of it is drawn by the processor.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ MEASURE = """async (seconds) => {
 }"""
 
 
+FRAMES = "disabled-by-default-devtools.timeline.frame"  # a category of the browser's trace
+
+
 def live(stage: Stage, over: threading.Event) -> None:
     while not over.wait(0.25):
         stage.advance()
@@ -59,10 +63,25 @@ def measure(num_peers: int, num_brokers: int, seconds: float) -> dict[str, Any]:
         until(page, "!grapevinePage.graph.layout.isMoving", timeout_s=60)
         thread = threading.Thread(target=live, args=(stage, over), daemon=True)
         thread.start()
+        browser.start_tracing(page=page, categories=["devtools.timeline.frame", FRAMES])
         figures: dict[str, Any] = page.evaluate(MEASURE, seconds)
+        figures |= traced(browser.stop_tracing())
         over.set()
         thread.join()
     return {"peers": num_peers, **{name: value and round(value, 2) for name, value in figures.items()}}
+
+
+def traced(trace: bytes) -> dict[str, float | int]:
+    """What the browser's trace says of frames: drawn in a second, and dropped."""
+    events = [
+        event for event in json.loads(trace)["traceEvents"] if "DrawFrame" in event["name"] or "Drop" in event["name"]
+    ]
+    drawn = sorted(event["ts"] for event in events if event["name"] == "DrawFrame")
+    passed_s = (drawn[-1] - drawn[0]) / 1e6 if len(drawn) > 1 else float("nan")
+    return {
+        "traced_frames_per_s": (len(drawn) - 1) / passed_s,
+        "traced_dropped": sum(event["name"] == "DroppedFrame" for event in events),
+    }
 
 
 def main() -> None:

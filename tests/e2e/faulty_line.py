@@ -27,7 +27,7 @@ from typing import Final, Self
 
 from tests.raw_mqtt import packet
 
-from grapevine_lab.bench.proxy import Ends, Proxy, close, running
+from grapevine_lab.proxy import Ends, Proxy, close, running
 
 OWN_IDS: Final = range(65_535, 50_000, -1)  # clients and brokers count up from 1
 _CONNECT, _PUBLISH, _PUBACK = 0x10, 0x30, 0x40

@@ -155,8 +155,8 @@ class Household:
         self.members.append(member)
         return member
 
-    def built_task(self, name: str, *changes: tuple[str, str]) -> Path:
-        """A built copy of the catalogue's digits, with pieces of its task.toml replaced."""
+    def built_task(self, name: str, *changes: tuple[str, str], model: str = "") -> Path:
+        """A built copy of the catalogue's digits, with pieces of its task.toml replaced, or of another model."""
         from grapevine_agent.merge.plan import check_merge_plan
         from grapevine_tasks.authoring.build import build_task
         from grapevine_tasks.catalogue import catalogue_task
@@ -168,6 +168,8 @@ class Household:
             assert old in text
             text = text.replace(old, new)
         (folder / "task.toml").write_text(text)
+        if model:
+            (folder / "model.py").write_text(model)
         build_task(folder, check_merging=check_merge_plan)
         return folder
 

@@ -1,11 +1,14 @@
-"""A Mosquitto in a container, for tests of brokers that do not share our machine's network."""
+"""A Mosquitto in a container, for tests of brokers that do not share our machine's network; and our own images."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.testbed.contained import ContainedHousehold, built_image, contained_household, previous_image
 from tests.testbed.image import NoImageError, ensure_image
 
 from grapevine_broker.probe import answers_mqtt
@@ -44,3 +47,28 @@ def container_broker_url(mosquitto_image: str) -> Iterator[str]:
             time.sleep(0.1)
         yield f"mqtt://{host}:{port}"
     container.get_docker_client().client.close()
+
+
+@pytest.fixture(scope="session")
+def our_image() -> str:
+    """The name of our image without PyTorch, of this checkout; skips where there is no way to it."""
+    try:
+        return built_image()
+    except NoImageError as obstacle:
+        pytest.skip(str(obstacle))
+
+
+@pytest.fixture(scope="session")
+def image_before(our_image: str) -> str:
+    """The same of the previous release; skips where its code is not in this clone."""
+    try:
+        return previous_image()
+    except NoImageError as obstacle:
+        pytest.skip(str(obstacle))
+
+
+@pytest.fixture
+def contained(tmp_path: Path, our_image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[ContainedHousehold]:
+    """A household in containers of our image; nothing of it is left afterwards."""
+    with contained_household(tmp_path, f"testbed/{secrets.token_hex(4)}", our_image, monkeypatch) as home:
+        yield home

@@ -1,5 +1,5 @@
-"""Images for tests in containers, made on this machine where no registry can be reached: one with Mosquitto, and a
-bare Debian with systemd.
+"""Images for tests in containers, made on this machine where no registry can be reached: one with Mosquitto and what
+ours are built on, and a bare Debian with systemd.
 
 With debootstrap (and root) it is a minimal Debian of this machine's own release, fetched from the
 mirror that this machine's own apt uses; that takes half a minute, once. Without, the official
@@ -16,12 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-TAG = "grapevine-test-mosquitto"
+TAG = "grapevine-test-base"
 DEBIAN_TAG = "grapevine-test-debian"
 # Beside a minimal Debian: systemd, a broker as Debian sets it up, and what our package depends on, since a test does
 # not wait for a mirror.
 _DEBIAN_HAS = ("systemd", "systemd-sysv", "mosquitto", "python3", "adduser", "libstdc++6")
-PUBLIC_IMAGE = "eclipse-mosquitto:2"
+# Mosquitto for brokers; Python for our own images, and what shapes their lines.
+_BASE_HAS = ("mosquitto", "python3", "python3-venv", "libstdc++6", "ca-certificates", "iproute2")
+PUBLIC_IMAGE, PUBLIC_BASE = "eclipse-mosquitto:2", "python:3.11-slim-bookworm"
 _BUILD_S = 400
 _LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*", "./dev/*")
 
@@ -40,12 +42,22 @@ def ensure_image() -> str:
     for image in (TAG, PUBLIC_IMAGE):
         if _run(["docker", "image", "inspect", image], 30).returncode == 0:
             return image
-    obstacle = _build(TAG, ("mosquitto",))
+    obstacle = _build(TAG, _BASE_HAS)
     if not obstacle:
         return TAG
     if _run(["docker", "pull", PUBLIC_IMAGE], 120).returncode == 0:
         return PUBLIC_IMAGE
     raise NoImageError(f"cannot build {TAG} ({obstacle}) nor pull {PUBLIC_IMAGE}: install debootstrap and run as root")
+
+
+def ensure_base() -> str:
+    """Return the name of an image that ours can be built on: Python, venv, and `tc`. Raises `NoImageError`."""
+    found = ensure_image()
+    if found == TAG or _run(["docker", "image", "inspect", PUBLIC_BASE], 30).returncode == 0:
+        return TAG if found == TAG else PUBLIC_BASE
+    if _run(["docker", "pull", PUBLIC_BASE], 300).returncode != 0:
+        raise NoImageError(f"cannot build {TAG} nor pull {PUBLIC_BASE}: install debootstrap and run as root")
+    return PUBLIC_BASE
 
 
 def ensure_debian() -> str:

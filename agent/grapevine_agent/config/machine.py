@@ -39,15 +39,21 @@ def detect_machine(root: Path = Path("/")) -> Machine:
 def memory_limits(root: Path = Path("/")) -> tuple[int, ...]:
     """What the control groups allow that this process is in, in bytes: its own first, none where there is no limit.
 
-    As version 2 has them (Documentation/admin-guide/cgroup-v2.rst). What a container sees as the uppermost group is its
-    own, which may be called otherwise outside: so groups that are not there are passed over.
+    As version 2 has them (Documentation/admin-guide/cgroup-v2.rst), and version 1 for whom it holds memory. What a
+    container sees as the uppermost group is its own, which may be called otherwise outside: so groups that are not
+    there are passed over.
     """
-    groups = root / "sys/fs/cgroup"
+    mounts = root / "sys/fs/cgroup"
     lines = text_of(root / "proc/self/cgroup", _MOST_GROUPS_BYTES).splitlines()
-    own = next((each.removeprefix("0::") for each in lines if each.startswith("0::")), "")
-    folder = groups / own.strip("/")
-    folders = [folder, *(each for each in folder.parents if each.is_relative_to(groups))]
-    found = [number_of(each / "memory.max") for each in folders]  # a number, or "max"
+    found: list[float | None] = []
+    for groups, file, own in (
+        (mounts, "memory.max", r"0::(.*)"),  # a number, or "max"
+        (mounts / "memory", "memory.limit_in_bytes", r"\d+:(?:.*,)?memory(?:,.*)?:(.*)"),  # without a limit, 19 digits
+    ):
+        path = next((match[1] for each in lines if (match := re.fullmatch(own, each))), "")
+        folder = groups / path.strip("/")
+        folders = [folder, *(each for each in folder.parents if each.is_relative_to(groups))]
+        found += [number_of(each / file) for each in folders]
     return tuple(int(each) for each in found if each is not None)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from grapevine_lab.bench.proxy import Ends, Proxy, running
+from grapevine_lab.proxy import Ends, Proxy, running
 
 _CHUNK_BYTES = 65_536
 

@@ -32,7 +32,6 @@ from grapevine_broker import start_broker
 from grapevine_lab.bench.crowd import NUM_REVIEWERS, Crowd, crowd_on
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_lab.bench.mosquitto import why_no_mosquitto
-from grapevine_lab.bench.proxy import Ends, Proxy, close, running
 from grapevine_lab.bench.quota import quota, why_no_quota
 from grapevine_lab.bench.service import (
     ROOT,
@@ -45,6 +44,7 @@ from grapevine_lab.bench.service import (
     wait_until,
     write_config,
 )
+from grapevine_lab.proxy import Ends, Proxy, close, running
 from grapevine_tasks.built import BuiltTask
 
 IDLE, LEARNING = "device_idle", "device_learning"

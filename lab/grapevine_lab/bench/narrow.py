@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from grapevine_lab.bench.proxy import Ends, Proxy, close, running
+from grapevine_lab.proxy import Ends, Proxy, close, running
 
 PIECE_BYTES = 8_192
 

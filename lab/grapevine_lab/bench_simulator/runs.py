@@ -180,11 +180,11 @@ def _watch(
                 raise RunFailedError(
                     f"it ended with status {process.returncode} after {len(story.round_ends_s)} of {num_rounds} rounds"
                 )
-            return story, peak_bytes
+            return story, peak_bytes or None  # never seen: not measured
         now_s = time.monotonic()
         rounds_began_s = started_s if story.ready_s is None else story.ready_s
         if enough and now_s > rounds_began_s + patience.rounds_s:
-            return story, peak_bytes
+            return story, peak_bytes or None  # never seen: not measured
         if now_s > started_s + patience.whole_s:
             raise RunFailedError(f"{len(story.round_ends_s)} rounds after {patience.whole_s:g} s")
 

@@ -15,8 +15,8 @@ single gateway has is not.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,8 @@ class Pace:
 
     num_rounds: int  # later ones are left out
     num_steps: int  # of the optimiser in a round
-    watts_training: float
+    watts_training: float  # 0: not known, and neither is how long agents train
+    watts_of: tuple[float, ...] = ()  # of each node, where they are not the same
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +56,14 @@ def turns_of(peer: str, passed: Sequence[Passed], pace: Pace) -> list[Turn]:
         ((each.t_s, each.metrics) for each in once.values() if each.metrics is not None),
         key=lambda item: item[1].round,
     )
-    assert all(metrics.energy_j is not None for _, metrics in said), "its profile says what it draws"
+    assert not pace.watts_training or all(metrics.energy_j is not None for _, metrics in said), "it is told"
     turns: list[Turn] = []
     spent_j, before = 0.0, 0
     for t_s, metrics in said:
         # The energy of rounds that were not heard of is shared out evenly.
         energy_j = metrics.energy_j or 0.0
-        trained_s = (energy_j - spent_j) / pace.watts_training / max(1, metrics.round - before)
+        drawn_j = max(0.0, energy_j - spent_j)  # one that was restarted may have forgotten what it drew
+        trained_s = drawn_j / pace.watts_training / max(1, metrics.round - before) if pace.watts_training else 0.0
         turns.append(Turn(began_s=t_s - trained_s, trained_s=trained_s, said_s=t_s, metrics=metrics))
         spent_j, before = energy_j, metrics.round
     return turns
@@ -69,7 +71,8 @@ def turns_of(peer: str, passed: Sequence[Passed], pace: Pace) -> list[Turn]:
 
 def measurements_of(run: RealRun, pace: Pace) -> Measurements:
     """The readings of the released models, and the samples, of a real run. Times are by the clock on the wall."""
-    turns = {peer: turns_of(peer, run.passed, pace) for peer in run.peers}
+    paces = [replace(pace, watts_training=watts) for watts in pace.watts_of] or [pace] * len(run.peers)
+    turns = {peer: turns_of(peer, run.passed, own) for peer, own in zip(run.peers, paces, strict=True)}
     measured = Measurements()
     carried = _carried(run)
     for node, peer in enumerate(run.peers):
@@ -84,7 +87,8 @@ def measurements_of(run: RealRun, pace: Pace) -> Measurements:
             held = [_newest(heard, other, turn.began_s) for other in run.peers if other != peer]
             lags = [max(0, version - have) for version, have in zip(others, held, strict=True)]
             staleness = float(np.mean(lags)) if lags else math.nan
-            spent_s = (turn.metrics.energy_j or 0.0) / pace.watts_training - turn.trained_s
+            watts = paces[node].watts_training
+            spent_s = (turn.metrics.energy_j or 0.0) / watts - turn.trained_s if watts else math.nan
             measured.add(_sample(run.seed, node, turn, pace, staleness, traffic.until(turn.began_s), spent_s))
     return measured
 
@@ -94,12 +98,17 @@ def from_first_round(measurements: Measurements) -> Measurements:
 
     How long a real agent takes to fetch its task and to start its trainer is thereby left out.
     """
-    readings, samples = measurements.readings, measurements.samples
+    readings = measurements.readings
     rounds, times, seeds = (readings.column(name) for name in ("round", "time_s", "seed"))
     zero_s = {int(seed): float(times[(seeds == seed) & (rounds == 1)].min()) for seed in np.unique(seeds)}
+    return earlier(measurements, zero_s)
+
+
+def earlier(measurements: Measurements, zero_s: Mapping[int, float]) -> Measurements:
+    """The same with times that count, in each seed, from a moment of its own."""
     shifted = Measurements()
-    shifted.readings = _earlier(readings, zero_s)
-    shifted.samples = _earlier(samples, zero_s)
+    shifted.readings = _earlier(measurements.readings, zero_s)
+    shifted.samples = _earlier(measurements.samples, zero_s)
     return shifted
 
 
@@ -127,7 +136,8 @@ class _Traffic:
         """`carried`: what it has sent, and received, as a gateway for others."""
         at = _brokers_of(run, peer)
         sent = [each for each in run.passed if each.sender == peer and not _is_said_again(run, each)]
-        received = [each for each in run.passed if each.sender in run.peers and each.broker in at]
+        told = (*run.peers, *run.servers)
+        received = [each for each in run.passed if each.sender in told and each.broker in at]
         received = [each for each in received if _reaches(peer, each)]
         sent, received = [*sent, *carried[0]], [*received, *carried[1]]
         columns = []
@@ -150,10 +160,8 @@ def _brokers_of(run: RealRun, peer: str) -> tuple[int, ...]:
 
 
 def _is_said_again(run: RealRun, passed: Passed) -> bool:
-    """Whether a gateway has said it, and not its sender. Of a chunk that is told by where its sender is."""
-    if passed.is_chunk and passed.sender in run.peers:
-        return passed.broker not in _brokers_of(run, passed.sender)
-    return passed.hops > 0
+    """Whether a gateway or a bridge has said it, and not its sender, who is not at that broker."""
+    return passed.hops > 0 or (passed.sender in run.peers and passed.broker not in _brokers_of(run, passed.sender))
 
 
 def _carried(run: RealRun) -> dict[int, tuple[list[Passed], list[Passed]]]:
@@ -175,7 +183,7 @@ def _reaches(peer: str, message: Passed) -> bool:
     """Whether a peer has subscribed to it: its inbox, the others' heartbeats in a small overlay, and all records."""
     if message.leaf == "inbox":
         return message.receiver == peer
-    return message.leaf in RECORDS or (message.leaf == "heartbeat" and message.sender != peer)
+    return message.leaf in (*RECORDS, "model") or (message.leaf == "heartbeat" and message.sender != peer)
 
 
 def _heard_by(peer: str, passed: Sequence[Passed]) -> dict[str, list[tuple[float, int]]]:
@@ -244,7 +252,7 @@ def _sample(
     )
 
 
-def _earlier(rows: Rows[Row], zero_s: dict[int, float]) -> Rows[Row]:
+def _earlier(rows: Rows[Row], zero_s: Mapping[int, float]) -> Rows[Row]:
     columns = {column.name: rows.column(column.name) for column in columns_of(rows.kind)}
     columns["time_s"] = columns["time_s"] - np.array([zero_s[int(seed)] for seed in columns["seed"]], np.float64)
     return Rows.from_columns(rows.kind, columns)

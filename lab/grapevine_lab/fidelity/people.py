@@ -16,6 +16,7 @@ from grapevine_lab.simulator.brokers import Places
 from grapevine_proto.manifest import DataContract
 
 THREADS = 1  # of each trainer: all of them share this machine's few cores
+SHARE = "share.npz"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,30 @@ class Person:
     def socket(self) -> Path:
         """Where its service listens for commands."""
         return self.config.parent / "state" / SOCKET_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is configured as a simulated node has it."""
+
+    root: str
+    heartbeat_s: float
+    profile: str
+    approvals: int
+    save_every_s: float
+    renew: bool = False
+
+    @classmethod
+    def of(cls, settings: CoreSettings, root: str) -> Settings:
+        """Those of a simulated node."""
+        return cls(
+            root=root,
+            heartbeat_s=settings.heartbeat_s,
+            profile=settings.limits.profile,
+            approvals=settings.review.approvals,
+            save_every_s=settings.save_every_s,
+            renew=settings.renew_reviews,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +88,7 @@ def make_people(
     all of them. `settings` are those of a simulated node: what can be configured is configured alike.
     """
     everywhere = tuple(range(len(urls)))
+    written = Settings.of(settings, root)
 
     def person(
         name: str,
@@ -74,25 +100,18 @@ def make_people(
     ) -> Person:
         place = folder / name
         peer_id = first_identity(place / "state").peer_id
-        joined: dict[str, object] = {"connect": "all", "gateway": gateway} if len(at) > 1 else {}
-        tables: list[tuple[str, Mapping[str, object]]] = [
-            (
-                "[agent]",
-                {"name": name, "state_dir": "state", "profile": settings.limits.profile, "consent": consent},
-            ),
-            ("[mqtt]", {"brokers": [urls[k] for k in at], "root": root, "heartbeat_s": settings.heartbeat_s} | joined),
-            ("[review]", {"approvals": settings.review.approvals, "trusted": list(trusted)}),
-            ("[limits]", {"threads": THREADS}),
-        ]
         if share is not None:
-            write_share(place / "share.npz", share, contract)
-            tables.append(("[[data]]", {"kind": contract.kind, "path": "share.npz"}))
-        config = place / "agent.toml"
-        # JSON's strings, numbers and lists are TOML's as well.
-        lines = [
-            line for title, keys in tables for line in ("", title, *(f"{k} = {json.dumps(keys[k])}" for k in keys))
-        ]
-        config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+            write_share(place / SHARE, share, contract)
+        config = write_config(
+            place,
+            name,
+            written,
+            consent=consent,
+            urls=[urls[k] for k in at],
+            gateway=gateway,
+            trusted=trusted,
+            data_kind=contract.kind if share is not None else "",
+        )
         return Person(name=name, peer_id=peer_id, config=config)
 
     reviewers = tuple(person(f"reviewer-{k}", "never") for k in range(settings.review.approvals))
@@ -105,3 +124,35 @@ def make_people(
         engineer=person("engineer", "never"),
         reviewers=reviewers,
     )
+
+
+def write_config(
+    place: Path,
+    name: str,
+    settings: Settings,
+    *,
+    consent: str,
+    urls: Sequence[str],
+    gateway: bool = False,
+    trusted: Sequence[str] = (),
+    data_kind: str = "",
+    governor: Mapping[str, object] | None = None,
+) -> Path:
+    """Write the `agent.toml` of one process into its folder `place`, beside the samples if it has a kind of them."""
+    joined: dict[str, object] = {"connect": "all", "gateway": gateway} if len(urls) > 1 else {}
+    review: dict[str, object] = {"approvals": settings.approvals, "trusted": list(trusted)}
+    tables: list[tuple[str, Mapping[str, object]]] = [
+        ("[agent]", {"name": name, "state_dir": "state", "profile": settings.profile, "consent": consent}),
+        ("[mqtt]", {"brokers": list(urls), "root": settings.root, "heartbeat_s": settings.heartbeat_s} | joined),
+        ("[review]", review | ({"renew": True} if settings.renew else {})),
+        ("[limits]", {"threads": THREADS, "save_every_s": settings.save_every_s}),
+    ]
+    if governor:
+        tables.append(("[governor]", governor))
+    if data_kind:
+        tables.append(("[[data]]", {"kind": data_kind, "path": SHARE}))
+    config = place / "agent.toml"
+    # JSON's strings, numbers and lists are TOML's as well.
+    lines = [line for title, keys in tables for line in ("", title, *(f"{k} = {json.dumps(keys[k])}" for k in keys))]
+    config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return config

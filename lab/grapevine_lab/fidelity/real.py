@@ -55,6 +55,7 @@ class RealRun:
     reached_limit: bool
     places: Places = ()  # the brokers of each node, as the scenario has them; none: all are at one
     gateways: tuple[int, ...] = ()
+    servers: tuple[str, ...] = ()  # peers that aggregate: what they say is received, too
 
 
 def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None = None) -> RealRun:

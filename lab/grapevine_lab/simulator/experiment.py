@@ -73,14 +73,17 @@ class Prepared:
     built: BuiltTask
     dataset: Dataset | None  # None without a trainer
     profile: FirmwareProfile
+    profiles: tuple[FirmwareProfile, ...] = ()  # of each node, where they are not all `profile`
+
+    def profile_of(self, node: int) -> FirmwareProfile:
+        """A node's profile."""
+        return self.profiles[node] if self.profiles else self.profile
 
 
 def prepare(scenario: Scenario) -> Prepared:
     """Read and check all that the scenario names. Raises ConfigError or TaskError before anything runs."""
-    try:
-        profile = with_limits(load_profile(scenario.nodes.profile), Limits())
-    except ConfigError as error:
-        raise ConfigError(f"{scenario.source}: nodes.profile: {error}") from None
+    profile = _profile(scenario, "profile", scenario.nodes.profile)
+    named = {name: _profile(scenario, "profiles", name) for name in dict.fromkeys(scenario.nodes.profiles)}
     dataset = None
     if scenario.nodes.trainer != "none":
         check_partition(scenario.partition, dataset_facts(scenario.data), scenario.nodes.num)
@@ -95,7 +98,15 @@ def prepare(scenario: Scenario) -> Prepared:
             f"the task {built.draft.name!r} takes {contract.kind!r}: choose another data set, or another task"
         )
     _check_packets(scenario, built)
-    return Prepared(scenario=scenario, built=built, dataset=dataset, profile=profile)
+    profiles = tuple(named[name] for name in scenario.nodes.profiles)
+    return Prepared(scenario=scenario, built=built, dataset=dataset, profile=profile, profiles=profiles)
+
+
+def _profile(scenario: Scenario, key: str, name: str) -> FirmwareProfile:
+    try:
+        return with_limits(load_profile(name), Limits())
+    except ConfigError as error:
+        raise ConfigError(f"{scenario.source}: nodes.{key}: {error}") from None
 
 
 def _check_packets(scenario: Scenario, built: BuiltTask) -> None:
@@ -181,6 +192,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
     )
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
+    limits = {profile.name: _device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
     step_s = step_times(nodes, manifest.training, _rng(seed, "speeds"))
     limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
@@ -194,6 +206,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
             settings=replace(
                 settings,
                 peer=key.peer_id,
+                limits=limits[prepared.profile_of(node).name],
                 neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
                 renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
                 is_gateway=node in nodes.gateways,
@@ -205,7 +218,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
             seat=node,
             step_s=step_s[node],
             exponential=nodes.training_time == "exponential",
-            power=_power(prepared.profile),
+            power=_power(prepared.profile_of(node)),
         )
         if scenario.review is None:
             device.disk.blobs.update(blobs)
@@ -291,21 +304,13 @@ def _publish(world: World, manifest: TaskManifest, engineer: PeerKey, reviewers:
 
 
 def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[str]) -> CoreSettings:
-    nodes, profile = prepared.scenario.nodes, prepared.profile
+    nodes = prepared.scenario.nodes
     interval_s = manifest.training.round_interval_s
     plan = prepared.scenario.review or ReviewPlan(reviewers=(), approvals=APPROVALS, max_valid_days=REVIEWED_FOR_DAYS)
     return CoreSettings(
         peer="",
         review=ReviewPolicy(approvals=plan.approvals, trusted=reviewers, max_valid_days=plan.max_valid_days),
-        limits=DeviceLimits(
-            profile=profile.name,
-            cores=max(profile.cores, manifest.requirements.cores),
-            memory_mb=max(profile.memory_mb, manifest.requirements.memory_mb),
-            max_parameters=2**40,
-            max_batch=2**20,
-            watts_idle=profile.power.idle_w,
-            watts_training=profile.power.training_w,
-        ),
+        limits=_device_limits(prepared.profile, manifest),
         heartbeat_s=nodes.heartbeat_s or max(FIRST_HEARTBEAT_S, interval_s),
         server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
         max_share=nodes.max_share,
@@ -316,11 +321,23 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     )
 
 
+def _device_limits(profile: FirmwareProfile, manifest: TaskManifest) -> DeviceLimits:
+    return DeviceLimits(
+        profile=profile.name,
+        cores=max(profile.cores, manifest.requirements.cores),
+        memory_mb=max(profile.memory_mb, manifest.requirements.memory_mb),
+        max_parameters=2**40,
+        max_batch=2**20,
+        watts_idle=profile.power.idle_w,
+        watts_training=profile.power.training_w,
+    )
+
+
 def _limits(prepared: Prepared, node: int) -> GovernorLimits:
     scenario = prepared.scenario
     if scenario.surroundings is None or not is_governed(scenario.surroundings, node):
         return GovernorLimits()
-    return limits_of(scenario.governor, prepared.profile)
+    return limits_of(scenario.governor, prepared.profile_of(node))
 
 
 def _matches(_task: str, _manifest: ManifestHead) -> str:

@@ -80,6 +80,7 @@ class NodesPlan:
 
     num: int = 10
     profile: str = "raspberry-pi-4b"
+    profiles: tuple[str, ...] = ()  # of each node, where they are not all `profile`
     step_s: float = 0.0  # that an optimiser step takes on a node of speed 1; 0: a quarter of a round for all of them
     speeds: Literal["equal", "lognormal", "fedscale"] = "equal"
     speed_spread: float = 0.5  # lognormal: standard deviation of the logarithm
@@ -147,6 +148,27 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
     Raises:
         ConfigError: Naming file, key, value and remedy.
     """
+    content, written = _read_content(path, quick=quick, changes=changes)
+    options = ["--quick"] if quick else []
+    options += [part for change in changes for part in ("--set", change)]
+    read = scenario_of(content, path.resolve().parent, path.name)
+    return replace(read, text=written, options=tuple(options))
+
+
+def read_content(path: Path, *, quick: bool = False, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """A scenario file's tables as they are, with `[quick]` and the changes in them: what `scenario_of` reads.
+
+    Raises ConfigError as `read_scenario` does.
+    """
+    return _read_content(path, quick=quick, changes=changes)[0]
+
+
+def scenario_of(content: Mapping[str, object], folder: Path, source: str) -> Scenario:
+    """The scenario of such tables; `folder` is where its paths begin. Raises ConfigError as `read_scenario` does."""
+    return _read(Table(content, source=source), folder, source)
+
+
+def _read_content(path: Path, *, quick: bool, changes: Sequence[str]) -> tuple[dict[str, Any], str]:
     content, written = read_toml_text(path)
     source = path.name
     quick_keys = content.pop("quick", {})
@@ -160,10 +182,7 @@ def read_scenario(path: Path, *, quick: bool = False, changes: Sequence[str] = (
         if not equals:
             raise ConfigError(f"--set {change}: write a key and a value, as in --set nodes.num=10")
         _set(content, key.strip(), _value(text.strip()), "--set")
-    options = ["--quick"] if quick else []
-    options += [part for change in changes for part in ("--set", change)]
-    read = _read(Table(content, source=source), path.resolve().parent, source)
-    return replace(read, text=written, options=tuple(options))
+    return content, written
 
 
 def _set(content: dict[str, Any], key: str, value: object, where: str) -> None:
@@ -278,6 +297,7 @@ def _read_nodes(table: Table, brokers: tuple[BrokerPlan, ...]) -> NodesPlan:
     plan = NodesPlan(
         num=num,
         profile=table.text("profile", NodesPlan.profile),
+        profiles=_read_profiles(table, num),
         step_s=table.number("step_s", 0.0, low=0.0, high=1e6),
         speeds=_choice(table, "speeds", ("equal", "lognormal", "fedscale")),
         speed_spread=table.number("speed_spread", NodesPlan.speed_spread, low=0.0, high=5.0),
@@ -294,6 +314,21 @@ def _read_nodes(table: Table, brokers: tuple[BrokerPlan, ...]) -> NodesPlan:
     )
     table.finish()
     return plan
+
+
+def _read_profiles(table: Table, num_nodes: int) -> tuple[str, ...]:
+    """Read `nodes.profiles`: parts of the nodes as large as the shares, in their order. Raises ConfigError."""
+    shares = table.mapping("profiles")
+    if not shares:
+        return ()
+    if not all(type(share) in (int, float) and 0 < cast(float, share) < 1e9 for share in shares.values()):
+        raise table.error("profiles", 'must have shares above 0; write { "raspberry-pi-4b" = 3, "generic" = 1 }')
+    profiles: list[str] = []
+    total, so_far = sum(cast(float, share) for share in shares.values()), 0.0
+    for name, share in shares.items():
+        so_far += cast(float, share)
+        profiles += [name] * (round(num_nodes * so_far / total) - len(profiles))
+    return tuple(profiles)
 
 
 def _read_network(table: Table) -> NetworkPlan:

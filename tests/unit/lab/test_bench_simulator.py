@@ -295,6 +295,7 @@ def test_a_peer_that_cannot_be_installed_says_why_and_leaves_no_half_environment
 WELL = """
     plan = json.load(open(sys.argv[1]))
     start = time.monotonic()
+    time.sleep(0.5)  # its memory is looked at now and then
     for number in range(1, plan["num_rounds"] + 1):
         tell(event="round", round=number, t=start + number)
     tell(event="learned", accuracy=0.75)

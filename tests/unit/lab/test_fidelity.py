@@ -404,6 +404,15 @@ def test_at_several_brokers_a_message_counts_at_each_and_gateways_carry_in_turn(
     assert len(of_node(measured, 2)) == 2  # what is said at two brokers is one round
 
 
+def test_what_a_bridge_has_said_again_was_sent_once_and_received_where_it_came_to() -> None:
+    said = [spoke(106.0, A, 1, WATTS * 6.0), sent(106.2, A, B, a=1), spoke(109.0, A, 2, WATTS * 6.1)]
+    passed = tuple(replace(each, broker=broker) for each in said for broker in (0, 1))
+    own = (replace(spoke(107.0, B, 1, WATTS * 7.0), broker=1), replace(spoke(109.0, B, 2, WATTS * 7.1), broker=1))
+    run = replace(real_run((*passed, *own)), peers=(A, B), rounds=(1, 1), places=((0,), (1,)))
+    a, b = (of_node(measurements_of(run, PACE), node)[-1] for node in range(2))
+    assert (a.messages_sent, b.messages_received) == (2, 1)
+
+
 def test_a_round_whose_message_was_lost_is_missing_and_its_energy_is_shared_out() -> None:
     lost = [each for each in PASSED if not (each.sender == A and each.metrics and each.metrics.round == 2)]
 

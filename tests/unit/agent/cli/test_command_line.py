@@ -80,6 +80,8 @@ def words(path: tuple[str, ...], there: Path, changed: Any = None, value: str = 
         if parameter is not changed and not parameter.required:
             continue
         good = str(there) if Path in TYPES[path][parameter.name] else "abcdefgh"
+        if TYPES[path][parameter.name] & {int, float}:
+            good = "1"
         if path == ("merge",):
             good = str(there / "file")
         word = value if parameter is changed else good

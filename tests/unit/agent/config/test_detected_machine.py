@@ -52,6 +52,23 @@ def test_memory_is_what_the_control_groups_above_this_process_lend(
         assert detect_machine(tmp_path).memory_mb == min(wanted_mb)
 
 
+@pytest.mark.parametrize(
+    ("own", "limits", "wanted_mb"),
+    [
+        ("4:memory:/docker/01\n0::/docker/01\n", {"memory/docker/01": mb(60), "memory": mb(70)}, [60, 70]),
+        ("4:cpu,memory:/docker/01\n0::/x\n", {"memory": mb(60)}, [60]),  # which is its own, seen from within
+        ("4:memory:/docker/01\n", {"memory/docker/01": "9223372036854771712\n"}, []),
+        ("4:mymemory:/docker/01\n", {"memory/docker/01": mb(60)}, []),
+    ],
+)
+def test_memory_is_what_groups_of_the_first_version_lend(
+    tmp_path: Path, own: str, limits: dict[str, str], wanted_mb: list[int]
+) -> None:
+    files = {f"{GROUPS}/{folder}/memory.limit_in_bytes": text for folder, text in limits.items()}
+    put(tmp_path, {"proc/self/cgroup": own, **files})
+    assert memory_limits(tmp_path) == tuple(each << 20 for each in wanted_mb)
+
+
 def test_a_limit_above_the_memory_there_is_lends_no_more(tmp_path: Path) -> None:
     unlimited_mb = detect_machine(tmp_path).memory_mb
     put(tmp_path, {"proc/self/cgroup": "0::/\n", f"{GROUPS}/memory.max": mb(unlimited_mb + 1)})

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias, TypeVar
 
 START_S: Final = 10.0
+HERE: Final = "127.0.0.1"
 
 Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
 class Proxy(ABC):
-    """One that leads to the port `to` of this machine; `port` is where it listens."""
+    """One that leads to the port `to` of this machine; `host` and `port` are where it listens."""
 
     to: int
+    host: str = field(default=HERE, kw_only=True)
     port: int = field(default=0, init=False)
     most_unread_bytes: int = field(default=65_536, init=False)  # of what comes, before who sends it waits
     _server: asyncio.Server | None = field(default=None, init=False)
@@ -30,10 +32,13 @@ class Proxy(ABC):
     def ways(self, here: Ends, there: Ends) -> list[Coroutine[None, None, None]]:
         """What hands on the bytes of a new connection, in both directions."""
 
+    async def may_join(self) -> None:  # noqa: B027 - most lines take whoever comes
+        """Wait until a new connection may be led on: nothing keeps it here."""
+
     async def start(self) -> None:
         """Listen on a free port, `port`."""
         limit = self.most_unread_bytes
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0, limit=limit)
+        self._server = await asyncio.start_server(self._join, self.host, self.port, limit=limit)
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -46,11 +51,17 @@ class Proxy(ABC):
         await asyncio.sleep(0)  # what was closed is closed
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        joining = asyncio.current_task()
+        assert joining is not None
+        self._tasks.add(joining)
         try:
-            there = await asyncio.open_connection("127.0.0.1", self.to, limit=self.most_unread_bytes)
-        except OSError:  # there is no broker just now
+            await self.may_join()
+            there = await asyncio.open_connection(HERE, self.to, limit=self.most_unread_bytes)
+        except (OSError, asyncio.CancelledError):  # there is no broker just now, or no proxy any more
             writer.close()
             return
+        finally:
+            self._tasks.discard(joining)
         for way in self.ways((reader, writer), there):
             task = asyncio.create_task(way)
             self._tasks.add(task)
