@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.unit.agent.dashboard.browsing import act, ask, looking
 from grapevine_agent.dashboard import feeds
 from grapevine_agent.dashboard.serving import Dashboard, served
 from grapevine_agent.dashboard.sources import Sources
+from grapevine_agent.service import clock
 
 DEADLINE_S = 20.0
 ABOUT = {"task": "t" * 64, "label": "digits"}
@@ -231,3 +233,23 @@ async def test_a_socket_that_nobody_may_open_or_that_is_no_agent_harms_nothing(t
     async with server, scripted(tmp_path / "a", "aa", "ada"), served(sources, say=said.append) as (dashboard, _):
         await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
     assert any("z/agent.sock" in each for each in said)
+
+
+async def test_a_page_of_agents_begins_again_when_the_clock_of_this_machine_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_back_ms, real = 0, clock.now
+    monkeypatch.setattr(clock, "now", lambda: replace(real(), wall_ms=real().wall_ms - set_back_ms))
+    async with scripted(tmp_path / "a", "aa", "ada") as ada, shown(tmp_path) as dashboard:
+        await ada.tell("joined", **ABOUT, role="member", begins_with="initial", age=0)
+        before = await seen(dashboard, lambda state: bool(state["log"]))
+        async with looking(dashboard) as events:
+            assert (await anext(events))[0] == "state"
+            set_back_ms = 3_600_000
+            kind, told = await anext(events)
+            while kind != "state":
+                kind, told = await anext(events)
+        assert told["log"][0]["at_ms"] <= before["log"][0]["at_ms"] - 3_500_000
+        await seen(
+            dashboard, lambda state: before["now_ms"] - 3_600_000 < state["now_ms"] < before["now_ms"] - 3_500_000
+        )
