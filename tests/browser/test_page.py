@@ -167,6 +167,14 @@ def test_events_are_filtered(stage: Stage, open_page: Opener) -> None:
     expect(page.locator("#log .level-warning").first).to_be_visible()
 
 
+def test_a_review_that_counts_for_nobody_says_so(stage: Stage, open_page: Opener) -> None:
+    stage.swarm.reviews[0].update(counts=True)
+    stage.swarm.reviews[1].update(counts=False)
+    rows = open_page(stage).locator(".reviews").first.locator("li")
+    expect(rows.nth(0)).not_to_contain_text("counts for nobody")
+    expect(rows.nth(1)).to_contain_text("approved, which counts for nobody here")
+
+
 def test_markup_in_names_and_texts_is_text(stage: Stage, open_page: Opener) -> None:
     swarm = stage.swarm
     for one in swarm.peers.values():
@@ -191,6 +199,21 @@ def test_what_is_called_as_javascript_calls_its_own_is_a_name_like_others(stage:
     until(page, "grapevinePage.state.now_ms", 7)
     assert page.evaluate("[{}.all, {}.peers, Object.all].every((value) => value === undefined)")
     assert page.evaluate("Object.keys(grapevinePage.state.series.constructor.peers)") == ["__proto__", "constructor"]
+
+
+def test_what_is_gone_leaves_nothing_behind(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    points = {"peers": {"a": [[1, 0.5]], "b": [[1, 0.5]]}, "all": [[1, 1, 1, 1, 1, 1, 1]]}
+    task = {**stage.swarm.snapshot()["tasks"][0], "id": "short lived"}
+    stage.tell({"tasks": [task], "series": {task["id"]: points}, "now_ms": 7})
+    stage.tell({"resampled": {task["id"]: {"peers": {"a": []}}}, "now_ms": 8})
+    until(page, "grapevinePage.state.now_ms", 8)
+    assert page.evaluate("Object.keys(grapevinePage.state.series['short lived'].peers)") == ["b"]
+    assert page.evaluate("grapevinePage.news.facts.has('task short lived')")
+    stage.tell({"gone": [task["id"]], "now_ms": 9})
+    until(page, "grapevinePage.state.now_ms", 9)
+    assert not page.evaluate("'short lived' in grapevinePage.state.series")
+    assert not page.evaluate("grapevinePage.news.facts.has('task short lived')")
 
 
 def test_a_lost_connection_is_shown_and_comes_back(stage: Stage, open_page: Opener) -> None:

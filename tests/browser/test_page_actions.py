@@ -31,6 +31,18 @@ def test_an_approval_is_posted_with_the_token(stage: Stage, open_page: Opener) -
     assert body == {"task": PUMPS, "reason": "reads what it says, and no more", "peer": own[0]}
 
 
+def test_who_approves_a_task_is_told_which_one_beyond_doubt(stage: Stage, open_page: Opener) -> None:
+    twin = {
+        **next(each for each in stage.swarm.snapshot()["tasks"] if each["id"] == PUMPS),
+        "id": "twin",
+        "publisher": "p2",
+    }
+    page = open_page(stage, f"#token={TOKEN}")
+    stage.tell({"tasks": [twin], "now_ms": 7})
+    page.locator(".task", has_text="Vibration of pumps").nth(1).get_by_role("button", name="Approve…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Task twin, published by p2")
+
+
 def test_the_token_leaves_the_address_at_once_and_is_stored_nowhere(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage, f"#token={TOKEN}")
     expect(page.locator("#rights")).to_have_text("actions allowed")

@@ -93,6 +93,10 @@ def test_a_file_that_cannot_be_written_or_was_cut_is_an_error_with_a_remedy(
         run_seed(prepared, 0, events=tmp_path)
     with pytest.raises(ConfigError, match=r"events\.jsonl: cannot be written"):
         run_seed(prepared, 0, events=tmp_path / "none" / "events.jsonl")
+    (tmp_path / "precious.toml").write_text("[scenario]")
+    with pytest.raises(ConfigError, match="holds no events: name another file"):
+        run_seed(prepared, 0, events=tmp_path / "precious.toml")
+    assert (tmp_path / "precious.toml").read_text() == "[scenario]"
     monkeypatch.setattr("grapevine_lab.simulator.run.LOOK_EVERY_S", 0.0)
     looks = iter([*[False] * 20, True])
     events = tmp_path / "events.jsonl"

@@ -116,13 +116,13 @@ def _of_lab(name: str) -> Sources:
     """What the lab says of itself: the agent does not know it."""
     from grapevine_agent.dashboard.sources import Sources
 
-    points = {point.name: point for point in entry_points(group="grapevine.dashboards")}
+    point = next((each for each in entry_points(group="grapevine.dashboards") if each.name == "lab"), None)
     try:
-        found = points["lab"].load()(name)
-    except (KeyError, ImportError):
-        raise ConfigError(
-            f"--lab {name}: labs need what is not installed here: {distribution.to_add_extra('lab')}"
-        ) from None
+        found = point.load()(name) if point is not None else None
+    except ImportError:
+        found = None
+    if found is None:
+        raise ConfigError(f"--lab {name}: labs need what is not installed here: {distribution.to_add_extra('lab')}")
     assert isinstance(found, Sources)
     return found
 

@@ -26,6 +26,7 @@ from grapevine_agent.control.protocol import (
 from grapevine_proto.errors import GrapevineError
 
 ELSEWHERE_S: Final = 3.0
+LONGEST_WAIT_S: Final = 3_600.0  # at a time: a socket takes no more than some years
 
 
 def call(
@@ -64,9 +65,12 @@ class Lines:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while (end := self._received.find(b"\n")) < 0:
             try:
-                self._connection.settimeout(None if deadline is None else max(1e-3, deadline - time.monotonic()))
+                left_s = None if deadline is None else deadline - time.monotonic()
+                self._connection.settimeout(None if left_s is None else min(max(1e-3, left_s), LONGEST_WAIT_S))
                 chunk = self._connection.recv(65_536)
             except TimeoutError:
+                if left_s is not None and left_s > LONGEST_WAIT_S:
+                    continue
                 return None
             except OSError:
                 chunk = b""

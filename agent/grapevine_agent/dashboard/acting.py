@@ -55,7 +55,8 @@ class Actions:
                 if not task or (name == "reject" and not reason.strip()):
                     raise ValueError(f'{name} needs "task"' + (' and "reason"' if name == "reject" else ""))
                 said = await self._ask(peer, "review", {"task": task, "approved": name == "approve", "reason": reason})
-                return f"{fit(str(said.get('name', task)))}: {'approved' if name == 'approve' else 'rejected'}"
+                named = said.get("name", task) if isinstance(said, dict) else task
+                return f"{fit(str(named))}: {'approved' if name == 'approve' else 'rejected'}"
             case "pause" | "resume":
                 if not peer:
                     raise ValueError(f'{name} needs "peer"')

@@ -21,12 +21,14 @@ from grapevine_agent.dashboard.details import peer_detail, task_detail
 from grapevine_agent.dashboard.guarding import Guard, hosts_of, is_loopback, is_same, is_token
 from grapevine_agent.dashboard.hub import Full, Hub
 from grapevine_agent.dashboard.overview import Overview
+from grapevine_agent.dashboard.words import fit
 from grapevine_proto.errors import GrapevineError
 
 logger = logging.getLogger(__name__)
 
 STATIC: Final = Path(__file__).parent / "static"
 LONGEST_BODY: Final = 4_096
+LONGEST_ERROR: Final = 1_000  # it may name what was sent, which may be what no answer can hold
 
 
 class Pages:
@@ -142,7 +144,7 @@ async def _body_of(request: Request) -> bytes | None:
 
 
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"ok": False, "error": text}, status_code=status, headers=headers)
+    return JSONResponse({"ok": False, "error": fit(text, LONGEST_ERROR)}, status_code=status, headers=headers)
 
 
 def _not_allowed() -> Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from statistics import median
 from typing import Any, Final, TypeAlias
 
 Point: TypeAlias = list[Any]  # its time in milliseconds first
@@ -36,9 +38,15 @@ class Curve:
         points.append(point)
         if len(points) > self._most:
             self.points = points[::2]
-            self._gap_ms = 2 * (points[-1][0] - points[0][0]) / self._most
+            # Not the mean: one long silence among them would leave out all that follows, until it was as long again.
+            self._gap_ms = median(later[0] - point[0] for point, later in pairwise(self.points))
             self._num_told, self._is_thinned = 0, True
         return True
+
+    def shift(self, step_ms: int) -> None:
+        """The clock was set: all of it is told anew, with other times."""
+        self.points = [[point[0] + step_ms, *point[1:]] for point in self.points]
+        self._num_told, self._is_thinned = 0, True
 
     @property
     def has_news(self) -> bool:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from grapevine_agent.control.protocol import NoAnswerError, NoServiceError
-from grapevine_agent.control.streaming import astream
+from grapevine_agent.control.streaming import AsyncLines, astream
+from grapevine_agent.dashboard.clocks import by_todays_clock
 from grapevine_agent.dashboard.looks import look_at_peers, look_at_reviews, look_at_status
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.sources import Sources
@@ -34,6 +35,7 @@ ASK_APART_S: Final = 0.1  # … and of many agents one after the other
 ANSWER_S: Final = 3.0
 ACT_S: Final = 30.0
 CATCH_UP_S: Final = 3.0
+MOST_KEPT: Final = 5_000  # lines of an agent: it keeps fewer
 MOST_FOLLOWED: Final = 2_500
 MOST_WAITING: Final = 50_000  # lines: followers wait for the drain
 MOST_AT_ONCE: Final = 2_000
@@ -62,7 +64,8 @@ class Follower:
                 if error.state_dir is None:  # somebody is there, and we may not ask
                     self._feeds.complain(str(error))
                 is_there = await asyncio.to_thread(self.path.exists)
-                self._lose("killed" if is_there else "offline")
+                nobody_listens = error.state_dir is not None
+                self._lose("offline" if not is_there else "killed" if nobody_listens else "silent")
                 if not is_there:
                     return
             except GrapevineError as error:
@@ -85,12 +88,27 @@ class Follower:
             newest = count_in(hello, "number") or 0
             self._meet(hello)
             self.is_caught_up = newest <= self._number
+            if not self.is_caught_up:
+                await self._catch_up(stream, newest)
             async for line in stream:
                 self._number = count_in(line, "number") or self._number
-                self.is_caught_up = self.is_caught_up or self._number >= newest
                 await self._feeds.put(line)
         finally:
             await stream.aclose()
+
+    async def _catch_up(self, stream: AsyncLines, newest: int) -> None:
+        """Take what it told before: its clock may have been set since."""
+        kept: list[Mapping[str, Any]] = []
+        try:
+            async for line in stream:
+                self._number = count_in(line, "number") or self._number
+                kept.append(line)
+                if self._number >= newest or len(kept) >= MOST_KEPT:
+                    break
+        finally:
+            for each in by_todays_clock(kept, self.peer):
+                await self._feeds.put(each)
+            self.is_caught_up = True
 
     def _meet(self, hello: Mapping[str, Any]) -> None:
         peer = id_in(hello, "peer")
@@ -143,9 +161,12 @@ class Feeds:
         others = [self._ask_all(), *([self._ask_engine()] if self._sources.states is not None else [])]
         running = [asyncio.create_task(each) for each in others]
         try:
-            while True:
+            while not any(task.done() for task in running):
                 await self._look_for_sockets()
                 await asyncio.sleep(LOOK_FOR_S)
+            for task in running:
+                if task.done():
+                    task.result()  # says what went wrong
         finally:
             for task in (*running, *self._tasks.values()):
                 task.cancel()
@@ -234,8 +255,10 @@ class Feeds:
                 asking.append(asyncio.create_task(self._ask_status(each)))
                 await asyncio.sleep(min(ASK_APART_S, ASK_S / len(there)))
             if there:
-                await self._ask_about_others(there[turn % len(there)])
-            await asyncio.gather(*asking)
+                asking.append(asyncio.create_task(self._ask_about_others(there[turn % len(there)])))
+            for fault in await asyncio.gather(*asking, return_exceptions=True):
+                if isinstance(fault, Exception):  # of one agent's answer; the others are asked all the same
+                    logger.error("what an agent answered could not be taken", exc_info=fault)
             took_s = asyncio.get_running_loop().time() - began_s
             await asyncio.sleep(max(0.2, (ASK_S if there else LOOK_FOR_S) - took_s))
 
@@ -256,11 +279,15 @@ class Feeds:
         look_at_status(self.overview.book, peer, status, self._now_ms())
 
     async def _ask_about_others(self, follower: Follower) -> None:
+        book = self.overview.book
         try:
-            look_at_peers(self.overview.book, await follower.ask("peers", {}, ANSWER_S), self._now_ms())
-            look_at_reviews(self.overview.book, await follower.ask("reviews", {}, ANSWER_S), self._now_ms())
+            look_at_peers(book, await follower.ask("peers", {}, ANSWER_S), self._now_ms())
+            reviews = await follower.ask("reviews", {}, ANSWER_S)
         except GrapevineError as error:
             logger.debug("%s: %s", follower.path, error)
+            return
+        if (peer := book.peers.get(follower.peer)) is not None:
+            look_at_reviews(book, peer, reviews, self._now_ms())
 
     async def _ask_engine(self) -> None:
         states = self._sources.states

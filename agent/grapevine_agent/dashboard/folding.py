@@ -27,7 +27,7 @@ Line = Mapping[str, Any]
 Fold = Callable[[Book, PeerKnown, Line, int], None]
 
 MOST_SHARES: Final = 16
-MOST_REVIEWS: Final = 50
+MOST_LIMITS: Final = 64  # that pause a peer
 STATES: Final = frozenset(("alive", "suspect", "silent", "asleep", "offline"))
 QUIET_LEVELS: Final = frozenset(("debug",))
 QUIET_KINDS: Final = frozenset(("measured",))  # every round of everybody: the curves show them
@@ -255,29 +255,32 @@ def _judged(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
 def published_by(task: TaskKnown, publisher: PeerKnown) -> None:
     """Who published a task."""
     task.publisher, task.publisher_name = publisher.id, publisher.name
-    publisher.does.add("publishes")
+    if task.is_told:
+        publisher.does.add("publishes")
 
 
 def _reviewed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
-    del peer  # the reviewer's word counts, whoever passes it on
-    task, reviewer = _task_of(book, line, at_ms), book.peer(id_in(line, "reviewer"), at_ms)
-    if task is not None and reviewer is not None:
-        review(task, reviewer, line, at_ms)
+    if (task := _task_of(book, line, at_ms)) is not None:
+        review(book, task, peer, line, at_ms)
 
 
-def review(task: TaskKnown, reviewer: PeerKnown, line: Line, at_ms: int) -> None:
-    """What a reviewer says of a task."""
-    reviewer.does.add("reviews")
-    if reviewer.id not in task.reviews and len(task.reviews) >= MOST_REVIEWS:
-        task.reviews.pop(next(iter(task.reviews)))
-    task.reviews[reviewer.id] = {
-        "reviewer": reviewer.id,
-        "name": reviewer.name or name_in(line, "name") or reviewer.id[:12],
+def review(book: Book, task: TaskKnown, teller: PeerKnown, line: Line, at_ms: int) -> None:
+    """What a reviewer says of a task, as one of our agents tells it. The name that its owner has given comes first."""
+    reviewer_id, counts = id_in(line, "reviewer"), truth_in(line, "counts")
+    reviewer = book.peer(reviewer_id, at_ms) if counts else book.peers.get(reviewer_id)
+    name = name_in(line, "name") or (reviewer.name if reviewer is not None else "") or reviewer_id[:12]
+    said = {
+        "reviewer": reviewer_id,
+        "name": name,
         "approved": truth_in(line, "approved"),
         "withdrawn": truth_in(line, "withdrawn"),
         "reason": text_in(line, "reason"),
         "at_ms": at_ms,
     }
+    if not reviewer_id or not task.review(reviewer_id, said, teller.id, counts=counts):
+        return
+    if reviewer is not None and (counts or reviewer.is_own):
+        reviewer.does.add("reviews")
 
 
 def _server_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
@@ -333,7 +336,7 @@ def meet(book: Book, peer: PeerKnown, url: str, *, is_connected: bool) -> None:
 
 def _paused(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     del book, at_ms
-    if name_in(line, "does") == "pause" and not id_in(line, "task"):
+    if name_in(line, "does") == "pause" and not id_in(line, "task") and len(peer.pauses) < MOST_LIMITS:
         peer.pauses.add(name_in(line, "limit"))
 
 

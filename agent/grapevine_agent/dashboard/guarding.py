@@ -118,7 +118,10 @@ def _is_asked_by_us(path: str, headers: Mapping[bytes, bytes]) -> bool:
 
 def is_same(origin: str, host: str) -> bool:
     """Whether an Origin is that of the page that is served under a Host."""
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
     return parts.scheme in ("http", "https") and parts.netloc.lower() == host.lower() and not parts.path
 
 

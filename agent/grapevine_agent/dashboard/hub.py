@@ -38,8 +38,13 @@ class Looker:
         self.waiting.append(patch)
         self.num_bytes += len(patch)
         if len(self.waiting) > MOST_WAITING or self.num_bytes > MOST_WAITING_BYTES:
-            self.waiting.clear()
-            self.num_bytes, self.is_behind = 0, True
+            self.fall_behind()
+        self.has_news.set()
+
+    def fall_behind(self) -> None:
+        """Let it begin again with a snapshot."""
+        self.waiting.clear()
+        self.num_bytes, self.is_behind = 0, True
         self.has_news.set()
 
 
@@ -76,6 +81,13 @@ class Hub:
         looker = Looker()
         self._lookers.add(looker)
         return self._stream(looker)
+
+    def clock_set(self, step_ms: int) -> None:
+        """The clock was set: all times are others, and whoever looks begins again."""
+        self.flush()
+        self._overview.clock_set(step_ms)
+        for each in self._lookers:
+            each.fall_behind()
 
     def close(self) -> None:
         """End all streams."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from grapevine_agent.dashboard.book import Book
+from grapevine_agent.dashboard.book import MOST_REASONS, Book
 from grapevine_agent.dashboard.folding import measure, meet, published_by, review, verdict
 from grapevine_agent.dashboard.records import PeerKnown, TaskKnown
 from grapevine_agent.dashboard.words import (
+    LONGEST_NAME,
     count_in,
+    fit,
     id_in,
     list_in,
     mapping_in,
@@ -45,8 +47,10 @@ def look_at_status(book: Book, peer: PeerKnown, status: Answer, now_ms: int) -> 
     book.changed.add(peer.id)
 
 
-def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
+def look_at_peers(book: Book, answer: object, now_ms: int) -> None:
     """Whom an agent knows: `peers`. Of those that we talk to ourselves it says nothing new."""
+    if not isinstance(answer, dict):
+        return
     asked = book.peers.get(id_in(answer, "peer"))
     for each in objects_in(answer, "peers"):
         peer = book.peer(id_in(each, "peer"), now_ms)
@@ -66,7 +70,7 @@ def look_at_peers(book: Book, answer: Answer, now_ms: int) -> None:
         }
 
 
-def look_at_reviews(book: Book, answer: object, now_ms: int) -> None:
+def look_at_reviews(book: Book, peer: PeerKnown, answer: object, now_ms: int) -> None:
     """What an agent knows of tasks and their reviews: `reviews`."""
     if not isinstance(answer, list):
         return
@@ -80,14 +84,13 @@ def look_at_reviews(book: Book, answer: object, now_ms: int) -> None:
         task.description = text_in(each, "description", 2_000)
         if (publisher := book.peer(id_in(each, "publisher"), now_ms)) is not None:
             published_by(task, publisher)
-        for said in objects_in(each, "reviews"):
-            if (reviewer := book.peer(id_in(said, "reviewer"), now_ms)) is not None:
-                review(task, reviewer, said, time_in(said, "made_at_ms") or now_ms)
+        for said in sorted(objects_in(each, "reviews"), key=lambda said: not truth_in(said, "counts")):
+            review(book, task, peer, said, time_in(said, "made_at_ms") or now_ms)
 
 
 def _look_at_task(book: Book, peer: PeerKnown, told: Answer, now_ms: int) -> None:
     name, version = name_in(told, "name"), count_in(told, "version")
-    task = book.task(id_in(told, "id"), "", now_ms)
+    task = book.task(id_in(told, "id"), "", now_ms, is_told=truth_in(told, "joined"))
     if task is None:
         return
     task.name, task.version = name or task.name, version
@@ -132,10 +135,10 @@ def _look_at_governor(peer: PeerKnown, governor: Answer) -> None:
 
 
 def _look_at_rejected(book: Book, peer: PeerKnown, rejected: Answer) -> None:
-    for reason in list(rejected)[:64]:
-        num = count_in(rejected, reason) or 0
+    for each in list(rejected)[:MOST_REASONS]:
+        num, reason = count_in(rejected, each) or 0, fit(each, LONGEST_NAME)
         known = peer.rejected.get(reason, 0)
-        if num > known:
+        if num > known and book.may_count(reason):
             book.reject(peer, reason, num - known)
 
 

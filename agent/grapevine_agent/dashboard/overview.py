@@ -4,6 +4,7 @@
     met, lost            an agent's events begin to come, or end
     look_at_…            what an agent answered when it was asked (see `looks`)
     advance(now)         time passed
+    clock_set(step)      the clock of this machine was set
     snapshot()           everything, for a page that begins
     patch()              what has changed since the last patch: a snapshot and all patches after it add up
 
@@ -80,6 +81,13 @@ class Overview:
         if peer is not None and peer.state != state:
             peer.state = state
             self.book.changed.add(peer_id)
+
+    def clock_set(self, step_ms: int) -> None:
+        """This machine's clock was set. Who looks has to begin again with a snapshot."""
+        self.now_ms = max(0, self.now_ms + step_ms)
+        self._told_ms = self.now_ms
+        self.book.shift(step_ms)
+        self._links = self.book.traffic.links(lambda each: self.selection.shown_as(self.book.peers, each))
 
     def advance(self, now_ms: int) -> None:
         """Time passed: close what is over."""

@@ -14,6 +14,8 @@ Does: TypeAlias = Literal["serves", "publishes", "reviews"]
 MOST_TASKS_OF_A_PEER: Final = 16
 MOST_MERGES: Final = 10  # of a peer, the newest
 MOST_PARTNERS: Final = 32  # of a peer
+MOST_REVIEWS: Final = 50  # of a task …
+MOST_STRANGERS: Final = 10  # … of which so many count for nobody, at most
 MOST_VERDICTS: Final = 100  # of a task that are told one by one, those that are not "approved" first
 BUCKET_MS: Final = 1_000  # between two points of a task's curves, at least
 LIVES: Final = frozenset(("alive", "suspect", "asleep", "paused"))  # whose last figures count in a mean
@@ -172,6 +174,7 @@ class TaskKnown:
     baseline_name: str = ""
     server: str = ""
     reviews: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counting: dict[str, set[str]] = field(default_factory=dict)  # by reviewer, for which of our agents it counts
     verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
     members: set[str] = field(default_factory=set)
     num_told: int = 0  # members, as one of them says
@@ -182,16 +185,35 @@ class TaskKnown:
     description: str = ""
     servers: set[str] = field(default_factory=set)
     told_ms: int = 0
+    is_told: bool = False  # by an event, or somebody takes part: not just anybody's
     all: Curve = field(default_factory=lambda: Curve(OF_A_TASK))
     stale: Curve = field(default_factory=lambda: Curve(OF_A_TASK))
     closes_ms: int | None = None  # when the next point of its curves is due; None: nothing was measured yet
     has_new: bool = False  # measured since the last point
+
+    def review(self, reviewer: str, review: dict[str, Any], teller: str, *, counts: bool) -> bool:
+        """Keep what a reviewer says, if there is room, and whether it counts for who tells it. Whether it was kept.
+
+        Anybody may review: of those that count for nobody few are kept, and they make no room for themselves.
+        """
+        strangers = [each for each in self.reviews if not self.counting[each]]
+        if reviewer not in self.reviews:
+            if not counts and len(strangers) >= MOST_STRANGERS:
+                return False
+            if len(self.reviews) >= MOST_REVIEWS:
+                least = (strangers or list(self.reviews))[0]
+                del self.reviews[least], self.counting[least]
+        self.reviews[reviewer] = review
+        tellers = self.counting.setdefault(reviewer, set())
+        (tellers.add if counts else tellers.discard)(teller)
+        return True
 
     def shown(self) -> dict[str, Any]:
         """As the page is told."""
         standings: dict[str, int] = {}
         for each in self.verdicts.values():
             standings[each["standing"]] = standings.get(each["standing"], 0) + 1
+        reviews = [{**each, "counts": bool(self.counting[reviewer])} for reviewer, each in self.reviews.items()]
         verdicts = sorted(self.verdicts.values(), key=lambda each: each["standing"] == "approved")
         return {
             "id": self.id,
@@ -205,7 +227,7 @@ class TaskKnown:
             "higher_is_better": self.higher_is_better,
             "baseline": rounded(self.baseline),
             "baseline_name": self.baseline_name,
-            "reviews": list(self.reviews.values()),
+            "reviews": sorted(reviews, key=lambda each: not each["counts"]),
             "verdicts": verdicts[:MOST_VERDICTS],
             "standings": standings,
             "num_members": max(len(self.members), self.num_told),

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from grapevine_agent.dashboard.clocks import Clocks
 from grapevine_agent.dashboard.overview import Overview
-from grapevine_agent.dashboard.words import time_in
+from grapevine_agent.dashboard.words import id_in, name_in, time_in
 from grapevine_proto.errors import ConfigError
 
 LONGEST_LINE: Final = 1 << 18  # bytes
 STEP_S: Final = 0.1
+LONGEST_WAIT_S: Final = 20.0  # for the next event
 MOST_AT_ONCE: Final = 2_000  # lines between two breaths of the loop
 
 
@@ -34,18 +36,25 @@ def lines_of(path: Path) -> Iterator[Mapping[str, Any]]:
 
 def check(path: Path) -> None:
     """Raise `ConfigError` unless a file begins with an event."""
-    if next(lines_of(path), None) is None:
+    first = next(lines_of(path), None)
+    if first is None:
         raise ConfigError(f"{path}: holds no events; write one with `grapevine events --json > {path.name}`")
+    if not (name_in(first, "event") and id_in(first, "peer")):
+        raise ConfigError(
+            f"{path}: its first line has no `event` and no `peer`; name a file of `grapevine events --json`"
+        )
 
 
 async def replay(path: Path, overview: Overview, speed: float, clock: Callable[[], float]) -> None:
-    """Tell a file's events, `speed` of their seconds in one of the clock's; 0: all at once."""
-    began_s, first_ms, latest_ms = clock(), -1, 0
-    for number, line in enumerate(lines_of(path), start=1):
+    """Tell a file's events, `speed` of their seconds in one of the clock's; 0: all at once. Long silences are cut."""
+    began_s, first_ms, latest_ms, clocks = clock(), -1, 0, Clocks()
+    for number, line in enumerate(map(clocks.steady, lines_of(path)), start=1):
         at_ms = time_in(line, "at_ms") or 0
         latest_ms = max(at_ms, latest_ms)
         if first_ms < 0:
             first_ms = at_ms
+        if speed and (wait_s := (at_ms - first_ms) / speed / 1e3 - (clock() - began_s)) > LONGEST_WAIT_S:
+            began_s -= wait_s - LONGEST_WAIT_S
         while speed and (now_ms := first_ms + (clock() - began_s) * speed * 1e3) < at_ms:
             overview.advance(int(now_ms))
             await asyncio.sleep(min(STEP_S, (at_ms - now_ms) / speed / 1e3))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import secrets
 import socket
 import sys
@@ -23,17 +24,21 @@ from starlette.types import ASGIApp
 
 from grapevine_agent.dashboard.acting import Actions
 from grapevine_agent.dashboard.app import make_app
+from grapevine_agent.dashboard.clocks import Steps
+from grapevine_agent.dashboard.connections import Connection
 from grapevine_agent.dashboard.feeds import Feeds
 from grapevine_agent.dashboard.hub import PATCH_S, Hub
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.replaying import replay
 from grapevine_agent.dashboard.sources import Sources
+from grapevine_agent.service import clock
 from grapevine_proto.errors import ConfigError, GrapevineError
 
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
 LONGEST_HEAD: Final = 16_384  # bytes of a request's line and headers
+OPEN_FILES: Final = 8_192  # as many as agents can be followed, thrice
 END_S: Final = 2
 
 
@@ -62,7 +67,16 @@ def serve(
     open_page: bool = False,
 ) -> None:
     """Serve until Ctrl-C or SIGTERM. Raises `ConfigError` where it cannot listen, or the file is no file of events."""
+    make_room_for_files()
     asyncio.run(_serve(sources, host=host, port=port, speed=speed, say=say, open_page=open_page))
+
+
+def make_room_for_files() -> None:
+    """Raise this process's limit of open files: each agent that is followed takes one, and another when it is asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < OPEN_FILES:
+        soft = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def _serve(
@@ -126,7 +140,7 @@ def _prepared(sources: Sources, speed: float, say: Callable[[str], None]) -> tup
     )
     if sources.file is not None:
         return partial(_replay, sources.file, overview, speed, say), actions, overview
-    feeds = Feeds(sources, overview, now_ms=_now_ms, say=say)
+    feeds = Feeds(sources, overview, now_ms=lambda: clock.now().wall_ms, say=say)
     return partial(_follow, feeds), actions, overview
 
 
@@ -143,20 +157,19 @@ async def _replay(path: Path, overview: Overview, speed: float, say: Callable[[s
 
 
 async def _follow(feeds: Feeds, hub: Hub) -> None:
-    following = asyncio.create_task(feeds.run(), name="feeds")
+    following, steps = asyncio.create_task(feeds.run(), name="feeds"), Steps(clock.now)
     try:
         await feeds.begin()
-        while True:
+        while not following.done():
+            if step_ms := steps.since():
+                hub.clock_set(step_ms)
             await feeds.drain()
-            hub.advance(_now_ms())
+            hub.advance(clock.now().wall_ms)
             await asyncio.sleep(PATCH_S)
+        following.result()  # nobody follows any more: that ends the dashboard, and says why
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1e3)
 
 
 class _Server(uvicorn.Server):
@@ -167,7 +180,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 cast("Any", app),  # Starlette's word for the same thing
-                http="h11",
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

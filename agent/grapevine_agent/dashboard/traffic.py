@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from grapevine_agent.dashboard.patches import MOST_RATES
+from grapevine_agent.dashboard.words import rounded
 
 LATELY_S: Final = 10
 MOST_LINKS: Final = 400  # that are shown
 MOST_KEPT: Final = 2_000  # of one second
+MOST_SPEED: Final = 60  # at which seconds are counted one by one
 
 Link = tuple[str, str, str]  # sender, receiver, task
 
@@ -27,13 +29,14 @@ class Second:
 
 
 class Traffic:
-    """Seconds of the source's own time, `speed` of which pass in one of the page's."""
+    """Seconds of the source's own time, `speed` of which pass in one of the page's; of very many several together."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self.totals = {"sent": 0, "received": 0, "merged": 0, "bytes": 0}
         self.joules: float | None = None  # of training; None: nobody has said
         self.rates: deque[list[Any]] = deque(maxlen=MOST_RATES)
-        self._lately = max(LATELY_S, round(LATELY_S * speed))
+        self._width = max(1, round(speed / MOST_SPEED))  # seconds that are counted together
+        self._lately = max(LATELY_S, round(LATELY_S * speed / self._width))
         self._seconds: deque[Second] = deque()
         self._untold: list[list[Any]] = []
 
@@ -53,7 +56,7 @@ class Traffic:
 
     def advance(self, now_ms: int) -> None:
         """Close the seconds that are over, and forget what is not of late."""
-        current = now_ms // 1000
+        current = now_ms // (1000 * self._width)
         if not self._seconds:
             self._seconds.append(Second(current))
         while (last := self._seconds[-1]).number < current:
@@ -84,18 +87,29 @@ class Traffic:
             for (sender, receiver, task), (num, num_bytes, last_ms) in most
         ]
 
+    def shift(self, step_ms: int) -> None:
+        """The clock was set by so much: what was counted was counted by another."""
+        step = round(step_ms / 1000 / self._width)
+        for second in self._seconds:
+            second.number += step
+            for counts in second.links.values():
+                counts[2] += step_ms
+        for rate in self.rates:  # the same lists as those that are not told yet
+            rate[0] += step * self._width * 1000
+
     def new_rates(self) -> list[list[Any]]:
         """The seconds that were closed since this was asked last."""
         untold, self._untold = self._untold, []
         return untold
 
     def _tell_rate(self, second: Second) -> None:
-        rate = [second.number * 1000, second.num, second.num_bytes]
+        num, num_bytes = rounded(second.num / self._width), rounded(second.num_bytes / self._width)
+        rate = [second.number * self._width * 1000, num, num_bytes]
         self.rates.append(rate)
         self._untold = [*self._untold, rate][-MOST_RATES:]
 
     def _second_of(self, at_ms: int) -> Second:
-        number = at_ms // 1000
+        number = at_ms // (1000 * self._width)
         if not self._seconds:
             self._seconds.append(Second(number))
         if number > self._seconds[-1].number:

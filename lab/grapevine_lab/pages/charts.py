@@ -6,6 +6,7 @@ beside it, placed in percent. So a chart can be read on a phone and in print, wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_lab.pages.markup import element
-from grapevine_lab.pages.scales import Scale, thinned, tick_texts
+from grapevine_lab.pages.scales import LARGEST, Scale, thinned, tick_texts
 from grapevine_lab.pages.sections import Chart, Series, Table, shown
 
 WIDTH, HEIGHT = 2000, 1000  # of the drawing, in its own units
@@ -79,7 +80,7 @@ def numbers_of(chart: Chart) -> Table:
 
 def _axes_of(chart: Chart) -> _Axes:
     xs = [each.xs for each in chart.series] + [[start, end] for start, end, _ in chart.spans]
-    xs += [[x for x, _ in chart.marks]]
+    xs += [[x for x, _ in _marked(chart)]]
     ys = [part for each in chart.series for part in (each.ys, each.low, each.high) if part is not None]
     return _Axes(x=Scale.over(xs, exact=True), y=Scale.over(ys, is_log=chart.log_y, from_zero=chart.from_zero))
 
@@ -102,11 +103,14 @@ def _drawing(chart: Chart, axes: _Axes, colours: Mapping[str, int]) -> Element:
         aria_label=_in_words(chart),
     )
     for start, end, _ in chart.spans:
-        left, right = (WIDTH * axes.x.share([start, end])).clip(0, WIDTH).round().astype(int).tolist()
+        if math.isnan(start) or math.isnan(end):
+            continue
+        ends = np.clip([start, end], axes.x.low, axes.x.high)
+        left, right = (WIDTH * axes.x.share(ends)).round().astype(int).tolist()
         drawing.append(element("rect", x=left, y=0, width=right - left, height=HEIGHT, class_="span"))
     grid = "".join(f"M0 {round(HEIGHT * (1 - at))}h{WIDTH}" for at in axes.y.share(axes.y.ticks).tolist())
     drawing.append(element("path", d=grid, class_="grid"))
-    for at in axes.x.share([x for x, _ in chart.marks]).tolist():
+    for at in axes.x.share([x for x, _ in _marked(chart)]).tolist():
         drawing.append(element("path", d=f"M{round(WIDTH * at)} 0v{HEIGHT}", class_="mark"))
     most = max(LEAST_POINTS, MOST_POINTS // max(1, len(chart.series)))
     ordered = [each for each in chart.series if each.thin] + [each for each in reversed(chart.series) if not each.thin]
@@ -194,7 +198,7 @@ def _readings(chart: Chart, named: Sequence[Series], most: int) -> Iterator[tupl
     """At most so many places on the x axis, the ends among them, and each series' values next to them."""
     arrays = [np.asarray(each.xs, np.float64) for each in named]
     all_x = np.unique(np.concatenate([*arrays, np.empty(0)]))
-    all_x = all_x[np.isfinite(all_x)]
+    all_x = all_x[np.abs(all_x) <= LARGEST]
     if not len(all_x):
         return
     places = all_x
@@ -240,8 +244,13 @@ def _in_words(chart: Chart) -> str:
         if len(values) and not each.like:
             first, last = (_value(float(values[i]), percent=chart.percent) for i in (0, -1))
             told.append(f"{each.name} from {first} to {last}")
-    told += [f"{label} at {_x_text(x)}" for x, label in chart.marks]
+    told += [f"{label} at {_x_text(x)}" for x, label in _marked(chart)]
     return f"{chart.title}: {chart.y or 'values'} by {chart.x}. {'; '.join(told)}."
+
+
+def _marked(chart: Chart) -> list[tuple[float, str]]:
+    """The moments that there are: one that never came is none."""
+    return [(x, label) for x, label in chart.marks if abs(x) <= LARGEST]
 
 
 def _labels(texts: Sequence[str], scale: Scale, side: str) -> list[Element]:
@@ -253,7 +262,7 @@ def _marks(chart: Chart, axes: _Axes) -> tuple[list[Element], int]:
     """Labels above their lines, in as many rows as keep them apart on a narrow page."""
     ends: list[float] = []  # of each row
     labels = []
-    for x, label in sorted(chart.marks):
+    for x, label in sorted(_marked(chart)):
         at = float(axes.x.share([x])[0])
         width = LABEL_SHARE * len(label)
         start = at if at + width <= 1 else max(0.0, at - width)

@@ -17,6 +17,9 @@ STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 NUM_TICKS = 5
 MOST_DECADES = 8  # with a tick each
 ROUNDING = 1e-9
+LARGEST = 1e300  # with what is beyond, or nearer to nothing, sums and quotients are no numbers any more
+SMALLEST = 1e-300
+FAR = 100.0  # lengths of the axis, beyond which is nowhere
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ class Scale:
         """
         parts = [np.asarray(each, np.float64).ravel() for each in values]
         numbers = np.concatenate([*parts, np.empty(0)])
-        numbers = numbers[np.isfinite(numbers) & ((numbers > 0) | (not is_log))]
+        numbers = numbers[(np.abs(numbers) <= LARGEST) & ((numbers > SMALLEST) | (not is_log))]
         if not len(numbers):
             numbers = np.array([1.0, 10.0] if is_log else [0.0, 1.0])
         low, high = float(numbers.min()), float(numbers.max())
@@ -46,8 +49,8 @@ class Scale:
             return cls._log(low, high)
         if from_zero:
             low, high = min(0.0, low), max(0.0, high)
-        if high - low <= ROUNDING * max(abs(low), abs(high)):
-            margin = abs(high) / 2 or 0.5
+        if high - low <= max(SMALLEST, ROUNDING * max(abs(low), abs(high))):
+            margin = abs(high) / 2 if abs(high) > SMALLEST else 0.5
             low, high = (0.0 if from_zero else low - margin), high + margin
         step = _step(high - low)
         if not exact:
@@ -67,11 +70,10 @@ class Scale:
     def share(self, values: Numbers) -> NDArray[np.float64]:
         """Where on the axis values [k] stand, from 0 at its beginning to 1 at its end [k]; NaN where nowhere."""
         numbers = np.asarray(values, np.float64)
-        if not self.is_log:
-            return np.asarray((numbers - self.low) / (self.high - self.low))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.log10(numbers)
-        return np.asarray((logs - math.log10(self.low)) / math.log10(self.high / self.low))
+        low, high = (math.log10(self.low), math.log10(self.high)) if self.is_log else (self.low, self.high)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            shares = ((np.log10(numbers) if self.is_log else numbers) - low) / (high - low)
+        return np.where(np.abs(shares) <= FAR, shares, np.nan)
 
 
 def _step(extent: float) -> float:

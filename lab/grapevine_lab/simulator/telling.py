@@ -50,6 +50,9 @@ class Telling:
                         f"{path}: it is shorter than when the checkpoint was made, so it cannot be gone on with: run "
                         "without --resume, or without --events"
                     )
+                file.seek(0)
+                if self.num_bytes == 0 and file.read(1) not in (b"", b"{"):
+                    raise ConfigError(f"{path}: is there, and holds no events: name another file for --events")
                 file.seek(self.num_bytes)
                 file.truncate()
                 file.write(content)

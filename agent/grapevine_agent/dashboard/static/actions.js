@@ -59,12 +59,12 @@ export class Actions {
   }
 
   /** Ask before doing it: about whom, and whatever else has to be said. */
-  ask(name, body, { about = "", choices = [], owners = [], owner = null } = {}) {
+  ask(name, body, { about = "", text = "", choices = [], owners = [], owner = null } = {}) {
     const question = QUESTIONS[name];
     this.asked = { name, body, choices };
     setText($("ask-title"), question.title);
     setText($("ask-about"), about);
-    setText($("ask-text"), question.text ?? "");
+    setText($("ask-text"), question.text ?? text);
     for (const id of ["ask-about", "ask-text"]) show($(id), $(id).textContent !== "");
     this.askReason(question);
     this.askOwner(owners, owner);

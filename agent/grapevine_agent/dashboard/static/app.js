@@ -180,7 +180,10 @@ class Page {
   review(name, task) {
     const owners = [...this.state.peers.values()].filter((peer) => peer.own);
     const reviewer = owners.find((peer) => peer.role === "reviewer") ?? owners[0];
-    this.actions.ask(name, { task: task.id, peer: null }, { about: task.label || task.name, owners, owner: reviewer?.id });
+    // A name proves nothing: another's task may be called the same.
+    const text = `Task ${task.id}, published by ${task.publisher || "nobody that is known"}`;
+    const about = task.label || task.name;
+    this.actions.ask(name, { task: task.id, peer: null }, { about, text, owners, owner: reviewer?.id });
   }
 
   partition() {

@@ -37,6 +37,10 @@ export class News {
       this.say(names.length > 3 ? `${names.length} peers are ${now}` : `${names.join(", ")} ${names.length > 1 ? "are" : "is"} ${now}`);
     }
     for (const id of this.states.keys()) if (!state.peers.has(id)) this.states.delete(id);
+    for (const key of this.facts.keys()) {
+      const [kind, id] = [key.slice(0, key.indexOf(" ")), key.slice(key.indexOf(" ") + 1)];
+      if (!(kind === "task" ? state.tasks : state.brokers).has(id)) this.facts.delete(key);
+    }
     for (const { id, name, connected } of state.brokers.values()) {
       this.compare(`broker ${id}`, connected, `broker ${name || id} is ${connected ? "connected" : "not connected"}`);
     }

@@ -24,6 +24,7 @@ export function fold(state, patch) {
   }
   for (const id of patch.gone ?? []) {
     for (const key of ["brokers", "peers", "tasks"]) state[key].delete(id);
+    delete state.series[id];
   }
   for (const key of ["brokers", "peers", "tasks"]) {
     for (const record of patch[key] ?? []) state[key].set(record.id, record);
@@ -31,8 +32,11 @@ export function fold(state, patch) {
   // Curves that the server has thinned out are told anew, before what is new of them.
   for (const [task, curves] of Object.entries(patch.resampled ?? {})) {
     const { peers, ...rest } = curves;
-    Object.assign(seriesOf(state, task), rest);
-    Object.assign(state.series[task].peers, peers);
+    const series = Object.assign(seriesOf(state, task), rest);
+    for (const [peer, told] of Object.entries(peers ?? {})) {
+      if (told.length) series.peers[peer] = told;
+      else delete series.peers[peer];
+    }
   }
   for (const [task, points] of Object.entries(patch.series ?? {})) addPoints(state, task, points);
   state.rates.push(...(patch.rates ?? []));

@@ -66,7 +66,8 @@ export class Tasks {
       const word = review.withdrawn ? "withdrawn" : review.approved ? "approved" : "rejected";
       const sign = make(`span.verdict-sign.${word}`, { "aria-hidden": "true" }, svg("svg", { viewBox: "0 0 12 12" }, svg("path", { d: SIGNS[word] })));
       const name = make("strong", { textContent: review.name || review.reviewer });
-      return make("li", {}, sign, make("span", {}, name, ` ${word}`, review.reason ? make("q", { textContent: review.reason }) : null));
+      const weight = review.counts === false ? make("span.quiet", { textContent: ", which counts for nobody here" }) : null;
+      return make("li", {}, sign, make("span", {}, name, ` ${word}`, weight, review.reason ? make("q", { textContent: review.reason }) : null));
     });
     place.replaceChildren(...(rows.length ? rows : [make("li.quiet", { textContent: "No reviews yet" })]));
   }

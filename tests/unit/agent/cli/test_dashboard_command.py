@@ -44,6 +44,7 @@ def test_an_address_of_nobody_is_named(tmp_path: Path) -> None:
     [
         ("", "holds no events"),
         ("\n\n", "holds no events"),
+        ('{"metric": 0.5}\n', "its first line has no `event`"),
         ("[1]\n", "line 1: is no event"),
         ("hello\n", "line 1: is no event"),
         ("[" * 200_000, "line 1: is no event"),

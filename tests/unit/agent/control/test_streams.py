@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from grapevine_agent.control import client
 from grapevine_agent.control.client import stream
 from grapevine_agent.control.protocol import NoServiceError
 from grapevine_agent.control.server import ControlServer, Streamed
@@ -199,3 +200,29 @@ async def test_a_program_without_an_event_loop_listens_as_well(host: Host) -> No
     await listening
     assert heard == words([{"component": f"a/{number}"} for number in range(200)])
     assert "no agent is running" in refused[0]
+
+
+async def test_however_long_a_program_would_wait_it_hears_what_comes(host: Host) -> None:
+    def listen() -> Any:
+        with stream(host.path, "events", {"after": 0}) as lines:
+            return [lines.read(timeout_s) for timeout_s in (1e12, 1e300)]
+
+    host.tell(*some(2))
+    assert [line["number"] for line in await asyncio.to_thread(listen)] == [1, 2]
+
+
+async def test_who_waits_longer_than_a_socket_is_asked_at_a_time_waits_on(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LONGEST_WAIT_S", 0.02)
+
+    def listen() -> Any:
+        with stream(host.path, "events", {"after": 0}) as lines:
+            return lines.read(DEADLINE_S), lines.read(0.1)
+
+    listening = asyncio.create_task(asyncio.to_thread(listen))
+    await host.until(lambda: host.telling.num_listeners == 1)
+    await asyncio.sleep(0.1)  # several times as long as a socket is asked
+    host.tell(*some(1))
+    line, none = await listening
+    assert (line["number"], none) == (1, None)

@@ -21,6 +21,11 @@ from grapevine_agent.service.telling import Telling
 from grapevine_proto.errors import TaskError
 
 
+def say(asked: list[Any]) -> None:
+    sys.stdout.write(json.dumps(asked) + "\n")
+    sys.stdout.flush()
+
+
 async def main(path: Path, peer: str, name: str) -> None:
     began_ms = int(time.time() * 1e3)
     telling = Telling(peer, began_ms)
@@ -38,6 +43,9 @@ async def main(path: Path, peer: str, name: str) -> None:
 
     async def answer(request: dict[str, Any]) -> Any:
         method, params = request["method"], request["params"]
+        if name == "nonsense" and method != "events":
+            say([method, params])
+            return ["nonsense", None]
         match method:
             case "events":
                 return Streamed(result=telling.about | {"name": name}, lines=telling.listen(params["after"]))
@@ -48,8 +56,7 @@ async def main(path: Path, peer: str, name: str) -> None:
                 return {"peers": [{"peer": "stranger", **known}, {"peer": peer, **known, "name": "somebody else"}]}
             case "reviews":
                 return []
-        sys.stdout.write(json.dumps([method, params]) + "\n")
-        sys.stdout.flush()
+        say([method, params])
         if params.get("task") == "unknown":
             raise TaskError("unknown: there is no such task; look at `grapevine tasks`")
         return {"name": "digits"}

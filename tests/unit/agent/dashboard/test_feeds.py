@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from tests.unit.agent.dashboard.browsing import act, ask, looking
 from grapevine_agent.dashboard import feeds
 from grapevine_agent.dashboard.serving import Dashboard, served
 from grapevine_agent.dashboard.sources import Sources
+from grapevine_agent.service import clock
 
 DEADLINE_S = 20.0
 ABOUT = {"task": "t" * 64, "label": "digits"}
@@ -164,6 +168,7 @@ async def test_agents_are_asked_to_act_and_what_they_refuse_is_said(tmp_path: Pa
             ("pause", {"peer": "aa", "minutes": -1}, 400),
             ("pause", {"peer": "aa", "minutes": "1"}, 400),
             ("pause", {"peer": "stranger"}, 409),
+            ("pause", {"peer": "\ud800"}, 409),  # half a character, which no answer can hold
         ):
             assert (await act(dashboard, name, params)).status == status
 
@@ -178,6 +183,38 @@ async def test_what_the_lab_knows_of_its_machines_is_believed(tmp_path: Path) ->
         await seen(dashboard, lambda state: state_of("ada")(state) == "paused")
         told["ada"] = "running"
         await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
+
+
+async def test_an_agent_whose_answers_are_nonsense_keeps_nobody_from_being_asked(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "n", "nn", "nonsense") as nonsense, shown(tmp_path) as dashboard:
+        await seen(dashboard, lambda state: state_of("nonsense")(state) == "alive")
+        while (await nonsense.asked())[0] != "peers":
+            pass
+        async with scripted(tmp_path / "a", "aa", "ada"):
+            await seen(dashboard, lambda state: any(each["memory_mb"] for each in state["peers"]))
+
+
+async def test_an_agent_that_cannot_be_reached_is_not_taken_for_killed(tmp_path: Path) -> None:
+    async with scripted(tmp_path / "a", "aa", "ada") as ada, shown(tmp_path) as dashboard:
+        await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
+        ada.process.send_signal(signal.SIGSTOP)
+        path = tmp_path / "a" / "agent.sock"
+        path.unlink()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as another:
+            another.bind(str(path))  # connecting fails, and not because nobody listens
+            ada.process.kill()
+            await seen(dashboard, lambda state: state_of("ada")(state) == "silent")
+            path.unlink()
+            await seen(dashboard, lambda state: state_of("ada")(state) == "offline")
+
+
+def test_a_dashboard_may_follow_as_many_agents_as_the_system_lets_it_open_files() -> None:
+    code = (
+        "import resource as r; from grapevine_agent.dashboard.serving import make_room_for_files as make;"
+        "r.setrlimit(r.RLIMIT_NOFILE, (100, 900)); make(); print(r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == "(900, 900)\n"
 
 
 async def test_a_socket_that_nobody_may_open_or_that_is_no_agent_harms_nothing(tmp_path: Path) -> None:
@@ -196,3 +233,23 @@ async def test_a_socket_that_nobody_may_open_or_that_is_no_agent_harms_nothing(t
     async with server, scripted(tmp_path / "a", "aa", "ada"), served(sources, say=said.append) as (dashboard, _):
         await seen(dashboard, lambda state: state_of("ada")(state) == "alive")
     assert any("z/agent.sock" in each for each in said)
+
+
+async def test_a_page_of_agents_begins_again_when_the_clock_of_this_machine_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_back_ms, real = 0, clock.now
+    monkeypatch.setattr(clock, "now", lambda: replace(real(), wall_ms=real().wall_ms - set_back_ms))
+    async with scripted(tmp_path / "a", "aa", "ada") as ada, shown(tmp_path) as dashboard:
+        await ada.tell("joined", **ABOUT, role="member", begins_with="initial", age=0)
+        before = await seen(dashboard, lambda state: bool(state["log"]))
+        async with looking(dashboard) as events:
+            assert (await anext(events))[0] == "state"
+            set_back_ms = 3_600_000
+            kind, told = await anext(events)
+            while kind != "state":
+                kind, told = await anext(events)
+        assert told["log"][0]["at_ms"] <= before["log"][0]["at_ms"] - 3_500_000
+        await seen(
+            dashboard, lambda state: before["now_ms"] - 3_600_000 < state["now_ms"] < before["now_ms"] - 3_500_000
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 import pytest_asyncio
 from tests.unit.agent.dashboard.browsing import act, address_of, ask, looking, replayed
 
+from grapevine_agent.dashboard import connections
 from grapevine_agent.dashboard.hub import MOST_STREAMS
-from grapevine_agent.dashboard.serving import Dashboard
+from grapevine_agent.dashboard.serving import MOST_CONNECTIONS, Dashboard
 from grapevine_proto.errors import GrapevineError
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,7 +101,9 @@ async def test_who_listens_for_others_is_asked_by_number_and_by_its_own_name_alo
             assert (await ask(dashboard, "/api/state", headers={"Host": host})).status == status
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1", "file://", "http://127.0.0.1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:1", "file://", "http://127.0.0.1", "http://["]
+)
 async def test_a_page_of_another_origin_reads_nothing_and_does_nothing(dashboard: Dashboard, origin: str) -> None:
     assert (await ask(dashboard, "/api/state", headers={"Origin": origin})).status == 403
     assert (await act(dashboard, "heal", headers={"Origin": origin})).status == 403
@@ -215,6 +219,46 @@ async def test_a_request_without_end_is_not_kept(dashboard: Dashboard) -> None:
     answer = await asyncio.wait_for(reader.read(), 10)
     assert answer.startswith(b"HTTP/1.1 400")
     writer.close()
+
+
+async def test_connections_on_which_nobody_asks_or_asks_by_bits_make_room_for_others(
+    dashboard: Dashboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
+    silent = [await asyncio.open_connection(*address_of(dashboard)) for _ in range(MOST_CONNECTIONS)]
+    assert (await ask(dashboard, "/api/state")).status == 503
+    silent[0][1].write(b"GET / HTTP/1.1\r\n")
+    async with asyncio.timeout(10):
+        while not silent[0][0].at_eof():
+            silent[0][1].write(b"X: y\r\n")
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(silent[0][0].read(1), 10)
+        while (await ask(dashboard, "/api/state")).status != 200:
+            await asyncio.sleep(0.02)
+    for _, writer in silent:
+        writer.close()
+
+
+async def test_a_page_that_reads_nothing_loses_its_stream_and_one_that_reads_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "UNREAD_S", 0.3)
+    monkeypatch.setattr(connections, "HEAD_S", 0.3)
+    async with replayed(tmp_path) as dashboard, looking(dashboard) as events:
+        await anext(events)
+        _, writer = await asyncio.open_connection(*address_of(dashboard), limit=1)
+        writer.write(b"GET /api/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(20):
+            while dashboard.hub.num_streams < 2:
+                await asyncio.sleep(0.01)
+            while dashboard.hub.num_streams == 2:
+                line = {"event": "failed", "peer": "a", "level": "warning", "text": "x" * 400, "at_ms": 1}
+                for _ in range(200):
+                    dashboard.overview.tell(line, 1)
+                dashboard.hub.flush()
+                await anext(events)
+        assert dashboard.hub.num_streams == 1
+        writer.close()
 
 
 async def test_so_many_may_look_and_the_next_one_is_told_to_come_again(dashboard: Dashboard) -> None:

@@ -48,7 +48,7 @@ lines = st.fixed_dictionaries(
             ("label", "state", "name", "role", "reason", "url", "does", "limit", "standing", "text"), texts
         ),
         **dict.fromkeys(("shares", "best", "why", "at_ms", "level", "num"), anything),
-        "is_connected": st.booleans(),
+        **dict.fromkeys(("is_connected", "counts"), st.booleans()),
     },
 )
 steps = st.lists(st.one_of(lines, st.integers(0, 700_000), st.just("look")), max_size=60)
@@ -126,11 +126,17 @@ def test_whatever_is_invented_the_book_stays_bounded() -> None:
         about = {"peer": f"p{number}", "task": f"t{number}", "label": "x" * 5_000}
         overview.tell({"event": "measured", "metric": 0.5, **about, **LINE}, now_ms)
         overview.tell({"event": "rejected", "reason": f"r{number}", **about, **LINE}, now_ms)
-        overview.tell({"event": "reviewed", "reviewer": f"p{number}", **about, **LINE}, now_ms)
+        counts = number % 2 == 0
+        overview.tell({"event": "reviewed", "reviewer": f"p{number}", "counts": counts, **about, **LINE}, now_ms)
+        overview.tell({"event": "reviewed", "reviewer": f"p{number}", **about, "task": "t0", "counts": counts}, now_ms)
         overview.tell({"event": "broker-changed", "url": f"mqtt://{number}", "is_connected": True, **about}, now_ms)
     book = overview.book
     assert len(book.peers) <= MOST_PEERS
+    for number in range(200):
+        overview.tell({"event": "paused", "peer": "p", "does": "pause", "limit": f"l{number}", **LINE}, BEGIN_MS)
+    assert len(book.peers["p"].pauses) <= 64
     assert len(book.tasks) <= MOST_TASKS
+    assert all(len(each.reviews) == len(each.counting) <= 50 for each in book.tasks.values())
     assert len(book.rejected) <= 65
     assert len(book.brokers) <= 64
     overview.patch()
@@ -216,6 +222,19 @@ def test_how_an_agent_is_its_socket_says_and_others_where_there_is_none() -> Non
     assert overview.book.peers["b"].state == "offline"
     overview.tell(said, BEGIN_MS)
     assert overview.book.peers["b"].state == "silent"
+
+
+def test_a_broker_is_the_same_whoever_logs_in_there_and_whichever_mqtt_it_speaks() -> None:
+    overview = new_overview()
+    for peer, url in (
+        ("a", "mqtt://ada@hub:1883"),
+        ("b", "mqtt://bob:secret@hub:1883?version=5"),
+        ("c", "mqtt://hub:1883"),
+    ):
+        overview.tell({"event": "broker-changed", "peer": peer, "url": url, "is_connected": True, **LINE}, BEGIN_MS)
+    overview.patch()
+    (broker,) = overview.snapshot()["brokers"]
+    assert (broker["id"], broker["name"], broker["peers"]) == ("mqtt://hub:1883", "hub:1883", 3)
 
 
 def test_a_pause_of_all_training_shows_until_it_is_over() -> None:

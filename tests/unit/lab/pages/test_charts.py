@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.lab.pages.reading import all_of, parsed, text_of
 
@@ -148,6 +148,27 @@ def test_the_numbers_are_there_without_the_lines() -> None:
 @pytest.mark.parametrize("series", [[], [Series("a", [], [])], [Series("a", [3], [math.nan])]])
 def test_a_chart_of_nothing_is_drawn_all_the_same(series: list[Series]) -> None:
     assert "line" not in "".join(drawn(Chart("t", "x", "y", series)))
+
+
+@given(
+    st.lists(st.tuples(st.floats(), st.floats(), st.floats(), st.floats()), max_size=5),
+    st.lists(st.floats(), max_size=3),
+    st.tuples(st.booleans(), st.booleans()),
+)
+@example([(0, -1.7e308, 0, 0), (1, 1.7e308, 1, 1)], [math.nan, math.inf], (False, False))
+@example([(0, 0, 0, 0), (1, 5e-324, 1, 1)], [], (True, False))
+@example([(0, 1e-300, 0, 0), (1, 1e300, 1, 1)], [], (True, True))
+def test_whatever_numbers_come_a_chart_is_drawn(
+    points: list[tuple[float, float, float, float]], marks: list[float], forms: tuple[bool, bool]
+) -> None:
+    xs, ys, low, high = ([each[k] for each in points] for k in range(4))
+    log_y, from_zero = forms
+    drawn(
+        Chart(
+            "t", "x", "y", [Series("a", xs, ys, low=low, high=high)],
+            marks=[(x, "m") for x in marks], spans=[(x, x, "s") for x in marks], log_y=log_y, from_zero=from_zero,
+        )
+    )  # fmt: skip
 
 
 def test_a_year_of_sixty_seeds_is_a_small_page() -> None:
