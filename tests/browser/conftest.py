@@ -29,8 +29,9 @@ def missing() -> str:
     return ""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for each file: while it is there Playwright's event loop runs in this thread, and no test of asyncio can."""
     if missing():
         pytest.skip(missing())
     with chromium(tmp_path_factory.mktemp("chromium")) as started:
