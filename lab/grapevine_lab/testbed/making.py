@@ -138,7 +138,7 @@ def _begun(wanted: Wanted, say: Callable[[str], None], name: str = "") -> Iterat
     scenario = scenario_of(content, path.parent, path.name)
     check_possible(scenario)
     with _ended_by_signals() as may_end:
-        say(f"lab {name}: the task is built, samples are dealt out")
+        say(f"lab {name}: building the task, dealing out samples")
         prepared = prepare(scenario)
         beginning = make_lab(prepared, content, path, name=name, folder=folder, engine=engine, seed=scenario.seed)
         try:
@@ -160,7 +160,10 @@ def _ended_by_signals() -> Iterator[set[int]]:
             may_end.clear()
             sys.exit(128 + number)
 
+    hung_up = signal.getsignal(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in SIGNALS}
+    if hung_up is signal.SIG_IGN:  # by nohup: a terminal that is closed is to be outlived
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield may_end
     finally:
