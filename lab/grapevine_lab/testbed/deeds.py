@@ -179,7 +179,7 @@ class Deeds:
 
         def do() -> None:
             if word.kind == "publish":
-                params: dict[str, Any] = {"folder": str(task_folder(self.lab)), "servers": []}
+                params: dict[str, Any] = {"folder": str(task_folder(self.lab)), "servers": self.lab.server_ids}
                 if word.continues:
                     params["parent"] = self._tasks[word.continues]
                 else:

@@ -26,6 +26,7 @@ from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
 from grapevine_lab.testbed.store import EVENTS, FILE, PASSED, TIMELINE, Lab, folder_for
+from grapevine_proto.errors import GrapevineError
 
 FIRST_MERGE_S: Final = 120.0
 DASHBOARD_LOG: Final = "dashboard.log"
@@ -116,7 +117,10 @@ def report_on(lab: Lab, out: Path, *, simulated: bool, say: Callable[[str], None
 def _report(lab: Lab, prepared: Prepared, out: Path, *, simulated: bool, say: Callable[[str], None]) -> dict[str, Any]:
     measured = measure(lab, prepared)
     if simulated:
-        measured = beside_simulated(measured, prepared, lab.seed, say=say)
+        try:
+            measured = beside_simulated(measured, prepared, lab.seed, say=say)
+        except GrapevineError as error:
+            say(f"the report is without a simulation, which did not work: {error}")
     return {**write_all(lab, prepared, measured, out), "compared": comparison_as_json(measured)}
 
 

@@ -106,7 +106,7 @@ def _run_of(lab: Lab) -> RealRun:
         reached_limit=not ended.get("in_time", True),
         places=scenario.nodes.brokers,
         gateways=scenario.nodes.gateways,
-        servers=tuple(lab.peer_ids[each.name] for each in lab.machines if each.kind == "server"),
+        servers=tuple(lab.server_ids),
     )
 
 

@@ -107,7 +107,9 @@ def _why_not(lab: Lab) -> str:
     """What the first peer that answers says of its tasks."""
     for name, status in statuses_of(lab, lab.peers).items():
         if status:
-            tasks = [f"{line.get('label', line['name'])}: {line.get('why', '')}" for line in status["tasks"]]
+            tasks = [
+                f"{line.get('label', line['name'])}: {line.get('why') or line['standing']}" for line in status["tasks"]
+            ]
             return f"{name} says: {'; '.join(tasks) or 'it knows of no task'}"
     return "no peer answers"
 

@@ -199,8 +199,7 @@ def _meet(lab: Lab, present: list[Machine]) -> None:
 
 def _publish(lab: Lab, limit_s: float) -> None:
     """The engineer publishes, the reviewers approve; the last one's word sets the agents off."""
-    servers = [lab.peer_ids["server"]] if "server" in lab.peer_ids else []
-    params = {"folder": str(task_folder(lab)), "servers": servers}
+    params = {"folder": str(task_folder(lab)), "servers": lab.server_ids}
     lab.task = str(call(lab.socket(lab.machine("engineer")), "publish", params, READY_S)["task"])
     reviewers = [lab.machine(name) for name in reviewers_of(lab)]
 

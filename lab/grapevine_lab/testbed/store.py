@@ -94,6 +94,11 @@ class Lab:
         """The scenario's nodes, in their order."""
         return tuple(each for each in self.machines if each.kind == "peer")
 
+    @property
+    def server_ids(self) -> list[str]:
+        """The peers that tasks name as their servers."""
+        return [self.peer_ids[each.name] for each in self.machines if each.kind == "server"]
+
     def machine(self, name: str) -> Machine:
         """Raises `RequestError` with the nearest name if there is none of it."""
         for each in self.machines:
