@@ -25,7 +25,7 @@ from grapevine_lab.testbed.command import register
 from grapevine_lab.testbed.ending import take_down
 from grapevine_lab.testbed.making import Wanted, bring_up
 from grapevine_lab.testbed.store import Lab, entries, find_lab
-from grapevine_lab.testbed.telling import status_of
+from grapevine_lab.testbed.telling import status_of, table_of
 from grapevine_proto.errors import GrapevineError
 
 pytestmark = [
@@ -104,7 +104,7 @@ def test_a_lab_learns_over_two_bridged_brokers_and_says_how_it_is(lab: Lab) -> N
 
 def test_a_killed_peer_is_missed_and_comes_back_with_its_model(lab: Lab) -> None:
     before = metrics_of(lab, "peer-2")
-    assert command("kill", "peer-2")["state"] == "killed"
+    assert [command("kill", "peer-2")["state"] for _twice in range(2)] == ["killed", "killed"]
     assert rows(lab)["peer-2"]["state"] == "killed"
     wait_for(lambda: alive_at(lab, "peer-0") == 4, why="the others miss it")
     assert command("restart", "peer-2")["state"] == "running"
@@ -143,6 +143,9 @@ def test_lines_are_shaped_and_logs_and_mistakes_are_told(lab: Lab) -> None:
     assert command("delay", "peer-0", "20")["delay_ms"] == 20
     assert command("limit", "peer-0", "5000") == {"machine": "peer-0", "delay_ms": 20, "kbit_per_s": 5000}
     assert rows(lab)["peer-0"]["kbit_per_s"] == 5000
+    remarks = {row[0]: row[-1] for row in table_of(status_of(lab)).rows}
+    assert remarks["peer-0"] == "20 ms; 5000 kbit/s"
+    assert remarks["peer-1"] == ""
     assert "connected to" in command("logs", "peer-0", "--tail", "0")["log"]
     with pytest.raises(GrapevineError, match="did you mean 'peer-0'"):
         acting.act("small", "kill", {"machine": "pear-0"})
@@ -156,6 +159,7 @@ def test_a_report_has_tables_a_page_and_what_the_agents_told(lab: Lab, tmp_path:
     assert set(measured.readings.column("node")) == {0, 1, 2}
     page = Path(told["page"]).read_text(encoding="utf-8")
     assert "kill peer-2" in page
+    assert "peer-0: 20 ms, 5000 kbit/s" in page
     assert "partition broker-1 broker-2" in page
     events = entries(tmp_path / "out" / "events.jsonl")
     assert {event["peer"] for event in events} == set(lab.peer_ids.values())

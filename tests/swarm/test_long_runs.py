@@ -91,6 +91,15 @@ def told(world: World) -> dict[str, bool | None]:
     return {each.name: each.holds for each in LifeReport.of(world.ledger).invariants}
 
 
+def test_a_task_that_an_owner_publishes_names_the_scenarios_server(tmp_path: Path) -> None:
+    world = house(tmp_path, changes=("server.present=[[0, inf]]",))
+    world.run(HOUR_S)
+    publisher = world.devices[0].core
+    assert publisher is not None
+    (entry,) = publisher.book.entries.values()
+    assert [server == world.devices[-1].peer for server in entry.manifest.servers] == [True]
+
+
 def test_devices_find_each_other_and_what_owners_say_is_heard_by_all(tmp_path: Path) -> None:
     world = house(tmp_path)
     world.run(2 * HOUR_S)

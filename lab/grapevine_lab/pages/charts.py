@@ -267,7 +267,8 @@ def _marks(chart: Chart, axes: _Axes) -> tuple[list[Element], int]:
         width = LABEL_SHARE * len(label)
         start = at if at + width <= 1 else max(0.0, at - width)
         row = next((i for i, end in enumerate(ends) if end <= start), len(ends))
-        row = min(row, MOST_LABEL_ROWS - 1)
+        if row >= MOST_LABEL_ROWS:
+            continue  # no room: its line is there, and the description names it
         ends[row : row + 1] = [start + width]
         side = f"left:{100 * at:.2f}%" if start == at else f"right:{100 * (1 - at):.2f}%"
         labels.append(element("span", label, style=f"{side};--row:{row}"))

@@ -170,8 +170,10 @@ def begin(prepared: Prepared, seed: int) -> Run:
     if scenario.review is not None:
         engineer, reviewers = members[0], [members[node] for node in scenario.review.reviewers]
     server = keys.draw() if scenario.server.present else None
+    servers = (server.peer_id,) if server is not None else ()
+    served = replace(prepared.built, draft=replace(prepared.built.draft, servers=servers))
     manifest = finish_manifest(
-        replace(prepared.built.draft, servers=(server.peer_id,) if server is not None else ()),
+        served.draft,
         publisher=engineer.peer_id,
         now_ms=EPOCH_MS,
     )
@@ -229,7 +231,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
     world.post.plan_cuts()
     for number in range(len(scenario.bridges)):
         world.clock.at(0.0, Rejoin(number))
-    give_course(world, scenario, prepared.built, reviewers=settings.review.trusted, seed=seed, limit_s=limit_s)
+    give_course(world, scenario, served, reviewers=settings.review.trusted, seed=seed, limit_s=limit_s)
     samples = tuple(_samples(prepared, manifest, seed)) if prepared.dataset is not None else ()
     return Run(
         world=world,

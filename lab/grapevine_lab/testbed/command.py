@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import JsonOption, answer, shown, tell
+from grapevine_agent.cli.output import JsonOption, answer, counted, shown, tell
 from grapevine_proto import distribution
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from grapevine_lab.testbed.store import Lab
@@ -112,8 +112,8 @@ def _register_making(lab: typer.Typer) -> None:
         answer(
             told,
             as_json=as_json,
-            text=f"lab {told['name']} is up: {told['num_peers']} peers at {told['num_brokers']} brokers after "
-            f"{told['up_s']:.1f} s, {merged}\n  look   grapevine lab status --name {told['name']}\n"
+            text=f"lab {told['name']} is up: {told['num_peers']} peers at {counted(told['num_brokers'], 'broker')} "
+            f"after {told['up_s']:.1f} s, {merged}\n  look   grapevine lab status --name {told['name']}\n"
             f"  end    grapevine lab down --name {told['name']}"
             + (f"\n  see    {told['dashboard']}" if told["dashboard"] else ""),
         )
@@ -184,7 +184,12 @@ def _register_looking(lab: typer.Typer) -> None:
         """All labs of this user."""
         from grapevine_lab.testbed.store import lab_names, labs_folder  # noqa: PLC0415
 
-        found = [_line(find_lab(name)) for name in lab_names()]
+        found = []
+        for name in lab_names():
+            try:
+                found.append(_line(find_lab(name)))
+            except StoreError as error:
+                tell(str(error))  # the others are there all the same
         lines = [
             f"{shown(each['name']):<12} {each['state']:<8} {each['num_peers']} peers, {each['engine']}: "
             f"{shown(each['scenario'])}"
@@ -274,7 +279,7 @@ def _register_acting(lab: typer.Typer) -> None:
         from grapevine_lab.testbed import acting  # noqa: PLC0415
 
         told = acting.heal(find_lab(name))
-        answer(told, as_json=as_json, text=f"{len(told['healed'])} lines pass again")
+        answer(told, as_json=as_json, text=f"cut no more: {counted(len(told['healed']), 'line')}")
 
     @lab.command()
     def delay(

@@ -10,7 +10,7 @@
 | `cut` | the lines between the site's brokers, with who is at them first, and all others |
 | `comes` | it is started then |
 | `leaves` | stopped; *silent*: its lines are cut, and it is killed |
-| `[[words]]` | what owners say is said to their agents |
+| `[[words]]` | said to the owners' agents; who is away, or has not heard of the task, says it within 30 s |
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from grapevine_lab.testbed.store import Lab
 from grapevine_proto.errors import GrapevineError
 
 SAY_S: Final = 30.0
+WORD_PATIENCE_S: Final = 30.0  # in which who speaks may come back, or hear of the task
 NO_LINE: Final = "nothing to cut: no line leads out of it"
 
 
@@ -42,6 +43,7 @@ class Deed:
     what: str
     do: Callable[[], object]
     ends: bool = False  # of something that went wrong
+    patience_s: float = 0.0  # what does not work is tried again for so long
 
 
 @dataclass
@@ -101,7 +103,7 @@ class Deeds:
         lines = [(machine.name, broker) for broker in machine.brokers]
         match fault.kind:
             case "off":
-                cutting = self._cutting(at_s, until_s, f"lines of {machine.name}", lines) if fault.silent else []
+                cutting = self._cutting(at_s, until_s, f"{machine.name} is cut off", lines) if fault.silent else []
                 return [
                     *cutting,
                     self._of_machine(at_s, "kill", machine.name),
@@ -177,7 +179,7 @@ class Deeds:
 
         def do() -> None:
             if word.kind == "publish":
-                params: dict[str, Any] = {"folder": str(task_folder(self.lab)), "servers": []}
+                params: dict[str, Any] = {"folder": str(task_folder(self.lab)), "servers": self.lab.server_ids}
                 if word.continues:
                     params["parent"] = self._tasks[word.continues]
                 else:
@@ -199,4 +201,6 @@ class Deeds:
                 case "revoke" | "retract":
                     say(word.kind, {"task": task, "reason": reason})
 
-        return Deed(at_s=word.at_s, what=f"{machine.name} says {word.kind} {word.task}", do=do)
+        return Deed(
+            at_s=word.at_s, what=f"{machine.name} says {word.kind} {word.task}", do=do, patience_s=WORD_PATIENCE_S
+        )

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -200,7 +199,7 @@ class Keeper:
         if not self._is_adopted:
             logger.warning("the command that made this lab has ended: everything is removed")
             await self.remove()
-            shutil.rmtree(self._lab.folder, ignore_errors=True)
+            self._lab.remove()
             self.ending.set()
 
     async def remove(self) -> None:

@@ -26,6 +26,7 @@ from grapevine_lab.testbed.report import comparison_as_json, write_all
 from grapevine_lab.testbed.running import run_timeline
 from grapevine_lab.testbed.starting import Beginning, first_merge, make_lab, start_lab
 from grapevine_lab.testbed.store import EVENTS, FILE, PASSED, TIMELINE, Lab, folder_for
+from grapevine_proto.errors import GrapevineError
 
 FIRST_MERGE_S: Final = 120.0
 DASHBOARD_LOG: Final = "dashboard.log"
@@ -116,7 +117,10 @@ def report_on(lab: Lab, out: Path, *, simulated: bool, say: Callable[[str], None
 def _report(lab: Lab, prepared: Prepared, out: Path, *, simulated: bool, say: Callable[[str], None]) -> dict[str, Any]:
     measured = measure(lab, prepared)
     if simulated:
-        measured = beside_simulated(measured, prepared, lab.seed, say=say)
+        try:
+            measured = beside_simulated(measured, prepared, lab.seed, say=say)
+        except GrapevineError as error:
+            say(f"the report is without a simulation, which did not work: {error}")
     return {**write_all(lab, prepared, measured, out), "compared": comparison_as_json(measured)}
 
 
@@ -138,7 +142,7 @@ def _begun(wanted: Wanted, say: Callable[[str], None], name: str = "") -> Iterat
     scenario = scenario_of(content, path.parent, path.name)
     check_possible(scenario)
     with _ended_by_signals() as may_end:
-        say(f"lab {name}: the task is built, samples are dealt out")
+        say(f"lab {name}: building the task, dealing out samples")
         prepared = prepare(scenario)
         beginning = make_lab(prepared, content, path, name=name, folder=folder, engine=engine, seed=scenario.seed)
         try:
@@ -160,7 +164,10 @@ def _ended_by_signals() -> Iterator[set[int]]:
             may_end.clear()
             sys.exit(128 + number)
 
+    hung_up = signal.getsignal(signal.SIGHUP)
     before = {number: signal.signal(number, stop) for number in SIGNALS}
+    if hung_up is signal.SIG_IGN:  # by nohup: a terminal that is closed is to be outlived
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield may_end
     finally:

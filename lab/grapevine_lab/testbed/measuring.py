@@ -49,7 +49,8 @@ def measure(lab: Lab, prepared: Prepared) -> Measured:
     real = earlier(measurements_of(run, pace), {lab.seed: lab.began_s})
     if not (real.readings.column("round") >= 1).any():
         raise RequestError(
-            f"lab {lab.name}: no peer has a round behind it yet; wait, and look with: grapevine lab status"
+            f"lab {lab.name}: no peer has a round behind it, so there is nothing to report; of a lab that is up, "
+            "grapevine lab status tells why"
         )
     return Measured(run=run, real=real)
 
@@ -105,7 +106,7 @@ def _run_of(lab: Lab) -> RealRun:
         reached_limit=not ended.get("in_time", True),
         places=scenario.nodes.brokers,
         gateways=scenario.nodes.gateways,
-        servers=tuple(lab.peer_ids[each.name] for each in lab.machines if each.kind == "server"),
+        servers=tuple(lab.server_ids),
     )
 
 

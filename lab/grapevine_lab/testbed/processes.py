@@ -111,7 +111,7 @@ class ProcessEngine:
     def kill(self, name: str) -> None:
         """See `Engine`."""
         running = self._find(name)
-        running.was_killed = self.state(name) in ("running", "paused")
+        running.was_killed = running.was_killed or self.state(name) in ("running", "paused")
         self._end(running)
 
     def pause(self, name: str) -> None:

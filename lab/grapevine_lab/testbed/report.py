@@ -38,6 +38,7 @@ CHANCE: Final = "How far two simulated seeds are apart says what chance does: se
 NOT_COMPARED: Final = (
     "The simulation is drawn beside it. How far apart they are is not told: not every node has rounds to compare."
 )
+FIRST_ALONE: Final = "Tables and curves are of the task's first version alone, until its members went on to the next."
 UNTOLD: Final = ("connected", "ended")  # entries of the timeline
 BEGINNINGS: Final = {"began": "the task is approved", "learning": "the first model is evaluated"}
 REAL, SIMULATED = "this lab", "simulated"
@@ -116,6 +117,8 @@ def page_of(lab: Lab, prepared: Prepared, measured: Measured, found: Found | Non
     elif measured.simulated:
         sections.append(Text(NOT_COMPARED))
     sections += [Heading("What was done to it"), _timeline(lab, deeds), Heading("What it was made of"), _machines(lab)]
+    if any(word.continues for word in scenario.words):
+        sections.insert(1, Text(FIRST_ALONE))
     sections += [version_table(versions_here()), Details("The scenario", as_toml(lab.content))]
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lead = f"{len(lab.peers)} peers at {len(lab.brokers)} brokers, run as {lab.engine} in real time."
@@ -177,6 +180,8 @@ def _sides(measured: Measured) -> list[tuple[str, Measurements]]:
 
 
 def _timeline(lab: Lab, deeds: Sequence[dict[str, Any]]) -> Section:
+    if lab.content.get("review"):
+        deeds = [each for each in deeds if each["what"] != "began"]  # with it nobody has approved anything yet
     rows = [[f"{entry['at_s'] - lab.began_s:.1f}", _words(entry), str(entry.get("trouble", ""))] for entry in deeds]
     return Table(["second", "what", "trouble"], rows) if rows else Text("Nothing.")
 
@@ -185,6 +190,9 @@ def _words(entry: dict[str, Any]) -> str:
     what = str(entry.get("deed", entry["what"]))
     if what in BEGINNINGS:
         return BEGINNINGS[what]
+    if what == "shape":
+        rate = f"{entry['kbit_per_s']:g} kbit/s" if entry["kbit_per_s"] else "any rate"
+        return f"{entry['machine']}: {entry['delay_ms']:g} ms, {rate}"
     if what == "partition":
         return f"partition {','.join(entry['a'])} {','.join(entry['b'])}"
     return f"{what} {entry['machine']}" if "machine" in entry and "deed" not in entry else what

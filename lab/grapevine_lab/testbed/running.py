@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from grapevine_agent.control.protocol import NoAnswerError
 from grapevine_lab.simulator.experiment import Prepared
 from grapevine_lab.testbed.acting import ask
-from grapevine_lab.testbed.deeds import Deeds
+from grapevine_lab.testbed.deeds import Deed, Deeds
 from grapevine_lab.testbed.starting import statuses_of
 from grapevine_lab.testbed.store import Lab
 from grapevine_proto.errors import GrapevineError
@@ -51,29 +52,23 @@ def run_timeline(lab: Lab, prepared: Prepared, say: Callable[[str], None]) -> Ra
     if prepared.scenario.review is None:
         _wait_for_learning(lab, prepared.built.draft.training.round_interval_s)
     deeds = Deeds(lab, limit_s)
-    waiting, failed = deeds.all(), []
+    waiting, failed = deeds.all(), list[str]()
     told_s, load_before = 0.0, os.getloadavg()[0]
     in_time = not rounds
     while (now_s := time.time() - lab.began_s) < limit_s:
-        while waiting and waiting[0].at_s <= now_s:
-            deed = waiting.pop(0)
-            say(f"{now_s:6.1f} s  {deed.what}")
-            trouble = ""
-            try:
-                deed.do()
-            except GrapevineError as error:
-                trouble = str(error)
-                failed.append(f"{deed.what}: {trouble}")
-                say(f"          that did not work: {trouble}")
-            lab.note("deed", deed=deed.what, after_s=now_s, ends=deed.ends, trouble=trouble)
+        due = [deed for deed in waiting if deed.at_s <= now_s]
+        again = [deed for deed in due if not _is_done(lab, deed, now_s, failed, say)]
+        waiting = [*again, *waiting[len(due) :]]
         reached = _rounds(lab, deeds.gone)
         if rounds and not waiting and reached and min(reached.values()) >= rounds:
             in_time = True
             break
         if now_s - told_s >= TELL_EVERY_S and reached:
             told_s = now_s
-            say(f"{now_s:6.1f} s  round {min(reached.values())} to {max(reached.values())}")
-        next_s = min(waiting[0].at_s if waiting else limit_s, now_s + LOOK_EVERY_S)
+            least, most = min(reached.values()), max(reached.values())
+            told = f"round {least} to {most}" if most else f"nobody has a round behind it; {_why_not(lab)}"
+            say(f"{now_s:6.1f} s  {told}")
+        next_s = min([deed.at_s for deed in waiting if deed.at_s > now_s] + [limit_s, now_s + LOOK_EVERY_S])
         time.sleep(max(0.01, next_s - now_s))
     rejected = _rejected(lab)
     _settle(lab)
@@ -88,6 +83,37 @@ def run_timeline(lab: Lab, prepared: Prepared, say: Callable[[str], None]) -> Ra
     return ran
 
 
+def _is_done(lab: Lab, deed: Deed, now_s: float, failed: list[str], say: Callable[[str], None]) -> bool:
+    """Do a deed and note how that went; False: it is to be tried again."""
+    if not deed.patience_s:
+        say(f"{now_s:6.1f} s  {deed.what}")
+    trouble = ""
+    try:
+        deed.do()
+    except GrapevineError as error:
+        if now_s < deed.at_s + deed.patience_s and not isinstance(error, NoAnswerError):
+            return False
+        trouble = str(error)
+        failed.append(f"{deed.what}: {trouble}")
+    if deed.patience_s:
+        say(f"{now_s:6.1f} s  {deed.what}")
+    if trouble:
+        say(f"          that did not work: {trouble}")
+    lab.note("deed", deed=deed.what, after_s=now_s, ends=deed.ends, trouble=trouble)
+    return True
+
+
+def _why_not(lab: Lab) -> str:
+    """What the first peer that answers says of its tasks."""
+    for name, status in statuses_of(lab, lab.peers).items():
+        if status:
+            tasks = [
+                f"{line.get('label', line['name'])}: {line.get('why') or line['standing']}" for line in status["tasks"]
+            ]
+            return f"{name} says: {'; '.join(tasks) or 'it knows of no task'}"
+    return "no peer answers"
+
+
 def _wait_for_learning(lab: Lab, interval_s: float) -> None:
     """Let the timeline begin where a simulation's does: a round before the first model was evaluated.
 
@@ -96,9 +122,7 @@ def _wait_for_learning(lab: Lab, interval_s: float) -> None:
     deadline_s = time.monotonic() + LEAST_LIMIT_S
     while not ask(lab, "recorded")["rounds"]:
         if time.monotonic() > deadline_s:
-            status = statuses_of(lab, lab.peers[:1])[lab.peers[0].name]
-            why = [line.get("why", "") for line in status.get("tasks", ())]
-            raise GrapevineError(f"no peer has learned within {LEAST_LIMIT_S:g} s; {lab.peers[0].name} says: {why}")
+            raise GrapevineError(f"no peer has learned within {LEAST_LIMIT_S:g} s; {_why_not(lab)}")
         time.sleep(BEGUN_POLL_S)
     lab.began_s = time.time() - interval_s
     lab.write()

@@ -87,9 +87,8 @@ def make_lab(
         content=content,
         machines=machines_of(prepared, folder),
     )
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        lab.write()
+        lab.lay()
         keeper = _start_keeper(lab)
     except BaseException:
         lab.remove()
@@ -165,13 +164,18 @@ def start_lab(beginning: Beginning, say: Callable[[str], None]) -> None:
     lab.write()
 
 
+def delay_ms_of(latency_s: float) -> float:
+    """Of a machine's lines, for a latency from node to node."""
+    return latency_s * 500
+
+
 def _shape_lines(lab: Lab, scenario: Scenario) -> None:
     """What the scenario says of lines: from node to node is twice the way to the broker in the middle."""
     network = scenario.network
     kbit = 0.0 if network.up_bps == float("inf") else network.up_bps / 1000
     for machine in lab.agents:
         if machine.kind in ("peer", "server"):
-            params = {"machine": machine.name, "delay_ms": network.latency_s * 500, "kbit_per_s": kbit}
+            params = {"machine": machine.name, "delay_ms": delay_ms_of(network.latency_s), "kbit_per_s": kbit}
             ask(lab, "shape", params)
 
 
@@ -195,8 +199,7 @@ def _meet(lab: Lab, present: list[Machine]) -> None:
 
 def _publish(lab: Lab, limit_s: float) -> None:
     """The engineer publishes, the reviewers approve; the last one's word sets the agents off."""
-    servers = [lab.peer_ids["server"]] if "server" in lab.peer_ids else []
-    params = {"folder": str(task_folder(lab)), "servers": servers}
+    params = {"folder": str(task_folder(lab)), "servers": lab.server_ids}
     lab.task = str(call(lab.socket(lab.machine("engineer")), "publish", params, READY_S)["task"])
     reviewers = [lab.machine(name) for name in reviewers_of(lab)]
 

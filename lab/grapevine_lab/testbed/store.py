@@ -94,6 +94,11 @@ class Lab:
         """The scenario's nodes, in their order."""
         return tuple(each for each in self.machines if each.kind == "peer")
 
+    @property
+    def server_ids(self) -> list[str]:
+        """The peers that tasks name as their servers."""
+        return [self.peer_ids[each.name] for each in self.machines if each.kind == "server"]
+
     def machine(self, name: str) -> Machine:
         """Raises `RequestError` with the nearest name if there is none of it."""
         for each in self.machines:
@@ -130,9 +135,31 @@ class Lab:
         """Write down what was done to it."""
         append(self.folder / TIMELINE, {"at_s": time.time(), "what": what, **about})
 
+    def lay(self) -> None:
+        """Make its folder, and where that is not in the usual place, a link there by which its name finds it.
+
+        Raises `ConfigError` if the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.write()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.folder}: a lab cannot be made there ({error.strerror}); name another place with --folder"
+            ) from error
+        link = labs_folder() / self.name
+        if link != self.folder:
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if link.is_symlink():
+                link.unlink()  # of a lab whose folder is gone
+            link.symlink_to(self.folder)
+
     def remove(self) -> None:
-        """Remove its folder."""
+        """Remove its folder, and the link to it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        link = labs_folder() / self.name
+        if link.is_symlink() and link.readlink() == self.folder:
+            link.unlink()
 
 
 def _machine(told: dict[str, Any]) -> Machine:
@@ -175,18 +202,20 @@ def folder_for(name: str, folder: Path | None) -> Path:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"--name {name!r}: write small letters, digits and '-', as in --name classic")
     place = (folder or labs_folder() / name).absolute()
-    if (place / FILE).exists():
+    if (place / FILE).exists() or name in lab_names():
         raise RequestError(
             f"there is a lab {name!r} already: take it down with grapevine lab down --name {name}, or give this one "
             "another --name"
         )
+    if place.exists() and not place.is_dir():
+        raise RequestError(f"--folder {place}: is no folder; name a new one")
     if place.exists() and any(place.iterdir()):
         raise RequestError(f"--folder {place}: is not empty; name a new folder")
     return place
 
 
 def lab_names() -> list[str]:
-    """Of those that lie in their usual place."""
+    """Of those that lie in their usual place, or are linked there."""
     return sorted(each.parent.name for each in labs_folder().glob(f"*/{FILE}"))
 
 
@@ -199,11 +228,16 @@ def find_lab(name: str) -> Lab:
         return Lab.read(folder)
     names = lab_names()
     if name in names:
-        return Lab.read(labs_folder() / name)
+        return Lab.read(_place_of(name))
     if not names:
         raise RequestError("there is no lab: make one with grapevine lab up")
     if not name and len(names) == 1:
-        return Lab.read(labs_folder() / names[0])
+        return Lab.read(_place_of(names[0]))
     if not name:
         raise RequestError(f"there are several labs: say which with --name {' or '.join(names)}")
     raise RequestError(f"there is no lab {name!r}; {suggestion(name, names)}")
+
+
+def _place_of(name: str) -> Path:
+    usual = labs_folder() / name
+    return usual.readlink() if usual.is_symlink() else usual

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 from grapevine_lab.pages.sections import Table
+from grapevine_lab.simulator.network import NetworkPlan
 from grapevine_lab.testbed.acting import ask
 from grapevine_lab.testbed.engine import Machine
-from grapevine_lab.testbed.starting import statuses_of
+from grapevine_lab.testbed.starting import delay_ms_of, statuses_of
 from grapevine_lab.testbed.store import Lab
 
 NONE = ""
@@ -43,6 +44,7 @@ def _row(
     shape: tuple[float, float] | None,
     cuts: list[tuple[str, ...]],
 ) -> dict[str, Any]:
+    delay_ms = shape[0] if shape else 0.0
     task: dict[str, Any] = next((line for line in status.get("tasks", ()) if line["id"] == lab.task), {})
     return {
         "name": machine.name,
@@ -58,10 +60,16 @@ def _row(
         "merges": task.get("merges"),
         "alive": status.get("peers", {}).get("alive"),
         "memory_mb": status.get("memory_mb"),
-        "delay_ms": shape[0] if shape else 0.0,
+        "delay_ms": delay_ms,
+        "is_delayed": delay_ms > _usual_ms(lab),
         "kbit_per_s": shape[1] if shape else 0.0,
         "why": task.get("why", "") if machine.kind in ("peer", "server") else "",
     }
+
+
+def _usual_ms(lab: Lab) -> float:
+    """How slow its scenario has all lines."""
+    return delay_ms_of(float(lab.content.get("network", {}).get("latency_s", NetworkPlan.latency_s)))
 
 
 def table_of(status: dict[str, Any]) -> Table:
@@ -93,6 +101,8 @@ def _remark(row: dict[str, Any]) -> str:
         remarks.append(f"cut from {', '.join(row['cut_from'])}")
     elif row["state"] == "running" and row["kind"] != "broker" and not row["connected"]:
         remarks.append("not connected" if row["answers"] else "does not answer")
+    if row["is_delayed"]:
+        remarks.append(f"{row['delay_ms']:g} ms")
     if row["kbit_per_s"]:
         remarks.append(f"{row['kbit_per_s']:g} kbit/s")
     if row["why"]:

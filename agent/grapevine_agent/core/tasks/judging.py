@@ -187,7 +187,8 @@ def _missing(approvals: list[Weighed], publisher: str, policy: ReviewPolicy) -> 
     if len(approvals) < needed:
         part = f"{len(approvals)} of {needed} approvals by trusted reviewers"
         if (able := len(policy.reviewers - {publisher})) < needed:
-            part += f" (only {able} reviewers are trusted: grapevine trust add names more)"
+            others = " beside its author" if publisher in policy.reviewers else ""
+            part += f" (only {able} reviewers are trusted{others}: grapevine trust add names more)"
         parts.append(part)
     if policy.approvals_of.get(publisher) != 0:
         parts += _missing_roles(approvals, publisher, policy)

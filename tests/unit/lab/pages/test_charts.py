@@ -128,6 +128,15 @@ def test_marks_that_are_near_each_other_stand_in_rows_of_their_own() -> None:
     assert places == ["left:0.00%;--row:0", "left:1.00%;--row:1", "right:10.00%;--row:0"]
 
 
+def test_a_mark_without_room_for_its_label_has_its_line_and_is_described() -> None:
+    marks = [(float(k), f"peer-{k} is offline") for k in range(9)]
+    page = parsed(html_of(Page("t", [Chart("t", "x", "y", [Series("a", [0, 100], [0, 1])], marks=marks)])))
+
+    strip = next(each for each in all_of(page, "div") if each.get("class") == "marks")
+    assert [text_of(each) for each in strip] == [f"peer-{k} is offline" for k in range(5)]
+    assert "peer-8 is offline at 8" in html_of(Page("t", [Chart("t", "x", "y", [], marks=marks)]))
+
+
 def test_the_numbers_are_there_without_the_lines() -> None:
     xs = np.arange(101.0)
     chart = Chart(

@@ -1,5 +1,7 @@
 """From a command's words and a scenario's tables to machines, and to what is done to them."""
 
+import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from grapevine_agent.config.agent_toml import load_config
 from grapevine_agent.config.firmware import load_profile
@@ -19,6 +23,7 @@ from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import Prepared, begin, prepare
 from grapevine_lab.simulator.scenario import Scenario, read_scenario, scenario_of
 from grapevine_lab.testbed.acting import pairs_between
+from grapevine_lab.testbed.command import register
 from grapevine_lab.testbed.deeds import Deeds
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.furnish import furnish
@@ -292,3 +297,49 @@ def test_labs_are_found_by_name_by_folder_or_by_being_alone(
     (place / "lab.json").write_text("{")
     with pytest.raises(StoreError, match="remove the folder"):
         find_lab("classic")
+
+
+def test_a_lab_in_a_folder_of_its_own_is_found_by_name_until_it_is_removed(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    place = tmp_path / "elsewhere"
+    for _again in range(2):
+        lab.folder = folder_for("classic", place)
+        lab.lay()
+        assert find_lab("classic").folder == find_lab("").folder == place
+        with pytest.raises(RequestError, match="another --name"):
+            folder_for("classic", tmp_path / "third")
+        shutil.rmtree(place)  # by hand
+        with pytest.raises(RequestError, match="there is no lab"):
+            find_lab("classic")
+    lab.lay()
+    lab.remove()
+    assert not place.exists()
+    assert list((tmp_path / "state" / "grapevine" / "labs").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_the_remedy(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="is no folder"):
+        folder_for("classic", tmp_path / "file")
+    lab.folder = folder_for("classic", tmp_path / "file" / "below")
+    with pytest.raises(ConfigError, match="another place with --folder"):
+        lab.lay()
+
+
+def test_a_damaged_lab_does_not_hide_the_others(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    lab.folder = folder_for("classic", None)
+    lab.lay()
+    damaged = lab.folder.parent / "damaged"
+    damaged.mkdir()
+    (damaged / "lab.json").write_text("{")
+    app = typer.Typer()
+    register(app)
+    done = CliRunner().invoke(app, ["lab", "list", "--json"])
+    assert [each["name"] for each in json.loads(done.stdout)] == ["classic"]
+    assert "remove the folder" in done.stderr

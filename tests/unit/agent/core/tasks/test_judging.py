@@ -44,6 +44,12 @@ def no(**changes: object) -> Verdict:
         (replace(TWO, trusted=TWO.trusted | {AUTHOR}), {ADA: yes(), AUTHOR: yes()}, "waiting", "1 of 2"),
         (replace(TWO, trusted=TWO.trusted | {AUTHOR}), {ADA: yes(), BEN: yes(), AUTHOR: no()}, "approved", ""),
         (replace(TWO, trusted=frozenset((ADA,))), {ADA: yes()}, "waiting", "only 1 reviewers are trusted"),
+        (
+            replace(TWO, trusted=frozenset((ADA, AUTHOR))),
+            {ADA: yes()},
+            "waiting",
+            "only 1 reviewers are trusted beside its author",
+        ),
         (replace(TWO, approvals=0), {}, "approved", "policy"),
         # roles
         (ROLES, {ADA: yes(), BEN: yes()}, "waiting", "0 of 1 approvals by reviewers with the role security"),
