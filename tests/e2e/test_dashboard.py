@@ -52,7 +52,8 @@ class Shown:
 
 @contextmanager
 def dashboard(*options: str) -> Iterator[Shown]:
-    words = [sys.executable, "-m", "grapevine_agent", "dashboard", "--port", "0", "--no-open", *options]
+    own = [sys.executable, "-m", "grapevine_agent", "dashboard", "--port", "0", "--no-open", *options]
+    words = ["env", "--default-signal=INT", *own]  # tests that run in the background have it ignored
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
