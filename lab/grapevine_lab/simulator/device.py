@@ -21,6 +21,7 @@ from grapevine_agent.transfers.carrier import Carrier
 from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.clock import WallClock
 from grapevine_lab.simulator.forwarding import Forwarding
+from grapevine_lab.simulator.hostile import Hostile
 from grapevine_lab.simulator.keys import Holder, Numbering, PeerKey, SoundDisk
 from grapevine_lab.simulator.network import Link
 from grapevine_lab.simulator.tally import Tally
@@ -158,6 +159,7 @@ class Device:
     off_until_s: float = 0.0  # a fault keeps it off, or
     offline_until_s: float = 0.0  # without a connection
     is_gone: bool = False  # for good
+    hostile: Hostile | None = None
 
     def __post_init__(self) -> None:
         self.numbering = Numbering()

@@ -28,6 +28,7 @@ from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_datase
 from grapevine_lab.simulator.device import Device, Power
 from grapevine_lab.simulator.equipment import make_network, step_times
 from grapevine_lab.simulator.events import Boot, Drop, Join, Off, Rejoin
+from grapevine_lab.simulator.hostile import AttackPlan, Hostile
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
 from grapevine_lab.simulator.life_plan import ReviewPlan
 from grapevine_lab.simulator.long_runs import give_course
@@ -222,6 +223,9 @@ def begin(prepared: Prepared, seed: int) -> Run:
             exponential=nodes.training_time == "exponential",
             power=_power(prepared.profile_of(node)),
         )
+        if (attack := _attack_of(scenario, node)) is not None:
+            direction_seed = int(_rng(seed, "attack").integers(2**31))
+            device.hostile = Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
         if scenario.review is None:
             device.disk.blobs.update(blobs)
         start_s = _start_s(scenario, manifest, node, seed) + comes_at_s(scenario.faults, node)
@@ -242,6 +246,10 @@ def begin(prepared: Prepared, seed: int) -> Run:
         graph=graph,
         limit_s=limit_s,
     )
+
+
+def _attack_of(scenario: Scenario, node: int) -> AttackPlan | None:
+    return next((plan for plan in scenario.attacks if node in plan.nodes), None)
 
 
 def _attachments(brokers: Iterable[int], plans: Sequence[BrokerPlan]) -> tuple[Attachment, ...]:
@@ -418,8 +426,10 @@ def _samples(prepared: Prepared, manifest: TaskManifest, seed: int) -> list[Samp
     tested_in_common: PreparedSamples | None = None
     shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(seed, "partition"))
     samples = []
-    for share in shares:
+    for node, share in enumerate(shares):
         raw = raw_samples(dataset, share)
+        if (attack := _attack_of(scenario, node)) is not None and attack.kind == "label-flip":
+            raw = replace(raw, y=contract.num_classes - 1 - raw.y)
         trained = prepare_learning(raw.x, raw.y, contract, where)
         if share.test is not None or share.label_map is not None:
             tested = prepare_learning(raw.x_test, raw.y_test, contract, where, trained.learnt)

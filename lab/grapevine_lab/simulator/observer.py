@@ -77,7 +77,11 @@ class Observer:
             self._look(device, "working", learner.model.round, learner.model.parameters, learner.model.buffers, now)
 
     def _is_measured(self, device: Device) -> bool:
-        return device.seat >= 0 and (not self.plan.num_nodes or device.index < self.plan.num_nodes)
+        return (
+            device.seat >= 0
+            and device.hostile is None
+            and (not self.plan.num_nodes or device.index < self.plan.num_nodes)
+        )
 
     def _look(
         self,

@@ -9,6 +9,7 @@
     [topology]      who can hear whom     [network]       latencies, bandwidths, loss; [[network.cut]]
     [availability]  when nodes are there  [server]        when a server is
     [governor], [surroundings]   what nodes' owners let them do, and what their sensors say
+    [[attack]]      which nodes are hostile, and what they send
     [measure]       what is noted, and how often
     [review], [[words]], [[faults]], [life]   long runs: who speaks for tasks, and when; what goes wrong; what must hold
     [quick]         keys as "nodes.num" = 10: what `--quick` changes
@@ -39,6 +40,7 @@ from grapevine_lab.simulator.brokers import (
     read_places,
 )
 from grapevine_lab.simulator.datasets import DatasetPlan, read_dataset
+from grapevine_lab.simulator.hostile import AttackPlan, read_attacks
 from grapevine_lab.simulator.life_plan import LifePlan, ReviewPlan, read_life, read_review
 from grapevine_lab.simulator.measurements import MODELS
 from grapevine_lab.simulator.network import Cut, NetworkPlan
@@ -56,9 +58,9 @@ How: TypeAlias = Literal["auto", "stacked", "plain", "none"]
 
 _SECTIONS = (
     "scenario", "task", "data", "partition", "nodes", "topology", "network", "availability", "server", "measure",
-    "review", "words", "faults", "life", "broker", "bridge", "governor", "surroundings", "quick",
+    "review", "words", "faults", "life", "broker", "bridge", "governor", "surroundings", "attack", "quick",
 )  # fmt: skip
-_LISTS = ("words", "faults", "broker", "bridge")  # tables of which there are many
+_LISTS = ("words", "faults", "broker", "bridge", "attack")  # tables of which there are many
 _CHOICES = ("topology.kind", "partition.kind", "availability.kind", "data.name")  # that decide which keys there are
 
 
@@ -133,6 +135,7 @@ class Scenario:
     bridges: tuple[BridgePlan, ...] = ()
     governor: GovernorConfig | None = None
     surroundings: SurroundingsPlan | None = None
+    attacks: tuple[AttackPlan, ...] = ()
     text: str = field(default="", compare=False)  # the file as it was read, and
     options: tuple[str, ...] = field(default=(), compare=False)  # changed by the command line
 
@@ -245,6 +248,7 @@ def _read(top: Table, folder: Path, source: str) -> Scenario:
         bridges=read_bridges(top.tables("bridge"), brokers),
         governor=read_limits(top.table("governor")) if top.anything("governor") is not None else None,
         surroundings=_read_surroundings(top),
+        attacks=read_attacks(top.tables("attack"), nodes.num),
     )
     if scenario.words and scenario.review is None:
         raise ConfigError(f"{source}: [[words]] need somebody who approves; write [review] reviewers = [1, 2]")

@@ -35,6 +35,7 @@ from grapevine_lab.simulator.carrying import Carrying
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.course import Course
 from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.hostile import Hostile
 from grapevine_lab.simulator.keys import no_check
 from grapevine_lab.simulator.ledger import Ledger
 from grapevine_lab.simulator.letters import Letter, opened
@@ -47,7 +48,7 @@ from grapevine_lab.simulator.telling import Telling
 from grapevine_lab.simulator.work import Work
 from grapevine_proto.codec import Received, open_envelope, with_hops
 from grapevine_proto.errors import TaskError, WireError
-from grapevine_proto.messages import RECORDS, Blob, PeerState, ReleasedModel, Review, TaskPublication
+from grapevine_proto.messages import RECORDS, Blob, ModelUpdate, PeerState, ReleasedModel, Review, TaskPublication
 from grapevine_proto.signing import check_signature
 from grapevine_proto.topics import (
     ChunkTopic,
@@ -485,6 +486,11 @@ class World:
 
     def publish(self, device: Device, effect: fx.Publish) -> None:
         """Queue it: for one peer by one broker, for everybody by all."""
+        if device.hostile is not None and isinstance(effect.body, ModelUpdate):
+            said = self._said_by(device, device.hostile, effect.body)
+            if said is None:
+                return
+            effect = replace(effect, body=said)
         to_one = effect.topic.receiver if isinstance(effect.topic, InboxTopic) else ""
         ways = (device.to(to_one),) if to_one else tuple(device.attachments)
         if effect.by is not None:
@@ -506,6 +512,13 @@ class World:
             self.do(device, device.core.receive(opened, self.now(device)))
         for each in ways:
             self.post.drain(device, each)
+
+    def _said_by(self, device: Device, hostile: Hostile, update: ModelUpdate) -> ModelUpdate | None:
+        own = device.learner(update.task)
+        assert own is not None
+        learners = self.population.learners(update.task)
+        honest = [learner.model.parameters for other, learner in learners if other.hostile is None]
+        return hostile.says(update, own, honest, self.clock.now_s)
 
     def _keep_state(self, device: Device, attachment: Attachment, effect: fx.Publish, state: PeerState) -> None:
         """Whether a device is there, as it is said at one of several brokers."""

@@ -41,6 +41,7 @@ def _rules(scenario: Scenario) -> Iterator[Rule]:
     for name, is_there in (
         ("life", scenario.life is not None),
         ("surroundings", scenario.surroundings not in (None, SurroundingsPlan())),
+        ("attack", bool(scenario.attacks)),
     ):
         yield rule(name, "…" if is_there else None, not is_there, "leave the table out: it is the simulator's alone")
     for fault in scenario.faults:

@@ -16,6 +16,7 @@ from grapevine_lab.scenarios import find_scenario, scenario_names
 from grapevine_lab.simulator import availability
 from grapevine_lab.simulator.command import register
 from grapevine_lab.simulator.datasets import DATASETS
+from grapevine_lab.simulator.hostile import ATTACK_KINDS
 from grapevine_lab.simulator.measurements import Reading, Sample, columns_of
 from grapevine_lab.simulator.partitions import PARTITION_KINDS
 from grapevine_lab.simulator.scenario import Scenario, read_scenario
@@ -45,6 +46,7 @@ ARRAYS: dict[str, dict[str, Any]] = {
     "words": {"node": 0, "task": "a"},
     "broker": {"name": "a"},
     "bridge": {"owner": "a", "to": "b"},
+    "attack": {"nodes": [0]},
 }
 OWN_FILE = "a file"  # what the page calls the `data.name` that is a path
 FILE = "samples.npz"
@@ -56,6 +58,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "availability": ("kind", get_args(availability.Kind)),
     "faults": ("kind", FAULT_KINDS),
     "words": ("kind", WORD_KINDS),
+    "attack": ("kind", ATTACK_KINDS),
 }
 NEEDED = {
     ("topology", "flocky"): {"name": "x"},
