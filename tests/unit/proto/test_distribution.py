@@ -118,6 +118,17 @@ def test_the_name_is_that_of_the_project_and_extras_refer_to_it() -> None:
     assert set(ours.removeprefix(f"{NAME}[").removesuffix("]").split(",")) == set(extras) - {"lab"}
 
 
+def test_what_attaches_to_the_command_is_what_the_guides_name() -> None:
+    attached = project()["entry-points"]
+    assert set(attached["grapevine.commands"]) == {"demo", "lab", "simulate"}
+    assert set(attached["grapevine.dashboards"]) == {"lab"}
+    for group, function in (("grapevine.commands", "register"), ("grapevine.dashboards", "sources_of")):
+        for where in attached[group].values():
+            module, _, name = where.partition(":")
+            assert (CHECKOUT / "lab" / (module.replace(".", "/") + ".py")).is_file()
+            assert name == function
+
+
 def test_every_extra_that_a_hint_names_is_there() -> None:
     named = {
         extra
