@@ -8,11 +8,11 @@ from pathlib import Path
 from grapevine_agent.config.toml_reader import suggestion
 from grapevine_lab.testbed.engine import ENGINES, Engine
 from grapevine_proto import distribution
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import ConfigError, RequestError
 
 
 def make_engine(name: str, folder: Path, lab: str) -> Engine:
-    """The engine of a lab. Raises ConfigError for a name that is none, and where its package is missing."""
+    """The engine of a lab. Raises RequestError for a name that is none, ConfigError where its package is missing."""
     match name:
         case "processes":
             from grapevine_lab.testbed.processes import ProcessEngine  # noqa: PLC0415 - only where it is used
@@ -25,4 +25,4 @@ def make_engine(name: str, folder: Path, lab: str) -> Engine:
                 raise ConfigError(f"--engine docker: {error}: {distribution.to_add_extra('lab')}") from error
             engine: Engine = module.DockerEngine(folder, lab)
             return engine
-    raise ConfigError(f"--engine {name}: there is no such engine; {suggestion(name, ENGINES)}")
+    raise RequestError(f"--engine {name}: there is no such engine; {suggestion(name, ENGINES)}")

@@ -16,7 +16,7 @@ from grapevine_lab.simulator.experiment import APPROVALS, Prepared
 from grapevine_lab.simulator.scenario import Scenario, read_content
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.store import MACHINES
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import RequestError
 
 BESIDE_TASKS_MB: Final = 192
 PLAIN: Final = "testbed"  # the scenario of a lab that was given none
@@ -35,14 +35,14 @@ def changes_of(
     """The command's words as changes of a scenario, as `--set` takes them; `others` come last.
 
     Several brokers stand around the first one, each joined to it by a bridge, with equal parts of the peers.
-    Raises ConfigError.
+    Raises RequestError.
     """
     changes: list[str] = []
     shares = _shares(profiles)
     if shares:
         total = sum(shares.values())
         if peers is not None and peers != total:
-            raise ConfigError(f"--profiles {profiles}: are {total} peers, and --peers says {peers}: write as many")
+            raise RequestError(f"--profiles {profiles}: are {total} peers, and --peers says {peers}: write as many")
         peers = total
         changes.append(f"nodes.profiles={_inline(shares)}")
     if peers is not None:
@@ -138,22 +138,22 @@ def _free_ports(num: int) -> list[int]:
 
 
 def _shares(text: str) -> dict[str, int]:
-    """`raspberry-pi-4b:10,generic:5`. Raises ConfigError."""
+    """`raspberry-pi-4b:10,generic:5`. Raises RequestError."""
     shares: dict[str, int] = {}
     for part in filter(None, (each.strip() for each in text.split(","))):
         name, _, num = part.partition(":")
         if not num.isdecimal() or not int(num):
-            raise ConfigError(f"--profiles {part}: write a profile and how many have it, as in raspberry-pi-4b:10")
+            raise RequestError(f"--profiles {part}: write a profile and how many have it, as in raspberry-pi-4b:10")
         shares[_profile(name)] = int(num)
     return shares
 
 
 def _profile(name: str) -> str:
-    """A profile's name, wherever its hyphens are. Raises ConfigError."""
+    """A profile's name, wherever its hyphens are. Raises RequestError."""
     known = {each.replace("-", ""): each for each in profile_names()}
     found = known.get(name.replace("-", "").lower())
     if found is None and not name.endswith(".toml"):
-        raise ConfigError(f"--profiles {name}: there is no such profile; {suggestion(name, profile_names())}")
+        raise RequestError(f"--profiles {name}: there is no such profile; {suggestion(name, profile_names())}")
     return found or name
 
 

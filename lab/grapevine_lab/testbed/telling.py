@@ -75,7 +75,7 @@ def _usual_ms(lab: Lab) -> float:
 def table_of(status: dict[str, Any]) -> Table:
     """A status as a table for people."""
     return Table(
-        ["machine", "state", "round", "metric", "peers", "broker", ""],
+        ["machine", "state", "round", "metric", "peers", "broker", "remark"],
         [
             [
                 row["name"],

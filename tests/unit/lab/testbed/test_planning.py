@@ -26,6 +26,7 @@ from grapevine_lab.testbed.acting import pairs_between
 from grapevine_lab.testbed.command import register
 from grapevine_lab.testbed.deeds import Deeds
 from grapevine_lab.testbed.engine import Machine
+from grapevine_lab.testbed.engines import make_engine
 from grapevine_lab.testbed.furnish import furnish
 from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.plan import changes_of, machines_of, scenario_content
@@ -93,9 +94,14 @@ def test_profiles_say_how_many_peers_there_are_wherever_their_hyphens_are() -> N
         ({"profiles": "generic:3", "peers": 4}, "write as many"),
     ],
 )
-def test_wrong_words_are_told_with_a_remedy(words: dict[str, Any], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_wrong_words_are_told_with_a_remedy_as_faults_of_the_command_line(words: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
         changes_of(**words)
+
+
+def test_an_engine_that_is_none_is_a_fault_of_the_command_line(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"--engine dockr: .*did you mean 'docker'"):
+        make_engine("dockr", tmp_path, "lab")
 
 
 # --- scenarios ------------------------------------------------------------------------------------
