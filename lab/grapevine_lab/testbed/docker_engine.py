@@ -25,7 +25,7 @@ from grapevine_broker.probe import claim_port
 from grapevine_lab.testbed.docker_access import connect, told
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
 from grapevine_lab.testbed.images import check_images, image_of, name_of
-from grapevine_lab.testbed.lines import Lines, Pair
+from grapevine_lab.testbed.lines import Lines
 from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.reach import check_reach
 from grapevine_lab.testbed.warden import Warden
@@ -71,7 +71,7 @@ class DockerEngine:
             if machine.kind == "broker":
                 _check_port(machine)
         try:
-            check_reach(self._client, name_of("relay"), self._network(), self._lines.host, self._labels)
+            check_reach(self._client, name_of("relay"), self._network(), self.lines.host, self._labels)
         except GrapevineError:
             self.remove()
             raise
@@ -80,7 +80,7 @@ class DockerEngine:
         """See `Engine`."""
         if seen_by is None:
             return HERE, broker.port
-        return self._lines.host, self._lines.port(seen_by.name, broker.name, broker.port)
+        return self.lines.host, self.lines.port(seen_by.name, broker.name, broker.port)
 
     def start(self, machine: Machine) -> None:
         """See `Engine`."""
@@ -132,22 +132,6 @@ class DockerEngine:
         self._do(name, "reading the log", lambda each: said.append(each.logs(tail="all" if tail is None else tail)))
         return said[0].decode(errors="replace")
 
-    def shape(self, name: str, *, delay_ms: float, kbit_per_s: float) -> None:
-        """See `Engine`."""
-        self._lines.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s)
-
-    def cut(self, pairs: Iterable[Pair]) -> None:
-        """See `Engine`."""
-        self._lines.cut(pairs)
-
-    def heal(self, pairs: Iterable[Pair] | None = None) -> None:
-        """See `Engine`."""
-        self._lines.heal(pairs)
-
-    def drop(self, name: str) -> None:
-        """See `Engine`."""
-        self._lines.drop(name)
-
     def remove(self) -> None:
         """See `Engine`. Agents say goodbye while their brokers are there, if it is we who use them."""
         containers = self._all()
@@ -176,8 +160,8 @@ class DockerEngine:
         return self._the_client
 
     @property
-    def _lines(self) -> Lines:
-        """They begin at the network's gateway, an address of this host that containers reach."""
+    def lines(self) -> Lines:
+        """See `Engine`. They begin at the network's gateway, an address of this host that containers reach."""
         if self._the_lines is None:
             self._network()
             with told("asking for the lab's network"):

@@ -24,7 +24,7 @@ import psutil
 from grapevine_broker.mosquitto import find_mosquitto
 from grapevine_broker.probe import claim_port
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
-from grapevine_lab.testbed.lines import Lines, Pair
+from grapevine_lab.testbed.lines import Lines
 from grapevine_lab.testbed.memory import check_memory
 from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
 
@@ -49,10 +49,9 @@ class ProcessEngine:
     name: EngineName = "processes"
     listens_on = HERE
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, _name: str) -> None:
         self._folder = folder
-        self._lab = name
-        self._lines = Lines()
+        self.lines = Lines()
         self._running: dict[str, _Running] = {}
 
     def check(self, machines: Iterable[Machine]) -> None:
@@ -75,7 +74,7 @@ class ProcessEngine:
 
     def host_of(self, broker: Machine, *, seen_by: Machine | None) -> tuple[str, int]:
         """See `Engine`."""
-        port = self._lines.port(seen_by.name, broker.name, broker.port) if seen_by is not None else broker.port
+        port = self.lines.port(seen_by.name, broker.name, broker.port) if seen_by is not None else broker.port
         return HERE, port
 
     def start(self, machine: Machine) -> None:
@@ -151,22 +150,6 @@ class ProcessEngine:
         text = (self._find(name).machine.folder / LOG).read_text(encoding="utf-8", errors="replace")
         return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
 
-    def shape(self, name: str, *, delay_ms: float, kbit_per_s: float) -> None:
-        """See `Engine`."""
-        self._lines.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s)
-
-    def cut(self, pairs: Iterable[Pair]) -> None:
-        """See `Engine`."""
-        self._lines.cut(pairs)
-
-    def heal(self, pairs: Iterable[Pair] | None = None) -> None:
-        """See `Engine`."""
-        self._lines.heal(pairs)
-
-    def drop(self, name: str) -> None:
-        """See `Engine`."""
-        self._lines.drop(name)
-
     def remove(self) -> None:
         """See `Engine`. Those that we started ourselves are ended in an orderly way."""
         self._leave()
@@ -178,7 +161,7 @@ class ProcessEngine:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(families, timeout=GOODBYE_S)
-        self._lines.close()
+        self.lines.close()
         journal.unlink(missing_ok=True)
 
     def _leave(self) -> None:
