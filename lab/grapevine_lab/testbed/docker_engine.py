@@ -19,20 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
-from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.docker_access import connect, told
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
 from grapevine_lab.testbed.images import check_images, image_of, name_of
 from grapevine_lab.testbed.lines import Lines
-from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.reach import check_reach
+from grapevine_lab.testbed.room import check_room
 from grapevine_lab.testbed.warden import Warden
-from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
+from grapevine_proto.errors import ConfigError, GrapevineError
 
 LABEL: Final = "org.grapevine.lab"
-HERE: Final = "127.0.0.1"
 USER_OF_ROOT: Final = 10001
 GOODBYE_S: Final = 8
 MOST_AT_ONCE: Final = 8
@@ -66,10 +63,7 @@ class DockerEngine:
                 "this kernel holds no container to a memory limit: boot it with `cgroup_enable=memory` (Raspberry Pi: "
                 "in cmdline.txt), or take `--engine processes`"
             )
-        check_memory(machines, psutil.virtual_memory().available / 1e6)
-        for machine in machines:
-            if machine.kind == "broker":
-                _check_port(machine)
+        check_room(machines)
         try:
             check_reach(self._client, name_of("relay"), self._network(), self.lines.host, self._labels)
         except GrapevineError:
@@ -293,15 +287,6 @@ def _give(folder: Path, uid: int, gid: int) -> None:
     for root, folders, files in os.walk(folder):
         for name in (".", *folders, *files):
             os.chown(Path(root) / name, uid, gid, follow_symlinks=False)
-
-
-def _check_port(broker: Machine) -> None:
-    try:
-        claim_port(HERE, broker.port)
-    except BrokerError:
-        raise ConfigError(
-            f"port {broker.port}, which {broker.name} was to listen on, is taken: try again, or stop what listens there"
-        ) from None
 
 
 def _unpause(container: Any) -> None:

@@ -11,6 +11,7 @@ from grapevine_agent.config.firmware import FirmwareProfile
 from grapevine_agent.config.profile_files import profile_names
 from grapevine_agent.config.toml_reader import suggestion
 from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import APPROVALS, Prepared
 from grapevine_lab.simulator.scenario import Scenario, read_content
@@ -20,7 +21,6 @@ from grapevine_proto.errors import ConfigError
 
 BESIDE_TASKS_MB: Final = 192
 PLAIN: Final = "testbed"  # the scenario of a lab that was given none
-ANY_HOST: Final = "127.0.0.1"
 
 
 def changes_of(
@@ -132,7 +132,7 @@ def _run(folder: Path) -> tuple[str, ...]:
 def _free_ports(num: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < num:
-        if (port := claim_port(ANY_HOST, 0)) not in ports:
+        if (port := claim_port(HERE, 0)) not in ports:
             ports.append(port)
     return ports
 

@@ -22,15 +22,14 @@ from typing import Any, Final
 import psutil
 
 from grapevine_broker.mosquitto import find_mosquitto
-from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
 from grapevine_lab.testbed.lines import Lines
-from grapevine_lab.testbed.memory import check_memory
+from grapevine_lab.testbed.room import check_room
 from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
 
 JOURNAL: Final = "processes.jsonl"
 LOG: Final = "log"
-HERE: Final = "127.0.0.1"
 GOODBYE_S: Final = 8.0
 START_TOLERANCE_S: Final = 0.05
 
@@ -56,21 +55,11 @@ class ProcessEngine:
 
     def check(self, machines: Iterable[Machine]) -> None:
         """See `Engine`."""
-        machines = tuple(machines)
         try:
             find_mosquitto()
         except BrokerError as error:
             raise ConfigError("no mosquitto on this machine: install it (Debian: apt-get install mosquitto)") from error
-        check_memory(machines, psutil.virtual_memory().available / 1e6)
-        for machine in machines:
-            if machine.kind == "broker":
-                try:
-                    claim_port(HERE, machine.port)
-                except BrokerError:
-                    raise ConfigError(
-                        f"port {machine.port}, which {machine.name} was to listen on, is taken: try again, or stop "
-                        "what listens there"
-                    ) from None
+        check_room(machines)
 
     def host_of(self, broker: Machine, *, seen_by: Machine | None) -> tuple[str, int]:
         """See `Engine`."""
