@@ -70,7 +70,7 @@ def plots_of(
             "staleness",
             "staleness against its bound",
             [_staleness(samples)],
-            "mean over the nodes online, band: least to greatest node",
+            OVER_NODES,
         ),
         ("traffic", "traffic", _traffic(samples), "mean over nodes"),
         ("energy", "energy", [_energy(samples)], BANDS["range"]),
