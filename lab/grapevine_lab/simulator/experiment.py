@@ -33,6 +33,7 @@ from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
 from grapevine_lab.simulator.life_plan import ReviewPlan
 from grapevine_lab.simulator.long_runs import give_course
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.network import Link
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
 from grapevine_lab.simulator.population import Population
@@ -173,26 +174,8 @@ def begin(prepared: Prepared, seed: int) -> Run:
     server = keys.draw() if scenario.server.present else None
     servers = (server.peer_id,) if server is not None else ()
     served = replace(prepared.built, draft=replace(prepared.built.draft, servers=servers))
-    manifest = finish_manifest(
-        served.draft,
-        publisher=engineer.peer_id,
-        now_ms=EPOCH_MS,
-    )
-    work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
-    observer = Observer(
-        seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
-    )
-    network = make_network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
-    world = World(
-        rng=_rng(seed, "world"),
-        network=network,
-        work=work,
-        observer=observer,
-        brokers=scenario.brokers,
-        bridges=scenario.bridges,
-        chunk_window=prepared.profile.chunk_window,
-        surroundings=scenario.surroundings,
-    )
+    manifest = finish_manifest(served.draft, publisher=engineer.peer_id, now_ms=EPOCH_MS)
+    world = _empty_world(prepared, manifest, seed, num_devices=nodes.num + (server is not None))
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
     limits = {profile.name: _device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
@@ -203,29 +186,18 @@ def begin(prepared: Prepared, seed: int) -> Run:
     for node, key in enumerate(members):
         near = {members[other].peer_id for other in graph.neighbors(node)}
         near |= {server.peer_id} if server is not None else set()
-        device = Device(
-            index=node,
-            key=key,
-            settings=replace(
-                settings,
-                peer=key.peer_id,
-                limits=limits[prepared.profile_of(node).name],
-                neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
-                renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
-                is_gateway=node in nodes.gateways,
-                sleep=sleep_of(scenario.availability, node),
-                governor=_limits(prepared, node),
-            ),
-            link=network.links[node],
-            attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), scenario.brokers),
-            seat=node,
-            step_s=step_s[node],
-            exponential=nodes.training_time == "exponential",
-            power=_power(prepared.profile_of(node)),
+        own = replace(
+            settings,
+            peer=key.peer_id,
+            limits=limits[prepared.profile_of(node).name],
+            neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
+            renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
+            is_gateway=node in nodes.gateways,
+            sleep=sleep_of(scenario.availability, node),
+            governor=_limits(prepared, node),
         )
-        if (attack := _attack_of(scenario, node)) is not None:
-            direction_seed = int(_rng(seed, "attack").integers(2**31))
-            device.hostile = Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
+        device = _member(prepared, node, key, own, world.network.links[node], step_s[node])
+        device.hostile = _hostile(scenario, node, seed)
         if scenario.review is None:
             device.disk.blobs.update(blobs)
         start_s = _start_s(scenario, manifest, node, seed) + comes_at_s(scenario.faults, node)
@@ -241,11 +213,56 @@ def begin(prepared: Prepared, seed: int) -> Run:
         world=world,
         task=task,
         manifest=manifest,
-        measurements=work.measurements,
+        measurements=world.work.measurements,
         samples=samples,
         graph=graph,
         limit_s=limit_s,
     )
+
+
+def _empty_world(prepared: Prepared, manifest: TaskManifest, seed: int, *, num_devices: int) -> World:
+    """A world with a network for so many devices, before any is in it."""
+    scenario = prepared.scenario
+    work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
+    observer = Observer(
+        seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
+    )
+    network = make_network(scenario, num_devices, _rng(seed, "network"))
+    return World(
+        rng=_rng(seed, "world"),
+        network=network,
+        work=work,
+        observer=observer,
+        brokers=scenario.brokers,
+        bridges=scenario.bridges,
+        chunk_window=prepared.profile.chunk_window,
+        surroundings=scenario.surroundings,
+    )
+
+
+def _member(prepared: Prepared, node: int, key: PeerKey, settings: CoreSettings, link: Link, step_s: float) -> Device:
+    """A node's device, as its profile and the scenario have it."""
+    nodes = prepared.scenario.nodes
+    return Device(
+        index=node,
+        key=key,
+        settings=settings,
+        link=link,
+        attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), prepared.scenario.brokers),
+        seat=node,
+        step_s=step_s,
+        exponential=nodes.training_time == "exponential",
+        power=_power(prepared.profile_of(node)),
+    )
+
+
+def _hostile(scenario: Scenario, node: int, seed: int) -> Hostile | None:
+    """What speaks for a node that attacks; those of a run agree on a direction."""
+    attack = _attack_of(scenario, node)
+    if attack is None:
+        return None
+    direction_seed = int(_rng(seed, "attack").integers(2**31))
+    return Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
 
 
 def _attack_of(scenario: Scenario, node: int) -> AttackPlan | None:
