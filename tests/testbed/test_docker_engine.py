@@ -17,8 +17,9 @@ from tests.testbed.contained import ContainedHousehold
 from tests.testbed.image import ensure_image
 
 from grapevine_broker.probe import answers_mqtt
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.docker_access import connect
-from grapevine_lab.testbed.docker_engine import HERE, LABEL, DockerEngine
+from grapevine_lab.testbed.docker_engine import LABEL, DockerEngine
 from grapevine_lab.testbed.engine import Machine
 from grapevine_proto.errors import ConfigError, GrapevineError
 

@@ -65,14 +65,16 @@ def register(app: typer.Typer) -> None:
         help="Many agents and several brokers as real machines: learn, cut, kill, heal, compare.", no_args_is_help=True
     )
     app.add_typer(lab, name="lab")
-    _register_making(lab)
+    _register_up(lab)
+    _register_run_and_down(lab)
     _register_looking(lab)
+    _register_report(lab)
     for method, what in ON_MACHINE.items():
         _register_on_machine(lab, method, what)
     _register_acting(lab)
 
 
-def _register_making(lab: typer.Typer) -> None:
+def _register_up(lab: typer.Typer) -> None:
     @lab.command()
     def up(
         scenario: Annotated[
@@ -117,6 +119,8 @@ def _register_making(lab: typer.Typer) -> None:
         told = bring_up(wanted, tell)
         answer(told, as_json=as_json, text=_up_text(told))
 
+
+def _register_run_and_down(lab: typer.Typer) -> None:
     @lab.command()
     def run(
         scenario: ScenarioArgument,
@@ -209,6 +213,8 @@ def _register_looking(lab: typer.Typer) -> None:
         shown_text = "\n".join(shown(line, 2000) for line in text.splitlines())
         answer({"machine": machine, "log": text}, as_json=as_json, text=shown_text)
 
+
+def _register_report(lab: typer.Typer) -> None:
     @lab.command()
     def report(
         name: NameOption = "",
