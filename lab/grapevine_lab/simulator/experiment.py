@@ -7,7 +7,6 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +16,21 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.core.moment import DAY_MS
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
 from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.availability import absences, sleep_of
-from grapevine_lab.simulator.brokers import BrokerPlan, announced_by
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
-from grapevine_lab.simulator.device import Device, Power
-from grapevine_lab.simulator.equipment import make_network, step_times
+from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.equipment import (
+    attachments_to,
+    device_limits,
+    governor_limits,
+    make_network,
+    power_of,
+    step_times,
+)
 from grapevine_lab.simulator.events import Boot, Drop, Join, Off, Rejoin
 from grapevine_lab.simulator.hostile import AttackPlan, Hostile
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
@@ -38,7 +42,6 @@ from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
 from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.scenario import Scenario
-from grapevine_lab.simulator.surroundings import is_governed, limits_of
 from grapevine_lab.simulator.timeline import comes_at_s
 from grapevine_lab.simulator.topologies import OPEN, make_topology
 from grapevine_lab.simulator.work import Work
@@ -178,7 +181,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
     world = _empty_world(prepared, manifest, seed, num_devices=nodes.num + (server is not None))
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
-    limits = {profile.name: _device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
+    limits = {profile.name: device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
     step_s = step_times(nodes, manifest.training, _rng(seed, "speeds"))
     limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
@@ -194,7 +197,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
             renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
             is_gateway=node in nodes.gateways,
             sleep=sleep_of(scenario.availability, node),
-            governor=_limits(prepared, node),
+            governor=governor_limits(scenario, prepared.profile_of(node), node),
         )
         device = _member(prepared, node, key, own, world.network.links[node], step_s[node])
         device.hostile = _hostile(scenario, node, seed)
@@ -248,11 +251,11 @@ def _member(prepared: Prepared, node: int, key: PeerKey, settings: CoreSettings,
         key=key,
         settings=settings,
         link=link,
-        attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), prepared.scenario.brokers),
+        attachments=attachments_to(nodes.brokers[node] if nodes.brokers else (0,), prepared.scenario.brokers),
         seat=node,
         step_s=step_s,
         exponential=nodes.training_time == "exponential",
-        power=_power(prepared.profile_of(node)),
+        power=power_of(prepared.profile_of(node)),
     )
 
 
@@ -267,13 +270,6 @@ def _hostile(scenario: Scenario, node: int, seed: int) -> Hostile | None:
 
 def _attack_of(scenario: Scenario, node: int) -> AttackPlan | None:
     return next((plan for plan in scenario.attacks if node in plan.nodes), None)
-
-
-def _attachments(brokers: Iterable[int], plans: Sequence[BrokerPlan]) -> tuple[Attachment, ...]:
-    return tuple(
-        Attachment(number=number, broker=broker, announced_bytes=announced_by(plans[broker]))
-        for number, broker in enumerate(brokers)
-    )
 
 
 def _longest_round_s(manifest: TaskManifest, step_s: float) -> float:
@@ -337,7 +333,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     return CoreSettings(
         peer="",
         review=ReviewPolicy(approvals=plan.approvals, trusted=reviewers, max_valid_days=plan.max_valid_days),
-        limits=_device_limits(prepared.profile, manifest),
+        limits=device_limits(prepared.profile, manifest),
         heartbeat_s=nodes.heartbeat_s or max(FIRST_HEARTBEAT_S, interval_s),
         server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
         max_share=nodes.max_share,
@@ -348,36 +344,12 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     )
 
 
-def _device_limits(profile: FirmwareProfile, manifest: TaskManifest) -> DeviceLimits:
-    return DeviceLimits(
-        profile=profile.name,
-        cores=max(profile.cores, manifest.requirements.cores),
-        memory_mb=max(profile.memory_mb, manifest.requirements.memory_mb),
-        max_parameters=2**40,
-        max_batch=2**20,
-        watts_idle=profile.power.idle_w,
-        watts_training=profile.power.training_w,
-    )
-
-
-def _limits(prepared: Prepared, node: int) -> GovernorLimits:
-    scenario = prepared.scenario
-    if scenario.surroundings is None or not is_governed(scenario.surroundings, node):
-        return GovernorLimits()
-    return limits_of(scenario.governor, prepared.profile_of(node))
-
-
 def _matches(_task: str, _manifest: ManifestHead) -> str:
     return ""
 
 
 def _batch(manifest: TaskManifest) -> int:
     return manifest.training.batch_size * manifest.training.steps_per_round
-
-
-def _power(profile: FirmwareProfile) -> Power:
-    power = profile.power
-    return Power(idle_w=power.idle_w, training_w=power.training_w, radio_w=power.radio_w)
 
 
 def _start_s(scenario: Scenario, manifest: TaskManifest, node: int, seed: int) -> float:
@@ -402,7 +374,7 @@ def _add_server(
         key=key,
         settings=replace(settings, peer=key.peer_id, role="server"),
         link=world.network.links[index],
-        attachments=_attachments(range(len(scenario.brokers)), scenario.brokers),
+        attachments=attachments_to(range(len(scenario.brokers)), scenario.brokers),
     )
     device.disk.blobs.update(blobs)
     interval_s = manifest.training.round_interval_s
