@@ -181,9 +181,8 @@ class DockerEngine:
 
     def _create(self, machine: Machine) -> None:
         image = image_of(machine.kind)
-        uid, gid = (os.getuid(), os.getgid()) if os.getuid() else (USER_OF_ROOT, USER_OF_ROOT)
+        user = give(machine.folder)
         if os.getuid() == 0:
-            _give(machine.folder, uid, gid)
             self._folder.chmod(self._folder.stat().st_mode | 0o011)
         with told(f"making a container of {image} for {machine.name}"):
             self._client.containers.create(
@@ -193,7 +192,7 @@ class DockerEngine:
                 name=f"grapevine-{self._lab}-{machine.name}",
                 hostname=machine.name,
                 labels=self._labels | {f"{LABEL}.machine": machine.name, f"{LABEL}.kind": machine.kind},
-                user=f"{uid}:{gid}",
+                user=user,
                 working_dir=str(machine.folder),
                 environment=_environment(machine),
                 volumes=self._mounts(machine),
@@ -282,11 +281,17 @@ def _limits(machine: Machine, cores_here: int) -> Mapping[str, object]:
     return limits
 
 
-def _give(folder: Path, uid: int, gid: int) -> None:
-    """A folder and all in it to the container's user. Links are not followed: a machine may have laid them."""
+def give(folder: Path) -> str:
+    """Let containers have a folder and all in it. Their user, as Docker is told it: ours, or where we are root its own.
+
+    Links are not followed: a machine may have laid them.
+    """
+    if os.getuid() != 0:
+        return f"{os.getuid()}:{os.getgid()}"
     for root, folders, files in os.walk(folder):
         for name in (".", *folders, *files):
-            os.chown(Path(root) / name, uid, gid, follow_symlinks=False)
+            os.chown(Path(root) / name, USER_OF_ROOT, USER_OF_ROOT, follow_symlinks=False)
+    return f"{USER_OF_ROOT}:{USER_OF_ROOT}"
 
 
 def _unpause(container: Any) -> None:

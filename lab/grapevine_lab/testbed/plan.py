@@ -14,7 +14,7 @@ from grapevine_broker.probe import claim_port
 from grapevine_lab.proxy import HERE
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import APPROVALS, Prepared
-from grapevine_lab.simulator.scenario import Scenario, read_content
+from grapevine_lab.simulator.scenario import read_content
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.store import MACHINES
 from grapevine_proto.errors import ConfigError
@@ -96,7 +96,7 @@ def machines_of(prepared: Prepared, folder: Path) -> tuple[Machine, ...]:
         machines.append(Machine(name="server", kind="server", folder=at / "server", command=command, brokers=names))
     for node in range(scenario.nodes.num):
         profile = prepared.profile_of(node)
-        own = tuple(names[k] for k in places_of(scenario, node))
+        own = tuple(names[k] for k in scenario.nodes.places_of(node))
         machines.append(
             Machine(
                 name=f"peer-{node}",
@@ -114,11 +114,6 @@ def machines_of(prepared: Prepared, folder: Path) -> tuple[Machine, ...]:
 def _memory_mb(profile: FirmwareProfile) -> int:
     """What the board has, as it is sold with the least; of one size: what tasks may use, a system and an agent."""
     return min((each.ram_mb for each in profile.sizes), default=profile.memory_mb + BESIDE_TASKS_MB)
-
-
-def places_of(scenario: Scenario, node: int) -> tuple[int, ...]:
-    """The brokers of a node, by number."""
-    return scenario.nodes.brokers[node] if scenario.nodes.brokers else (0,)
 
 
 def _agent(name: str, kind: Any, at: Path, brokers: tuple[str, ...]) -> Machine:

@@ -9,7 +9,6 @@ themselves to by their configuration is.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
 from grapevine_lab.testbed.lines import Lines
 from grapevine_lab.testbed.room import check_room
+from grapevine_lab.testbed.store import append, entries
 from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
 
 JOURNAL: Final = "processes.jsonl"
@@ -143,8 +143,7 @@ class ProcessEngine:
         """See `Engine`. Those that we started ourselves are ended in an orderly way."""
         self._leave()
         journal = self._folder / JOURNAL
-        entries = _entries(journal)
-        doomed = [process for entry in entries if (process := _still_there(entry)) is not None]
+        doomed = [process for entry in entries(journal) if (process := _still_there(entry)) is not None]
         families = [each for process in doomed for each in _family(process.pid)]
         for each in families:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -192,9 +191,8 @@ class ProcessEngine:
         return running
 
     def _note(self, name: str, pid: int) -> None:
-        entry = {"name": name, "pid": pid, "started_s": psutil.Process(pid).create_time()}
-        with (self._folder / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(entry) + "\n")
+        started_s = psutil.Process(pid).create_time()
+        append(self._folder / JOURNAL, {"name": name, "pid": pid, "started_s": started_s})
 
 
 def _program(machine: Machine) -> list[str]:
@@ -221,15 +219,6 @@ def _family(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _entries(journal: Path) -> list[dict[str, Any]]:
-    entries = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # a crash may leave half a line
-                entries.append(json.loads(line))
-    return entries
 
 
 def _still_there(entry: dict[str, Any]) -> psutil.Process | None:
