@@ -25,8 +25,9 @@ from tests.testbed.image import NoImageError, ensure_base, ensure_image
 
 from grapevine_broker.bridge import Bridge
 from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.docker_access import connect
-from grapevine_lab.testbed.docker_engine import HERE, DockerEngine
+from grapevine_lab.testbed.docker_engine import DockerEngine
 from grapevine_lab.testbed.engine import Machine, MachineKind
 from grapevine_lab.testbed.images import build, gather_wheels
 from grapevine_proto.errors import GrapevineError

@@ -21,8 +21,8 @@ DEBIAN_TAG = "grapevine-test-debian"
 # Beside a minimal Debian: systemd, a broker as Debian sets it up, and what our package depends on, since a test does
 # not wait for a mirror.
 _DEBIAN_HAS = ("systemd", "systemd-sysv", "mosquitto", "python3", "adduser", "libstdc++6")
-# Mosquitto for brokers; Python for our own images, and what shapes their lines.
-_BASE_HAS = ("mosquitto", "python3", "python3-venv", "libstdc++6", "ca-certificates", "iproute2")
+# Mosquitto for brokers; Python for our own images.
+_BASE_HAS = ("mosquitto", "python3", "python3-venv", "libstdc++6", "ca-certificates")
 PUBLIC_IMAGE, PUBLIC_BASE = "eclipse-mosquitto:2", "python:3.11-slim-bookworm"
 _BUILD_S = 400
 _LEFT_OUT = ("./var/cache/apt/*", "./var/lib/apt/lists/*", "./usr/share/doc/*", "./usr/share/man/*", "./dev/*")
@@ -51,7 +51,7 @@ def ensure_image() -> str:
 
 
 def ensure_base() -> str:
-    """Return the name of an image that ours can be built on: Python, venv, and `tc`. Raises `NoImageError`."""
+    """Return the name of an image that ours can be built on: Python and its venv. Raises `NoImageError`."""
     found = ensure_image()
     if found == TAG or _run(["docker", "image", "inspect", PUBLIC_BASE], 30).returncode == 0:
         return TAG if found == TAG else PUBLIC_BASE

@@ -54,10 +54,10 @@ def test_they_learn_through_a_partition_of_bridged_brokers_and_the_loss_of_the_s
         wait_for(lambda member=member: _server_of(member, task) == "reachable", within_s=WITHIN_S)  # type: ignore[misc]
     wait_for(lambda: far.peer in near.task(task)["shares"], within_s=WITHIN_S, why="across the bridge")
 
-    home.engine.cut([("south", "north")])
+    home.engine.lines.cut([("south", "north")])
     wait_for(lambda: _knows_alive(far) == 0, within_s=WITHIN_S, why="who is beyond the partition is silent")
     merged = _merges(far, task)
-    home.engine.heal()
+    home.engine.lines.heal()
     wait_for(lambda: _knows_alive(far) >= 5, within_s=WITHIN_S, why="they are heard again")
     wait_for(lambda: _merges(far, task) > merged, within_s=WITHIN_S, why="and merge again")
 
@@ -74,7 +74,7 @@ def test_they_learn_through_a_partition_of_bridged_brokers_and_the_loss_of_the_s
 
 def test_tls_is_verified_in_a_container_as_elsewhere(contained: ContainedHousehold) -> None:
     home = contained
-    gateway = home.engine._lines.host
+    gateway = home.engine.lines.host
     certificate, key = self_signed(home.folder, gateway)
     home.add_broker("hub", lines="certfile hub.pem\nkeyfile hub.key\n", files=(certificate, key))
     member = home.move_in("inside", scheme="mqtts")

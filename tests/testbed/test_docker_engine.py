@@ -17,8 +17,9 @@ from tests.testbed.contained import ContainedHousehold
 from tests.testbed.image import ensure_image
 
 from grapevine_broker.probe import answers_mqtt
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.docker_access import connect
-from grapevine_lab.testbed.docker_engine import HERE, LABEL, DockerEngine
+from grapevine_lab.testbed.docker_engine import LABEL, DockerEngine
 from grapevine_lab.testbed.engine import Machine
 from grapevine_proto.errors import ConfigError, GrapevineError
 
@@ -62,7 +63,7 @@ def test_a_machine_is_held_to_its_limits_and_has_no_rights(contained: ContainedH
     assert "No module named 'torch'" in said
     member_here = "from grapevine_agent.config.machine import detect_machine; print(detect_machine().memory_mb)"
     assert member.container().exec_run(["python", "-c", member_here]).output == b"1024\n", "and it knows of them"
-    assert _reaches(member.container(), home.engine._lines.host, home.engine._lines.port("member", "hub", hub.port))
+    assert _reaches(member.container(), home.engine.lines.host, home.engine.lines.port("member", "hub", hub.port))
     at = home.engine._find("hub").attrs["NetworkSettings"]["Networks"].popitem()[1]["IPAddress"]
     assert not _reaches(member.container(), at, hub.port), "containers reach each other by their lines alone"
 
@@ -167,12 +168,12 @@ def test_a_line_that_is_delayed_is_slow_and_one_that_is_cut_hangs(contained: Con
     began_s = time.monotonic()
     assert answers_mqtt(host, port, timeout_s=10)
     swift_s = time.monotonic() - began_s
-    home.engine.shape("m", delay_ms=300, kbit_per_s=0)
+    home.engine.lines.shape("m", delay_ms=300, kbit_per_s=0)
     began_s = time.monotonic()
     assert answers_mqtt(host, port, timeout_s=10)
     assert time.monotonic() - began_s > max(0.6, swift_s)
-    home.engine.cut([("m", "hub")])
+    home.engine.lines.cut([("m", "hub")])
     assert not answers_mqtt(host, port, timeout_s=1)
     assert answers_mqtt(HERE, hub.port)
-    home.engine.heal([("m", "hub")])
+    home.engine.lines.heal([("m", "hub")])
     assert answers_mqtt(host, port, timeout_s=10)

@@ -11,8 +11,9 @@ import json
 import shlex
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +21,10 @@ from grapevine_agent.cli.output import JsonOption, console, tell
 from grapevine_lab.scenarios import find_scenario, scenario_names
 from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError
+
+if TYPE_CHECKING:
+    from grapevine_lab.simulator.life_report import LifeReport
+    from grapevine_lab.simulator.summary import Summary
 
 SIGNAL_EXIT = 128
 MOST_SEEDS = 10_000
@@ -95,16 +100,10 @@ def _simulate(
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        from grapevine_lab.pages.printed import print_table  # noqa: PLC0415
         from grapevine_lab.simulator.experiment import prepare  # noqa: PLC0415 - others start without all this
-        from grapevine_lab.simulator.invariants import as_json as life_as_json  # noqa: PLC0415
-        from grapevine_lab.simulator.life_report import invariant_table  # noqa: PLC0415
-        from grapevine_lab.simulator.page import PAGE_FILE  # noqa: PLC0415
         from grapevine_lab.simulator.progress import Progress  # noqa: PLC0415
         from grapevine_lab.simulator.results import run_all  # noqa: PLC0415
         from grapevine_lab.simulator.scenario import read_scenario  # noqa: PLC0415
-        from grapevine_lab.simulator.summary import as_json as summary_as_json  # noqa: PLC0415
-        from grapevine_lab.simulator.summary import print_summary  # noqa: PLC0415
 
         scenario = read_scenario(path, quick=quick, changes=changes)
         prepared = prepare(scenario)
@@ -127,6 +126,22 @@ def _simulate(
             signal.signal(number, handler)
     for note in notes:
         tell(note)
+    _print(summary, lives, folder, as_json=as_json)
+    broken = [f"seed {seed}: {each.name}" for seed, life in lives.items() for each in life.broken]
+    if broken:
+        tell(f"did not hold: {'; '.join(broken)}")
+    return 1 if broken else 0
+
+
+def _print(summary: Summary, lives: Mapping[int, LifeReport], folder: Path, *, as_json: bool) -> None:
+    """What came of it, and where it lies."""
+    from grapevine_lab.pages.printed import print_table  # noqa: PLC0415
+    from grapevine_lab.simulator.invariants import as_json as life_as_json  # noqa: PLC0415
+    from grapevine_lab.simulator.life_report import invariant_table  # noqa: PLC0415
+    from grapevine_lab.simulator.page import PAGE_FILE  # noqa: PLC0415
+    from grapevine_lab.simulator.summary import as_json as summary_as_json  # noqa: PLC0415
+    from grapevine_lab.simulator.summary import print_summary  # noqa: PLC0415
+
     if as_json:
         told = {**summary_as_json(summary), "folder": str(folder)}
         if lives:
@@ -138,7 +153,3 @@ def _simulate(
             print_table(invariant_table(life, seed), console)
         console.print(f"on one page: {folder / PAGE_FILE}", markup=False, soft_wrap=True)
         console.print(f"tables and plots: {folder}", markup=False, soft_wrap=True)
-    broken = [f"seed {seed}: {each.name}" for seed, life in lives.items() for each in life.broken]
-    if broken:
-        tell(f"did not hold: {'; '.join(broken)}")
-    return 1 if broken else 0

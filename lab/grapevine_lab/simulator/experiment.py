@@ -7,7 +7,6 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,27 +16,32 @@ import numpy as np
 from grapevine_agent.config.agent_toml import Limits
 from grapevine_agent.config.firmware import FirmwareProfile, load_profile, with_limits
 from grapevine_agent.core.moment import DAY_MS
-from grapevine_agent.core.settings import CoreSettings, DeviceLimits, GovernorLimits, ReviewPolicy
+from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
 from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_lab.simulator.attachment import Attachment
 from grapevine_lab.simulator.availability import absences, sleep_of
-from grapevine_lab.simulator.brokers import BrokerPlan, announced_by
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
-from grapevine_lab.simulator.device import Device, Power
-from grapevine_lab.simulator.equipment import make_network, step_times
+from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.equipment import (
+    attachments_to,
+    device_limits,
+    governor_limits,
+    make_network,
+    power_of,
+    step_times,
+)
 from grapevine_lab.simulator.events import Boot, Drop, Join, Off, Rejoin
 from grapevine_lab.simulator.hostile import AttackPlan, Hostile
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
 from grapevine_lab.simulator.life_plan import ReviewPlan
 from grapevine_lab.simulator.long_runs import give_course
 from grapevine_lab.simulator.measurements import Measurements
+from grapevine_lab.simulator.network import Link
 from grapevine_lab.simulator.observer import Observer
 from grapevine_lab.simulator.partitions import check_partition, raw_samples, share_out
 from grapevine_lab.simulator.population import Population
 from grapevine_lab.simulator.scenario import Scenario
-from grapevine_lab.simulator.surroundings import is_governed, limits_of
 from grapevine_lab.simulator.timeline import comes_at_s
 from grapevine_lab.simulator.topologies import OPEN, make_topology
 from grapevine_lab.simulator.work import Work
@@ -173,29 +177,11 @@ def begin(prepared: Prepared, seed: int) -> Run:
     server = keys.draw() if scenario.server.present else None
     servers = (server.peer_id,) if server is not None else ()
     served = replace(prepared.built, draft=replace(prepared.built.draft, servers=servers))
-    manifest = finish_manifest(
-        served.draft,
-        publisher=engineer.peer_id,
-        now_ms=EPOCH_MS,
-    )
-    work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
-    observer = Observer(
-        seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
-    )
-    network = make_network(scenario, nodes.num + (server is not None), _rng(seed, "network"))
-    world = World(
-        rng=_rng(seed, "world"),
-        network=network,
-        work=work,
-        observer=observer,
-        brokers=scenario.brokers,
-        bridges=scenario.bridges,
-        chunk_window=prepared.profile.chunk_window,
-        surroundings=scenario.surroundings,
-    )
+    manifest = finish_manifest(served.draft, publisher=engineer.peer_id, now_ms=EPOCH_MS)
+    world = _empty_world(prepared, manifest, seed, num_devices=nodes.num + (server is not None))
     task = "" if scenario.review is not None else _publish(world, manifest, engineer, reviewers)
     settings = _settings(prepared, manifest, frozenset(key.peer_id for key in reviewers))
-    limits = {profile.name: _device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
+    limits = {profile.name: device_limits(profile, manifest) for profile in (*prepared.profiles, prepared.profile)}
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
     step_s = step_times(nodes, manifest.training, _rng(seed, "speeds"))
     limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
@@ -203,29 +189,18 @@ def begin(prepared: Prepared, seed: int) -> Run:
     for node, key in enumerate(members):
         near = {members[other].peer_id for other in graph.neighbors(node)}
         near |= {server.peer_id} if server is not None else set()
-        device = Device(
-            index=node,
-            key=key,
-            settings=replace(
-                settings,
-                peer=key.peer_id,
-                limits=limits[prepared.profile_of(node).name],
-                neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
-                renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
-                is_gateway=node in nodes.gateways,
-                sleep=sleep_of(scenario.availability, node),
-                governor=_limits(prepared, node),
-            ),
-            link=network.links[node],
-            attachments=_attachments(nodes.brokers[node] if nodes.brokers else (0,), scenario.brokers),
-            seat=node,
-            step_s=step_s[node],
-            exponential=nodes.training_time == "exponential",
-            power=_power(prepared.profile_of(node)),
+        own = replace(
+            settings,
+            peer=key.peer_id,
+            limits=limits[prepared.profile_of(node).name],
+            neighbours=None if scenario.topology.kind == OPEN else frozenset(near),
+            renew_reviews=scenario.review is not None and scenario.review.renew and key in reviewers,
+            is_gateway=node in nodes.gateways,
+            sleep=sleep_of(scenario.availability, node),
+            governor=governor_limits(scenario, prepared.profile_of(node), node),
         )
-        if (attack := _attack_of(scenario, node)) is not None:
-            direction_seed = int(_rng(seed, "attack").integers(2**31))
-            device.hostile = Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
+        device = _member(prepared, node, key, own, world.network.links[node], step_s[node])
+        device.hostile = _hostile(scenario, node, seed)
         if scenario.review is None:
             device.disk.blobs.update(blobs)
         start_s = _start_s(scenario, manifest, node, seed) + comes_at_s(scenario.faults, node)
@@ -241,22 +216,60 @@ def begin(prepared: Prepared, seed: int) -> Run:
         world=world,
         task=task,
         manifest=manifest,
-        measurements=work.measurements,
+        measurements=world.work.measurements,
         samples=samples,
         graph=graph,
         limit_s=limit_s,
     )
 
 
+def _empty_world(prepared: Prepared, manifest: TaskManifest, seed: int, *, num_devices: int) -> World:
+    """A world with a network for so many devices, before any is in it."""
+    scenario = prepared.scenario
+    work = Work(seed=seed, trainer=None, measurements=Measurements(), num_samples=_batch(manifest))
+    observer = Observer(
+        seed=seed, plan=scenario.measure, measurements=work.measurements, work=work, population=Population()
+    )
+    network = make_network(scenario, num_devices, _rng(seed, "network"))
+    return World(
+        rng=_rng(seed, "world"),
+        network=network,
+        work=work,
+        observer=observer,
+        brokers=scenario.brokers,
+        bridges=scenario.bridges,
+        chunk_window=prepared.profile.chunk_window,
+        surroundings=scenario.surroundings,
+    )
+
+
+def _member(prepared: Prepared, node: int, key: PeerKey, settings: CoreSettings, link: Link, step_s: float) -> Device:
+    """A node's device, as its profile and the scenario have it."""
+    nodes = prepared.scenario.nodes
+    return Device(
+        index=node,
+        key=key,
+        settings=settings,
+        link=link,
+        attachments=attachments_to(nodes.places_of(node), prepared.scenario.brokers),
+        seat=node,
+        step_s=step_s,
+        exponential=nodes.training_time == "exponential",
+        power=power_of(prepared.profile_of(node)),
+    )
+
+
+def _hostile(scenario: Scenario, node: int, seed: int) -> Hostile | None:
+    """What speaks for a node that attacks; those of a run agree on a direction."""
+    attack = _attack_of(scenario, node)
+    if attack is None:
+        return None
+    direction_seed = int(_rng(seed, "attack").integers(2**31))
+    return Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
+
+
 def _attack_of(scenario: Scenario, node: int) -> AttackPlan | None:
     return next((plan for plan in scenario.attacks if node in plan.nodes), None)
-
-
-def _attachments(brokers: Iterable[int], plans: Sequence[BrokerPlan]) -> tuple[Attachment, ...]:
-    return tuple(
-        Attachment(number=number, broker=broker, announced_bytes=announced_by(plans[broker]))
-        for number, broker in enumerate(brokers)
-    )
 
 
 def _longest_round_s(manifest: TaskManifest, step_s: float) -> float:
@@ -320,7 +333,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     return CoreSettings(
         peer="",
         review=ReviewPolicy(approvals=plan.approvals, trusted=reviewers, max_valid_days=plan.max_valid_days),
-        limits=_device_limits(prepared.profile, manifest),
+        limits=device_limits(prepared.profile, manifest),
         heartbeat_s=nodes.heartbeat_s or max(FIRST_HEARTBEAT_S, interval_s),
         server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
         max_share=nodes.max_share,
@@ -331,36 +344,12 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
     )
 
 
-def _device_limits(profile: FirmwareProfile, manifest: TaskManifest) -> DeviceLimits:
-    return DeviceLimits(
-        profile=profile.name,
-        cores=max(profile.cores, manifest.requirements.cores),
-        memory_mb=max(profile.memory_mb, manifest.requirements.memory_mb),
-        max_parameters=2**40,
-        max_batch=2**20,
-        watts_idle=profile.power.idle_w,
-        watts_training=profile.power.training_w,
-    )
-
-
-def _limits(prepared: Prepared, node: int) -> GovernorLimits:
-    scenario = prepared.scenario
-    if scenario.surroundings is None or not is_governed(scenario.surroundings, node):
-        return GovernorLimits()
-    return limits_of(scenario.governor, prepared.profile_of(node))
-
-
 def _matches(_task: str, _manifest: ManifestHead) -> str:
     return ""
 
 
 def _batch(manifest: TaskManifest) -> int:
     return manifest.training.batch_size * manifest.training.steps_per_round
-
-
-def _power(profile: FirmwareProfile) -> Power:
-    power = profile.power
-    return Power(idle_w=power.idle_w, training_w=power.training_w, radio_w=power.radio_w)
 
 
 def _start_s(scenario: Scenario, manifest: TaskManifest, node: int, seed: int) -> float:
@@ -385,7 +374,7 @@ def _add_server(
         key=key,
         settings=replace(settings, peer=key.peer_id, role="server"),
         link=world.network.links[index],
-        attachments=_attachments(range(len(scenario.brokers)), scenario.brokers),
+        attachments=attachments_to(range(len(scenario.brokers)), scenario.brokers),
     )
     device.disk.blobs.update(blobs)
     interval_s = manifest.training.round_interval_s

@@ -13,7 +13,7 @@ from grapevine_lab.pages.versions import version_table
 from grapevine_lab.scenarios import named
 from grapevine_lab.simulator.charts import chart_of, charts_of
 from grapevine_lab.simulator.life_report import LifeReport, invariant_table, life_panels
-from grapevine_lab.simulator.panels import Plot, Span
+from grapevine_lab.simulator.panels import Plot, Span, decimal_unit, time_unit
 from grapevine_lab.simulator.scenario import Scenario
 from grapevine_lab.simulator.summary import ModelSummary, Summary, size_of, tables_of
 
@@ -121,17 +121,14 @@ def _range(low: float, high: float, name: str) -> str:
 def _amount(value: float, unit: str) -> str:
     if not math.isfinite(value):
         return NONE
-    size, prefix = next(
-        ((size, prefix) for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")) if value >= size), (1.0, "")
-    )
+    size, prefix = decimal_unit(value)
     return f"{value / size:.3g} {prefix}{unit}"
 
 
 def _duration(time_s: float) -> str:
     if not math.isfinite(time_s):
         return NONE
-    units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
-    unit, name = next(((unit, name) for unit, name in units if time_s >= 3 * unit), (1.0, "s"))
+    unit, name = time_unit(time_s)
     return f"{time_s / unit:.3g} {name}"
 
 

@@ -70,7 +70,7 @@ def plots_of(
             "staleness",
             "staleness against its bound",
             [_staleness(samples)],
-            "mean over the nodes online, band: least to greatest node",
+            OVER_NODES,
         ),
         ("traffic", "traffic", _traffic(samples), "mean over nodes"),
         ("energy", "energy", [_energy(samples)], BANDS["range"]),
@@ -113,7 +113,7 @@ def _quality(
     x_label, shaded = ROUND_LABEL, list[Span]()
     if over == "time_s":
         end_s = max(float(curve.x[-1]) for curve in curves.values())
-        unit, name = _time_unit(end_s)
+        unit, name = time_unit(end_s)
         shaded = [(start / unit, min(end, end_s) / unit, label) for start, end, label in spans if start < end_s]
         x_label = f"virtual time ({name})"
         curves = {model: replace(curve, x=curve.x / unit) for model, curve in curves.items()}
@@ -155,7 +155,7 @@ def _traffic(samples: Rows[Sample]) -> list[Panel | None]:
             curves[way] = _mean_line(grouped(rounds[1:][follows], rates))
         if not len(curves["sent"].x):
             return []
-        unit, prefix = _decimal_unit(max(float(curve.high.max()) for curve in curves.values()))
+        unit, prefix = decimal_unit(max(float(curve.high.max()) for curve in curves.values()))
         name = what if what == "messages" else f"{prefix}B"
         scaled = {way: _scaled(curve, 1.0 if what == "messages" else unit) for way, curve in curves.items()}
         panels.append(Panel(curves=scaled, x_label=ROUND_LABEL, y_label=f"{name} per node and round", from_zero=True))
@@ -166,7 +166,7 @@ def _energy(samples: Rows[Sample]) -> Panel | None:
     curve = curve_in(grouped(samples.column("round"), samples.column("joules")), "range", "energy")
     if not len(curve.x) or not curve.high.any():
         return None
-    unit, prefix = _decimal_unit(float(curve.high.max()))
+    unit, prefix = decimal_unit(float(curve.high.max()))
     curves = {"drawn since the run began": _scaled(curve, unit)}
     return Panel(curves=curves, x_label=ROUND_LABEL, y_label=f"energy ({prefix}J per node)", from_zero=True)
 
@@ -175,12 +175,14 @@ def _scaled(curve: Curve, unit: float) -> Curve:
     return replace(curve, median=curve.median / unit, low=curve.low / unit, high=curve.high / unit)
 
 
-def _decimal_unit(greatest: float) -> tuple[float, str]:
+def decimal_unit(greatest: float) -> tuple[float, str]:
+    """The largest power of a thousand that fits so much, and its prefix."""
     units = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
     return next(((unit, prefix) for unit, prefix in units if greatest >= unit), (1.0, ""))
 
 
-def _time_unit(greatest_s: float) -> tuple[float, str]:
+def time_unit(greatest_s: float) -> tuple[float, str]:
+    """The unit in which so long a time is easily read: its seconds, and its name."""
     units = ((86_400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
     return next(((unit, name) for unit, name in units if greatest_s >= 3 * unit), (1.0, "s"))
 

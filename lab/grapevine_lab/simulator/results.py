@@ -48,12 +48,26 @@ def run_all(
 
     Raises ConfigError where the folder holds results and `resume` is not asked for, or results of another scenario.
     """
-    scenario = prepared.scenario
     _claim(folder, prepared, resume=resume)
-    seeds = [scenario.seed + k for k in range(num_seeds)]
+    outcomes = _run_seeds(prepared, num_seeds, folder, progress, resume=resume, stopping=stopping, events=events)
+    return _write_all(prepared, outcomes, folder)
+
+
+def _run_seeds(
+    prepared: Prepared,
+    num_seeds: int,
+    folder: Path,
+    progress: Progress,
+    *,
+    resume: bool,
+    stopping: Callable[[], bool],
+    events: Path | None,
+) -> list[Outcome]:
+    scenario = prepared.scenario
     progress.start(scenario.rounds, num_seeds, duration_s=scenario.duration_s or None)
     outcomes = []
-    for index, seed in enumerate(seeds):
+    for index in range(num_seeds):
+        seed = scenario.seed + index
 
         def report(done: Progressed, index: int = index) -> None:
             progress.update(index, done.round, done.time_s, num_messages=done.num_messages)
@@ -63,29 +77,34 @@ def run_all(
             _run_one(prepared, seed, folder / f"seed-{seed}", report, resume=resume, stopping=stopping, events=into)
         )
     progress.finish()
+    return outcomes
+
+
+def _write_all(
+    prepared: Prepared, outcomes: list[Outcome], folder: Path
+) -> tuple[Summary, list[str], dict[int, LifeReport]]:
+    """Write the tables, plots, summary and page of seeds that were run; see `run_all`."""
+    scenario = prepared.scenario
     measurements = Measurements.merged([outcome.measurements for outcome in outcomes])
     metric = prepared.built.draft.training.metric
+    higher_is_better = METRICS[metric].higher_is_better
     summary = summarise(
         measurements,
         Facts(
             scenario=scenario.name,
-            seeds=tuple(seeds),
+            seeds=tuple(outcome.seed for outcome in outcomes),
             num_nodes=scenario.nodes.num,
             num_rounds=min(outcome.rounds for outcome in outcomes),
             metric_name=metric,
-            higher_is_better=METRICS[metric].higher_is_better,
+            higher_is_better=higher_is_better,
             targets=scenario.targets,
             wall_s=sum(outcome.wall_s for outcome in outcomes),
             transfers=_tally(outcomes),
         ),
     )
     write_tables(measurements, folder)
-    plots = plots_of(
-        measurements,
-        metric_name=metric,
-        higher_is_better=METRICS[metric].higher_is_better,
-        spans=spans_of(scenario),
-    )
+    spans = spans_of(scenario)
+    plots = plots_of(measurements, metric_name=metric, higher_is_better=higher_is_better, spans=spans)
     draw_plots(plots, folder / "plots", title=scenario.name)
     runs = [_told(outcome) for outcome in outcomes]
     _write_json(folder / "summary.json", {**as_json(summary), "runs": runs})

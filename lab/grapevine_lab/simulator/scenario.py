@@ -97,6 +97,10 @@ class NodesPlan:
     brokers: Places = ()  # of each node; none: all are at the first
     gateways: tuple[int, ...] = ()
 
+    def places_of(self, node: int) -> tuple[int, ...]:
+        """The brokers that a node is at, by number."""
+        return self.brokers[node] if self.brokers else (0,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerPlan:

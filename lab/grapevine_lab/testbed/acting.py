@@ -6,51 +6,17 @@ Each is one request to the lab's keeper, and a line in its timeline.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from grapevine_agent.config.toml_reader import suggestion
 from grapevine_agent.control.client import call
 from grapevine_agent.control.protocol import NoServiceError
 from grapevine_lab.testbed.engine import Machine
-from grapevine_lab.testbed.store import Lab, find_lab
+from grapevine_lab.testbed.lines import Pair
+from grapevine_lab.testbed.store import Lab
 from grapevine_proto.errors import RequestError
 
-Pair: TypeAlias = tuple[str, str]
 LONG_S: Final = 60.0
-MACHINE_ACTIONS: Final = ("kill", "pause", "resume", "restart", "stop")
-ACTIONS: Final = (*MACHINE_ACTIONS, "partition", "heal", "delay", "limit")
-
-
-def act(name: str, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Do one of `ACTIONS` to the lab of that name.
-
-    `machine` for those of one machine; `a` and `b`, lists of names, for `partition`; nothing for `heal`; `machine` with
-    `ms` for `delay`, with `kbit` for `limit`, where 0 is none of it.
-
-    Raises:
-        RequestError: There is no such lab, action, machine or line.
-        GrapevineError: It does not work.
-    """
-    lab = find_lab(name)
-    if method in MACHINE_ACTIONS:
-        return on_machine(lab, method, str(params.get("machine", "")))
-    match method:
-        case "partition":
-            return partition(lab, params.get("a", ()), params.get("b", ()))
-        case "heal":
-            return heal(lab)
-        case "delay":
-            return shape(lab, str(params.get("machine", "")), delay_ms=float(params.get("ms", 0.0)))
-        case "limit":
-            return shape(lab, str(params.get("machine", "")), kbit_per_s=float(params.get("kbit", 0.0)))
-    raise RequestError(f"a lab cannot {method!r}; {suggestion(method, ACTIONS)}")
-
-
-def sockets_of(name: str) -> dict[str, Path]:
-    """Where the agents of a lab listen, by their machines' names."""
-    lab = find_lab(name)
-    return {machine.name: lab.socket(machine) for machine in lab.agents}
 
 
 def ask(lab: Lab, method: str, params: Mapping[str, Any] | None = None, *, timeout_s: float = LONG_S) -> Any:

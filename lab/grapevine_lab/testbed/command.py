@@ -7,8 +7,9 @@ ended by Ctrl-C, 143 by SIGTERM, 129 by a terminal that was closed, with everyth
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 DEFAULT_NAME = "lab"
 NEEDED = ("torch", "sklearn", "scipy", "networkx", "pyarrow", "matplotlib")
+ON_MACHINE: Final[Mapping[str, str]] = {  # what can be done to one machine
+    "kill": "End a machine as a power cut would.",
+    "stop": "End a machine in an orderly way: it says goodbye.",
+    "pause": "Let a machine stand still, with its connections open.",
+    "resume": "Let a paused machine go on.",
+    "restart": "Start a machine again from its disk, whether it runs or not.",
+}
 MOST_MS, MOST_KBIT = 60_000.0, 10_000_000.0
 
 NameOption = Annotated[
@@ -47,6 +55,7 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A key of the scenario, as nodes.num=10; may be repeated."),
 ]
+SimulatedOption = Annotated[bool, typer.Option(help="Simulate the same beside it, with two seeds, to compare.")]
 DashboardOption = Annotated[bool, typer.Option("--dashboard", help="Show it in a browser meanwhile.")]
 
 
@@ -56,12 +65,16 @@ def register(app: typer.Typer) -> None:
         help="Many agents and several brokers as real machines: learn, cut, kill, heal, compare.", no_args_is_help=True
     )
     app.add_typer(lab, name="lab")
-    _register_making(lab)
+    _register_up(lab)
+    _register_run_and_down(lab)
     _register_looking(lab)
+    _register_report(lab)
+    for method, what in ON_MACHINE.items():
+        _register_on_machine(lab, method, what)
     _register_acting(lab)
 
 
-def _register_making(lab: typer.Typer) -> None:
+def _register_up(lab: typer.Typer) -> None:
     @lab.command()
     def up(
         scenario: Annotated[
@@ -104,20 +117,10 @@ def _register_making(lab: typer.Typer) -> None:
             changes=tuple(set_ or ()),
         )
         told = bring_up(wanted, tell)
-        merged = (
-            "nobody has merged yet"
-            if told["first_merge_s"] is None
-            else f"first merge {told['first_merge_s']:.1f} s later"
-        )
-        answer(
-            told,
-            as_json=as_json,
-            text=f"lab {told['name']} is up: {told['num_peers']} peers at {counted(told['num_brokers'], 'broker')} "
-            f"after {told['up_s']:.1f} s, {merged}\n  look   grapevine lab status --name {told['name']}\n"
-            f"  end    grapevine lab down --name {told['name']}"
-            + (f"\n  see    {told['dashboard']}" if told["dashboard"] else ""),
-        )
+        answer(told, as_json=as_json, text=_up_text(told))
 
+
+def _register_run_and_down(lab: typer.Typer) -> None:
     @lab.command()
     def run(
         scenario: ScenarioArgument,
@@ -130,9 +133,7 @@ def _register_making(lab: typer.Typer) -> None:
             Path | None,
             typer.Option(help="Where results go. By default testbed-runs/<name of the file>.", show_default=False),
         ] = None,
-        simulated: Annotated[
-            bool, typer.Option(help="Simulate the same beside it, with two seeds, to compare.")
-        ] = True,
+        simulated: SimulatedOption = True,
         dashboard: DashboardOption = False,
         quick: QuickOption = False,
         set_: SetOption = None,
@@ -212,15 +213,15 @@ def _register_looking(lab: typer.Typer) -> None:
         shown_text = "\n".join(shown(line, 2000) for line in text.splitlines())
         answer({"machine": machine, "log": text}, as_json=as_json, text=shown_text)
 
+
+def _register_report(lab: typer.Typer) -> None:
     @lab.command()
     def report(
         name: NameOption = "",
         out: Annotated[
             Path | None, typer.Option(help="Where it goes. By default lab-reports/<name>.", show_default=False)
         ] = None,
-        simulated: Annotated[
-            bool, typer.Option(help="Simulate the same beside it, with two seeds, to compare.")
-        ] = True,
+        simulated: SimulatedOption = True,
         as_json: JsonOption = False,
     ) -> None:
         """Write what the lab has learned so far: tables, and a page to send to a colleague."""
@@ -232,38 +233,16 @@ def _register_looking(lab: typer.Typer) -> None:
         answer(told, as_json=as_json, text=_report_text(told))
 
 
-def _register_acting(lab: typer.Typer) -> None:
-    def on_machine(method: str, machine: str, name: str, as_json: bool) -> None:
+def _register_on_machine(lab: typer.Typer, method: str, what: str) -> None:
+    @lab.command(method, help=what)
+    def on_machine(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
         from grapevine_lab.testbed import acting  # noqa: PLC0415
 
         told = acting.on_machine(find_lab(name), method, machine)
         answer(told, as_json=as_json, text=f"{shown(told['machine'])} is {told['state']}")
 
-    @lab.command()
-    def kill(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
-        """End a machine as a power cut would."""
-        on_machine("kill", machine, name, as_json)
 
-    @lab.command()
-    def stop(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
-        """End a machine in an orderly way: it says goodbye."""
-        on_machine("stop", machine, name, as_json)
-
-    @lab.command()
-    def pause(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
-        """Let a machine stand still, with its connections open."""
-        on_machine("pause", machine, name, as_json)
-
-    @lab.command()
-    def resume(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
-        """Let a paused machine go on."""
-        on_machine("resume", machine, name, as_json)
-
-    @lab.command()
-    def restart(machine: MachineArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
-        """Start a machine again from its disk, whether it runs or not."""
-        on_machine("restart", machine, name, as_json)
-
+def _register_acting(lab: typer.Typer) -> None:
     @lab.command()
     def partition(a: SidesArgument, b: SidesArgument, name: NameOption = "", as_json: JsonOption = False) -> None:
         """Let nothing pass between two sides. A broker has those on its side that are at it first."""
@@ -338,6 +317,17 @@ def _line(lab: Lab) -> dict[str, Any]:
         "scenario": lab.title,
         "folder": str(lab.folder),
     }
+
+
+def _up_text(told: dict[str, Any]) -> str:
+    merge_s = told["first_merge_s"]
+    merged = "nobody has merged yet" if merge_s is None else f"first merge {merge_s:.1f} s later"
+    return (
+        f"lab {told['name']} is up: {told['num_peers']} peers at {counted(told['num_brokers'], 'broker')} "
+        f"after {told['up_s']:.1f} s, {merged}\n  look   grapevine lab status --name {told['name']}\n"
+        f"  end    grapevine lab down --name {told['name']}"
+        + (f"\n  see    {told['dashboard']}" if told["dashboard"] else "")
+    )
 
 
 def _report_text(told: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from typing import Final
 from grapevine_agent.identity import first_identity
 from grapevine_broker.bridge import Bridge
 from grapevine_broker.mosquitto import MAX_PACKET_BYTES, basic_config
-from grapevine_lab.testbed.docker_engine import USER_OF_ROOT
+from grapevine_lab.testbed.docker_engine import give
 from grapevine_lab.testbed.images import CHECKOUT, PACKAGING, name_of
 from grapevine_proto.errors import ConfigError, GrapevineError
 
@@ -110,11 +110,7 @@ def _write_prometheus(folder: Path) -> None:
 
 def _write_environment(folder: Path) -> None:
     """As whom containers run: as us, or as the image's user where we are root; the folders are theirs."""
-    uid, gid = (os.getuid(), os.getgid()) if os.getuid() else (USER_OF_ROOT, USER_OF_ROOT)
-    if os.getuid() == 0:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, uid, gid, follow_symlinks=False)
-    lines = [f"TESTBED_USER={uid}:{gid}", f"TESTBED_CORES={min(4, os.cpu_count() or 1)}"]
+    lines = [f"TESTBED_USER={give(folder)}", f"TESTBED_CORES={min(4, os.cpu_count() or 1)}"]
     lines += [f"TESTBED_{each.upper()}_IMAGE={name_of(each)}" for each in ("agent", "relay", "server", "broker")]
     (folder / ".env").write_text("\n".join([*lines, ""]))
 

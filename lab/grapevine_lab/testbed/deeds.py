@@ -23,9 +23,10 @@ from typing import Any, Final
 from grapevine_agent.control.client import call
 from grapevine_lab.simulator.network import Cut
 from grapevine_lab.simulator.timeline import Happening, Word, comes_at_s, happenings
-from grapevine_lab.testbed.acting import Pair, ask, pairs_between
+from grapevine_lab.testbed.acting import ask, pairs_between
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.furnish import node_of, task_folder
+from grapevine_lab.testbed.lines import Pair
 from grapevine_lab.testbed.possible import nodes_at
 from grapevine_lab.testbed.store import Lab
 from grapevine_proto.errors import GrapevineError

@@ -19,20 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
-from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.docker_access import connect, told
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
 from grapevine_lab.testbed.images import check_images, image_of, name_of
-from grapevine_lab.testbed.lines import Lines, Pair
-from grapevine_lab.testbed.memory import check_memory
+from grapevine_lab.testbed.lines import Lines
 from grapevine_lab.testbed.reach import check_reach
+from grapevine_lab.testbed.room import check_room
 from grapevine_lab.testbed.warden import Warden
-from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
+from grapevine_proto.errors import ConfigError, GrapevineError
 
 LABEL: Final = "org.grapevine.lab"
-HERE: Final = "127.0.0.1"
 USER_OF_ROOT: Final = 10001
 GOODBYE_S: Final = 8
 MOST_AT_ONCE: Final = 8
@@ -66,12 +63,9 @@ class DockerEngine:
                 "this kernel holds no container to a memory limit: boot it with `cgroup_enable=memory` (Raspberry Pi: "
                 "in cmdline.txt), or take `--engine processes`"
             )
-        check_memory(machines, psutil.virtual_memory().available / 1e6)
-        for machine in machines:
-            if machine.kind == "broker":
-                _check_port(machine)
+        check_room(machines)
         try:
-            check_reach(self._client, name_of("relay"), self._network(), self._lines.host, self._labels)
+            check_reach(self._client, name_of("relay"), self._network(), self.lines.host, self._labels)
         except GrapevineError:
             self.remove()
             raise
@@ -80,7 +74,7 @@ class DockerEngine:
         """See `Engine`."""
         if seen_by is None:
             return HERE, broker.port
-        return self._lines.host, self._lines.port(seen_by.name, broker.name, broker.port)
+        return self.lines.host, self.lines.port(seen_by.name, broker.name, broker.port)
 
     def start(self, machine: Machine) -> None:
         """See `Engine`."""
@@ -132,22 +126,6 @@ class DockerEngine:
         self._do(name, "reading the log", lambda each: said.append(each.logs(tail="all" if tail is None else tail)))
         return said[0].decode(errors="replace")
 
-    def shape(self, name: str, *, delay_ms: float, kbit_per_s: float) -> None:
-        """See `Engine`."""
-        self._lines.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s)
-
-    def cut(self, pairs: Iterable[Pair]) -> None:
-        """See `Engine`."""
-        self._lines.cut(pairs)
-
-    def heal(self, pairs: Iterable[Pair] | None = None) -> None:
-        """See `Engine`."""
-        self._lines.heal(pairs)
-
-    def drop(self, name: str) -> None:
-        """See `Engine`."""
-        self._lines.drop(name)
-
     def remove(self) -> None:
         """See `Engine`. Agents say goodbye while their brokers are there, if it is we who use them."""
         containers = self._all()
@@ -176,8 +154,8 @@ class DockerEngine:
         return self._the_client
 
     @property
-    def _lines(self) -> Lines:
-        """They begin at the network's gateway, an address of this host that containers reach."""
+    def lines(self) -> Lines:
+        """See `Engine`. They begin at the network's gateway, an address of this host that containers reach."""
         if self._the_lines is None:
             self._network()
             with told("asking for the lab's network"):
@@ -203,9 +181,8 @@ class DockerEngine:
 
     def _create(self, machine: Machine) -> None:
         image = image_of(machine.kind)
-        uid, gid = (os.getuid(), os.getgid()) if os.getuid() else (USER_OF_ROOT, USER_OF_ROOT)
+        user = give(machine.folder)
         if os.getuid() == 0:
-            _give(machine.folder, uid, gid)
             self._folder.chmod(self._folder.stat().st_mode | 0o011)
         with told(f"making a container of {image} for {machine.name}"):
             self._client.containers.create(
@@ -215,7 +192,7 @@ class DockerEngine:
                 name=f"grapevine-{self._lab}-{machine.name}",
                 hostname=machine.name,
                 labels=self._labels | {f"{LABEL}.machine": machine.name, f"{LABEL}.kind": machine.kind},
-                user=f"{uid}:{gid}",
+                user=user,
                 working_dir=str(machine.folder),
                 environment=_environment(machine),
                 volumes=self._mounts(machine),
@@ -304,20 +281,17 @@ def _limits(machine: Machine, cores_here: int) -> Mapping[str, object]:
     return limits
 
 
-def _give(folder: Path, uid: int, gid: int) -> None:
-    """A folder and all in it to the container's user. Links are not followed: a machine may have laid them."""
+def give(folder: Path) -> str:
+    """Let containers have a folder and all in it. Their user, as Docker is told it: ours, or where we are root its own.
+
+    Links are not followed: a machine may have laid them.
+    """
+    if os.getuid() != 0:
+        return f"{os.getuid()}:{os.getgid()}"
     for root, folders, files in os.walk(folder):
         for name in (".", *folders, *files):
-            os.chown(Path(root) / name, uid, gid, follow_symlinks=False)
-
-
-def _check_port(broker: Machine) -> None:
-    try:
-        claim_port(HERE, broker.port)
-    except BrokerError:
-        raise ConfigError(
-            f"port {broker.port}, which {broker.name} was to listen on, is taken: try again, or stop what listens there"
-        ) from None
+            os.chown(Path(root) / name, USER_OF_ROOT, USER_OF_ROOT, follow_symlinks=False)
+    return f"{USER_OF_ROOT}:{USER_OF_ROOT}"
 
 
 def _unpause(container: Any) -> None:

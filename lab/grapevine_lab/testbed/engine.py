@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Protocol, TypeAlias, get_args
 
+from grapevine_lab.testbed.lines import Lines
+
 MachineKind: TypeAlias = Literal["broker", "peer", "server", "engineer", "reviewer"]
 MachineState: TypeAlias = Literal["running", "paused", "stopped", "killed", "absent"]
 EngineName: TypeAlias = Literal["processes", "docker"]
@@ -43,6 +45,10 @@ class Engine(Protocol):
     name: EngineName
     listens_on: str  # the address that brokers listen on, as seen from inside
 
+    @property
+    def lines(self) -> Lines:
+        """From each machine to its brokers: what can be done to them is alike in all engines."""
+
     def check(self, machines: Iterable[Machine]) -> None:
         """Whether they can be run here. Raises `ConfigError` with the remedy: no engine, no permission, no image."""
 
@@ -72,18 +78,6 @@ class Engine(Protocol):
 
     def logs(self, name: str, tail: int | None) -> str:
         """What it has printed, or the last lines of it."""
-
-    def shape(self, name: str, *, delay_ms: float, kbit_per_s: float) -> None:
-        """Delay and narrow a machine's lines to its brokers, in each direction; 0 is none of it."""
-
-    def cut(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Let nothing pass any more between a machine and a broker: connections hang, as on a real network."""
-
-    def heal(self, pairs: Iterable[tuple[str, str]] | None = None) -> None:
-        """Let everything pass again, or what passes between these."""
-
-    def drop(self, name: str) -> None:
-        """Break a machine's connections to its brokers; it may make new ones. Their other ends notice at once."""
 
     def remove(self) -> None:
         """Remove all that it has made, also after a crash. Nothing happens where nothing is left."""

@@ -34,7 +34,7 @@ HEARD_S: Final = 120.0
 POLL_S: Final = 0.1
 GOODBYE_S: Final = 5.0
 ANSWER_S: Final = 0.2  # in which the last answer is on its way
-SIMPLE: Final = ("start", "stop", "kill", "pause", "resume", "restart", "drop")
+SIMPLE: Final = ("start", "stop", "kill", "pause", "resume", "restart")
 
 
 class Keeper:
@@ -66,6 +66,7 @@ class Keeper:
             "shape": self._shape,
             "cut": self._cut,
             "heal": self._heal,
+            "drop": self._drop,
             "listen": self._listen,
             "recorded": self._recorded,
             "beside": self._run_beside,
@@ -136,19 +137,23 @@ class Keeper:
 
     async def _apply_shape(self, name: str) -> None:
         delay_ms, kbit_per_s = self._shapes[name]
-        await self._do(lambda: self._engine.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s))
+        await self._do(lambda: self._engine.lines.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s))
 
     async def _cut(self, pairs: list[list[str]]) -> list[tuple[str, str]]:
         cut = {(self._lab.machine(machine).name, self._lab.machine(broker).name) for machine, broker in pairs}
-        await self._do(lambda: self._engine.cut(sorted(cut)))
+        await self._do(lambda: self._engine.lines.cut(sorted(cut)))
         self._cuts |= cut
         return sorted(cut)
 
     async def _heal(self, pairs: list[list[str]] | None = None) -> list[tuple[str, str]]:
         healed = self._cuts & {(a, b) for a, b in pairs} if pairs is not None else set(self._cuts)
-        await self._do(lambda: self._engine.heal(sorted(healed)) if pairs is not None else self._engine.heal())
+        await self._do(lambda: self._engine.lines.heal(sorted(healed) if pairs is not None else None))
         self._cuts -= healed
         return sorted(healed)
+
+    async def _drop(self, machine: str) -> None:
+        name = self._lab.machine(machine).name
+        await self._do(lambda: self._engine.lines.drop(name))
 
     # --- listening --------------------------------------------------------------------------------
 

@@ -11,16 +11,16 @@ from grapevine_agent.config.firmware import FirmwareProfile
 from grapevine_agent.config.profile_files import profile_names
 from grapevine_agent.config.toml_reader import suggestion
 from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.scenarios import find_scenario
 from grapevine_lab.simulator.experiment import APPROVALS, Prepared
-from grapevine_lab.simulator.scenario import Scenario, read_content
+from grapevine_lab.simulator.scenario import read_content
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.store import MACHINES
 from grapevine_proto.errors import RequestError
 
 BESIDE_TASKS_MB: Final = 192
 PLAIN: Final = "testbed"  # the scenario of a lab that was given none
-ANY_HOST: Final = "127.0.0.1"
 
 
 def changes_of(
@@ -96,7 +96,7 @@ def machines_of(prepared: Prepared, folder: Path) -> tuple[Machine, ...]:
         machines.append(Machine(name="server", kind="server", folder=at / "server", command=command, brokers=names))
     for node in range(scenario.nodes.num):
         profile = prepared.profile_of(node)
-        own = tuple(names[k] for k in places_of(scenario, node))
+        own = tuple(names[k] for k in scenario.nodes.places_of(node))
         machines.append(
             Machine(
                 name=f"peer-{node}",
@@ -116,11 +116,6 @@ def _memory_mb(profile: FirmwareProfile) -> int:
     return min((each.ram_mb for each in profile.sizes), default=profile.memory_mb + BESIDE_TASKS_MB)
 
 
-def places_of(scenario: Scenario, node: int) -> tuple[int, ...]:
-    """The brokers of a node, by number."""
-    return scenario.nodes.brokers[node] if scenario.nodes.brokers else (0,)
-
-
 def _agent(name: str, kind: Any, at: Path, brokers: tuple[str, ...]) -> Machine:
     return Machine(name=name, kind=kind, folder=at / name, command=_run(at / name), brokers=brokers)
 
@@ -132,7 +127,7 @@ def _run(folder: Path) -> tuple[str, ...]:
 def _free_ports(num: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < num:
-        if (port := claim_port(ANY_HOST, 0)) not in ports:
+        if (port := claim_port(HERE, 0)) not in ports:
             ports.append(port)
     return ports
 

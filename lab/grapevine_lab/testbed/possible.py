@@ -87,5 +87,5 @@ def _divided(scenario: Scenario, cut: Cut) -> str:
 
 def nodes_at(scenario: Scenario, broker: int) -> list[int]:
     """The nodes that are at this broker alone."""
-    places = scenario.nodes.brokers or ((0,),) * scenario.nodes.num
-    return [node for node, at in enumerate(places) if at == (broker,)]
+    nodes = scenario.nodes
+    return [node for node in range(nodes.num) if nodes.places_of(node) == (broker,)]

@@ -9,7 +9,6 @@ themselves to by their configuration is.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -22,15 +21,15 @@ from typing import Any, Final
 import psutil
 
 from grapevine_broker.mosquitto import find_mosquitto
-from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.engine import EngineName, Machine, MachineState
-from grapevine_lab.testbed.lines import Lines, Pair
-from grapevine_lab.testbed.memory import check_memory
+from grapevine_lab.testbed.lines import Lines
+from grapevine_lab.testbed.room import check_room
+from grapevine_lab.testbed.store import append, entries
 from grapevine_proto.errors import BrokerError, ConfigError, GrapevineError
 
 JOURNAL: Final = "processes.jsonl"
 LOG: Final = "log"
-HERE: Final = "127.0.0.1"
 GOODBYE_S: Final = 8.0
 START_TOLERANCE_S: Final = 0.05
 
@@ -49,33 +48,22 @@ class ProcessEngine:
     name: EngineName = "processes"
     listens_on = HERE
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, _name: str) -> None:
         self._folder = folder
-        self._lab = name
-        self._lines = Lines()
+        self.lines = Lines()
         self._running: dict[str, _Running] = {}
 
     def check(self, machines: Iterable[Machine]) -> None:
         """See `Engine`."""
-        machines = tuple(machines)
         try:
             find_mosquitto()
         except BrokerError as error:
             raise ConfigError("no mosquitto on this machine: install it (Debian: apt-get install mosquitto)") from error
-        check_memory(machines, psutil.virtual_memory().available / 1e6)
-        for machine in machines:
-            if machine.kind == "broker":
-                try:
-                    claim_port(HERE, machine.port)
-                except BrokerError:
-                    raise ConfigError(
-                        f"port {machine.port}, which {machine.name} was to listen on, is taken: try again, or stop "
-                        "what listens there"
-                    ) from None
+        check_room(machines)
 
     def host_of(self, broker: Machine, *, seen_by: Machine | None) -> tuple[str, int]:
         """See `Engine`."""
-        port = self._lines.port(seen_by.name, broker.name, broker.port) if seen_by is not None else broker.port
+        port = self.lines.port(seen_by.name, broker.name, broker.port) if seen_by is not None else broker.port
         return HERE, port
 
     def start(self, machine: Machine) -> None:
@@ -151,34 +139,17 @@ class ProcessEngine:
         text = (self._find(name).machine.folder / LOG).read_text(encoding="utf-8", errors="replace")
         return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
 
-    def shape(self, name: str, *, delay_ms: float, kbit_per_s: float) -> None:
-        """See `Engine`."""
-        self._lines.shape(name, delay_ms=delay_ms, kbit_per_s=kbit_per_s)
-
-    def cut(self, pairs: Iterable[Pair]) -> None:
-        """See `Engine`."""
-        self._lines.cut(pairs)
-
-    def heal(self, pairs: Iterable[Pair] | None = None) -> None:
-        """See `Engine`."""
-        self._lines.heal(pairs)
-
-    def drop(self, name: str) -> None:
-        """See `Engine`."""
-        self._lines.drop(name)
-
     def remove(self) -> None:
         """See `Engine`. Those that we started ourselves are ended in an orderly way."""
         self._leave()
         journal = self._folder / JOURNAL
-        entries = _entries(journal)
-        doomed = [process for entry in entries if (process := _still_there(entry)) is not None]
+        doomed = [process for entry in entries(journal) if (process := _still_there(entry)) is not None]
         families = [each for process in doomed for each in _family(process.pid)]
         for each in families:
             with contextlib.suppress(psutil.NoSuchProcess):
                 each.kill()
         psutil.wait_procs(families, timeout=GOODBYE_S)
-        self._lines.close()
+        self.lines.close()
         journal.unlink(missing_ok=True)
 
     def _leave(self) -> None:
@@ -220,9 +191,8 @@ class ProcessEngine:
         return running
 
     def _note(self, name: str, pid: int) -> None:
-        entry = {"name": name, "pid": pid, "started_s": psutil.Process(pid).create_time()}
-        with (self._folder / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(json.dumps(entry) + "\n")
+        started_s = psutil.Process(pid).create_time()
+        append(self._folder / JOURNAL, {"name": name, "pid": pid, "started_s": started_s})
 
 
 def _program(machine: Machine) -> list[str]:
@@ -249,15 +219,6 @@ def _family(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-
-
-def _entries(journal: Path) -> list[dict[str, Any]]:
-    entries = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in journal.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # a crash may leave half a line
-                entries.append(json.loads(line))
-    return entries
 
 
 def _still_there(entry: dict[str, Any]) -> psutil.Process | None:

@@ -28,10 +28,10 @@ from grapevine_lab.testbed.deeds import Deeds
 from grapevine_lab.testbed.engine import Machine
 from grapevine_lab.testbed.engines import make_engine
 from grapevine_lab.testbed.furnish import furnish
-from grapevine_lab.testbed.memory import check_memory
 from grapevine_lab.testbed.plan import changes_of, machines_of, scenario_content
 from grapevine_lab.testbed.possible import check_possible
 from grapevine_lab.testbed.processes import ProcessEngine
+from grapevine_lab.testbed.room import check_memory
 from grapevine_lab.testbed.store import Lab, append, find_lab, folder_for
 from grapevine_lab.testbed.toml import as_toml
 from grapevine_proto.errors import ConfigError, RequestError, StoreError

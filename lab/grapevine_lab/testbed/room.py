@@ -1,17 +1,42 @@
-"""How much memory a lab takes, about. It is said before anything starts: a host that runs out ends the wrong ones."""
+"""Whether this host has room for a lab: memory, about, and its brokers' ports.
+
+It is said before anything starts: a host that runs out of memory ends the wrong ones.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
+import psutil
+
+from grapevine_broker.probe import claim_port
+from grapevine_lab.proxy import HERE
 from grapevine_lab.testbed.engine import Machine
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import BrokerError, ConfigError
 
 AGENT_MB: Final = 75.0
 TRAINER_MB: Final = 260.0
 BROKER_MB: Final = 10.0
 KEEPER_MB: Final = 120.0
+
+
+def check_room(machines: Iterable[Machine]) -> None:
+    """Raise `ConfigError` where they do not fit, or a port that was a broker's is taken."""
+    machines = tuple(machines)
+    check_memory(machines, psutil.virtual_memory().available / 1e6)
+    for machine in machines:
+        if machine.kind == "broker":
+            _check_port(machine)
+
+
+def _check_port(broker: Machine) -> None:
+    try:
+        claim_port(HERE, broker.port)
+    except BrokerError:
+        raise ConfigError(
+            f"port {broker.port}, which {broker.name} was to listen on, is taken: try again, or stop what listens there"
+        ) from None
 
 
 def estimate_mb(machines: Iterable[Machine]) -> float:
