@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from grapevine_agent.dashboard.words import fit
 from grapevine_proto.errors import ConfigError, GrapevineError
@@ -72,9 +72,9 @@ class Actions:
         told = dict(params)
         if isinstance(peer := told.get("peer"), str):
             told["peer"] = self._name_of(peer)
-        sides = told.get("sides")
-        if isinstance(sides, list) and all(isinstance(each, list) for each in sides):
-            told["sides"] = [[self._name_of(str(one)) for one in each] for each in sides]
+        if name == "partition":
+            sides = _sides(told.pop("groups", None) or told.get("sides"))
+            told["sides"] = [[self._name_of(one) for one in side] for side in sides]
         async with self._turn:
             try:
                 return fit(await asyncio.to_thread(self._of_lab[name], told))
@@ -89,6 +89,13 @@ def _text(params: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f'"{key}" is text')
     return value
+
+
+def _sides(value: Any) -> list[list[str]]:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(side, list) and side for side in value)
+    if not is_pair or not all(isinstance(one, str) for side in value for one in side):
+        raise ValueError('partition needs "sides": two lists of ids or names of peers or brokers, neither empty')
+    return cast("list[list[str]]", value)
 
 
 def _minutes(value: Any) -> float:
