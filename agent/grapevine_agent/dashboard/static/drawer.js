@@ -33,8 +33,10 @@ export class Drawer {
     this.asked = -Infinity;
     this.drawn = null;
     show(this.place, true);
-    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"]) $(list).replaceChildren();
-    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"]) $(list).keptRows = undefined;
+    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"].map($)) {
+      list.replaceChildren();
+      list.keptRows = undefined;
+    }
     this.update(state, task);
     $("drawer-name").focus();
   }
