@@ -58,8 +58,7 @@ class Actions:
                 named = said.get("name", task) if isinstance(said, dict) else task
                 return f"{fit(str(named))}: {'approved' if name == 'approve' else 'rejected'}"
             case "pause" | "resume":
-                if not peer:
-                    raise ValueError(f'{name} needs "peer"')
+                _check_peer(name, peer)
                 asked: dict[str, Any] = {"task": task} if task else {}
                 if name == "pause" and params.get("minutes") is not None:
                     asked["for_s"] = 60 * _minutes(params["minutes"])
@@ -70,8 +69,10 @@ class Actions:
 
     async def _in_the_lab(self, name: str, params: Mapping[str, Any]) -> str:
         told = dict(params)
-        if isinstance(peer := told.get("peer"), str):
+        if peer := _text(params, "peer"):
             told["peer"] = self._name_of(peer)
+        if name in ("kill", "restart"):
+            _check_peer(name, peer)
         if name == "partition":
             sides = _sides(told.pop("groups", None) or told.get("sides"))
             told["sides"] = [[self._name_of(one) for one in side] for side in sides]
@@ -89,6 +90,11 @@ def _text(params: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f'"{key}" is text')
     return value
+
+
+def _check_peer(name: str, peer: str) -> None:
+    if not peer:
+        raise ValueError(f'{name} needs "peer"')
 
 
 def _sides(value: Any) -> list[list[str]]:

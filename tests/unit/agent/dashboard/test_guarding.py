@@ -169,6 +169,8 @@ async def test_an_action_is_done_for_the_own_page_with_the_token(dashboard: Dash
     [
         ("heal", {"fail": True}, 409, "nothing is cut; cut something first"),
         ("kill", {}, 400, "peer"),
+        ("kill", {"peer": ""}, 400, 'kill needs "peer"'),
+        ("kill", {"peer": 5}, 400, '"peer" is text'),
         ("approve", {"task": "x"}, 404, "heal, kill, partition"),
         ("heal", [1], 400, "one JSON object"),
         ("heal", b"{", 400, "one JSON object"),
