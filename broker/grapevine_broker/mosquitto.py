@@ -131,8 +131,8 @@ class MosquittoBroker(BrokerProcess):
         """Start Mosquitto and return once it answers a CONNECT.
 
         Raises:
-            BrokerError: The port is taken, its state folder cannot be made, or Mosquitto does not come up; the message
-                quotes its log.
+            BrokerError: The port is taken, its state folder cannot be made or is not for it, or Mosquitto does not come
+                up; the message quotes its log.
         """
         self.port = claim_port(self.host, self.port)
         self._remove_folder()  # of one that died by itself
@@ -169,7 +169,7 @@ class MosquittoBroker(BrokerProcess):
         os.kill(self.pid, signal.SIGHUP)
 
     def _persistence(self) -> list[str]:
-        """Where to keep what is retained. Raises `BrokerError` if that folder cannot be made."""
+        """Where to keep what is retained. Raises `BrokerError` if that folder cannot be made, or is not for us."""
         if self._state_dir is None:
             return ["persistence false"]
         folder, account = self._state_dir.resolve(), _account()

@@ -19,6 +19,12 @@ QUIET = (
     "--disable-component-update", "--disable-sync", "--font-render-hinting=none",
 )  # fmt: skip
 FONTS = Path("/usr/share/fonts/truetype/dejavu")
+# What a page knows, as a snapshot has it: to be evaluated in it.
+STATE = """() => {
+  const { peers, tasks, brokers, ...rest } = grapevinePage.state;
+  const [all, learned, passed] = [peers, tasks, brokers].map((records) => [...records.values()]);
+  return { ...rest, peers: all, tasks: learned, brokers: passed };
+}"""
 ONE_FONT = """<?xml version="1.0"?>
 <!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">
 <fontconfig><dir>{fonts}</dir><cachedir>{folder}/cache</cachedir></fontconfig>

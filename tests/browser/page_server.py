@@ -21,13 +21,11 @@ from typing import Any
 
 from tests.browser.made_swarm import MadeSwarm
 
+from grapevine_agent.dashboard.guarding import HEADERS
+
 STATIC = Path(__file__).parents[2] / "agent" / "grapevine_agent" / "dashboard" / "static"
 TOKEN = "a-token-of-the-tests"
 WRONG = "an action needs the token: open the page by the address for actions that was printed at the start"
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 
 
@@ -76,8 +74,8 @@ class Answers(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("Content-Security-Policy", POLICY)
-        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from tests.browser.browsing import until
+from tests.browser.browsing import STATE, until
 from tests.browser.conftest import Opener
 from tests.browser.made_swarm import DIGITS, MadeSwarm
 from tests.browser.page_server import Stage, served
@@ -102,13 +102,7 @@ def test_the_page_adds_patches_up_to_what_the_server_has(open_page: Opener) -> N
         page = open_page(stage)
         stage.advance(60)
         until(page, "grapevinePage.state.now_ms", stage.swarm.now_ms)
-        state = page.evaluate(
-            """() => {
-              const { peers, tasks, brokers, ...rest } = grapevinePage.state;
-              const [all, learned, passed] = [peers, tasks, brokers].map((records) => [...records.values()]);
-              return { ...rest, peers: all, tasks: learned, brokers: passed };
-            }"""
-        )
+        state = page.evaluate(STATE)
         wanted = stage.swarm.snapshot()
         for key in ("log", "rates"):  # the page keeps more of them than a snapshot tells
             assert state.pop(key)[-len(wanted[key]) :] == wanted.pop(key)

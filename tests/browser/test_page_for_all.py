@@ -104,6 +104,18 @@ def test_nothing_is_wider_than_the_screen(stage: Stage, open_page: Opener, width
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_no_figure_at_the_head_is_cut_at_any_width(stage: Stage, open_page: Opener) -> None:
+    page = open_page(stage)
+    for width in (360, 640, 700, 1000, 1181, 1300, 1366, 1440, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        cut = """[...document.querySelectorAll(".figure .value, .figure .note")].filter((one) =>
+          one.scrollWidth > one.clientWidth
+          || one.getBoundingClientRect().right > one.closest(".figure").getBoundingClientRect().right
+        ).map((one) => one.textContent)"""
+        assert page.evaluate(cut) == [], width
+    assert "guessing" in page.locator("#figures").inner_text()
+
+
 def test_no_request_leaves_the_origin_and_no_policy_is_violated(stage: Stage, open_page: Opener) -> None:
     page = open_page(stage)
     asked: list[str] = []

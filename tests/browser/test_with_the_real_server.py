@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.browser.browsing import until
+from tests.browser.browsing import STATE, until
 from tests.browser.tools import expect
 
 if TYPE_CHECKING:
@@ -25,12 +25,6 @@ TASK = "t" * 64
 NETWORK = "ERR_NETWORK_CHANGED"  # an interface came or went on this machine, as beside tests with containers
 LEARNT = {"task": TASK, "label": "digits"}
 MARKUP = "<img src=x onerror=alert(1)>"
-
-STATE = """() => {
-  const { peers, tasks, brokers, ...rest } = grapevinePage.state;
-  const [all, learned, passed] = [peers, tasks, brokers].map((records) => [...records.values()]);
-  return { ...rest, peers: all, tasks: learned, brokers: passed };
-}"""
 
 
 @contextmanager

@@ -99,7 +99,9 @@ def test_a_swarm_appears_is_approved_learns_and_a_kill_shows_within_three_second
         state = shown.get("api/state")
         assert {each["task"] for each in state["links"]} == {town.task}
         assert [each["connected"] for each in state["brokers"]] == [True]
-        detail = shown.get(f"api/peers/{town.learners[0].peer}")
+        of_first = f"api/peers/{town.learners[0].peer}"
+        wait_for(lambda: shown.get(of_first)["shares"], why="the first has merged, too")
+        detail = shown.get(of_first)
         assert detail["traffic"][0]["peer"] == town.learners[1].peer
         assert detail["shares"]
         shown.act("pause", peer=town.learners[1].peer)

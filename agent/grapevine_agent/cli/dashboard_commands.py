@@ -68,15 +68,7 @@ def dashboard(
     from grapevine_agent.dashboard.serving import serve
 
     sources = _sources(config, replay, lab, agents or [])
-    is_replay = replay is not None
-    serve(
-        sources,
-        host=host,
-        port=port,
-        speed=speed if is_replay else 1.0,
-        say=_say,
-        open_page=open_page,
-    )
+    serve(sources, host=host, port=port, speed=speed, say=_say, open_page=open_page)
 
 
 def _check_installed() -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from grapevine_proto.messages import Figure
 
 Level: TypeAlias = Literal["debug", "info", "warning"]
+Sighting: TypeAlias = Literal["alive", "suspect", "silent", "asleep", "offline", "gone"]
+Arrival: TypeAlias = Literal["update", "server-model", "released-model", "weights"]
 Does: TypeAlias = Literal["pause", "slow", "send"]  # training paused or slowed; no models are sent
 
 WAITS_IN_VAIN: Final = (
@@ -298,7 +300,7 @@ class Received(OfTask):
     """A model of a peer, or weights, came and were taken. `version` and `age` as it claims; None: it claims none."""
 
     sender: str
-    what: Literal["update", "server-model", "released-model", "weights"]
+    what: Arrival
     num_bytes: int  # about
     version: int | None = None
     age: int | None = None
@@ -365,7 +367,7 @@ class PeerChanged(Event):
 
     other: str
     name: str
-    state: Literal["alive", "suspect", "silent", "asleep", "offline", "gone"]
+    state: Sighting
 
     def _text(self) -> str:
         return f"{f'{self.name} ({self.other})' if self.name else self.other} is {self.state}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core import events as ev
@@ -136,7 +135,7 @@ class Passing:
         self,
         sender: str,
         task: str,
-        what: Literal["update", "server-model", "released-model", "weights"],
+        what: ev.Arrival,
         vectors: Iterable[m.Written | memoryview | None],
         version: int | None = None,
         age: int | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from grapevine_agent.dashboard.words import fit
 from grapevine_proto.errors import ConfigError, GrapevineError
@@ -58,8 +58,7 @@ class Actions:
                 named = said.get("name", task) if isinstance(said, dict) else task
                 return f"{fit(str(named))}: {'approved' if name == 'approve' else 'rejected'}"
             case "pause" | "resume":
-                if not peer:
-                    raise ValueError(f'{name} needs "peer"')
+                _check_peer(name, peer)
                 asked: dict[str, Any] = {"task": task} if task else {}
                 if name == "pause" and params.get("minutes") is not None:
                     asked["for_s"] = 60 * _minutes(params["minutes"])
@@ -70,11 +69,13 @@ class Actions:
 
     async def _in_the_lab(self, name: str, params: Mapping[str, Any]) -> str:
         told = dict(params)
-        if isinstance(peer := told.get("peer"), str):
+        if peer := _text(params, "peer"):
             told["peer"] = self._name_of(peer)
-        sides = told.get("sides")
-        if isinstance(sides, list) and all(isinstance(each, list) for each in sides):
-            told["sides"] = [[self._name_of(str(one)) for one in each] for each in sides]
+        if name in ("kill", "restart"):
+            _check_peer(name, peer)
+        if name == "partition":
+            sides = _sides(told.pop("groups", None) or told.get("sides"))
+            told["sides"] = [[self._name_of(one) for one in side] for side in sides]
         async with self._turn:
             try:
                 return fit(await asyncio.to_thread(self._of_lab[name], told))
@@ -89,6 +90,18 @@ def _text(params: Mapping[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f'"{key}" is text')
     return value
+
+
+def _check_peer(name: str, peer: str) -> None:
+    if not peer:
+        raise ValueError(f'{name} needs "peer"')
+
+
+def _sides(value: Any) -> list[list[str]]:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(isinstance(side, list) and side for side in value)
+    if not is_pair or not all(isinstance(one, str) for side in value for one in side):
+        raise ValueError('partition needs "sides": two lists of ids or names of peers or brokers, neither empty')
+    return cast("list[list[str]]", value)
 
 
 def _minutes(value: Any) -> float:

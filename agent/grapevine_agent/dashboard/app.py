@@ -18,10 +18,11 @@ from starlette.types import ASGIApp
 
 from grapevine_agent.dashboard.acting import Actions
 from grapevine_agent.dashboard.details import peer_detail, task_detail
-from grapevine_agent.dashboard.guarding import Guard, hosts_of, is_loopback, is_same, is_token
+from grapevine_agent.dashboard.guarding import Guard, hosts_of, is_same, is_token
 from grapevine_agent.dashboard.hub import Full, Hub
 from grapevine_agent.dashboard.overview import Overview
 from grapevine_agent.dashboard.words import fit
+from grapevine_agent.net.urls import is_loopback
 from grapevine_proto.errors import GrapevineError
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,7 @@ def make_app(*, overview: Overview, hub: Hub, actions: Actions, token: str, host
     """The application, guarded, for a server that listens on `host`."""
     pages = Pages(overview=overview, hub=hub, actions=actions, token=token)
     app = Starlette(routes=pages.routes(), exception_handlers={HTTPException: _failed, Exception: _broken})
-    return Guard(app, hosts=hosts_of(host), any_number=not is_loopback(host))
+    return Guard(app, hosts=hosts_of(host), any_number=not is_loopback(host.lower()))
 
 
 async def _body_of(request: Request) -> bytes | None:

@@ -27,7 +27,7 @@ def peer_detail(book: Book, peer_id: str) -> dict[str, Any] | None:
         "shares": list(peer.merges),
         "traffic": _traffic(book, peer),
         "verdicts": [
-            {"task": task.id, "label": task.shown()["label"], **task.verdicts[peer_id]}
+            {"task": task.id, "label": task.shown_label, **task.verdicts[peer_id]}
             for task in book.tasks.values()
             if peer_id in task.verdicts
         ],
@@ -61,7 +61,7 @@ def _task_of_peer(peer: PeerKnown, task: TaskKnown) -> dict[str, Any]:
     learned, verdict = peer.learned.get(task.id, Learned()), task.verdicts.get(peer.id, {})
     return {
         "task": task.id,
-        "label": task.shown()["label"],
+        "label": task.shown_label,
         "role": learned.role,
         "joined": task.id in peer.learned,
         "standing": verdict.get("standing", ""),
@@ -85,7 +85,7 @@ def _task_of_peer(peer: PeerKnown, task: TaskKnown) -> dict[str, Any]:
 def _member(peer: PeerKnown, learned: Learned) -> dict[str, Any]:
     return {
         "peer": peer.id,
-        "name": peer.name or peer.id[:12],
+        "name": peer.shown_name,
         "round": learned.round,
         "age": learned.age,
         "metric": rounded(learned.metric),
@@ -111,7 +111,7 @@ def _facts(task: TaskKnown) -> list[list[str]]:
 
 def _name(book: Book, peer_id: str) -> str:
     known = book.peers.get(peer_id)
-    return known.name if known is not None and known.name else peer_id[:12]
+    return known.shown_name if known is not None else peer_id[:12]
 
 
 def _last(newest_first: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ def fold(book: Book, line: Line, now_ms: int) -> None:
             {
                 "at_ms": at_ms,
                 "peer": teller.id,
-                "name": teller.name or teller.id[:12],
+                "name": teller.shown_name,
                 "event": kind,
                 "level": level or "info",
                 "text": text,
@@ -90,7 +90,7 @@ def verdict(
     before = task.verdicts.get(peer.id, {"standing": "", "why": "", "joined": False})
     task.verdicts[peer.id] = {
         "peer": peer.id,
-        "name": peer.name or peer.id[:12],
+        "name": peer.shown_name,
         "standing": standing or before["standing"] or ("approved" if joined else ""),
         "why": before["why"] if why is None else why,
         "joined": before["joined"] if joined is None else joined,
@@ -118,10 +118,11 @@ def _joined(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     task, learned = found
     verdict(task, peer, why="", joined=True)
     if name_in(line, "role") == "server":
-        _serves(peer, task, learned)
+        serves(peer, task, learned)
 
 
-def _serves(peer: PeerKnown, task: TaskKnown, learned: Learned) -> None:
+def serves(peer: PeerKnown, task: TaskKnown, learned: Learned) -> None:
+    """A peer is a server of a task."""
     learned.role = "server"
     peer.does.add("serves")
     task.servers.add(peer.id)
@@ -298,7 +299,7 @@ def _served(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
     if (found := _learned_of(book, peer, line, at_ms)) is None:
         return
     task, learned = found
-    _serves(peer, task, learned)
+    serves(peer, task, learned)
     learned.round, learned.age = count_in(line, "model_version"), count_in(line, "age")
 
 
@@ -311,9 +312,7 @@ def _peer_changed(book: Book, peer: PeerKnown, line: Line, at_ms: int) -> None:
             book.forget(other_id)
         return
     other = book.peer(other_id, at_ms)
-    if other is None:
-        return
-    if other.is_followed:
+    if other is None or other.is_followed:
         return
     other.name = name_in(line, "name") or other.name
     if state in STATES:

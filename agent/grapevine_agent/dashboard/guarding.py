@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from grapevine_agent.net.urls import is_loopback
+
 MOST_TARGET: Final = 2_048  # bytes of a path with its query
 HEADERS: Final = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -36,13 +38,7 @@ _LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
 
 def hosts_of(listens_on: str) -> frozenset[str]:
     """The names in a Host header that mean us, listening there. Ports are not looked at: a tunnel has its own."""
-    return _LOOPBACK | {listens_on.lower()} | (frozenset() if is_loopback(listens_on) else _own_names())
-
-
-def is_loopback(listens_on: str) -> bool:
-    """Whether only this machine reaches an address."""
-    address = _address(listens_on)
-    return listens_on.lower() == "localhost" or (address is not None and address.is_loopback)
+    return _LOOPBACK | {listens_on.lower()} | (frozenset() if is_loopback(listens_on.lower()) else _own_names())
 
 
 def _own_names() -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from grapevine_agent.dashboard.book import MOST_REASONS, Book
-from grapevine_agent.dashboard.folding import measure, meet, published_by, review, verdict
+from grapevine_agent.dashboard.folding import measure, meet, published_by, review, serves, verdict
 from grapevine_agent.dashboard.records import PeerKnown, TaskKnown
 from grapevine_agent.dashboard.words import (
     LONGEST_NAME,
@@ -111,9 +111,7 @@ def _look_at_progress(book: Book, peer: PeerKnown, task: TaskKnown, told: Answer
     if learned is None:
         return
     if "model_version" in told:  # a server's
-        learned.role = "server"
-        peer.does.add("serves")
-        task.servers.add(peer.id)
+        serves(peer, task, learned)
         learned.round, learned.age = count_in(told, "model_version"), count_in(told, "age")
         return
     measured = {**told, "num_peers": told.get("peers")}

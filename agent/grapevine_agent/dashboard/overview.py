@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from grapevine_agent.dashboard.book import Book, BrokerOf
@@ -87,7 +88,7 @@ class Overview:
         self.now_ms = max(0, self.now_ms + step_ms)
         self._told_ms = self.now_ms
         self.book.shift(step_ms)
-        self._links = self.book.traffic.links(lambda each: self.selection.shown_as(self.book.peers, each))
+        self._look_at_links()
 
     def advance(self, now_ms: int) -> None:
         """Time passed: close what is over."""
@@ -190,7 +191,7 @@ class Overview:
 
     def _tell_whole(self, patch: dict[str, Any]) -> None:
         if len(self._links) <= FEW_LINKS or self._num_patches % SELDOM == 0:
-            self._links = self.book.traffic.links(lambda each: self.selection.shown_as(self.book.peers, each))
+            self._look_at_links()
         whole = {
             "links": self._links,
             "rejected": dict(self.book.rejected),
@@ -199,6 +200,9 @@ class Overview:
         }
         patch.update({key: value for key, value in whole.items() if self._told.get(key) != value})
         self._told = whole
+
+    def _look_at_links(self) -> None:
+        self._links = self.book.traffic.links(partial(self.selection.shown_as, self.book.peers))
 
     def _totals(self) -> dict[str, Any]:
         totals = self.book.traffic.totals

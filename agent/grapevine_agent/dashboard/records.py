@@ -94,6 +94,11 @@ class PeerKnown:
         return self.partners[other].sent, self.partners[other].received
 
     @property
+    def shown_name(self) -> str:
+        """Its name, or how its id begins."""
+        return self.name or self.id[:12]
+
+    @property
     def role(self) -> str:
         """What it is, as it is told, or as far as it has shown by what it does."""
         if self.known_as or "serves" in self.does:
@@ -117,7 +122,7 @@ class PeerKnown:
         newest = self.newest or Learned()
         return {
             "id": self.id,
-            "name": self.name or self.id[:12],
+            "name": self.shown_name,
             "role": self.role,
             "profile": self.profile,
             "state": self.shown_state,
@@ -208,6 +213,11 @@ class TaskKnown:
         (tellers.add if counts else tellers.discard)(teller)
         return True
 
+    @property
+    def shown_label(self) -> str:
+        """What people call it, or how its id begins."""
+        return self.label or self.name or self.id[:12]
+
     def shown(self) -> dict[str, Any]:
         """As the page is told."""
         standings: dict[str, int] = {}
@@ -218,7 +228,7 @@ class TaskKnown:
         return {
             "id": self.id,
             "name": self.name or self.label or self.id[:12],
-            "label": self.label or self.name or self.id[:12],
+            "label": self.shown_label,
             "version": self.version,
             "publisher": self.publisher,
             "publisher_name": self.publisher_name,

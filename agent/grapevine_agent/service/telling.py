@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final, Self
 
@@ -22,6 +22,7 @@ from grapevine_agent.core.events import Event, Level, Missed, Rejected, to_json
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.service.seldom import Seldom
 from grapevine_proto.errors import RequestError
+from grapevine_proto.quotas import Bucket
 
 logger = logging.getLogger(__name__)
 
@@ -40,23 +41,6 @@ class _Told:
     event: Event
 
 
-@dataclass
-class _Flood:
-    """What was rejected and is not told yet, by the reason: how many, and the newest."""
-
-    tokens: float = REJECTED_BURST
-    filled_s: float = 0.0
-    held: dict[str, Rejected] = field(default_factory=dict)
-
-    def may_tell(self, now_s: float) -> bool:
-        self.tokens = min(REJECTED_BURST, self.tokens + REJECTED_PER_S * max(0.0, now_s - self.filled_s))
-        self.filled_s = now_s
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
-
-
 class Telling:
     """See the module's docstring. Called from the event loop alone.
 
@@ -73,7 +57,8 @@ class Telling:
         self._began_ms = began_ms
         self._seldom = Seldom()
         self._ring: deque[_Told] = deque(maxlen=RING)
-        self._flood = _Flood()
+        self._may_reject = Bucket(per_s=REJECTED_PER_S, burst=REJECTED_BURST)
+        self._held: dict[str, Rejected] = {}  # not told yet, by the reason: how many, and the newest
         self._listeners: set[Listener] = set()
 
     def tell(self, event: Event, now: Moment) -> None:
@@ -86,9 +71,8 @@ class Telling:
 
     def settle(self, now: Moment) -> None:
         """Time passed: what was held back in a flood is told, as far as it is time for that."""
-        held = self._flood.held
-        while held and self._flood.may_tell(now.monotonic_s):
-            self._note(held.pop(next(iter(held))), now)
+        while self._held and self._may_reject.take(1, now.monotonic_s):
+            self._note(self._held.pop(next(iter(self._held))), now)
 
     @property
     def num_listeners(self) -> int:
@@ -133,13 +117,13 @@ class Telling:
     def _reject(self, event: Rejected, now: Moment) -> None:
         self.counts[event.kind] += event.num
         self.rejected[event.reason] += event.num
-        before = self._flood.held.pop(event.reason, None)
+        before = self._held.pop(event.reason, None)
         if before is not None:
             event = replace(event, num=before.num + event.num)
-        if self._flood.may_tell(now.monotonic_s):
+        if self._may_reject.take(1, now.monotonic_s):
             self._note(event, now)
         else:
-            self._flood.held[event.reason] = event
+            self._held[event.reason] = event
 
     def _note(self, event: Event, now: Moment) -> None:
         level = event.level

@@ -9,6 +9,7 @@ from grapevine_agent.core.events import Unmeasured
 from grapevine_agent.core.governor.changes import Changes
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.governor.readings import Readings
+from grapevine_agent.core.governor.rules import not_measured
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import GovernorLimits
 
@@ -41,8 +42,8 @@ class Governing:
         unmeasured: list[Effect] = []
         if not self._has_read:
             self._has_read = True
-            lacking = (each.partition(": ") for each in self.governor.not_measured())
-            unmeasured = [Unmeasured(limit=limit, why=why) for limit, _, why in lacking]
+            lacking = not_measured(self.governor.limits, self.governor.readings)
+            unmeasured = [Unmeasured(limit=limit, why=why) for limit, why in lacking]
         is_due = now.monotonic_s >= self._save_at_s
         if is_due:
             self._save_at_s = now.monotonic_s + SAVE_EVERY_S

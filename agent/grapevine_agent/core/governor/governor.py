@@ -213,7 +213,7 @@ class Governor:
 
     def not_measured(self) -> list[str]:
         """The owner's limits that nothing on this device can be held against, in words."""
-        return not_measured(self.limits, self.readings)
+        return [f"{limit}: {why}" for limit, why in not_measured(self.limits, self.readings)]
 
     def deadline_s(self, now: Moment) -> float:
         """When `look` may find something new by the clock alone, monotonic."""

@@ -96,8 +96,8 @@ def sensed(limits: GovernorLimits, readings: Readings, held: Collection[str]) ->
     return [found for rule in _RULES for found in rule(limits, readings, held)]
 
 
-def not_measured(limits: GovernorLimits, readings: Readings) -> list[str]:
-    """The limits that nothing on this device can be held against, with what is missing."""
+def not_measured(limits: GovernorLimits, readings: Readings) -> list[tuple[str, str]]:
+    """The limits that nothing on this device can be held against, each with what is missing."""
     missing = {
         "pause_above_c": (bool(limits.pause_above_c), readings.temperature_c, "no thermal sensor is found"),
         "slow_above_c": (bool(limits.slow_above_c), readings.temperature_c, "no thermal sensor is found"),
@@ -113,4 +113,4 @@ def not_measured(limits: GovernorLimits, readings: Readings) -> list[str]:
         ),
         "on_battery": (limits.on_battery != "train", readings.on_battery, "no power supply tells of itself"),
     }
-    return [f"{key}: {why}" for key, (is_set, found, why) in missing.items() if is_set and found is None]
+    return [(key, why) for key, (is_set, found, why) in missing.items() if is_set and found is None]

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
 
-from grapevine_agent.core.events import PeerChanged
+from grapevine_agent.core.events import PeerChanged, Sighting
 from grapevine_agent.core.overlay.peer import Peer
 from grapevine_agent.core.overlay.sleepers import Sleepers
-
-State: TypeAlias = Literal["alive", "suspect", "silent", "asleep", "offline", "gone"]
 
 
 @dataclass(kw_only=True)
@@ -23,7 +20,7 @@ class Sightings:
     """See the module's docstring."""
 
     changed: dict[str, None] = field(default_factory=dict)  # of whom something may be told
-    _told: dict[str, tuple[State, str]] = field(default_factory=dict)  # and the name that it had then
+    _told: dict[str, tuple[Sighting, str]] = field(default_factory=dict)  # and the name that it had then
     _suspects: frozenset[str] = frozenset()
 
     def look(self, peers: Mapping[str, Peer], suspects: Collection[str], sleepers: Sleepers) -> list[PeerChanged]:
@@ -52,7 +49,7 @@ class Sightings:
         return told
 
 
-def _state_of(known: Peer, suspects: Collection[str], sleepers: Sleepers) -> State:
+def _state_of(known: Peer, suspects: Collection[str], sleepers: Sleepers) -> Sighting:
     if known.id in sleepers:
         return "asleep"
     if not known.online:

@@ -2,7 +2,7 @@
 
 import { PeerChart } from "./charts.js";
 import { $, keepRows, make, setText, show } from "./dom.js";
-import { logRow } from "./lists.js";
+import { barRow, changeBar, listVerdicts, logRow } from "./lists.js";
 import { stateWord } from "./shapes.js";
 import { nameOf } from "./state.js";
 import { ask } from "./stream.js";
@@ -33,8 +33,10 @@ export class Drawer {
     this.asked = -Infinity;
     this.drawn = null;
     show(this.place, true);
-    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"]) $(list).replaceChildren();
-    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"]) $(list).keptRows = undefined;
+    for (const list of ["drawer-shares", "drawer-traffic", "drawer-verdicts", "drawer-log"].map($)) {
+      list.replaceChildren();
+      list.keptRows = undefined;
+    }
     this.update(state, task);
     $("drawer-name").focus();
   }
@@ -125,10 +127,7 @@ export class Drawer {
     this.listTraffic(detail.traffic ?? []);
     const verdicts = detail.verdicts ?? [];
     show($("drawer-verdicts-box"), verdicts.length > 0);
-    keepRows($("drawer-verdicts"), verdicts, ({ task }) => task, () => make("li", {}, make("span.who"), make("span.why")), (row, verdict) => {
-      setText(row.firstElementChild, verdict.label || verdict.task);
-      setText(row.lastElementChild, `${verdict.standing}${verdict.joined ? ", joined" : ""}: ${verdict.why}`);
-    });
+    listVerdicts($("drawer-verdicts"), verdicts, ({ task }) => task, ({ label, task }) => label || task);
     const lines = (detail.log ?? []).slice(-40).reverse();
     show($("drawer-log-box"), lines.length > 0);
     keepRows($("drawer-log"), lines, (line) => `${line.at_ms} ${line.event} ${line.text}`, logRow, () => {});
@@ -155,11 +154,9 @@ export class Drawer {
     const task = this.state.tasks.get(last.task);
     setText($("drawer-merge"), `round ${last.round}${task ? ` of ${task.label || task.name}` : ""}, by ${last.by}`);
     const shares = Object.entries(last.shares).sort(([, one], [, other]) => other - one).slice(0, 12);
-    keepRows($("drawer-shares"), shares, ([peer]) => peer, () => make("li", {}, make("span.reason"), make("span.track", {}, make("span.fill")), make("span.num")), (row, [peer, share]) => {
-      const [name, track, number] = row.children;
-      setText(name, peer === this.peer ? "its own" : nameOf(this.state, peer));
-      track.firstElementChild.style.width = `${Math.max(1, Math.min(100, share * 100))}%`;
-      setText(number, `${(share * 100).toFixed(1)} %`);
+    keepRows($("drawer-shares"), shares, ([peer]) => peer, barRow, (row, [peer, share]) => {
+      const name = peer === this.peer ? "its own" : nameOf(this.state, peer);
+      changeBar(row, name, Math.max(1, Math.min(100, share * 100)), `${(share * 100).toFixed(1)} %`);
     });
   }
 

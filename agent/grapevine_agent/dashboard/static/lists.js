@@ -90,11 +90,28 @@ export function listRejected(place, empty, rejected) {
   const rows = Object.entries(rejected).filter(([, num]) => num > 0).sort(([, one], [, other]) => other - one);
   const most = rows.length ? rows[0][1] : 1;
   show(empty, rows.length === 0);
-  keepRows(place, rows, ([reason]) => reason, () => make("li", {}, make("span.reason"), make("span.track", {}, make("span.fill")), make("span.num")), (row, [reason, num]) => {
-    const [name, track, number] = row.children;
-    setText(name, reason);
-    track.firstElementChild.style.width = `${Math.max(2, (num / most) * 100)}%`;
-    setText(number, count(num));
+  keepRows(place, rows, ([reason]) => reason, barRow, (row, [reason, num]) => {
+    changeBar(row, reason, Math.max(2, (num / most) * 100), count(num));
+  });
+}
+
+/** A row with a bar: a name, how much of a hundred, and the number. */
+export function barRow() {
+  return make("li", {}, make("span.reason"), make("span.track", {}, make("span.fill")), make("span.num"));
+}
+
+export function changeBar(row, word, percent, number) {
+  const [name, track, place] = row.children;
+  setText(name, word);
+  track.firstElementChild.style.width = `${percent}%`;
+  setText(place, number);
+}
+
+/** What is made of tasks: by each peer of one, or by one peer of each. */
+export function listVerdicts(place, verdicts, keyOf, wordOf) {
+  keepRows(place, verdicts, keyOf, () => make("li", {}, make("span.who"), make("span.why")), (row, verdict) => {
+    setText(row.firstElementChild, wordOf(verdict));
+    setText(row.lastElementChild, `${verdict.standing}${verdict.joined ? ", joined" : ""}: ${verdict.why}`);
   });
 }
 

@@ -1,6 +1,7 @@
 // The tasks: who reviewed them, what each owner's policy makes of that, and what somebody with the token may say.
 
 import { keepRows, make, setText, show, svg } from "./dom.js";
+import { listVerdicts } from "./lists.js";
 import { stateWord } from "./shapes.js";
 import { metric, several } from "./words.js";
 
@@ -91,9 +92,6 @@ export class Tasks {
 
   listVerdicts({ pieces, task }) {
     if (!pieces.details.open) return;
-    keepRows(pieces.verdicts, task.verdicts ?? [], (verdict) => verdict.peer, () => make("li", {}, make("span.who"), make("span.why")), (row, verdict) => {
-      setText(row.firstElementChild, verdict.name || verdict.peer);
-      setText(row.lastElementChild, `${verdict.standing}${verdict.joined ? ", joined" : ""}: ${verdict.why}`);
-    });
+    listVerdicts(pieces.verdicts, task.verdicts ?? [], ({ peer }) => peer, ({ name, peer }) => name || peer);
   }
 }

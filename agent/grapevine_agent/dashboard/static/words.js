@@ -70,10 +70,6 @@ export function several(num, one, many = `${one}s`) {
   return `${count(num)} ${num === 1 ? one : many}`;
 }
 
-export function shortId(id) {
-  return id.length > 12 ? `${id.slice(0, 12)}…` : id;
-}
-
 function two(value) {
   return String(value).padStart(2, "0");
 }

@@ -33,7 +33,11 @@ def heal(params: Mapping[str, Any]) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def one_for_all(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Dashboard]:
-    actions = {"heal": heal, "kill": lambda params: f"killed {params['peer']}"}
+    actions = {
+        "heal": heal,
+        "kill": lambda params: f"killed {params['peer']}",
+        "partition": lambda params: " | ".join(", ".join(side) for side in params["sides"]),
+    }
     async with replayed(tmp_path_factory.mktemp("made"), actions=actions) as served:
         yield served
 
@@ -155,7 +159,7 @@ async def test_an_action_is_done_for_the_own_page_with_the_token(dashboard: Dash
     assert (answer.status, answer.json) == (200, {"ok": True, "text": "all is whole again"})
     assert done == [{"peer": "x"}]
     state = (await ask(dashboard, "/api/state")).json
-    assert state["source"]["actions"] == ["heal", "kill"]
+    assert state["source"]["actions"] == ["heal", "kill", "partition"]
     peer = next(each for each in state["peers"] if each["name"] == "device 0001")
     assert (await act(dashboard, "kill", {"peer": peer["id"]})).json["text"] == "killed device 0001"
 
@@ -165,7 +169,9 @@ async def test_an_action_is_done_for_the_own_page_with_the_token(dashboard: Dash
     [
         ("heal", {"fail": True}, 409, "nothing is cut; cut something first"),
         ("kill", {}, 400, "peer"),
-        ("approve", {"task": "x"}, 404, "heal, kill"),
+        ("kill", {"peer": ""}, 400, 'kill needs "peer"'),
+        ("kill", {"peer": 5}, 400, '"peer" is text'),
+        ("approve", {"task": "x"}, 404, "heal, kill, partition"),
         ("heal", [1], 400, "one JSON object"),
         ("heal", b"{", 400, "one JSON object"),
         ("heal", b"[" * 4_000, 400, "one JSON object"),
@@ -178,6 +184,36 @@ async def test_an_action_that_is_refused_says_why(
     answer = await act(dashboard, name, params)
     assert answer.status == status
     assert said in answer.json["error"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"sides": []},
+        {"sides": "ab"},
+        {"sides": [["a"]]},
+        {"sides": [["a"], []]},
+        {"sides": [["a"], "b"]},
+        {"sides": [["a"], [5]]},
+        {"sides": [["a"], ["b"], ["c"]]},
+        {"groups": [["a"]], "sides": [["a"], ["b"]]},
+    ],
+)
+async def test_a_partition_that_has_not_two_sides_is_no_partition(dashboard: Dashboard, params: object) -> None:
+    answer = await act(dashboard, "partition", params)
+    assert (answer.status, answer.json["ok"]) == (400, False)
+    assert answer.json["error"].startswith('partition needs "sides": two lists')
+
+
+@pytest.mark.parametrize("word", ["sides", "groups"])
+async def test_a_partition_is_asked_for_by_the_names_of_those_whose_ids_are_known(
+    dashboard: Dashboard, word: str
+) -> None:
+    peers = (await ask(dashboard, "/api/state")).json["peers"]
+    peer = next(each for each in peers if each["name"] == "device 0001")
+    answer = await act(dashboard, "partition", {word: [[peer["id"], "home"], ["field"]]})
+    assert answer.json == {"ok": True, "text": "device 0001, home | field"}
 
 
 async def test_the_token_can_be_tried_without_doing_anything(dashboard: Dashboard) -> None:
