@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import typer
+from tests.e2e.dashboards import dashboard
 from tests.e2e.household import wait_for
 from typer.testing import CliRunner
 
@@ -137,6 +138,24 @@ def test_a_broker_that_is_killed_comes_back_with_its_peers(lab: Lab) -> None:
     wait_for(lambda: rows(lab)[away]["connected"] is False, why="its peer notices")
     command("restart", "broker-2")
     wait_for(lambda: rows(lab)[away]["connected"], why="its peer is back")
+
+
+def test_what_is_done_on_the_dashboards_page_is_done_in_the_lab(lab: Lab) -> None:
+    peer = lab.peer_ids["peer-1"]
+    with dashboard("--lab", "small") as shown:
+        wait_for(lambda: shown.state_of("peer-1") == "alive", why="the lab appears")
+        shown.act("kill", peer=peer)
+        assert rows(lab)["peer-1"]["state"] == "killed"
+        wait_for(lambda: shown.state_of("peer-1") == "killed", within_s=3, why="the kill is shown")
+        shown.act("restart", peer=peer)
+        wait_for(lambda: shown.state_of("peer-1") == "alive", why="it is back")
+        told = shown.act("partition", sides=[["broker-1"], ["broker-2"]])
+        assert told["text"].endswith("lines are cut")
+        assert rows(lab)["broker-2"]["cut_from"] == ["broker-1"]
+        shown.act("heal")
+        assert rows(lab)["broker-2"]["cut_from"] == []
+        brokers = {each["name"] for each in shown.get("api/state")["brokers"]}
+        assert brokers == {"broker-1", "broker-2"}
 
 
 def test_lines_are_shaped_and_logs_and_mistakes_are_told(lab: Lab) -> None:

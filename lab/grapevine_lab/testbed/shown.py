@@ -10,7 +10,6 @@ from grapevine_agent.dashboard.sources import Sources
 from grapevine_lab.testbed import acting
 from grapevine_lab.testbed.furnish import node_of
 from grapevine_lab.testbed.store import Lab, find_lab
-from grapevine_proto.errors import RequestError
 
 ROLES: Final = {"peer": "member"}  # as the dashboard calls them; the others it calls as we do
 
@@ -49,22 +48,19 @@ def _profiles(lab: Lab) -> dict[str, str]:
 
 
 def _actions(lab: Lab) -> dict[str, Callable[[Mapping[str, Any]], str]]:
-    """Names of peers may be their ids."""
+    """As the dashboard asks, which has looked at what is asked; names of peers may be their ids."""
     named = {peer: name for name, peer in lab.peer_ids.items()}
 
     def one(method: str) -> Callable[[Mapping[str, Any]], str]:
         def do(params: Mapping[str, Any]) -> str:
-            name = str(params.get("peer", ""))
+            name = params["peer"]
             told = acting.on_machine(lab, method, named.get(name, name))
             return f"{told['machine']} is {told['state']}"
 
         return do
 
     def partition(params: Mapping[str, Any]) -> str:
-        sides = params.get("groups") or params.get("sides")
-        if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(side, list) for side in sides):
-            raise RequestError("a partition has two groups: lists of peers or brokers")
-        a, b = ([named.get(str(name), str(name)) for name in side] for side in sides)
+        a, b = ([named.get(name, name) for name in side] for side in params["sides"])
         return f"{len(acting.partition(lab, a, b)['cut'])} lines are cut"
 
     def heal(_params: Mapping[str, Any]) -> str:
