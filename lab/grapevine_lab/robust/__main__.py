@@ -45,9 +45,9 @@ def table(
     attacks = [name for name in ATTACKS if name in {*attacks, *REFERENCES}]
     wanted = [
         Asked(column=column, strategy=each, attack=attack, seed=seed, rounds=ROUNDS)
+        for seed in range(1 if quick else seeds)
         for each in strategies
         for column in columns
-        for seed in range(1 if quick else seeds)
         for attack in attacks
     ]
     found: list[Found] = []
@@ -58,15 +58,14 @@ def table(
     except GrapevineError as error:
         progress.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
-    text = report(found, strategies)
+    text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
     (out / "robust.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False, soft_wrap=True)
 
 
-def report(found: Sequence[Found], strategies: Sequence[str]) -> str:
+def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> str:
     """Command and tables, in Markdown."""
     seeds = len({each.asked.seed for each in found})
-    command = shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]])
     tables: list[Table] = []
     for strategy in strategies:
         tables += [accuracy_table(found, strategy), refusal_table(found, strategy)]

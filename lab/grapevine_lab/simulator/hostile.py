@@ -18,8 +18,7 @@ attacker who listens to the broker. It is not measured.
 | `little` | their mean less factor · their standard deviation, in each coordinate | Baruch, Baruch, Goldberg 2019 |
 | `drift` | their mean, and in one direction factor times as far from it as they are in the mean | |
 | `free-rider` | the model as it was merged, without a change of its own | |
-| `adaptive` | all the same: the honest members' median, and from it, against the mean's last movement, just as far as a | Fang et al. 2020 |
-| | defence that knows the honest ones' distances must allow: factor · their median distance from the median | |
+| `adaptive` | their median, less factor · their median distance from it, along their last movement | all the same |
 | `label-flip` | θ, honestly trained on labels that are c − 1 − y | |
 
 `claims_age`: the update says that it is as old as a number can say.
@@ -123,7 +122,7 @@ class Collusion:
         return self._model
 
     def _just_so_far(self, honest: Sequence[Vector], factor: float) -> Vector:
-        """As far from the median as nobody can tell from an honest model that is far off, and back where all came from."""
+        """Back where the honest members came from, and no further from their median than an honest one may be."""
         mean, middle = np.mean(honest, axis=0), np.median(honest, axis=0)
         before, self._mean_before = self._mean_before, mean
         movement = np.zeros_like(mean) if before is None else mean - before
