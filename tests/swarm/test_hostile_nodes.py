@@ -81,6 +81,9 @@ def test_a_run_with_hostile_nodes_goes_on_from_its_checkpoint_as_if_it_had_not_s
     with pytest.raises(KeyboardInterrupt):
         run_seed(prepared, 0, keep=tmp_path / "kept", stopping=lambda: next(looks))
     assert (tmp_path / "kept").exists()
+    other = prepared_of(tmp_path, LEARNING, *SIZE, 'attack=[{kind = "silent", nodes = [3]}]')
+    with pytest.raises(ConfigError, match="another scenario"):
+        run_seed(other, 0, keep=tmp_path / "kept", resume=True)
     resumed = run_seed(prepared, 0, keep=tmp_path / "kept", resume=True)
     assert resumed.measurements == whole.measurements
 
