@@ -49,13 +49,13 @@ def test_who_knows_the_defence_sends_one_model_as_far_from_the_median_as_it_dare
     collusion, rng = Collusion(), np.random.default_rng(0)
     before = rng.standard_normal((5, 40)).astype(np.float32)
     after = before + np.float32(0.5)  # all have moved alike
-    assert collusion.model(1, before, 2.4) == pytest.approx(np.median(before, axis=0))
-    sent = collusion.model(2, after, 2.4)
+    assert collusion.model(1, list(before), 2.4) == pytest.approx(np.median(before, axis=0))
+    sent = collusion.model(2, list(after), 2.4)
     middle = np.median(after, axis=0)
     usual = np.median(np.linalg.norm(after - middle, axis=1))
     assert np.linalg.norm(sent - middle) == pytest.approx(2.4 * usual, rel=1e-5)
     assert (sent < middle).all()
-    assert collusion.model(2, before, 2.4) is sent  # the others of the same round
+    assert collusion.model(2, list(before), 2.4) is sent  # the others of the same round
     assert sent.dtype == np.float32
     begun = begin(prepared_of(tmp_path, LEARNING, *SIZE, 'attack=[{kind = "adaptive", nodes = [3, 4]}]'), 0)
     colluding = [device.hostile.collusion for device in begun.world.devices if device.hostile is not None]

@@ -19,7 +19,7 @@ from rich.console import Console
 from grapevine_agent.merge import STRATEGIES as KNOWN_STRATEGIES
 from grapevine_lab.papers.report import Table
 from grapevine_lab.robust.attacks import ATTACKS, REFERENCES, SHORT
-from grapevine_lab.robust.columns import COLUMNS, ROUNDS, STRATEGIES
+from grapevine_lab.robust.columns import COLUMNS, ROUNDS, SHORTER, STRATEGIES
 from grapevine_lab.robust.runs import Asked, Found, run_all
 from grapevine_lab.robust.table import accuracy_table, refusal_table
 from grapevine_proto.errors import GrapevineError
@@ -39,28 +39,38 @@ def table(
     processes: Annotated[int, typer.Option(min=1, max=256, help="Runs at a time.")] = 1,
 ) -> None:
     """Run what is not there yet, and print and write the tables."""
-    strategies = _named("--strategy", strategy or STRATEGIES[: 1 if quick else None], KNOWN_STRATEGIES)
+    usual = STRATEGIES[:1] if quick else (*STRATEGIES, *SHORTER)
+    strategies = _named("--strategy", strategy or usual, KNOWN_STRATEGIES)
     columns = _named("--task", task or (["digits-4"] if quick else list(COLUMNS)), COLUMNS)
     attacks = _named("--only", only or (SHORT if quick else list(ATTACKS)), ATTACKS)
     attacks = [name for name in ATTACKS if name in {*attacks, *REFERENCES}]
-    wanted = [
-        Asked(column=column, strategy=each, attack=attack, seed=seed, rounds=ROUNDS)
-        for seed in range(1 if quick else seeds)
-        for each in strategies
-        for column in columns
-        for attack in attacks
-    ]
+    shorter = () if strategy else SHORTER
+    wanted = runs_of(strategies, columns, attacks, num_seeds=1 if quick else seeds, shorter=shorter)
     found: list[Found] = []
     try:
         for each in run_all(wanted, out, processes=processes):
             found.append(each)
-            progress.print(_line(each, len(found), len(wanted)))
+            progress.print(_line(each, len(found), len(wanted)), soft_wrap=True)
     except GrapevineError as error:
         progress.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
     (out / "robust.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False, soft_wrap=True)
+
+
+def runs_of(
+    strategies: Sequence[str], columns: Sequence[str], attacks: Sequence[str], *, num_seeds: int, shorter: Sequence[str]
+) -> list[Asked]:
+    """All runs of the tables, seed by seed; of the `shorter` strategies the short list on the first column alone."""
+    return [
+        Asked(column=column, strategy=strategy, attack=attack, seed=seed, rounds=ROUNDS)
+        for seed in range(num_seeds)
+        for strategy in strategies
+        for column in columns
+        for attack in attacks
+        if strategy not in shorter or (column == columns[0] and attack in SHORT)
+    ]
 
 
 def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> str:

@@ -13,6 +13,7 @@ SCENARIO: Final = _HERE / "swarm.toml"
 ROUND_S: Final = 0.5  # of both tasks
 ROUNDS: Final = 60
 STRATEGIES: Final = ("doubly-weighted", "age-weighted")  # the whole table, unless others are named
+SHORTER: Final = ("chisme", "delta-sum")  # and of these the short list of attacks on the first column
 
 
 @dataclass(frozen=True, kw_only=True)

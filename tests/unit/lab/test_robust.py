@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from grapevine_lab.robust import runs
-from grapevine_lab.robust.__main__ import app
-from grapevine_lab.robust.attacks import ATTACKS
+from grapevine_lab.robust.__main__ import app, report, runs_of
+from grapevine_lab.robust.attacks import ATTACKS, SHORT
 from grapevine_lab.robust.columns import COLUMNS, SCENARIO, Column, changes_of
 from grapevine_lab.robust.runs import Asked, Found, last_accuracies, run_all
 from grapevine_lab.robust.table import accuracy_table, refusal_table
@@ -58,6 +58,24 @@ def test_a_task_that_lacks_a_row_has_dashes_there_and_other_strategies_are_left_
     rows = accuracy_table(more, "median").rows
     assert rows[0] == ["none", "0.950 (0.900)", "+1.0", "–", "–", "–", "–"]
     assert rows[1] == ["hostile ones silent", "0.940 (0.910)", "–", "−1.0", "0.950 (0.930)", "–", "–"]
+
+
+def test_some_strategies_have_the_short_list_on_the_first_task_alone() -> None:
+    wanted = runs_of(["median", "chisme"], list(COLUMNS), list(ATTACKS), num_seeds=2, shorter=["chisme"])
+    whole = [each for each in wanted if each.strategy == "median"]
+    short = [each for each in wanted if each.strategy == "chisme"]
+    assert len(whole) == 2 * len(COLUMNS) * len(ATTACKS)
+    assert {(each.column, each.attack) for each in short} == {("digits-4", attack) for attack in SHORT}
+    assert [each.seed for each in wanted] == sorted(each.seed for each in wanted)
+    assert len(set(wanted)) == len(wanted)
+
+
+def test_the_page_begins_with_its_command_and_has_two_tables_a_strategy() -> None:
+    text = report(MADE, ["median"], "python -m grapevine_lab.robust --seeds 2")
+    assert text.startswith(
+        "    python -m grapevine_lab.robust --seeds 2\n\n2 seeds, 60 rounds.\n\n### median: accuracy"
+    )
+    assert text.count("### median") == 2
 
 
 def test_an_agents_last_five_readings_count_whatever_their_order() -> None:
