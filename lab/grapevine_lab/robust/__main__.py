@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -22,7 +22,7 @@ from grapevine_lab.robust.attacks import ATTACKS, REFERENCES, SHORT
 from grapevine_lab.robust.columns import COLUMNS, ROUNDS, SHORTER, STRATEGIES
 from grapevine_lab.robust.runs import Asked, Found, run_all
 from grapevine_lab.robust.table import accuracy_table, refusal_table
-from grapevine_proto.errors import GrapevineError
+from grapevine_proto.errors import ConfigError, GrapevineError
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
@@ -37,6 +37,7 @@ def table(
     task: Annotated[list[str] | None, typer.Option(help="A column; more than once for several.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path("robust"),
     processes: Annotated[int, typer.Option(min=1, max=256, help="Runs at a time.")] = 1,
+    kept: Annotated[bool, typer.Option(help="Run nothing: tables of what is in the folder.")] = False,
 ) -> None:
     """Run what is not there yet, and print and write the tables."""
     usual = STRATEGIES[:1] if quick else (*STRATEGIES, *SHORTER)
@@ -48,15 +49,25 @@ def table(
     wanted = runs_of(strategies, columns, attacks, num_seeds=1 if quick else seeds, shorter=shorter)
     found: list[Found] = []
     try:
+        if kept:
+            wanted = [each for each in wanted if each.path(out).exists()]
         for each in run_all(wanted, out, processes=processes):
             found.append(each)
             progress.print(_line(each, len(found), len(wanted)), soft_wrap=True)
+        if not found:
+            raise ConfigError(f"--kept: nothing that is asked for is in {out}; leave --kept out, or give another --out")
+    except OSError as error:
+        _end(f"--out: {error.filename or out} cannot be written ({error.strerror}); give another folder")
     except GrapevineError as error:
-        progress.print(f"[red]error:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from None
+        _end(str(error))
     text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
     (out / "robust.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False, soft_wrap=True)
+
+
+def _end(why: str) -> NoReturn:
+    progress.print("error:", why, style="red", soft_wrap=True, markup=False)
+    raise typer.Exit(1)
 
 
 def runs_of(

@@ -62,6 +62,7 @@ def run_all(wanted: Iterable[Asked], folder: Path, *, processes: int = 1) -> Ite
     Raises ConfigError for what cannot be run, with the reason.
     """
     missing = []
+    folder.mkdir(parents=True, exist_ok=True)
     for asked in wanted:
         kept = read(asked, folder)
         if kept is not None:

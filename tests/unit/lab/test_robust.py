@@ -150,6 +150,26 @@ def test_what_there_is_not_is_named_before_anything_runs(tmp_path: Path, argumen
     assert not (tmp_path / "out").exists()
 
 
+def test_tables_are_made_of_what_is_there_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "run_one", lambda asked: found(asked.attack, asked.seed, 0.5, 0.25, honest={"taken": 3}))
+    arguments = ["--strategy", "median", "--task", "digits-4", "--only", "nan", "--seeds", "1", "--out", str(tmp_path)]
+    nothing = CliRunner().invoke(app, [*arguments, "--kept"])
+    assert nothing.exit_code == 1
+    assert "nothing that is asked for is in" in nothing.output
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    monkeypatch.delattr(runs, "run_one")
+    again = CliRunner().invoke(app, [*arguments, "--seeds", "5", "--kept"])
+    assert again.exit_code == 0
+    assert "| NaN | 0.500 (0.250) | +0.0 | +0.0 |" in (tmp_path / "robust.md").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["--quick", "--out", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert "cannot be written (File exists); give another folder" in result.output
+
+
 def test_data_that_are_not_there_end_it_with_where_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAPEVINE_DATA", str(tmp_path))
     result = CliRunner().invoke(app, ["--task", "mnist-by-writer", "--out", str(tmp_path / "out")])
