@@ -289,10 +289,21 @@ def _progress_line(task: dict[str, Any]) -> str:
     bound = "" if task["staleness_bound"] is None else f" (bound {task['staleness_bound']:.1f})"
     state = ", enough: no member improves" if task["enough"] else ""
     return held_back_words(task) + (
-        f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}, "
+        f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}"
+        f"{_refused_servers(task)}, "
         f"n {task['n']}, {_sends(task)}, "
         f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "") + _travel_words(task)
     )
+
+
+def _refused_servers(task: dict[str, Any]) -> str:
+    """The servers whose newest model was not taken, and why not: ` (fnuvdgp4pigw3wrnjztv refused: far-away)`."""
+    refused = [
+        f"{shown(each['peer'])} refused: {shown(each['refused'])}"
+        for each in task.get("servers", ())
+        if each["refused"]
+    ]
+    return f" ({'; '.join(refused)})" if refused else ""
 
 
 def _sends(task: dict[str, Any]) -> str:

@@ -362,7 +362,10 @@ class AgentCore:
                 return [*effects, *(self._look_at_apps(now) if is_due else ())]
             case m.ServerAdvert(task=task) as advert:
                 learner = self.tasks.learning.get(task)
-                return learner.hear_advert(sender, advert, now, retained=received.retained) if learner else []
+                if learner is None:
+                    return []
+                dated_ms = max(received.message.session, received.message.created_at_ms)
+                return learner.hear_advert(sender, advert, now, retained=received.retained, dated_ms=dated_ms)
         return []
 
     def _reviewed(self, reviewer: str, review: m.Review, *, counts: bool) -> list[Effect]:

@@ -33,12 +33,14 @@ class Clip:
 
     factor: float
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=32))
+    last: float = 0.0  # the distance of the last update as it came, unless it was equal but for rounding
 
     def apply(self, local: Voice, received: Voice) -> Voice:
         """`received`, moved towards `local` where it is too far away.
 
         Its parameters' distance is remembered as clipped; a base is judged by the same limit and not remembered.
         """
+        self.last = 0.0
         if self.factor <= 0:
             return received
         limit = self.factor * median(self.recent) if len(self.recent) >= MIN_HISTORY else math.inf
@@ -47,6 +49,7 @@ class Clip:
         # members that agree could never again be told anything by one who comes late.
         if distance > SAME * math.sqrt(squared_length(local.parameters)):
             self.recent.append(min(distance, limit))
+            self.last = distance
         parameters = _within(limit, distance, local.parameters, received.parameters)
         base = received.base
         if base is not None and math.isfinite(limit):

@@ -208,6 +208,9 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "metric_name": learner.manifest.training.metric,
         "peers": len(learner.members.of_task(learner.task, now.monotonic_s)),
         "server": learner.server_state(),
+        "servers": [  # each of them; `refused`: why its newest model was not taken
+            {"peer": link.peer, "state": link.state, "refused": link.refused} for link in learner.servers.values()
+        ],
         "shares": {peer: round(share, 4) for peer, share in learner.merging.shares.items()},
         "resting": learner.rest.is_resting,
         "merges": learner.merging.num_merged,

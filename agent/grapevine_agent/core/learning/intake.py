@@ -86,6 +86,14 @@ class Claims:
         claims = [held for peer, held in self.ages.items() if self._counts(peer, now)]
         return int(median(claims)) if len(claims) >= MIN_SENDERS else None
 
+    def oldest_age(self, now: Moment) -> int | None:
+        """The largest age that is believed of those senders; None likewise."""
+        usual, least = self.usual_age(now), self.manifest.training.steps_per_round
+        if usual is None:
+            return None
+        oldest = max(held for peer, held in self.ages.items() if self._counts(peer, now))
+        return int(min(oldest, self.pace_limit(now), max(CLAIM_FACTOR * usual, least)))
+
     def believed_experience(self, sender: str, experience: int, now: Moment) -> int:
         """`experience` (samples), capped likewise; Chisme's M_i keeps what was believed."""
         plan = self.manifest.training

@@ -45,6 +45,7 @@ from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.reports import measured_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.sending import Sending
+from grapevine_agent.core.learning.server_check import check_date
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
 from grapevine_agent.core.learning.setbacks import Trials
 from grapevine_agent.core.learning.told import Told
@@ -55,7 +56,7 @@ from grapevine_agent.core.settings import CoreSettings
 from grapevine_agent.merge.plan import form_of_updates, sums_changes
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
-from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel
+from grapevine_proto.messages import ModelUpdate, ServerAdvert, ServerModel, plain
 from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
@@ -175,14 +176,24 @@ class Learning:
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
-        received = self.merging.intake.server_model(sender, received, now.monotonic_s)
+        try:
+            received = self.merging.intake.server_model(sender, received, now.monotonic_s)
+            if not received.members or self.settings.peer in received.members:  # others' clusters are far away
+                self.merging.server_check.check(sender, self.model.parameters, plain(received.full), now)
+        except WireError as error:
+            if error.reason != "over-quota":  # that says nothing of the model
+                link.refuse(error.reason)
+            raise
         link.hear_model(received, self.settings.peer, session, now.wall_ms)
         link.hear_life(now.monotonic_s)
         return []
 
-    def hear_advert(self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool) -> list[Effect]:
-        """Take a server's record. Raises `WireError` if it is not authorised."""
+    def hear_advert(
+        self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool, dated_ms: int = 0
+    ) -> list[Effect]:
+        """Take a server's record. Raises `WireError` if it is not authorised, or its date cannot be."""
         link = self._link(sender)
+        check_date(sender, dated_ms, self.manifest.created_at_ms, now.wall_ms)
         before = link.state
         link.hear_advert(advert, now.monotonic_s, retained=retained)
         return self._server_changed(link, before)
@@ -304,6 +315,7 @@ class Learning:
             self._next_round_s = now.monotonic_s + self.trials.pause_s("training")
             if self.fallback is not None and self.trials.is_last_chance("training"):
                 self.model.begin_again(self.fallback.parameters, self.fallback.buffers)
+                self.merging.server_check.forget()
             return [failed]
         self.trials.succeeded("training")
         self.fallback = None

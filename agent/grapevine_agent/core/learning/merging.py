@@ -20,6 +20,7 @@ from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
+from grapevine_agent.core.learning.server_check import ServerCheck
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
@@ -99,6 +100,7 @@ class Merging:
         )
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.clip = Clip(plan.clip)
+        self.server_check = ServerCheck(round_interval_s=self.round_interval_s, is_on=plan.clip > 0)
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
@@ -143,6 +145,7 @@ class Merging:
             freshness=freshness(behind, plan.stale_after),
         )
         voice = self.clip.apply(self._own_voice(), voice)
+        self.server_check.note(self.clip.last, now)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
             self._take(self._merge([voice], now), {sender: contributions}, now, by="arrival")
@@ -186,7 +189,7 @@ class Merging:
                     peer=link.peer,
                     parameters=plain(link.model.full),
                     buffers=plain(link.model.buffers),
-                    age=min(link.model.age, self.claims.pace_limit(now)),
+                    age=self._server_age(link.model.age, now),
                     experience=self.model.experience,
                     samples=self.model.samples,
                     kind="server",
@@ -200,6 +203,14 @@ class Merging:
         self.merge_by_s = math.inf
         if received:
             self._take(self._merge(received, now), contributions, now, by="round")
+
+    def _server_age(self, age: int, now: Moment) -> int:
+        """What is believed of a server's claim: a mix of its members' ages is not above all of theirs, and ours.
+
+        Were it believed up to a multiple of theirs, it would become theirs, and a multiple of that be believed next.
+        """
+        age, oldest = min(age, self.claims.pace_limit(now)), self.claims.oldest_age(now)
+        return age if oldest is None else min(age, max(oldest, self.model.age))
 
     def _own_voice(self) -> Voice:
         return Voice(

@@ -12,6 +12,9 @@ trusted with gossip's traffic, so that a flapping link does not make agents osci
 
 Only traffic hangs on the state. What the server's model weighs in a merge does not: s = ρ·h(τ),
 h = 2^−max(0, τ/T − 1) with τ the silence. A lost server fades into gossip, and a returning one fades in.
+
+A server whose newest model was *refused* has no voice until a good one comes, and gossip goes on as if it were
+suspect. Updates still go to it: they are what a good model is made of.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ class ServerLink:
     cluster: int | None = None  # the cluster that names us
     advertised: frozenset[str] = frozenset()
     last_heard_s: float = field(default=float("-inf"))
+    refused: str = ""  # why its newest model was not taken; empty: it was
     _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
@@ -73,7 +77,16 @@ class ServerLink:
         held = self.model
         goes_on = held is not None and session == self._session and received.model_version > held.model_version
         if held is None or goes_on or supersedes(session, self._session, wall_ms):
-            self.model, self._session = received, session
+            self.model, self._session, self.refused = received, session, ""
+
+    def refuse(self, reason: str) -> None:
+        """Its newest model was not taken; what it said before does not speak for it any more."""
+        self.model, self.refused = None, reason
+
+    @property
+    def standing(self) -> ServerState:
+        """What gossip goes by: a server whose model was refused does not help, reachable or not."""
+        return "suspect" if self.refused and self.state == "reachable" else self.state
 
     def hear_life(self, now_s: float) -> None:
         """Anything fresh came from the server."""
@@ -115,5 +128,5 @@ class ServerLink:
 
 def best_state(servers: Mapping[str, ServerLink]) -> str:
     """The best that can be said of any of a task's servers."""
-    states = {link.state for link in servers.values()}
+    states = {link.standing for link in servers.values()}
     return next((state for state in ("reachable", "suspect", "lost") if state in states), "unknown")
