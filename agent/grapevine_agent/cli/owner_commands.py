@@ -292,7 +292,10 @@ def _progress_line(task: dict[str, Any]) -> str:
         f"round {task['round']}, {_quality(task)}, {counted(task['peers'], 'peer')}, server {task['server']}"
         f"{_refused_servers(task)}, "
         f"n {task['n']}, {_sends(task)}, "
-        f"staleness {staleness}{bound}{state}" + (", at rest" if task["resting"] else "") + _travel_words(task)
+        f"staleness {staleness}{bound}{state}"
+        + (", at rest" if task["resting"] else "")
+        + _travel_words(task)
+        + _turned_away(task)
     )
 
 
@@ -304,6 +307,15 @@ def _refused_servers(task: dict[str, Any]) -> str:
         if each["refused"]
     ]
     return f" ({'; '.join(refused)})" if refused else ""
+
+
+def _turned_away(task: dict[str, Any]) -> str:
+    """Whose updates are not listened to: `; not listened to: fnuvdgp4pigw for 12 rounds (an update of …)`."""
+    held = [
+        f"{shown(each['peer'], 12)} for {counted(each['rounds'], 'round')} ({shown(each['why'], 120)})"
+        for each in task.get("quarantined", ())
+    ]
+    return f"; not listened to: {', '.join(held)}" if held else ""
 
 
 def _sends(task: dict[str, Any]) -> str:

@@ -79,6 +79,7 @@ class AgentConfig:
     profile: str = "generic"  # the name of a firmware profile, or the path of one
     consent: Consent = "ask"
     give_models: GiveModels = "members"  # who is given a released model that it asks for
+    judge_updates: bool = True  # by what the others send, before they are merged
     log_level: str = "info"
     site: str = ""  # where it is, for peers that keep to theirs
     location: Location | None = None  # and on the globe, as closely as peers are told
@@ -314,6 +315,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         ),
         profile=profile,
         consent=cast(Consent, table.text("consent", "ask", choices=("auto", "ask", "never"))),
+        judge_updates=table.boolean("judge_updates", True),
         give_models=cast(GiveModels, table.text("give_models", "members", choices=("members", "anyone", "nobody"))),
         log_level=table.text("log_level", "info", choices=("debug", "info", "warning", "error")),
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),

@@ -24,6 +24,8 @@ EXAMPLE_CONFIG = """\
 # Who is given the model that this device has learned: a task's publisher and its "members" (who gossip it
 # anyway), "anyone" or "nobody".
 #give_models = "members"
+# Hold each update against what the others send before it is merged, and turn away who lies again and again.
+#judge_updates = true
 # debug, info, warning or error
 #log_level = "info"
 # Where this device is. Peers are told, and with scope = "site" in [mqtt] those of one site keep to each other.

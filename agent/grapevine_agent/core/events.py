@@ -339,6 +339,25 @@ class Served(OfTask):
         return f"{self.label}: model {self.model_version} from {self.num_members} members, age {self.age}{clusters}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quarantined(OfTask):
+    """Updates of this peer were refused again and again: none of its is listened to for so many rounds."""
+
+    _level: ClassVar[Level] = "warning"
+
+    sender: str
+    rounds: int
+    why: str
+
+    @property
+    def often(self) -> str:
+        """The peer: who goes on like this is quarantined again."""
+        return f"{self.task} {self.sender}"
+
+    def _text(self) -> str:
+        return f"{self.label}: updates of {self.sender} are not listened to for {self.rounds} rounds: {self.why}"
+
+
 # --- others -----------------------------------------------------------------------------------------
 
 

@@ -171,6 +171,7 @@ class CoreSettings:
     neighbours: frozenset[str] | None = None  # the only peers whose presence is listened to; None: everybody's
     max_share: float = 0.5  # of a single peer in a merge: one voice does not outvote all the others
     max_pending: int = 64  # updates gathered between two merges
+    judge_updates: bool = True  # each is held against what the others send before it is merged: see `learning/guard`
     shortest_round_s: float = 0.0  # a round is no shorter, whatever its task says
     upload_bytes_per_s: float = math.inf  # of a task's updates, on average: what more a task asks for is not sent
     encoding: str = "auto"  # of vectors that are sent: "auto", the smallest that a task allows, or a name

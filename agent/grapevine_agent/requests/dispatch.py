@@ -211,6 +211,10 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "servers": [  # each of them; `refused`: why its newest model was not taken
             {"peer": link.peer, "state": link.state, "refused": link.refused} for link in learner.servers.values()
         ],
+        "quarantined": [  # peers whose updates are not listened to, for so many more rounds, and why
+            {"peer": peer, "rounds": rounds, "why": why}
+            for peer, (rounds, why) in learner.merging.guard.quarantine.held(learner.model.round).items()
+        ],
         "shares": {peer: round(share, 4) for peer, share in learner.merging.shares.items()},
         "resting": learner.rest.is_resting,
         "merges": learner.merging.num_merged,

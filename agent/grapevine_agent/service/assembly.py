@@ -206,6 +206,7 @@ def _settings(
         consent=config.agent.consent,
         consent_rules=config.consent,
         give_models=config.agent.give_models,
+        judge_updates=config.agent.judge_updates,
         review=policy_of(config.review, config.trust, peer),
         renew_reviews=config.review.renew,
         limits=device_limits(profile, cannot_train=_why_no_training(profile, config)),

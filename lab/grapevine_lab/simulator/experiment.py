@@ -341,6 +341,7 @@ def _settings(prepared: Prepared, manifest: TaskManifest, reviewers: frozenset[s
         server_heartbeat_s=prepared.scenario.server.heartbeat_s or interval_s,
         max_share=nodes.max_share,
         max_pending=nodes.max_pending,
+        judge_updates=nodes.judge_updates,
         save_every_s=nodes.save_every_s or CoreSettings.save_every_s,
         look_every_s=nodes.look_every_s or CoreSettings.look_every_s,
         match_data=_matches,

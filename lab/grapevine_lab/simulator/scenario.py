@@ -91,6 +91,7 @@ class NodesPlan:
     workers: int = 0  # processes that train; 0: one for each core
     max_share: float = 1.0  # of a single peer in a merge; agents on devices hold it at 0.5
     max_pending: int = 1024
+    judge_updates: bool = False  # by what the others send; agents on devices do
     heartbeat_s: float = 0.0  # 0: ten seconds, or a round where that is longer
     save_every_s: float = 0.0  # 0: as on devices
     look_every_s: float = 0.0  # at the owner's data; 0: as on devices
@@ -314,6 +315,7 @@ def _read_nodes(table: Table, brokers: tuple[BrokerPlan, ...]) -> NodesPlan:
         workers=table.integer("workers", 0, low=0, high=256),
         max_share=table.number("max_share", NodesPlan.max_share, low=0.01, high=1.0),
         max_pending=table.integer("max_pending", NodesPlan.max_pending, low=1, high=100_000),
+        judge_updates=table.boolean("judge_updates", NodesPlan.judge_updates),
         heartbeat_s=table.number("heartbeat_s", 0.0, low=0.0, high=1e6),
         save_every_s=table.number("save_every_s", 0.0, low=0.0, high=1e9),
         look_every_s=table.number("look_every_s", 0.0, low=0.0, high=1e9),

@@ -17,9 +17,10 @@ from grapevine_agent.core.effects import Effect, Publish, SavedModel, SaveModel
 from grapevine_agent.core.events import Served
 from grapevine_agent.core.governor.governor import Governor
 from grapevine_agent.core.learning.encodings import Encodings, allowed_encodings, written
+from grapevine_agent.core.learning.guard.guard import Guard
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
-from grapevine_agent.core.learning.merging import HOLD_WINDOWS
+from grapevine_agent.core.learning.merging import HOLD_WINDOWS, turned_away
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
 from grapevine_agent.core.learning.receipts import Receipts
@@ -98,6 +99,12 @@ class Aggregator:
             memory_mb=self.settings.limits.memory_mb,
         )
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
+        self.guard = Guard(
+            size=self.layout.num_parameters,
+            rng=self.rng.spawn(1)[0],
+            personal=entry.clusters,
+            is_on=self.settings.judge_updates,
+        )
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)
         self._sums_deltas = entry.needs_base
@@ -127,13 +134,16 @@ class Aggregator:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
+        self.guard.check(sender, self.model.round)
         with self.receipts.lacking(sender, session):
             self.intake.foresee(sender, update, session, now)
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
-        with self.receipts.lacking(sender, session):
+        self.guard.check(sender, self.model.round)
+        with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self.model.round):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
+        self.guard.judge(sender, taken.parameters, self.model.parameters, self.model.round)
         self.pace.hear(sender, update.version, now.monotonic_s)
         mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
         voice = Voice(
@@ -173,7 +183,7 @@ class Aggregator:
 
     def tick(self, now: Moment) -> list[Effect]:
         """At each heartbeat say that the server is there; before that, publish a model where one is due."""
-        effects: list[Effect] = [*self.receipts.due()]
+        effects: list[Effect] = [*self.receipts.due(), *turned_away(self.guard, self.task, self.manifest.label)]
         if now.monotonic_s < self._next_s:
             return effects
         self._next_s = max(now.monotonic_s, self._next_s) + self.settings.server_heartbeat_s

@@ -113,6 +113,7 @@ class Learning:
             steps_before=self.steps_before,
             max_share=self.settings.max_share,
             max_pending=self.settings.max_pending,
+            judge_updates=self.settings.judge_updates,
             memory_mb=self.settings.limits.memory_mb,
         )
         self.writer = UpdateWriter(

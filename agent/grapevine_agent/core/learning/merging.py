@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from grapevine_agent.core.events import Merged
+from grapevine_agent.core.events import Merged, Quarantined
 from grapevine_agent.core.learning.encodings import allowed_encodings
+from grapevine_agent.core.learning.guard.guard import Guard
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
@@ -66,13 +67,14 @@ class Merging:
     steps_before: int = 0
     max_share: float = 0.5
     max_pending: int = MAX_PENDING
+    judge_updates: bool = True  # updates are held against the crowd's: see `guard`
     memory_mb: int = DeviceLimits.memory_mb  # that the owner lends: see `places`
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     num_merged: int = 0
     model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
-    _told: list[Merged] = field(default_factory=list)
+    _told: list[Merged | Quarantined] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
@@ -99,6 +101,12 @@ class Merging:
             self.layout, gathered_vectors(plan), memory_mb=self.memory_mb, most=self.max_pending
         )
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
+        self.guard = Guard(
+            size=self.layout.num_parameters,
+            rng=self.rng.spawn(1)[0],
+            personal=self.strategy.personal,
+            is_on=self.judge_updates,
+        )
         self.clip = Clip(plan.clip)
         self.server_check = ServerCheck(round_interval_s=self.round_interval_s, is_on=plan.clip > 0)
         self._constants = self.strategy.with_defaults(plan.constants)
@@ -113,6 +121,7 @@ class Merging:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
+        self.guard.check(sender, self.model.round)
         if self.manifest.merging.stale == "refuse":
             self._refuse_if_stale(sender, update, now)
         self.intake.foresee(sender, update, session, now)
@@ -127,10 +136,13 @@ class Merging:
 
         Returns the digest of the base that came with it and is held from now on, empty if there is none.
         """
-        plan = self.manifest.merging
+        plan, round_ = self.manifest.merging, self.model.round
+        self.guard.check(sender, round_)
         if plan.stale == "refuse":  # before anything of it is decoded, or taken for a base
             self._refuse_if_stale(sender, update, now)
-        taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
+        with self.guard.finding_faults(sender, round_):
+            taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
+        share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_)
         self.sources.hear(sender, update.version, session)
         age = self.claims.believed_age(sender, update.age, now)
         behind = self._behind(age, now)
@@ -142,7 +154,7 @@ class Merging:
             age=age,
             experience=self.claims.believed_experience(sender, update.experience, now),
             samples=min(update.samples, MAX_SAMPLES),
-            freshness=freshness(behind, plan.stale_after),
+            freshness=share * freshness(behind, plan.stale_after),
         )
         voice = self.clip.apply(self._own_voice(), voice)
         self.server_check.note(self.clip.last, now)
@@ -238,10 +250,10 @@ class Merging:
         with apart():
             return merge_by_freshness(self.strategy, local=local, received=received, context=context)
 
-    def take_told(self) -> list[Merged]:
-        """What there is to tell of the merges since this was last asked."""
+    def take_told(self) -> list[Merged | Quarantined]:
+        """What there is to tell of merges, and of senders that are turned away, since this was last asked."""
         told, self._told = self._told, []
-        return told
+        return [*told, *turned_away(self.guard, self.task, self.manifest.label)]
 
     def _take(
         self,
@@ -270,6 +282,14 @@ class Merging:
         most = self.claims.most_rounds(now)
         for sender, each in contributions.items():
             self.sources.mix_in(each, sender=sender, most=most)
+
+
+def turned_away(guard: Guard, task: str, label: str) -> list[Quarantined]:
+    """Who was put into quarantine since this was last asked."""
+    return [
+        Quarantined(task=task, label=label, sender=turned.sender, rounds=turned.rounds, why=turned.why)
+        for turned in guard.take_turned()
+    ]
 
 
 def _largest(shares: Mapping[str, float]) -> Mapping[str, float]:

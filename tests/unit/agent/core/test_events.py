@@ -100,6 +100,10 @@ SAMPLES: list[tuple[ev.Event, str]] = [
         ev.Served(**TASK, model_version=7, num_members=3, age=90, num_clusters=2),
         "digits: model 7 from 3 members, age 90, 2 clusters",
     ),
+    (
+        ev.Quarantined(**TASK, sender="eve", rounds=20, why="an update of eve is far away"),
+        "digits: updates of eve are not listened to for 20 rounds: an update of eve is far away",
+    ),
     (ev.rejection(WireError("forged", "by eve"), "eve"), "dropped: forged: by eve"),
     (ev.Rejected(sender="eve", reason="forged", detail="", num=4), "dropped: forged (and 3 more)"),
     (ev.PeerChanged(other="ada", name="kitchen", state="silent"), "kitchen (ada) is silent"),

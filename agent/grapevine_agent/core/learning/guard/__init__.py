@@ -1,0 +1,1 @@
+"""What stands between a member's update and the merge: see `guard`."""

@@ -1,0 +1,139 @@
+"""Where the crowd is, how wide, and where it is going, by a secret sample of each sender's newest model.
+
+A whole model of every sender would fill a small device, and a sample says nearly as much of distances: of a model the
+same `SAMPLE` numbers, whose places are drawn once at random for a task, are kept of each sender. No sender
+knows the places, so none can be near the crowd there and far away elsewhere.
+
+The *centre* is the coordinate-wise median over the senders and oneself, so a minority does not move it. The *spread* is
+the median distance from it. The *lines* are two directions in which an honest model is never far behind the centre:
+the movement of the centre over the last rounds, and the centre itself, seen from zero. Along a line the senders'
+places have a median and a width (the median absolute deviation, scaled as a standard deviation). A crowd that stands
+still has no movement: medians of other models differ by chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from grapevine_proto.messages import Vector
+
+SAMPLE: Final = 512  # numbers of a model that are kept
+MOST: Final = 64  # senders whose newest model is known
+REMEMBERED_ROUNDS: Final = 6  # centres that the movement is taken from
+LEAST_MOVES: Final = 3  # of them, before one speaks of a movement
+AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the standard deviation of a normal law
+
+MOVES_BY_CHANCE: Final = 1.8  # spreads over √n: the standard deviation between two medians of n independent models
+
+Sample = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A direction of length 1, and where along it the crowd stands."""
+
+    direction: Sample
+    middle: float
+    width: float
+
+    def of(self, sample: Sample) -> float:
+        """How many widths before (below 0: behind) the crowd a model is."""
+        return (float(sample @ self.direction) - self.middle) / self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The crowd as it was when it was last looked at."""
+
+    num: int  # models, one's own included
+    centre: Sample
+    spread: float
+    movement: Line | None  # None: there is none to speak of
+    outwards: Line | None  # from zero to the centre
+
+    def distance(self, sample: Sample) -> float:
+        """From the centre, in spreads; 0 in a crowd that is all in one place."""
+        distance = float(np.linalg.norm(sample - self.centre))
+        return distance / self.spread if self.spread > 0 else 0.0
+
+
+@dataclass(kw_only=True)
+class Crowd:
+    """See the module's docstring. Of models of `size` numbers."""
+
+    size: int
+    rng: np.random.Generator
+    _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
+    _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
+
+    def __post_init__(self) -> None:
+        places = self.rng.choice(self.size, min(SAMPLE, self.size), replace=False)
+        self._places = np.sort(places)
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def sample(self, parameters: Vector) -> Sample:
+        """The numbers of a model that are kept of it, float32 [at most `SAMPLE`]."""
+        return parameters[self._places]
+
+    def put(self, sender: str, sample: Sample) -> None:
+        """This is a sender's newest model."""
+        self._latest[sender] = sample
+        self._latest.move_to_end(sender)
+        if len(self._latest) > MOST:
+            self._latest.popitem(last=False)
+
+    def last(self, sender: str) -> Sample | None:
+        """What is kept of a sender's newest model; None: nothing is."""
+        return self._latest.get(sender)
+
+    def drop(self, sender: str) -> None:
+        """A sender does not belong to the crowd."""
+        self._latest.pop(sender, None)
+
+    def look(self, own: Sample, *, moved: bool = True) -> View:
+        """The crowd now, oneself included. The centre is remembered, in place of the last one unless it has `moved`."""
+        rows = np.stack([*self._latest.values(), own])
+        centre = _median(rows)
+        spread = float(np.median(np.linalg.norm(rows - centre, axis=1)))
+        if not moved and self._centres:
+            self._centres.pop()
+        self._centres.append(centre)
+        least = spread / math.sqrt(centre.size)  # what the spread is in a single direction
+        by_chance = MOVES_BY_CHANCE * spread / math.sqrt(len(rows))
+        movement = centre - self._centres[0]
+        return View(
+            num=len(rows),
+            centre=centre,
+            spread=spread,
+            movement=_line(rows, movement, least, by_chance) if len(self._centres) >= LEAST_MOVES else None,
+            outwards=_line(rows, centre, least, by_chance),
+        )
+
+
+def _median(rows: NDArray[np.float32]) -> Sample:
+    """Of each column. Of an even number of rows the mean of the two in the middle, as ever."""
+    half = len(rows) // 2
+    kth = [half] if len(rows) % 2 else [half - 1, half]
+    ordered = np.partition(rows, kth, axis=0)
+    middle: Sample = ordered[kth].mean(axis=0, dtype=np.float32)
+    return middle
+
+
+def _line(rows: NDArray[np.float32], direction: Sample, least: float, by_chance: float) -> Line | None:
+    """The line in a direction that is longer than what a median is moved `by_chance`."""
+    length = float(np.linalg.norm(direction))
+    if not length > by_chance:
+        return None
+    unit = direction / np.float32(length)
+    along = rows @ unit
+    middle = float(np.median(along))
+    width = max(AS_DEVIATION * float(np.median(np.abs(along - middle))), least)
+    return Line(direction=unit, middle=middle, width=width) if width > 0 else None

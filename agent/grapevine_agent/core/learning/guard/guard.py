@@ -1,0 +1,156 @@
+"""Defence in depth, for each update, before it is merged: is this a model that one of the crowd could have?
+
+    finite, of the right shape, no number above 10³⁰            `intake`        non-finite, wrong-shape, out-of-range
+    its sender was turned away again and again                  `quarantine`    quarantined
+    the same model as its sender's last one                     here            unchanged
+    further from the crowd's centre than `FAR` spreads          `crowd`         far-away
+    further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
+    more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
+        (of n models 1 + 6/n times as many)
+    its sender usually holds the crowd back                     `scores`        holds-back
+    further from one's own model than 3 × the usual             `merge/clip`    moved nearer
+    more of a merge than `max_share`                            `merge/voices`  bounded
+
+What is judged is what a minority cannot move: medians over senders, each of whom counts once, by its newest model.
+Where fewer than `LEAST` models are known nothing is judged, and only clips and shares bound what one sender does: of
+two there is no telling who lies. A model that was poisoned then comes back, since its owner hears the crowd later, and
+refuses what had pulled it away.
+
+Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
+that it is bad; it can say that nobody else is anywhere near. What passes, therefore, is what pulls gently: a model
+within the crowd that has learned wrong labels moves it as much as its share. Where members keep models of their own
+(`personal`) there are crowds within the crowd, and the strategy weighs them itself: only what is very far is refused.
+
+Theory: medians over peers as in Yin et al. 2018; outliers found in a random sample of the coordinates as in
+Shejwalkar and Houmansadr 2021 (DnC), by a median absolute deviation in place of their fixed number of outliers. Cost:
+one gather of `SAMPLE` numbers and a few dot products for an update, and a median over senders once a round; 4·`SAMPLE`
+bytes a sender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View
+from grapevine_agent.core.learning.guard.quarantine import Quarantine
+from grapevine_agent.core.learning.guard.scores import Scores
+from grapevine_proto.errors import WireError
+from grapevine_proto.messages import Vector
+
+LEAST: Final = 3  # models, one's own included, before there is a crowd
+LEAST_FOR_LINES: Final = 5
+FAR: Final = 5.0
+VERY_FAR: Final = 20.0  # where members keep models of their own
+NEAR: Final = 3.0
+BEHIND: Final = 3.0
+FEWER: Final = 6.0  # a width that was found of so many models may be half of what it should be
+
+FAULTS: Final = frozenset({"non-finite", "out-of-range", "wrong-shape"})  # of an update, found before it comes here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turned:
+    """A sender that is not listened to from now on: for so many rounds, and why."""
+
+    sender: str
+    rounds: int
+    why: str
+
+
+@dataclass(kw_only=True)
+class Guard:
+    """See the module's docstring. Of one task, whose models have `size` parameters."""
+
+    size: int
+    rng: np.random.Generator  # secret: who knows what it draws can be where nobody looks
+    personal: bool = False
+    is_on: bool = True
+    quarantine: Quarantine = field(default_factory=Quarantine)
+    _scores: Scores = field(default_factory=Scores)
+    _view: View | None = None
+    _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
+    _turned: list[Turned] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._crowd = Crowd(size=self.size, rng=self.rng)
+
+    def check(self, sender: str, round_: int) -> None:
+        """Raise `WireError` for a sender that is not listened to. Costs nothing: ask before an update is decoded."""
+        if self.is_on:
+            self.quarantine.check(sender, round_)
+
+    @contextmanager
+    def finding_faults(self, sender: str, round_: int) -> Iterator[None]:
+        """What is found inside of an update that no honest sender sends is held against its sender, and passed on."""
+        try:
+            yield
+        except WireError as fault:
+            if self.is_on and fault.reason in FAULTS:
+                self._strike(sender, str(fault), round_)
+            raise
+
+    def judge(self, sender: str, parameters: Vector, own: Vector, round_: int) -> float:
+        """How much of an update's share it is to have, in (0, 1]. Both vectors float32 [p]; `round_` is our own.
+
+        Raises `WireError` for an update that is not to be merged.
+        """
+        if not self.is_on or self.size == 0:
+            return 1.0
+        sample = self._crowd.sample(parameters)
+        view, last = self._look(own, round_), self._crowd.last(sender)
+        self._crowd.put(sender, sample)
+        if view.num < LEAST:
+            return 1.0
+        is_crowd = not self.personal and view.num >= LEAST_FOR_LINES and view.spread > 0
+        if is_crowd and last is not None and np.array_equal(last, sample):
+            raise WireError("unchanged", f"an update of {sender} holds the same model as its last one")
+        distance = view.distance(sample)
+        far = VERY_FAR if self.personal else FAR
+        if distance > far:
+            said = f"{distance:.3g} times as far from the crowd as usual; {far:g} is too far"
+            self._refuse("far-away", f"an update of {sender} is {said}", sender, round_)
+        if is_crowd:
+            self._follow(sender, sample, view, round_)
+        self.quarantine.taken(sender)
+        return 1.0 if self.personal else min(1.0, NEAR / distance) if distance > 0 else 1.0
+
+    def take_turned(self) -> list[Turned]:
+        """Who was put into quarantine since this was last asked."""
+        turned, self._turned = self._turned, []
+        return turned
+
+    def _follow(self, sender: str, sample: Sample, view: View, round_: int) -> None:
+        """Refuse what is behind the crowd, or comes of one who usually is."""
+        widths = [line.of(sample) for line in (view.movement, view.outwards) if line is not None]
+        holds_back = view.movement is not None and self._scores.note(sender, widths[0])
+        most = BEHIND * (1 + FEWER / view.num)
+        if min(widths, default=0.0) < -most:
+            said = f"{-min(widths):.3g} widths behind the crowd; {most:.3g} is too far"
+            self._refuse("against-the-crowd", f"an update of {sender} is {said}", sender, round_)
+        if holds_back:
+            self._refuse("holds-back", f"updates of {sender} are behind those of nearly all others", sender, round_)
+
+    def _look(self, own: Vector, round_: int) -> View:
+        """The crowd, once a round; while there are few, whenever there is one more."""
+        num = len(self._crowd)
+        is_old = self._viewed[0] != round_ or (num != self._viewed[1] and num < 2 * LEAST_FOR_LINES)
+        if self._view is None or is_old:
+            self._view = self._crowd.look(self._crowd.sample(own), moved=self._viewed[0] != round_)
+            self._viewed = (round_, num)
+        return self._view
+
+    def _refuse(self, reason: str, said: str, sender: str, round_: int) -> None:
+        if len(self._crowd) >= LEAST_FOR_LINES:  # of a few, most may be hostile by chance
+            self._strike(sender, said, round_)
+        raise WireError(reason, said)
+
+    def _strike(self, sender: str, why: str, round_: int) -> None:
+        rounds = self.quarantine.refused(sender, why, round_)
+        if rounds:
+            self._crowd.drop(sender)
+            self._turned.append(Turned(sender=sender, rounds=rounds, why=why))

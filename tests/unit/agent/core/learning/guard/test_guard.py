@@ -1,0 +1,221 @@
+"""What the guard takes and what it refuses, with crowds that are made here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from grapevine_agent.core.learning.guard.crowd import MOST, SAMPLE, Crowd
+from grapevine_agent.core.learning.guard.guard import FAR, Guard
+from grapevine_agent.core.learning.guard.quarantine import FIRST_ROUNDS, MOST_ROUNDS, STRIKES
+from grapevine_proto.errors import WireError
+
+SIZE = 2_000
+Model = NDArray[np.floating]
+HONEST = [f"honest {number}" for number in range(8)]
+
+
+class Swarm:
+    """Honest members that all go the same way, a step a round, each a little apart from the others."""
+
+    def __init__(self, guard: Guard, seed: int = 5) -> None:
+        self.guard = guard
+        self.rng = np.random.default_rng(seed)
+        self.start = self.rng.standard_normal(SIZE).astype(np.float32)
+        self.way = self.rng.standard_normal(SIZE).astype(np.float32) / 10
+        self.round = 0
+
+    def model(self) -> Model:
+        """What an honest member would send now."""
+        apart = self.rng.standard_normal(SIZE).astype(np.float32) / 20
+        return self.start + self.round * self.way + apart
+
+    def judge(self, sender: str, model: Model) -> float:
+        own = (self.start + self.round * self.way).astype(np.float32)
+        self.guard.check(sender, self.round)
+        return self.guard.judge(sender, model.astype(np.float32), own, self.round)
+
+    def go_on(self, num_rounds: int) -> None:
+        """Everybody honest sends each round, and is taken."""
+        for _ in range(num_rounds):
+            self.round += 1
+            for sender in HONEST:
+                assert self.judge(sender, self.model()) > 0
+
+    def refusal(self, sender: str, model: Model) -> str:
+        with pytest.raises(WireError) as caught:
+            self.judge(sender, model)
+        return caught.value.reason
+
+
+@pytest.fixture
+def swarm() -> Swarm:
+    return Swarm(Guard(size=SIZE, rng=np.random.default_rng(3)))
+
+
+ATTACKS: dict[str, Callable[[Model, Swarm], Model]] = {
+    "sign flip": lambda model, _: -model,
+    "scaled": lambda model, _: 100 * model,
+    "random": lambda model, swarm: swarm.rng.standard_normal(model.size).astype(np.float32),
+    "the first model again": lambda _, swarm: swarm.start,
+    "unlearned": lambda model, swarm: model - 20 * swarm.way,
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_what_nobody_honest_would_send_is_refused(swarm: Swarm, attack: str) -> None:
+    swarm.go_on(12)
+    assert swarm.refusal("eve", ATTACKS[attack](swarm.model(), swarm)) in ("far-away", "against-the-crowd")
+
+
+def test_honest_members_are_all_taken_whole(swarm: Swarm) -> None:
+    swarm.go_on(40)
+    assert {swarm.judge(sender, swarm.model()) for sender in HONEST} == {1.0}
+
+
+def test_a_newcomer_of_the_crowd_is_taken_at_once(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    assert swarm.judge("new", swarm.model()) == 1.0
+
+
+def test_what_is_rather_far_has_a_smaller_share(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
+    share = swarm.judge("far", swarm.model() + 4 * apart)
+    assert 0.5 < share < 1.0
+
+
+def test_four_of_twelve_who_collude_do_not_move_the_centre(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    for _ in range(6):
+        swarm.round += 1
+        for sender in HONEST:
+            swarm.judge(sender, swarm.model())
+        for number in range(4):
+            with pytest.raises(WireError):
+                swarm.judge(f"eve {number}", -swarm.model())
+    assert swarm.judge("honest 0", swarm.model()) == 1.0
+
+
+def test_a_model_that_was_merged_once_is_not_merged_again(swarm: Swarm) -> None:
+    swarm.go_on(2)
+    model = swarm.model()
+    assert swarm.judge("eve", model) == 1.0
+    assert swarm.refusal("eve", model) == "unchanged"
+
+
+def test_two_cannot_say_who_lies(swarm: Swarm) -> None:
+    assert swarm.judge("eve", -swarm.model()) == 1.0
+
+
+def test_who_is_late_by_a_few_rounds_is_taken(swarm: Swarm) -> None:
+    """A slow device, or a slow line: it is behind by what the crowd moves in that time."""
+    swarm.way /= 20
+    swarm.go_on(12)
+    assert swarm.judge("slow", swarm.model() - 2 * swarm.way) > 0
+
+
+def test_who_always_holds_the_crowd_back_is_found_by_its_score(swarm: Swarm) -> None:
+    """Each of its updates could be an honest one's: it stands where the crowd was two rounds ago."""
+    swarm.way /= 10
+    reasons = []
+    for _ in range(40):
+        swarm.go_on(1)
+        try:
+            swarm.judge("eve", swarm.model() - 2 * swarm.way)
+        except WireError as error:
+            reasons.append(error.reason)
+    assert "holds-back" in reasons
+
+
+def test_who_is_refused_again_and_again_is_not_listened_to(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    for _ in range(STRIKES):
+        assert swarm.refusal("eve", -swarm.model()) != "quarantined"
+    assert swarm.refusal("eve", swarm.model()) == "quarantined"
+    (turned,) = swarm.guard.take_turned()
+    assert (turned.sender, turned.rounds) == ("eve", FIRST_ROUNDS)
+    assert swarm.guard.take_turned() == []
+    ((rounds, why),) = swarm.guard.quarantine.held(swarm.round).values()
+    assert rounds == FIRST_ROUNDS
+    assert "as far from the crowd as usual" in why
+
+
+def test_a_quarantine_ends_and_who_is_honest_then_is_taken(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    for _ in range(STRIKES):
+        swarm.refusal("eve", -swarm.model())
+    swarm.go_on(FIRST_ROUNDS)
+    assert swarm.judge("eve", swarm.model()) == 1.0
+    assert swarm.guard.quarantine.held(swarm.round) == {}
+
+
+def test_who_goes_on_is_turned_away_for_longer_and_longer_up_to_a_bound(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    lengths = []
+    for _ in range(600):
+        swarm.go_on(1)
+        with contextlib.suppress(WireError):
+            swarm.judge("eve", -swarm.model())
+        lengths += [turned.rounds for turned in swarm.guard.take_turned()]
+    assert lengths[:4] == [10, 20, 40, 80]
+    assert set(lengths[4:]) == {MOST_ROUNDS}
+
+
+def test_numbers_that_are_none_are_held_against_their_sender(swarm: Swarm) -> None:
+    swarm.go_on(12)
+    for _ in range(STRIKES):
+        with pytest.raises(WireError, match="NaN"), swarm.guard.finding_faults("eve", swarm.round):
+            raise WireError("non-finite", "full holds NaN or infinity")
+    assert swarm.refusal("eve", swarm.model()) == "quarantined"
+
+
+def test_a_message_that_came_twice_is_held_against_nobody(swarm: Swarm) -> None:
+    for _ in range(3 * STRIKES):
+        with pytest.raises(WireError), swarm.guard.finding_faults("ada", swarm.round):
+            raise WireError("old-news", "version 3 again")
+    swarm.guard.check("ada", swarm.round)
+
+
+def test_where_members_keep_models_of_their_own_groups_are_no_outliers() -> None:
+    swarm = Swarm(Guard(size=SIZE, rng=np.random.default_rng(3), personal=True))
+    swarm.go_on(12)
+    other = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
+    assert swarm.judge("of another group", swarm.model() + (FAR + 3) * other) == 1.0
+    assert swarm.refusal("eve", 100 * swarm.model()) == "far-away"
+
+
+def test_a_guard_that_is_off_takes_everything() -> None:
+    swarm = Swarm(Guard(size=SIZE, rng=np.random.default_rng(3), is_on=False))
+    swarm.go_on(12)
+    assert swarm.judge("eve", -swarm.model()) == 1.0
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 11])
+def test_models_of_a_few_numbers_can_be_judged(size: int) -> None:
+    guard = Guard(size=size, rng=np.random.default_rng(0))
+    model = np.ones(size, np.float32)
+    for round_ in range(12):
+        for sender in HONEST:
+            assert guard.judge(sender, model, model, round_) == 1.0
+
+
+def test_what_is_kept_of_senders_is_bounded() -> None:
+    crowd = Crowd(size=100_000, rng=np.random.default_rng(0))
+    model = np.zeros(100_000, np.float32)
+    for number in range(3 * MOST):
+        sample = crowd.sample(model)
+        crowd.put(str(number), sample)
+    assert sample.size == SAMPLE
+    assert sample.base is None  # or the whole model would be kept with it
+    assert len(crowd) == MOST
+
+
+def test_the_places_are_others_for_every_agent() -> None:
+    model = np.arange(100_000, dtype=np.float32)
+    one, other = (Crowd(size=model.size, rng=np.random.default_rng(seed)).sample(model) for seed in range(2))
+    assert np.intersect1d(one, other).size < SAMPLE / 10
