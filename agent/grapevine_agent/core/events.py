@@ -340,6 +340,31 @@ class Served(OfTask):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RolledBack(OfTask):
+    """The released model had become much worse by this device's own samples: the best one is in its place."""
+
+    _level: ClassVar[Level] = "warning"
+
+    round: int
+    to_round: int
+    age: int
+    lost_age: int
+    metric_name: str
+    metric: float
+
+    @property
+    def often(self) -> str:
+        """The task."""
+        return self.task
+
+    def _text(self) -> str:
+        return (
+            f"{self.label}: round {self.round}, the model has become much worse; back to the best one, of round "
+            f"{self.to_round} ({self.metric_name} {self.metric:.3f}, age {self.age} instead of {self.lost_age})"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quarantined(OfTask):
     """Updates of this peer were refused again and again: none of its is listened to for so many rounds."""
 

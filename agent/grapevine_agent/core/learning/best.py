@@ -83,7 +83,7 @@ class BestModel:
         self.latest = _figure(asked, evaluation.metric, evaluation.num_evaluated, 0)
         if self.held is not None and self.held.num_evaluated != evaluation.num_evaluated:
             self._waiting = evaluation, contributions()
-            return [replace(self.held.asked, which="best")]
+            return [self.ask_again(self.held)]
         self._consider(evaluation, contributions)
         return []
 
@@ -109,16 +109,22 @@ class BestModel:
         held = self.held
         if held is not None:
             is_equal = metric == held.metric and loss < held.loss
-            if not (is_equal or self._is_better(metric, held.metric)):
+            if not (is_equal or self.is_better(metric, held.metric)):
                 return
         by = dict(islice(contributions().items(), MAX_CONTRIBUTIONS))
         self.held = Held(
             asked=asked, metric=metric, loss=loss, num_evaluated=evaluation.num_evaluated, contributions=by
         )
-        if not math.isfinite(self._counted) or self._is_better(metric, self._counted, IMPROVES):
+        if not math.isfinite(self._counted) or self.is_better(metric, self._counted, IMPROVES):
             self._counted, self._improved_round = metric, asked.round
 
-    def _is_better(self, metric: float, than: float, by: float = 0.0) -> bool:
+    @staticmethod
+    def ask_again(held: Held) -> Evaluate:
+        """The effect that has it measured on the samples that are there now."""
+        return replace(held.asked, which="best")
+
+    def is_better(self, metric: float, than: float, by: float = 0.0) -> bool:
+        """Whether a metric is better than another one, by more than such a part of that."""
         margin = by * abs(than)
         return metric > than + margin if self.higher_is_better else metric < than - margin
 

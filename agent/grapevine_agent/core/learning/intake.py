@@ -61,16 +61,23 @@ class Claims:
         Clocks may be wrong, the publisher's too. So time since this agent joined counts where it is longer, on top of
         the steps that were in its own model then.
         """
+        return self._steps_by(now, PACE_SLACK)
+
+    def plain_pace(self, now: Moment) -> int:
+        """The same with clocks and timers that are exact."""
+        return self._steps_by(now, 1.0)
+
+    def _steps_by(self, now: Moment, slack: float) -> int:
         since_published_s = (now.wall_ms - self.manifest.created_at_ms) / 1000
         since_joined_s = now.monotonic_s - self.started.monotonic_s
         return max(
-            self.steps_before + self._most_steps(since_published_s),
-            max(self.steps_before, self.age_before) + self._most_steps(since_joined_s),
+            self.steps_before + self._most_steps(since_published_s, slack),
+            max(self.steps_before, self.age_before) + self._most_steps(since_joined_s, slack),
         )
 
-    def _most_steps(self, elapsed_s: float) -> int:
+    def _most_steps(self, elapsed_s: float, slack: float) -> int:
         plan = self.manifest.training
-        return int(plan.steps_per_round * (1 + PACE_SLACK * max(0.0, elapsed_s) / plan.round_interval_s))
+        return int(plan.steps_per_round * (1 + slack * max(0.0, elapsed_s) / plan.round_interval_s))
 
     def most_rounds(self, now: Moment) -> int:
         """The rounds that a member can have finished since the task was published."""

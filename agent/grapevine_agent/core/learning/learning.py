@@ -32,7 +32,7 @@ from grapevine_agent.core.effects import (
 )
 from grapevine_agent.core.governor.energy import Energy
 from grapevine_agent.core.governor.governor import Governor
-from grapevine_agent.core.learning.best import BestModel
+from grapevine_agent.core.learning.best import BestModel, Held
 from grapevine_agent.core.learning.encodings import Encodings
 from grapevine_agent.core.learning.gossip import staleness_bound
 from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
@@ -44,6 +44,7 @@ from grapevine_agent.core.learning.paused import Paused
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.reports import measured_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
+from grapevine_agent.core.learning.rollback import Rollback
 from grapevine_agent.core.learning.sending import Sending
 from grapevine_agent.core.learning.server_check import check_date
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
@@ -143,6 +144,7 @@ class Learning:
         )
         budget = self.budget or SaveBudget(save_every_s=self.settings.save_every_s)
         self.best = BestModel.of(self.task, self.manifest.training.metric, self.saved_best, self.layout)
+        self.rollback = Rollback(best=self.best)
         self.patience = Patience(task=self.task, manifest=self.manifest, best=self.best)
         self.keeper = Keeper(budget=budget, kept=self.save() if self.is_saved else None, kept_best=self.best.to_save())
 
@@ -331,6 +333,7 @@ class Learning:
             start_buffers=snapshot.buffers,
             end_buffers=result.buffers,
         )
+        self.merging.guard.trained(snapshot.parameters, result.parameters, result.num_steps)
         model.buffers = without_negative_variances(self.layout, model.buffers)
         model.age += result.num_steps
         model.steps += result.num_steps
@@ -364,7 +367,7 @@ class Learning:
         is_best = evaluation.of is not None and evaluation.of.which == "best"
         again = self.best.judge(evaluation, self.merging.contributions) if is_best or not evaluation.error else []
         if is_best:
-            return []
+            return self._roll_back(self.rollback.measured_again(evaluation))
         if evaluation.error:
             return [self._failed("evaluation", evaluation.error)]
         self.trials.succeeded("evaluation")
@@ -374,7 +377,29 @@ class Learning:
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
             measured_of(self, metrics, now),
-            *again,
+            *(again or self.rollback.look(evaluation)),
+        ]
+
+    def _roll_back(self, held: Held | None) -> list[Effect]:
+        """Go back to the best model: see `rollback`."""
+        if held is None:
+            return []
+        model, asked = self.model, held.asked
+        lost, model.age = model.age, min(model.age, asked.age)
+        model.parameters = model.released = asked.parameters
+        model.buffers = model.released_buffers = asked.buffers
+        self.merging.forget_what_waits()
+        return [
+            ev.RolledBack(
+                task=self.task,
+                label=self.manifest.label,
+                round=model.round,
+                to_round=asked.round,
+                age=model.age,
+                lost_age=lost,
+                metric_name=self.manifest.training.metric,
+                metric=held.metric,
+            )
         ]
 
     def _failed(self, kind: str, error: str) -> ev.Failed:

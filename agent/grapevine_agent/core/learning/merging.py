@@ -142,9 +142,10 @@ class Merging:
             self._refuse_if_stale(sender, update, now)
         with self.guard.finding_faults(sender, round_):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
-        share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_)
-        self.sources.hear(sender, update.version, session)
         age = self.claims.believed_age(sender, update.age, now)
+        steps = self.model.age + min(age, max(self.model.age, self.claims.plain_pace(now)))
+        share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_, steps=steps)
+        self.sources.hear(sender, update.version, session)
         behind = self._behind(age, now)
         voice = Voice(
             peer=sender,
@@ -249,6 +250,12 @@ class Merging:
         local = self._own_voice()
         with apart():
             return merge_by_freshness(self.strategy, local=local, received=received, context=context)
+
+    def forget_what_waits(self) -> None:
+        """The model is another one than it was: what waits for a merge may be what had spoilt it."""
+        self._pending.clear()
+        self.merge_by_s = math.inf
+        self.server_check.forget()
 
     def take_told(self) -> list[Merged | Quarantined]:
         """What there is to tell of merges, and of senders that are turned away, since this was last asked."""

@@ -101,6 +101,11 @@ SAMPLES: list[tuple[ev.Event, str]] = [
         "digits: model 7 from 3 members, age 90, 2 clusters",
     ),
     (
+        ev.RolledBack(**TASK, round=50, to_round=31, age=310, lost_age=500, metric_name="accuracy", metric=0.95),
+        "digits: round 50, the model has become much worse; back to the best one, of round 31"
+        " (accuracy 0.950, age 310 instead of 500)",
+    ),
+    (
         ev.Quarantined(**TASK, sender="eve", rounds=20, why="an update of eve is far away"),
         "digits: updates of eve are not listened to for 20 rounds: an update of eve is far away",
     ),

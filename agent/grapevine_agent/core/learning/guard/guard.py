@@ -3,6 +3,7 @@
     finite, of the right shape, no number above 10³⁰            `intake`        non-finite, wrong-shape, out-of-range
     its sender was turned away again and again                  `quarantine`    quarantined
     the same model as its sender's last one                     here            unchanged
+    further from one's own than both their ages lead            here            out-of-reach
     further from the crowd's centre than `FAR` spreads          `crowd`         far-away
     further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
@@ -12,9 +13,11 @@
     more of a merge than `max_share`                            `merge/voices`  bounded
 
 What is judged is what a minority cannot move: medians over senders, each of whom counts once, by its newest model.
-Where fewer than `LEAST` models are known nothing is judged, and only clips and shares bound what one sender does: of
-two there is no telling who lies. A model that was poisoned then comes back, since its owner hears the crowd later, and
-refuses what had pulled it away.
+Where fewer than `LEAST` models are known there is no crowd, and of two there is no telling who lies; then reach, clips
+and shares bound what one sender does. *Reach*: all models of a task began at the same one, and none goes further in an
+optimiser step than ours does, by a factor of `REACH`. In the first rounds, where a lie would do most harm, that is not
+far. A model that was poisoned then comes back, since its owner hears the crowd later, and refuses what had pulled it
+away.
 
 Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
 that it is bad; it can say that nobody else is anywhere near. What passes, therefore, is what pulls gently: a model
@@ -50,6 +53,8 @@ NEAR: Final = 3.0
 BEHIND: Final = 3.0
 FEWER: Final = 6.0  # a width that was found of so many models may be half of what it should be
 
+REACH: Final = 1.25
+
 FAULTS: Final = frozenset({"non-finite", "out-of-range", "wrong-shape"})  # of an update, found before it comes here
 
 
@@ -74,6 +79,7 @@ class Guard:
     _scores: Scores = field(default_factory=Scores)
     _view: View | None = None
     _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
+    _speed: float = 0.0  # the longest way of a step of our own, in the sample; 0: we have not trained yet
     _turned: list[Turned] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,14 +100,22 @@ class Guard:
                 self._strike(sender, str(fault), round_)
             raise
 
-    def judge(self, sender: str, parameters: Vector, own: Vector, round_: int) -> float:
+    def trained(self, start: Vector, end: Vector, num_steps: int) -> None:
+        """So far a model goes in so many optimiser steps: our own has just done it. Both float32 [p]."""
+        if self.is_on and self.size and num_steps > 0:
+            way = float(np.linalg.norm(self._crowd.sample(end) - self._crowd.sample(start)))
+            self._speed = max(self._speed, way / num_steps)
+
+    def judge(self, sender: str, parameters: Vector, own: Vector, round_: int, *, steps: int | None = None) -> float:
         """How much of an update's share it is to have, in (0, 1]. Both vectors float32 [p]; `round_` is our own.
 
+        `steps`: the optimiser steps that are between the two models at most, their ages together; None: nobody knows.
         Raises `WireError` for an update that is not to be merged.
         """
         if not self.is_on or self.size == 0:
             return 1.0
         sample = self._crowd.sample(parameters)
+        self._refuse_out_of_reach(sender, sample, own, steps)
         view, last = self._look(own, round_), self._crowd.last(sender)
         self._crowd.put(sender, sample)
         if view.num < LEAST:
@@ -123,6 +137,15 @@ class Guard:
         """Who was put into quarantine since this was last asked."""
         turned, self._turned = self._turned, []
         return turned
+
+    def _refuse_out_of_reach(self, sender: str, sample: Sample, own: Vector, steps: int | None) -> None:
+        """Refuse what no training leads to: all models of a task began at the same one."""
+        if steps is None or not self._speed:
+            return
+        way, most = float(np.linalg.norm(sample - self._crowd.sample(own))), REACH * self._speed * steps
+        if way > most:
+            times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"
+            raise WireError("out-of-reach", f"an update of {sender} is {times}")
 
     def _follow(self, sender: str, sample: Sample, view: View, round_: int) -> None:
         """Refuse what is behind the crowd, or comes of one who usually is."""

@@ -1,12 +1,12 @@
 """Senders that are not listened to for a while, since nothing that came of them was fit to be merged.
 
     heard ──`STRIKES` in a row refused──▶ quarantined ──so many rounds──▶ on probation ──one taken──▶ heard
-                                                       ▲                              │
-                                            └── two more refused ──────────┘
-                                                (twice as long, 80 rounds at most)
+                                               ▲                                │
+                                               └──two more refused (twice as long)┘
+                                                  80 rounds at most
 
-While a sender is quarantined its updates are dropped before they are decoded, and it does not belong to the crowd. It is
-this agent's own judgement: nobody is told, and nobody's word puts somebody here.
+While a sender is quarantined its updates are dropped before they are decoded, and it does not belong to the crowd. It
+is this agent's own judgement: nobody is told, and nobody's word puts somebody here.
 """
 
 from __future__ import annotations

@@ -89,6 +89,22 @@ def test_what_is_rather_far_has_a_smaller_share(swarm: Swarm) -> None:
     assert 0.5 < share < 1.0
 
 
+def test_in_the_first_rounds_nobody_can_be_further_than_training_leads(swarm: Swarm) -> None:
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way).astype(np.float32), 10)
+    swarm.round = 1
+    own = (swarm.start + swarm.way).astype(np.float32)
+    for model in (-own, swarm.rng.standard_normal(SIZE).astype(np.float32)):
+        with pytest.raises(WireError, match="out-of-reach"):
+            swarm.guard.judge("eve", model, own, 1, steps=20)
+    assert swarm.guard.judge("ada", (swarm.start + 2 * swarm.way).astype(np.float32), own, 1, steps=30) == 1.0
+
+
+def test_who_comes_late_can_be_told_by_the_first_whom_it_meets(swarm: Swarm) -> None:
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way).astype(np.float32), 10)
+    old = (swarm.start + 80 * swarm.way).astype(np.float32)
+    assert swarm.guard.judge("ada", old, swarm.start, 1, steps=810) == 1.0
+
+
 def test_four_of_twelve_who_collude_do_not_move_the_centre(swarm: Swarm) -> None:
     swarm.go_on(12)
     for _ in range(6):
