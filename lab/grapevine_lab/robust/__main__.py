@@ -10,8 +10,9 @@ import difflib
 import shlex
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -35,6 +36,7 @@ def table(
     only: Annotated[list[str] | None, typer.Option(help="An attack; more than once for several.")] = None,
     strategy: Annotated[list[str] | None, typer.Option(help="A merge strategy; more than once for several.")] = None,
     task: Annotated[list[str] | None, typer.Option(help="A column; more than once for several.")] = None,
+    defences: Annotated[Literal["on", "off"], typer.Option(help="Whether members judge each other's updates.")] = "on",
     out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path("robust"),
     processes: Annotated[int, typer.Option(min=1, max=256, help="Runs at a time.")] = 1,
     kept: Annotated[bool, typer.Option(help="Run nothing: tables of what is in the folder.")] = False,
@@ -47,6 +49,7 @@ def table(
     attacks = [name for name in ATTACKS if name in {*attacks, *REFERENCES}]
     shorter = () if strategy else SHORTER
     wanted = runs_of(strategies, columns, attacks, num_seeds=1 if quick else seeds, shorter=shorter)
+    wanted = [replace(each, defences=defences == "on") for each in wanted]
     found: list[Found] = []
     try:
         if kept:
@@ -90,7 +93,8 @@ def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> s
     tables: list[Table] = []
     for strategy in strategies:
         tables += [accuracy_table(found, strategy), refusal_table(found, strategy)]
-    head = f"    {command}\n\n{seeds} seed{'s' * (seeds > 1)}, {found[0].asked.rounds} rounds.\n"
+    without = "" if found[0].asked.defences else ", without defences"
+    head = f"    {command}\n\n{seeds} seed{'s' * (seeds > 1)}, {found[0].asked.rounds} rounds{without}.\n"
     return "\n".join([head, *map(str, tables)])
 
 

@@ -33,9 +33,11 @@ class Asked:
     attack: str
     seed: int
     rounds: int
+    defences: bool = True  # whether updates are held against the crowd's before they are merged
 
     def path(self, folder: Path) -> Path:
         """Where its result is kept."""
+        folder = folder if self.defences else folder / "without-defences"
         return folder / self.strategy / self.column / f"{self.attack}-{self.seed}.json"
 
 
@@ -83,6 +85,7 @@ def run_one(asked: Asked) -> Found:
     began_s = time.monotonic()
     column, attack = COLUMNS[asked.column], ATTACKS[asked.attack]
     scenario = read_scenario(SCENARIO, changes=changes_of(column, asked.strategy, attack, asked.rounds))
+    scenario = replace(scenario, nodes=replace(scenario.nodes, judge_updates=asked.defences))
     prepared = replace(_prepared(asked.column, asked.strategy, asked.rounds), scenario=scenario)
     outcome = run_seed(prepared, asked.seed)
     accuracies = last_accuracies(outcome.measurements)

@@ -76,6 +76,8 @@ def test_the_page_begins_with_its_command_and_has_two_tables_a_strategy() -> Non
         "    python -m grapevine_lab.robust --seeds 2\n\n2 seeds, 60 rounds.\n\n### median: accuracy"
     )
     assert text.count("### median") == 2
+    without = replace(MADE[0], asked=replace(MADE[0].asked, defences=False))
+    assert "1 seed, 60 rounds, without defences." in report([without], ["median"], "")
 
 
 def test_an_agents_last_five_readings_count_whatever_their_order() -> None:
@@ -101,7 +103,7 @@ def test_a_broken_off_table_goes_on_and_what_was_asked_for_otherwise_is_run_agai
         asked.append(each)
         if each.seed == 2:
             raise ConfigError("no room")
-        return found(each.attack, each.seed, 0.5, 0.4, honest={"taken": 3})
+        return replace(MADE[0], asked=each)
 
     monkeypatch.setattr(runs, "run_one", run)
     wanted = [replace(ASKED, seed=seed) for seed in range(3)]
@@ -109,8 +111,10 @@ def test_a_broken_off_table_goes_on_and_what_was_asked_for_otherwise_is_run_agai
         list(run_all(wanted, tmp_path))
     assert [each.asked.seed for each in run_all(wanted[:2], tmp_path)] == [0, 1]
     assert [each.seed for each in asked] == [0, 1, 2]
-    list(run_all([replace(ASKED, rounds=30)], tmp_path))
-    assert len(asked) == 4
+    list(run_all([replace(ASKED, defences=False), replace(ASKED, rounds=30)], tmp_path))
+    assert len(asked) == 5
+    list(run_all([replace(ASKED, defences=False)], tmp_path))
+    assert len(asked) == 5
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"asked": 3}', '{"asked": {"seed": 1}, "mean": 1}'])
@@ -139,6 +143,7 @@ def test_every_attack_is_a_scenario_on_every_task(column: Column) -> None:
         (["--only", "sign-flop"], "'sign-flop' is not known; did you mean sign-flip?"),
         (["--task", "xyz"], "'xyz' is not known; choose of digits-4, digits-2"),
         (["--strategy", "medium"], "did you mean median?"),
+        (["--defences", "of"], "'of' is not one of 'on', 'off'"),
         (["--seeds", "0"], "should be greater than or equal to 1"),
         (["--processes", "0"], "should be greater than or equal to 1"),
     ],
