@@ -38,6 +38,7 @@ from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
 MAX_SHARES = 16  # that an event names, of which thousands are kept
+FOLLOWS = "follow-server"  # hears no members, and is told by the server what its model is
 HOLD_WINDOWS = 3.0  # a base that was used so lately keeps its place
 
 
@@ -100,7 +101,11 @@ class Merging:
         )
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.clip = Clip(plan.clip)
-        self.server_check = ServerCheck(round_interval_s=self.round_interval_s, is_on=plan.clip > 0)
+        self.server_check = ServerCheck(
+            rng=self.rng.spawn(1)[0],
+            round_interval_s=self.round_interval_s,
+            is_on=plan.clip > 0 and plan.strategy != FOLLOWS,
+        )
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
@@ -145,7 +150,8 @@ class Merging:
             freshness=freshness(behind, plan.stale_after),
         )
         voice = self.clip.apply(self._own_voice(), voice)
-        self.server_check.note(self.clip.last, now)
+        if self.servers:
+            self.server_check.note(sender, taken.parameters, self.clip.last, now)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
             self._take(self._merge([voice], now), {sender: contributions}, now, by="arrival")
