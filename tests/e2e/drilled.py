@@ -154,7 +154,8 @@ class Drilled:
             why=f"accuracies come back to {least}",
         )
         after = self.standing()
-        assert all(now > was for now, was in zip(after.ages, before.ages, strict=True)), "no model was lost"
+        # Ages are mixed as models are: who was ahead comes back to the others. A model that is lost begins at 0.
+        assert min(after.ages) > 0.8 * min(before.ages), f"a model was lost: {before.ages}, then {after.ages}"
         assert all(learner.process is not None and learner.process.poll() is None for learner in self.learners)
 
     # --- rogues -----------------------------------------------------------------------------------

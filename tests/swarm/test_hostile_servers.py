@@ -44,7 +44,7 @@ class Rogue:
             return
         group, self._version = self._group, self._version + 1
         members = learners(group)
-        theta = np.mean([each.model.parameters for each in members], axis=0, dtype=np.float32)
+        theta = np.asarray(np.mean([each.model.parameters for each in members], axis=0), np.float32)
         age = self._age or int(np.median([each.model.age for each in members]))
         contributions = {node.peer: each.model.version for node, each in zip(group.members, members, strict=True)}
         model = ServerModel(
@@ -92,6 +92,23 @@ def test_a_hostile_server_with_an_honest_looking_age_costs_nothing(
         if honest is not None:
             assert learner.servers[honest.peer].refused == ""
             assert learner.merging.shares[honest.peer] > 0.3
+
+
+@pytest.mark.parametrize("says", [np.negative, at_random])
+def test_a_hostile_server_that_was_there_before_anybody_heard_a_member_draws_nobody_to_itself(
+    says: Callable[[Vector], Vector],
+) -> None:
+    group = crowd(num_members=4, num_servers=2)
+    while not all(group.task in node.core.tasks.learning for node in group.members):
+        group.world.run(0.05)
+    rogue = Rogue(group, says)
+    group.world.run(5)
+    drawn = learners(group)[0]  # as if it had been
+    drawn.model.begin_again(says(drawn.model.parameters), drawn.model.buffers)
+    drawn.merging.server_check.forget()
+    group.world.run(5)
+    assert min(group.accuracy(since_s=group.world.now_s - 1)) > 0.8
+    assert all(each.servers[rogue.peer].refused == "far-away" for each in learners(group))
 
 
 def test_a_server_whose_model_is_refused_does_not_slow_gossip_down() -> None:

@@ -181,15 +181,23 @@ class Learning:
         link = self._link(sender)
         try:
             received = self.merging.intake.server_model(sender, received, now.monotonic_s)
-            if not received.members or self.settings.peer in received.members:  # others' clusters are far away
-                self.merging.server_check.check(sender, self.model.parameters, plain(received.full), now)
+            is_believed = self._believes(link, received, now)
         except WireError as error:
             if error.reason != "over-quota":  # that says nothing of the model
                 link.refuse(error.reason)
             raise
-        link.hear_model(received, self.settings.peer, session, now.wall_ms)
+        if is_believed:
+            link.hear_model(received, self.settings.peer, session, now.wall_ms)
+        else:
+            link.is_awaited = True
         link.hear_life(now.monotonic_s)
         return []
+
+    def _believes(self, link: ServerLink, received: ServerModel, now: Moment) -> bool:
+        if received.members and self.settings.peer not in received.members:
+            return True  # another cluster's, and far away; the link knows what to do with it
+        own, model, check = self.model.parameters, plain(received.full), self.merging.server_check
+        return check.believes(link.peer, own, model, now, has_voice=link.model is not None)
 
     def hear_advert(
         self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool, dated_ms: int = 0

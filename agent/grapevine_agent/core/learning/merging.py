@@ -39,6 +39,7 @@ from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
 MAX_SHARES = 16  # that an event names, of which thousands are kept
+FOLLOWS = "follow-server"  # hears no members, and is told by the server what its model is
 HOLD_WINDOWS = 3.0  # a base that was used so lately keeps its place
 
 
@@ -108,7 +109,11 @@ class Merging:
             is_on=self.judge_updates,
         )
         self.clip = Clip(plan.clip)
-        self.server_check = ServerCheck(round_interval_s=self.round_interval_s, is_on=plan.clip > 0)
+        self.server_check = ServerCheck(
+            rng=self.rng.spawn(1)[0],
+            round_interval_s=self.round_interval_s,
+            is_on=plan.clip > 0 and plan.strategy != FOLLOWS,
+        )
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
@@ -158,7 +163,8 @@ class Merging:
             freshness=share * freshness(behind, plan.stale_after),
         )
         voice = self.clip.apply(self._own_voice(), voice)
-        self.server_check.note(self.clip.last, now)
+        if self.servers:
+            self.server_check.note(sender, taken.parameters, self.clip.last, now)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
             self._take(self._merge([voice], now), {sender: contributions}, now, by="arrival")

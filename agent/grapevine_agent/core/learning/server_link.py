@@ -47,6 +47,7 @@ class ServerLink:
     advertised: frozenset[str] = frozenset()
     last_heard_s: float = field(default=float("-inf"))
     refused: str = ""  # why its newest model was not taken; empty: it was
+    is_awaited: bool = False  # its first model, until it can be judged
     _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
@@ -77,16 +78,16 @@ class ServerLink:
         held = self.model
         goes_on = held is not None and session == self._session and received.model_version > held.model_version
         if held is None or goes_on or supersedes(session, self._session, wall_ms):
-            self.model, self._session, self.refused = received, session, ""
+            self.model, self._session, self.refused, self.is_awaited = received, session, "", False
 
     def refuse(self, reason: str) -> None:
         """Its newest model was not taken; what it said before does not speak for it any more."""
-        self.model, self.refused = None, reason
+        self.model, self.refused, self.is_awaited = None, reason, False
 
     @property
     def standing(self) -> ServerState:
-        """What gossip goes by: a server whose model was refused does not help, reachable or not."""
-        return "suspect" if self.refused and self.state == "reachable" else self.state
+        """What gossip goes by: a server whose model was refused, or not yet judged, does not help, reachable or not."""
+        return "suspect" if (self.refused or self.is_awaited) and self.state == "reachable" else self.state
 
     def hear_life(self, now_s: float) -> None:
         """Anything fresh came from the server."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from grapevine_agent.core.learning.server_check import FAR, RECENT_ROUNDS, ServerCheck, check_date
+from grapevine_agent.core.learning.server_check import FAR, RECENT_ROUNDS, WAIT_ROUNDS, ServerCheck, check_date
 from grapevine_agent.core.moment import Moment
 from grapevine_proto.errors import WireError
+from grapevine_proto.messages import Vector
 
 OWN = np.zeros(4, np.float32)
 ROUND_S = 0.5
@@ -17,48 +18,87 @@ def at(monotonic_s: float, suspended_s: float = 0.0) -> Moment:
     return Moment(monotonic_s=monotonic_s, wall_ms=0, suspended_s=suspended_s)
 
 
-def model(distance: float) -> np.ndarray:  # type: ignore[type-arg]
+def model(distance: float) -> Vector:
     return np.asarray([distance, 0, 0, 0], np.float32)
 
 
 def heard(*distances: float, is_on: bool = True) -> ServerCheck:
     """A check that has heard of updates, all at the beginning."""
-    check = ServerCheck(round_interval_s=ROUND_S, is_on=is_on)
+    check = ServerCheck(rng=np.random.default_rng(0), round_interval_s=ROUND_S, is_on=is_on)
     for distance in distances:
-        check.note(distance, at(0))
+        check.note("ben", model(distance), distance, at(0))
     return check
+
+
+def believes(check: ServerCheck, distance: float, now: Moment, *, has_voice: bool = False) -> bool:
+    return check.believes("sam", OWN, model(distance), now, has_voice=has_voice)
 
 
 def test_a_model_is_believed_up_to_a_multiple_of_the_usual_distance_and_no_further() -> None:
     check = heard(1, 2, 3, 2)
-    check.check("sam", OWN, model(FAR * 2 - 0.01), at(1))
-    with pytest.raises(WireError, match=r"sam is 2\.51 times as far .* at most 2\.5 times") as refused:
-        check.check("sam", OWN, model(FAR * 2 + 0.02), at(1))
+    assert believes(check, FAR * 2 - 0.01, at(1))
+    with pytest.raises(WireError, match=r"sam is 2\.01 times as far .* from ours; at most 2 times") as refused:
+        believes(check, FAR * 2 + 0.02, at(1))
     assert refused.value.reason == "far-away"
 
 
 def test_one_update_that_is_far_away_makes_no_room_for_a_server_that_is() -> None:
     with pytest.raises(WireError):
-        heard(1, 1, 1, 1000).check("sam", OWN, model(10), at(1))
+        believes(heard(1, 1, 1, 1000), 10, at(1))
 
 
-def test_who_has_heard_nobody_lately_cannot_tell() -> None:
-    later_s = RECENT_ROUNDS * ROUND_S + 1
-    heard().check("sam", OWN, model(1000), at(1))
-    heard(1, 1).check("sam", OWN, model(1000), at(1))
-    heard(1, 1, 1).check("sam", OWN, model(1000), at(later_s))
-    heard(1, 1, 1).check("sam", OWN, model(1000), at(1, suspended_s=later_s))  # a night with the lid closed
-    forgotten = heard(1, 1, 1)
-    forgotten.forget()
-    forgotten.check("sam", OWN, model(1000), at(1))
+@pytest.mark.parametrize(
+    ("distances", "now"),
+    [
+        ((), at(1)),
+        ((1, 1), at(1)),
+        ((0, 0, 0, 0), at(1)),  # equal models say nothing
+        ((1, 1, 1), at(RECENT_ROUNDS * ROUND_S + 1)),
+        ((1, 1, 1), at(1, suspended_s=RECENT_ROUNDS * ROUND_S)),  # a night with the lid closed
+    ],
+)
+def test_where_there_is_no_telling_a_voice_is_kept_and_a_first_one_waits(
+    distances: tuple[float, ...], now: Moment
+) -> None:
+    assert believes(heard(*distances), 1000, now, has_voice=True)
+    assert not believes(heard(*distances), 1000, now)
 
 
-def test_updates_that_are_equal_to_our_model_say_nothing() -> None:
-    heard(0, 0, 0, 0).check("sam", OWN, model(1), at(1))
+def test_a_first_model_that_waited_is_judged_by_what_was_heard_meanwhile() -> None:
+    check = heard(1, 1)
+    assert not believes(check, 1000, at(1))
+    check.note("ben", model(1), 1, at(1))
+    assert believes(check, 2, at(1))
+    with pytest.raises(WireError):
+        believes(check, 1000, at(1))
+
+
+def test_who_hears_nobody_for_some_rounds_believes_the_server() -> None:
+    check = heard()
+    assert not believes(check, 1000, at(1))
+    assert not believes(check, 1000, at(WAIT_ROUNDS * ROUND_S + 0.9))
+    assert believes(check, 1000, at(WAIT_ROUNDS * ROUND_S + 1))
+
+
+def test_who_was_drawn_to_a_server_sees_that_it_is_far_from_all_others() -> None:
+    check = heard()
+    drawn = np.asarray([0, 9, 0, 0], np.float32)
+    for number, sender in enumerate(("ada", "ben", "cy")):
+        away = np.asarray([number, 0, 0, 0], np.float32)
+        check.note(sender, away, float(np.linalg.norm(away - drawn)), at(1))
+    with pytest.raises(WireError, match=r"9\.06 times as far .* from each other"):
+        check.believes("sam", drawn, drawn, at(1), has_voice=True)
+    assert check.believes("sam", drawn, np.asarray([1, 0, 0, 0], np.float32), at(1), has_voice=True)
+
+
+def test_another_model_of_ours_is_held_against_what_is_heard_from_then_on() -> None:
+    check = heard(1, 1, 1)
+    check.forget()
+    assert believes(check, 1000, at(1), has_voice=True)
 
 
 def test_a_task_that_clips_nothing_refuses_no_server() -> None:
-    heard(1, 1, 1, is_on=False).check("sam", OWN, model(1000), at(1))
+    assert believes(heard(1, 1, 1, is_on=False), 1000, at(1))
 
 
 HOUR_MS = 3_600_000
