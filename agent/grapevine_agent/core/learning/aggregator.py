@@ -9,6 +9,7 @@ model and from the first updates that it hears.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,6 +25,7 @@ from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_pace import ServerPace
+from grapevine_agent.core.learning.serving import vector_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
@@ -66,6 +68,9 @@ class Aggregator:
     governor: Governor = field(default_factory=Governor)  # of this agent
     model_version: int = 0
     num_merged: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # updates, by the reason: see `counting_refusals`
+    published_s: float | None = None  # when the newest model was made, monotonic; None: none was, since the start
+    held_bytes: int = 0  # of vectors, at the last tick
     _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
     _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
     _next_s: float = 0.0
@@ -185,9 +190,11 @@ class Aggregator:
                 models = self.strategy.aggregate(context)
         if models:
             self._next_model_s = now.monotonic_s + self.pace.publish_every_s
+            self.published_s = now.monotonic_s
             published, size = self._publish(models), vectors_bytes(self.layout, "full", self.encodings)
             is_allowed = self.governor.may_send(len(models) * (size + ENVELOPE_BYTES), now)
             effects += published if is_allowed else [each for each in published if not isinstance(each, Publish)]
+        self.held_bytes = vector_bytes(self.strategy, self.intake, self.model, self._clusters)
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))
         self._has_news = self._has_news or bool(models)
@@ -200,6 +207,11 @@ class Aggregator:
     def contributors(self) -> tuple[str, ...]:
         """The members whose updates are in the newest model, or in any cluster's."""
         return tuple(sorted({peer for each in self._clusters.values() for peer in each.contributors}))
+
+    @property
+    def num_clusters(self) -> int:
+        """How many models it has published lately, one a cluster."""
+        return len(self._clusters)
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
