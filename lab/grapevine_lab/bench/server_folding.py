@@ -84,7 +84,7 @@ def measure(num_parameters: int, times: int, python: Path | None, num_repetition
         turns = Turns(updates=updates.vectors, times=times, flower=flower)
         folds = {name: Folding.of(name, updates) for name in STRATEGIES}
         if flower is not None:
-            _check_same(folds["fedavg"].fold(), flower.mean)
+            _check_same(folds["fedavg"].fold()[0], flower.mean)
         wholes = {name: Accepting.of(name, updates) for name in STRATEGIES}
         for repetition in range(num_repetitions + 1):  # the first warms up
             turns.take(folds, wholes, counts=repetition > 0)
@@ -112,7 +112,7 @@ class Turns:
         for name, folding in folds.items():
             copy_s = seconds_of(lambda: np.copyto(self._into, self._from))
             plain_s = seconds_of(self._plain, self.times)
-            fold_s = seconds_of(folding.fold, self.times)
+            fold_s = folding.seconds(self.times)
             whole_s = wholes[name].seconds(self.times)
             found = {"copy": copy_s, "plain": plain_s, name: fold_s, f"{name} whole": whole_s}
             shares = {

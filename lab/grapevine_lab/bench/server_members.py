@@ -26,6 +26,10 @@ BETWEEN_S: Final = 10.0  # from one round to the next, on the aggregator's clock
 NO_BUFFERS: Final = np.empty(0, np.float32)
 
 
+class NotTakenError(GrapevineError):
+    """The server made no model of what it was given: it did not do the work that is measured."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Updates:
     """What the members have: float32 [p] all. They started at `start`, and went much the same way from there."""
@@ -82,18 +86,25 @@ class Folding:
             ],
         )
 
-    def fold(self) -> Vector:
-        """Give all updates to it. Returns the model that it makes of them."""
-        for update in self.updates:
-            self.strategy.accept(update, self.context)
-        models = self.strategy.aggregate(self.context)
+    def seconds(self, times: int) -> float:
+        """What one round takes, of so many: all updates given to it, one model made."""
+        return sum(self.fold()[1] for _ in range(times)) / times
+
+    def fold(self) -> tuple[Vector, float]:
+        """One more round, in which each member speaks again. Returns the model that is made, and what it took, in s."""
         version = self.context.version + 1
-        self.context = replace(self.context, version=version, round=version, now_s=version * BETWEEN_S)
-        return models[0].parameters
-
-
-class NotTakenError(GrapevineError):
-    """The server does not publish what it was given: it did not do the work that is measured."""
+        now_s = version * BETWEEN_S
+        updates = [replace(update, heard_s=now_s) for update in self.updates]
+        context = replace(self.context, now_s=now_s)
+        started_s = time.perf_counter()
+        for update in updates:
+            self.strategy.accept(update, context)
+        models = self.strategy.aggregate(context)
+        taken_s = time.perf_counter() - started_s
+        if not models:
+            raise NotTakenError(f"{type(self.strategy).__name__} made no model of {len(updates)} updates")
+        self.context = replace(context, version=version, round=version)
+        return models[0].parameters, taken_s
 
 
 @dataclass(kw_only=True)

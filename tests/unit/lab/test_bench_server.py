@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], P
 def test_a_fold_of_fedavg_is_the_mean_by_samples() -> None:
     updates = updates_of(300)
     mean = np.average(updates.vectors, axis=0, weights=updates.samples)
-    assert Folding.of("fedavg", updates).fold() == pytest.approx(mean, abs=1e-5)
+    assert Folding.of("fedavg", updates).fold()[0] == pytest.approx(mean, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -55,10 +56,29 @@ def test_every_fold_makes_a_model_again_and_again(name: str) -> None:
     updates = updates_of(300)
     folding = Folding.of(name, updates)
     models = [folding.fold() for _ in range(3)]
-    for model in models:
+    for model, taken_s in models:
+        assert taken_s > 0
         assert np.isfinite(model).all()
         assert not np.array_equal(model, updates.start)
     assert folding.context.version == 3
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_members_that_speak_again_are_folded_in_again(name: str) -> None:
+    """Else a strategy that passes over what it knows would be measured at doing nothing."""
+    updates = updates_of(300)
+    folding = Folding.of(name, updates)
+    before, _ = folding.fold()
+    way = np.float32(5) * updates.way
+    folding.updates = [
+        replace(
+            each, parameters=each.parameters + way, base=None if each.base is None else each.base + before - each.base
+        )
+        for each in folding.updates
+    ]
+    after, _ = folding.fold()
+    gone = float(np.dot(after - before, way) / np.dot(way, way))
+    assert gone > 0.5
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -75,6 +95,10 @@ def test_a_server_that_publishes_nothing_has_no_figure(monkeypatch: pytest.Monke
     monkeypatch.setattr(accepting.aggregator.strategy, "aggregate", lambda _context: [])
     with pytest.raises(NotTakenError, match="no model in round 1 of fedavg"):
         accepting.seconds(1)
+    folding = Folding.of("fedavg", updates_of(300))
+    monkeypatch.setattr(folding.strategy, "aggregate", lambda _context: [])
+    with pytest.raises(NotTakenError, match="FedAvg made no model of 20 updates"):
+        folding.fold()
 
 
 def test_without_flower_there_are_the_figures_of_all_strategies_beside_memory() -> None:
