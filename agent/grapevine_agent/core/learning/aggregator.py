@@ -123,6 +123,8 @@ class Aggregator:
             round=self.model.round,
             version=self.model_version,
             forget_s=self.pace.forget_s,
+            round_s=self.pace.round_s,
+            max_share=self.settings.max_share,
         )
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
@@ -161,6 +163,7 @@ class Aggregator:
                     experience=voice.experience,
                     samples=voice.samples,
                     heard_s=now.monotonic_s,
+                    every_s=self.pace.every_s(sender),
                 ),
                 context,
             )
