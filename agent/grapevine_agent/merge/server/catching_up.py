@@ -30,13 +30,13 @@ class CatchingUp:
                 buffers=update.buffers,
                 age=update.age,
             ),
-            max_share=max_share,
+            max_share,
         )
 
     @property
     def has_heard(self) -> bool:
         """Whether any member has said anything."""
-        return self._mean.weight > 0
+        return len(self._mean) > 0
 
     def further_than(self, age: int, max_share: float) -> Mean | None:
         """The mean of the members, if they have come further than a model of this age."""

@@ -176,7 +176,7 @@ class Clusters:
             said = Said(
                 peer=peer, weight=delta.samples, parameters=delta.delta, buffers=delta.buffers, age=delta.age
             )
-            cluster.folded.add(said, max_share=context.max_share)
+            cluster.folded.add(said, context.max_share)
         return replace(delta, delta=self._sketcher(delta.delta), buffers=delta.buffers[:0])
 
     def _most_alike(self, newcomer: str, delta: Vector) -> int:

@@ -38,7 +38,7 @@ class FedAvg:
             buffers=update.buffers,
             age=update.age,
         )
-        self._mean.add(said, max_share=context.max_share)
+        self._mean.add(said, context.max_share)
         self._heard.put(update.peer, update.heard_s, None)
 
     def aggregate(self, context: ServerContext) -> list[ClusterModel]:

@@ -57,7 +57,7 @@ class ServerContext:
     `constants` has a value for every constant of the strategy. `round` counts the times that
     `aggregate` has given models so far, over restarts too; `version` is the number of the newest
     model that was published, and never falls. Who was heard more than `forget_s` seconds ago no longer speaks for
-    itself; `round_s` is how long members' rounds take. `max_share` bounds the share of any member in a weighted mean. `rng` is the only
+    itself; `round_s` is how long members' rounds take, 0 where that is not known. `max_share` bounds the share of any member in a weighted mean. `rng` is the only
     source of randomness (no strategy of today draws from it).
     """
 
@@ -67,7 +67,7 @@ class ServerContext:
     round: int = 0
     version: int = 0
     forget_s: float = math.inf
-    round_s: float = math.inf
+    round_s: float = 0.0
     max_share: float = 1.0
 
 

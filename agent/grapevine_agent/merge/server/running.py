@@ -7,8 +7,7 @@ again adds only what is missing to its weight: however often it speaks, it weigh
 
     q = u·max(0, weight − what stands of it)
 
-To *fade* by a factor f all that stands weighs f times as much as before: u ← u/f, and not a number of S is touched. S is
-brought back to Q = 1 when Q has outgrown `LARGEST_WEIGHT`, so that no sum of finite models overflows.
+S is brought back to Q = 1 when Q has outgrown `LARGEST_WEIGHT`, so that no sum of finite models overflows.
 
 A mean of which somebody's share is bounded (`BoundedMean`) keeps its heaviest senders apart: with shares of at most 1/2
 there is one that can be above, with 1/m at most m − 1. Their newest models are held as they came, until somebody heavier
@@ -32,7 +31,6 @@ from grapevine_proto.messages import Vector
 LARGEST_WEIGHT: Final = 1024.0  # that Q reaches before S is scaled; models are below 1e30, float32 ends at 3e38
 LEAST_WEIGHT: Final = 1e-6  # of a sender that has nothing to show: nothing beside one that has, a voice among its like
 MOST_APART: Final = 16  # senders of which a model is held, whatever their share may be at most
-FORGOTTEN: Final = 1e-12  # of its weight: what has faded so far is let go of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +98,6 @@ class RunningMean:
         self._weight = self._age = 0.0
         self._standing.clear()
 
-    def fade(self, factor: float) -> None:
-        """All that stands weighs `factor` (at most 1) times as much from now on."""
-        if not self._weight:
-            return
-        self._unit /= max(factor, FORGOTTEN)
-        if self.weight < FORGOTTEN * LEAST_WEIGHT:
-            self.clear()
-
     def add(self, said: Said) -> None:
         """Fold a model in, for all of its weight."""
         if not said.weight > 0:
@@ -151,83 +141,97 @@ class RunningMean:
         for peer in self._standing:
             self._standing[peer] *= factor
 
-    def part(self, share: float) -> tuple[Vector, Vector, float]:
-        """S, its buffers, and by what they are multiplied to have this share in a sum. They are not to be written to."""
+    def take(self, other: RunningMean, weight: float, own_weight: float) -> None:
+        """Take the mean of another one in for `weight`; what is in this one weighs `own_weight` from now on.
+
+        The names stay as they are, and no longer say what stands of whom.
+        """
+        assert other._total is not None  # noqa: SLF001 - of its own class
+        assert other._total_buffers is not None  # noqa: SLF001
+        self._unit = self._weight / own_weight
+        said = Said(
+            peer="",
+            weight=weight / other._weight,  # noqa: SLF001
+            parameters=other._total,  # noqa: SLF001
+            buffers=other._total_buffers,  # noqa: SLF001
+            age=other.age,
+        )
+        if self._weight + weight * self._unit > LARGEST_WEIGHT:
+            self._scale(1 / (self._weight + weight * self._unit))
+        self._fold(said, said.weight * self._unit)
+        self._weight += weight * self._unit
+        self._age += weight * self._unit * other.age
+        (low, high), (its_low, its_high) = self._ages, other._ages  # noqa: SLF001
+        self._ages = min(low, its_low), max(high, its_high)
+
+    def part(self) -> tuple[Vector, Vector, float]:
+        """S, its buffers, and Q: what they are divided by. They are not to be written to."""
         assert self._total is not None
         assert self._total_buffers is not None
-        return self._total, self._total_buffers, share / self._weight
+        return self._total, self._total_buffers, self._weight
 
 
 @dataclass
 class BoundedMean:
-    """The mean of what members say, the share of each bounded: see the module's docstring.
+    """The mean of what members say, the share of each bounded: see the module's docstring."""
 
-    `num_paces`: members that are slower than usual may have running means of their own, which fade more slowly.
-    """
-
-    num_paces: int = 1
-    _means: list[RunningMean] = field(default_factory=list)
-    _apart: dict[str, tuple[Said, int]] = field(default_factory=dict)  # and the pace of each
-
-    def __post_init__(self) -> None:
-        self._means = [RunningMean() for _ in range(self.num_paces)]
+    _mean: RunningMean = field(default_factory=RunningMean)
+    _apart: dict[str, Said] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """How many models are held: sums, and those that are kept apart."""
-        return sum(mean.weight > 0 for mean in self._means) + len(self._apart)
-
-    @property
-    def weight(self) -> float:
-        """What all that stands weighs."""
-        return math.fsum((*(mean.weight for mean in self._means), *(said.weight for said, _ in self._apart.values())))
+        """How many models are held: the sum, and those that are kept apart."""
+        return (self._mean.weight > 0) + len(self._apart)
 
     def clear(self) -> None:
         """Nothing stands any more."""
         self._apart.clear()
-        for mean in self._means:
-            mean.clear()
+        self._mean.clear()
 
-    def fade(self, factors: Sequence[float]) -> None:
-        """All that stands weighs so many times as much from now on, for each pace."""
-        for mean, factor in zip(self._means, factors, strict=True):
-            mean.fade(factor)
-        self._apart = {
-            peer: (replace(said, weight=said.weight * factors[pace]), pace) for peer, (said, pace) in self._apart.items()
-        }
-
-    def add(self, said: Said, *, max_share: float, pace: int = 0) -> None:
+    def add(self, said: Said, max_share: float) -> None:
         """Fold in what is missing to this sender's weight; of one that is kept apart, the newest model alone."""
-        weight = max(said.weight, LEAST_WEIGHT)
         self._apart.pop(said.peer, None)
-        missing = weight - math.fsum(mean.standing(said.peer) for mean in self._means)
+        missing = max(said.weight, LEAST_WEIGHT) - self._mean.standing(said.peer)
         if missing <= 0:
             return
-        self._apart[said.peer] = (replace(said, weight=missing), pace)
-        while len(self._apart) > _most_apart(max_share):
-            lightest = min(self._apart, key=lambda peer: self._apart[peer][0].weight)
-            lighter, its_pace = self._apart.pop(lightest)
-            self._means[its_pace].add(lighter)
+        self._apart[said.peer] = replace(said, weight=missing)
+        while len(self._apart) > most_apart(max_share):
+            self._mean.add(pop_lightest(self._apart))
 
     def mean(self, max_share: float) -> Mean:
         """The mean of all that stands, of which there must be something."""
-        standing = [mean for mean in self._means if mean.weight > 0]
-        apart = [said for said, _ in self._apart.values()]
-        weights = [said.weight for said in apart]
-        crowd = math.fsum(mean.weight for mean in standing)
-        if standing:
-            shares = bounded_shares([*weights, crowd], [*([True] * len(apart)), False], max_share)
-        else:
-            shares = bounded_shares(weights, [True] * len(apart), max_share)
-        parts = [(said.parameters, said.buffers, share) for said, share in zip(apart, shares, strict=False)]
-        parts += [mean.part(shares[-1] * mean.weight / crowd) for mean in standing]
-        by_age = [*shares[: len(apart)], *(shares[-1] * mean.weight / crowd for mean in standing)]
-        factors = [factor for _, _, factor in parts]
-        return Mean(
-            parameters=weighted_sum([parameters for parameters, _, _ in parts], factors),
-            buffers=weighted_sum([buffers for _, buffers, _ in parts], factors),
-            age=mixed_count([*(said.age for said in apart), *(mean.age for mean in standing)], by_age),
-        )
+        sums = [(self._mean, self._mean.weight)] if self._mean.weight > 0 else []
+        return mean_of(list(self._apart.values()), sums, max_share)
 
 
-def _most_apart(max_share: float) -> int:
+def most_apart(max_share: float) -> int:
+    """How many senders at most can be above this share, or would be without a bound."""
     return min(MOST_APART, math.ceil(1 / max_share - 1e-9) - 1) if max_share < 1 else 0
+
+
+def pop_lightest(apart: dict[str, Said]) -> Said:
+    """The one that is no longer kept apart. Of equals the one that came first."""
+    return apart.pop(min(apart, key=lambda peer: apart[peer].weight))
+
+
+def mean_of(apart: Sequence[Said], sums: Sequence[tuple[RunningMean, float]], max_share: float) -> Mean:
+    """The mean of models that are kept apart, the share of each bounded, and of sums with what each weighs.
+
+    There must be something of either.
+    """
+    weights, crowd = [said.weight for said in apart], math.fsum(weight for _, weight in sums)
+    if sums:
+        *shares, left = bounded_shares([*weights, crowd], [*([True] * len(apart)), False], max_share)
+    else:
+        shares, left = bounded_shares(weights, [True] * len(apart), max_share), 0.0
+    of_sums = [left * weight / crowd for _, weight in sums]
+    parts = [(said.parameters, said.buffers, share) for said, share in zip(apart, shares, strict=True)]
+    for (mean, _), share in zip(sums, of_sums, strict=True):
+        total, total_buffers, by = mean.part()
+        parts.append((total, total_buffers, share / by))
+    factors = [factor for _, _, factor in parts]
+    ages = [*(said.age for said in apart), *(mean.age for mean, _ in sums)]
+    return Mean(
+        parameters=weighted_sum([parameters for parameters, _, _ in parts], factors),
+        buffers=weighted_sum([buffers for _, buffers, _ in parts], factors),
+        age=mixed_count(ages, [*shares, *of_sums]),
+    )
