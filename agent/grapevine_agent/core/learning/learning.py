@@ -45,6 +45,7 @@ from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.reports import measured_of, metrics_of
 from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.sending import Sending
+from grapevine_agent.core.learning.server_claims import check_number
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
 from grapevine_agent.core.learning.setbacks import Trials
 from grapevine_agent.core.learning.told import Told
@@ -175,6 +176,7 @@ class Learning:
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
+        check_number(sender, received.model_version, self.manifest, self.started, now)
         received = self.merging.intake.server_model(sender, received, now.monotonic_s)
         link.hear_model(received, self.settings.peer, session, now.wall_ms)
         link.hear_life(now.monotonic_s)
@@ -183,6 +185,7 @@ class Learning:
     def hear_advert(self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool) -> list[Effect]:
         """Take a server's record. Raises `WireError` if it is not authorised."""
         link = self._link(sender)
+        check_number(sender, advert.model_version, self.manifest, self.started, now)
         before = link.state
         link.hear_advert(advert, now.monotonic_s, retained=retained)
         return self._server_changed(link, before)

@@ -1,4 +1,4 @@
-"""Arithmetic on changes of models, block by block and in float64.
+"""Arithmetic on changes of models, block by block, and in float64 where sums are long.
 
 A float32 sum of 25 million squares loses digits, and a float64 copy of such a vector takes 200 MB; a
 block at a time costs neither.
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.merge.geometry import BLOCK64, blocks, store
+from grapevine_agent.merge.voices import BLOCK
 from grapevine_proto.messages import Vector
 
 ROOM = 1 << 20  # float64 numbers of one block over all vectors: 8 MiB
@@ -36,12 +37,13 @@ def moved(model: Vector, step: Vector, factor: float = 1.0) -> Vector:
 
 
 def add_difference(total: Vector, model: Vector, base: Vector, factor: float) -> None:
-    """`total` += factor·(model − base), in place. All float32 [p]."""
-    for span in blocks(0, total.size):
-        block = np.subtract(model[span], base[span], dtype=np.float64)
-        block *= factor
-        block += total[span]
-        store(block, total, span)
+    """`total` += factor·(model − base), in place, float32 [p], in one pass: of numbers up to 1e30, as they are let in."""
+    scratch = np.empty(min(BLOCK, total.size), np.float32)
+    by = np.array(factor, np.float32)
+    for span in blocks(0, total.size, BLOCK):
+        block = np.subtract(model[span], base[span], out=scratch[: span.stop - span.start])
+        np.multiply(block, by, out=block)
+        np.add(total[span], block, out=total[span])
 
 
 def norm(vector: Vector) -> float:
