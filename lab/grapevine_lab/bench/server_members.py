@@ -71,7 +71,7 @@ class Folding:
         entry = SERVER_STRATEGIES[name]
         return cls(
             strategy=entry.make(ServerStart(parameters=updates.start, buffers=NO_BUFFERS)),
-            context=ServerContext(constants=entry.with_defaults({})),
+            context=ServerContext(constants=entry.with_defaults({}), max_share=CoreSettings.max_share),
             updates=[
                 ServerUpdate(
                     peer=f"member-{weight:02}",
@@ -94,8 +94,8 @@ class Folding:
         """One more round, in which each member speaks again. Returns the model that is made, and what it took, in s."""
         version = self.context.version + 1
         now_s = version * BETWEEN_S
-        updates = [replace(update, heard_s=now_s) for update in self.updates]
-        context = replace(self.context, now_s=now_s)
+        updates = [replace(update, heard_s=now_s, every_s=BETWEEN_S) for update in self.updates]
+        context = replace(self.context, now_s=now_s, round_s=BETWEEN_S)
         started_s = time.perf_counter()
         for update in updates:
             self.strategy.accept(update, context)
