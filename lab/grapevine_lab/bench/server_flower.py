@@ -44,7 +44,7 @@ class Beside:
     mean: Vector
 
     def seconds(self, times: int) -> dict[str, float]:
-        """What one aggregation takes, in each of its ways, of so many. Raises `NoAnswerError`."""
+        """CPU time of one aggregation, in each of its ways, of so many. Raises `NoAnswerError`."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the answer, which does not come, tells why
             self.process.stdin.write(f"{times}\n".encode())
