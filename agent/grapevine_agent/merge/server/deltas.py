@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.merge.geometry import BLOCK64, blocks, store
+from grapevine_agent.merge.geometry import BLOCK64, LARGEST, blocks, store
 from grapevine_agent.merge.voices import BLOCK
 from grapevine_proto.messages import Vector
 
@@ -27,12 +27,13 @@ def difference(model: Vector, base: Vector) -> Vector:
 
 
 def moved(model: Vector, step: Vector, factor: float = 1.0) -> Vector:
-    """A model moved by a step: model + factor·step, float32 [p]."""
-    result = np.empty_like(model)
-    for span in blocks(0, result.size):
-        block = np.multiply(step[span], factor, dtype=np.float64)
-        block += model[span]
-        store(block, result, span)
+    """A model moved by a step: model + factor·step, float32 [p]. What would overflow stops at the largest number."""
+    result, by = np.empty_like(model), np.array(factor, np.float32)
+    with np.errstate(over="ignore"):
+        for span in blocks(0, result.size, BLOCK):
+            block = np.multiply(step[span], by, out=result[span])
+            np.add(block, model[span], out=block)
+            np.clip(block, -LARGEST, LARGEST, out=block)
     return result
 
 

@@ -62,11 +62,12 @@ class FedBuff:
         self._models.put(start.version, start.parameters)
         self._heard: Newest[None] = Newest()
         self._fresh = False
+        self._total, self._total_buffers = np.empty_like(start.parameters), np.empty_like(start.buffers)
         self._empty()
 
     def _empty(self) -> None:
-        self._total = np.zeros_like(self._parameters)
-        self._total_buffers = np.zeros_like(self._buffers)
+        self._total.fill(0)
+        self._total_buffers.fill(0)
         self._weight = 0.0
         # Sender, heard_s, age, weight: theirs is not in the model yet.
         self._waiting: list[tuple[str, float, int, float]] = []

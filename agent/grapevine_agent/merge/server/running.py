@@ -30,6 +30,7 @@ from grapevine_proto.messages import Vector
 
 LARGEST_WEIGHT: Final = 1024.0  # that Q reaches before S is scaled; models are below 1e30, float32 ends at 3e38
 LEAST_WEIGHT: Final = 1e-6  # of a sender that has nothing to show: nothing beside one that has, a voice among its like
+MOST_TIMES: Final = 1e6  # as heavy as one model all others may be; models are below 1e30, float32 ends at 3e38
 MOST_APART: Final = 16  # senders of which a model is held, whatever their share may be at most
 
 
@@ -65,6 +66,18 @@ def fold(total: Vector, vector: Vector, factor: float, keep: float = 1.0) -> Non
         np.add(out, np.multiply(vector[start : start + BLOCK], by, out=scratch[: out.size]), out=out)
 
 
+def add_to_scaled(total: Vector, vector: Vector, keep: float) -> None:
+    """`total` ← keep·`total` + `vector`, in place, float32, by blocks: what is in cache is scaled, what comes is added.
+
+    A third less time than `fold` where memory is fast, and no scratch.
+    """
+    kept = np.array(keep, np.float32)
+    for start in range(0, total.size, BLOCK):
+        out = total[start : start + BLOCK]
+        np.multiply(out, kept, out=out)
+        np.add(out, vector[start : start + BLOCK], out=out)
+
+
 @dataclass
 class RunningMean:
     """See the module's docstring. Its vectors are made with the first model, and used again after `clear`."""
@@ -72,6 +85,7 @@ class RunningMean:
     max_names: int = MAX_MEMBERS  # senders of whom it is known what stands of them: who was heard longest ago goes first
     _total: Vector | None = None
     _total_buffers: Vector | None = None
+    _scaled: float = 1.0  # by what the vectors are Σ q·θ: so that the newest model is in them as it came
     _weight: float = 0.0  # Q
     _unit: float = 1.0  # u
     _age: float = 0.0  # Σ q·age
@@ -119,16 +133,20 @@ class RunningMean:
             self._standing.popitem(last=False)
 
     def _fold(self, said: Said, share: float) -> None:
-        if self._weight:
-            assert self._total is not None
-            assert self._total_buffers is not None
-            fold(self._total, said.parameters, share)
-            fold(self._total_buffers, said.buffers, share)
-            return
         if self._total is None or self._total_buffers is None:
             self._total, self._total_buffers = np.empty_like(said.parameters), np.empty_like(said.buffers)
-        for total, vector in ((self._total, said.parameters), (self._total_buffers, said.buffers)):
-            np.multiply(vector, np.float32(share), out=total)
+        pairs = ((self._total, said.parameters), (self._total_buffers, said.buffers))
+        if self._weight > MOST_TIMES * share:  # scaled so far up that this model counts as it came, it might overflow
+            for total, vector in pairs:
+                fold(total, vector, share * self._scaled)
+            return
+        scaled = 1 / share
+        for total, vector in pairs:
+            if self._weight:
+                add_to_scaled(total, vector, scaled / self._scaled)
+            else:
+                np.copyto(total, vector)
+        self._scaled = scaled
 
     def _scale(self, factor: float) -> None:
         assert self._total is not None
@@ -151,7 +169,7 @@ class RunningMean:
         self._unit = self._weight / own_weight
         said = Said(
             peer="",
-            weight=weight / other._weight,  # noqa: SLF001
+            weight=weight / (other._weight * other._scaled),  # noqa: SLF001
             parameters=other._total,  # noqa: SLF001
             buffers=other._total_buffers,  # noqa: SLF001
             age=other.age,
@@ -165,10 +183,10 @@ class RunningMean:
         self._ages = min(low, its_low), max(high, its_high)
 
     def part(self) -> tuple[Vector, Vector, float]:
-        """S, its buffers, and Q: what they are divided by. They are not to be written to."""
+        """What is summed, its buffers, and what they are divided by. They are not to be written to."""
         assert self._total is not None
         assert self._total_buffers is not None
-        return self._total, self._total_buffers, self._weight
+        return self._total, self._total_buffers, self._weight * self._scaled
 
 
 @dataclass
