@@ -6,10 +6,11 @@ the strategy has made of them, one model, or one a cluster. Nothing that trainin
 here. Killed at any moment it takes no model with it; started again it goes on from its last saved
 model and from the first updates that it hears.
 
-*After a start* nothing is published before half of the members that are there were heard, or `GATHER_ROUNDS` have passed
-since the first of them was: what a few have said is no model of everybody's, and the strategies that go on from a saved
-model learn from it how old that is (`merge.server.catching_up`). *Its number* goes on above every number that a member says
-it has merged, so that none comes twice, nor falls, though what was saved may be older than what was published.
+*After a start* nothing is published before half of the members that are there were heard, or `GATHER_ROUNDS` have
+passed since the first of them was: what a few have said is no model of everybody's, and the strategies that go on from
+a saved model learn from it how old that is (`merge.server.catching_up`). *Its number* goes on above every number that a
+member says it has merged, so that none comes twice, nor falls, though what was saved may be older than what was
+published.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import HOLD_WINDOWS
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
-from grapevine_agent.core.learning.places import A_MODEL, most_places
+from grapevine_agent.core.learning.places import A_MODEL, MAX_SERVED, most_places
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_claims import most_published
 from grapevine_agent.core.learning.server_pace import ServerPace
@@ -55,8 +56,6 @@ from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a member's data set that are believed
-MAX_BASES = 256  # of members, that are remembered
-MAX_HELD = 256  # vectors of members, that a strategy compares
 GATHER_ROUNDS = 2.0  # after the first update, when a server has just started
 GATHER_HEARTBEATS = 5.0  # where that is longer: how long rounds take is not known yet
 STATE = "server/"  # where a strategy's own vectors and counters lie in what is saved
@@ -111,7 +110,7 @@ class Aggregator:
         self.encodings = Encodings.of(plan, self.settings.encoding)
         self.intake = Intake(
             layout=self.layout,
-            capacity=MAX_BASES,
+            capacity=MAX_SERVED,
             hold_s=HOLD_WINDOWS * window_s,
             allowed=allowed_encodings(plan),
             memory_mb=self.settings.limits.memory_mb,
@@ -128,9 +127,7 @@ class Aggregator:
                 age=self.model.age,
                 version=self.model_version,
                 is_restored=self.saved is not None or self.model.age > 0,
-                num_places=most_places(
-                    self.layout, A_MODEL, memory_mb=self.settings.limits.memory_mb, most=MAX_HELD
-                ),
+                num_places=most_places(self.layout, A_MODEL, memory_mb=self.settings.limits.memory_mb, most=MAX_SERVED),
             )
         )
         if self.saved is not None:

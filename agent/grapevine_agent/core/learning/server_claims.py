@@ -27,4 +27,6 @@ def check_number(sender: str, number: int, manifest: TaskManifest, started: Mome
     """Raise `WireError` for a server's model, or a record of one, from the future."""
     most = most_published(manifest, started, now) + int(MOST_PER_S * CLOCKS_S)
     if number > most:
-        raise WireError("server-ahead", f"{sender} says {manifest.label} has its model {number:,}; at most {most:,} can be")
+        raise WireError(
+            "server-ahead", f"{sender} says {manifest.label} has its model {number:,}; at most {most:,} can be"
+        )

@@ -1,7 +1,7 @@
 """A server that goes on from a model that was saved, perhaps long ago: what its members have come to meanwhile.
 
-Strategies that add changes to a model of their own would add them to the old one, and publish it as if it were as old as
-its members' are. So whole models are averaged until the first model is published, the first one of each member. If
+Strategies that add changes to a model of their own would add them to the old one, and publish it as if it were as old
+as its members' are. So whole models are averaged until the first model is published, the first one of each member. If
 they have come further than the saved model (their mean age is larger), their mean takes its place; where that is not
 so, as after a restart of seconds in a crowd of newcomers, the saved model goes on.
 """

@@ -22,9 +22,9 @@ heard for `NAMED_FOR` times as long as an update speaks for its sender. Whose cl
 *What is held.* The newest delta of each member, to be compared, while there are no more members than places for vectors
 (`ServerStart.num_places`, at most 256): up to there a step is made of them, and reproductions of the papers are exact.
 From the first member on that finds none, for good, their sketches are held instead (`sketch`), of the 256 members heard
-last, and each delta is folded into its cluster's next step as it comes (`running`; of several of one member the first, and
-later ones for what they add to |D_k|). A cluster that is divided takes the step first that was folded for all of it. Held
-between calls: |R|·p with |R| at most the places, or sketches; and up to 5p a cluster, 7p with sketches.
+last, and each delta is folded into its cluster's next step as it comes (`running`; of several of one member the first,
+and later ones for what they add to |D_k|). A cluster that is divided takes the step first that was folded for all of
+it. Held between calls: |R|·p with |R| at most the places, or sketches; and up to 5p a cluster, 7p with sketches.
 
 *After a restart* a cluster's model may be older than what its members have: see `catching_up`. It is published when the
 first of its members was heard.
@@ -173,9 +173,7 @@ class Clusters:
         """The delta with a sketch in its place; itself goes into the next step of its cluster, if it has one."""
         assert self._sketcher is not None
         if cluster is not None:
-            said = Said(
-                peer=peer, weight=delta.samples, parameters=delta.delta, buffers=delta.buffers, age=delta.age
-            )
+            said = Said(peer=peer, weight=delta.samples, parameters=delta.delta, buffers=delta.buffers, age=delta.age)
             cluster.folded.add(said, context.max_share)
         return replace(delta, delta=self._sketcher(delta.delta), buffers=delta.buffers[:0])
 

@@ -38,7 +38,7 @@ def moved(model: Vector, step: Vector, factor: float = 1.0) -> Vector:
 
 
 def add_difference(total: Vector, model: Vector, base: Vector, factor: float) -> None:
-    """`total` += factor·(model − base), in place, float32 [p], in one pass: of numbers up to 1e30, as they are let in."""
+    """`total` += factor·(model − base), in place, all float32 [p], in one pass; of numbers up to 1e30, as let in."""
     scratch = np.empty(min(BLOCK, total.size), np.float32)
     by = np.array(factor, np.float32)
     for span in blocks(0, total.size, BLOCK):

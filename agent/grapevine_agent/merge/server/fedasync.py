@@ -29,10 +29,10 @@ REMEMBERED_VERSIONS = 256  # an update from before them counts as from the oldes
 class FedAsync:
     """See the module's docstring.
 
-    Kept over a restart: the count of versions. The number of mixed updates at each published model is
-    lost, so what started before the restart counts as started at it: a few updates weigh somewhat
-    more than they should. If members have come further than the saved model, it goes on from their mean (`catching_up`). Updates mixed since the model was saved are lost too; their senders still
-    have what they learnt.
+    Kept over a restart: the count of versions. The number of mixed updates at each published model is lost, so what
+    started before the restart counts as started at it: a few updates weigh somewhat more than they should. If members
+    have come further than the saved model, it goes on from their mean (`catching_up`). Updates mixed since the model
+    was saved are lost too; their senders still have what they learnt.
     """
 
     def __init__(self, start: ServerStart) -> None:

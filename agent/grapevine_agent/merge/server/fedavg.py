@@ -5,9 +5,9 @@ McMahan et al., "Communication-efficient learning of deep networks from decentra
 
     θ ← Σ_k |D_k|·θ_k / Σ_k |D_k|
 
-over the members whose updates came since the last aggregation. A round of the members is thus a round of the server, and
-those who were heard in it are its participants. Updates are folded in as they come (`running`): of a member that sends
-several in one round the first one counts, and later ones for what they add to |D_k|. Held between calls: p, and
+over the members whose updates came since the last aggregation. A round of the members is thus a round of the server,
+and those who were heard in it are its participants. Updates are folded in as they come (`running`): of a member that
+sends several in one round the first one counts, and later ones for what they add to |D_k|. Held between calls: p, and
 the newest model of the heaviest member.
 """
 

@@ -31,11 +31,11 @@ MAX_NAMED = 1000  # contributors, or members of a cluster, that a message names:
 class ServerUpdate:
     """A member's update, checked and decoded. Vectors are finite float32: `parameters`, `base` [p], `buffers` [b].
 
-    `base` is what the sender's training started from, where the update says so. `base_version` is the
-    number of the server's model that the sender merged last; 0 if it has merged none, or does not
-    say. `heard_s` is when it came, on the clock of `ServerContext.now_s`; `every_s` how long its sender's rounds take, 0
-    where that is not known. The numbers are claims that the caller has bounded. The vectors may be kept by reference:
-    the caller does not write to them again.
+    `base` is what the sender's training started from, where the update says so. `base_version` is the number of the
+    server's model that the sender merged last; 0 if it has merged none, or does not say. `heard_s` is when it came, on
+    the clock of `ServerContext.now_s`; `every_s` how long its sender's rounds take, 0 where that is not known. The
+    numbers are claims that the caller has bounded. The vectors may be kept by reference: the caller does not write to
+    them again.
     """
 
     peer: str
@@ -57,8 +57,8 @@ class ServerContext:
     `constants` has a value for every constant of the strategy. `round` counts the times that
     `aggregate` has given models so far, over restarts too; `version` is the number of the newest
     model that was published, and never falls. Who was heard more than `forget_s` seconds ago no longer speaks for
-    itself; `round_s` is how long members' rounds take, 0 where that is not known. `max_share` bounds the share of any member in a weighted mean. `rng` is the only
-    source of randomness (no strategy of today draws from it).
+    itself; `round_s` is how long members' rounds take, 0 where that is not known. `max_share` bounds the share of
+    any member in a weighted mean. `rng` is the only source of randomness (the signs of `sketch`).
     """
 
     constants: Mapping[str, float] = field(default_factory=dict)
@@ -144,14 +144,17 @@ class Maker(Protocol):
 class ServerStrategyEntry:
     """A strategy with what the rest needs to know of it.
 
-    `memory` is what it holds between calls, in words, with p the size of one model: it does not grow with the number of
-    members, but for names and numbers of at most `MAX_MEMBERS` and the vectors of `num_places`. `needs_base`: members should send base and delta. `clusters`: there
-    may be several models at a time. `in_rounds`: each model closes a round, of those who were heard in it.
+    `memory` is what it holds between calls, in words, with p the size of one model and |P| the places: it does not
+    grow with the number of members, but for names and numbers of at most `MAX_MEMBERS`. `num_models`: so many models
+    at most, or for each cluster, beside those of the places. `needs_base`: members should send base and delta.
+    `clusters`: there may be several models at a time. `in_rounds`: each model closes a round, of those who were
+    heard in it.
     """
 
     make: Maker
     source: str  # paper and equations
     memory: str
+    num_models: int
     constants: Mapping[str, Constant] = field(default_factory=dict)
     needs_base: bool = False
     clusters: bool = False

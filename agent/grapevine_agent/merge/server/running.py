@@ -10,8 +10,9 @@ again adds only what is missing to its weight: however often it speaks, it weigh
 S is brought back to Q = 1 when Q has outgrown `LARGEST_WEIGHT`, so that no sum of finite models overflows.
 
 A mean of which somebody's share is bounded (`BoundedMean`) keeps its heaviest senders apart: with shares of at most 1/2
-there is one that can be above, with 1/m at most m − 1. Their newest models are held as they came, until somebody heavier
-comes or the mean is made; all others are in S. The shares are those that `bounded_shares` gives for all of them.
+there is one that can be above, with 1/m at most m − 1. Their newest models are held as they came, until somebody
+heavier comes or the mean is made; all others are in S. The shares are those that `bounded_shares` gives for all of
+them.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Mean:
 
 
 def fold(total: Vector, vector: Vector, factor: float, keep: float = 1.0) -> None:
-    """`total` ← keep·`total` + factor·`vector`, in place, float32, by blocks: 12 bytes of memory move for each number."""
+    """`total` ← keep·`total` + factor·`vector`, in place, float32, by blocks: 12 bytes of memory move a number."""
     scratch = np.empty(min(BLOCK, total.size), np.float32)
     # Without dimensions: NumPy takes them twice as fast as its own scalars.
     by, kept = np.array(factor, np.float32), np.array(keep, np.float32)
@@ -82,7 +83,7 @@ def add_to_scaled(total: Vector, vector: Vector, keep: float) -> None:
 class RunningMean:
     """See the module's docstring. Its vectors are made with the first model, and used again after `clear`."""
 
-    max_names: int = MAX_MEMBERS  # senders of whom it is known what stands of them: who was heard longest ago goes first
+    max_names: int = MAX_MEMBERS  # of whom it is known what stands of them: who was heard longest ago goes first
     _total: Vector | None = None
     _total_buffers: Vector | None = None
     _scaled: float = 1.0  # by what the vectors are Σ q·θ: so that the newest model is in them as it came
@@ -164,14 +165,14 @@ class RunningMean:
 
         The names stay as they are, and no longer say what stands of whom.
         """
-        assert other._total is not None  # noqa: SLF001 - of its own class
-        assert other._total_buffers is not None  # noqa: SLF001
+        assert other._total is not None
+        assert other._total_buffers is not None
         self._unit = self._weight / own_weight
         said = Said(
             peer="",
-            weight=weight / (other._weight * other._scaled),  # noqa: SLF001
-            parameters=other._total,  # noqa: SLF001
-            buffers=other._total_buffers,  # noqa: SLF001
+            weight=weight / (other._weight * other._scaled),
+            parameters=other._total,
+            buffers=other._total_buffers,
             age=other.age,
         )
         if self._weight + weight * self._unit > LARGEST_WEIGHT:
@@ -179,7 +180,7 @@ class RunningMean:
         self._fold(said, said.weight * self._unit)
         self._weight += weight * self._unit
         self._age += weight * self._unit * other.age
-        (low, high), (its_low, its_high) = self._ages, other._ages  # noqa: SLF001
+        (low, high), (its_low, its_high) = self._ages, other._ages
         self._ages = min(low, its_low), max(high, its_high)
 
     def part(self) -> tuple[Vector, Vector, float]:

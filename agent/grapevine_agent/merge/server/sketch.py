@@ -2,9 +2,10 @@
 
     s_j = Σ_{i ≡ j mod m} ε_i·v_i        ε_i = ±1, drawn once
 
-Charikar, Chen and Farach-Colton, "Finding frequent items in data streams" (2002), with the bucket of a coordinate given
-by its place, as in the fast forms of Achlioptas's ±1 projections (2003): E⟨s, s'⟩ = ⟨v, v'⟩, and a cosine is off by about
-1/√m, 0.016. m is a prime, so that the rows of a layer do not fall on each other. A vector no longer than m is its own sketch.
+The count sketch of Charikar, Chen and Farach-Colton, "Finding frequent items in data streams" (2002), with one row, and
+with the bucket of a coordinate given by its place: E⟨s, s'⟩ = ⟨v, v'⟩ over the signs, and a cosine is off by about
+1/√m, 0.016. m is a prime, so that the rows of a layer do not fall on each other. A vector no longer than m is its own
+sketch.
 """
 
 from __future__ import annotations

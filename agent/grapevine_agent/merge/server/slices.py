@@ -1,21 +1,23 @@
 """The mean of the newest model of each member, of which hardly any has to be kept: sums of what came together.
 
-What comes in a third of a round is summed in one *slice* (`running`). Whose newest model is in a slice *stands* in it; who
-speaks again stands in the newest slice, and in the earlier one no more. A slice counts for those who stand in it:
+What comes between two published models, and in a third of a round at most, is summed in one *slice* (`running`). Whose
+newest model is in a slice *stands* in it; who speaks again stands in the newest slice, and in the earlier one no more.
+A slice counts for those who stand in it:
 
     mean = Σ_s T_s·(S_s/Q_s) / Σ_s T_s        T_s = Σ weights of those who stand in it
 
-So each member weighs exactly what its newest update weighs, whenever that came. What stands for it is exact while
-those who spoke with it in one third of a round have not spoken again, and is otherwise shared with them: of a crowd of one
-pace only the oldest slice is ever between, and when its last member has spoken again it is gone. Whose rounds are
-longer than usual would share a slice with models that are long replaced: so there are slices for those who need a
-usual round, two, and four, and as many times as wide.
+So each member weighs exactly what its newest update weighs, whenever that came. What stands for it is exact while those
+who spoke with it in one slice have not spoken again, and is otherwise shared with them. In a crowd of one pace, of
+which each speaks once a round, whole slices are replaced from one model to the next. (If slices went on over models,
+the same few members would be the ones between, each time.) Whose rounds are longer than usual would share a slice with
+models that are long replaced: so there are slices for those who need a usual round, two, and four, and as many times as
+wide.
 
 Nobody's word is taken more often than once in three quarters of its round, so what is left of one's earlier words in
-slices where others stand is no more than one's weight again.
+slices where others stand is no more than about one's weight again.
 
-There are at most 5 slices a pace; the two oldest become one where there would be more. The heaviest member is kept
-apart where shares are bounded.
+There are at most 6 slices of the usual pace and 3 of each slower one; the two oldest become one where there would be
+more. The heaviest member is kept apart where shares are bounded.
 """
 
 from __future__ import annotations
@@ -27,10 +29,18 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from grapevine_agent.merge.server.interface import MAX_MEMBERS, MAX_NAMED
-from grapevine_agent.merge.server.running import LEAST_WEIGHT, Mean, RunningMean, Said, mean_of, most_apart, pop_lightest
+from grapevine_agent.merge.server.running import (
+    LEAST_WEIGHT,
+    Mean,
+    RunningMean,
+    Said,
+    mean_of,
+    most_apart,
+    pop_lightest,
+)
 
-PER_ROUND: Final = 6
-MOST_SLICES: Final = 8  # a pace: a round, what is left of the third before it, and whatever is older
+PER_ROUND: Final = 3
+MOST_SLICES: Final = (6, 3, 3)  # of each pace: a round's, what is left of earlier ones, and whatever is older
 PACES: Final = (1.0, 2.0, 4.0)  # usual rounds that a member's round takes, about
 BETWEEN: Final = 1.5  # times as long: from here on the next pace is nearer
 LEAST_GAP: Final = 0.75  # of a round, between two updates of one member that are taken
@@ -43,6 +53,7 @@ class Slice:
     pace: int
     opened_s: float
     sum: RunningMean
+    is_open: bool = True  # for more
     standing: dict[str, float] = field(default_factory=dict, repr=False)
 
     @property
@@ -84,7 +95,8 @@ class Slices:
     def add(self, said: Said, *, now_s: float, round_s: float, every_s: float, max_share: float) -> None:
         """Take a member's newest model in place of what stands of it.
 
-        `round_s` is the usual round, 0 where that is not known, and `every_s` the member's own, 0 if it is the usual one.
+        `round_s` is the usual round, 0 where that is not known, and `every_s` the member's own, 0 if it is the usual
+        one.
         """
         pace = sum(every_s > BETWEEN * round_s * usual for usual in PACES[:-1])
         held = self._held.get(said.peer)
@@ -99,6 +111,11 @@ class Slices:
         if len(self._held) > MAX_MEMBERS:
             self._let_go(next(iter(self._held)))
 
+    def end(self, now_s: float, round_s: float) -> None:
+        """A mean was made: what comes from now on is for another one."""
+        for each in self._slices:
+            each.is_open &= each.pace > 0 and now_s - each.opened_s < PACES[each.pace] * round_s / PER_ROUND / 2
+
     def forget(self, before_s: float) -> None:
         """Let go of members of whom nothing was taken since."""
         for peer in [peer for peer, held in self._held.items() if held.taken_s < before_s]:
@@ -112,14 +129,15 @@ class Slices:
     def _fold(self, said: Said, now_s: float, round_s: float) -> None:
         held = self._held[said.peer]
         newest = next((each for each in reversed(self._slices) if each.pace == held.pace), None)
-        if newest is None or now_s - newest.opened_s >= PACES[held.pace] * round_s / PER_ROUND:
+        width_s = PACES[held.pace] * round_s / PER_ROUND
+        if newest is None or not newest.is_open or now_s - newest.opened_s >= width_s:
             newest = Slice(held.pace, now_s, self._free.pop() if self._free else RunningMean())
             self._slices.append(newest)
         newest.sum.add(said)
         newest.standing[said.peer] = said.weight
         self._held[said.peer] = held._replace(where=newest)
         of_pace = [each for each in self._slices if each.pace == held.pace]
-        if len(of_pace) > MOST_SLICES:
+        if len(of_pace) > MOST_SLICES[held.pace]:
             self._unite(*sorted(of_pace[:2], key=lambda each: len(each.standing)))
 
     def _unite(self, gone: Slice, into: Slice) -> None:
