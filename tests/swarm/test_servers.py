@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from grapevine_agent.core.effects import Publish, SavedModel
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.settings import DeviceLimits
-from grapevine_proto.messages import Message, ServerAdvert, ServerModel
+from grapevine_proto.messages import ServerAdvert, ServerModel
 from grapevine_proto.topics import TaskTopic
 
 
@@ -99,6 +100,8 @@ def test_a_server_from_an_older_checkpoint_neither_counts_back_nor_pulls_the_swa
     assert last < link.merged_version <= link.model.model_version <= versions[-1]
     assert learner_of(group).server_state() == "reachable"
     assert np.mean(group.accuracy(since_s=group.world.now_s - 3)) > before - 0.01
+    # Two rounds behind at most are what its members say that they start from.
+    assert aggregator_of(group, again).model_version - link.merged_version <= 2
 
 
 # --- when it serves -------------------------------------------------------------------------------
@@ -157,12 +160,12 @@ def test_a_server_refuses_a_model_that_is_larger_than_what_it_lends() -> None:
 # --- what members do not believe ------------------------------------------------------------------
 
 
-def say(group: Crowd, speaker: Node, leaf: str, body: Message | ServerModel | ServerAdvert) -> list[str]:
+def say(group: Crowd, speaker: Node, leaf: Literal["server", "model"], body: ServerModel | ServerAdvert) -> list[str]:
     """What the first member drops when somebody says this."""
     target = group.members[0]
     target.dropped.clear()
     retain = leaf == "server"
-    publish = Publish(topic=TaskTopic(speaker.peer, group.task, leaf), body=body, retain=retain)  # type: ignore[arg-type]
+    publish = Publish(topic=TaskTopic(speaker.peer, group.task, leaf), body=body, retain=retain)
     group.world.perform(speaker, [publish])
     group.world.run(0.05)
     return target.dropped
@@ -172,7 +175,7 @@ def say(group: Crowd, speaker: Node, leaf: str, body: Message | ServerModel | Se
 def test_a_server_from_the_future_is_counted_named_and_ignored(number: int) -> None:
     group = crowd(num_members=2)
     server = group.start_server()
-    group.world.run(4)
+    group.world.run(4.4)  # between two of its models
     link = learner_of(group).servers[server.peer]
     held = link.model
     assert held is not None
@@ -188,7 +191,7 @@ def test_a_server_from_the_future_is_counted_named_and_ignored(number: int) -> N
 def test_a_servers_model_that_does_not_fit_and_one_of_nobodys_server_are_counted_and_ignored() -> None:
     group = crowd(num_members=2)
     server = group.start_server()
-    group.world.run(4)
+    group.world.run(4.4)  # between two of its models
     link = learner_of(group).servers[server.peer]
     held = link.model
     assert held is not None

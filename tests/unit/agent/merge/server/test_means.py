@@ -137,10 +137,12 @@ def rounds_of_a_crowd(server: Server, periods: dict[str, float], until_s: float)
     for number, (peer, period_s) in enumerate(periods.items()):
         phase_s = period_s * ((0.618 * number) % 1)
         said += [(phase_s + k * period_s, peer) for k in range(int((until_s - phase_s) / period_s) + 1)]
-    model, next_s = None, 1.0
+    model: ClusterModel | None = None
+    next_s = 1.0
     for time_s, peer in sorted(said):
         while time_s > next_s:
-            model, next_s = (server.aggregate(now_s=next_s) or [model])[0], next_s + 1.0
+            model = next(iter(server.aggregate(now_s=next_s)), model)
+            next_s += 1.0
         server.hear(update(peer, [time_s], age=1, heard_s=time_s, every_s=periods[peer]))
     assert model is not None
     return model
