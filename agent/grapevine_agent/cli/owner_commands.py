@@ -26,6 +26,7 @@ from grapevine_agent.cli.output import (
 )
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
+from grapevine_agent.cli.serving import served_line
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_fields import labelled
@@ -274,7 +275,7 @@ def _task_table(tasks: list[dict[str, Any]]) -> Table:
         if not task["joined"]:
             here = shown(task["why"])
         elif "model_version" in task:
-            here = f"serving, model {task['model_version']}"
+            here = served_line(task)
         else:
             here = _progress_line(task)
         name = labelled(shown(task["name"], 60), task["version"])

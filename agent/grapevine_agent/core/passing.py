@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core import events as ev
 from grapevine_agent.core.effects import Effect
+from grapevine_agent.core.learning.serving import counting_refusals
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.brokers import Brokers
 from grapevine_agent.core.overlay.members import Members
@@ -126,7 +127,8 @@ class Passing:
             if self.tasks.is_beginning(task):
                 return []  # we are announced, and it will be sent again
             raise WireError("not-joined", f"an update of {task}")
-        effects = taker.accept(sender, update, now, session)
+        with counting_refusals(self.tasks.aggregating.get(task)):
+            effects = taker.accept(sender, update, now, session)
         self.members.hear_update(sender, task, now.monotonic_s, session=session)
         vectors = (update.full, update.base, update.delta, update.buffers)
         return [self._received(sender, task, "update", vectors, update.version, update.age), *effects]

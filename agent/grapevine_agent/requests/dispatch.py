@@ -35,6 +35,7 @@ from grapevine_agent.requests.reviews import ReviewRequests
 from grapevine_agent.requests.tasks import TaskRequests
 from grapevine_agent.service import clock
 from grapevine_agent.service.attachment import Attachment
+from grapevine_agent.service.figures import served_by
 from grapevine_agent.service.saving import DECISIONS
 from grapevine_agent.service.shell import AgentService
 from grapevine_agent.store.room import Contents
@@ -168,6 +169,7 @@ class Requests:
                 line["held_back"] = self._service.governor.of_task(entry.id)
             case Aggregator() as aggregator:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
+                line["served"] = asdict(served_by(aggregator, now))
         return line
 
     def manifest(self, task: str) -> dict[str, Any]:

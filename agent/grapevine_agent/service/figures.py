@@ -41,6 +41,24 @@ class Governed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServedFigures:
+    """What a server knows of a task that it aggregates."""
+
+    model_version: int
+    num_members: int  # whose updates are in the newest model, or in any cluster's
+    num_clusters: int
+    num_folded: int  # updates, since the task was joined
+    refused: Mapping[str, int]  # updates, by the reason
+    held_bytes: int  # of models, bases and sums
+    since_published_s: float | None  # None: no model was published since the start
+
+    @property
+    def num_refused(self) -> int:
+        """Updates that were not taken, for whatever reason."""
+        return sum(self.refused.values())
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskFigures:
     """One task that this device takes part in."""
 
@@ -66,6 +84,7 @@ class TaskFigures:
     staleness: float | None = None  # versions
     energy_j: float | None = None
     is_resting: bool = False
+    served: ServedFigures | None = None  # None: it is a member
 
     @property
     def key(self) -> str:
@@ -166,10 +185,23 @@ def _tasks(core: AgentCore, now: Moment) -> tuple[TaskFigures, ...]:
             strategy=_name(entry.brief.strategy),
             role="member" if isinstance(one, Learning) else "server",
             age=one.model.age,
-            **(_of_member(one, now) if isinstance(one, Learning) else {}),
+            **(_of_member(one, now) if isinstance(one, Learning) else {"served": served_by(one, now)}),
         )
         shown.setdefault(figures.key, figures)
     return tuple(shown.values())
+
+
+def served_by(server: Aggregator, now: Moment) -> ServedFigures:
+    """What a server of a task says of it."""
+    return ServedFigures(
+        model_version=server.model_version,
+        num_members=len(server.contributors),
+        num_clusters=server.num_clusters,
+        num_folded=server.num_merged,
+        refused=dict(server.refused),
+        held_bytes=server.held_bytes,
+        since_published_s=None if server.published_s is None else max(0.0, now.monotonic_s - server.published_s),
+    )
 
 
 def _of_member(learner: Learning, now: Moment) -> dict[str, Any]:

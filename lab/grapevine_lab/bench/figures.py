@@ -59,7 +59,7 @@ class Benchmark:
     """One run that gives the figures of one or more names."""
 
     names: tuple[str, ...]
-    run: Callable[[Callable[[str], None]], list[Figure]]  # is given a function that says what goes on
+    run: Callable[[Callable[[str], None]], Sequence[Finding]]  # is given a function that says what goes on
     missing: Callable[[], str]  # why this machine cannot run it; empty if it can
 
 

@@ -27,6 +27,7 @@ from grapevine_lab.bench import (
     memory_estimate,
     merging,
     sample_memory,
+    server_folding,
     service,
     strangers,
     strategies,
@@ -56,6 +57,7 @@ BENCHMARKS = (
     Benchmark(names=(transfers.NAME,), run=transfers.run, missing=transfers.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
+    Benchmark(names=(server_folding.NAME,), run=server_folding.run, missing=server_folding.missing),
     Benchmark(
         names=(training_throughput.NAME, training_throughput.EVALUATION),
         run=training_throughput.run,

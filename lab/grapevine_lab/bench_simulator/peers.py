@@ -1,7 +1,8 @@
 """The peers' own virtual environments: made once, kept below the user's cache.
 
-An environment is named after the peer and its version, e.g. `~/.cache/grapevine/bench/flwr-1.29.0`. PyTorch is
-the version that this project itself is tested with, and is installed first, so that no peer chooses another.
+An environment is named after the peer and its version, e.g. `~/.cache/grapevine/bench/flwr-1.29.0`. PyTorch, where it
+is needed, is the version that this project itself is tested with, and is installed first, so that no peer chooses
+another.
 """
 
 from __future__ import annotations
@@ -34,18 +35,24 @@ class PeerMissingError(GrapevineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A package that simulates learning, at the version that we compare with."""
+    """A package that we compare with, at the version that it is compared at."""
 
     distribution: str
     version: str
     extra: str = ""
     probe: str  # imports what a run will import
     named: tuple[str, ...]  # distributions whose versions belong beside the figures
+    needs_torch: bool = True
 
     @property
     def requirement(self) -> str:
         """As pip wants it."""
         return f"{self.distribution}{f'[{self.extra}]' if self.extra else ''}=={self.version}"
+
+    @property
+    def folder(self) -> str:
+        """Of its environment."""
+        return f"{self.distribution}-{self.version}{'' if self.needs_torch else '-without-torch'}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +92,19 @@ def ensure_installed(peer: Peer, root: Path, say: Say) -> Installed:
     Raises:
         PeerMissingError: It cannot be installed (no network, nothing that fits) or imported.
     """
-    folder = root / f"{peer.distribution}-{peer.version}"
+    folder = root / peer.folder
     python = folder / "bin" / "python"
-    wanted = [torch_requirement(), peer.requirement]
+    wanted = [*([torch_requirement()] if peer.needs_torch else []), peer.requirement]
     if _installed(folder) != wanted:
         say(f"installing {' and '.join(wanted)} into {folder}")
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "venv", str(folder)], f"{folder} could not be made")
-        for requirements in (wanted[:1], wanted):
+        for requirements in ([wanted[:1]] if peer.needs_torch else []) + [wanted]:
             _run([str(python), *_PIP, *requirements], f"{peer.requirement} could not be installed")
         (folder / _DONE).write_text(json.dumps(wanted), encoding="utf-8")
     _run([str(python), "-c", peer.probe], f"{peer.requirement} is installed but cannot be imported", PROBE_TIMEOUT_S)
-    return Installed(python=python, versions=_versions(python, ("torch", "numpy", *peer.named)))
+    named = (*(("torch",) if peer.needs_torch else ()), "numpy", *peer.named)
+    return Installed(python=python, versions=_versions(python, named))
 
 
 def _installed(folder: Path) -> object:

@@ -5,10 +5,17 @@ selected, nobody is waited for, and no round is closed. A few times a round (see
 the strategy has made of them, one model, or one a cluster. Nothing that training depends on is kept
 here. Killed at any moment it takes no model with it; started again it goes on from its last saved
 model and from the first updates that it hears.
+
+*After a start* nothing is published before half of the members that are there were heard, or `GATHER_ROUNDS` have
+passed since the first of them was: what a few have said is no model of everybody's, and the strategies that go on from
+a saved model learn from it how old that is (`merge.server.catching_up`). *Its number* goes on above every number that a
+member says it has merged, so that none comes twice, nor falls, though what was saved may be older than what was
+published.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,8 +30,11 @@ from grapevine_agent.core.learning.keeping import Keeper, SaveBudget
 from grapevine_agent.core.learning.merging import HOLD_WINDOWS, turned_away
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
+from grapevine_agent.core.learning.places import A_MODEL, MAX_SERVED, most_places
 from grapevine_agent.core.learning.receipts import Receipts
+from grapevine_agent.core.learning.server_claims import most_published
 from grapevine_agent.core.learning.server_pace import ServerPace
+from grapevine_agent.core.learning.serving import vector_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
@@ -34,6 +44,7 @@ from grapevine_agent.merge.clip import Clip
 from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_agent.merge.server.interface import (
     MAX_MEMBERS,
+    MAX_NAMED,
     ClusterModel,
     ServerContext,
     ServerStart,
@@ -46,6 +57,8 @@ from grapevine_proto.topics import TaskTopic
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a member's data set that are believed
+GATHER_ROUNDS = 2.0  # after the first update, when a server has just started
+GATHER_HEARTBEATS = 5.0  # where that is longer: how long rounds take is not known yet
 STATE = "server/"  # where a strategy's own vectors and counters lie in what is saved
 
 
@@ -67,11 +80,16 @@ class Aggregator:
     governor: Governor = field(default_factory=Governor)  # of this agent
     model_version: int = 0
     num_merged: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # updates, by the reason: see `counting_refusals`
+    published_s: float | None = None  # when the newest model was made, monotonic; None: none was, since the start
+    held_bytes: int = 0  # of vectors, at the last tick
     _clusters: dict[int, ClusterModel] = field(default_factory=dict)  # each one's newest model
     _versions: dict[str, int] = field(default_factory=dict)  # member → version of its newest update
     _next_s: float = 0.0
     _has_news: bool = False  # since the model was saved
     _next_model_s: float = 0.0
+    _first_heard_s: float | None = None
+    _has_gathered: bool = False  # what was heard after the start was enough
 
     def __post_init__(self) -> None:
         plan = self.manifest.merging
@@ -93,7 +111,7 @@ class Aggregator:
         self.encodings = Encodings.of(plan, self.settings.encoding)
         self.intake = Intake(
             layout=self.layout,
-            capacity=MAX_MEMBERS,
+            capacity=MAX_SERVED,
             hold_s=HOLD_WINDOWS * window_s,
             allowed=allowed_encodings(plan),
             memory_mb=self.settings.limits.memory_mb,
@@ -115,6 +133,8 @@ class Aggregator:
                 buffers=self.model.buffers,
                 age=self.model.age,
                 version=self.model_version,
+                is_restored=self.saved is not None or self.model.age > 0,
+                num_places=most_places(self.layout, A_MODEL, memory_mb=self.settings.limits.memory_mb, most=MAX_SERVED),
             )
         )
         if self.saved is not None:
@@ -130,6 +150,8 @@ class Aggregator:
             round=self.model.round,
             version=self.model_version,
             forget_s=self.pace.forget_s,
+            round_s=self.pace.round_s,
+            max_share=self.settings.max_share,
         )
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
@@ -158,6 +180,7 @@ class Aggregator:
         if self._sums_deltas and taken.base is not None:
             mine = replace(mine, parameters=taken.base)  # what must be bounded is the change
         voice = self.clip.apply(mine, voice)
+        self._go_on_above(update.server_version, now)
         context = self._context(now)
         with apart():
             self.strategy.accept(
@@ -171,6 +194,7 @@ class Aggregator:
                     experience=voice.experience,
                     samples=voice.samples,
                     heard_s=now.monotonic_s,
+                    every_s=self.pace.every_s(sender),
                 ),
                 context,
             )
@@ -179,7 +203,23 @@ class Aggregator:
         if len(self._versions) > MAX_MEMBERS:
             del self._versions[next(iter(self._versions))]
         self.num_merged += 1
+        if self._first_heard_s is None:
+            self._first_heard_s = now.monotonic_s
         return [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
+
+    def _go_on_above(self, version: int, now: Moment) -> None:
+        """A member has merged a model of this number, which an earlier life of this server has published."""
+        if self.model_version < version <= most_published(self.manifest, self.started, now):
+            self.model_version = version
+
+    def _has_heard_enough(self, now: Moment) -> bool:
+        """Whether a first model would be one of more than a few."""
+        if not self._has_gathered and self._first_heard_s is not None:
+            there = self.members.of_task(self.task, now.monotonic_s) if self.members is not None else []
+            longest_s = max(GATHER_ROUNDS * self.pace.round_s, GATHER_HEARTBEATS * self.pace.heartbeat_s)
+            is_late = now.monotonic_s - self._first_heard_s >= longest_s
+            self._has_gathered = is_late or 2 * len(self._versions) >= len(there)
+        return self._has_gathered
 
     def tick(self, now: Moment) -> list[Effect]:
         """At each heartbeat say that the server is there; before that, publish a model where one is due."""
@@ -189,15 +229,18 @@ class Aggregator:
         self._next_s = max(now.monotonic_s, self._next_s) + self.settings.server_heartbeat_s
         models: list[ClusterModel] = []
         # Heartbeats come a little late; a model is due at the nearest one.
-        if now.monotonic_s > self._next_model_s - self.settings.server_heartbeat_s / 2:
+        is_due = now.monotonic_s > self._next_model_s - self.settings.server_heartbeat_s / 2
+        if is_due and self._has_heard_enough(now):
             context = self._context(now)
             with apart():
                 models = self.strategy.aggregate(context)
         if models:
             self._next_model_s = now.monotonic_s + self.pace.publish_every_s
+            self.published_s = now.monotonic_s
             published, size = self._publish(models), vectors_bytes(self.layout, "full", self.encodings)
             is_allowed = self.governor.may_send(len(models) * (size + ENVELOPE_BYTES), now)
             effects += published if is_allowed else [each for each in published if not isinstance(each, Publish)]
+        self.held_bytes = vector_bytes(self.strategy, self.intake, self.model, self._clusters)
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))
         self._has_news = self._has_news or bool(models)
@@ -209,7 +252,12 @@ class Aggregator:
     @property
     def contributors(self) -> tuple[str, ...]:
         """The members whose updates are in the newest model, or in any cluster's."""
-        return tuple(sorted({peer for each in self._clusters.values() for peer in each.contributors}))
+        return tuple(sorted({peer for each in self._clusters.values() for peer in each.contributors})[:MAX_NAMED])
+
+    @property
+    def num_clusters(self) -> int:
+        """How many models it has published lately, one a cluster."""
+        return len(self._clusters)
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""

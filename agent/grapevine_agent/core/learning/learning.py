@@ -47,6 +47,7 @@ from grapevine_agent.core.learning.rest import Rest
 from grapevine_agent.core.learning.rollback import Rollback
 from grapevine_agent.core.learning.sending import Sending
 from grapevine_agent.core.learning.server_check import check_date
+from grapevine_agent.core.learning.server_claims import check_number
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
 from grapevine_agent.core.learning.setbacks import Trials
 from grapevine_agent.core.learning.told import Told
@@ -179,6 +180,7 @@ class Learning:
     def accept_server_model(self, sender: str, received: ServerModel, now: Moment, session: int = 0) -> list[Effect]:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
+        check_number(sender, received.model_version, self.manifest, self.started, now)
         try:
             received = self.merging.intake.server_model(sender, received, now.monotonic_s)
             is_believed = self._believes(link, received, now)
@@ -205,6 +207,7 @@ class Learning:
         """Take a server's record. Raises `WireError` if it is not authorised, or its date cannot be."""
         link = self._link(sender)
         check_date(sender, dated_ms, self.manifest.created_at_ms, now.wall_ms)
+        check_number(sender, advert.model_version, self.manifest, self.started, now)
         before = link.state
         link.hear_advert(advert, now.monotonic_s, retained=retained)
         return self._server_changed(link, before)

@@ -21,6 +21,7 @@ from typing import Final
 
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.plan import form_of_updates
+from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_proto.manifest import MergePlan
 from grapevine_tasks.layout import ModelLayout
 
@@ -30,6 +31,8 @@ LENT_SHARE: Final = 4  # one part in so many of `limits.memory_mb`
 LEAST_SENDERS: Final = 2
 MAX_PENDING: Final = 64  # senders that are gathered, or whose windows are open, at most
 MAX_BASES: Final = 8  # that a member remembers where changes are not summed
+MAX_SERVED: Final = 256  # members of whom a server remembers bases, or holds changes to compare them
+OWN_MODELS: Final = 4  # of a server: the newest, the released one, and both as they are made
 MIB: Final = 2**20
 
 A_BASE: Final = 2
@@ -61,6 +64,18 @@ def held_bytes(plan: MergePlan, layout: ModelLayout, *, memory_mb: int) -> int:
         num_vectors, most = A_BASE, MAX_BASES
     num_places = most_places(layout, num_vectors, memory_mb=memory_mb, most=most)
     return num_places * _place_bytes(layout, num_vectors)
+
+
+def served_bytes(plan: MergePlan, layout: ModelLayout, *, memory_mb: int) -> int:
+    """What a server of a task holds at most: its models, those of its strategy, and what places of members take."""
+    entry = SERVER_STRATEGIES[plan.server_strategy]
+    num_clusters = round(entry.with_defaults(plan.server_constants).get("max_clusters", 1))
+    held = (OWN_MODELS + entry.num_models * num_clusters) * _place_bytes(layout, 1)
+    for num_vectors, are_held in ((A_MODEL, entry.clusters), (A_BASE, form_of_updates(plan) == "delta")):
+        if are_held:
+            num_places = most_places(layout, num_vectors, memory_mb=memory_mb, most=MAX_SERVED)
+            held += num_places * _place_bytes(layout, num_vectors)
+    return held
 
 
 def _place_bytes(layout: ModelLayout, num_vectors: int) -> int:

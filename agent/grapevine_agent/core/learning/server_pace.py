@@ -45,6 +45,10 @@ class ServerPace:
         if len(self._heard) > MAX_MEMBERS:
             self._rounds_s.pop(self._heard.popitem(last=False)[0], None)
 
+    def every_s(self, member: str) -> float:
+        """How long a member's last round took; 0 where that is not known."""
+        return self._rounds_s.get(member, 0.0)
+
     @property
     def round_s(self) -> float:
         """How long a round takes: of two members the faster one decides, of more the one in the middle."""

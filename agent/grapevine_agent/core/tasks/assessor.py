@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from grapevine_agent.core.events import WAITS_IN_VAIN
+from grapevine_agent.core.learning.places import MIB, served_bytes
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.settings import CoreSettings, Needs
 from grapevine_agent.core.tasks import lineage
@@ -35,6 +36,8 @@ from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.succession import Succession
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_proto.errors import TaskError
+from grapevine_proto.manifest import TaskManifest
+from grapevine_tasks.layout import ModelLayout
 
 
 class Placement(Protocol):
@@ -189,8 +192,13 @@ class Assessor:
         except TaskError as error:
             yield str(error)
             return
-        if self.settings.peer not in (*servers, *self.settings.trusted_servers):
+        settings = self.settings
+        if settings.peer not in (*servers, *settings.trusted_servers):
             yield "neither the manifest nor [trust] servers lists this peer as a server"
+        elif (needs := self.needs(entry)).memory_mb > settings.limits.memory_mb:
+            yield f"needs about {needs.memory_mb:,} MB to be served, profile allows {settings.limits.memory_mb:,}"
+        elif not self.takes_part(entry.id) and (no_room := self.no_room(entry)):
+            yield no_room
 
     def _is_shown_whole(self, entry: TaskEntry) -> bool:
         """Whether its program and data are looked at though it is not approved: only where that cannot be a flood."""
@@ -217,12 +225,18 @@ class Assessor:
 
     def needs(self, entry: TaskEntry) -> Needs:
         """What a task that fits takes of this device."""
-        if self.settings.role != "member":
+        if self.settings.role == "observer":
             return Needs()
         try:
+            if self.settings.role == "server":
+                return self._needs_to_serve(entry.manifest)
             return self.settings.needs(entry.id, entry.head)
         except TaskError:
             return Needs()  # `_program_found` says it
+
+    def _needs_to_serve(self, manifest: TaskManifest) -> Needs:
+        layout, memory_mb = ModelLayout.of(manifest.program), self.settings.limits.memory_mb
+        return Needs(memory_mb=math.ceil(served_bytes(manifest.merging, layout, memory_mb=memory_mb) / MIB))
 
     def no_room(self, entry: TaskEntry) -> str:
         """Why a task does not fit beside those that hold something of the device; empty if it does."""

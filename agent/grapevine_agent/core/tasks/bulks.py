@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from grapevine_agent.core.effects import Delivered, Effect
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.learning import Learning
+from grapevine_agent.core.learning.serving import counting_refusals
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.tasks.model_requests import ModelRequests
 from grapevine_agent.core.tasks.task_life import TaskLife
@@ -60,7 +61,8 @@ class Bulks:
             update = preview(apart, bulk)
             assert isinstance(update, m.ModelUpdate)
             if taker is not None:
-                taker.foresee(sender, update, now, session)
+                with counting_refusals(self.tasks.aggregating.get(task)):
+                    taker.foresee(sender, update, now, session)
         elif apart.kind is m.ServerModel:
             learner = self.tasks.learning.get(task)
             if learner is None:

@@ -31,16 +31,22 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
     "doubly-weighted": ServerStrategyEntry(
         make=DoublyWeighted,
         source="Grapevine; the DecentraLearn poster",
-        memory="|R|p",
+        memory="6p to 13p",
+        num_models=14,
         constants=AGE_CONSTANTS,
     ),
     "fedavg": ServerStrategyEntry(
-        make=FedAvg, source="McMahan et al. 2017, algorithm 1; Chisme equation 1", memory="|R|p", in_rounds=True
+        make=FedAvg,
+        source="McMahan et al. 2017, algorithm 1; Chisme equation 1",
+        memory="2p",
+        num_models=2,
+        in_rounds=True,
     ),
     "fedasync": ServerStrategyEntry(
         make=FedAsync,
         source="Xie et al. 2019, algorithm 1, polynomial staleness",
         memory="p",
+        num_models=3,
         constants={
             "alpha": Constant(default=0.6, low=0, high=1, meaning="share of an update that is not stale"),
             "a": Constant(default=0.5, low=0, high=4, meaning="how fast the share falls: α(1 + s)^−a"),
@@ -50,6 +56,7 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
         make=FedBuff,
         source="Nguyen et al. 2022, algorithm 1, staleness scaling 1/√(1 + s)",
         memory="9p",
+        num_models=11,
         constants={
             "buffer": Constant(default=10, low=1, high=1024, meaning="updates that make a step, K"),
             "eta": Constant(default=1, low=0, high=10, meaning="the server's learning rate η"),
@@ -59,7 +66,8 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
     "cfl": ServerStrategyEntry(
         make=Cfl,
         source="Sattler et al. 2020: criteria for ε₁ and ε₂, optimal bipartition, γ",
-        memory="|R|p + 5p a cluster",
+        memory="|P|p + 7p a cluster",
+        num_models=9,
         constants={
             "eps1": Constant(default=0.4, low=0, high=1e6, meaning="a model has settled if its step is shorter, ε₁"),
             "eps2": Constant(default=1.6, low=0, high=1e6, meaning="a member has not if its change is longer, ε₂"),
@@ -75,7 +83,8 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
     "flic": ServerStrategyEntry(
         make=Flic,
         source="Espinoza Castellon et al. 2022, with its authors' code",
-        memory="|R|p + 5p a cluster",
+        memory="|P|p + 7p a cluster",
+        num_models=9,
         constants={
             "cluster_round": Constant(default=50, low=0, high=1e6, meaning="the round of the division: T/2"),
             "gather_rounds": Constant(default=5, low=0, high=1e6, meaning="rounds of gathering after a restart"),

@@ -36,7 +36,7 @@ from grapevine_agent.merge.voices import weighted_sum
 
 
 class Cfl:
-    """See the module's docstring. Held between calls: |R|·p, and up to 5p a cluster.
+    """See the module's docstring. Held between calls: see `clusters`.
 
     Kept over a restart: the clusters' models, and who is in which. The newest deltas are lost: members
     send their next ones, and a cluster that was to be divided will be, some rounds later.
@@ -45,9 +45,9 @@ class Cfl:
     def __init__(self, start: ServerStart) -> None:
         self._clusters = Clusters(start, likeness=lambda similarities: float(similarities.max()))
 
-    def accept(self, update: ServerUpdate, context: ServerContext) -> None:  # noqa: ARG002 - the interface's
+    def accept(self, update: ServerUpdate, context: ServerContext) -> None:
         """Hold what the member changed."""
-        self._clusters.take(update)
+        self._clusters.take(update, context)
 
     def aggregate(self, context: ServerContext) -> list[ClusterModel]:
         """Divide what is to be divided, then move each cluster by its members' new deltas."""
@@ -61,6 +61,8 @@ class Cfl:
 
     def _divide(self, cluster: Cluster, context: ServerContext) -> None:
         constants = context.constants
+        if cluster.catching_up is not None:
+            return  # it is not certain yet which model it goes on from
         heard = self._clusters.members_heard(cluster)
         if context.round < cluster.born + constants["settle_rounds"] or len(heard) < constants["min_members"]:
             return
@@ -76,7 +78,7 @@ class Cfl:
         first, second, across = bipartition(cosines(vectors, vectors))
         if constants["gamma"] < np.sqrt((1 - across) / 2):
             groups = [[moved[i][0] for i in group] for group in (first, second)]
-            self._clusters.divide(cluster, groups, context.round)
+            self._clusters.divide(cluster, groups, context)
 
     def state(self) -> ServerState:
         """The clusters."""

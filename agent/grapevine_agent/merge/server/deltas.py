@@ -1,4 +1,4 @@
-"""Arithmetic on changes of models, block by block and in float64.
+"""Arithmetic on changes of models, block by block, and in float64 where sums are long.
 
 A float32 sum of 25 million squares loses digits, and a float64 copy of such a vector takes 200 MB; a
 block at a time costs neither.
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from grapevine_agent.merge.geometry import BLOCK64, blocks, store
+from grapevine_agent.merge.geometry import BLOCK64, LARGEST, blocks, store
+from grapevine_agent.merge.voices import BLOCK
 from grapevine_proto.messages import Vector
 
 ROOM = 1 << 20  # float64 numbers of one block over all vectors: 8 MiB
@@ -26,22 +27,24 @@ def difference(model: Vector, base: Vector) -> Vector:
 
 
 def moved(model: Vector, step: Vector, factor: float = 1.0) -> Vector:
-    """A model moved by a step: model + factor·step, float32 [p]."""
-    result = np.empty_like(model)
-    for span in blocks(0, result.size):
-        block = np.multiply(step[span], factor, dtype=np.float64)
-        block += model[span]
-        store(block, result, span)
+    """A model moved by a step: model + factor·step, float32 [p]. What would overflow stops at the largest number."""
+    result, by = np.empty_like(model), np.array(factor, np.float32)
+    with np.errstate(over="ignore"):
+        for span in blocks(0, result.size, BLOCK):
+            block = np.multiply(step[span], by, out=result[span])
+            np.add(block, model[span], out=block)
+            np.clip(block, -LARGEST, LARGEST, out=block)
     return result
 
 
 def add_difference(total: Vector, model: Vector, base: Vector, factor: float) -> None:
-    """`total` += factor·(model − base), in place. All float32 [p]."""
-    for span in blocks(0, total.size):
-        block = np.subtract(model[span], base[span], dtype=np.float64)
-        block *= factor
-        block += total[span]
-        store(block, total, span)
+    """`total` += factor·(model − base), in place, all float32 [p], in one pass; of numbers up to 1e30, as let in."""
+    scratch = np.empty(min(BLOCK, total.size), np.float32)
+    by = np.array(factor, np.float32)
+    for span in blocks(0, total.size, BLOCK):
+        block = np.subtract(model[span], base[span], out=scratch[: span.stop - span.start])
+        np.multiply(block, by, out=block)
+        np.add(total[span], block, out=total[span])
 
 
 def norm(vector: Vector) -> float:

@@ -5,17 +5,17 @@ McMahan et al., "Communication-efficient learning of deep networks from decentra
 
     θ ← Σ_k |D_k|·θ_k / Σ_k |D_k|
 
-over the members whose updates came since the last aggregation, the newest of each. A heartbeat is
-thus a round, and those who were heard in it are its participants. Held between calls: |R|·p.
+over the members whose updates came since the last aggregation. A round of the members is thus a round of the server,
+and those who were heard in it are its participants. Updates are folded in as they come (`running`): of a member that
+sends several in one round the first one counts, and later ones for what they add to |D_k|. Held between calls: p, and
+the newest model of the heaviest member.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from grapevine_agent.merge.server.held import Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
-from grapevine_agent.merge.voices import bounded_shares, mixed_count, weighted_sum
+from grapevine_agent.merge.server.running import BoundedMean, Said
 
 
 class FedAvg:
@@ -26,27 +26,32 @@ class FedAvg:
     """
 
     def __init__(self, start: ServerStart) -> None:  # noqa: ARG002 - the interface's
-        self._updates: Newest[ServerUpdate] = Newest()
+        self._mean = BoundedMean()
+        self._heard: Newest[None] = Newest()
 
-    def accept(self, update: ServerUpdate, context: ServerContext) -> None:  # noqa: ARG002 - the interface's
-        """Hold the member's newest model."""
-        self._updates.put(update.peer, update.heard_s, replace(update, base=None))
+    def accept(self, update: ServerUpdate, context: ServerContext) -> None:
+        """Fold the member's model in."""
+        said = Said(
+            peer=update.peer,
+            weight=update.samples,
+            parameters=update.parameters,
+            buffers=update.buffers,
+            age=update.age,
+        )
+        self._mean.add(said, context.max_share)
+        self._heard.put(update.peer, update.heard_s, None)
 
     def aggregate(self, context: ServerContext) -> list[ClusterModel]:
         """Close the round."""
-        updates = [update for _, update in self._updates.items()]
-        self._updates.clear()
-        if not updates:
+        if not len(self._heard):
             return []
-        shares = bounded_shares([update.samples for update in updates], [True] * len(updates), context.max_share)
-        return [
-            ClusterModel(
-                parameters=weighted_sum([update.parameters for update in updates], shares),
-                buffers=weighted_sum([update.buffers for update in updates], shares),
-                age=mixed_count([update.age for update in updates], shares),
-                contributors=tuple(update.peer for update in updates),
-            )
-        ]
+        mean = self._mean.mean(context.max_share)
+        model = ClusterModel(
+            parameters=mean.parameters, buffers=mean.buffers, age=mean.age, contributors=self._heard.named()
+        )
+        self._mean.clear()
+        self._heard.clear()
+        return [model]
 
     def state(self) -> ServerState:
         """Nothing."""

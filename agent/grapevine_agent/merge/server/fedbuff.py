@@ -29,6 +29,7 @@ import math
 
 import numpy as np
 
+from grapevine_agent.merge.server.catching_up import CatchingUp
 from grapevine_agent.merge.server.deltas import add_difference, moved
 from grapevine_agent.merge.server.held import ByVersion, Newest
 from grapevine_agent.merge.server.interface import ClusterModel, ServerContext, ServerStart, ServerState, ServerUpdate
@@ -44,11 +45,15 @@ class FedBuff:
 
     Kept over a restart: the count of steps. The buffer is lost, at most K − 1 updates: their senders'
     models have what was in them, and the next updates start from there. Earlier models are lost,
-    so a delta without a base is taken from the saved model until its sender has merged a newer one.
+    so a delta without a base is taken from the saved model until its sender has merged a newer one. If members have
+    come further than the saved model, it goes on from their mean (`catching_up`), without the steps that were
+    taken meanwhile: they are in it.
     """
 
     def __init__(self, start: ServerStart) -> None:
         self._parameters, self._buffers, self._age = start.parameters, start.buffers, start.age
+        self._catching_up = CatchingUp() if start.is_restored else None
+        self._start_age = start.age
         self._published = start.version
         self._steps = 0
         self._steps_at: ByVersion[int] = ByVersion(REMEMBERED_VERSIONS)
@@ -57,17 +62,20 @@ class FedBuff:
         self._models.put(start.version, start.parameters)
         self._heard: Newest[None] = Newest()
         self._fresh = False
+        self._total, self._total_buffers = np.empty_like(start.parameters), np.empty_like(start.buffers)
         self._empty()
 
     def _empty(self) -> None:
-        self._total = np.zeros_like(self._parameters)
-        self._total_buffers = np.zeros_like(self._buffers)
+        self._total.fill(0)
+        self._total_buffers.fill(0)
         self._weight = 0.0
         # Sender, heard_s, age, weight: theirs is not in the model yet.
         self._waiting: list[tuple[str, float, int, float]] = []
 
     def accept(self, update: ServerUpdate, context: ServerContext) -> None:
         """Add the change to the buffer, and take a step if it is full."""
+        if self._catching_up is not None:
+            self._catching_up.hear(update, context.max_share)
         base = update.base if update.base is not None else self._models.at(update.base_version)
         staleness = max(0, self._steps - self._steps_at.at(update.base_version))
         weight = 1 / math.sqrt(1 + staleness)
@@ -96,6 +104,7 @@ class FedBuff:
     def aggregate(self, context: ServerContext) -> list[ClusterModel]:
         """The model after the last step, if that is new."""
         self._heard.forget_old(context)
+        self._catch_up(context)
         if not self._fresh:
             return []
         self._fresh = False
@@ -104,9 +113,22 @@ class FedBuff:
         self._models.put(version, self._parameters)
         return [
             ClusterModel(
-                parameters=self._parameters, buffers=self._buffers, age=self._age, contributors=self._heard.peers()
+                parameters=self._parameters, buffers=self._buffers, age=self._age, contributors=self._heard.named()
             )
         ]
+
+    def _catch_up(self, context: ServerContext) -> None:
+        if self._catching_up is None or not self._catching_up.has_heard:
+            return
+        further = self._catching_up.further_than(self._start_age, context.max_share)
+        self._catching_up = None
+        if further is None:
+            return
+        self._parameters, self._buffers, self._age = further.parameters, further.buffers, further.age
+        for peer, heard_s, _, _ in self._waiting:
+            self._heard.put(peer, heard_s, None)
+        self._fresh = True
+        self._empty()
 
     def state(self) -> ServerState:
         """The count of steps."""

@@ -40,7 +40,7 @@ NO_STRUCTURE = 1e-6  # similarities that differ by less are the same
 
 
 class Flic:
-    """See the module's docstring. Held between calls: |R|·p, and up to 5p a cluster.
+    """See the module's docstring. Held between calls: see `clusters`.
 
     Kept over a restart: whether it has clustered, the clusters' models, and who is in which. The newest
     deltas are lost, and members send their next ones.
@@ -55,7 +55,7 @@ class Flic:
         """Hold what the member changed."""
         if self._gathers_since is None:
             self._gathers_since = context.round
-        self._clusters.take(update)
+        self._clusters.take(update, context)
 
     def aggregate(self, context: ServerContext) -> list[ClusterModel]:
         """Cluster if it is time, then move each cluster by its members' new deltas."""
@@ -70,6 +70,8 @@ class Flic:
 
     def _cluster(self, context: ServerContext) -> None:
         everybody = self._clusters.all()[0]
+        if everybody.catching_up is not None:
+            return  # it is not certain yet which model it goes on from
         moved = [(peer, delta.delta) for peer, delta in self._clusters.members_heard(everybody) if delta.norm > 0]
         if len(moved) < 2:
             return  # nobody to compare: at the next aggregation
@@ -78,7 +80,7 @@ class Flic:
         most = round(context.constants["max_clusters"])
         groups = alike(1 + cosines(vectors, vectors), context.constants["self_similarity"], most)
         if len(groups) > 1:
-            self._clusters.divide(everybody, [[moved[i][0] for i in group] for group in groups], context.round)
+            self._clusters.divide(everybody, [[moved[i][0] for i in group] for group in groups], context)
 
     def state(self) -> ServerState:
         """The clusters, and that there will be no others."""

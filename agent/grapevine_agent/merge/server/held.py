@@ -6,9 +6,10 @@ import math
 from bisect import bisect_right
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
-from grapevine_agent.merge.server.interface import MAX_MEMBERS, ServerContext
+from grapevine_agent.merge.server.interface import MAX_MEMBERS, MAX_NAMED, ServerContext
 
 Item = TypeVar("Item")
 
@@ -35,6 +36,15 @@ class Newest(Generic[Item]):
         for peer in [peer for peer, (heard_s, _) in self._items.items() if heard_s < oldest_s]:
             del self._items[peer]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether a newcomer would take another one's place."""
+        return len(self._items) >= self.capacity
+
+    def replace(self, peer: str, item: Item) -> None:
+        """Another item for a member that is held, heard when it was."""
+        self._items[peer] = (self._items[peer][0], item)
+
     def drop(self, peer: str) -> None:
         """Let go of a member, if it is held."""
         self._items.pop(peer, None)
@@ -46,6 +56,10 @@ class Newest(Generic[Item]):
     def peers(self) -> tuple[str, ...]:
         """The members held, sorted."""
         return tuple(sorted(self._items))
+
+    def named(self) -> tuple[str, ...]:
+        """Those that a message names, sorted: of many the ones heard last."""
+        return tuple(sorted(islice(reversed(self._items), MAX_NAMED)))
 
     def items(self) -> list[tuple[str, Item]]:
         """Members and items, sorted by member: what is made of them does not depend on who came first."""

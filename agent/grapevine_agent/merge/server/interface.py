@@ -23,17 +23,19 @@ import numpy as np
 from grapevine_agent.merge.voices import Constant
 from grapevine_proto.messages import Vector
 
-MAX_MEMBERS = 256  # members whose newest update is held; the one heard longest ago goes first
+MAX_MEMBERS = 4096  # of whom names and numbers are kept; the one heard longest ago goes first
+MAX_NAMED = 1000  # contributors, or members of a cluster, that a message names: those heard last
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerUpdate:
     """A member's update, checked and decoded. Vectors are finite float32: `parameters`, `base` [p], `buffers` [b].
 
-    `base` is what the sender's training started from, where the update says so. `base_version` is the
-    number of the server's model that the sender merged last; 0 if it has merged none, or does not
-    say. `heard_s` is when it came, on the clock of `ServerContext.now_s`. The numbers are claims that
-    the caller has bounded. The vectors are kept by reference: the caller does not write to them again.
+    `base` is what the sender's training started from, where the update says so. `base_version` is the number of the
+    server's model that the sender merged last; 0 if it has merged none, or does not say. `heard_s` is when it came, on
+    the clock of `ServerContext.now_s`; `every_s` how long its sender's rounds take, 0 where that is not known. The
+    numbers are claims that the caller has bounded. The vectors may be kept by reference: the caller does not write to
+    them again.
     """
 
     peer: str
@@ -45,6 +47,7 @@ class ServerUpdate:
     experience: int = 0
     samples: int = 0
     heard_s: float = 0.0
+    every_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,8 @@ class ServerContext:
     `constants` has a value for every constant of the strategy. `round` counts the times that
     `aggregate` has given models so far, over restarts too; `version` is the number of the newest
     model that was published, and never falls. Who was heard more than `forget_s` seconds ago no longer speaks for
-    itself. `max_share` bounds the share of any member in a weighted mean. `rng` is the only
-    source of randomness (no strategy of today draws from it).
+    itself; `round_s` is how long members' rounds take, 0 where that is not known. `max_share` bounds the share of
+    any member in a weighted mean. `rng` is the only source of randomness (the signs of `sketch`).
     """
 
     constants: Mapping[str, float] = field(default_factory=dict)
@@ -64,6 +67,7 @@ class ServerContext:
     round: int = 0
     version: int = 0
     forget_s: float = math.inf
+    round_s: float = 0.0
     max_share: float = 1.0
 
 
@@ -86,12 +90,18 @@ class ClusterModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ServerStart:
-    """The server's model to go on from: the task's initial weights, or what was saved, with its published number."""
+    """The server's model to go on from: the task's initial weights, or what was saved, with its published number.
+
+    `is_restored`: it was saved, nobody knows when, and members may have come further. `num_places`: so many vectors of
+    members may be held where a strategy compares them.
+    """
 
     parameters: Vector
     buffers: Vector
     age: int = 0
     version: int = 0
+    is_restored: bool = False
+    num_places: int = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,14 +144,17 @@ class Maker(Protocol):
 class ServerStrategyEntry:
     """A strategy with what the rest needs to know of it.
 
-    `memory` is what it holds between calls, in words, with p the size of one model and |R| ≤
-    `MAX_MEMBERS` the members held. `needs_base`: members should send base and delta. `clusters`: there
-    may be several models at a time. `in_rounds`: each model closes a round, of those who were heard in it.
+    `memory` is what it holds between calls, in words, with p the size of one model and |P| the places: it does not
+    grow with the number of members, but for names and numbers of at most `MAX_MEMBERS`. `num_models`: so many models
+    at most, or for each cluster, beside those of the places. `needs_base`: members should send base and delta.
+    `clusters`: there may be several models at a time. `in_rounds`: each model closes a round, of those who were
+    heard in it.
     """
 
     make: Maker
     source: str  # paper and equations
     memory: str
+    num_models: int
     constants: Mapping[str, Constant] = field(default_factory=dict)
     needs_base: bool = False
     clusters: bool = False

@@ -157,13 +157,46 @@ def _of_tasks(tasks: tuple[TaskFigures, ...]) -> Iterator[Metric]:
     )
     for field, name, said, unit in counters:
         yield _by_task(CounterMetricFamily(name, said, labels=TASK_LABELS, unit=unit), tasks, field)
+    yield from _served(tasks)
+
+
+def _served(tasks: tuple[TaskFigures, ...]) -> Iterator[Metric]:
+    """What a server tells of the tasks that it aggregates."""
+    gauges: tuple[tuple[str, str, str, str], ...] = (
+        ("model_version", "grapevine_server_model_version", "The number of the newest model.", ""),
+        ("num_members", "grapevine_server_members", "Members whose updates are in the newest model.", ""),
+        ("num_clusters", "grapevine_server_clusters", "Models that there are at a time, one a cluster.", ""),
+        ("held_bytes", "grapevine_server_held_bytes", "Models, sums and bases that are held.", "bytes"),
+        (
+            "since_published_s",
+            "grapevine_server_since_published_seconds",
+            "Time since the newest model was published.",
+            "seconds",
+        ),
+    )
+    for field, name, said, unit in gauges:
+        yield _by_task(GaugeMetricFamily(name, said, labels=TASK_LABELS, unit=unit), tasks, field, of_server=True)
+    said = "Updates of members that were folded in since the task was joined."
+    folded = CounterMetricFamily("grapevine_server_updates_folded", said, labels=TASK_LABELS)
+    yield _by_task(folded, tasks, "num_folded", of_server=True)
+    said = "Updates of members that were refused since then, by the reason."
+    refused = CounterMetricFamily("grapevine_server_updates_refused", said, labels=(*TASK_LABELS, "reason"))
+    for task in tasks:
+        for reason, count in sorted(task.served.refused.items() if task.served is not None else ()):
+            refused.add_metric([task.key, task.name, reason], count)
+    yield refused
 
 
 def _by_task(
-    family: GaugeMetricFamily | CounterMetricFamily, tasks: tuple[TaskFigures, ...], field: str
+    family: GaugeMetricFamily | CounterMetricFamily,
+    tasks: tuple[TaskFigures, ...],
+    field: str,
+    *,
+    of_server: bool = False,
 ) -> GaugeMetricFamily | CounterMetricFamily:
     for task in tasks:
-        if (value := getattr(task, field)) is not None:
+        told = task.served if of_server else task
+        if told is not None and (value := getattr(told, field)) is not None:
             family.add_metric([task.key, task.name], float(value))
     return family
 

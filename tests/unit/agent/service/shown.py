@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from grapevine_agent.service.figures import BrokerFigures, Figures, Governed, TaskFigures
+from grapevine_agent.service.figures import BrokerFigures, Figures, Governed, ServedFigures, TaskFigures
 
 PEER: Final = "muzwdqgh4ryml2augdp7"
 DIGITS: Final = TaskFigures(
@@ -33,7 +33,22 @@ DIGITS: Final = TaskFigures(
 )
 WEATHER: Final = replace(DIGITS, id="3f0c" + "0" * 60, name="Weather", version=2, metric_name="rmse", metric=1.5)
 SERVED: Final = TaskFigures(
-    id="ee" * 32, name="Served", version=1, publisher="k" * 20, strategy="fedavg", role="server", age=7
+    id="ee" * 32,
+    name="Served",
+    version=1,
+    publisher="k" * 20,
+    strategy="fedavg",
+    role="server",
+    age=7,
+    served=ServedFigures(
+        model_version=12,
+        num_members=5,
+        num_clusters=2,
+        num_folded=60,
+        refused={"non-finite": 2, "wrong-shape": 1},
+        held_bytes=2_100_000,
+        since_published_s=3.5,
+    ),
 )
 GOVERNED: Final = Governed(
     temperature_c=51.26, energy_j_today=7_200.0, bytes_today=1_500_000, limit="", until_s=1_800_000_000.0

@@ -36,6 +36,7 @@ def update(
     age: int = 0,
     samples: int = 0,
     heard_s: float = 0.0,
+    every_s: float = 0.0,
 ) -> ServerUpdate:
     return ServerUpdate(
         peer=peer,
@@ -46,6 +47,7 @@ def update(
         age=age,
         samples=samples,
         heard_s=heard_s,
+        every_s=every_s,
     )
 
 
@@ -62,18 +64,30 @@ class Server:
         version: int = 0,
         round: int = 0,  # noqa: A002 - the context's word
         forget_s: float = np.inf,
+        round_s: float = 0.0,
         max_share: float = 1.0,
+        age: int = 0,
+        is_restored: bool = False,
+        num_places: int = 256,
     ) -> None:
         entry, constants = SERVER_STRATEGIES[name], constants or {}
         unknown = constants.keys() - entry.constants.keys()
         assert not unknown, f"{name} has no {unknown}"
-        start = ServerStart(parameters=vector(*parameters), buffers=vector(*buffers), version=version)
+        start = ServerStart(
+            parameters=vector(*parameters),
+            buffers=vector(*buffers),
+            age=age,
+            version=version,
+            is_restored=is_restored,
+            num_places=num_places,
+        )
         self.strategy: ServerStrategy = entry.make(start)
         self.context = ServerContext(
             constants=entry.with_defaults(constants),
             version=version,
             round=round,
             forget_s=forget_s,
+            round_s=round_s,
             max_share=max_share,
         )
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 from tests.unit.agent.merge.server.pieces import Server, update
 
-from grapevine_agent.merge.server import MAX_MEMBERS
+from grapevine_agent.merge.server.interface import MAX_NAMED
 
 
 def test_fedasync_mixes_a_fresh_update_by_alpha() -> None:
@@ -126,6 +126,6 @@ def test_what_began_before_a_restart_counts_as_begun_at_it(name: str) -> None:
 @BOTH
 def test_contributors_are_those_heard_lately_and_not_too_many(name: str) -> None:
     server = Server(name, [0], forget_s=10, constants=CONSTANTS[name])
-    server.hear(*(update(f"{number:03}", [0], heard_s=1) for number in range(MAX_MEMBERS + 1)))
-    assert len(server.model(now_s=2).contributors) == MAX_MEMBERS
+    server.hear(*(update(f"{number:03}", [0], heard_s=1) for number in range(MAX_NAMED + 1)))
+    assert len(server.model(now_s=2).contributors) == MAX_NAMED
     assert server.model(update("k", [0], heard_s=19), now_s=20).contributors == ("k",)

@@ -6,11 +6,12 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from tests.unit.agent.service.shown import FIGURES
+from tests.unit.agent.service.shown import FIGURES, SERVED
 
 pytest.importorskip("prometheus_client")
 
@@ -28,7 +29,7 @@ LABEL: Final = re.compile(r"\{\{(\w+)\}\}")
 def queries() -> Iterator[tuple[str, str]]:
     """Each query, with its legend."""
     for panel in DASHBOARD["panels"]:
-        for target in panel["targets"]:
+        for target in panel.get("targets", ()):  # a row has none
             yield target["expr"], target["legendFormat"]
     for variable in DASHBOARD["templating"]["list"][1:]:
         yield variable["query"]["query"], ""
@@ -36,7 +37,7 @@ def queries() -> Iterator[tuple[str, str]]:
 
 def samples() -> dict[str, set[str]]:
     """The names of all samples on the page, and their labels."""
-    page, _ = render(FIGURES, "0.1.0", "")
+    page, _ = render(replace(FIGURES, tasks=(*FIGURES.tasks, SERVED)), "0.1.0", "")
     return {
         sample.name: set(sample.labels) | {"instance", "job"}
         for family in text_string_to_metric_families(page.decode())
@@ -83,4 +84,12 @@ def test_it_asks_whichever_prometheus_its_user_has() -> None:
     kinds = [variable["type"] for variable in DASHBOARD["templating"]["list"]]
     assert kinds[0] == "datasource"
     for panel in DASHBOARD["panels"]:
-        assert {each["datasource"]["uid"] for each in (panel, *panel["targets"])} == {"${datasource}"}
+        if panel["type"] != "row":
+            assert {each["datasource"]["uid"] for each in (panel, *panel["targets"])} == {"${datasource}"}
+
+
+def test_all_that_a_server_tells_and_all_events_are_on_a_panel() -> None:
+    shown = {name for query, _ in queries() for name in METRIC.findall(query)}
+    told = {name for name in samples() if name.startswith("grapevine_server_")}
+    assert len(told) == 7
+    assert told | {"grapevine_events_total"} <= shown

@@ -35,7 +35,10 @@ def values(figures: Figures, name: str) -> dict[str, float]:
     return {"/".join(value for _, value in sorted(each.labels.items())): each.value for each in found}
 
 
-@pytest.mark.parametrize("figures", [FIGURES, BARE, replace(FIGURES, tasks=(SERVED,))], ids=["all", "bare", "server"])
+SERVER = replace(FIGURES, role="server", tasks=(SERVED,))
+
+
+@pytest.mark.parametrize("figures", [FIGURES, BARE, SERVER], ids=["all", "bare", "server"])
 @pytest.mark.parametrize("accept", [OPEN_METRICS, ""])
 def test_the_page_is_what_prometheus_parses(figures: Figures, accept: str) -> None:
     assert {family.name for family in families(figures, "1")} <= set(parsed(figures, accept)) | {
@@ -45,7 +48,7 @@ def test_the_page_is_what_prometheus_parses(figures: Figures, accept: str) -> No
 
 def test_names_are_as_prometheus_wants_them() -> None:
     """https://prometheus.io/docs/practices/naming/, and what `promtool check metrics` looks at."""
-    for family in families(FIGURES, "1"):
+    for family in (*families(FIGURES, "1"), *families(SERVER, "1")):
         assert re.fullmatch(r"grapevine_[a-z][a-z0-9_]*", family.name), family.name
         assert family.documentation.endswith("."), family.name
         assert not OTHER_UNITS.search(family.name), f"{family.name}: write a base unit"
@@ -82,6 +85,27 @@ def test_the_figures_are_there() -> None:
     assert values(FIGURES, "grapevine_sent_today_bytes") == {"": 1.5e6}
     (agent,) = parsed(FIGURES)["grapevine_agent"].samples
     assert (agent.labels["peer"], agent.labels["profile"]) == (PEER, "raspberry-pi-4b")
+
+
+def test_a_server_tells_of_each_task_what_it_made_of_whom_and_what_it_refused() -> None:
+    of_served = f"Served/{SERVED.key}"
+    assert values(SERVER, "grapevine_server_model_version") == {of_served: 12}
+    assert values(SERVER, "grapevine_server_members") == {of_served: 5}
+    assert values(SERVER, "grapevine_server_clusters") == {of_served: 2}
+    assert values(SERVER, "grapevine_server_updates_folded") == {of_served: 60}
+    assert values(SERVER, "grapevine_server_updates_refused") == {
+        f"Served/non-finite/{SERVED.key}": 2,
+        f"Served/wrong-shape/{SERVED.key}": 1,
+    }
+    assert values(SERVER, "grapevine_server_held_bytes") == {of_served: 2_100_000}
+    assert values(SERVER, "grapevine_server_since_published_seconds") == {of_served: 3.5}
+
+
+def test_what_only_a_server_has_is_absent_of_members_and_of_a_server_that_published_nothing() -> None:
+    assert all(not samples.samples for name, samples in parsed(FIGURES).items() if "_server_" in name)
+    assert SERVED.served is not None
+    silent = replace(SERVED, served=replace(SERVED.served, since_published_s=None))
+    assert values(replace(SERVER, tasks=(silent,)), "grapevine_server_since_published_seconds") == {}
 
 
 def test_the_process_is_measured_under_the_names_that_every_dashboard_knows() -> None:
