@@ -24,6 +24,7 @@ from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import ENVELOPE_BYTES, vectors_bytes
 from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_pace import ServerPace
+from grapevine_agent.core.learning.taken_updates import TakenUpdates
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
@@ -97,6 +98,7 @@ class Aggregator:
             allowed=allowed_encodings(plan),
             memory_mb=self.settings.limits.memory_mb,
         )
+        self.taken = TakenUpdates(task=self.task, peer=self.settings.peer)
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)
@@ -132,6 +134,8 @@ class Aggregator:
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
+        if self.taken.has(sender, session, update):
+            return self.taken.note(sender, session, update)  # our word on it was lost
         with self.receipts.lacking(sender, session):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         self.pace.hear(sender, update.version, now.monotonic_s)
@@ -156,7 +160,7 @@ class Aggregator:
                     parameters=voice.parameters,
                     buffers=voice.buffers,
                     base=voice.base,
-                    base_version=min(update.server_version, self.model_version),
+                    base_version=min(self._base_version(update), self.model_version),
                     age=voice.age,
                     experience=voice.experience,
                     samples=voice.samples,
@@ -169,7 +173,12 @@ class Aggregator:
         if len(self._versions) > MAX_MEMBERS:
             del self._versions[next(iter(self._versions))]
         self.num_merged += 1
-        return [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
+        receipts = [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
+        return [*receipts, *self.taken.note(sender, session, update)]
+
+    def _base_version(self, update: ModelUpdate) -> int:
+        """The version of this server's model that an update's sender has merged last, as it says."""
+        return update.server_versions.get(self.settings.peer, update.server_version)
 
     def tick(self, now: Moment) -> list[Effect]:
         """At each heartbeat say that the server is there; before that, publish a model where one is due."""
@@ -274,9 +283,16 @@ class Aggregator:
                 model_version=self.model_version,
                 contributors=self.contributors,
                 heartbeat_s=self.settings.server_heartbeat_s,
+                group=self.settings.server_group,
+                takes_shared=bool(self.settings.server_group) and self._has_shared,
             ),
             retain=True,
         )
+
+    @property
+    def _has_shared(self) -> bool:
+        brokers = self.members.reach.brokers if self.members is not None else None
+        return brokers is not None and brokers.all_share
 
     def save_changed(self) -> list[Effect]:
         """The model, unless it is kept as it is, at the end of the task or of the service."""
