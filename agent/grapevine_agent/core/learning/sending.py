@@ -213,8 +213,9 @@ class Sending:
         sent: list[Publish | Sent] = []
         for offer in self.offers.due(self.model.version, now.monotonic_s):
             if self.governor.may_send(size, now):
-                receiver = offer.server or offer.group
-                told = Sent(task=self.task, label=self.label, receiver=receiver, what="update", num_bytes=round(size))
+                told = Sent(
+                    task=self.task, label=self.label, receiver=offer.server, what="update", num_bytes=round(size)
+                )
                 sent += (self._offered(offer, now), told)
         return sent
 
