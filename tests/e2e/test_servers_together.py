@@ -24,7 +24,7 @@ from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.offers import in_order
 from grapevine_agent.core.settings import DeviceLimits, ReviewPolicy
 from grapevine_agent.merge.plan import check_merge_plan
-from grapevine_agent.net.events import Arrived
+from grapevine_agent.net.events import Arrived, Connected
 from grapevine_agent.service import clock
 from grapevine_agent.service.shell import AgentService
 from grapevine_broker import start_broker
@@ -208,6 +208,20 @@ async def test_by_our_rules_servers_alone_get_what_is_said_to_their_group(connec
         assert len(set(got[0]) | set(got[1])) == len(got[0]) + len(got[1])  # each to one
         # What would be the stranger's part is lost with Mosquitto 2.0: members offer it again.
         assert set(got[0]) | set(got[1]) <= sent
+
+
+@pytest.mark.mosquitto
+async def test_a_shared_subscription_is_asked_for_with_mqtt_5_alone(connect: Connect) -> None:
+    with start_broker("mosquitto") as running:
+        options = {"subscribe": ("$share/barn/test/+", "test/end"), "wait": False}
+        new, old = [await connect(f"{running.url}?version={version}", **options) for version in ("5", "3.1.1")]
+        assert [(await each.next(Connected)).shares for each in (new, old)] == [True, False]
+        speaker = await connect(running.url)
+        for payload in (b"1", b"2", b"3"):
+            await speaker.transport.publish("test/farm", payload)
+        await speaker.transport.publish("test/end", b"")
+        assert [(await new.arrival("test/farm")).payload for _ in range(3)] == [b"1", b"2", b"3"]
+        assert (await old.next(Arrived)).topic == "test/end"
 
 
 @contextmanager

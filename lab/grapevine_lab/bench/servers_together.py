@@ -100,7 +100,10 @@ async def _measure(
                 figure(NAME, f"CPU time of its member here, {what}", members_ms, unit="ms"),
             ]
             parts = ", ".join(f"{num}" for num in members.num_taken.values())
-            say(f"{what}: {found[-3].median:.0f} updates a second ({parts}; {members.num_again} said again)")
+            say(
+                f"{what}: {found[-3].median:.0f} updates a second ({parts}; {members.num_again} said again), "
+                f"{found[-2].median:.2f} ms of CPU time at a server, {found[-1].median:.2f} ms here"
+            )
     return found
 
 
