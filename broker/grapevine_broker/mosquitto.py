@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from grapevine_broker.acl import acl_text
@@ -71,6 +72,7 @@ class MosquittoBroker(BrokerProcess):
         acl_file: Access rules instead of the four lines of `acl.acl_text`; only with `password_file`.
         root_topic: The root of the topic tree that those four lines protect.
         home_assistant: The user name of Home Assistant, if it is at this broker: see `acl.acl_text`.
+        servers: The user names of servers that may be in a group: the same.
         state_dir: Where it keeps what it retains, for its next start; made where it is missing. None: nowhere.
         max_packet_bytes: The largest packet that is accepted; version 5 clients are told.
         max_in_flight: QoS 1 messages that may wait for their acknowledgement, from and to each client; version 5
@@ -94,6 +96,7 @@ class MosquittoBroker(BrokerProcess):
         acl_file: Path | None = None,
         root_topic: str = "grapevine/v1",
         home_assistant: str = "",
+        servers: Sequence[str] = (),
         state_dir: Path | None = None,
         max_packet_bytes: int = MAX_PACKET_BYTES,
         max_in_flight: int = 20,
@@ -118,7 +121,7 @@ class MosquittoBroker(BrokerProcess):
         self._binary = find_mosquitto()
         self._password_file = password_file
         self._acl_file = acl_file
-        self._acl = acl_text(root_topic, home_assistant)
+        self._acl = acl_text(root_topic, home_assistant, servers)
         self._state_dir = state_dir
         self._max_packet_bytes = max_packet_bytes
         self._more_config = more_config

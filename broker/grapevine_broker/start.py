@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -29,6 +29,7 @@ def _broker(
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
     home_assistant: str = "",
+    servers: Sequence[str] = (),
     state_dir: Path | None = None,
     log_to_terminal: bool = False,
 ) -> RunningBroker:
@@ -37,9 +38,9 @@ def _broker(
         raise RequestError(msg)
     match engine:
         case "embedded":
-            if password_file or acl_file or home_assistant:
+            if password_file or acl_file or home_assistant or servers:
                 msg = (
-                    "the embedded broker knows no users: --password-file, --acl and --homeassistant need "
+                    "the embedded broker knows no users: --password-file, --acl, --homeassistant and --server need "
                     "--engine mosquitto"
                 )
                 raise RequestError(msg)
@@ -54,6 +55,9 @@ def _broker(
                     "and no --acl"
                 )
                 raise RequestError(msg)
+            if servers and (acl_file is not None or password_file is None):
+                msg = f"--server {servers[0]} adds to our own rules for users: it needs --password-file, and no --acl"
+                raise RequestError(msg)
             return MosquittoBroker(
                 host=host,
                 port=port,
@@ -61,6 +65,7 @@ def _broker(
                 acl_file=acl_file,
                 root_topic=root_topic,
                 home_assistant=home_assistant,
+                servers=servers,
                 state_dir=state_dir,
                 log_to_terminal=log_to_terminal,
             )
@@ -97,6 +102,7 @@ def run_broker(
     acl_file: Path | None = None,
     root_topic: str = "grapevine/v1",
     home_assistant: str = "",
+    servers: Sequence[str] = (),
     state_dir: Path | None = None,
     say: Callable[[str], None],
     ready: Callable[[str], None] = lambda _line: None,
@@ -118,6 +124,7 @@ def run_broker(
         acl_file: Mosquitto only: access rules instead of ours.
         root_topic: The root of the topic tree that our access rules protect.
         home_assistant: Mosquitto only: the user name of Home Assistant, whom our access rules let in as well.
+        servers: Mosquitto only: the user names of servers that may be in a group, and take what is said to it.
         state_dir: Mosquitto only: where it keeps what it retains; None: nowhere.
         say: Gets each line meant for the owner.
         ready: Gets the first of them, when the broker answers.
@@ -140,6 +147,7 @@ def run_broker(
         acl_file=acl_file,
         root_topic=root_topic,
         home_assistant=home_assistant,
+        servers=servers,
         state_dir=state_dir,
         log_to_terminal=True,
     )

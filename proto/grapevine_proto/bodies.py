@@ -33,7 +33,7 @@ from grapevine_proto.figures import (
 from grapevine_proto.large_fields import WithLarge, head, set_apart
 from grapevine_proto.location import Location
 from grapevine_proto.parts import LARGE
-from grapevine_proto.topics import InboxTopic, TaskTopic, Topic
+from grapevine_proto.topics import GroupTopic, InboxTopic, TaskTopic, Topic
 
 _MODEL = ("full", "buffers")
 
@@ -140,8 +140,10 @@ def belongs_on(body: m.Body, topic: Topic) -> bool:
     A manifest is of the task that its SHA-256 names. A tombstone names none: its topic, which is
     signed, says what it retracts.
     """
-    leaf = "inbox" if isinstance(topic, InboxTopic) else topic.leaf
-    if _BY_TYPE[body.kind if isinstance(body, m.Apart) else type(body)].leaf != leaf:
+    kind = body.kind if isinstance(body, m.Apart) else type(body)
+    if isinstance(topic, GroupTopic):
+        return kind is m.ModelUpdate and getattr(body, "task", "") == topic.task
+    if _BY_TYPE[kind].leaf != ("inbox" if isinstance(topic, InboxTopic) else topic.leaf):
         return False
     if not isinstance(topic, TaskTopic):
         return True
@@ -270,6 +272,8 @@ def _write_advert(body: m.ServerAdvert) -> pb.ServerAdvert:
         model_version=body.model_version,
         contributors=body.contributors,
         heartbeat_s=body.heartbeat_s,
+        group=body.group,
+        takes_shared=body.takes_shared,
     )
 
 
@@ -285,6 +289,8 @@ def _read_advert(wire: pb.ServerAdvert) -> m.ServerAdvert:
             wire.contributors, lambda peer: reading.identifier(peer, "contributor"), "contributors"
         ),
         heartbeat_s=heartbeat_s,
+        group=reading.identifier(wire.group, "group") if wire.group else "",
+        takes_shared=wire.takes_shared,
     )
 
 
@@ -337,6 +343,8 @@ def _write_update(body: m.ModelUpdate) -> pb.ModelUpdate:
         base_encoding=reading.wire_encoding(body.base),
         buffers_encoding=reading.wire_encoding(body.buffers),
         is_answer=body.is_answer,
+        wants_receipt=body.wants_receipt,
+        server_versions=reading.wire_contributions(body.server_versions) if body.server_versions else None,
     )
 
 
@@ -363,6 +371,8 @@ def _read_update(wire: pb.ModelUpdate) -> m.ModelUpdate:
         buffers=reading.written(wire, "buffers"),
         contributions=reading.contributions(wire.contributions),
         is_answer=wire.is_answer,
+        wants_receipt=wire.wants_receipt,
+        server_versions=reading.contributions(wire.server_versions),
     )
 
 
@@ -532,6 +542,15 @@ _CONVERSIONS = (
     ),
     _Conversion(m.ReleasedModel, "released_model", "inbox", write_released, read_released, _MODEL),
     _Conversion(m.BaseReceipt, "base_receipt", "inbox", _write_receipt, _read_receipt),
+    _Conversion(
+        m.UpdateReceipt,
+        "update_receipt",
+        "inbox",
+        lambda body: pb.UpdateReceipt(task=body.task, version=body.version),
+        lambda wire: m.UpdateReceipt(
+            task=reading.identifier(wire.task, "task"), version=reading.count(wire.version, "version")
+        ),
+    ),
     _Conversion(m.ChunkRequest, "chunk_request", "inbox", _write_chunk_request, _read_chunk_request),
     _Conversion(
         m.ChunkRefusal,

@@ -124,13 +124,19 @@ class Review:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServerAdvert:
-    """An optional server of a task: there, and which model it holds. Its will says `online=False`."""
+    """An optional server of a task: there, and which model it holds. Its will says `online=False`.
+
+    `group`: it is one of several that share the members; empty: every update goes to it. `takes_shared`: it has the
+    shared subscription of its group.
+    """
 
     task: str
     online: bool
     model_version: int = 0
     contributors: tuple[str, ...] = ()
     heartbeat_s: float = 0.0
+    group: str = ""
+    takes_shared: bool = False
 
 
 # --- messages that pass ---------------------------------------------------------------------------
@@ -199,6 +205,10 @@ class ModelUpdate:
     buffers: Written = field(default_factory=lambda: np.empty(0, np.float32))
     contributions: Mapping[str, int] = field(default_factory=dict)  # peer → its newest version in the model
     is_answer: bool = False  # to an update of its receiver: it is not answered
+    wants_receipt: bool = False  # of a server of a group, once it is taken
+    server_versions: Mapping[str, int] = field(
+        default_factory=dict
+    )  # to a group: of each server what `server_version` is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +217,14 @@ class BaseReceipt:
 
     task: str
     base_digest: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateReceipt:
+    """A server of a group has taken this update of yours."""
+
+    task: str
+    version: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -404,6 +422,7 @@ Passing: TypeAlias = (
     Heartbeat
     | ModelUpdate
     | BaseReceipt
+    | UpdateReceipt
     | ServerModel
     | Metrics
     | BlobRequest

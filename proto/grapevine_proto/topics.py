@@ -14,6 +14,7 @@ in each other's name, and nobody can erase another's record with an empty retain
     <root>/peer/<id>/app/<name>                record
     <root>/inbox/<to>/<from>
     <root>/inbox/<to>/<from>/<transfer>        chunks (see `bulk`)
+    <root>/group/<task>/<group>/<from>         for one of the servers of a group
 
 Ids are `[a-z0-9-]{1,64}`. The root has one or two levels, which leaves at most seven slashes: a
 limit of some hosted brokers.
@@ -24,12 +25,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, TypeAlias, TypeGuard
+from typing import Final, Literal, TypeAlias, TypeGuard
 
 from grapevine_proto.errors import ConfigError, WireError
 
 DEFAULT_ROOT = "grapevine/v1"
 MAX_ID = 64  # characters
+SHARED: Final = "$share/"
 
 PeerLeaf: TypeAlias = Literal["announcement", "state", "heartbeat"]
 TaskLeaf: TypeAlias = Literal["manifest", "review", "server", "model", "metrics"]
@@ -102,6 +104,24 @@ class InboxTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupTopic:
+    """Something that a peer says to one of the servers of a group of a task, whichever takes it."""
+
+    task: str
+    group: str
+    sender: str
+
+    @property
+    def leaf(self) -> Literal["group"]:
+        """What kind of topic it is."""
+        return "group"
+
+    def below_root(self) -> str:
+        """The topic without its root, as signed."""
+        return f"group/{self.task}/{self.group}/{self.sender}"
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkTopic:
     """Chunks that one peer sends to another, who asked for them. What is said here is not signed."""
 
@@ -114,14 +134,14 @@ class ChunkTopic:
         return f"inbox/{self.receiver}/{self.sender}/{self.transfer}"
 
 
-Topic: TypeAlias = PeerTopic | TaskTopic | AppTopic | InboxTopic
+Topic: TypeAlias = PeerTopic | TaskTopic | AppTopic | InboxTopic | GroupTopic
 LastingTopic: TypeAlias = TaskTopic | AppTopic  # of a manifest, a review or an application
 LASTING_LEAVES = ("manifest", "review")  # of a task: statements whose order must survive their expiry
 
 
 def writer_of(topic: Topic | ChunkTopic) -> str:
     """The only peer that may write on this topic."""
-    return topic.sender if isinstance(topic, InboxTopic | ChunkTopic) else topic.peer
+    return topic.sender if isinstance(topic, InboxTopic | GroupTopic | ChunkTopic) else topic.peer
 
 
 def is_lasting(topic: Topic) -> TypeGuard[LastingTopic]:
@@ -192,11 +212,13 @@ def parse_below_root(name: str) -> Topic:
             return AppTopic(peer, name)
         case ["inbox", receiver, sender] if is_id(receiver) and is_id(sender):
             return InboxTopic(receiver, sender)
+        case ["group", task, group, sender] if is_id(task) and is_id(group) and is_id(sender):
+            return GroupTopic(task, group, sender)
     raise WireError("topic", f"{name[:200]!r} is not in the topic tree")
 
 
 def receiver_of(topic: Topic) -> str:
-    """Whom a message on this topic is for; "": everybody."""
+    """Whom a message on this topic is for; "": everybody, or whichever server of a group."""
     return topic.receiver if isinstance(topic, InboxTopic) else ""
 
 
@@ -232,3 +254,18 @@ def inbox_of(peer: str) -> str:
 def chunks_for(peer: str) -> str:
     """Filter: all chunks that are sent to `peer` (below the root)."""
     return f"inbox/{peer}/+/+"
+
+
+def of_group(task: str, group: str) -> str:
+    """Filter: everything that is said to one of the servers of a group (below the root)."""
+    return f"group/{task}/{group}/+"
+
+
+def shared(root: str, share: str, below: str) -> str:
+    """The whole filter of a shared subscription (MQTT 5, section 4.8.2): each message goes to one who has it."""
+    return f"{SHARED}{share}/{root}/{below}"
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Whether a whole filter is of a shared subscription."""
+    return topic_filter.startswith(SHARED)

@@ -42,7 +42,7 @@ class Envelope(_message.Message):
     def __init__(self, message: _Optional[bytes] = ..., sealed: _Optional[bytes] = ..., public_key: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., hops: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "application", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "probe", "probe_request", "probe_answer", "record_digests", "record_request", "record_batch")
+    __slots__ = ("version", "sender", "session", "sequence", "created_at_ms", "expires_at_ms", "hop_limit", "receiver_session", "bulk", "announcement", "state", "publication", "review", "server_advert", "application", "heartbeat", "update", "server_model", "metrics", "blob_request", "blob", "model_request", "released_model", "base_receipt", "chunk_request", "chunk_refusal", "probe", "probe_request", "probe_answer", "update_receipt", "record_digests", "record_request", "record_batch")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SENDER_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +72,7 @@ class Message(_message.Message):
     PROBE_FIELD_NUMBER: _ClassVar[int]
     PROBE_REQUEST_FIELD_NUMBER: _ClassVar[int]
     PROBE_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_RECEIPT_FIELD_NUMBER: _ClassVar[int]
     RECORD_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     RECORD_REQUEST_FIELD_NUMBER: _ClassVar[int]
     RECORD_BATCH_FIELD_NUMBER: _ClassVar[int]
@@ -104,10 +105,11 @@ class Message(_message.Message):
     probe: Probe
     probe_request: ProbeRequest
     probe_answer: ProbeAnswer
+    update_receipt: UpdateReceipt
     record_digests: RecordDigests
     record_request: RecordRequest
     record_batch: RecordBatch
-    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., application: _Optional[_Union[ApplicationPublication, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., probe_request: _Optional[_Union[ProbeRequest, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., sender: _Optional[str] = ..., session: _Optional[int] = ..., sequence: _Optional[int] = ..., created_at_ms: _Optional[int] = ..., expires_at_ms: _Optional[int] = ..., hop_limit: _Optional[int] = ..., receiver_session: _Optional[int] = ..., bulk: _Optional[_Union[Bulk, _Mapping]] = ..., announcement: _Optional[_Union[PeerAnnouncement, _Mapping]] = ..., state: _Optional[_Union[PeerState, _Mapping]] = ..., publication: _Optional[_Union[TaskPublication, _Mapping]] = ..., review: _Optional[_Union[Review, _Mapping]] = ..., server_advert: _Optional[_Union[ServerAdvert, _Mapping]] = ..., application: _Optional[_Union[ApplicationPublication, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., update: _Optional[_Union[ModelUpdate, _Mapping]] = ..., server_model: _Optional[_Union[ServerModel, _Mapping]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., blob_request: _Optional[_Union[BlobRequest, _Mapping]] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., model_request: _Optional[_Union[ModelRequest, _Mapping]] = ..., released_model: _Optional[_Union[ReleasedModel, _Mapping]] = ..., base_receipt: _Optional[_Union[BaseReceipt, _Mapping]] = ..., chunk_request: _Optional[_Union[ChunkRequest, _Mapping]] = ..., chunk_refusal: _Optional[_Union[ChunkRefusal, _Mapping]] = ..., probe: _Optional[_Union[Probe, _Mapping]] = ..., probe_request: _Optional[_Union[ProbeRequest, _Mapping]] = ..., probe_answer: _Optional[_Union[ProbeAnswer, _Mapping]] = ..., update_receipt: _Optional[_Union[UpdateReceipt, _Mapping]] = ..., record_digests: _Optional[_Union[RecordDigests, _Mapping]] = ..., record_request: _Optional[_Union[RecordRequest, _Mapping]] = ..., record_batch: _Optional[_Union[RecordBatch, _Mapping]] = ...) -> None: ...
 
 class Bulk(_message.Message):
     __slots__ = ("digest", "num_bytes", "fields", "lengths", "index")
@@ -226,18 +228,22 @@ class Review(_message.Message):
     def __init__(self, task: _Optional[str] = ..., approved: _Optional[bool] = ..., reason: _Optional[str] = ..., valid_until_ms: _Optional[int] = ..., withdrawn: _Optional[bool] = ...) -> None: ...
 
 class ServerAdvert(_message.Message):
-    __slots__ = ("task", "online", "model_version", "contributors", "heartbeat_s")
+    __slots__ = ("task", "online", "model_version", "contributors", "heartbeat_s", "group", "takes_shared")
     TASK_FIELD_NUMBER: _ClassVar[int]
     ONLINE_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_S_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    TAKES_SHARED_FIELD_NUMBER: _ClassVar[int]
     task: str
     online: bool
     model_version: int
     contributors: _containers.RepeatedScalarFieldContainer[str]
     heartbeat_s: float
-    def __init__(self, task: _Optional[str] = ..., online: _Optional[bool] = ..., model_version: _Optional[int] = ..., contributors: _Optional[_Iterable[str]] = ..., heartbeat_s: _Optional[float] = ...) -> None: ...
+    group: str
+    takes_shared: bool
+    def __init__(self, task: _Optional[str] = ..., online: _Optional[bool] = ..., model_version: _Optional[int] = ..., contributors: _Optional[_Iterable[str]] = ..., heartbeat_s: _Optional[float] = ..., group: _Optional[str] = ..., takes_shared: _Optional[bool] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
     __slots__ = ("progress", "incarnation", "quiet_s")
@@ -284,7 +290,7 @@ class VectorEncoding(_message.Message):
     def __init__(self, numbers: _Optional[_Union[Numbers, str]] = ..., zstd: _Optional[bool] = ...) -> None: ...
 
 class ModelUpdate(_message.Message):
-    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version", "encoding", "base_encoding", "buffers_encoding", "is_answer")
+    __slots__ = ("task", "window", "version", "age", "experience", "samples", "full", "base", "delta", "base_digest", "buffers", "contributions", "server_version", "encoding", "base_encoding", "buffers_encoding", "is_answer", "wants_receipt", "server_versions")
     TASK_FIELD_NUMBER: _ClassVar[int]
     WINDOW_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -302,6 +308,8 @@ class ModelUpdate(_message.Message):
     BASE_ENCODING_FIELD_NUMBER: _ClassVar[int]
     BUFFERS_ENCODING_FIELD_NUMBER: _ClassVar[int]
     IS_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    WANTS_RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    SERVER_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     task: str
     window: int
     version: int
@@ -319,7 +327,9 @@ class ModelUpdate(_message.Message):
     base_encoding: VectorEncoding
     buffers_encoding: VectorEncoding
     is_answer: bool
-    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., base_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., is_answer: _Optional[bool] = ...) -> None: ...
+    wants_receipt: bool
+    server_versions: Contributions
+    def __init__(self, task: _Optional[str] = ..., window: _Optional[int] = ..., version: _Optional[int] = ..., age: _Optional[int] = ..., experience: _Optional[int] = ..., samples: _Optional[int] = ..., full: _Optional[bytes] = ..., base: _Optional[bytes] = ..., delta: _Optional[bytes] = ..., base_digest: _Optional[bytes] = ..., buffers: _Optional[bytes] = ..., contributions: _Optional[_Union[Contributions, _Mapping]] = ..., server_version: _Optional[int] = ..., encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., base_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., buffers_encoding: _Optional[_Union[VectorEncoding, _Mapping]] = ..., is_answer: _Optional[bool] = ..., wants_receipt: _Optional[bool] = ..., server_versions: _Optional[_Union[Contributions, _Mapping]] = ...) -> None: ...
 
 class BaseReceipt(_message.Message):
     __slots__ = ("task", "base_digest")
@@ -328,6 +338,14 @@ class BaseReceipt(_message.Message):
     task: str
     base_digest: bytes
     def __init__(self, task: _Optional[str] = ..., base_digest: _Optional[bytes] = ...) -> None: ...
+
+class UpdateReceipt(_message.Message):
+    __slots__ = ("task", "version")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    version: int
+    def __init__(self, task: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Contributions(_message.Message):
     __slots__ = ("peers", "versions")

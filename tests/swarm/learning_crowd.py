@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tests.swarm.digits import DigitsTrainer, built_digits, digits_manifest, samples_of
-from tests.swarm.world import EPOCH_MS, Node, World
+from tests.swarm.world import EPOCH_MS, Node, Trainer, World
 
 from grapevine_agent.core.settings import CoreSettings, DeviceLimits, ReviewPolicy, SleepPlan
 from grapevine_proto.signing import SigningKey
@@ -24,9 +24,9 @@ class Crowd:
     task: str
     more_server_keys: list[SigningKey]
 
-    def start_server(self, number: int = 0) -> Node:
+    def start_server(self, number: int = 0, *, group: str = "") -> Node:
         key = [self.server_key, *self.more_server_keys][number]
-        return self.world.add(replace(self.settings, peer=key.peer_id, role="server"), key)
+        return self.world.add(replace(self.settings, peer=key.peer_id, role="server", server_group=group), key)
 
     def accuracy(self, since_s: float) -> list[float]:
         """Mean accuracy of each member's released model since then."""
@@ -46,10 +46,15 @@ def crowd(
     written_as: Sequence[str] = ("auto",),
     upload_bytes_per_s: float = math.inf,
     sleep: Mapping[int, SleepPlan] | None = None,
+    world: World | None = None,
+    learns: bool = True,
     **merging: object,
 ) -> Crowd:
-    """Members write their vectors as `written_as` says, in turn, and lend so much of their line; some of them sleep."""
-    world = World(seed)
+    """Members write their vectors as `written_as` says, in turn, and lend so much of their line; some of them sleep.
+
+    Without `learns` their trainers give back what they get, at once.
+    """
+    world = world or World(seed)
     engineer_key, server_key = world.key(), world.key()
     reviewer_keys = [world.key(), world.key()]
     more_server_keys = [world.key() for _ in range(num_servers - 1)]
@@ -68,7 +73,7 @@ def crowd(
     members = []
     for k in range(num_members):
         key = world.key()
-        trainer = DigitsTrainer(manifest, samples_of(k), seed=k)
+        trainer = DigitsTrainer(manifest, samples_of(k), seed=k) if learns else Trainer()
         encoding, plan = written_as[k % len(written_as)], (sleep or {}).get(k)
         own = replace(settings, peer=key.peer_id, encoding=encoding, sleep=plan)
         members.append(world.add(own, key, trainer=trainer))

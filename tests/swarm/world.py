@@ -57,6 +57,7 @@ class Node:
     trainer: Trainer
     train_s: float
     filters: set[str] = field(default_factory=set)
+    shares: dict[str, str] = field(default_factory=dict)  # filter → the name under which it is shared
     session: int = 0
     sequence: int = 0
     up: bool = True
@@ -114,14 +115,18 @@ def check_signature(public_key: bytes, signature: bytes, topic: str, message: by
 class World:
     """Nodes, a broker that retains, and time."""
 
-    def __init__(self, seed: int = 0, *, wildcards_retain: bool = True, loss: float = 0.0) -> None:
-        """`wildcards_retain`: a subscription with + brings what is retained; RabbitMQ's do not.
+    def __init__(
+        self, seed: int = 0, *, wildcards_retain: bool = True, shares: bool = False, loss: float = 0.0
+    ) -> None:
+        """`wildcards_retain`: a subscription with + brings what is retained; RabbitMQ's do not. `shares`: MQTT 5.
 
         `loss` of what is not retained, on the way to the broker and again on the way from it.
         """
         self.loss = loss
         self.clock_ahead_ms = 0  # everybody's wall clock
         self._wildcards_retain = wildcards_retain
+        self._shares = shares
+        self.num_shared: Counter[str] = Counter()  # messages that a node got because it was its turn
         self.now_s = 0.0
         self.rng = np.random.default_rng(seed)
         self._losses = np.random.default_rng(seed + 1)
@@ -178,7 +183,7 @@ class World:
         held, node.waiting = node.waiting, {}
         for effect in held.values():
             self._publish(node, effect)
-        if not self._wildcards_retain:
+        if not self._wildcards_retain or self._shares:
             self.at(self.now_s + FOUND_AFTER_S, lambda: self._tell_of_broker(node))
 
     def lose(self, node: Node) -> None:
@@ -194,11 +199,15 @@ class World:
 
     def _tell_of_broker(self, node: Node) -> None:
         if node.up:
-            self.perform(node, node.core.found(BrokerAbilities(wildcard=False), self.moment()))
+            self.perform(node, node.core.found(self._abilities(), self.moment()))
+
+    def _abilities(self) -> BrokerAbilities:
+        return BrokerAbilities(wildcard=self._wildcards_retain, shared=self._shares)
 
     def kill(self, node: Node) -> None:
-        """The process is gone; the broker publishes its will."""
+        """The process is gone, and what waited for it; the broker publishes its will."""
         node.up = False
+        node.shares.clear()
         self._publish(node, fx.Publish(topic=PeerTopic(node.peer, "state"), body=PeerState(online=False), retain=True))
 
     def publish_task(self, node: Node, manifest: TaskManifest, weights: bytes) -> str:
@@ -261,6 +270,11 @@ class World:
                 self._publish(node, effect)
             case fx.Relay(received=received):
                 self._broadcast(received.topic.below_root(), received.envelope, retain=True)
+            case fx.Subscribe(filter=filter_, share=share) if share:
+                if self._shares:
+                    node.shares[filter_] = share
+            case fx.Unsubscribe(filter=filter_, share=share) if share:
+                node.shares.pop(filter_, None)
             case fx.Subscribe(filter=filter_):
                 node.filters.add(filter_)
                 self._send_retained(node, filter_)
@@ -328,6 +342,19 @@ class World:
             return
         for node in self.nodes:
             if node.up and not node.asleep and node.hears(topic) and (retain or not self._loses()):
+                self._deliver(node, topic, payload, retained=False)
+        self._give_to_one(topic, payload)
+
+    def _give_to_one(self, topic: str, payload: bytes) -> None:
+        """As brokers do with a shared subscription. Of a node whose line is dead they do not know that."""
+        names = sorted({share for node in self.nodes for each, share in node.shares.items() if matches(each, topic)})
+        for name in names:
+            sharing = [
+                node for node in self.nodes if any(s == name and matches(f, topic) for f, s in node.shares.items())
+            ]
+            node = min(sharing, key=lambda each: self.num_shared[each.peer])
+            self.num_shared[node.peer] += 1
+            if node.up:
                 self._deliver(node, topic, payload, retained=False)
 
     def _loses(self) -> bool:

@@ -32,6 +32,12 @@ def register(app: typer.Typer) -> None:
         homeassistant: Annotated[
             str, typer.Option(help="Mosquitto: Home Assistant's user name, let in by Grapevine's own rules.")
         ] = "",
+        server: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Mosquitto: the user name (peer id) of a server that may be in a group; may be repeated."
+            ),
+        ] = None,
         state_dir: Annotated[
             Path | None, typer.Option(help="Mosquitto: where it keeps records over a restart.", show_default=False)
         ] = None,
@@ -53,6 +59,7 @@ def register(app: typer.Typer) -> None:
                 acl_file=acl,
                 root_topic=root,
                 home_assistant=homeassistant,
+                servers=server or (),
                 state_dir=state_dir or _state_dir(engine, port),
                 say=tell,
                 ready=supervisor.ready,

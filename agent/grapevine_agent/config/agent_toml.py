@@ -84,6 +84,7 @@ class AgentConfig:
     site: str = ""  # where it is, for peers that keep to theirs
     location: Location | None = None  # and on the globe, as closely as peers are told
     labels: tuple[tuple[str, str], ...] = ()  # what applications ask for, sorted
+    server_group: str = ""  # of servers that share the members among themselves
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +322,7 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
         location=read_location(table),
         labels=read_labels(table),
+        server_group=table.text("server_group", "", pattern=r"[a-z0-9-]{1,64}|", hint='"barn"', max_length=64),
     )
 
 

@@ -21,7 +21,7 @@ from grapevine_agent.config.metrics import MetricsConfig
 from grapevine_agent.data.source import DataSource
 
 AT_START: Final = {
-    "agent": ("state_dir", "profile", "site", "location"),
+    "agent": ("state_dir", "profile", "site", "location", "server_group"),
     "mqtt": tuple(each.name for each in fields(MqttConfig)),
     "limits": ("chunk_window", "state_mb", "round_interval_s", "upload_mb_per_s", "encoding"),
     "governor": ("power_sensor",),

@@ -34,6 +34,8 @@ EXAMPLE_CONFIG = """\
 #location = [52.52, 13.40]
 # What applications may ask for, announced to everybody: docs/applications.md.
 #labels = { room = "kitchen", floor = "2" }
+# Of a server alone: servers of a task that say the same group share its members, and each update goes to one of them.
+#server_group = "barn"
 
 [mqtt]
 # mqtt://, mqtts:// (TLS), ws:// or wss://. With several, they are tried in this order.

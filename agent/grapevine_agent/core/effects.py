@@ -76,12 +76,14 @@ class Subscribe:
     """Subscribe to a filter (below the root).
 
     `records`: brokers may retain thousands for it. A shell that speaks to a real one subscribes to these after all
-    others, one after the other, and at QoS 0: see decision 56.
+    others, one after the other, and at QoS 0: see decision 56. `share`: what comes for the filter is shared with all
+    who subscribe under this name, at brokers that can do that, and at others nothing is subscribed to.
     """
 
     filter: str
     qos: Literal[0, 1] = 1
     records: bool = False
+    share: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class Unsubscribe:
     """Take a subscription back."""
 
     filter: str
+    share: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

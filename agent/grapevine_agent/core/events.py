@@ -285,14 +285,14 @@ class Merged(OfTask):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent(OfTask):
-    """A model, or weights, are on their way to a peer."""
+    """A model, or weights, are on their way to a peer; an empty one is whichever server of a group takes it."""
 
     receiver: str
     what: Literal["update", "released-model", "weights"]
     num_bytes: int  # about
 
     def _text(self) -> str:
-        return f"{self.label}: {self.what} to {self.receiver}, about {self.num_bytes:,} bytes"
+        return f"{self.label}: {self.what} to {self.receiver or 'one of its servers'}, about {self.num_bytes:,} bytes"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,7 +27,7 @@ from grapevine_proto import messages as m
 from grapevine_proto.codec import Received
 from grapevine_proto.errors import WireError
 from grapevine_proto.replay import ReplayGuard
-from grapevine_proto.topics import InboxTopic
+from grapevine_proto.topics import GroupTopic, InboxTopic
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,19 @@ class Passing:
                 raise WireError("topic", f"addressed to {received.topic.receiver}")
             if not self.presence.has_session(message.receiver_session):
                 raise WireError("old-session", f"says our session is {message.receiver_session}")
+        if isinstance(received.topic, GroupTopic):
+            self._check_group(received.topic, message.session)
         self.replays.check(message, wall_ms=now.wall_ms, is_known=self.members.is_member(message.sender))
+
+    def _check_group(self, topic: GroupTopic, session: int) -> None:
+        """What is said to a group names no session of its receiver's: its sender's newest one stands for that."""
+        aggregator = self.tasks.aggregating.get(topic.task)
+        if aggregator is None:
+            raise WireError("not-joined", f"an update of {topic.task} to the group {topic.group}")
+        if aggregator.settings.server_group != topic.group:
+            raise WireError("topic", f"addressed to the group {topic.group}")
+        if session != self.members.session_of(topic.sender):
+            raise WireError("old-session", f"{topic.sender} says to {topic.group} that its session is {session}")
 
     def read(self, received: Received, now: Moment) -> list[Effect]:
         """Give it to whom it concerns. Raises `WireError` if it is to be dropped."""
@@ -78,6 +90,10 @@ class Passing:
             case m.BaseReceipt(task=task) as receipt:
                 if (learner := self.tasks.learning.get(task)) is not None:
                     learner.writer.hear_receipt(sender, receipt.base_digest, session)
+                return []
+            case m.UpdateReceipt(task=task) as taken:
+                if (learner := self.tasks.learning.get(task)) is not None:
+                    learner.sending.offers.receipt(sender, taken.version, session)
                 return []
             case m.BlobRequest() as request:
                 return self.blobs.answer(sender, session, request, now)

@@ -179,6 +179,7 @@ class CoreSettings:
     sleep: SleepPlan | None = None  # None: connected all the time
     governor: GovernorLimits = GovernorLimits()
     server_heartbeat_s: float = 1.0
+    server_group: str = ""  # as a server it shares the members with all of this group; empty: it has every member
     evaluate_every_rounds: int = 1
     save_every_s: float = 5.0  # no task's model is saved more often
     save_bytes_per_day: float = math.inf  # of all tasks' models: where they are large, they are saved more seldom

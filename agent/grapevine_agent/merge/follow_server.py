@@ -5,29 +5,43 @@ McMahan et al., "Communication-efficient learning of deep networks from decentra
 
     θ_i ← θ_server        when a new one has come; else θ_i
 
+Several servers that share the members have a part of them each: their mean is followed, by what each counts for.
+
 This is the baseline that gossip is compared with. Peers' updates are left aside, so without a
 server everybody learns alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from grapevine_agent.merge.voices import Context, Merged, Strategy, Voice, counted, unchanged
+from grapevine_agent.merge.voices import (
+    Context,
+    Merged,
+    Strategy,
+    Voice,
+    counted,
+    mixed_count,
+    unchanged,
+    weighted_sum,
+)
 
 
 def follow_server(*, local: Voice, received: Sequence[Voice], context: Context) -> Merged:  # noqa: ARG001
-    """Take the model of the server that counts most, once. Shares: all to whoever made the result. Memory: none."""
-    fresh = [voice for voice in counted(received) if voice.kind == "server" and not voice.seen]
-    if not fresh:
+    """Take the servers' mean, by their weights, when one of them has a new model. Memory: p with several, else none."""
+    servers = [voice for voice in counted(received) if voice.kind == "server"]
+    if all(voice.seen for voice in servers):
         return unchanged(local)
-    server = max(fresh, key=lambda voice: voice.source_weight)
+    total = math.fsum(voice.source_weight for voice in servers)
+    shares = [voice.source_weight / total for voice in servers]
+    is_one = len(servers) == 1  # whose model need not be copied
     return Merged(
-        parameters=server.parameters,
-        buffers=server.buffers,
-        age=server.age,
-        experience=server.experience,
-        shares={server.peer: 1.0},
+        parameters=servers[0].parameters if is_one else weighted_sum([each.parameters for each in servers], shares),
+        buffers=servers[0].buffers if is_one else weighted_sum([each.buffers for each in servers], shares),
+        age=mixed_count([voice.age for voice in servers], shares),
+        experience=mixed_count([voice.experience for voice in servers], shares),
+        shares={voice.peer: share for voice, share in zip(servers, shares, strict=True)},
     )
 
 

@@ -71,6 +71,7 @@ class Accepted:
 
     max_packet_bytes: int | None = None  # None: it did not say
     max_in_flight: int = MAX_UNDER_WAY  # more unacknowledged messages would end a v5 connection
+    shares: bool = False  # it has shared subscriptions, which came with MQTT 5
     retains: bool = True  # where it does not, a message that is to be retained would end a v5 connection
 
 
@@ -126,6 +127,7 @@ class Connection:
         # publish() waits for room, so that paho queues nothing: for QoS 0 until it is written to the socket
         self._room = (asyncio.Semaphore(MAX_UNDER_WAY), asyncio.Semaphore(MAX_UNDER_WAY))
         self.retains = True  # the broker, as far as it says
+        self.shares = False  # it has shared subscriptions
         self._has_retained_will = login.will is not None and login.will.retain
         self._answer_s = answer_s
         self._unanswered = Unanswered(answer_s=answer_s)
@@ -169,7 +171,7 @@ class Connection:
         if self._accepted.done():
             accepted = self._accepted.result()  # or its exception
             self._room = (self._room[0], asyncio.Semaphore(accepted.max_in_flight))
-            self.retains = accepted.retains
+            self.retains, self.shares = accepted.retains, accepted.shares
             return accepted
         if self._tcp_open.done():
             msg = f"it closed the connection at a CONNECT of MQTT {self.version} ({self.over.result()})"
@@ -318,6 +320,7 @@ class Connection:
             max_packet_bytes=getattr(properties, "MaximumPacketSize", None),
             max_in_flight=min(MAX_UNDER_WAY, getattr(properties, "ReceiveMaximum", MAX_UNDER_WAY)),
             retains=bool(getattr(properties, "RetainAvailable", True)),
+            shares=self.version == "5" and bool(getattr(properties, "SharedSubscriptionAvailable", True)),
         )
         wake(self._loop, _settle, self._accepted, accepted)
 

@@ -19,6 +19,7 @@ class Connected:
     has_learnt_limit: bool = False  # the broker does not say what it takes, and closed connections for less than that
     wanted_packet_bytes: int = 0  # what our owner allows, which a broker may halve; 0: that is not known
     max_in_flight: int = MAX_UNDER_WAY  # unacknowledged messages of QoS 1: the same of these
+    shares: bool = False  # the broker has shared subscriptions
     refused: tuple[str, ...] = ()  # filters that the broker refuses us
 
 

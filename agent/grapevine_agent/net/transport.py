@@ -45,6 +45,7 @@ from grapevine_agent.net.probing import what_answers
 from grapevine_agent.net.tls import TlsOptions, tls_context
 from grapevine_agent.net.unanswered import ANSWER_S
 from grapevine_agent.net.urls import BrokerUrl, Version
+from grapevine_proto import topics
 from grapevine_proto.errors import BrokerError, ConfigError
 from grapevine_proto.parts import Payload
 
@@ -218,7 +219,7 @@ class Transport:
         for each, qos in filters:
             check_filter(each, qos)
         self._filters.update(filters)
-        if self._connection is not None and (fit := self._fit_for(self._connection.url, filters)):
+        if self._connection is not None and (fit := self._fit_for(self._connection, filters)):
             refused = await self._connection.subscribe(fit)
             if refused:
                 msg = f"{self._connection.url if self._connection else 'the broker'} refuses {', '.join(refused)}"
@@ -446,20 +447,25 @@ class Transport:
                 has_learnt_limit=self._limit.is_learnt,
                 wanted_packet_bytes=self._own_limit,
                 max_in_flight=accepted.max_in_flight,
+                shares=accepted.shares and not url.is_found and not any(map(topics.is_shared, refused)),
                 refused=refused,
             )
         )
         return connection
 
-    def _fit_for(self, url: BrokerUrl, filters: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """The filters that a broker may know of: one that was found is told nothing of the owner's sensors."""
-        return [each for each in filters if not url.is_found or each[0].startswith(self._found_below)]
+    def _fit_for(self, connection: Connection, filters: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """The filters that a broker may know of, and knows: one that was found is told nothing of the owner's sensors.
+
+        What is shared is not asked of a broker that shares nothing: it would be an error, or a topic like any other.
+        """
+        known = [each for each in filters if connection.shares or not topics.is_shared(each[0])]
+        return [each for each in known if not connection.url.is_found or each[0].startswith(self._found_below)]
 
     async def _subscribe_all(self, connection: Connection) -> tuple[str, ...]:
         """Subscribe to every filter, also to those that are added meanwhile."""
         done: set[str] = set()
         refused: list[str] = []
-        while missing := [each for each in self._fit_for(connection.url, self._filters.items()) if each[0] not in done]:
+        while missing := [each for each in self._fit_for(connection, self._filters.items()) if each[0] not in done]:
             refused += await connection.subscribe(missing)
             done.update(each for each, _ in missing)
         return tuple(refused)

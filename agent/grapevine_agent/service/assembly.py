@@ -222,6 +222,7 @@ def _settings(
         is_gateway=config.mqtt.gateway,
         heartbeat_s=config.mqtt.heartbeat_s,
         server_heartbeat_s=making.server_heartbeat_s,
+        server_group=config.agent.server_group,
         sleep=making.sleep,
         governor=GovernorLimits() if making.role == "observer" else governor_limits(config.governor, profile),
         match_data=match_data,

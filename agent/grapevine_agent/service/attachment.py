@@ -131,7 +131,7 @@ class Attachment:
         """A broker took us in. What is returned finds out what it can; begin it once our state is said."""
         self.reception.connected(event)
         self.sending.connected(event.max_in_flight)
-        return self.finding_out.run(self.finding_out.connected(event.max_packet_bytes))
+        return self.finding_out.run(self.finding_out.connected(event.max_packet_bytes, shared=event.shares))
 
     def told(self, event: Listening | Disconnected | Trying, *, is_leaving: bool) -> None:
         """The transport tells something else than a connection or a message."""

@@ -70,16 +70,17 @@ class FindingOut:
         self._turns_over = asyncio.Event()
         self._may_lack = False
         self._max_packet_bytes = 1_000_000
+        self._shared = False
 
     @property
     def told(self) -> BrokerAbilities | None:
         """What is known of the broker; None: nothing yet."""
         return self._told
 
-    def connected(self, max_packet_bytes: int) -> int:
-        """A broker took us in; the number of the connection, for `run`."""
+    def connected(self, max_packet_bytes: int, *, shared: bool = False) -> int:
+        """A broker took us in, and said so much of itself; the number of the connection, for `run`."""
         self._begin()
-        self._max_packet_bytes = max_packet_bytes
+        self._max_packet_bytes, self._shared = max_packet_bytes, shared
         self._connection += 1
         return self._connection
 
@@ -93,6 +94,12 @@ class FindingOut:
         self._came.set()
         if self._told is not None and not self._told.wildcard:
             self._say(replace(self._told, wildcard=True, exact=True))
+
+    def shares_nothing(self) -> None:
+        """It refuses a shared subscription."""
+        self._shared = False
+        if self._told is not None:
+            self._say(replace(self._told, shared=False))
 
     def listening(self, event: Listening) -> None:
         """A filter of records has had its turn."""
@@ -113,7 +120,12 @@ class FindingOut:
             wildcard = self._came.is_set() or await self._brings(connection, self._all_of_us, self._came)
             if self._is_over(connection):
                 return
-            found = BrokerAbilities(wildcard=wildcard, may_lack=self._may_lack, max_packet_bytes=self._max_packet_bytes)
+            found = BrokerAbilities(
+                wildcard=wildcard,
+                may_lack=self._may_lack,
+                max_packet_bytes=self._max_packet_bytes,
+                shared=self._shared,
+            )
             self._say(found)
             if not wildcard:
                 self._asks_exactly = True

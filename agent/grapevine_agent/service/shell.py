@@ -72,7 +72,7 @@ from grapevine_agent.store.store import Store
 from grapevine_agent.supervision import Supervisor
 from grapevine_proto import topics
 from grapevine_proto.codec import Received
-from grapevine_proto.errors import GrapevineError, WireError
+from grapevine_proto.errors import BrokerError, GrapevineError, WireError
 from grapevine_proto.messages import Metrics, ReleasedModel
 from grapevine_proto.topics import InboxTopic, PeerTopic, Topic
 
@@ -507,10 +507,8 @@ class AgentService:
                 self._in_background(self.hearing.hear(self.root, name, envelope, retained=True, broker=FROM_A_PEER))
             case fx.Subscribe(filter=below, records=True):
                 self.attachments.subscribe_in_turn(f"{self.root}/{below}")
-            case fx.Subscribe(filter=below, qos=qos):
-                self._in_background(self.attachments.subscribe((f"{self.root}/{below}", qos)))
-            case fx.Unsubscribe(filter=below):
-                self._in_background(self.attachments.unsubscribe(f"{self.root}/{below}"))
+            case fx.Subscribe() | fx.Unsubscribe():
+                self._in_background(self._subscribe(effect))
             case fx.FallAsleep():
                 self._in_background(self.attachments.rest(self._state_topic, GOODBYE_S))
             case fx.WakeUp():
@@ -543,6 +541,20 @@ class AgentService:
                 self._saver.save(effect)
             case _:
                 self._saver.save(effect)
+
+    async def _subscribe(self, effect: fx.Subscribe | fx.Unsubscribe) -> None:
+        """A broker that refuses a shared one is as one without them, until the next connection."""
+        share, below = effect.share, effect.filter
+        name = topics.shared(self.root, share, below) if share else f"{self.root}/{below}"
+        try:
+            if isinstance(effect, fx.Subscribe):
+                await self.attachments.subscribe((name, effect.qos))
+            else:
+                await self.attachments.unsubscribe(name)
+        except BrokerError:
+            for attachment in self.attachments if share else ():
+                attachment.finding_out.shares_nothing()
+            raise
 
     def _perform_at(self, effect: fx.Relay | fx.SubscribeAt | fx.UnsubscribeAt, attachment: Attachment) -> None:
         """What is of one broker."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,8 @@ class Crowd:
     heartbeat_s: float
     keys: Sequence[SigningKey]
     num_updates: int = 0  # that were said to them
+    sessions: dict[str, int] = field(default_factory=dict)  # of whoever has said something to them
+    on_receipt: Callable[[str, str], None] = lambda _receiver, _sender: None  # an update of a peer is taken
     _session: int = field(default_factory=lambda: clock.now().wall_ms)
     _sequence: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -62,7 +64,7 @@ class Crowd:
 
         async def record(key: SigningKey, topic: Topic, body: m.Body) -> None:
             async with room:
-                await self._say(key, topic, body, retain=True)
+                await self.say(key, topic, body, retain=True)
 
         task, publisher = self.task, self.keys[0]
         announcement = m.PeerAnnouncement(name="a peer of the benchmark", profile="generic", cores=4, tasks=(task,))
@@ -82,7 +84,7 @@ class Crowd:
         due_s = loop.time()
         for key in itertools.cycle(self.keys):
             progress = (m.TaskProgress(task=self.task, version=1, age=1),)
-            await self._say(key, PeerTopic(key.peer_id, "heartbeat"), m.Heartbeat(progress=progress), qos=0)
+            await self.say(key, PeerTopic(key.peer_id, "heartbeat"), m.Heartbeat(progress=progress), qos=0)
             due_s += self.heartbeat_s / len(self.keys)
             await asyncio.sleep(due_s - loop.time())
 
@@ -105,15 +107,18 @@ class Crowd:
         assert isinstance(topic, InboxTopic)
         back, session = InboxTopic(sender, topic.receiver), received.message.session
         key = self._by_id[topic.receiver]
+        self.sessions[sender] = session
         match received.message.body:
             case m.BlobRequest(task=task, digest=digest):
                 blob = m.Blob(task=task, digest=digest, content=self.built.weights)
-                await self._say(key, back, blob, receiver_session=session)
+                await self.say(key, back, blob, receiver_session=session)
             case m.ModelUpdate() as update:
                 self.num_updates += 1
-                await self._say(key, back, update, receiver_session=session)
+                await self.say(key, back, update, receiver_session=session)
+            case m.UpdateReceipt():
+                self.on_receipt(topic.receiver, sender)
 
-    async def _say(
+    async def say(
         self,
         key: SigningKey,
         topic: Topic,
@@ -123,6 +128,7 @@ class Crowd:
         retain: bool = False,
         receiver_session: int = 0,
     ) -> None:
+        """Publish what one of them says."""
         message = m.Message(
             sender=key.peer_id,
             session=self._session,

@@ -197,10 +197,12 @@ def write_config(folder: Path, url: str, crowd: Crowd, *, profile: str = "generi
 
 
 @contextmanager
-def running_service(config: Path, log: Path, *, within: Sequence[str] = ()) -> Iterator[psutil.Process]:
-    """`grapevine agent run`, until the block ends. `within` comes before the command."""
+def running_service(
+    config: Path, log: Path, *, within: Sequence[str] = (), role: str = "agent"
+) -> Iterator[psutil.Process]:
+    """`grapevine agent run`, or `server run`, until the block ends. `within` comes before the command."""
     leash = [sys.executable, "-m", "grapevine_broker.leash", str(os.getpid())]
-    command = [*within, *leash, sys.executable, "-m", "grapevine_agent", "agent", "run", "--config", str(config)]
+    command = [*within, *leash, sys.executable, "-m", "grapevine_agent", role, "run", "--config", str(config)]
     with log.open("wb") as output, subprocess.Popen(command, stderr=output, env=_environment()) as process:
         try:
             yield psutil.Process(process.pid)

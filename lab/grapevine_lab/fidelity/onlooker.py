@@ -17,7 +17,7 @@ from grapevine_proto import bulk, topics
 from grapevine_proto.codec import Received, complete, open_envelope
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Message, Metrics, ModelUpdate
-from grapevine_proto.topics import ChunkTopic, InboxTopic, PeerLeaf, TaskLeaf
+from grapevine_proto.topics import ChunkTopic, GroupTopic, InboxTopic, PeerLeaf, TaskLeaf
 
 Leaf: TypeAlias = PeerLeaf | TaskLeaf | Literal["app", "inbox"]
 
@@ -82,7 +82,7 @@ class Notes:
                 t_s=message.created_at_ms / 1000,
                 sender=message.sender,
                 receiver=topic.receiver if isinstance(topic, InboxTopic) else "",
-                leaf="inbox" if isinstance(topic, InboxTopic) else topic.leaf,
+                leaf="inbox" if isinstance(topic, InboxTopic | GroupTopic) else topic.leaf,
                 num_bytes=len(payload),
                 versions=versions,
                 metrics=metrics,

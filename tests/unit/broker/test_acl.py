@@ -30,6 +30,21 @@ def test_home_assistants_user_alone_may_command() -> None:
     ]
 
 
+def test_servers_alone_take_what_everybody_may_say_to_their_group() -> None:
+    lines = acl_text("grapevine/v1", "hass", ["barn", "loft"]).splitlines()
+    assert lines[:4] == acl_text("grapevine/v1").splitlines()
+    assert lines[4] == "pattern write grapevine/v1/group/+/+/%u"
+    assert lines[5:-4] == acl_text("grapevine/v1", "hass").splitlines()[4:]
+    assert lines[-4:] == [
+        "user barn",
+        "topic read grapevine/v1/group/#",
+        "user loft",
+        "topic read grapevine/v1/group/#",
+    ]
+    with pytest.raises(ConfigError, match="a server's is its peer id"):
+        acl_text("grapevine/v1", servers=["a\ntopic readwrite #"])
+
+
 def test_the_rules_are_for_the_topics_that_agents_take_by_themselves() -> None:
     config = HomeAssistantConfig()
     assert (config.prefix, config.root) == (HOME_ASSISTANT_PREFIX, HOME_ASSISTANT_ROOT)

@@ -8,7 +8,7 @@ from grapevine_proto import messages as m
 from grapevine_proto.encoding import Encoding
 from grapevine_proto.location import Location
 from grapevine_proto.signing import SigningKey
-from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
+from grapevine_proto.topics import GroupTopic, InboxTopic, PeerTopic, TaskTopic, Topic
 
 KEY = SigningKey(bytes(range(32)))
 ME = KEY.peer_id
@@ -111,6 +111,26 @@ EVERY_BODY: list[tuple[Topic, m.Body]] = [
     (InboxTopic(OTHER, ME), m.ReleasedModel(task=TASK, age=40, full=HALVES, buffers=BUFFERS)),
     (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK, base_digest=b"d" * 32)),
     (InboxTopic(OTHER, ME), m.BaseReceipt(task=TASK)),
+    (
+        TaskTopic(ME, TASK, "server"),
+        m.ServerAdvert(task=TASK, online=True, heartbeat_s=1.0, group="barn", takes_shared=True),
+    ),
+    (
+        GroupTopic(TASK, "barn", ME),
+        m.ModelUpdate(
+            task=TASK,
+            window=2,
+            version=3,
+            age=20,
+            experience=640,
+            samples=32,
+            full=VECTOR,
+            buffers=BUFFERS,
+            wants_receipt=True,
+            server_versions={OTHER: 4},
+        ),
+    ),
+    (InboxTopic(OTHER, ME), m.UpdateReceipt(task=TASK, version=3)),
     (
         TaskTopic(ME, TASK, "model"),
         m.ServerModel(task=TASK, model_version=9, age=70, full=VECTOR, buffers=BUFFERS, contributions=CONTRIBUTIONS),

@@ -4,13 +4,14 @@ from hypothesis import strategies as st
 
 from grapevine_proto import topics
 from grapevine_proto.errors import ConfigError, WireError
-from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
+from grapevine_proto.topics import GroupTopic, InboxTopic, PeerTopic, TaskTopic, Topic
 
 ids = st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
 every_topic = st.one_of(
     st.builds(PeerTopic, ids, st.sampled_from(["announcement", "state", "heartbeat"])),
     st.builds(TaskTopic, ids, ids, st.sampled_from(["manifest", "review", "server", "model", "metrics"])),
     st.builds(InboxTopic, ids, ids),
+    st.builds(GroupTopic, ids, ids, ids),
 )
 
 
@@ -44,6 +45,7 @@ def test_any_text_is_a_topic_or_a_wire_error(name: str) -> None:
         "grapevine/v1/peer/../state",
         "grapevine/v1/peer/a/task/b/secrets",
         "grapevine/v1/inbox/a/b/c",
+        "grapevine/v1/group/a/b",
         "grapevine/v1/peer/" + "a" * 65 + "/state",
     ],
 )

@@ -35,6 +35,7 @@ from grapevine_agent.core.learning.receipts import Receipts
 from grapevine_agent.core.learning.server_claims import most_published
 from grapevine_agent.core.learning.server_pace import ServerPace
 from grapevine_agent.core.learning.serving import vector_bytes
+from grapevine_agent.core.learning.taken_updates import TakenUpdates
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
@@ -116,6 +117,7 @@ class Aggregator:
             allowed=allowed_encodings(plan),
             memory_mb=self.settings.limits.memory_mb,
         )
+        self.taken = TakenUpdates(task=self.task, peer=self.settings.peer)
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.guard = Guard(
             size=self.layout.num_parameters,
@@ -163,6 +165,8 @@ class Aggregator:
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
         self.guard.check(sender, self.model.round)
+        if self.taken.has(sender, session, update):
+            return self.taken.note(sender, session, update)  # our word on it was lost
         with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self.model.round):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         self.guard.judge(sender, taken.parameters, self.model.parameters, self.model.round)
@@ -180,7 +184,7 @@ class Aggregator:
         if self._sums_deltas and taken.base is not None:
             mine = replace(mine, parameters=taken.base)  # what must be bounded is the change
         voice = self.clip.apply(mine, voice)
-        self._go_on_above(update.server_version, now)
+        self._go_on_above(self._base_version(update), now)
         context = self._context(now)
         with apart():
             self.strategy.accept(
@@ -189,7 +193,7 @@ class Aggregator:
                     parameters=voice.parameters,
                     buffers=voice.buffers,
                     base=voice.base,
-                    base_version=min(update.server_version, self.model_version),
+                    base_version=min(self._base_version(update), self.model_version),
                     age=voice.age,
                     experience=voice.experience,
                     samples=voice.samples,
@@ -205,7 +209,12 @@ class Aggregator:
         self.num_merged += 1
         if self._first_heard_s is None:
             self._first_heard_s = now.monotonic_s
-        return [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
+        receipts = [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
+        return [*receipts, *self.taken.note(sender, session, update)]
+
+    def _base_version(self, update: ModelUpdate) -> int:
+        """The version of this server's model that an update's sender has merged last, as it says."""
+        return update.server_versions.get(self.settings.peer, update.server_version)
 
     def _go_on_above(self, version: int, now: Moment) -> None:
         """A member has merged a model of this number, which an earlier life of this server has published."""
@@ -332,9 +341,16 @@ class Aggregator:
                 model_version=self.model_version,
                 contributors=self.contributors,
                 heartbeat_s=self.settings.server_heartbeat_s,
+                group=self.settings.server_group,
+                takes_shared=bool(self.settings.server_group) and self._has_shared,
             ),
             retain=True,
         )
+
+    @property
+    def _has_shared(self) -> bool:
+        brokers = self.members.reach.brokers if self.members is not None else None
+        return brokers is not None and brokers.all_share
 
     def save_changed(self) -> list[Effect]:
         """The model, unless it is kept as it is, at the end of the task or of the service."""

@@ -259,6 +259,7 @@ class Learning:
         if self.sending.clock.due(now.monotonic_s):
             effects += self.sending.due(now)
             self.sending.arm(now)
+        effects += self.sending.offer(now)
         if now.monotonic_s >= self.keeper.next_s:
             effects += self.keeper.due(self.save(), now.monotonic_s, self.best.to_save())
         return effects
@@ -267,7 +268,12 @@ class Learning:
         """When `tick` has something to do next, monotonic."""
         if self.receipts.are_due:
             return 0.0
-        times = [self.sending.clock.next_s, self.keeper.next_s, self.paused.release_s]
+        times = [
+            self.sending.clock.next_s,
+            self.sending.offers.deadline_s(),
+            self.keeper.next_s,
+            self.paused.release_s,
+        ]
         if self.training is not None or self.paused.holds:
             times.append(self.merging.merge_by_s)
         elif not self.trials.failure:

@@ -23,6 +23,7 @@ from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
 from grapevine_agent.core.learning.server_check import ServerCheck
 from grapevine_agent.core.learning.server_link import ServerLink
+from grapevine_agent.core.learning.server_voices import weights
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
@@ -199,10 +200,10 @@ class Merging:
         received = [pending.voice for pending in self._pending.values()]
         contributions = {sender: pending.contributions for sender, pending in self._pending.items()}
         known = {self.peer, *self.members.heard_of()} if self.servers else set()
-        for link in self.servers.values():
-            weight = link.source_weight(now.monotonic_s, known=known, cap=self.manifest.merging.server_trust_cap)
-            if link.model is None or weight <= 0:
-                continue
+        cap = self.manifest.merging.server_trust_cap
+        for server, weight in weights(self.servers, now.monotonic_s, known=known, cap=cap).items():
+            link = self.servers[server]
+            assert link.model is not None
             received.append(
                 Voice(
                     peer=link.peer,

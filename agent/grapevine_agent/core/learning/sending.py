@@ -5,6 +5,7 @@
     an update                with `push-pull`, an answer to its sender, if it lacks the model (`answering`)
     a peer that slept        is awake: it gets what it lacks from a few members, at once (`woken`)
     a round's end            with `every-round` to every neighbour that lacks it; and to the servers
+    a server's silence       of a group: what it had said that it has, to another (`offers`)
 
 Whatever goes out is counted, and noted as what its receiver has (`told`). Before each send the governor is asked
 whether today's bytes allow it: a send that they do not is not made, and no token is saved for it.
@@ -26,6 +27,7 @@ from grapevine_agent.core.learning.answering import PUSH_PULL, Answering
 from grapevine_agent.core.learning.gossip import EVERY_ROUND, SendClock, Targets, send_rate
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
+from grapevine_agent.core.learning.offers import Offer, Offers
 from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.rest import MOVES, Rest
 from grapevine_agent.core.learning.server_link import ServerLink, best_state
@@ -39,7 +41,7 @@ from grapevine_agent.core.overlay.members import Members
 from grapevine_agent.core.settings import CoreSettings
 from grapevine_proto.manifest import MergePlan
 from grapevine_proto.messages import ModelUpdate
-from grapevine_proto.topics import InboxTopic
+from grapevine_proto.topics import GroupTopic, InboxTopic
 
 SOON_HEARTBEATS: Final = (0.5, 2.0)  # after we woke up: by then brokers have said who is there
 
@@ -67,6 +69,9 @@ class Sending:
 
     def __post_init__(self) -> None:
         self.clock = SendClock(self.rng)
+        self.offers = Offers(
+            peer=self.settings.peer, servers=self.servers, members=self.members, update_bytes=self.pace.update_bytes
+        )
         self.account = TokenAccount() if self.plan.send_rate == SAVES_FOR_NEWS else None
         self.answering = Answering() if self.plan.exchange == PUSH_PULL and not self.every_round else None
 
@@ -194,11 +199,39 @@ class Sending:
         return self._send_to(self.rest.few(self.pace.few(targets, self.rng), self.rng), now)
 
     def to_servers(self, now: Moment) -> list[Publish | Sent]:
-        """What training has made, to the servers that can be reached."""
+        """What training has made, to the servers that can be reached: to each that is alone, to one of each group."""
         servers = [
-            peer for peer, link in self.servers.items() if link.state == "reachable" and self.members.session_of(peer)
+            peer
+            for peer, link in self.servers.items()
+            if link.state == "reachable" and not link.group and self.members.session_of(peer)
         ]
-        return self._send_to(self.pace.few(servers, self.rng), now)
+        return [*self._send_to(self.pace.few(servers, self.rng), now), *self.offer(now)]
+
+    def offer(self, now: Moment) -> list[Publish | Sent]:
+        """Our newest version, to each group of servers none of which is known to have it; as far as bytes reach."""
+        size = self.pace.update_bytes
+        sent: list[Publish | Sent] = []
+        for offer in self.offers.due(self.model.version, now.monotonic_s):
+            if self.governor.may_send(size, now):
+                told = Sent(
+                    task=self.task, label=self.label, receiver=offer.server, what="update", num_bytes=round(size)
+                )
+                sent += (self._offered(offer, now), told)
+        return sent
+
+    def _offered(self, offer: Offer, now: Moment) -> Publish:
+        if offer.server:
+            direct = self.send(offer.server, now)
+            assert isinstance(direct.body, ModelUpdate)
+            return replace(direct, body=replace(direct.body, wants_receipt=True))
+        self.num_sent += 1
+        versions = {peer: link.merged_version for peer, link in self.servers.items() if link.group == offer.group}
+        update = self.writer.write(self.model, "", session=0, server_version=0)
+        return Publish(
+            topic=GroupTopic(self.task, offer.group, self.settings.peer),
+            body=replace(update, wants_receipt=True, server_versions=versions),
+            by=offer.broker,
+        )
 
     def _send_to(self, peers: Sequence[str], now: Moment, *, is_answer: bool = False) -> list[Publish | Sent]:
         """Our model to these peers, in their order, as far as today's bytes reach."""

@@ -45,6 +45,8 @@ class ServerLink:
     merged_version: int = 0  # of its model that was merged last: each server counts its own
     cluster: int | None = None  # the cluster that names us
     advertised: frozenset[str] = frozenset()
+    group: str = ""  # it shares the members with others of this name: see `offers`
+    takes_shared: bool = False  # what is said to the group comes to it as a shared subscription
     last_heard_s: float = field(default=float("-inf"))
     refused: str = ""  # why its newest model was not taken; empty: it was
     is_awaited: bool = False  # its first model, until it can be judged
@@ -55,6 +57,7 @@ class ServerLink:
     def hear_advert(self, advert: ServerAdvert, now_s: float, *, retained: bool) -> None:
         """The server's record. A retained one may be a leftover: it informs, but is no sign of life."""
         self.advertised = frozenset(advert.contributors)
+        self.group, self.takes_shared = advert.group, advert.takes_shared
         if advert.heartbeat_s > 0:
             self.heartbeat_s = advert.heartbeat_s
         if not advert.online:
@@ -112,6 +115,11 @@ class ServerLink:
         if silence > LOST_AFTER and self.state == "suspect":
             self.state = "lost"
 
+    def contributors(self, known: Collection[str]) -> frozenset[str]:
+        """The contributors that the model and the advert both name and that are in `known`."""
+        named = self.model.contributions.keys() if self.model is not None else ()
+        return self.advertised.intersection(named, known)
+
     def source_weight(self, now_s: float, *, known: Collection[str], cap: float) -> float:
         """S = ρ·h(τ) of the server's model, 0 while there is none.
 
@@ -120,8 +128,7 @@ class ServerLink:
         """
         if self.model is None:
             return 0.0
-        contributors = self.model.contributions.keys() & self.advertised & set(known)
-        voices = min(float(max(1, len(contributors))), cap)
+        voices = min(float(max(1, len(self.contributors(known)))), cap)
         silence = (now_s - self.last_heard_s) / self.heartbeat_s
         weight = voices * 2.0 ** -max(0.0, silence - 1.0)
         return weight if weight >= FADED else 0.0

@@ -13,6 +13,7 @@ class BrokerAbilities:
     exact: bool = True  # one without does
     may_lack: bool = False  # so much came for one filter that some may not have
     max_packet_bytes: int = 1_000_000
+    shared: bool = False  # it has shared subscriptions (MQTT 5)
 
     @property
     def gives_all(self) -> bool:

@@ -129,6 +129,7 @@ class Brokers:
             exact=all(each.exact for each in all_of_them),
             may_lack=any(each.may_lack for each in all_of_them),
             max_packet_bytes=min(each.max_packet_bytes for each in all_of_them),
+            shared=all(each.shared for each in all_of_them),
         )
 
     # --- who is where -------------------------------------------------------------------------------
@@ -232,6 +233,25 @@ class Brokers:
     def packet_bytes(self) -> int:
         """The largest packet that all of them take."""
         return min((each.abilities.max_packet_bytes for each in self.connected_ones()), default=0)
+
+    def meets(self, peer: str) -> bool:
+        """Whether one of them says that a peer is there, itself."""
+        return any(each.online.get(peer) == 0 for each in self.connected_ones())
+
+    @property
+    def all_share(self) -> bool:
+        """Whether all that we are connected to have shared subscriptions."""
+        connected = self.connected_ones()
+        return bool(connected) and all(each.abilities.shared for each in connected)
+
+    def shared_by(self, peers: Iterable[str], num_bytes: float) -> int | None:
+        """One that has shared subscriptions, takes so large a message, and has all of these peers itself."""
+        peers = list(peers)
+        for each in self.connected_ones():
+            may_carry = each.abilities.shared and each.abilities.max_packet_bytes >= num_bytes
+            if may_carry and all(each.online.get(peer) == 0 for peer in peers):
+                return each.number
+        return None
 
     def no_answer(self, peer: str) -> None:
         """A suspect has not answered by the way that messages to it take: the next take another, if there is one."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.errors import WireError
 from grapevine_proto.quotas import Bucket
-from grapevine_proto.topics import InboxTopic, PeerTopic, TaskTopic, Topic
+from grapevine_proto.topics import GroupTopic, InboxTopic, PeerTopic, TaskTopic, Topic
 
 MAX_PRESENCE_BYTES = 16_384  # of an announcement, a state or a heartbeat: kept of everybody
 STRANGERS_PER_S = 200.0  # messages: to verify so many takes a thirtieth of a core, a tenth of a Raspberry Pi's
@@ -47,7 +47,7 @@ class Gate:
                 if self._is_stranger(peer) and not self._presence.take(1, now_s):
                     self.members.overlook(now_s)
                     raise WireError("over-quota", "strangers announce themselves too often")
-            case InboxTopic(sender=peer) if self._is_stranger(peer):
+            case InboxTopic(sender=peer) | GroupTopic(sender=peer) if self._is_stranger(peer):
                 if not self._letters.take(1, now_s) or not self._bytes.take(num_bytes, now_s):
                     raise WireError("over-quota", "strangers write to us too often")
             case TaskTopic(peer=peer, leaf="metrics") if self._is_stranger(peer):  # while the owner watches a task

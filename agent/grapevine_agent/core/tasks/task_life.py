@@ -52,6 +52,7 @@ from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_agent.core.tasks.weights_wanted import WeightsWanted
 from grapevine_agent.merge.apart import apart
 from grapevine_proto import messages as m
+from grapevine_proto import topics
 from grapevine_proto.errors import TaskError, WireError
 from grapevine_proto.records import RecordBook
 from grapevine_proto.topics import InboxTopic, TaskTopic
@@ -142,6 +143,8 @@ class TaskLife:
             effects += [fx.Unsubscribe(filter=_model_filter(server, entry.id)) for server in learner.servers]
         if (aggregator := self.aggregating.pop(entry.id, None)) is not None:
             effects += [*aggregator.save_changed(), aggregator.advert(online=False)]
+            if group := aggregator.settings.server_group:
+                effects.append(fx.Unsubscribe(filter=topics.of_group(entry.id, group), share=group))
         self.budget.leave(entry.id)
         self.reservations.give_back(entry.id)
         self.assessor.mark_approved()
@@ -394,7 +397,8 @@ class TaskLife:
                 budget=self.budget,
                 governor=self.governor,
             )
-            return []
+            group = self.settings.server_group
+            return [fx.Subscribe(filter=topics.of_group(entry.id, group), share=group)] if group else []
         learner = self.learning[entry.id] = Learning(
             task=entry.id,
             manifest=entry.manifest,

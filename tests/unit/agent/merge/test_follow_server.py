@@ -26,6 +26,12 @@ def test_a_server_that_has_faded_is_followed_no_more() -> None:
     assert merge("follow-server", LOCAL, PEER, replace(SERVER, source_weight=0.5)).parameters.tolist() == [1, 2]
 
 
-def test_of_two_servers_the_one_that_counts_more_is_followed() -> None:
-    other = voice("t", [9, 9], kind="server", source_weight=6)
-    assert merge("follow-server", LOCAL, SERVER, other).shares == {"t": 1.0}
+def test_servers_that_share_the_members_are_followed_by_what_each_counts_for() -> None:
+    other = replace(SERVER, peer="t", parameters=LOCAL.parameters, source_weight=15)
+    merged = merge("follow-server", LOCAL, PEER, SERVER, replace(other, seen=True))
+    assert merged.shares == {"s": 0.25, "t": 0.75}
+    assert merged.parameters.tolist() == [0.25 * 3 + 0.75 * 1, 0.25 * 4 + 0.75 * 2]
+    assert merge("follow-server", LOCAL, replace(SERVER, seen=True), replace(other, seen=True)).parameters.tolist() == [
+        1,
+        2,
+    ]
