@@ -7,8 +7,8 @@ McMahan et al., "Communication-efficient learning of deep networks from decentra
 
 Several servers that share the members have a part of them each: their mean is followed, by what each counts for.
 
-This is the baseline that gossip is compared with. Peers' updates are left aside, so without a
-server everybody learns alone.
+This is the baseline that gossip is compared with. Members send each other nothing, and what a peer sends is left
+aside, so without a server everybody learns alone.
 """
 
 from __future__ import annotations
@@ -50,4 +50,5 @@ STRATEGY = Strategy(
     pairwise=False,
     source="McMahan et al. 2017, algorithm 1, ClientUpdate",
     memory="2p",
+    hears_peers=False,
 )

@@ -189,7 +189,7 @@ class Learning:
                 link.refuse(error.reason)
             raise
         if is_believed:
-            link.hear_model(received, self.settings.peer, session, now.wall_ms)
+            link.hear_model(received, self.settings.peer, session, now.wall_ms, now.monotonic_s)
         else:
             link.is_awaited = True
         link.hear_life(now.monotonic_s)
@@ -248,6 +248,7 @@ class Learning:
             before = link.state
             link.tick(now.monotonic_s)
             effects += self._server_changed(link, before)
+        self.sending.look_at_servers(now)
         waits = self.training is not None or self.paused.holds
         if now.monotonic_s >= self.merging.merge_by_s and waits:
             self.merging.merge_gathered(now)
@@ -301,7 +302,7 @@ class Learning:
                 self.writer.open_window()
             effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         model.round += 1
-        model.release(self.manifest.merging.ema)
+        model.release(self.manifest.merging.ema, self.merging.release_step(self.num_members(now)))
         if self.rest.begin_round(model, trains=trains):
             self.sending.arm(now)
         interval_s = self.rest.round_interval_s(self.pace.round_interval_s)

@@ -10,7 +10,9 @@ T is the server's announced heartbeat interval. A *sign of life* is anything fre
 its advert, a heartbeat, a model. Two of them in a row, at least T/2 apart, are asked for before the server is
 trusted with gossip's traffic, so that a flapping link does not make agents oscillate.
 
-Only traffic hangs on the state. What the server's model weighs in a merge does not: s = ρ·h(τ),
+Only traffic hangs on the state. Gossip slows down while servers *serve*: they are reachable, their models keep coming,
+and half of the members are in these (`serve`). One that is alive and publishes nothing, or has come back and has heard
+few yet, lets gossip go on as before. What the server's model weighs in a merge does not: s = ρ·h(τ),
 h = 2^−max(0, τ/T − 1) with τ the silence. A lost server fades into gossip, and a returning one fades in.
 
 A server whose newest model was *refused* has no voice until a good one comes, and gossip goes on as if it were
@@ -31,6 +33,9 @@ ServerState: TypeAlias = Literal["unknown", "reachable", "suspect", "lost"]
 SUSPECT_AFTER = 3.0  # heartbeat intervals of silence
 LOST_AFTER = 10.0
 SIGNS_NEEDED = 2
+STALE_AFTER = 3.0  # times its usual pause without a new model: the server does not serve
+LONGEST_PAUSE = 10.0  # between two models that is believed to be usual, in rounds or heartbeat intervals
+MOST_SERVED = 64  # members that servers need to have heard half of, of however many
 FADED = 1e-3  # a source weight below it no longer changes a float32 mean
 
 
@@ -50,6 +55,8 @@ class ServerLink:
     last_heard_s: float = field(default=float("-inf"))
     refused: str = ""  # why its newest model was not taken; empty: it was
     is_awaited: bool = False  # its first model, until it can be judged
+    last_model_s: float = float("-inf")  # when a model came that was news
+    _pause_s: float = 0.0  # between the last two of these
     _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
@@ -65,7 +72,9 @@ class ServerLink:
         elif not retained:
             self.hear_life(now_s)
 
-    def hear_model(self, received: ServerModel, peer: str, session: int = 0, wall_ms: int = 0) -> None:
+    def hear_model(
+        self, received: ServerModel, peer: str, session: int = 0, wall_ms: int = 0, now_s: float = float("-inf")
+    ) -> None:
         """A model of the server, heard by `peer`: its own cluster's, or cluster 0's while no cluster names it.
 
         The newest counts. A server that restarted may go on from an earlier version: its newer `session` says so,
@@ -81,7 +90,9 @@ class ServerLink:
         held = self.model
         goes_on = held is not None and session == self._session and received.model_version > held.model_version
         if held is None or goes_on or supersedes(session, self._session, wall_ms):
-            self.model, self._session, self.refused, self.is_awaited = received, session, "", False
+            self._pause_s = now_s - self.last_model_s if goes_on else 0.0
+            self.model, self._session, self.last_model_s = received, session, now_s
+            self.refused, self.is_awaited = "", False
 
     def refuse(self, reason: str) -> None:
         """Its newest model was not taken; what it said before does not speak for it any more."""
@@ -120,6 +131,14 @@ class ServerLink:
         named = self.model.contributions.keys() if self.model is not None else ()
         return self.advertised.intersection(named, known)
 
+    def brings(self, now_s: float, round_interval_s: float) -> Collection[str]:
+        """The members in the server's model, if new ones keep coming."""
+        usual_s = max(self.heartbeat_s, round_interval_s)
+        stale_s = STALE_AFTER * max(usual_s, min(self._pause_s, LONGEST_PAUSE * usual_s))  # slow members, slow rounds
+        if self.standing != "reachable" or self.model is None or now_s - self.last_model_s > stale_s:
+            return ()
+        return self.model.contributions.keys()
+
     def source_weight(self, now_s: float, *, known: Collection[str], cap: float) -> float:
         """S = ρ·h(τ) of the server's model, 0 while there is none.
 
@@ -132,6 +151,14 @@ class ServerLink:
         silence = (now_s - self.last_heard_s) / self.heartbeat_s
         weight = voices * 2.0 ** -max(0.0, silence - 1.0)
         return weight if weight >= FADED else 0.0
+
+
+def serve(servers: Collection[ServerLink], now_s: float, *, round_interval_s: float, num_members: int) -> bool:
+    """Whether the servers' models spread what half of so many members know, so that gossip need not."""
+    heard: set[str] = set()
+    for link in servers:
+        heard.update(link.brings(now_s, round_interval_s))
+    return 2 * len(heard) >= max(1, min(num_members, MOST_SERVED))
 
 
 def best_state(servers: Mapping[str, ServerLink]) -> str:
