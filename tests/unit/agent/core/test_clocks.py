@@ -230,7 +230,7 @@ def test_the_released_model_is_an_average_of_merged_ones_with_a_warm_start() -> 
     model = state(0.0)
     model.parameters = np.array([11.0], np.float32)
     model.release(0.95)
-    assert model.released.tolist() == [pytest.approx(11 * 10 / 11)]  # β = 1/11
+    assert model.released.tolist() == [pytest.approx(11 * 6 / 7)]  # β = 1/7
     model.num_released = 10_000
     model.parameters = np.array([0.0], np.float32)
     model.release(0.95)
