@@ -234,4 +234,4 @@ def test_the_released_model_is_an_average_of_merged_ones_with_a_warm_start() -> 
     model.num_released = 10_000
     model.parameters = np.array([0.0], np.float32)
     model.release(0.95)
-    assert model.released.tolist() == [pytest.approx(9.5)]
+    assert model.released.tolist() == [pytest.approx(0.95 * 11 * 6 / 7)]
