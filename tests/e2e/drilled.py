@@ -201,7 +201,7 @@ def drilled(folder: Path, url: str, root: str) -> Iterator[Drilled]:
         for done in (engineer, *reviewers):
             done.stop()
         swarm = Drilled(home, learners, server, rogue, stranger, task)
-        wait_for(lambda: all(line.get("age", 0) > 0 for line in swarm.lines()), within_s=120, why="everybody trains")
+        wait_for(lambda: all(line.get("age", 0) > 0 for line in swarm.lines()), within_s=180, why="everybody trains")
         swarm.wait_for_help()
         wait_for(lambda: min(swarm.standing().accuracies) > GOOD, within_s=120, why="everybody knows all ten classes")
         try:

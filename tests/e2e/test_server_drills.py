@@ -17,7 +17,7 @@ from tests.e2e.household import wait_for
 
 from grapevine_broker import start_broker
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.mosquitto, _no_mosquitto]
+pytestmark = [pytest.mark.timeout(420), pytest.mark.mosquitto, _no_mosquitto]
 
 FLAP_S = 5.0
 HOUR_S = 3600.0
