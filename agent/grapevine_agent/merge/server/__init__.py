@@ -31,8 +31,8 @@ SERVER_STRATEGIES: dict[str, ServerStrategyEntry] = {
     "doubly-weighted": ServerStrategyEntry(
         make=DoublyWeighted,
         source="Grapevine; the DecentraLearn poster",
-        memory="6p to 13p",
-        num_models=14,
+        memory="6p to 15p",
+        num_models=16,
         constants=AGE_CONSTANTS,
     ),
     "fedavg": ServerStrategyEntry(

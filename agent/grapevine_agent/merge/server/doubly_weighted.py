@@ -8,7 +8,7 @@ asynchronous, nobody is selected, nobody is waited for, and no round is closed. 
 keeps its voice until it is forgotten.
 
 Updates are folded in as they come: see `slices` for what then stands for a member's newest model. Held between calls:
-6p where members are about equally fast, 12p at most, and the newest model of the heaviest one.
+6p where members are about equally fast, 14p at most, and the newest model of the heaviest one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ wide.
 Nobody's word is taken more often than once in three quarters of its round, so what is left of one's earlier words in
 slices where others stand is no more than about one's weight again.
 
-There are at most 6 slices of the usual pace and 3 of each slower one; the two oldest become one where there would be
+There are at most 6 slices of the usual pace and 4 of each slower one; the two oldest become one where there would be
 more. The heaviest member is kept apart where shares are bounded.
 """
 
@@ -40,7 +40,7 @@ from grapevine_agent.merge.server.running import (
 )
 
 PER_ROUND: Final = 3
-MOST_SLICES: Final = (6, 3, 3)  # of each pace: a round's, what is left of earlier ones, and whatever is older
+MOST_SLICES: Final = (6, 4, 4)  # of each pace: a round's, what is left of earlier ones, and whatever is older
 PACES: Final = (1.0, 2.0, 4.0)  # usual rounds that a member's round takes, about
 BETWEEN: Final = 1.5  # times as long: from here on the next pace is nearer
 LEAST_GAP: Final = 0.75  # of a round, between two updates of one member that are taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import replace
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_what_a_server_holds_of_ten_thousand_senders_is_what_it_holds_of_a_few_h
             held.append(sum(vector.nbytes for vector in vectors_in([server.strategy, server.intake], set())))
     assert held[1] <= held[0]
     assert len(server.intake._bases) <= 256
-    names = [server._versions, server.claims.ages, server.pace._heard, server.intake._order._newest]
+    names: list[Sized] = [server._versions, server.claims.ages, server.pace._heard, server.intake._order._newest]
     assert all(len(each) <= 4096 for each in names)
 
 
