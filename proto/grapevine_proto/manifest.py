@@ -106,7 +106,7 @@ class MergePlan:
     update_form: str = "full"  # "full": θ; "delta": base + change since it
     send_rate: str = "log-n"  # "log-n" | "log-log-n" | "constant" | "linear" | "token-account" | "every-round"
     sends_per_round: float = 1.0  # r0: the rate's factor, in sends per round interval
-    gossip_share_with_server: float = 0.25  # of the send rate, while a server is reachable
+    gossip_share_with_server: float = 0.02  # of the send rate, while servers bring what members know
     server_trust_cap: float = 100.0
     clip: float = 3.0  # an update's distance is clipped to this many medians of recent ones; 0 turns it off
     ema: float = 0.95  # β of the released model

@@ -104,7 +104,7 @@ learning_rate = 0.1
 # push, or push-pull: whoever sends a model is sent one back, within the same number of sends
 #exchange = "push"
 # Of the send rate, while a server is reachable.
-#gossip_share_with_server = 0.25
+#gossip_share_with_server = 0.02
 #server_trust_cap = 100.0
 # An update further away than this many usual distances is clipped; 0 is off.
 #clip = 3.0

@@ -37,4 +37,5 @@ STRATEGY = Strategy(
     source="DecentraLearn poster; the formula is Grapevine's",
     memory="(|R| + 2)p",
     constants=AGE_CONSTANTS,
+    is_mean=True,
 )

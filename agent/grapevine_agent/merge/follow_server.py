@@ -5,8 +5,8 @@ McMahan et al., "Communication-efficient learning of deep networks from decentra
 
     θ_i ← θ_server        when a new one has come; else θ_i
 
-This is the baseline that gossip is compared with. Peers' updates are left aside, so without a
-server everybody learns alone.
+This is the baseline that gossip is compared with. Members send each other nothing, and what a peer sends is left
+aside, so without a server everybody learns alone.
 """
 
 from __future__ import annotations
@@ -36,4 +36,5 @@ STRATEGY = Strategy(
     pairwise=False,
     source="McMahan et al. 2017, algorithm 1, ClientUpdate",
     memory="2p",
+    hears_peers=False,
 )

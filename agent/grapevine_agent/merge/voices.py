@@ -95,7 +95,8 @@ class Strategy:
 
     `pairwise` strategies take updates one by one in order of arrival; the others take the gathered
     set. `needs_base`: updates should say where they started, so their senders send base and delta.
-    `personal`: members keep models of their own, and there is no consensus.
+    `personal`: members keep models of their own, and there is no consensus. `is_mean`: what comes out is the mean of
+    the voices by their shares. `hears_peers`: peers' models count; where they do not, members send each other none.
     `memory` is what a merge of |R| updates holds, in words, with p the size of one model.
     """
 
@@ -106,6 +107,8 @@ class Strategy:
     constants: Mapping[str, Constant] = field(default_factory=dict)
     needs_base: bool = False
     personal: bool = False
+    is_mean: bool = False
+    hears_peers: bool = True
 
     def with_defaults(self, given: Mapping[str, float]) -> dict[str, float]:
         """Every constant of the strategy: as given, else its default."""

@@ -176,7 +176,7 @@ class Learning:
         """Take a server's model. Raises `WireError` if the sender is not authorised, or the model does not fit."""
         link = self._link(sender)
         received = self.merging.intake.server_model(sender, received, now.monotonic_s)
-        link.hear_model(received, self.settings.peer, session, now.wall_ms)
+        link.hear_model(received, self.settings.peer, session, now.wall_ms, now.monotonic_s)
         link.hear_life(now.monotonic_s)
         return []
 
@@ -223,6 +223,7 @@ class Learning:
             before = link.state
             link.tick(now.monotonic_s)
             effects += self._server_changed(link, before)
+        self.sending.look_at_servers(now)
         waits = self.training is not None or self.paused.holds
         if now.monotonic_s >= self.merging.merge_by_s and waits:
             self.merging.merge_gathered(now)
@@ -270,7 +271,7 @@ class Learning:
                 self.writer.open_window()
             effects += [*self.merging.take_told(), *self.sending.after_merge(now)]
         model.round += 1
-        model.release(self.manifest.merging.ema)
+        model.release(self.manifest.merging.ema, self.merging.release_step(self.num_members(now)))
         if self.rest.begin_round(model, trains=trains):
             self.sending.arm(now)
         interval_s = self.rest.round_interval_s(self.pace.round_interval_s)

@@ -20,6 +20,7 @@ from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
+from grapevine_agent.core.learning.release_step import WHOLE, ReleaseStep, Voices
 from grapevine_agent.core.learning.server_link import ServerLink
 from grapevine_agent.core.learning.sources import Sources
 from grapevine_agent.core.moment import Moment
@@ -69,6 +70,7 @@ class Merging:
     shares: Mapping[str, float] = field(default_factory=dict)  # of the last merge
     num_merged: int = 0
     model_before: Vector | None = None  # the last merge, until somebody asks what it has moved
+    voices: Voices = field(default_factory=Voices)  # in the merges since the last round
     merge_by_s: float = math.inf  # when pending updates have waited long enough
     _pending: dict[str, _Pending] = field(default_factory=dict)
     _told: list[Merged] = field(default_factory=list)
@@ -166,7 +168,10 @@ class Merging:
 
     def end_window(self, now: Moment) -> None:
         """Merge what the window has gathered; the next one starts from the merged model."""
+        before, num_merged = self.model.parameters, self.num_merged
         self.merge_gathered(now)
+        if self.num_merged > num_merged:
+            self.voices.own = before
         if not self.strategy.pairwise:
             self.model.base = self.model.parameters
             self.model.window += 1
@@ -175,6 +180,7 @@ class Merging:
     def merge_gathered(self, now: Moment) -> None:
         """Merge the pending updates and the servers' models, if there are any."""
         received = [pending.voice for pending in self._pending.values()]
+        servers: dict[str, float] = {}  # the voices that each one's model counts for
         contributions = {sender: pending.contributions for sender, pending in self._pending.items()}
         known = {self.peer, *self.members.heard_of()} if self.servers else set()
         for link in self.servers.values():
@@ -194,12 +200,18 @@ class Merging:
                     seen=link.model.model_version == link.merged_version,
                 )
             )
+            servers[link.peer] = weight
             contributions[link.peer] = link.model.contributions
             link.merged_version = link.model.model_version
         self._pending.clear()
         self.merge_by_s = math.inf
         if received:
             self._take(self._merge(received, now), contributions, now, by="round")
+            self.voices.merged(self.peer, self.shares, servers)
+
+    def release_step(self, num_members: int) -> ReleaseStep:
+        """How far the released model goes in the round that begins, of so many members."""
+        return self.voices.take(num_members) if self.strategy.is_mean else WHOLE
 
     def _own_voice(self) -> Voice:
         return Voice(

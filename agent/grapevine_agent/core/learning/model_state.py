@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from grapevine_agent.core.effects import Evaluate, SavedModel
+from grapevine_agent.core.learning.release_step import WHOLE, ReleaseStep
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.geometry import blocks
 from grapevine_proto.messages import Vector
@@ -125,12 +126,16 @@ class ModelState:
             version=self.version,
         )
 
-    def release(self, ema: float) -> None:
-        """Take the merged model into the released one: one averaging step for each local round."""
+    def release(self, ema: float, step: ReleaseStep = WHOLE) -> None:
+        """Take the merged model into the released one: one averaging step for each local round, of this length."""
         self.num_released += 1
         beta = np.float32(min(ema, self.num_released / (self.num_released + COLD_START)))
+        if step.part < 1:
+            beta = np.float32(1 - (1 - beta) * np.float32(step.part))
         with apart():
             released = _mixed(self.released, self.parameters, beta)
+            if step.own is not None:
+                _go_beyond(released, self.parameters, step.own, (1 - beta) * np.float32(step.beyond))
             released_buffers = _mixed(self.released_buffers, self.buffers, beta)
         self.released, self.released_buffers = released, released_buffers
 
@@ -180,6 +185,12 @@ def _mixed(released: Vector, merged: Vector, beta: np.float32) -> Vector:
     for span in blocks(0, mixed.size):
         mixed[span] += (1 - beta) * merged[span]
     return mixed
+
+
+def _go_beyond(released: Vector, merged: Vector, own: Vector, share: np.float32) -> None:
+    """Add share·(merged − own) to a vector that nobody else has seen yet."""
+    for span in blocks(0, released.size):
+        released[span] += share * (merged[span] - own[span])
 
 
 def _moved(model: Vector, start: Vector, end: Vector) -> Vector:

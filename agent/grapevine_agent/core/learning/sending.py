@@ -6,6 +6,9 @@
     a peer that slept        is awake: it gets what it lacks from a few members, at once (`woken`)
     a round's end            with `every-round` to every neighbour that lacks it; and to the servers
 
+While servers serve (`server_link`) gossip is a small share of that, and whole again as soon as they do not. Under a
+strategy that hears no peers (`follow-server`) nothing goes to members at all, and the servers get each round.
+
 Whatever goes out is counted, and noted as what its receiver has (`told`). Before each send the governor is asked
 whether today's bytes allow it: a send that they do not is not made, and no token is saved for it.
 """
@@ -28,7 +31,7 @@ from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.pace import Pace
 from grapevine_agent.core.learning.rest import MOVES, Rest
-from grapevine_agent.core.learning.server_link import ServerLink, best_state
+from grapevine_agent.core.learning.server_link import ServerLink, serve
 from grapevine_agent.core.learning.tokens import SAVES_FOR_NEWS, TokenAccount, reactive
 from grapevine_agent.core.learning.told import Told
 from grapevine_agent.core.learning.traces import has_moved, trace_of
@@ -63,12 +66,14 @@ class Sending:
     rng: np.random.Generator
     governor: Governor = field(default_factory=Governor)
     num_sent: int = 0
+    _was_served: bool = False  # when the clock was armed
     woken: Woken = field(default_factory=Woken)
 
     def __post_init__(self) -> None:
         self.clock = SendClock(self.rng)
-        self.account = TokenAccount() if self.plan.send_rate == SAVES_FOR_NEWS else None
-        self.answering = Answering() if self.plan.exchange == PUSH_PULL and not self.every_round else None
+        saves, answers = self.plan.send_rate == SAVES_FOR_NEWS, self.plan.exchange == PUSH_PULL and not self.every_round
+        self.account = TokenAccount() if saves and self._gossips else None
+        self.answering = Answering() if answers and self._gossips else None
 
     @property
     def every_round(self) -> bool:
@@ -79,20 +84,42 @@ class Sending:
 
     def arm(self, now: Moment) -> None:
         """Draw the time of the next tick."""
-        if not self.every_round:
+        self._was_served = self._is_served(1 + self.targets(now).num_counted, now)
+        if not self.every_round and self._gossips:
             self.clock.arm(now.monotonic_s, self.rate(now))
+
+    def look_at_servers(self, now: Moment) -> None:
+        """Servers came or went: the next tick is drawn again, since at the rate that was it may be far away."""
+        if self.servers and self._is_served(1 + self.targets(now).num_counted, now) != self._was_served:
+            self.arm(now)
 
     def rate(self, now: Moment) -> float:
         """Gossip sends per second, at present."""
         plan = self.plan
+        if not self._gossips:
+            return 0.0
+        num_members = 1 + self.targets(now).num_counted
         rate = send_rate(
             policy=plan.send_rate,
             sends_per_round=plan.sends_per_round,
             round_interval_s=self.pace.round_interval_s,
-            num_members=1 + self.targets(now).num_counted,
+            num_members=num_members,
         )
         rate = min(rate, self.pace.most_sends_per_s, self.rest.most_sends_per_s)
-        return rate * plan.gossip_share_with_server if best_state(self.servers) == "reachable" else rate
+        return rate * self._share(num_members, now)
+
+    @property
+    def _gossips(self) -> bool:
+        """Whether members have any use for each other's models."""
+        return self.merging.strategy.hears_peers
+
+    def _share(self, num_members: int, now: Moment) -> float:
+        """How much of gossip goes on: what the servers' models do not bring."""
+        return self.plan.gossip_share_with_server if self._is_served(num_members, now) else 1.0
+
+    def _is_served(self, num_members: int, now: Moment) -> bool:
+        interval_s = self.pace.round_interval_s
+        return serve(self.servers.values(), now.monotonic_s, round_interval_s=interval_s, num_members=num_members)
 
     def everybody(self, now: Moment) -> list[str]:
         """The members that gossip can reach now, sorted."""
@@ -113,7 +140,9 @@ class Sending:
 
     def due(self, now: Moment) -> list[Publish | Sent]:
         """What goes out at a tick of the clock."""
-        if self.model.version == 0 or (self.answering is not None and self.answering.takes_tick()):
+        if not self._gossips or self.model.version == 0:
+            return []
+        if self.answering is not None and self.answering.takes_tick():
             return []
         if self.woken.takes_tick():
             return []
@@ -140,7 +169,7 @@ class Sending:
     def woke(self, peer: str, now: Moment) -> list[Publish | Sent]:
         """What goes out at once because a peer has slept, and is awake."""
         everybody = self.everybody(now)
-        is_wanted = self.model.version > 0 and not self.every_round and peer in everybody
+        is_wanted = self._gossips and self.model.version > 0 and not self.every_round and peer in everybody
         if not is_wanted or not self.woken.draws(len(everybody), self.rng):
             return []
         self.woken.add(peer)
@@ -183,10 +212,10 @@ class Sending:
 
     def after_round(self, now: Moment) -> list[Publish | Sent]:
         """What this round has made, to every neighbour; to some of them while a server is reachable."""
-        if not self.every_round:
+        if not self.every_round or not self._gossips:
             return []
-        targets = self.targets(now).counted(self.rng)
-        share = self.plan.gossip_share_with_server if best_state(self.servers) == "reachable" else 1.0
+        found = self.targets(now)
+        targets, share = found.counted(self.rng), self._share(1 + found.num_counted, now)
         if share < 1:
             chosen = self.rng.choice(len(targets), math.ceil(share * len(targets)), replace=False)
             targets = [targets[i] for i in sorted(chosen)]

@@ -10,7 +10,9 @@ T is the server's announced heartbeat interval. A *sign of life* is anything fre
 its advert, a heartbeat, a model. Two of them in a row, at least T/2 apart, are asked for before the server is
 trusted with gossip's traffic, so that a flapping link does not make agents oscillate.
 
-Only traffic hangs on the state. What the server's model weighs in a merge does not: s = ρ·h(τ),
+Only traffic hangs on the state. Gossip slows down while servers *serve*: they are reachable, their models keep coming,
+and half of the members are in these (`serve`). One that is alive and publishes nothing, or has come back and has heard
+few yet, lets gossip go on as before. What the server's model weighs in a merge does not: s = ρ·h(τ),
 h = 2^−max(0, τ/T − 1) with τ the silence. A lost server fades into gossip, and a returning one fades in.
 """
 
@@ -28,6 +30,8 @@ ServerState: TypeAlias = Literal["unknown", "reachable", "suspect", "lost"]
 SUSPECT_AFTER = 3.0  # heartbeat intervals of silence
 LOST_AFTER = 10.0
 SIGNS_NEEDED = 2
+STALE_AFTER = 3.0  # rounds, or heartbeat intervals, without a new model: the server does not serve
+MOST_SERVED = 64  # members that servers need to have heard half of, of however many
 FADED = 1e-3  # a source weight below it no longer changes a float32 mean
 
 
@@ -43,6 +47,7 @@ class ServerLink:
     cluster: int | None = None  # the cluster that names us
     advertised: frozenset[str] = frozenset()
     last_heard_s: float = field(default=float("-inf"))
+    last_model_s: float = float("-inf")  # when a model came that was news
     _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
@@ -57,7 +62,9 @@ class ServerLink:
         elif not retained:
             self.hear_life(now_s)
 
-    def hear_model(self, received: ServerModel, peer: str, session: int = 0, wall_ms: int = 0) -> None:
+    def hear_model(
+        self, received: ServerModel, peer: str, session: int = 0, wall_ms: int = 0, now_s: float = float("-inf")
+    ) -> None:
         """A model of the server, heard by `peer`: its own cluster's, or cluster 0's while no cluster names it.
 
         The newest counts. A server that restarted may go on from an earlier version: its newer `session` says so,
@@ -73,7 +80,7 @@ class ServerLink:
         held = self.model
         goes_on = held is not None and session == self._session and received.model_version > held.model_version
         if held is None or goes_on or supersedes(session, self._session, wall_ms):
-            self.model, self._session = received, session
+            self.model, self._session, self.last_model_s = received, session, now_s
 
     def hear_life(self, now_s: float) -> None:
         """Anything fresh came from the server."""
@@ -98,6 +105,13 @@ class ServerLink:
         if silence > LOST_AFTER and self.state == "suspect":
             self.state = "lost"
 
+    def brings(self, now_s: float, round_interval_s: float) -> Collection[str]:
+        """The members in the server's model, if new ones keep coming."""
+        stale_s = STALE_AFTER * max(self.heartbeat_s, round_interval_s)
+        if self.state != "reachable" or self.model is None or now_s - self.last_model_s > stale_s:
+            return ()
+        return self.model.contributions.keys()
+
     def source_weight(self, now_s: float, *, known: Collection[str], cap: float) -> float:
         """S = ρ·h(τ) of the server's model, 0 while there is none.
 
@@ -111,6 +125,14 @@ class ServerLink:
         silence = (now_s - self.last_heard_s) / self.heartbeat_s
         weight = voices * 2.0 ** -max(0.0, silence - 1.0)
         return weight if weight >= FADED else 0.0
+
+
+def serve(servers: Collection[ServerLink], now_s: float, *, round_interval_s: float, num_members: int) -> bool:
+    """Whether the servers' models spread what half of so many members know, so that gossip need not."""
+    heard: set[str] = set()
+    for link in servers:
+        heard.update(link.brings(now_s, round_interval_s))
+    return 2 * len(heard) >= max(1, min(num_members, MOST_SERVED))
 
 
 def best_state(servers: Mapping[str, ServerLink]) -> str:

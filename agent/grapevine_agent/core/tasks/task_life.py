@@ -50,6 +50,7 @@ from grapevine_agent.core.tasks.newcomers import Newcomer, may_have_crowds_model
 from grapevine_agent.core.tasks.reservations import Reservations
 from grapevine_agent.core.tasks.task_book import TaskBook
 from grapevine_agent.core.tasks.weights_wanted import WeightsWanted
+from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.apart import apart
 from grapevine_proto import messages as m
 from grapevine_proto.errors import TaskError, WireError
@@ -305,6 +306,8 @@ class TaskLife:
             for peer in sorted(trusted)
             if self.members.may_be_there(peer, now.monotonic_s) and self.members.says_it_takes_part(peer, entry.id)
         )
+        if not STRATEGIES[entry.manifest.merging.strategy].hears_peers:
+            return servers, ()
         return servers, tuple(p for p in self.members.to_ask(entry.id, now.monotonic_s) if p not in trusted)
 
     def _ask_for_model(self, task: str, newcomer: Newcomer, now: Moment) -> list[Effect]:
