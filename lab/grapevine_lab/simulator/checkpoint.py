@@ -152,6 +152,7 @@ def _identity(sitting: Sitting, prepared: Prepared) -> dict[str, object]:
                 scenario.bridges,
                 scenario.governor,
                 scenario.surroundings,
+                scenario.attacks,
             )
             if part
         ),

@@ -40,6 +40,7 @@ Saved: TypeAlias = (
     | fx.SaveGovernor
 )
 
+TAKEN = "taken"  # an update was not refused
 LOG_LINES = 50  # events that are kept of each device
 SEQUENCE_BYTES = 150  # of one on disk, with the name of its topic
 
@@ -141,6 +142,7 @@ class Device:
     running: bool = False  # the process
     attachments: tuple[Attachment, ...] = ()  # by their numbers; none given: one, to the first broker
     rejected: Counter[str] = field(default_factory=Counter)  # reasons of what was dropped
+    updates: Counter[tuple[str, str]] = field(default_factory=Counter)  # of "hostile" or "honest"; TAKEN, or why not
     log: deque[Event] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
     training_s: float = 0.0
     training_since_s: float = math.inf  # of the training that is under way

@@ -7,6 +7,7 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ from grapevine_lab.simulator.equipment import (
     step_times,
 )
 from grapevine_lab.simulator.events import Boot, Drop, Join, Off, Rejoin
-from grapevine_lab.simulator.hostile import AttackPlan, Hostile
+from grapevine_lab.simulator.hostile import AttackPlan, Collusion, Hostile
 from grapevine_lab.simulator.keys import PeerKey, SigningKeyOfRun, UnsignedKey
 from grapevine_lab.simulator.life_plan import ReviewPlan
 from grapevine_lab.simulator.long_runs import give_course
@@ -185,6 +186,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
     blobs = {manifest.initial_weights.digest: prepared.built.weights}
     step_s = step_times(nodes, manifest.training, _rng(seed, "speeds"))
     limit_s = scenario.duration_s or ROUNDS_LIMIT * scenario.rounds * _longest_round_s(manifest, max(step_s))
+    collusions = [Collusion() for _ in scenario.attacks]
     away = absences(scenario.availability, nodes.num, _rng(seed, "availability"), limit_s)
     for node, key in enumerate(members):
         near = {members[other].peer_id for other in graph.neighbors(node)}
@@ -200,7 +202,7 @@ def begin(prepared: Prepared, seed: int) -> Run:
             governor=governor_limits(scenario, prepared.profile_of(node), node),
         )
         device = _member(prepared, node, key, own, world.network.links[node], step_s[node])
-        device.hostile = _hostile(scenario, node, seed)
+        device.hostile = _hostile(scenario, node, seed, collusions)
         if scenario.review is None:
             device.disk.blobs.update(blobs)
         start_s = _start_s(scenario, manifest, node, seed) + comes_at_s(scenario.faults, node)
@@ -259,13 +261,14 @@ def _member(prepared: Prepared, node: int, key: PeerKey, settings: CoreSettings,
     )
 
 
-def _hostile(scenario: Scenario, node: int, seed: int) -> Hostile | None:
-    """What speaks for a node that attacks; those of a run agree on a direction."""
+def _hostile(scenario: Scenario, node: int, seed: int, collusions: Sequence[Collusion]) -> Hostile | None:
+    """What speaks for a node that attacks; those of a run agree on a direction, those of an attack on a model."""
     attack = _attack_of(scenario, node)
     if attack is None:
         return None
     direction_seed = int(_rng(seed, "attack").integers(2**31))
-    return Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed)
+    collusion = collusions[scenario.attacks.index(attack)]
+    return Hostile(plan=attack, rng=_rng(seed, f"attack {node}"), direction_seed=direction_seed, collusion=collusion)
 
 
 def _attack_of(scenario: Scenario, node: int) -> AttackPlan | None:

@@ -18,6 +18,7 @@ attacker who listens to the broker. It is not measured.
 | `little` | their mean less factor · their standard deviation, in each coordinate | Baruch, Baruch, Goldberg 2019 |
 | `drift` | their mean, and in one direction factor times as far from it as they are in the mean | |
 | `free-rider` | the model as it was merged, without a change of its own | |
+| `adaptive` | their median, less factor · their median distance from it, along their last movement | all the same |
 | `label-flip` | θ, honestly trained on labels that are c − 1 − y | |
 
 `claims_age`: the update says that it is as old as a number can say.
@@ -26,7 +27,7 @@ attacker who listens to the broker. It is not measured.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -50,6 +51,7 @@ AttackKind: TypeAlias = Literal[
     "little",
     "drift",
     "free-rider",
+    "adaptive",
     "label-flip",
 ]
 ATTACK_KINDS: Final[tuple[AttackKind, ...]] = get_args(AttackKind)
@@ -61,6 +63,7 @@ _FACTORS: Final = {
     "inner-product": 1.0,
     "little": 1.5,
     "drift": 1.0,
+    "adaptive": 2.4,
 }  # as a scenario has them that says nothing
 
 
@@ -105,12 +108,39 @@ def _read_attack(table: Table, num_nodes: int) -> AttackPlan:
 
 
 @dataclass(kw_only=True)
+class Collusion:
+    """What the nodes of one attack have agreed on: they all send the same model, a new one for each round of theirs."""
+
+    _version: int = -1
+    _model: Vector | None = None
+    _mean_before: Vector | None = None
+
+    def model(self, version: int, honest: Sequence[Vector], factor: float) -> Vector:
+        """What is sent by whose own model has this version. `honest`: the honest members' models."""
+        if self._model is None or version > self._version:
+            self._version, self._model = version, self._just_so_far(honest, factor)
+        return self._model
+
+    def _just_so_far(self, honest: Sequence[Vector], factor: float) -> Vector:
+        """Back where the honest members came from, and no further from their median than an honest one may be."""
+        mean, middle = np.mean(honest, axis=0), np.median(honest, axis=0)
+        before, self._mean_before = self._mean_before, mean
+        movement = np.zeros_like(mean) if before is None else mean - before
+        length = float(np.linalg.norm(movement))
+        if not length:
+            return np.asarray(middle, np.float32)
+        radius = factor * float(np.median([np.linalg.norm(each - middle) for each in honest]))
+        return np.asarray(middle - radius * movement / length, np.float32)
+
+
+@dataclass(kw_only=True)
 class Hostile:
     """One hostile node, and what it remembers."""
 
     plan: AttackPlan
     rng: np.random.Generator
     direction_seed: int  # the same for all who collude
+    collusion: Collusion = field(default_factory=Collusion)  # likewise
     _first: Vector | None = None
     _mean_before: Vector | None = None
     _model: tuple[int, Vector] | None = None  # what it sends, by the version of its own model
@@ -152,6 +182,8 @@ class Hostile:
                 return base - factor * (theta - base)
             case "free-rider":
                 return base
+            case "adaptive":
+                return self.collusion.model(own.model.version, honest, self.plan.factor)
             case "inner-product":
                 return self._against_the_movement(honest, factor)
             case "little":

@@ -52,6 +52,7 @@ class Outcome:
     num_to_one: int = 0  # messages to one peer
     num_in_vain: int = 0  # of these, those that nobody was there to hear
     rejected: dict[str, int] = field(default_factory=dict)
+    updates: dict[str, dict[str, int]] = field(default_factory=dict)  # that honest nodes got: see `_updates`
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
     transfers: dict[str, int] = field(default_factory=dict)  # a `Tally`; none where no broker has a packet limit
     held_s: dict[str, float] = field(default_factory=dict)  # by limit, per governed node
@@ -223,6 +224,18 @@ def _transfers(world: World) -> dict[str, int]:
     return asdict(sum((device.transfers for device in world.devices), Tally()))
 
 
+def _updates(world: World) -> dict[str, dict[str, int]]:
+    """The updates that honest nodes got, of "hostile" and "honest" senders: how many were taken, and refused why."""
+    found: dict[str, dict[str, int]] = {}
+    for device in world.devices:
+        if device.hostile is not None:
+            continue
+        for (whose, what), number in sorted(device.updates.items()):
+            counts = found.setdefault(whose, {})
+            counts[what] = counts.get(what, 0) + number
+    return found
+
+
 def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
     run, world = sitting.run, sitting.run.world
     rejected: dict[str, int] = {}
@@ -242,6 +255,7 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         num_to_one=world.post.num_to_one,
         num_in_vain=world.post.num_in_vain,
         rejected=rejected,
+        updates=_updates(world),
         server=_server_traffic(world),
         transfers=_transfers(world),
         held_s=world.sensing.held_s() if world.sensing is not None else {},

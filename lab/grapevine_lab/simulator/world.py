@@ -34,7 +34,7 @@ from grapevine_lab.simulator.brokers import ONE, BridgePlan, BrokerPlan
 from grapevine_lab.simulator.carrying import Carrying
 from grapevine_lab.simulator.clock import VirtualClock
 from grapevine_lab.simulator.course import Course
-from grapevine_lab.simulator.device import Device
+from grapevine_lab.simulator.device import TAKEN, Device
 from grapevine_lab.simulator.hostile import Hostile
 from grapevine_lab.simulator.keys import no_check
 from grapevine_lab.simulator.ledger import Ledger
@@ -344,12 +344,22 @@ class World:
                 device.sealer.heard(received.message)
                 device.numbers.heard(received.message, delivery.topic)
             self.do(device, device.core.receive(received, now, number))
+            if isinstance(received.message.body, ModelUpdate):
+                self._note_update(device, received.message.sender, TAKEN)
             if self.ledger is not None:
                 self.ledger.took(device, received.message, now.monotonic_s)
         except WireError as error:
             device.rejected[error.reason] += 1
+            if delivery.topic.startswith("inbox/"):
+                self._note_update(device, _writer_of(delivery.topic), error.reason)
             if self.telling is not None:
                 self.tell(device, rejection(error, _writer_of(delivery.topic)))
+
+    def _note_update(self, device: Device, sender: str, what: str) -> None:
+        """What a device did with somebody's update."""
+        index = self.population.index_of(sender)
+        is_hostile = index >= 0 and self.devices[index].hostile is not None
+        device.updates["hostile" if is_hostile else "honest", what] += 1
 
     def _hear_chunk(
         self, device: Device, carrying: Carrying, chunk: ChunkTopic, delivery: Delivery, number: int

@@ -1,0 +1,1 @@
+"""What hostile members cost those who are honest: every attack, on every task, as tables."""

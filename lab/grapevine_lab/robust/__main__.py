@@ -1,0 +1,95 @@
+"""What hostile members cost: python -m grapevine_lab.robust [--quick] [--seeds N] [--only ATTACK] [--out FOLDER].
+
+Twenty simulated agents, of which four are hostile. Every run is kept in the folder as JSON, so that a broken-off table
+goes on where it was; `robust.md` in it is made of them. MNIST is found through GRAPEVINE_DATA.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from grapevine_agent.merge import STRATEGIES as KNOWN_STRATEGIES
+from grapevine_lab.papers.report import Table
+from grapevine_lab.robust.attacks import ATTACKS, REFERENCES, SHORT
+from grapevine_lab.robust.columns import COLUMNS, ROUNDS, STRATEGIES
+from grapevine_lab.robust.runs import Asked, Found, run_all
+from grapevine_lab.robust.table import accuracy_table, refusal_table
+from grapevine_proto.errors import GrapevineError
+
+app = typer.Typer(add_completion=False, help=__doc__)
+console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+@app.command()
+def table(
+    quick: Annotated[bool, typer.Option(help="One seed of the short list on the digits with 4 classes each.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each cell.")] = 5,
+    only: Annotated[list[str] | None, typer.Option(help="An attack; more than once for several.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="A merge strategy; more than once for several.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="A column; more than once for several.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table.")] = Path("robust"),
+    processes: Annotated[int, typer.Option(min=1, max=256, help="Runs at a time.")] = 1,
+) -> None:
+    """Run what is not there yet, and print and write the tables."""
+    strategies = _named("--strategy", strategy or STRATEGIES[: 1 if quick else None], KNOWN_STRATEGIES)
+    columns = _named("--task", task or (["digits-4"] if quick else list(COLUMNS)), COLUMNS)
+    attacks = _named("--only", only or (SHORT if quick else list(ATTACKS)), ATTACKS)
+    attacks = [name for name in ATTACKS if name in {*attacks, *REFERENCES}]
+    wanted = [
+        Asked(column=column, strategy=each, attack=attack, seed=seed, rounds=ROUNDS)
+        for seed in range(1 if quick else seeds)
+        for each in strategies
+        for column in columns
+        for attack in attacks
+    ]
+    found: list[Found] = []
+    try:
+        for each in run_all(wanted, out, processes=processes):
+            found.append(each)
+            progress.print(_line(each, len(found), len(wanted)))
+    except GrapevineError as error:
+        progress.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
+    (out / "robust.md").write_text(text, encoding="utf-8")
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> str:
+    """Command and tables, in Markdown."""
+    seeds = len({each.asked.seed for each in found})
+    tables: list[Table] = []
+    for strategy in strategies:
+        tables += [accuracy_table(found, strategy), refusal_table(found, strategy)]
+    head = f"    {command}\n\n{seeds} seed{'s' * (seeds > 1)}, {found[0].asked.rounds} rounds.\n"
+    return "\n".join([head, *map(str, tables)])
+
+
+def _named(option: str, given: Collection[str], known: Collection[str]) -> list[str]:
+    """What was given, each once. Raises BadParameter for what there is not."""
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
+            raise typer.BadParameter(f"{name!r} is not known; {hint}", param_hint=option)
+    return list(dict.fromkeys(given))
+
+
+def _line(found: Found, number: int, total: int) -> str:
+    asked = found.asked
+    return (
+        f"{number}/{total} {asked.strategy} {asked.column} {asked.attack} seed {asked.seed}: "
+        f"{found.mean:.4f}, worst {found.worst:.4f} ({found.wall_s:.0f} s)"
+    )
+
+
+if __name__ == "__main__":
+    app()
