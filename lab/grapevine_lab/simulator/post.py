@@ -61,6 +61,7 @@ class Post:
         self.num_delivered = 0
         self.num_to_one = 0  # messages to one peer
         self.num_in_vain = 0  # of these, those that nobody was there to hear
+        self.num_between_members, self.bytes_between_members = 0, 0  # of these, those that no server sent or was sent
         self._cut_off: Counter[str] = Counter()  # sites, and how many cuts of them last
         self._kept: list[tuple[int, int, Delivery]] = []  # records that wait for a partition to end
         self._acks: list[tuple[float, int, int]] = []  # a heap: when one arrives, and where
@@ -268,9 +269,18 @@ class Post:
         if topic.startswith("inbox/"):
             self.num_to_one += 1
             self.num_in_vain += not deliveries
+            self._count_between_members(device, topic, payload)
         self._route(hub, deliveries)
         if hub.plan.packet_limit_bytes and not hub.broker.is_connected(device.peer):
             self._closed_for_size(device, attachment, packet_of(topic, payload) if qos else 0)
+
+    def _count_between_members(self, device: Device, topic: str, payload: bytes) -> None:
+        receiver = self.population.index_of(topic.split("/")[1])
+        if receiver >= 0 and all(
+            each.settings.role == "member" for each in (device, self.population.devices[receiver])
+        ):
+            self.num_between_members += 1
+            self.bytes_between_members += len(payload)
 
     def _closed_for_size(self, device: Device, attachment: Attachment, num_bytes: int) -> None:
         """A broker has ended a connection at a packet: whose size is learnt from the ends of two."""

@@ -51,6 +51,8 @@ class Outcome:
     num_delivered: int = 0
     num_to_one: int = 0  # messages to one peer
     num_in_vain: int = 0  # of these, those that nobody was there to hear
+    num_between_members: int = 0  # of these, those that no server sent or was sent
+    bytes_between_members: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     updates: dict[str, dict[str, int]] = field(default_factory=dict)  # that honest nodes got: see `_updates`
     server: dict[str, int] = field(default_factory=dict)  # its messages and bytes; none without a server
@@ -254,6 +256,8 @@ def _outcome(sitting: Sitting, prepared: Prepared) -> Outcome:
         num_delivered=world.post.num_delivered,
         num_to_one=world.post.num_to_one,
         num_in_vain=world.post.num_in_vain,
+        num_between_members=world.post.num_between_members,
+        bytes_between_members=world.post.bytes_between_members,
         rejected=rejected,
         updates=_updates(world),
         server=_server_traffic(world),

@@ -18,7 +18,7 @@ from grapevine_agent.merge.geometry import blocks
 from grapevine_proto.messages import Vector
 from grapevine_tasks.layout import ModelLayout
 
-COLD_START = 10  # β_t = min(β, t/(t + COLD_START)), t merged models averaged so far: the first count for more
+COLD_START = 6  # β_t = min(β, t/(t + COLD_START)), t merged models averaged so far: the first count for more
 
 
 @dataclass(kw_only=True)

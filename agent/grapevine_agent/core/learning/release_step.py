@@ -1,11 +1,12 @@
 """How far the released model goes at a round's end: by how many voices are in the merge, and without one's own drift.
 
-    r ← (1 − α)·r + α·m      α = (1 − β_t)·min(1, V/min(n, 16))      m = merged + (a − 1)·(merged − own)
+    r ← (1 − α)·r + α·m      α = (1 − β_t)·min(1, V/min(U, 20))      m = merged + (a − 1)·(merged − own)
 
 V counts the voices of the merges since the last round: 1/Σ s_j², s_j their shares, where the share of a server's model
-is that of as many voices as it weighs. A server's model that twenty members are in is a whole step; the models of
-four peers that gossip happened to bring are a quarter of one. So the released average reaches over as many *voices*
-with and without a server, and the noise of gossip does not come into it on the day that the server is lost.
+is that of as many voices as it weighs. U is what V usually is, its mean over the last hundred rounds. So when a server
+is lost whose models were means of twenty, a merge of the seven models that gossip happened to bring is a third of a
+step: the average goes on to reach over as many *voices*, and the noise of gossip does not come into it on that day. Where
+gossip was all there ever was, a merge of seven is a whole step.
 
 a takes one's own share s in the merge down to w = 1/n, what it has in a server's model: a = (1 − w)/(1 − s), at most
 1.5. For a member comes straight from training on its own few classes and has every merge to itself, while it hears each
@@ -22,7 +23,8 @@ from typing import Final
 
 from grapevine_proto.messages import Vector
 
-ENOUGH_VOICES: Final = 16.0  # a mean of so many independent models is a whole step, however many members there are
+ENOUGH_VOICES: Final = 20.0  # a mean of so many independent models is a whole step, however many are usual
+USUAL_ROUNDS: Final = 100  # of which the mean number of voices is what is usual
 MOST_STRETCH: Final = 1.5  # of (merged − own): an only other model is never more than three quarters of a step
 
 
@@ -43,6 +45,8 @@ class Voices:
     """What the merges since the last round say of it. See the module's docstring."""
 
     _squares: float = 1.0  # Σ s_j²: nobody was heard, the model is one's own
+    _usual: float = 1.0
+    _num_rounds: int = 0
     _own_share: float = 1.0
     _own_in_servers: float = 0.0
     own: Vector | None = field(default=None, repr=False)  # before the merge with which the round begins
@@ -62,7 +66,9 @@ class Voices:
     def take(self, num_members: int) -> ReleaseStep:
         """The step of the round that begins, of so many members; what comes is of the next one."""
         voices = 1.0 / self._squares if self._squares > 0 else 1.0
-        part = min(1.0, voices / max(1.0, min(float(num_members), ENOUGH_VOICES)))
+        self._num_rounds += 1
+        self._usual += (voices - self._usual) / min(self._num_rounds, USUAL_ROUNDS)
+        part = min(1.0, voices / min(self._usual, ENOUGH_VOICES))
         share, own = self._own_share, self.own
         fair = max(0.0, 1.0 / max(1, num_members) - self._own_in_servers)
         self._squares, self._own_share, self._own_in_servers, self.own = 1.0, 1.0, 0.0, None
