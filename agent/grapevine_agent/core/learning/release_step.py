@@ -5,8 +5,8 @@
 V counts the voices of the merges since the last round: 1/Σ s_j², s_j their shares, where the share of a server's model
 is that of as many voices as it weighs. U is what V usually is, its mean over the last hundred rounds. So when a server
 is lost whose models were means of twenty, a merge of the seven models that gossip happened to bring is a third of a
-step: the average goes on to reach over as many *voices*, and the noise of gossip does not come into it on that day. Where
-gossip was all there ever was, a merge of seven is a whole step.
+step: the average goes on to reach over as many *voices*, and the noise of gossip does not come into it on that day.
+Where gossip was all there ever was, a merge of seven is a whole step.
 
 a takes one's own share s in the merge down to w = 1/n, what it has in a server's model: a = (1 − w)/(1 − s), at most
 1.5. For a member comes straight from training on its own few classes and has every merge to itself, while it hears each

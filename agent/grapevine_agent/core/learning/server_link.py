@@ -30,7 +30,8 @@ ServerState: TypeAlias = Literal["unknown", "reachable", "suspect", "lost"]
 SUSPECT_AFTER = 3.0  # heartbeat intervals of silence
 LOST_AFTER = 10.0
 SIGNS_NEEDED = 2
-STALE_AFTER = 3.0  # rounds, or heartbeat intervals, without a new model: the server does not serve
+STALE_AFTER = 3.0  # times its usual pause without a new model: the server does not serve
+LONGEST_PAUSE = 10.0  # between two models that is believed to be usual, in rounds or heartbeat intervals
 MOST_SERVED = 64  # members that servers need to have heard half of, of however many
 FADED = 1e-3  # a source weight below it no longer changes a float32 mean
 
@@ -48,6 +49,7 @@ class ServerLink:
     advertised: frozenset[str] = frozenset()
     last_heard_s: float = field(default=float("-inf"))
     last_model_s: float = float("-inf")  # when a model came that was news
+    _pause_s: float = 0.0  # between the last two of these
     _session: int = 0  # of the server, when it said `model`
     _signs: int = 0
     _last_sign_s: float = float("-inf")
@@ -80,6 +82,7 @@ class ServerLink:
         held = self.model
         goes_on = held is not None and session == self._session and received.model_version > held.model_version
         if held is None or goes_on or supersedes(session, self._session, wall_ms):
+            self._pause_s = now_s - self.last_model_s if goes_on else 0.0
             self.model, self._session, self.last_model_s = received, session, now_s
 
     def hear_life(self, now_s: float) -> None:
@@ -107,7 +110,8 @@ class ServerLink:
 
     def brings(self, now_s: float, round_interval_s: float) -> Collection[str]:
         """The members in the server's model, if new ones keep coming."""
-        stale_s = STALE_AFTER * max(self.heartbeat_s, round_interval_s)
+        usual_s = max(self.heartbeat_s, round_interval_s)
+        stale_s = STALE_AFTER * max(usual_s, min(self._pause_s, LONGEST_PAUSE * usual_s))  # slow members, slow rounds
         if self.state != "reachable" or self.model is None or now_s - self.last_model_s > stale_s:
             return ()
         return self.model.contributions.keys()

@@ -51,7 +51,12 @@ def test_a_faded_server_counts_for_no_more_voices_than_it_weighs() -> None:
 
 def test_ones_own_share_is_taken_down_to_everybodys() -> None:
     own, others = np.array([8.0], np.float32), np.array([2.0], np.float32)  # three others, all alike
-    model = ModelState(parameters=own / 4 + others * 3 / 4, buffers=own, released=own * 0, released_buffers=own * 0)
+    model = ModelState(
+        parameters=(own / 4 + others * 3 / 4).astype(np.float32),
+        buffers=own,
+        released=own * 0,
+        released_buffers=own * 0,
+    )
     voices = Voices()
     voices.merged("me", FOUR, {})
     voices.own = own

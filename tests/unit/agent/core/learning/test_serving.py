@@ -58,6 +58,15 @@ def test_a_server_that_is_alive_and_publishes_nothing_does_not_serve() -> None:
     assert serves(link, now_s=14.0)
 
 
+def test_a_server_of_slow_members_serves_at_their_pace() -> None:
+    link = link_with(*MEMBERS)
+    for second in range(11, 27):
+        link.hear_life(second)
+        if second == 18:
+            link.hear_model(model_of(*MEMBERS, version=2), MEMBERS[0], now_s=18.0)
+    assert serves(link, now_s=26.0)
+
+
 def test_a_lost_server_does_not_serve() -> None:
     link = link_with(*MEMBERS)
     link.hear_gone()
