@@ -36,7 +36,9 @@ def test_nobody_falls_when_the_server_is_lost_and_when_it_is_back() -> None:
 def test_clients_of_a_plain_server_send_each_other_nothing_and_learn_by_its_model(
     tmp_path: Path, server_strategy: str, sending: str
 ) -> None:
-    changes = (f"task.merging.server_strategy={server_strategy}", f"task.merging.send_rate={sending}")
+    changes = [f"task.merging.server_strategy={server_strategy}", f"task.merging.send_rate={sending}"]
+    if server_strategy == "fedbuff":
+        changes.append("task.merging.server_constants={ buffer = 3 }")  # of five clients, not ten
     outcome = outcome_of(tmp_path, LEARNING, *PLAIN, *changes)
     assert (outcome.num_between_members, outcome.bytes_between_members) == (0, 0)
     assert outcome.server["messages_received"] > 5 * 20  # each client's rounds

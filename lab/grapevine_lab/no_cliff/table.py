@@ -85,14 +85,14 @@ def speed_table(runs: Runs) -> Table:
 
 
 def costs_of(runs: Runs, task: str) -> dict[str, list[Reached]]:
-    """What it took, by arrangement, in the seeds for which there are all of `FOR_SPEED`."""
+    """What it took, by arrangement, in the seeds for which there is more than one of `FOR_SPEED` to compare."""
     by_seed: dict[int, dict[str, Found]] = defaultdict(dict)
     for arrangement in FOR_SPEED:
         for each in runs.get((task, arrangement), ()):
             by_seed[each.asked.seed][arrangement] = each
     costs: dict[str, list[Reached]] = defaultdict(list)
     for _, ways in sorted(by_seed.items()):
-        if len(ways) == len(FOR_SPEED):
+        if len(ways) > 1:
             target = SHARE_OF_FINAL * max(each.final for each in ways.values())
             for arrangement, each in ways.items():
                 costs[arrangement].append(each.reached(target))
