@@ -124,6 +124,7 @@ class Aggregator:
             rng=self.rng.spawn(1)[0],
             personal=entry.clusters,
             is_on=self.settings.judge_updates,
+            is_member=False,
         )
         self.clip = Clip(plan.clip)
         self.model_version = max(self.model_version, self.model.version)

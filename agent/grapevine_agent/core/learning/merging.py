@@ -33,6 +33,7 @@ from grapevine_agent.merge import STRATEGIES, Context, Voice
 from grapevine_agent.merge import Merged as Mix
 from grapevine_agent.merge.apart import apart
 from grapevine_agent.merge.clip import Clip
+from grapevine_agent.merge.server import SERVER_STRATEGIES
 from grapevine_agent.merge.stale import freshness, is_stale, merge_by_freshness
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
@@ -116,6 +117,7 @@ class Merging:
             rng=self.rng.spawn(1)[0],
             round_interval_s=self.round_interval_s,
             is_on=plan.clip > 0 and plan.strategy != FOLLOWS,
+            is_mean=not SERVER_STRATEGIES[plan.server_strategy].needs_base,
         )
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)

@@ -34,6 +34,7 @@ from grapevine_proto.sessions import is_ahead
 
 FAR: Final = 2.0  # × the median distance of members' updates from our own model
 FAR_FROM_MEMBERS: Final = 2.5  # × the median distance of theirs from each other
+OF_SUMS: Final = 3.0  # × both: a sum of members' changes (`fedbuff`, `cfl`, `flic`) is where no mean of models is
 MIN_HEARD: Final = 3  # updates, or senders, below which there is no median to speak of
 MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates
@@ -48,6 +49,7 @@ class ServerCheck:
     rng: np.random.Generator
     round_interval_s: float
     is_on: bool = True
+    is_mean: bool = True  # what the task's servers publish: a mean of models, no sum of changes
     _heard: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_HEARD))  # when, how far away
     _sketches: OrderedDict[str, tuple[float, Vector]] = field(default_factory=OrderedDict)  # sender → when, what
     _coordinates: NDArray[np.int64] | None = None  # that are looked at: nobody else knows them
@@ -79,8 +81,9 @@ class ServerCheck:
             since_s = self._offered_s.setdefault(server, _time_s(now))
             return has_voice or _time_s(now) - since_s >= WAIT_ROUNDS * self.round_interval_s
         self._offered_s.pop(server, None)
-        _refuse_far(server, math.sqrt(squared_distance(own, model)) / usual, FAR, "ours")
-        _refuse_far(server, self._times_as_far_from_members(model, now), FAR_FROM_MEMBERS, "each other")
+        more = 1.0 if self.is_mean else OF_SUMS
+        _refuse_far(server, math.sqrt(squared_distance(own, model)) / usual, more * FAR, "ours")
+        _refuse_far(server, self._times_as_far_from_members(model, now), more * FAR_FROM_MEMBERS, "each other")
         return True
 
     def _usual(self, now: Moment) -> float | None:

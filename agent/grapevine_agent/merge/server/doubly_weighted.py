@@ -33,7 +33,8 @@ class DoublyWeighted:
     def accept(self, update: ServerUpdate, context: ServerContext) -> None:
         """Fold the member's model in."""
         self._largest_age = max(self._largest_age, update.age)
-        weight, _ = age_weights([update.age, self._largest_age], context.constants)
+        # Beside a model that was trained one that was not weighs next to nothing, whichever of them comes first.
+        weight, _ = age_weights([update.age, max(1, self._largest_age)], context.constants)
         said = Said(
             peer=update.peer,
             weight=weight,

@@ -98,9 +98,15 @@ class Crowd:
         """A sender does not belong to the crowd."""
         self._latest.pop(sender, None)
 
-    def look(self, own: Sample, *, moved: bool = True) -> View:
-        """The crowd now, oneself included. The centre is remembered, in place of the last one unless it has `moved`."""
-        rows = np.stack([*self._latest.values(), own])
+    def look(self, own: Sample | None, *, moved: bool = True) -> View | None:
+        """The crowd now, oneself included if `own` is given; None: nobody is there.
+
+        The centre is remembered, in place of the last one unless it has `moved`.
+        """
+        models = [*self._latest.values(), *([own] if own is not None else [])]
+        if not models:
+            return None
+        rows = np.stack(models)
         centre = _median(rows)
         spread = float(np.median(np.linalg.norm(rows - centre, axis=1)))
         if not moved and self._centres:

@@ -75,6 +75,7 @@ class Guard:
     rng: np.random.Generator  # secret: who knows what it draws can be where nobody looks
     personal: bool = False
     is_on: bool = True
+    is_member: bool = True  # our own model is one of the crowd's; a server's is not, and may be an old one
     quarantine: Quarantine = field(default_factory=Quarantine)
     _scores: Scores = field(default_factory=Scores)
     _view: View | None = None
@@ -118,7 +119,7 @@ class Guard:
         self._refuse_out_of_reach(sender, sample, own, steps)
         view, last = self._look(own, round_), self._crowd.last(sender)
         self._crowd.put(sender, sample)
-        if view.num < LEAST:
+        if view is None or view.num < LEAST:
             return 1.0
         is_crowd = not self.personal and view.num >= LEAST_FOR_LINES and view.spread > 0
         if is_crowd and last is not None and np.array_equal(last, sample):
@@ -158,12 +159,13 @@ class Guard:
         if holds_back:
             self._refuse("holds-back", f"updates of {sender} are behind those of nearly all others", sender, round_)
 
-    def _look(self, own: Vector, round_: int) -> View:
+    def _look(self, own: Vector, round_: int) -> View | None:
         """The crowd, once a round; while there are few, whenever there is one more."""
         num = len(self._crowd)
         is_old = self._viewed[0] != round_ or (num != self._viewed[1] and num < 2 * LEAST_FOR_LINES)
         if self._view is None or is_old:
-            self._view = self._crowd.look(self._crowd.sample(own), moved=self._viewed[0] != round_)
+            sample = self._crowd.sample(own) if self.is_member else None
+            self._view = self._crowd.look(sample, moved=self._viewed[0] != round_)
             self._viewed = (round_, num)
         return self._view
 
