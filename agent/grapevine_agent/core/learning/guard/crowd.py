@@ -29,7 +29,7 @@ REMEMBERED_ROUNDS: Final = 6  # centres that the movement is taken from
 LEAST_MOVES: Final = 3  # of them, before one speaks of a movement
 AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the standard deviation of a normal law
 
-MOVES_BY_CHANCE: Final = 1.8  # spreads over √n: the standard deviation between two medians of n independent models
+MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
 
 Sample = NDArray[np.float32]
 
