@@ -11,8 +11,8 @@ places have a median and a width (the median absolute deviation, scaled as a sta
 still has no movement: medians of other models differ by chance.
 
 Whoever has finished training comes to agree with the others, and then any model that somebody still trains is far from
-theirs. So a spread does not fall below a part of the widest one that was seen, and models that are nearly the same say
-nothing of how far one may be.
+theirs. So a spread does not fall below a part of the widest one that was seen lately, of more than a few models, and
+models that are nearly the same say nothing of how far one may be.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the st
 MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
 
 LEAST_OF_WIDEST: Final = 0.25  # that a spread falls to
+FORGOTTEN: Final = 0.99  # what is left of the widest spread after a round
+FEW: Final = 8  # models, of which most may be hostile by chance
 NEARLY_SAME: Final = 1e-4  # of the centre's length
 
 Sample = NDArray[np.float32]
@@ -121,7 +123,12 @@ class Crowd:
             return None
         rows = np.stack(models)
         centre = _median(rows)
-        spread = self._told_spread(float(np.median(np.linalg.norm(rows - centre, axis=1))), centre)
+        spread = float(np.median(np.linalg.norm(rows - centre, axis=1)))
+        if moved:
+            self._widest *= FORGOTTEN
+        if len(rows) >= FEW:
+            self._widest = max(self._widest, spread)
+        spread = self._told_spread(spread, centre)
         if not moved and self._centres:
             self._centres.pop()
         self._centres.append(centre)
@@ -138,7 +145,6 @@ class Crowd:
 
     def _told_spread(self, spread: float, centre: Sample) -> float:
         """The spread that models are held against, where this is the one that was found."""
-        self._widest = max(self._widest, spread)
         spread = max(spread, LEAST_OF_WIDEST * self._widest)
         return spread if spread > NEARLY_SAME * float(np.linalg.norm(centre)) else 0.0
 
