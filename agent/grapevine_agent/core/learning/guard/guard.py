@@ -5,6 +5,7 @@
     the same model as its sender's last one                     here            unchanged
     further from one's own than both their ages lead            here            out-of-reach
     further from the crowd's centre than `FAR` spreads          `crowd`         far-away
+        (of less than 8 models more: of 5, 2.2 times as far)
     further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
         (of n models 1 + 6/n times as many)
@@ -18,7 +19,7 @@ and shares bound what one sender does. *Reach*: all models of a task began at th
 optimiser step than ours does, by a factor of `REACH`. In the first rounds, where a lie would do most harm, that is not
 far. A model that was poisoned then comes back, since its owner hears the crowd later, and refuses what had pulled it
 away. Who steps far more shortly than others, or began with a model that others had trained, cannot say by its own
-steps how far they have come: once most senders that it has heard, `LEAST_FOR_LINES` at least, are out of its reach,
+steps how far they have come: once most senders that it has heard, `LEAST` at least, are out of its reach,
 that says nothing of them.
 
 Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
@@ -48,8 +49,9 @@ from grapevine_agent.core.learning.guard.scores import Scores
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
 
-LEAST: Final = 3  # models, one's own included, before there is a crowd
-LEAST_FOR_LINES: Final = 5
+LEAST: Final = 5  # models, one's own included, before there is a crowd
+MANY: Final = 8  # below it how far apart they are is known badly
+MORE: Final = 0.4  # as far again is believed for each one that is missing
 FAR: Final = 5.0
 VERY_FAR: Final = 20.0  # where members keep models of their own
 NEAR: Final = 3.0
@@ -126,11 +128,11 @@ class Guard:
         self._crowd.put(sender, sample)
         if view is None or view.num < LEAST:
             return 1.0
-        is_crowd = not self.personal and view.num >= LEAST_FOR_LINES and view.spread > 0
+        is_crowd = not self.personal and view.spread > 0
         if is_crowd and last is not None and np.array_equal(last, sample):
             raise WireError("unchanged", f"an update of {sender} holds the same model as its last one")
         distance = view.distance(sample)
-        far = VERY_FAR if self.personal else FAR
+        far = (VERY_FAR if self.personal else FAR) * (1 + MORE * max(0, MANY - view.num))
         if distance > far:
             said = f"{distance:.3g} times as far from the crowd as usual; {far:g} is too far"
             self._refuse("far-away", f"an update of {sender} is {said}", sender, round_)
@@ -157,7 +159,7 @@ class Guard:
         if len(self._out) > MOST:
             self._out.popitem(last=False)
         num_within = sum(peer not in self._out for peer in self._crowd.senders())
-        if len(self._out) < LEAST_FOR_LINES or len(self._out) <= num_within:
+        if len(self._out) < LEAST or len(self._out) <= num_within:
             times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"
             raise WireError("out-of-reach", f"an update of {sender} is {times}")
 
@@ -175,7 +177,7 @@ class Guard:
     def _look(self, own: Vector, round_: int) -> View | None:
         """The crowd, once a round; while there are few, whenever there is one more."""
         num = len(self._crowd)
-        is_old = self._viewed[0] != round_ or (num != self._viewed[1] and num < 2 * LEAST_FOR_LINES)
+        is_old = self._viewed[0] != round_ or (num != self._viewed[1] and num < 2 * LEAST)
         if self._view is None or is_old:
             sample = self._crowd.sample(own) if self.is_member else None
             self._view = self._crowd.look(sample, moved=self._viewed[0] != round_)
@@ -183,7 +185,7 @@ class Guard:
         return self._view
 
     def _refuse(self, reason: str, said: str, sender: str, round_: int) -> None:
-        if len(self._crowd) >= LEAST_FOR_LINES:  # of a few, most may be hostile by chance
+        if len(self._crowd) >= LEAST:  # of a few, most may be hostile by chance
             self._strike(sender, said, round_)
         raise WireError(reason, said)
 
