@@ -233,7 +233,9 @@ class Aggregator:
 
     def _go_on_above(self, version: int, now: Moment) -> None:
         """A member has merged a model of this number, which an earlier life of this server has published."""
-        if self.published_s is None and self.model_version < version <= most_published(self.manifest, self.started, now):
+        if self.published_s is None and self.model_version < version <= most_published(
+            self.manifest, self.started, now
+        ):
             self.model_version = version
 
     def _has_heard_enough(self, now: Moment) -> bool:

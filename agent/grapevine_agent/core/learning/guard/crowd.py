@@ -11,7 +11,7 @@ places have a median and a width (the median absolute deviation, scaled as a sta
 still has no movement: medians of other models differ by chance.
 
 Whoever has finished training comes to agree with the others, and then any model that somebody still trains is far from
-theirs. So a spread does not fall below a part of the widest one that was seen, and models that are nearly the same say
+theirs. So where the spread has collapsed, twice the usual one of before counts; and models that are nearly the same say
 nothing of how far one may be.
 """
 
@@ -36,7 +36,9 @@ AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the st
 
 MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
 
-LEAST_OF_WIDEST: Final = 0.25  # that a spread falls to
+AGREED: Final = 0.03  # of the usual spread: below it nobody of the crowd trains any more
+USUAL_FALLS: Final = 0.98  # to so much of it, from look to look
+AFTERWARDS: Final = 2.0  # usual spreads that count for one then: who trains alone goes further in a round
 NEARLY_SAME: Final = 1e-4  # of the centre's length
 
 Sample = NDArray[np.float32]
@@ -79,7 +81,7 @@ class Crowd:
     rng: np.random.Generator
     _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
     _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
-    _widest: float = 0.0  # spread
+    _usual: float = 0.0  # spread: the widest one lately
 
     def __post_init__(self) -> None:
         places = self.rng.choice(self.size, min(SAMPLE, self.size), replace=False)
@@ -138,8 +140,9 @@ class Crowd:
 
     def _told_spread(self, spread: float, centre: Sample) -> float:
         """The spread that models are held against, where this is the one that was found."""
-        self._widest = max(self._widest, spread)
-        spread = max(spread, LEAST_OF_WIDEST * self._widest)
+        if spread < AGREED * self._usual:
+            return AFTERWARDS * self._usual
+        self._usual = max(spread, USUAL_FALLS * self._usual)
         return spread if spread > NEARLY_SAME * float(np.linalg.norm(centre)) else 0.0
 
 
