@@ -21,6 +21,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -37,9 +38,10 @@ AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the st
 MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
 
 AGREED: Final = 0.03  # of the usual spread: below it nobody of the crowd trains any more
-USUAL_FALLS: Final = 0.98  # to so much of it, from look to look
+USUAL_LOOKS: Final = 64  # at a crowd that moves: the usual spread is their median
 AFTERWARDS: Final = 2.0  # usual spreads that count for one then: who trains alone goes further in a round
 NEARLY_SAME: Final = 1e-4  # of the centre's length
+LARGEST: Final = np.float32(1e15)  # of which squares can be summed
 
 Sample = NDArray[np.float32]
 
@@ -81,7 +83,7 @@ class Crowd:
     rng: np.random.Generator
     _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
     _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
-    _usual: float = 0.0  # spread: the widest one lately
+    _spreads: deque[float] = field(default_factory=lambda: deque(maxlen=USUAL_LOOKS))  # while it moved
 
     def __post_init__(self) -> None:
         places = self.rng.choice(self.size, min(SAMPLE, self.size), replace=False)
@@ -91,8 +93,9 @@ class Crowd:
         return len(self._latest)
 
     def sample(self, parameters: Vector) -> Sample:
-        """The numbers of a model that are kept of it, float32 [at most `SAMPLE`]."""
-        return parameters[self._places]
+        """The numbers of a model that are kept of it, float32 [at most `SAMPLE`], none above `LARGEST`."""
+        sample: Sample = np.clip(parameters[self._places], -LARGEST, LARGEST)
+        return sample
 
     def put(self, sender: str, sample: Sample) -> None:
         """This is a sender's newest model."""
@@ -140,10 +143,13 @@ class Crowd:
 
     def _told_spread(self, spread: float, centre: Sample) -> float:
         """The spread that models are held against, where this is the one that was found."""
-        if spread < AGREED * self._usual:
-            return AFTERWARDS * self._usual
-        self._usual = max(spread, USUAL_FALLS * self._usual)
-        return spread if spread > NEARLY_SAME * float(np.linalg.norm(centre)) else 0.0
+        same = NEARLY_SAME * float(np.linalg.norm(centre))
+        if not self._centres or float(np.linalg.norm(centre - self._centres[-1])) > same:
+            self._spreads.append(spread)
+        usual = median(self._spreads) if self._spreads else 0.0
+        if spread < AGREED * usual:
+            return AFTERWARDS * usual
+        return spread if spread > same else 0.0
 
 
 def _median(rows: NDArray[np.float32]) -> Sample:

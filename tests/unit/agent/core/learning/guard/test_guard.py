@@ -265,6 +265,18 @@ def test_models_of_a_few_numbers_can_be_judged(size: int) -> None:
             assert guard.judge(sender, model, model, round_) == 1.0
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_numbers_whose_squares_overflow_are_far_away_like_any_others(swarm: Swarm, when: str) -> None:
+    huge = np.full(SIZE, 1e30, np.float32)
+    if when == "before":
+        swarm.judge("eve", huge)
+    swarm.go_on(12)
+    assert swarm.refusal("mallory", huge) == "far-away"
+    swarm.guard.trained(swarm.start, swarm.start + swarm.way, 10)
+    with pytest.raises(WireError, match="out-of-reach"):
+        swarm.guard.judge("mallory", huge, swarm.start, swarm.round, steps=20)
+
+
 def test_what_is_kept_of_senders_is_bounded() -> None:
     crowd = Crowd(size=100_000, rng=np.random.default_rng(0))
     model = np.zeros(100_000, np.float32)
