@@ -70,7 +70,7 @@ class _Running:
     def ask(self, asked: Asked, done: Done) -> None:
         """Put a request at the end.
 
-        An evaluation that nobody has begun is not worth its time beside a newer one, of the newest model or of the best.
+        An evaluation that nobody has begun is not worth its time beside a newer one of its kind.
         """
         if isinstance(asked, fx.Evaluate):
             which = asked.which

@@ -137,7 +137,8 @@ def test_a_crowd_that_has_come_to_agree_takes_the_model_of_who_trains_still(swar
                 swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), swarm.round)
     apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
     for sender in ("new", HONEST[0]):
-        assert swarm.guard.judge(sender, end + apart, end.astype(np.float32), swarm.round) > 0
+        model = (end + apart).astype(np.float32)
+        assert swarm.guard.judge(sender, model, end.astype(np.float32), swarm.round) > 0
     assert swarm.refusal("eve", -end) == "far-away"
 
 
@@ -147,7 +148,8 @@ def test_a_crowd_that_agreed_before_we_came_takes_it_too(swarm: Swarm) -> None:
         around = end + 1e-5 * number
         swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), 1)
     apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
-    assert swarm.guard.judge("new", end + apart, end.astype(np.float32), 2) == 1.0
+    model = (end + apart).astype(np.float32)
+    assert swarm.guard.judge("new", model, end.astype(np.float32), 2) == 1.0
 
 
 def test_four_of_twelve_who_collude_do_not_move_the_centre(swarm: Swarm) -> None:
@@ -272,7 +274,7 @@ def test_numbers_whose_squares_overflow_are_far_away_like_any_others(swarm: Swar
         swarm.judge("eve", huge)
     swarm.go_on(12)
     assert swarm.refusal("mallory", huge) == "far-away"
-    swarm.guard.trained(swarm.start, swarm.start + swarm.way, 10)
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way).astype(np.float32), 10)
     with pytest.raises(WireError, match="out-of-reach"):
         swarm.guard.judge("mallory", huge, swarm.start, swarm.round, steps=20)
 
