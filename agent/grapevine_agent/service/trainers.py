@@ -68,9 +68,15 @@ class _Running:
         return self.made is not None and self.made.trainer.is_running
 
     def ask(self, asked: Asked, done: Done) -> None:
-        """Put a request at the end. An evaluation that nobody has begun is not worth its time beside a newer one."""
+        """Put a request at the end.
+
+        An evaluation that nobody has begun is not worth its time beside a newer one of its kind.
+        """
         if isinstance(asked, fx.Evaluate):
-            self.asked = deque(each for each in self.asked if not isinstance(each[0], fx.Evaluate))
+            which = asked.which
+            self.asked = deque(
+                each for each in self.asked if not (isinstance(each[0], fx.Evaluate) and each[0].which == which)
+            )
         self.asked.append((asked, done))
         self.is_asked.set()
 

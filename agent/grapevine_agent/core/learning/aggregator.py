@@ -238,12 +238,16 @@ class Aggregator:
         ):
             self.model_version = version
 
+    @property
+    def _long_s(self) -> float:
+        """Longer than it takes to be heard, or to hear."""
+        return max(GATHER_ROUNDS * self.pace.round_s, GATHER_HEARTBEATS * self.pace.heartbeat_s)
+
     def _has_heard_enough(self, now: Moment) -> bool:
         """Whether a first model would be one of more than a few."""
         if not self._has_gathered and self._first_heard_s is not None:
             there = self.members.of_task(self.task, now.monotonic_s) if self.members is not None else []
-            longest_s = max(GATHER_ROUNDS * self.pace.round_s, GATHER_HEARTBEATS * self.pace.heartbeat_s)
-            is_late = now.monotonic_s - self._first_heard_s >= longest_s
+            is_late = now.monotonic_s - self._first_heard_s >= self._long_s
             self._has_gathered = is_late or 2 * len(self._versions) >= len(there)
         return self._has_gathered
 
@@ -267,7 +271,7 @@ class Aggregator:
             published, size = self._publish(models), vectors_bytes(self.layout, "full", self.encodings)
             is_allowed = self.governor.may_send(len(models) * (size + ENVELOPE_BYTES), now)
             effects += published if is_allowed else [each for each in published if not isinstance(each, Publish)]
-        elif now.monotonic_s - self._idle_from_s >= self.pace.round_s:
+        elif now.monotonic_s - self._idle_from_s >= self._long_s:
             self._num_idle, self._idle_from_s = self._num_idle + 1, now.monotonic_s
         self.held_bytes = vector_bytes(self.strategy, self.intake, self.model, self._clusters)
         # The advert comes after the model, so that who reads it finds the contributors in both.

@@ -25,6 +25,7 @@ TIMES: Final = 2
 USUAL: Final = 10  # evaluations that the usual loss is the median of
 LEAST: Final = 5  # of them, before there is one
 PAUSE: Final = 20  # rounds
+PATIENCE: Final = 5  # rounds, for the best model to be measured: a busy trainer or one that was stopped may never do it
 
 
 @dataclass(kw_only=True)
@@ -52,10 +53,14 @@ class Rollback:
             return []
         self._times += 1
         held = self.best.held
-        if self._times < TIMES or held is None or self._suspect is not None or asked.round < self._from_round:
+        if self._times < TIMES or held is None or asked.round < self._from_round or self._is_awaited(asked.round):
             return []
         self._suspect = evaluation
         return [self.best.ask_again(held)]
+
+    def _is_awaited(self, round_: int) -> bool:
+        asked = self._suspect.of if self._suspect is not None else None
+        return asked is not None and round_ < asked.round + PATIENCE
 
     def measured_again(self, evaluation: Evaluated) -> Held | None:
         """The best model was measured again. Returns it if this member is to go back to it."""

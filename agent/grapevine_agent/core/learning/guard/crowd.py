@@ -11,8 +11,8 @@ places have a median and a width (the median absolute deviation, scaled as a sta
 still has no movement: medians of other models differ by chance.
 
 Whoever has finished training comes to agree with the others, and then any model that somebody still trains is far from
-theirs. So a spread does not fall below a part of the widest one that was seen lately, of more than a few models, and
-models that are nearly the same say nothing of how far one may be.
+theirs. So where the spread has collapsed, twice the usual one of before counts; and models that are nearly the same say
+nothing of how far one may be.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -36,10 +37,11 @@ AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the st
 
 MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
 
-LEAST_OF_WIDEST: Final = 0.25  # that a spread falls to
-FORGOTTEN: Final = 0.99  # what is left of the widest spread after a round
-FEW: Final = 8  # models, of which most may be hostile by chance
+AGREED: Final = 0.03  # of the usual spread: below it nobody of the crowd trains any more
+USUAL_LOOKS: Final = 64  # at a crowd that moves: the usual spread is their median
+AFTERWARDS: Final = 2.0  # usual spreads that count for one then: who trains alone goes further in a round
 NEARLY_SAME: Final = 1e-4  # of the centre's length
+LARGEST: Final = np.float32(1e15)  # of which squares can be summed
 
 Sample = NDArray[np.float32]
 
@@ -81,7 +83,7 @@ class Crowd:
     rng: np.random.Generator
     _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
     _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
-    _widest: float = 0.0  # spread
+    _spreads: deque[float] = field(default_factory=lambda: deque(maxlen=USUAL_LOOKS))  # while it moved
 
     def __post_init__(self) -> None:
         places = self.rng.choice(self.size, min(SAMPLE, self.size), replace=False)
@@ -91,8 +93,9 @@ class Crowd:
         return len(self._latest)
 
     def sample(self, parameters: Vector) -> Sample:
-        """The numbers of a model that are kept of it, float32 [at most `SAMPLE`]."""
-        return parameters[self._places]
+        """The numbers of a model that are kept of it, float32 [at most `SAMPLE`], none above `LARGEST`."""
+        sample: Sample = np.clip(parameters[self._places], -LARGEST, LARGEST)
+        return sample
 
     def put(self, sender: str, sample: Sample) -> None:
         """This is a sender's newest model."""
@@ -123,12 +126,7 @@ class Crowd:
             return None
         rows = np.stack(models)
         centre = _median(rows)
-        spread = float(np.median(np.linalg.norm(rows - centre, axis=1)))
-        if moved:
-            self._widest *= FORGOTTEN
-        if len(rows) >= FEW:
-            self._widest = max(self._widest, spread)
-        spread = self._told_spread(spread, centre)
+        spread = self._told_spread(float(np.median(np.linalg.norm(rows - centre, axis=1))), centre)
         if not moved and self._centres:
             self._centres.pop()
         self._centres.append(centre)
@@ -145,8 +143,13 @@ class Crowd:
 
     def _told_spread(self, spread: float, centre: Sample) -> float:
         """The spread that models are held against, where this is the one that was found."""
-        spread = max(spread, LEAST_OF_WIDEST * self._widest)
-        return spread if spread > NEARLY_SAME * float(np.linalg.norm(centre)) else 0.0
+        same = NEARLY_SAME * float(np.linalg.norm(centre))
+        if not self._centres or float(np.linalg.norm(centre - self._centres[-1])) > same:
+            self._spreads.append(spread)
+        usual = median(self._spreads) if self._spreads else 0.0
+        if spread < AGREED * usual:
+            return AFTERWARDS * usual
+        return spread if spread > same else 0.0
 
 
 def _median(rows: NDArray[np.float32]) -> Sample:

@@ -101,3 +101,13 @@ def test_at_the_beginning_there_is_no_usual(num_before: int) -> None:
 def test_what_was_not_measured_says_nothing(member: Member) -> None:
     assert [member.hears(None) for _ in range(5)] == [None] * 5
     assert [member.hears(3.0, error="no samples") for _ in range(5)] == [None] * 5
+
+
+def test_a_measurement_that_never_comes_does_not_end_it_for_good(member: Member) -> None:
+    """A trainer that was stopped meanwhile does not answer."""
+    asked = []
+    for round_ in range(20, 40):
+        evaluation = evaluated(round_, 3.0)
+        member.best.judge(evaluation, dict)
+        asked += member.rollback.look(evaluation)
+    assert len(asked) > 1

@@ -137,7 +137,8 @@ def test_a_crowd_that_has_come_to_agree_takes_the_model_of_who_trains_still(swar
                 swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), swarm.round)
     apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
     for sender in ("new", HONEST[0]):
-        assert swarm.guard.judge(sender, end + apart, end.astype(np.float32), swarm.round) > 0
+        model = (end + apart).astype(np.float32)
+        assert swarm.guard.judge(sender, model, end.astype(np.float32), swarm.round) > 0
     assert swarm.refusal("eve", -end) == "far-away"
 
 
@@ -147,7 +148,8 @@ def test_a_crowd_that_agreed_before_we_came_takes_it_too(swarm: Swarm) -> None:
         around = end + 1e-5 * number
         swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), 1)
     apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
-    assert swarm.guard.judge("new", end + apart, end.astype(np.float32), 2) == 1.0
+    model = (end + apart).astype(np.float32)
+    assert swarm.guard.judge("new", model, end.astype(np.float32), 2) == 1.0
 
 
 def test_four_of_twelve_who_collude_do_not_move_the_centre(swarm: Swarm) -> None:
@@ -263,6 +265,18 @@ def test_models_of_a_few_numbers_can_be_judged(size: int) -> None:
     for round_ in range(12):
         for sender in HONEST:
             assert guard.judge(sender, model, model, round_) == 1.0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_numbers_whose_squares_overflow_are_far_away_like_any_others(swarm: Swarm, when: str) -> None:
+    huge = np.full(SIZE, 1e30, np.float32)
+    if when == "before":
+        swarm.judge("eve", huge)
+    swarm.go_on(12)
+    assert swarm.refusal("mallory", huge) == "far-away"
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way).astype(np.float32), 10)
+    with pytest.raises(WireError, match="out-of-reach"):
+        swarm.guard.judge("mallory", huge, swarm.start, swarm.round, steps=20)
 
 
 def test_what_is_kept_of_senders_is_bounded() -> None:
