@@ -128,7 +128,7 @@ class Guard:
         self._crowd.put(sender, sample)
         if view is None or view.num < LEAST:
             return 1.0
-        is_crowd = not self.personal and view.spread > 0
+        is_crowd = not self.personal and view.num >= MANY and view.spread > 0
         if is_crowd and last is not None and np.array_equal(last, sample):
             raise WireError("unchanged", f"an update of {sender} holds the same model as its last one")
         distance = view.distance(sample)
