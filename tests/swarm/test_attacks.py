@@ -15,10 +15,10 @@ from grapevine_lab.robust.runs import Asked, Found, run_one
 ROUNDS = 40  # of 20 agents, 4 of them hostile; 4 of 10 digits each
 AT_MOST_BELOW = 0.01  # of the accuracy with silent ones, the honest agents' mean
 
-# Which rows of the short list are held to the target, and which are not, with what they cost in points beside silence
-# without defences.
-MET = ("nan",)
-NOT_MET = {"sign-flip": 79.5, "age-flip": 79.4, "replay": 25.1, "inner-product": 2.6, "adaptive": 24.4}
+# Which rows of the short list are held to the target, and which are not, with what they may cost in points beside
+# silence: more than was measured (2.9 and 9.0).
+MET = ("nan", "sign-flip", "age-flip", "replay")
+NOT_MET = {"inner-product": 5.0, "adaptive": 12.0}
 
 
 @cache
@@ -33,6 +33,11 @@ def test_every_attack_of_the_short_list_is_either_met_or_said_to_be_not() -> Non
 @pytest.mark.parametrize("attack", MET)
 def test_an_attack_costs_no_more_than_a_point_beside_silence(attack: str) -> None:
     assert found(attack).mean >= found("silent").mean - AT_MOST_BELOW
+
+
+@pytest.mark.parametrize("attack", NOT_MET)
+def test_an_attack_that_pulls_gently_costs_no_more_than_is_said(attack: str) -> None:
+    assert found(attack).mean >= found("silent").mean - NOT_MET[attack] / 100
 
 
 def test_honest_members_are_believed() -> None:

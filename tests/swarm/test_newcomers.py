@@ -155,3 +155,42 @@ def test_a_model_that_cannot_be_trained_is_left_for_the_initial_weights() -> Non
 def test_where_members_keep_models_of_their_own_nobody_is_asked() -> None:
     group = trained_crowd(2, for_s=4.0, strategy="chisme")
     assert until_it_learns(group, join(group, 2), 1.0).schedule_age == 0
+
+
+def test_who_comes_when_all_others_have_finished_is_heard_by_them() -> None:
+    """They agree by then, to a hair: any model that is trained still is a thousand times as far from theirs."""
+    group = crowd(num_members=6, num_rounds=12)
+    group.world.run(20)
+    assert all(learner_of(group, node).rest.is_resting for node in group.members)
+    for node in group.members:
+        node.dropped.clear()
+    late = join(group, 6)
+    group.world.run(12)
+    assert learner_of(group, late).model.version == 12
+    assert all(late.peer in learner_of(group, node).model.versions for node in group.members)
+    assert {reason for node in group.members for reason in node.dropped} <= {"unchanged"}
+
+
+class Content(Trainer):
+    """Knows its samples by heart: its steps are next to nothing."""
+
+    def train(self, parameters: Vector, buffers: Vector, num_steps: int) -> Trained:
+        return parameters + np.float32(1e-6), buffers, 0.0, num_steps
+
+
+def test_who_is_started_again_and_hardly_moves_any_more_hears_those_who_have_gone_on() -> None:
+    group = trained_crowd(3, for_s=4.0)
+    before, others = group.members[0], group.members[1:]
+    saved = {group.task: learner_of(group, before).save()}
+    group.world.kill(before)
+    group.world.run(6)
+    again = group.world.add(
+        before.core.settings,
+        before.key,
+        trainer=Content(),
+        saved={task: fx.SavedModel(vectors=each.vectors, counters=each.counters) for task, each in saved.items()},
+        instead_of=before,
+    )
+    group.world.run(6)
+    assert "out-of-reach" not in again.dropped
+    assert all(node.peer in learner_of(group, again).model.versions for node in others)

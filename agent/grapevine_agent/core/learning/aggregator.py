@@ -9,8 +9,9 @@ model and from the first updates that it hears.
 *After a start* nothing is published before half of the members that are there were heard, or `GATHER_ROUNDS` have
 passed since the first of them was: what a few have said is no model of everybody's, and the strategies that go on from
 a saved model learn from it how old that is (`merge.server.catching_up`). *Its number* goes on above every number that a
-member says it has merged, so that none comes twice, nor falls, though what was saved may be older than what was
-published.
+member says until then it has merged, so that none comes twice, nor falls, though what was saved may be older than what
+was published. Later such a word moves nothing: a member that told of numbers which no server has reached would make
+everybody else's updates look stale.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from grapevine_agent.merge.server.interface import (
     ServerState,
     ServerUpdate,
 )
+from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, ReleasedModel, ServerAdvert, ServerModel
 from grapevine_proto.topics import TaskTopic
@@ -90,10 +92,12 @@ class Aggregator:
     _has_news: bool = False  # since the model was saved
     _next_model_s: float = 0.0
     _first_heard_s: float | None = None
+    _num_idle: int = 0  # rounds in which no model was made
+    _idle_from_s: float = 0.0
     _has_gathered: bool = False  # what was heard after the start was enough
 
     def __post_init__(self) -> None:
-        plan = self.manifest.merging
+        plan, self._idle_from_s = self.manifest.merging, self.started.monotonic_s
         self.claims = Claims(
             task=self.task,
             manifest=self.manifest,
@@ -159,18 +163,23 @@ class Aggregator:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
-        self.guard.check(sender, self.model.round)
+        self.guard.check(sender, self._round)
         with self.receipts.lacking(sender, session):
             self.intake.foresee(sender, update, session, now)
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
-        self.guard.check(sender, self.model.round)
+        self.guard.check(sender, self._round)
         if self.taken.has(sender, session, update):
             return self.taken.note(sender, session, update)  # our word on it was lost
-        with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self.model.round):
+        with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self._round):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
-        self.guard.judge(sender, taken.parameters, self.model.parameters, self.model.round)
+        try:
+            self.guard.judge(sender, taken.parameters, self.model.parameters, self._round)
+        except WireError as error:
+            if error.reason == "unchanged" and update.wants_receipt:  # it was taken, when it came in another session
+                return self.taken.note(sender, session, update)
+            raise
         self.pace.hear(sender, update.version, now.monotonic_s)
         mine = Voice(peer=self.settings.peer, parameters=self.model.parameters, buffers=self.model.buffers)
         voice = Voice(
@@ -213,13 +222,20 @@ class Aggregator:
         receipts = [self.receipts.give(sender, session, taken.receipt)] if taken.receipt else []
         return [*receipts, *self.taken.note(sender, session, update)]
 
+    @property
+    def _round(self) -> int:
+        """Of the guard: those count in which nobody was heard, or who alone is left in quarantine would stay there."""
+        return self.model.round + self._num_idle
+
     def _base_version(self, update: ModelUpdate) -> int:
         """The version of this server's model that an update's sender has merged last, as it says."""
         return update.server_versions.get(self.settings.peer, update.server_version)
 
     def _go_on_above(self, version: int, now: Moment) -> None:
         """A member has merged a model of this number, which an earlier life of this server has published."""
-        if self.model_version < version <= most_published(self.manifest, self.started, now):
+        if self.published_s is None and self.model_version < version <= most_published(
+            self.manifest, self.started, now
+        ):
             self.model_version = version
 
     def _has_heard_enough(self, now: Moment) -> bool:
@@ -245,11 +261,14 @@ class Aggregator:
             with apart():
                 models = self.strategy.aggregate(context)
         if models:
+            self._idle_from_s = now.monotonic_s
             self._next_model_s = now.monotonic_s + self.pace.publish_every_s
             self.published_s = now.monotonic_s
             published, size = self._publish(models), vectors_bytes(self.layout, "full", self.encodings)
             is_allowed = self.governor.may_send(len(models) * (size + ENVELOPE_BYTES), now)
             effects += published if is_allowed else [each for each in published if not isinstance(each, Publish)]
+        elif now.monotonic_s - self._idle_from_s >= self.pace.round_s:
+            self._num_idle, self._idle_from_s = self._num_idle + 1, now.monotonic_s
         self.held_bytes = vector_bytes(self.strategy, self.intake, self.model, self._clusters)
         # The advert comes after the model, so that who reads it finds the contributors in both.
         effects.append(self.advert(online=True))

@@ -407,6 +407,9 @@ class Learning:
         lost, model.age = model.age, min(model.age, asked.age)
         model.parameters = model.released = asked.parameters
         model.buffers = model.released_buffers = asked.buffers
+        model.base = None  # of the model that was left: a change from it would be one that nobody has found
+        model.window += 1
+        self.writer.open_window()
         self.merging.forget_what_waits()
         return [
             ev.RolledBack(

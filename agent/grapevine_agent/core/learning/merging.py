@@ -153,7 +153,7 @@ class Merging:
         with self.guard.finding_faults(sender, round_):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         age = self.claims.believed_age(sender, update.age, now)
-        steps = self.model.age + min(age, max(self.model.age, self.claims.plain_pace(now)))
+        steps = self._steps_between(age, now)
         share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_, steps=steps)
         self.sources.hear(sender, update.version, session)
         behind = self._behind(age, now)
@@ -181,6 +181,16 @@ class Merging:
         if self._merges_early:
             self.merge_by_s = min(self.merge_by_s, now.monotonic_s + self.round_interval_s)
         return taken.receipt
+
+    def _steps_between(self, age: int, now: Moment) -> int | None:
+        """The optimiser steps between our model and one of this age, at most; None: see `Guard.judge`.
+
+        Whoever was started again, or took a trained model over, knows nothing of the first steps, which are the long
+        ones: at the end of a schedule, or with samples that the model knows by heart, one's own are next to nothing.
+        """
+        if self.claims.age_before > 0:
+            return None
+        return self.model.age + min(age, max(self.model.age, self.claims.plain_pace(now)))
 
     def _behind(self, age: int, now: Moment) -> int:
         """By how many optimiser steps a model of this age is behind.

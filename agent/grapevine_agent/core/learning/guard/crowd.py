@@ -9,12 +9,17 @@ the median distance from it. The *lines* are two directions in which an honest m
 the movement of the centre over the last rounds, and the centre itself, seen from zero. Along a line the senders'
 places have a median and a width (the median absolute deviation, scaled as a standard deviation). A crowd that stands
 still has no movement: medians of other models differ by chance.
+
+Whoever has finished training comes to agree with the others, and then any model that somebody still trains is far from
+theirs. So a spread does not fall below a part of the widest one that was seen lately, of more than a few models, and
+models that are nearly the same say nothing of how far one may be.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +35,11 @@ LEAST_MOVES: Final = 3  # of them, before one speaks of a movement
 AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the standard deviation of a normal law
 
 MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
+
+LEAST_OF_WIDEST: Final = 0.25  # that a spread falls to
+FORGOTTEN: Final = 0.99  # what is left of the widest spread after a round
+FEW: Final = 8  # models, of which most may be hostile by chance
+NEARLY_SAME: Final = 1e-4  # of the centre's length
 
 Sample = NDArray[np.float32]
 
@@ -53,7 +63,7 @@ class View:
 
     num: int  # models, one's own included
     centre: Sample
-    spread: float
+    spread: float  # 0: they agree, or there is one alone
     movement: Line | None  # None: there is none to speak of
     outwards: Line | None  # from zero to the centre
 
@@ -71,6 +81,7 @@ class Crowd:
     rng: np.random.Generator
     _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
     _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
+    _widest: float = 0.0  # spread
 
     def __post_init__(self) -> None:
         places = self.rng.choice(self.size, min(SAMPLE, self.size), replace=False)
@@ -89,6 +100,10 @@ class Crowd:
         self._latest.move_to_end(sender)
         if len(self._latest) > MOST:
             self._latest.popitem(last=False)
+
+    def senders(self) -> Iterable[str]:
+        """Whose newest model is known."""
+        return self._latest.keys()
 
     def last(self, sender: str) -> Sample | None:
         """What is kept of a sender's newest model; None: nothing is."""
@@ -109,6 +124,11 @@ class Crowd:
         rows = np.stack(models)
         centre = _median(rows)
         spread = float(np.median(np.linalg.norm(rows - centre, axis=1)))
+        if moved:
+            self._widest *= FORGOTTEN
+        if len(rows) >= FEW:
+            self._widest = max(self._widest, spread)
+        spread = self._told_spread(spread, centre)
         if not moved and self._centres:
             self._centres.pop()
         self._centres.append(centre)
@@ -122,6 +142,11 @@ class Crowd:
             movement=_line(rows, movement, least, by_chance) if len(self._centres) >= LEAST_MOVES else None,
             outwards=_line(rows, centre, least, by_chance),
         )
+
+    def _told_spread(self, spread: float, centre: Sample) -> float:
+        """The spread that models are held against, where this is the one that was found."""
+        spread = max(spread, LEAST_OF_WIDEST * self._widest)
+        return spread if spread > NEARLY_SAME * float(np.linalg.norm(centre)) else 0.0
 
 
 def _median(rows: NDArray[np.float32]) -> Sample:

@@ -17,7 +17,9 @@ Where fewer than `LEAST` models are known there is no crowd, and of two there is
 and shares bound what one sender does. *Reach*: all models of a task began at the same one, and none goes further in an
 optimiser step than ours does, by a factor of `REACH`. In the first rounds, where a lie would do most harm, that is not
 far. A model that was poisoned then comes back, since its owner hears the crowd later, and refuses what had pulled it
-away.
+away. Who steps far more shortly than others, or began with a model that others had trained, cannot say by its own
+steps how far they have come: once most senders that it has heard, `LEAST_FOR_LINES` at least, are out of its reach,
+that says nothing of them.
 
 Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
 that it is bad; it can say that nobody else is anywhere near. What passes, therefore, is what pulls gently: a model
@@ -32,6 +34,7 @@ bytes a sender.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,7 +42,7 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View
+from grapevine_agent.core.learning.guard.crowd import MOST, Crowd, Sample, View
 from grapevine_agent.core.learning.guard.quarantine import Quarantine
 from grapevine_agent.core.learning.guard.scores import Scores
 from grapevine_proto.errors import WireError
@@ -81,6 +84,7 @@ class Guard:
     _view: View | None = None
     _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
     _speed: float = 0.0  # the longest way of a step of our own, in the sample; 0: we have not trained yet
+    _out: OrderedDict[str, None] = field(default_factory=OrderedDict)  # senders whose newest model was out of reach
     _turned: list[Turned] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -116,7 +120,8 @@ class Guard:
     def judge(self, sender: str, parameters: Vector, own: Vector, round_: int, *, steps: int | None = None) -> float:
         """How much of an update's share it is to have, in (0, 1]. Both vectors float32 [p]; `round_` is our own.
 
-        `steps`: the optimiser steps that are between the two models at most, their ages together; None: nobody knows.
+        `steps`: the optimiser steps that are between the two models at most, their ages together; None: nobody knows,
+        or our own did not begin where the others' did, and how far we go in a step does not say how far they went.
         Raises `WireError` for an update that is not to be merged.
         """
         if not self.is_on or self.size == 0:
@@ -150,7 +155,15 @@ class Guard:
         if steps is None or not self._speed:
             return
         way, most = float(np.linalg.norm(sample - self._crowd.sample(own))), REACH * self._speed * steps
-        if way > most:
+        if way <= most:
+            self._out.pop(sender, None)
+            return
+        self._out[sender] = None
+        self._out.move_to_end(sender)
+        if len(self._out) > MOST:
+            self._out.popitem(last=False)
+        num_within = sum(peer not in self._out for peer in self._crowd.senders())
+        if len(self._out) < LEAST_FOR_LINES or len(self._out) <= num_within:
             times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"
             raise WireError("out-of-reach", f"an update of {sender} is {times}")
 

@@ -12,6 +12,7 @@ from tests.unit.agent.core.tasks.device import LAYOUT, SETTINGS, Device
 from tests.unit.agent.merge.server.test_bounded import vectors_in
 
 from grapevine_agent.core.learning.aggregator import Aggregator
+from grapevine_agent.core.learning.guard.quarantine import STRIKES
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import served_bytes
 from grapevine_agent.core.learning.server_claims import check_number, most_published
@@ -43,25 +44,24 @@ def server_of(strategy: str) -> tuple[Aggregator, Moment]:
     return server, now
 
 
-def hear(server: Aggregator, number: int, now: Moment, *, server_version: int = 0) -> None:
+def update_of(server: Aggregator, number: int, *, server_version: int = 0) -> ModelUpdate:
     base, delta = np.full(P, 1.0, np.float32), np.full(P, number % 7, np.float32)
-    server.accept(
-        f"{number:020d}",
-        ModelUpdate(
-            task=server.task,
-            window=1,
-            version=1,
-            age=1,
-            experience=1,
-            samples=1,
-            base=base,
-            delta=delta,
-            buffers=np.zeros(LAYOUT.num_buffers, np.float32),
-            server_version=server_version,
-        ),
-        now,
-        session=1,
+    return ModelUpdate(
+        task=server.task,
+        window=1,
+        version=1,
+        age=1,
+        experience=1,
+        samples=1,
+        base=base,
+        delta=delta,
+        buffers=np.zeros(LAYOUT.num_buffers, np.float32),
+        server_version=server_version,
     )
+
+
+def hear(server: Aggregator, number: int, now: Moment, *, server_version: int = 0) -> None:
+    server.accept(f"{number:020d}", update_of(server, number, server_version=server_version), now, session=1)
 
 
 @pytest.mark.parametrize("strategy", ["doubly-weighted", "fedbuff", "cfl"])
@@ -93,6 +93,43 @@ def test_a_server_goes_on_above_what_its_members_have_merged_within_reason() -> 
     hear(server, 2, later, server_version=2**50)
     hear(server, 3, later, server_version=7)
     assert server.model_version == 80
+
+
+def test_once_it_has_published_nobody_can_make_it_skip_numbers_and_others_look_stale() -> None:
+    server, now = server_of("fedasync")
+    hear(server, 1, now)
+    later = Moment(monotonic_s=now.monotonic_s + 100, wall_ms=now.wall_ms + 100_000)
+    server.tick(later)
+    assert server.model_version == 1
+    hear(server, 2, later, server_version=10_000)
+    assert server.model_version == 1
+
+
+def test_a_member_that_alone_is_left_does_not_stay_in_quarantine_for_ever() -> None:
+    server, now = server_of("doubly-weighted")
+    broken = replace(update_of(server, 1), full=np.full(P, np.nan, np.float32), base=None, delta=None)
+    for version in range(STRIKES):
+        with pytest.raises(WireError, match="NaN"):
+            server.accept("m" * 20, replace(broken, version=version + 1), now, session=1)
+    good = replace(update_of(server, 1), version=STRIKES + 1)
+    with pytest.raises(WireError, match="not listened to"):
+        server.accept("m" * 20, good, now, session=1)
+    for _ in range(1000):
+        now = Moment(monotonic_s=now.monotonic_s + 1, wall_ms=now.wall_ms + 1000)
+        server.tick(now)
+    server.accept("m" * 20, good, now, session=1)
+
+
+def test_a_model_that_a_server_has_is_acknowledged_though_it_comes_in_another_session() -> None:
+    """Its sender would offer it for ever, to one server after the other."""
+    server, now = server_of("doubly-weighted")
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        model = rng.standard_normal(P).astype(np.float32)
+        update = replace(update_of(server, number), full=model, base=None, delta=None, wants_receipt=True)
+        server.accept(f"{number:020d}", update, now, session=1)
+    assert server.accept(f"{5:020d}", update, now, session=2)
+    assert server.num_merged == 6
 
 
 def test_a_number_that_no_server_can_have_reached_is_refused() -> None:

@@ -105,6 +105,51 @@ def test_who_comes_late_can_be_told_by_the_first_whom_it_meets(swarm: Swarm) -> 
     assert swarm.guard.judge("ada", old, swarm.start, 1, steps=810) == 1.0
 
 
+def test_who_steps_shortly_hears_those_who_have_gone_far(swarm: Swarm) -> None:
+    """Or it would stay alone for ever: most of those whom it hears are out of its reach."""
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way / 1000).astype(np.float32), 10)
+    for _ in range(3):
+        swarm.round += 1
+        taken = []
+        for sender in HONEST:
+            with contextlib.suppress(WireError):
+                taken.append(swarm.guard.judge(sender, swarm.model().astype(np.float32), swarm.start, 1, steps=20))
+    assert len(taken) == len(HONEST)
+
+
+def test_a_few_who_are_out_of_reach_stay_there(swarm: Swarm) -> None:
+    swarm.guard.trained(swarm.start, (swarm.start + swarm.way).astype(np.float32), 10)
+    for round_ in range(1, 12):
+        for number in range(4):
+            with pytest.raises(WireError, match="out-of-reach"):
+                swarm.guard.judge(f"eve {number}", -swarm.start, swarm.start, round_, steps=20)
+
+
+@pytest.mark.parametrize("agree", [1e-3, 1e-5, 0.0])
+def test_a_crowd_that_has_come_to_agree_takes_the_model_of_who_trains_still(swarm: Swarm, agree: float) -> None:
+    swarm.go_on(12)
+    end = swarm.model()
+    for _ in range(12):
+        swarm.round += 1
+        for sender in HONEST:
+            around = end + agree * swarm.rng.standard_normal(SIZE)
+            with contextlib.suppress(WireError):  # unchanged
+                swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), swarm.round)
+    apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
+    for sender in ("new", HONEST[0]):
+        assert swarm.guard.judge(sender, end + apart, end.astype(np.float32), swarm.round) > 0
+    assert swarm.refusal("eve", -end) == "far-away"
+
+
+def test_a_crowd_that_agreed_before_we_came_takes_it_too(swarm: Swarm) -> None:
+    end = swarm.model()
+    for number, sender in enumerate(HONEST):
+        around = end + 1e-5 * number
+        swarm.guard.judge(sender, around.astype(np.float32), end.astype(np.float32), 1)
+    apart = swarm.rng.standard_normal(SIZE).astype(np.float32) / 20
+    assert swarm.guard.judge("new", end + apart, end.astype(np.float32), 2) == 1.0
+
+
 def test_four_of_twelve_who_collude_do_not_move_the_centre(swarm: Swarm) -> None:
     swarm.go_on(12)
     for _ in range(6):
