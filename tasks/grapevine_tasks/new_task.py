@@ -103,7 +103,7 @@ learning_rate = 0.1
 #sends_per_round = 1.0
 # push, or push-pull: whoever sends a model is sent one back, within the same number of sends
 #exchange = "push"
-# Of the send rate, while a server is reachable.
+# Of the send rate, while servers' models bring what members know.
 #gossip_share_with_server = 0.02
 #server_trust_cap = 100.0
 # An update further away than this many usual distances is clipped; 0 is off.

@@ -322,7 +322,9 @@ def _read_agent(table: Table, base: Path, environ: Mapping[str, str]) -> AgentCo
         site=table.text("site", "", pattern=r"[^\x00-\x1f\x7f]*", hint='"lakeside"', max_length=64),
         location=read_location(table),
         labels=read_labels(table),
-        server_group=table.text("server_group", "", pattern=r"[a-z0-9-]{1,64}|", hint='"barn"', max_length=64),
+        server_group=table.text(
+            "server_group", "", pattern=r"[a-z0-9-]{1,64}|", hint='"barn" (a-z, 0-9 and -)', max_length=64
+        ),
     )
 
 

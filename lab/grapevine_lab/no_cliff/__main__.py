@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -44,17 +44,23 @@ def table(
         for way in ways
     ]
     found: list[Found] = []
+    command = shlex.join(["python", "-m", "grapevine_lab.no_cliff", *sys.argv[1:]])
     try:
         for each in run_all(wanted, out):
             found.append(each)
             progress.print(_line(each, len(found), len(wanted)), soft_wrap=True)
+        text = "\n".join([f"    {command}\n", *map(str, tables(found))])
+        (out / "no-cliff.md").write_text(text, encoding="utf-8")
+    except OSError as error:
+        _end(f"--out: {error.filename or out} cannot be written ({error.strerror}); give another folder")
     except GrapevineError as error:
-        progress.print(f"[red]error:[/] {error}", soft_wrap=True)
-        raise typer.Exit(1) from None
-    command = shlex.join(["python", "-m", "grapevine_lab.no_cliff", *sys.argv[1:]])
-    text = "\n".join([f"    {command}\n", *map(str, tables(found))])
-    (out / "no-cliff.md").write_text(text, encoding="utf-8")
+        _end(str(error))
     console.print(text, markup=False, soft_wrap=True)
+
+
+def _end(why: str) -> NoReturn:
+    progress.print("error:", why, style="red", soft_wrap=True, markup=False)
+    raise typer.Exit(1)
 
 
 def _named(option: str, given: Collection[str], known: Collection[str]) -> list[str]:

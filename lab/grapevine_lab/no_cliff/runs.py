@@ -65,6 +65,7 @@ class Found:
 
 def run_all(wanted: Iterable[Asked], folder: Path) -> Iterator[Found]:
     """Run what is not kept in the folder yet, and keep it. Raises ConfigError or TaskError for what cannot be run."""
+    folder.mkdir(parents=True, exist_ok=True)
     for asked in wanted:
         found = read(asked, folder)
         if found is None:

@@ -19,9 +19,9 @@ Runs = Mapping[tuple[str, str], Sequence[Found]]  # (task, arrangement) ▶ its 
 
 
 def tables(found: Iterable[Found]) -> list[Table]:
-    """All that there is to say of some runs."""
+    """All that there is to say of some runs; a table of which no row is there is left out."""
     runs = _gathered(found)
-    return [fall_table(runs), course_table(runs), speed_table(runs)]
+    return [table for table in (fall_table(runs), course_table(runs), speed_table(runs)) if table.rows]
 
 
 def fall_table(runs: Runs) -> Table:

@@ -21,7 +21,7 @@ from grapevine_agent.merge import STRATEGIES as KNOWN_STRATEGIES
 from grapevine_lab.papers.report import Table
 from grapevine_lab.robust.attacks import ATTACKS, REFERENCES, SHORT
 from grapevine_lab.robust.columns import COLUMNS, ROUNDS, SHORTER, STRATEGIES
-from grapevine_lab.robust.runs import Asked, Found, run_all
+from grapevine_lab.robust.runs import Asked, Found, read, run_all
 from grapevine_lab.robust.table import accuracy_table, refusal_table
 from grapevine_proto.errors import ConfigError, GrapevineError
 
@@ -53,18 +53,18 @@ def table(
     found: list[Found] = []
     try:
         if kept:
-            wanted = [each for each in wanted if each.path(out).exists()]
+            wanted = [each for each in wanted if read(each, out) is not None]
+        if not wanted:
+            raise ConfigError(f"--kept: nothing that is asked for is in {out}; leave --kept out, or give another --out")
         for each in run_all(wanted, out, processes=processes):
             found.append(each)
             progress.print(_line(each, len(found), len(wanted)), soft_wrap=True)
-        if not found:
-            raise ConfigError(f"--kept: nothing that is asked for is in {out}; leave --kept out, or give another --out")
+        text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
+        (out / "robust.md").write_text(text, encoding="utf-8")
     except OSError as error:
         _end(f"--out: {error.filename or out} cannot be written ({error.strerror}); give another folder")
     except GrapevineError as error:
         _end(str(error))
-    text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
-    (out / "robust.md").write_text(text, encoding="utf-8")
     console.print(text, markup=False, soft_wrap=True)
 
 
@@ -91,7 +91,8 @@ def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> s
     """Command and tables, in Markdown."""
     seeds = len({each.asked.seed for each in found})
     tables: list[Table] = []
-    for strategy in strategies:
+    there = {each.asked.strategy for each in found}
+    for strategy in [each for each in strategies if each in there]:
         tables += [accuracy_table(found, strategy), refusal_table(found, strategy)]
     without = "" if found[0].asked.defences else ", without defences"
     head = f"    {command}\n\n{seeds} seed{'s' * (seeds > 1)}, {found[0].asked.rounds} rounds{without}.\n"

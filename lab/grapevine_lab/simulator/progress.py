@@ -162,7 +162,8 @@ class Progress:
         parts = [f"{math.floor(100 * share + 1e-9):d} %"]
         if self._num_seeds > 1:
             parts.append(f"seed {seed_index + 1} of {self._num_seeds}")
-        parts.append(f"round {num_done} of {self._num_rounds} (virtual {duration(time_s)})")
+        of = f" of {self._num_rounds}" if self._num_rounds else ""  # none: the time ends it
+        parts.append(f"round {num_done}{of} (virtual {duration(time_s)})")
         if num_messages is not None:
             parts.append(f"{num_messages:,} messages")
         if note:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from grapevine_lab.no_cliff.__main__ import app
 from grapevine_lab.no_cliff.cases import ARRANGEMENTS, changes_of, present_s
 from grapevine_lab.no_cliff.falls import fall_at, reached
 from grapevine_lab.no_cliff.runs import Asked, Found, by_agent, read
@@ -76,7 +78,8 @@ def test_tables_say_whether_the_targets_are_met_and_what_each_way_costs() -> Non
         speed.count("| 1 | 0.900 (0.900 to 0.900) | 1.0 (1.0 to 1.0) | 0.5 (0.5 to 0.5) | 2.0 (2.0 to 2.0) | 3.5 |")
         == 3
     )
-    assert "never" in str(tables([run_of("server", final=0.2), *found[1:3]])[2])
+    assert "never" in str(tables([run_of("server", final=0.2), *found[1:3]])[-1])
+    assert len(tables(found[:1])) == 1, "nothing fell, and there is nothing to compare with"
 
 
 def test_a_run_that_is_kept_is_read_and_a_damaged_one_is_named(tmp_path: Path) -> None:
@@ -93,3 +96,10 @@ def test_a_run_that_is_kept_is_read_and_a_damaged_one_is_named(tmp_path: Path) -
     path.write_text("{")
     with pytest.raises(ConfigError, match=r"lost-0\.json.*delete it"):
         read(found.asked, tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    result = CliRunner().invoke(app, ["--quick", "--out", str(tmp_path / "file")])
+    assert result.exit_code == 1
+    assert "cannot be written (File exists); give another folder" in result.output

@@ -157,15 +157,18 @@ def test_what_there_is_not_is_named_before_anything_runs(tmp_path: Path, argumen
 
 def test_tables_are_made_of_what_is_there_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "run_one", lambda asked: found(asked.attack, asked.seed, 0.5, 0.25, honest={"taken": 3}))
-    arguments = ["--strategy", "median", "--task", "digits-4", "--only", "nan", "--seeds", "1", "--out", str(tmp_path)]
+    out = tmp_path / "out"
+    arguments = ["--strategy", "median", "--task", "digits-4", "--only", "nan", "--seeds", "1", "--out", str(out)]
     nothing = CliRunner().invoke(app, [*arguments, "--kept"])
     assert nothing.exit_code == 1
     assert "nothing that is asked for is in" in nothing.output
+    assert not out.exists()
     assert CliRunner().invoke(app, arguments).exit_code == 0
     monkeypatch.delattr(runs, "run_one")
-    again = CliRunner().invoke(app, [*arguments, "--seeds", "5", "--kept"])
+    again = CliRunner().invoke(app, [*arguments, "--strategy", "krum", "--seeds", "5", "--kept"])
     assert again.exit_code == 0
-    assert "| NaN | 0.500 (0.250) | +0.0 | +0.0 |" in (tmp_path / "robust.md").read_text()
+    assert "### krum" not in again.output, "of which there is no run"
+    assert "| NaN | 0.500 (0.250) | +0.0 | +0.0 |" in (out / "robust.md").read_text()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

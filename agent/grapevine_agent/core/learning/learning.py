@@ -7,7 +7,7 @@ Two processes run side by side and never wait for each other (Algorithm 1 of the
 
 Pairwise strategies merge an update the moment it arrives, gathered ones at the next round (or when
 the trainer keeps them waiting for longer than a round should take). While a server is reachable each
-finished round goes to it, and gossip slows down; nothing else depends on it.
+finished round goes to it, and while servers *serve* gossip slows down (see `server_link`); nothing else depends on it.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ class Learning:
     def set_settings(self, settings: CoreSettings) -> None:
         """The owner changed something; the pace and the encodings stay as the task began."""
         self.settings = self.sending.settings = settings
+        self.merging.guard.turn(is_on=settings.judge_updates)
 
     # --- what arrives -----------------------------------------------------------------------------
 
@@ -395,7 +396,7 @@ class Learning:
             Publish(topic=TaskTopic(self.settings.peer, self.task, "metrics"), body=metrics, qos=0),
             SaveMetrics(metrics=metrics),
             measured_of(self, metrics, now),
-            *(again or self.rollback.look(evaluation)),
+            *(again or (self.rollback.look(evaluation) if self.settings.judge_updates else ())),
         ]
 
     def _roll_back(self, held: Held | None) -> list[Effect]:

@@ -216,7 +216,7 @@ class Sending:
         return [] if target is None else self._send_to([target], now)
 
     def after_round(self, now: Moment) -> list[Publish | Sent]:
-        """What this round has made, to every neighbour; to some of them while a server is reachable."""
+        """What this round has made, to every neighbour; to some of them while servers serve."""
         if not self.every_round or not self._gossips:
             return []
         found = self.targets(now)

@@ -179,6 +179,8 @@ class TaskLife:
             for server in sorted(before - settings.trusted_servers - named):
                 learner.servers.pop(server, None)
                 effects.append(fx.Unsubscribe(filter=_model_filter(server, task)))
+        for aggregator in self.aggregating.values():
+            aggregator.guard.turn(is_on=settings.judge_updates)
         of_tasks = (server for learner in self.learning.values() for server in learner.servers)
         self.members.name_only({*(settings.neighbours or ()), *settings.trusted_servers, *of_tasks})
         return effects

@@ -92,6 +92,12 @@ class Guard:
     def __post_init__(self) -> None:
         self._crowd = Crowd(size=self.size, rng=self.rng)
 
+    def turn(self, *, is_on: bool) -> None:
+        """From now on updates are judged, or none is: then everybody is listened to."""
+        self.is_on = is_on
+        if not is_on:
+            self.quarantine = Quarantine()
+
     def check(self, sender: str, round_: int) -> None:
         """Raise `WireError` for a sender that is not listened to. Costs nothing: ask before an update is decoded."""
         if self.is_on:
