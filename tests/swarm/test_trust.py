@@ -127,7 +127,7 @@ def test_a_liars_age_is_capped(claim: int) -> None:
     before = learner.model.parameters
     send(group, 1, 0, age=claim, full=np.zeros_like(before))
     assert learner.model.age <= 4 * honest + 10
-    assert learner.merging.shares[group.members[1].peer] <= 0.5
+    assert learner.merging.shares.get(group.members[1].peer, 0.0) <= 0.5  # it may have been refused
 
 
 def test_one_poisoned_update_does_not_undo_what_was_learned() -> None:

@@ -116,7 +116,8 @@ class Merging:
         self.server_check = ServerCheck(
             rng=self.rng.spawn(1)[0],
             round_interval_s=self.round_interval_s,
-            is_on=plan.clip > 0 and plan.strategy != FOLLOWS,
+            # A cluster's model is far from the members of the others.
+            is_on=plan.clip > 0 and plan.strategy != FOLLOWS and not SERVER_STRATEGIES[plan.server_strategy].clusters,
             is_mean=not SERVER_STRATEGIES[plan.server_strategy].needs_base,
         )
         self._constants = self.strategy.with_defaults(plan.constants)

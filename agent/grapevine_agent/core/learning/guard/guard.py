@@ -5,7 +5,7 @@
     the same model as its sender's last one                     here            unchanged
     further from one's own than both their ages lead            here            out-of-reach
     further from the crowd's centre than `FAR` spreads          `crowd`         far-away
-        (of less than 8 models more: of 5, 2.2 times as far)
+        (of less than 8 models more: of 5, 4 times as far)
     further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
         (of n models 1 + 6/n times as many)
@@ -51,7 +51,7 @@ from grapevine_proto.messages import Vector
 
 LEAST: Final = 5  # models, one's own included, before there is a crowd
 MANY: Final = 8  # below it how far apart they are is known badly
-MORE: Final = 0.4  # as far again is believed for each one that is missing
+MORE: Final = 1.0  # as far again is believed for each one that is missing
 FAR: Final = 5.0
 VERY_FAR: Final = 20.0  # where members keep models of their own
 NEAR: Final = 3.0
