@@ -34,7 +34,7 @@ from grapevine_proto.sessions import is_ahead
 
 FAR: Final = 2.0  # × the median distance of members' updates from our own model
 FAR_FROM_MEMBERS: Final = 2.5  # × the median distance of theirs from each other
-OF_SUMS: Final = 3.0  # × both: a sum of members' changes (`fedbuff`, `cfl`, `flic`) is where no mean of models is
+OF_SUMS: Final = 3.0  # × both: a sum of members' changes (`fedbuff`) is where no mean of models is
 MIN_HEARD: Final = 3  # updates, or senders, below which there is no median to speak of
 MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates

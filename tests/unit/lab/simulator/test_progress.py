@@ -105,8 +105,8 @@ def test_a_run_that_time_alone_ends_names_no_number_of_rounds() -> None:
     progress, clock, stream = watched()
     progress.start(0, 1, duration_s=1000.0)
     clock.now_s += 10.0
-    progress.update(0, 3, 250.0)
-    assert " 25 %, round 3 (virtual 4 min 10 s), " in stream.getvalue()
+    progress.update(0, 1, 250.0)
+    assert " 25 %, round 1 (virtual 4 min 10 s), " in stream.getvalue()
 
 
 def test_a_run_that_goes_on_from_a_checkpoint_does_not_boast() -> None:
