@@ -136,14 +136,14 @@ def test_of_two_servers_that_disagree_the_one_that_is_far_from_the_members_has_n
     swarm: Drilled, kind: str
 ) -> None:
     with swarm.unharmed():
-        before = swarm.rejected()["far-away"]
+        before = swarm.rejected()["server-far-away"]
         with swarm.serving(swarm.rogue, kind):
-            wait_for(lambda: swarm.refused("far-away"), why="everybody says why")
-            wait_for(lambda: swarm.rejected()["far-away"] > before + 10)
+            wait_for(lambda: swarm.refused("server-far-away"), why="everybody says why")
+            wait_for(lambda: swarm.rejected()["server-far-away"] > before + 10)
             swarm.train_on(10)
             assert all(swarm.rogue.peer not in line["shares"] for line in swarm.lines())
             swarm.wait_for_help()
-            assert f"{swarm.rogue.peer} refused: far-away" in swarm.printed_status()
+            assert f"{swarm.rogue.peer} refused: server-far-away" in swarm.printed_status()
 
 
 def test_a_second_server_that_is_honest_is_refused_by_nobody(swarm: Drilled) -> None:

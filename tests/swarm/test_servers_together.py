@@ -29,7 +29,7 @@ def a_group(
     )
     group.world.run(2)
     servers = [group.start_server(k, group=GROUP) for k in range(num_servers)]
-    group.world.run(6)
+    group.world.run(9)  # which hear less than half of the members each, and wait for more before they publish
     return group, servers
 
 

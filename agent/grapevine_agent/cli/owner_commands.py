@@ -301,7 +301,7 @@ def _progress_line(task: dict[str, Any]) -> str:
 
 
 def _refused_servers(task: dict[str, Any]) -> str:
-    """The servers whose newest model was not taken, and why not: ` (fnuvdgp4pigw3wrnjztv refused: far-away)`."""
+    """The servers whose newest model was not taken, and why not: ` (fnuvdgp4pigw3wrnjztv refused: server-far-away)`."""
     refused = [
         f"{shown(each['peer'])} refused: {shown(each['refused'])}"
         for each in task.get("servers", ())

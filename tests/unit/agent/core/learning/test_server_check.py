@@ -39,7 +39,7 @@ def test_a_model_is_believed_up_to_a_multiple_of_the_usual_distance_and_no_furth
     assert believes(check, FAR * 2 - 0.01, at(1))
     with pytest.raises(WireError, match=r"sam is 2\.01 times as far .* from ours; at most 2 times") as refused:
         believes(check, FAR * 2 + 0.02, at(1))
-    assert refused.value.reason == "far-away"
+    assert refused.value.reason == "server-far-away"
 
 
 def test_one_update_that_is_far_away_makes_no_room_for_a_server_that_is() -> None:
