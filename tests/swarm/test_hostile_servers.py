@@ -86,7 +86,7 @@ def test_a_hostile_server_with_an_honest_looking_age_costs_nothing(
     group.world.run(8)
     assert np.mean(group.accuracy(since_s=group.world.now_s - 2)) > before - 0.01
     for node, learner in zip(group.members, learners(group), strict=True):
-        assert node.dropped.count("server-far-away") > 5
+        assert node.dropped.count("server-far-away") > 2
         assert learner.servers[rogue.peer].refused == "server-far-away"
         assert rogue.peer not in learner.merging.shares
         if honest is not None:

@@ -200,7 +200,10 @@ class Learning:
         if received.members and self.settings.peer not in received.members:
             return True  # another cluster's, and far away; the link knows what to do with it
         own, model, check = self.model.parameters, plain(received.full), self.merging.server_check
-        return check.believes(link.peer, own, model, now, has_voice=link.model is not None)
+        has_other = any(each.model is not None for each in self.servers.values() if each is not link)
+        return check.believes(
+            link.peer, own, model, now, has_voice=link.model is not None, is_doubted=has_other or bool(link.refused)
+        )
 
     def hear_advert(
         self, sender: str, advert: ServerAdvert, now: Moment, *, retained: bool, dated_ms: int = 0

@@ -12,7 +12,9 @@ member to itself before it was found out.
 What is not recent does not count: who was away, or was suspended, is far from everybody. Where too few updates were
 heard lately there is no telling. A server that has a voice keeps it then. One that has none waits, for some rounds at
 most: had a hostile one been taken first, it would be near from then on, and everybody else far. Who hears nobody in
-that time has nothing to hold it against, and believes it. A model that is near, and pushes slowly, is not found here.
+that time has nothing to hold it against, and believes it; much later where the server was refused before, or another
+one has a voice: beside a good server little is heard of members, and that must not be a hostile one's chance. A model
+that is near, and pushes slowly, is not found here.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates
 RECENT_ROUNDS: Final = 30.0
 WAIT_ROUNDS: Final = 10.0  # for updates to hold a first model against
+DOUBTED: Final = 30.0  # × as long: while servers serve members hear little of each other
 
 
 @dataclass(kw_only=True)
@@ -70,9 +73,12 @@ class ServerCheck:
         """Our own model is another one than it was, and may be far from everybody's."""
         self._heard.clear()
 
-    def believes(self, server: str, own: Vector, model: Vector, now: Moment, *, has_voice: bool) -> bool:
+    def believes(
+        self, server: str, own: Vector, model: Vector, now: Moment, *, has_voice: bool, is_doubted: bool = False
+    ) -> bool:
         """Whether to take a server's model, or to wait until it can be judged. Both float32 [p].
 
+        `is_doubted`: it was refused before, or another server has a voice, so it is not needed.
         Raises `WireError("server-far-away")` for one that no mean of members' models can be.
         """
         if not self.is_on:
@@ -80,7 +86,8 @@ class ServerCheck:
         usual = self._usual(now)
         if usual is None:
             since_s = self._offered_s.setdefault(server, _time_s(now))
-            return has_voice or _time_s(now) - since_s >= WAIT_ROUNDS * self.round_interval_s
+            wait_rounds = WAIT_ROUNDS * (DOUBTED if is_doubted else 1.0)
+            return has_voice or _time_s(now) - since_s >= wait_rounds * self.round_interval_s
         self._offered_s.pop(server, None)
         more = 1.0 if self.is_mean else OF_SUMS
         _refuse_far(server, math.sqrt(squared_distance(own, model)) / usual, more * FAR, "ours")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from grapevine_agent.core.learning.server_check import FAR, RECENT_ROUNDS, WAIT_ROUNDS, ServerCheck, check_date
+from grapevine_agent.core.learning.server_check import DOUBTED, FAR, RECENT_ROUNDS, WAIT_ROUNDS, ServerCheck, check_date
 from grapevine_agent.core.moment import Moment
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
@@ -37,7 +37,7 @@ def believes(check: ServerCheck, distance: float, now: Moment, *, has_voice: boo
 def test_a_model_is_believed_up_to_a_multiple_of_the_usual_distance_and_no_further() -> None:
     check = heard(1, 2, 3, 2)
     assert believes(check, FAR * 2 - 0.01, at(1))
-    with pytest.raises(WireError, match=r"sam is 2\.01 times as far .* from ours; at most 2 times") as refused:
+    with pytest.raises(WireError, match=r"sam is 2\.51 times as far .* from ours; at most 2\.5 times") as refused:
         believes(check, FAR * 2 + 0.02, at(1))
     assert refused.value.reason == "server-far-away"
 
@@ -71,6 +71,13 @@ def test_a_first_model_that_waited_is_judged_by_what_was_heard_meanwhile() -> No
     assert believes(check, 2, at(1))
     with pytest.raises(WireError):
         believes(check, 1000, at(1))
+
+
+def test_who_was_refused_or_is_not_needed_is_not_believed_for_want_of_others() -> None:
+    check, long_s = heard(), WAIT_ROUNDS * ROUND_S
+    for now in (at(1), at(long_s + 1), at(10 * long_s)):
+        assert not check.believes("sam", OWN, model(1000), now, has_voice=False, is_doubted=True)
+    assert check.believes("sam", OWN, model(1000), at(DOUBTED * long_s + 1), has_voice=False, is_doubted=True)
 
 
 def test_who_hears_nobody_for_some_rounds_believes_the_server() -> None:
