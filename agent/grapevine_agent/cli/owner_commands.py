@@ -27,6 +27,7 @@ from grapevine_agent.cli.output import (
 from grapevine_agent.cli.peer_commands import scope_words
 from grapevine_agent.cli.publications import meant
 from grapevine_agent.cli.serving import served_line
+from grapevine_agent.cli.turned_away import turned_away_words
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_fields import labelled
@@ -296,7 +297,7 @@ def _progress_line(task: dict[str, Any]) -> str:
         f"staleness {staleness}{bound}{state}"
         + (", at rest" if task["resting"] else "")
         + _travel_words(task)
-        + _turned_away(task)
+        + turned_away_words(task)
     )
 
 
@@ -308,15 +309,6 @@ def _refused_servers(task: dict[str, Any]) -> str:
         if each["refused"]
     ]
     return f" ({'; '.join(refused)})" if refused else ""
-
-
-def _turned_away(task: dict[str, Any]) -> str:
-    """Whose updates are not listened to: `; not listened to: fnuvdgp4pigw for 12 rounds (an update of …)`."""
-    held = [
-        f"{shown(each['peer'], 12)} for {counted(each['rounds'], 'round')} ({shown(each['why'], 120)})"
-        for each in task.get("quarantined", ())
-    ]
-    return f"; not listened to: {', '.join(held)}" if held else ""
 
 
 def _sends(task: dict[str, Any]) -> str:

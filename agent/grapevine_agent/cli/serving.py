@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from grapevine_agent.cli.output import counted, shown
+from grapevine_agent.cli.turned_away import turned_away_words
 from grapevine_agent.spoken import span
 
 MOST_REASONS = 4
@@ -21,7 +22,8 @@ def served_line(task: dict[str, Any]) -> str:
     since_s = served["since_published_s"]
     when = "none published since the start" if since_s is None else f"published {span(since_s)} ago"
     folded = f"{counted(served['num_folded'], 'update')} folded in"
-    return f"serving, {model}, {when}; {folded}, {_refused(served['refused'])}; holds {_size(served['held_bytes'])}"
+    refused, holds = _refused(served["refused"]), _size(served["held_bytes"])
+    return f"serving, {model}, {when}; {folded}, {refused}; holds {holds}" + turned_away_words(task)
 
 
 def _refused(refused: dict[str, int]) -> str:

@@ -18,6 +18,7 @@ import psutil
 from grapevine_agent.core.agent import AgentCore
 from grapevine_agent.core.learning.aggregator import Aggregator
 from grapevine_agent.core.learning.encodings import why_larger
+from grapevine_agent.core.learning.guard.guard import Guard
 from grapevine_agent.core.learning.learning import Learning
 from grapevine_agent.core.learning.pace import vectors_bytes
 from grapevine_agent.core.moment import Moment
@@ -167,9 +168,11 @@ class Requests:
             case Learning() as learner:
                 line |= _progress(learner, now) | _travels(learner, self._service)
                 line["held_back"] = self._service.governor.of_task(entry.id)
+                line["quarantined"] = _quarantined(learner.merging.guard, learner.model.round)
             case Aggregator() as aggregator:
                 line |= {"model_version": aggregator.model_version, "age": aggregator.model.age}
                 line["served"] = asdict(served_by(aggregator, now))
+                line["quarantined"] = _quarantined(aggregator.guard, aggregator.guard_round)
         return line
 
     def manifest(self, task: str) -> dict[str, Any]:
@@ -213,10 +216,6 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "servers": [  # each of them; `refused`: why its newest model was not taken
             {"peer": link.peer, "state": link.state, "refused": link.refused} for link in learner.servers.values()
         ],
-        "quarantined": [  # peers whose updates are not listened to, for so many more rounds, and why
-            {"peer": peer, "rounds": rounds, "why": why}
-            for peer, (rounds, why) in learner.merging.guard.quarantine.held(learner.model.round).items()
-        ],
         "shares": {peer: round(share, 4) for peer, share in learner.merging.shares.items()},
         "resting": learner.rest.is_resting,
         "merges": learner.merging.num_merged,
@@ -230,6 +229,13 @@ def _progress(learner: Learning, now: Moment) -> dict[str, Any]:
         "round_energy_j": learner.energy.round_j,  # of the last round
         "energy_by": learner.energy.by,  # "metered" or "modelled"; empty: nobody knows what the device draws
     }
+
+
+def _quarantined(guard: Guard, round_: int) -> list[dict[str, Any]]:
+    """Peers whose updates are not listened to, for so many more rounds, and why."""
+    return [
+        {"peer": peer, "rounds": rounds, "why": why} for peer, (rounds, why) in guard.quarantine.held(round_).items()
+    ]
 
 
 def _travels(learner: Learning, service: AgentService) -> dict[str, Any]:

@@ -163,19 +163,19 @@ class Aggregator:
 
     def foresee(self, sender: str, update: ModelUpdate, now: Moment, session: int) -> None:
         """Raise `WireError` for an update that would not be taken, as far as that shows without its vectors."""
-        self.guard.check(sender, self._round)
+        self.guard.check(sender, self.guard_round)
         with self.receipts.lacking(sender, session):
             self.intake.foresee(sender, update, session, now)
 
     def accept(self, sender: str, update: ModelUpdate, now: Moment, session: int = 0) -> list[Effect]:
         """Take a member's update, of this session of it. Raises `WireError` if it is not fit to be merged."""
-        self.guard.check(sender, self._round)
+        self.guard.check(sender, self.guard_round)
         if self.taken.has(sender, session, update):
             return self.taken.note(sender, session, update)  # our word on it was lost
-        with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self._round):
+        with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self.guard_round):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         try:
-            self.guard.judge(sender, taken.parameters, self.model.parameters, self._round)
+            self.guard.judge(sender, taken.parameters, self.model.parameters, self.guard_round)
         except WireError as error:
             if error.reason == "unchanged" and update.wants_receipt:  # it was taken, when it came in another session
                 return self.taken.note(sender, session, update)
@@ -223,7 +223,7 @@ class Aggregator:
         return [*receipts, *self.taken.note(sender, session, update)]
 
     @property
-    def _round(self) -> int:
+    def guard_round(self) -> int:
         """Of the guard: those count in which nobody was heard, or who alone is left in quarantine would stay there."""
         return self.model.round + self._num_idle
 

@@ -31,6 +31,13 @@ def test_a_server_that_has_heard_nobody_says_so() -> None:
     )
 
 
+def test_whose_updates_a_server_does_not_listen_to_is_named_with_the_reason() -> None:
+    held = [{"peer": "fnuvdgp4pigw3wrnjztv", "rounds": 1, "why": "an update of it is far away"}]
+    assert served_line({"served": asdict(FIGURES), "quarantined": held}).endswith(
+        "; holds 2.1 MB; not listened to: fnuvdgp4pigw3wrnjztv for 1 round (an update of it is far away)"
+    )
+
+
 def test_only_the_reasons_that_are_most_frequent_are_named() -> None:
     reasons = {"old-update": 1, "non-finite": 2_000, "wrong-shape": 3, "far-away": 9, "over-quota": 5, "encoding": 1}
     assert (

@@ -19,8 +19,8 @@ and shares bound what one sender does. *Reach*: all models of a task began at th
 optimiser step than ours does, by a factor of `REACH`. In the first rounds, where a lie would do most harm, that is not
 far. A model that was poisoned then comes back, since its owner hears the crowd later, and refuses what had pulled it
 away. Who steps far more shortly than others, or began with a model that others had trained, cannot say by its own
-steps how far they have come: once most senders that it has heard, `LEAST` at least, are out of its reach,
-that says nothing of them.
+steps how far they have come. So what most senders do, `LEAST` at least, is nobody's lie (`suspects`): they are out of
+our reach because it is short, and behind the crowd because the crowd has turned.
 
 Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
 that it is bad; it can say that nobody else is anywhere near. What passes, therefore, is what pulls gently: a model
@@ -35,7 +35,6 @@ bytes a sender.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,9 +42,10 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.core.learning.guard.crowd import MOST, Crowd, Sample, View
+from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View
 from grapevine_agent.core.learning.guard.quarantine import Quarantine
 from grapevine_agent.core.learning.guard.scores import Scores
+from grapevine_agent.core.learning.guard.suspects import Suspects
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
 
@@ -85,8 +85,10 @@ class Guard:
     _scores: Scores = field(default_factory=Scores)
     _view: View | None = None
     _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
+    _num_judged: int = 0  # updates, since then
     _speed: float = 0.0  # the longest way of a step of our own, in the sample; 0: we have not trained yet
-    _out: OrderedDict[str, None] = field(default_factory=OrderedDict)  # senders whose newest model was out of reach
+    _out: Suspects = field(default_factory=Suspects)  # of reach
+    _behind: Suspects = field(default_factory=Suspects)  # the crowd
     _turned: list[Turned] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -157,15 +159,8 @@ class Guard:
         if steps is None or not self._speed:
             return
         way, most = float(np.linalg.norm(sample - self._crowd.sample(own))), REACH * self._speed * steps
-        if way <= most:
-            self._out.pop(sender, None)
-            return
-        self._out[sender] = None
-        self._out.move_to_end(sender)
-        if len(self._out) > MOST:
-            self._out.popitem(last=False)
-        num_within = sum(peer not in self._out for peer in self._crowd.senders())
-        if len(self._out) < LEAST or len(self._out) <= num_within:
+        self._out.note(sender, failed=way > most)
+        if way > most and not self._out.are_most(self._crowd.senders(), least=LEAST):
             times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"
             raise WireError("out-of-reach", f"an update of {sender} is {times}")
 
@@ -174,20 +169,26 @@ class Guard:
         widths = [line.of(sample) for line in (view.movement, view.outwards) if line is not None]
         holds_back = view.movement is not None and self._scores.note(sender, widths[0])
         most = BEHIND * (1 + FEWER / view.num)
-        if min(widths, default=0.0) < -most:
+        is_behind = min(widths, default=0.0) < -most
+        self._behind.note(sender, failed=is_behind)
+        if is_behind and not self._behind.are_most(self._crowd.senders(), least=LEAST):
             said = f"{-min(widths):.3g} widths behind the crowd; {most:.3g} is too far"
             self._refuse("against-the-crowd", f"an update of {sender} is {said}", sender, round_)
         if holds_back:
             self._refuse("holds-back", f"updates of {sender} are behind those of nearly all others", sender, round_)
 
     def _look(self, own: Vector, round_: int) -> View | None:
-        """The crowd, once a round; while there are few, whenever there is one more."""
+        """The crowd, once a round; while there are few, whenever there is one more; and once each has spoken again.
+
+        A server's rounds are as long as nothing is published, and its members may have moved all together since.
+        """
         num = len(self._crowd)
-        is_old = self._viewed[0] != round_ or (num != self._viewed[1] and num < 2 * LEAST)
-        if self._view is None or is_old:
+        is_over = self._viewed[0] != round_ or self._num_judged >= max(num, LEAST)
+        if self._view is None or is_over or (num != self._viewed[1] and num < 2 * LEAST):
             sample = self._crowd.sample(own) if self.is_member else None
-            self._view = self._crowd.look(sample, moved=self._viewed[0] != round_)
-            self._viewed = (round_, num)
+            self._view = self._crowd.look(sample, moved=is_over)
+            self._viewed, self._num_judged = (round_, num), 0 if is_over else self._num_judged
+        self._num_judged += 1
         return self._view
 
     def _refuse(self, reason: str, said: str, sender: str, round_: int) -> None:
