@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from grapevine_lab.kept_tables import keep, kept
 from grapevine_lab.no_cliff.cases import ARRANGEMENTS, SCENARIO, changes_of
 from grapevine_lab.no_cliff.falls import Array, Fall, Reached, fall_at, reached
 from grapevine_lab.simulator.experiment import prepare
 from grapevine_lab.simulator.run import run_seed
 from grapevine_lab.simulator.scenario import read_scenario
-from grapevine_proto.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +69,7 @@ def run_all(wanted: Iterable[Asked], folder: Path) -> Iterator[Found]:
         found = read(asked, folder)
         if found is None:
             found = run_one(asked)
-            path = asked.path(folder)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.with_suffix(".part")
-            beside.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
-            beside.replace(path)
+            keep(asked.path(folder), found)
         yield found
 
 
@@ -109,12 +104,5 @@ def by_agent(nodes: Array, rounds: Array, values: Array) -> Array:
 
 def read(asked: Asked, folder: Path) -> Found | None:
     """What is kept of a run; None where nothing is, or it was asked for otherwise. Raises ConfigError if damaged."""
-    path = asked.path(folder)
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        found = Found(**{**told, "asked": Asked(**told["asked"])})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); delete it, and it is run again") from None
-    return found if found.asked == asked else None
+    found = kept(asked.path(folder), lambda told: Found(**{**told, "asked": Asked(**told["asked"])}))
+    return found if found is not None and found.asked == asked else None

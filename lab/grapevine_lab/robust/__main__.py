@@ -6,27 +6,23 @@ goes on where it was; `robust.md` in it is made of them. MNIST is found through 
 
 from __future__ import annotations
 
-import difflib
-import shlex
-import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 
 from grapevine_agent.merge import STRATEGIES as KNOWN_STRATEGIES
+from grapevine_lab.kept_tables import command_of, end, named, tabulate
 from grapevine_lab.papers.report import Table
 from grapevine_lab.robust.attacks import ATTACKS, REFERENCES, SHORT
 from grapevine_lab.robust.columns import COLUMNS, ROUNDS, SHORTER, STRATEGIES
 from grapevine_lab.robust.runs import Asked, Found, read, run_all
 from grapevine_lab.robust.table import accuracy_table, refusal_table
-from grapevine_proto.errors import ConfigError, GrapevineError
+from grapevine_proto.errors import GrapevineError
 
 app = typer.Typer(add_completion=False, help=__doc__)
-console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -43,34 +39,29 @@ def table(
 ) -> None:
     """Run what is not there yet, and print and write the tables."""
     usual = STRATEGIES[:1] if quick else (*STRATEGIES, *SHORTER)
-    strategies = _named("--strategy", strategy or usual, KNOWN_STRATEGIES)
-    columns = _named("--task", task or (["digits-4"] if quick else list(COLUMNS)), COLUMNS)
-    attacks = _named("--only", only or (SHORT if quick else list(ATTACKS)), ATTACKS)
+    strategies = named("--strategy", strategy or usual, KNOWN_STRATEGIES)
+    columns = named("--task", task or (["digits-4"] if quick else list(COLUMNS)), COLUMNS)
+    attacks = named("--only", only or (SHORT if quick else list(ATTACKS)), ATTACKS)
     attacks = [name for name in ATTACKS if name in {*attacks, *REFERENCES}]
     shorter = () if strategy else SHORTER
     wanted = runs_of(strategies, columns, attacks, num_seeds=1 if quick else seeds, shorter=shorter)
     wanted = [replace(each, defences=defences == "on") for each in wanted]
-    found: list[Found] = []
     try:
         if kept:
             wanted = [each for each in wanted if read(each, out) is not None]
-        if not wanted:
-            raise ConfigError(f"--kept: nothing that is asked for is in {out}; leave --kept out, or give another --out")
-        for each in run_all(wanted, out, processes=processes):
-            found.append(each)
-            progress.print(_line(each, len(found), len(wanted)), soft_wrap=True)
-        text = report(found, strategies, shlex.join(["python", "-m", "grapevine_lab.robust", *sys.argv[1:]]))
-        (out / "robust.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        _end(f"--out: {error.filename or out} cannot be written ({error.strerror}); give another folder")
     except GrapevineError as error:
-        _end(str(error))
-    console.print(text, markup=False, soft_wrap=True)
-
-
-def _end(why: str) -> NoReturn:
-    progress.print("error:", why, style="red", soft_wrap=True, markup=False)
-    raise typer.Exit(1)
+        end(str(error))
+    if not wanted:
+        end(f"--kept: nothing that is asked for is in {out}; leave --kept out, or give another --out")
+    command = command_of("grapevine_lab.robust")
+    tabulate(
+        run_all(wanted, out, processes=processes),
+        total=len(wanted),
+        line_of=_line,
+        text_of=lambda found: report(found, strategies, command),
+        out=out,
+        name="robust.md",
+    )
 
 
 def runs_of(
@@ -99,20 +90,10 @@ def report(found: Sequence[Found], strategies: Sequence[str], command: str) -> s
     return "\n".join([head, *map(str, tables)])
 
 
-def _named(option: str, given: Collection[str], known: Collection[str]) -> list[str]:
-    """What was given, each once. Raises BadParameter for what there is not."""
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"choose of {', '.join(known)}"
-            raise typer.BadParameter(f"{name!r} is not known; {hint}", param_hint=option)
-    return list(dict.fromkeys(given))
-
-
-def _line(found: Found, number: int, total: int) -> str:
+def _line(found: Found) -> str:
     asked = found.asked
     return (
-        f"{number}/{total} {asked.strategy} {asked.column} {asked.attack} seed {asked.seed}: "
+        f"{asked.strategy} {asked.column} {asked.attack} seed {asked.seed}: "
         f"{found.mean:.4f}, worst {found.worst:.4f} ({found.wall_s:.0f} s)"
     )
 

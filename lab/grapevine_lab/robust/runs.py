@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from grapevine_lab.kept_tables import keep, kept
 from grapevine_lab.robust.attacks import ATTACKS
 from grapevine_lab.robust.columns import COLUMNS, SCENARIO, changes_of
 from grapevine_lab.simulator.experiment import Prepared, prepare
@@ -128,23 +128,17 @@ def _run_or_say(asked: Asked) -> Found | str:
 def _kept(result: Found | str, folder: Path) -> Found:
     if isinstance(result, str):
         raise ConfigError(result)
-    path = result.asked.path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps(asdict(result), indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    keep(result.asked.path(folder), result)
     return result
 
 
 def read(asked: Asked, folder: Path) -> Found | None:
     """What is kept of a run; None where nothing is, or it was asked for otherwise. Raises ConfigError if damaged."""
-    path = asked.path(folder)
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        found = Found(**{**told, "asked": Asked(**told["asked"])})
-        found.refused("hostile")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); delete it, and it is run again") from None
-    return found if found.asked == asked else None
+    found = kept(asked.path(folder), _found)
+    return found if found is not None and found.asked == asked else None
+
+
+def _found(told: dict[str, Any]) -> Found:
+    found = Found(**{**told, "asked": Asked(**told["asked"])})
+    found.refused("hostile")  # it has what is asked of it
+    return found
