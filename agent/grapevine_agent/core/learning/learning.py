@@ -200,9 +200,9 @@ class Learning:
         if received.members and self.settings.peer not in received.members:
             return True  # another cluster's, and far away; the link knows what to do with it
         own, model, check = self.model.parameters, plain(received.full), self.merging.server_check
-        has_other = any(each.model is not None for each in self.servers.values() if each is not link)
+        others = [plain(each.model.full) for each in self.servers.values() if each is not link and each.model]
         return check.believes(
-            link.peer, own, model, now, has_voice=link.model is not None, is_doubted=has_other or bool(link.refused)
+            link.peer, own, model, now, has_voice=link.model is not None, was_refused=bool(link.refused), others=others
         )
 
     def hear_advert(

@@ -13,8 +13,9 @@ What is not recent does not count: who was away, or was suspended, is far from e
 heard lately there is no telling. A server that has a voice keeps it then. One that has none waits, for some rounds at
 most: had a hostile one been taken first, it would be near from then on, and everybody else far. Who hears nobody in
 that time has nothing to hold it against, and believes it; much later where the server was refused before, or another
-one has a voice: beside a good server little is heard of members, and that must not be a hostile one's chance. A model
-that is near, and pushes slowly, is not found here.
+one has a voice: beside a good server little is heard of members, and that must not be a hostile one's chance. One that
+is about as far away as the other server's model need not wait. A model that is near, and pushes slowly, is not found
+here.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
@@ -74,11 +76,19 @@ class ServerCheck:
         self._heard.clear()
 
     def believes(
-        self, server: str, own: Vector, model: Vector, now: Moment, *, has_voice: bool, is_doubted: bool = False
+        self,
+        server: str,
+        own: Vector,
+        model: Vector,
+        now: Moment,
+        *,
+        has_voice: bool,
+        was_refused: bool = False,
+        others: Sequence[Vector] = (),
     ) -> bool:
-        """Whether to take a server's model, or to wait until it can be judged. Both float32 [p].
+        """Whether to take a server's model, or to wait until it can be judged. All vectors float32 [p].
 
-        `is_doubted`: it was refused before, or another server has a voice, so it is not needed.
+        `others` are the models of other servers that have a voice.
         Raises `WireError("server-far-away")` for one that no mean of members' models can be.
         """
         if not self.is_on:
@@ -86,8 +96,11 @@ class ServerCheck:
         usual = self._usual(now)
         if usual is None:
             since_s = self._offered_s.setdefault(server, _time_s(now))
-            wait_rounds = WAIT_ROUNDS * (DOUBTED if is_doubted else 1.0)
-            return has_voice or _time_s(now) - since_s >= wait_rounds * self.round_interval_s
+            wait_rounds = WAIT_ROUNDS * (DOUBTED if was_refused or others else 1.0)
+            if has_voice or _time_s(now) - since_s >= wait_rounds * self.round_interval_s:
+                return True
+            distance = squared_distance(own, model)
+            return any(distance <= FAR**2 * squared_distance(own, other) for other in others)
         self._offered_s.pop(server, None)
         more = 1.0 if self.is_mean else OF_SUMS
         _refuse_far(server, math.sqrt(squared_distance(own, model)) / usual, more * FAR, "ours")

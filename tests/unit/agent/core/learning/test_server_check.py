@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -73,11 +75,16 @@ def test_a_first_model_that_waited_is_judged_by_what_was_heard_meanwhile() -> No
         believes(check, 1000, at(1))
 
 
-def test_who_was_refused_or_is_not_needed_is_not_believed_for_want_of_others() -> None:
+@pytest.mark.parametrize("why", [{"was_refused": True}, {"others": [model(3)]}])
+def test_who_was_refused_or_is_not_needed_is_not_believed_for_want_of_members(why: dict[str, Any]) -> None:
     check, long_s = heard(), WAIT_ROUNDS * ROUND_S
     for now in (at(1), at(long_s + 1), at(10 * long_s)):
-        assert not check.believes("sam", OWN, model(1000), now, has_voice=False, is_doubted=True)
-    assert check.believes("sam", OWN, model(1000), at(DOUBTED * long_s + 1), has_voice=False, is_doubted=True)
+        assert not check.believes("sam", OWN, model(1000), now, has_voice=False, **why)
+    assert check.believes("sam", OWN, model(1000), at(DOUBTED * long_s + 1), has_voice=False, **why)
+
+
+def test_a_server_that_is_about_as_far_as_another_one_need_not_wait() -> None:
+    assert heard().believes("sam", OWN, model(6), at(1), has_voice=False, others=[model(3)])
 
 
 def test_who_hears_nobody_for_some_rounds_believes_the_server() -> None:
