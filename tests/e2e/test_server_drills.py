@@ -49,9 +49,12 @@ def test_a_server_that_is_killed_is_missed_by_nobody_and_goes_on_above_its_numbe
         swarm.train_on()
         swarm.server.start()
         swarm.wait_for_help()
-        again = swarm.server.task(swarm.task)
-        assert again["model_version"] > before["model_version"]
-        assert again["age"] > before["age"] / 2  # ages are mixed as models are, and one that began anew would be of age 0
+        wait_for(
+            lambda: swarm.server.task(swarm.task)["model_version"] > before["model_version"],
+            why="its number goes on above what its members have merged",
+        )
+        # Ages are mixed as models are, so one may fall; had it begun anew, its age would be nearly 0.
+        assert swarm.server.task(swarm.task)["age"] > before["age"] / 2
 
 
 def test_a_server_that_is_frozen_is_suspected_and_helps_again_when_it_goes_on(swarm: Drilled) -> None:
