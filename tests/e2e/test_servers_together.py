@@ -75,8 +75,10 @@ class Farm:
         return {each.identity.peer_id: self.learning(each).sending.offers.holder(GROUP) for each in self.members}
 
     def advert(self, server: Member) -> ServerAdvert:
+        """What a server says of itself; until it came, that it is away."""
         record = self.members[0].core.records.get(TaskTopic(server.peer, self.task, "server"))
-        assert record is not None
+        if record is None:
+            return ServerAdvert(task=self.task, online=False, contributors=(), heartbeat_s=1)
         assert isinstance(record.message.body, ServerAdvert)
         return record.message.body
 
