@@ -87,9 +87,12 @@ class Farm:
         return {peer for server in servers for peer in self.advert(server).contributors}
 
     def versions_at(self, *servers: Member) -> dict[str, int]:
-        """Member → the newest version of it that is in the newest model of any of these servers."""
+        """Member → the newest version of it that is in the newest model of any of these servers, as any member holds it.
+
+        Within a few rounds of the beginning a server of three members may be far from a fourth, which then refuses it.
+        """
         found: dict[str, int] = {}
-        links = [self.learning(self.members[0]).servers[server.peer] for server in servers]
+        links = [self.learning(member).servers[server.peer] for member in self.members for server in servers]
         for link in links:
             for peer, version in (link.model.contributions if link.model else {}).items():
                 found[peer] = max(found.get(peer, 0), version)
