@@ -87,7 +87,7 @@ class Farm:
         return {peer for server in servers for peer in self.advert(server).contributors}
 
     def versions_at(self, *servers: Member) -> dict[str, int]:
-        """Member → the newest version of it that is in the newest model of any of these servers, as any member holds it.
+        """Member → the newest version of it that is in the newest model of any of these servers, at any member.
 
         Within a few rounds of the beginning a server of three members may be far from a fourth, which then refuses it.
         """

@@ -12,7 +12,8 @@ still has no movement: medians of other models differ by chance.
 
 Whoever has finished training comes to agree with the others, and then any model that somebody still trains is far from
 theirs. So where the spread has collapsed, twice the usual one of before counts; and models that are nearly the same say
-nothing of how far one may be.
+nothing of how far one may be. Members that answer each other at once agree too, between their rounds: whoever trains
+has gone as far as a round leads.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ REMEMBERED_ROUNDS: Final = 6  # centres that the movement is taken from
 LEAST_MOVES: Final = 3  # of them, before one speaks of a movement
 AS_DEVIATION: Final = 1.4826  # a median absolute deviation times this is the standard deviation of a normal law
 
-MOVES_BY_CHANCE: Final = 2.4  # spreads over √n: two medians of n independent models are 1.8 apart, and seldom more
+MOVES_BY_CHANCE: Final = 1.7  # spreads·√(1/m + 1/n): medians of m and n independent models are 1.27 apart, seldom more
 
 AGREED: Final = 0.03  # of the usual spread: below it nobody of the crowd trains any more
 USUAL_LOOKS: Final = 64  # at a crowd that moves: the usual spread is their median
@@ -44,6 +45,14 @@ NEARLY_SAME: Final = 1e-4  # of the centre's length
 LARGEST: Final = np.float32(1e15)  # of which squares can be summed
 
 Sample = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Centre:
+    """Where the middle of so many models was."""
+
+    place: Sample
+    num: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +91,7 @@ class Crowd:
     size: int
     rng: np.random.Generator
     _latest: OrderedDict[str, Sample] = field(default_factory=OrderedDict)
-    _centres: deque[Sample] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
+    _centres: deque[Centre] = field(default_factory=lambda: deque(maxlen=REMEMBERED_ROUNDS))
     _spreads: deque[float] = field(default_factory=lambda: deque(maxlen=USUAL_LOOKS))  # while it moved
 
     def __post_init__(self) -> None:
@@ -116,10 +125,10 @@ class Crowd:
         """A sender does not belong to the crowd."""
         self._latest.pop(sender, None)
 
-    def look(self, own: Sample | None, *, moved: bool = True) -> View | None:
+    def look(self, own: Sample | None, *, moved: bool = True, least: float = 0.0) -> View | None:
         """The crowd now, oneself included if `own` is given; None: nobody is there.
 
-        The centre is remembered, in place of the last one unless it has `moved`.
+        The centre is remembered, in place of the last one unless it has `moved`. A spread counts for `least` at least.
         """
         models = [*self._latest.values(), *([own] if own is not None else [])]
         if not models:
@@ -127,24 +136,26 @@ class Crowd:
         rows = np.stack(models)
         centre = _median(rows)
         spread = self._told_spread(float(np.median(np.linalg.norm(rows - centre, axis=1))), centre)
+        spread = max(spread, least) if spread > 0 else 0.0
         if not moved and self._centres:
             self._centres.pop()
-        self._centres.append(centre)
-        least = spread / math.sqrt(centre.size)  # what the spread is in a single direction
-        by_chance = MOVES_BY_CHANCE * spread / math.sqrt(len(rows))
-        movement = centre - self._centres[0]
+        self._centres.append(Centre(place=centre, num=len(rows)))
+        narrow = spread / math.sqrt(centre.size)  # what the spread is in a single direction
+        first = self._centres[0]
+        by_chance = MOVES_BY_CHANCE * spread * math.sqrt(1 / first.num + 1 / len(rows))
+        movement = centre - first.place
         return View(
             num=len(rows),
             centre=centre,
             spread=spread,
-            movement=_line(rows, movement, least, by_chance) if len(self._centres) >= LEAST_MOVES else None,
-            outwards=_line(rows, centre, least, by_chance),
+            movement=_line(rows, movement, narrow, by_chance) if len(self._centres) >= LEAST_MOVES else None,
+            outwards=_line(rows, centre, narrow, MOVES_BY_CHANCE * spread * math.sqrt(2 / len(rows))),
         )
 
     def _told_spread(self, spread: float, centre: Sample) -> float:
         """The spread that models are held against, where this is the one that was found."""
         same = NEARLY_SAME * float(np.linalg.norm(centre))
-        if not self._centres or float(np.linalg.norm(centre - self._centres[-1])) > same:
+        if not self._centres or float(np.linalg.norm(centre - self._centres[-1].place)) > same:
             self._spreads.append(spread)
         usual = median(self._spreads) if self._spreads else 0.0
         if spread < AGREED * usual:

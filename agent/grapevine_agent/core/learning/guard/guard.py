@@ -7,6 +7,7 @@
     further from the crowd's centre than `FAR` spreads          `crowd`         far-away
         (of less than 8 models more: of 5, 4 times as far)
     further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
+        (of less than 8 models more, as above)
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
         (of n models 1 + 6/n times as many)
     its sender usually holds the crowd back                     `scores`        holds-back
@@ -58,6 +59,8 @@ NEAR: Final = 3.0
 BEHIND: Final = 3.0
 FEWER: Final = 6.0  # a width that was found of so many models may be half of what it should be
 
+A_ROUND: Final = 0.5  # of the way that our own last round went: members who agree are as far apart, at the least
+
 REACH: Final = 1.25
 
 FAULTS: Final = frozenset({"non-finite", "out-of-range", "wrong-shape"})  # of an update, found before it comes here
@@ -87,6 +90,7 @@ class Guard:
     _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
     _num_judged: int = 0  # updates, since then
     _speed: float = 0.0  # the longest way of a step of our own, in the sample; 0: we have not trained yet
+    _round_way: float = 0.0  # of our own last round, in the sample
     _out: Suspects = field(default_factory=Suspects)  # of reach
     _behind: Suspects = field(default_factory=Suspects)  # the crowd
     _turned: list[Turned] = field(default_factory=list)
@@ -120,6 +124,7 @@ class Guard:
         if self.is_on and self.size and num_steps > 0:
             way = float(np.linalg.norm(self._crowd.sample(end) - self._crowd.sample(start)))
             self._speed = max(self._speed, way / num_steps)
+            self._round_way = way
 
     def judge(self, sender: str, parameters: Vector, own: Vector, round_: int, *, steps: int | None = None) -> float:
         """How much of an update's share it is to have, in (0, 1]. Both vectors float32 [p]; `round_` is our own.
@@ -140,14 +145,15 @@ class Guard:
         if is_crowd and last is not None and np.array_equal(last, sample):
             raise WireError("unchanged", f"an update of {sender} holds the same model as its last one")
         distance = view.distance(sample)
-        far = (VERY_FAR if self.personal else FAR) * (1 + MORE * max(0, MANY - view.num))
+        wider = 1 + MORE * max(0, MANY - view.num)
+        far = (VERY_FAR if self.personal else FAR) * wider
         if distance > far:
             said = f"{distance:.3g} times as far from the crowd as usual; {far:g} is too far"
             self._refuse("far-away", f"an update of {sender} is {said}", sender, round_)
         if is_crowd:
             self._follow(sender, sample, view, round_)
         self.quarantine.taken(sender)
-        return 1.0 if self.personal else min(1.0, NEAR / distance) if distance > 0 else 1.0
+        return 1.0 if self.personal else min(1.0, NEAR * wider / distance) if distance > 0 else 1.0
 
     def take_turned(self) -> list[Turned]:
         """Who was put into quarantine since this was last asked."""
@@ -180,13 +186,14 @@ class Guard:
     def _look(self, own: Vector, round_: int) -> View | None:
         """The crowd, once a round; while there are few, whenever there is one more; and once each has spoken again.
 
-        A server's rounds are as long as nothing is published, and its members may have moved all together since.
+        A server's rounds are as long as nothing is published, and its members may have moved all together since. Not
+        before each has: whoever always speaks just after it looks would seem to be behind the others.
         """
         num = len(self._crowd)
         is_over = self._viewed[0] != round_ or self._num_judged >= max(num, LEAST)
         if self._view is None or is_over or (num != self._viewed[1] and num < 2 * LEAST):
             sample = self._crowd.sample(own) if self.is_member else None
-            self._view = self._crowd.look(sample, moved=is_over)
+            self._view = self._crowd.look(sample, moved=is_over, least=A_ROUND * self._round_way)
             self._viewed, self._num_judged = (round_, num), 0 if is_over else self._num_judged
         self._num_judged += 1
         return self._view

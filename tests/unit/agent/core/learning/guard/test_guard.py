@@ -294,3 +294,36 @@ def test_the_places_are_others_for_every_agent() -> None:
     model = np.arange(100_000, dtype=np.float32)
     one, other = (Crowd(size=model.size, rng=np.random.default_rng(seed)).sample(model) for seed in range(2))
     assert np.intersect1d(one, other).size < SAMPLE / 10
+
+
+def test_members_that_agree_between_rounds_are_held_to_a_round_of_training(swarm: Swarm) -> None:
+    """Members that answer each other at once are nearly the same, until one has trained."""
+    for _ in range(6):
+        swarm.round += 1
+        own = (swarm.start + swarm.round * swarm.way).astype(np.float32)
+        swarm.guard.trained((own - swarm.way).astype(np.float32), own, num_steps=5)
+        for sender in HONEST:
+            swarm.judge(sender, own + swarm.rng.standard_normal(SIZE) / 1000)
+    assert swarm.judge("who has trained", swarm.start + (swarm.round + 1) * swarm.way) == 1.0
+    assert swarm.refusal("eve", swarm.start + (swarm.round + 4) * swarm.way) == "far-away"
+
+
+def test_of_five_models_nobody_has_less_of_a_share_for_what_would_be_near_in_a_small_crowd(swarm: Swarm) -> None:
+    for _ in range(6):
+        swarm.round += 1
+        for sender in HONEST[:4]:
+            swarm.judge(sender, swarm.model())
+    middle = swarm.start + swarm.round * swarm.way
+    assert swarm.judge(HONEST[0], middle + 6 * (swarm.model() - middle)) == 1.0
+
+
+def test_a_crowd_that_grows_does_not_move() -> None:
+    """The middle of a few and the middle of many differ by chance; what is between them leads nowhere."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        crowd = Crowd(size=SIZE, rng=np.random.default_rng(seed))
+        for number in range(40):
+            crowd.put(f"member {number}", crowd.sample(rng.standard_normal(SIZE).astype(np.float32)))
+            view = crowd.look(None, moved=number in (4, 9, 39))
+            assert view is not None
+            assert view.movement is None
