@@ -22,6 +22,7 @@ from grapevine_lab.bench import (
     encodings,
     far_broker,
     joining,
+    judging,
     large_task,
     loop_stops,
     memory_estimate,
@@ -58,6 +59,7 @@ BENCHMARKS = (
     Benchmark(names=(large_task.NAME,), run=large_task.run, missing=large_task.missing),
     Benchmark(names=(transfers.NAME,), run=transfers.run, missing=transfers.missing),
     Benchmark(names=(merging.NAME,), run=merging.run, missing=merging.missing),
+    Benchmark(names=(judging.NAME,), run=judging.run, missing=judging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
     Benchmark(names=(server_folding.NAME,), run=server_folding.run, missing=server_folding.missing),
     Benchmark(

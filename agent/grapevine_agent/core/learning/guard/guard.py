@@ -43,7 +43,7 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View
+from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View, length
 from grapevine_agent.core.learning.guard.quarantine import Quarantine
 from grapevine_agent.core.learning.guard.scores import Scores
 from grapevine_agent.core.learning.guard.suspects import Suspects
@@ -122,7 +122,7 @@ class Guard:
     def trained(self, start: Vector, end: Vector, num_steps: int) -> None:
         """So far a model goes in so many optimiser steps: our own has just done it. Both float32 [p]."""
         if self.is_on and self.size and num_steps > 0:
-            way = float(np.linalg.norm(self._crowd.sample(end) - self._crowd.sample(start)))
+            way = length(self._crowd.sample(end) - self._crowd.sample(start))
             self._speed = max(self._speed, way / num_steps)
             self._round_way = way
 
@@ -164,7 +164,7 @@ class Guard:
         """Refuse what no training leads to: all models of a task began at the same one."""
         if steps is None or not self._speed:
             return
-        way, most = float(np.linalg.norm(sample - self._crowd.sample(own))), REACH * self._speed * steps
+        way, most = length(sample - self._crowd.sample(own)), REACH * self._speed * steps
         self._out.note(sender, failed=way > most)
         if way > most and not self._out.are_most(self._crowd.senders(), least=LEAST):
             times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"

@@ -23,6 +23,7 @@ LEAST_SENDERS: Final = 4  # with such a score, before they have a median
 LARGEST: Final = 4.0  # widths that count for one update
 LOW: Final = 0.4
 FEW: Final = 2.5
+LOOKS_EACH: Final = 8  # updates: a score changes slowly, and the middle of more than as many senders more slowly still
 LEAST_DEVIATION: Final = 0.12  # widths: a score of updates that scatter by half a width or more says no more
 
 
@@ -41,6 +42,8 @@ class Scores:
     """See the module's docstring. The newest `MOST` senders are remembered."""
 
     _of: OrderedDict[str, _Score] = field(default_factory=OrderedDict)
+    _usual: tuple[float, float] | None = None  # the middle of all scores and their deviation, as last looked at
+    _num_noted: int = 0  # since then
 
     def note(self, sender: str, widths: float) -> bool:
         """An update was so many widths before the centre. Returns whether its sender is one that holds others back."""
@@ -49,11 +52,19 @@ class Scores:
         self._of.move_to_end(sender)
         if len(self._of) > MOST:
             self._of.popitem(last=False)
-        known = [each.mean for each in self._of.values() if each.num >= LEAST_UPDATES]
-        if score.num < LEAST_UPDATES or len(known) < LEAST_SENDERS:
+        self._num_noted += 1
+        if score.num < LEAST_UPDATES:
             return False
-        middle = median(known)
-        if middle <= 0:
+        if self._usual is None or self._num_noted >= LOOKS_EACH or len(self._of) < LOOKS_EACH:
+            self._look()
+        if self._usual is None:
             return False
-        deviation = max(AS_DEVIATION * median(abs(each - middle) for each in known), LEAST_DEVIATION)
+        middle, deviation = self._usual
         return score.mean < min(LOW * middle, middle - FEW * deviation)
+
+    def _look(self) -> None:
+        """At all senders' scores."""
+        self._num_noted, self._usual = 0, None
+        known = [each.mean for each in self._of.values() if each.num >= LEAST_UPDATES]
+        if len(known) >= LEAST_SENDERS and (middle := median(known)) > 0:
+            self._usual = middle, max(AS_DEVIATION * median([abs(each - middle) for each in known]), LEAST_DEVIATION)
