@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.swarm.world import Node, World
+from tests.swarm.world import LATENCY_S, Node, World
 
 from grapevine_agent.core import effects as fx
 from grapevine_agent.core.overlay.probes import MAX_RELAYS
@@ -103,6 +103,20 @@ def test_who_dies_without_a_word_is_found_by_those_who_listen(loss: float) -> No
     assert found.num_found >= 0.6 * found.num_listening > 5
     if not loss:
         assert found.false_deaths == 0
+
+
+def test_who_was_found_dead_comes_back_and_dies_before_its_first_heartbeat_is_found_again() -> None:
+    world = World(1)
+    nodes = [add(world) for _ in range(6)]
+    world.run(3 * HEARTBEAT_S)
+    world.lose(nodes[0])
+    world.run(10 * HEARTBEAT_S)
+    again = world.add(nodes[0].core.settings, nodes[0].key, instead_of=nodes[0])
+    world.run(2 * LATENCY_S)
+    assert all(counts_on(node, again, world.now_s) for node in nodes[1:])
+    world.lose(again)
+    world.run(FOUND_AFTER_S)
+    assert not any(counts_on(node, again, world.now_s) for node in nodes[1:])
 
 
 def test_agents_of_before_are_not_asked_and_are_counted_on_as_before() -> None:

@@ -216,19 +216,21 @@ class Train:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Evaluate a released model on this device's test samples, then tell `AgentCore.evaluated`.
+    """Evaluate a model on this device's test samples, then tell `AgentCore.evaluated`.
 
-    `which`: the one of this round, or once more the best one so far. Where its member stood then goes with it.
+    `which`: the released one of this round, or once more the best one so far, where its member stood then goes with
+    it; or, as "shadow", the one that a sender has sent.
     """
 
     task: str
     round: int
     parameters: Vector
     buffers: Vector
-    which: Which = "latest"
+    which: Which | Literal["shadow"] = "latest"
     age: int = 0
     steps: int = 0
     version: int = 0
+    sender: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

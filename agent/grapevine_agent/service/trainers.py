@@ -73,9 +73,11 @@ class _Running:
         An evaluation that nobody has begun is not worth its time beside a newer one of its kind.
         """
         if isinstance(asked, fx.Evaluate):
-            which = asked.which
+            kind = asked.which, asked.sender
             self.asked = deque(
-                each for each in self.asked if not (isinstance(each[0], fx.Evaluate) and each[0].which == which)
+                each
+                for each in self.asked
+                if not (isinstance(each[0], fx.Evaluate) and (each[0].which, each[0].sender) == kind)
             )
         self.asked.append((asked, done))
         self.is_asked.set()

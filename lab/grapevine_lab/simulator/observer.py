@@ -68,6 +68,14 @@ class Observer:
         self._look(device, "released", done, asked.parameters, asked.buffers, now, ticket)
         return ticket
 
+    def shadowed(self, device: Device, asked: fx.Evaluate, now: Moment) -> int:
+        """Another's model is to be measured on a node's own samples. The ticket of that, 0 for none."""
+        if self.work.trainer is None or device.seat < 0:
+            return 0
+        ticket = self.work.ticket()
+        self._look(device, "shadow", asked.round, asked.parameters, asked.buffers, now, ticket)
+        return ticket
+
     def round_ended(self, device: Device, task: str, now: Moment) -> None:
         """A training step has been added to a node's model."""
         learner = device.learner(task)

@@ -23,12 +23,15 @@ from grapevine_proto.messages import Vector
 
 MAX_EVALUATIONS = 512  # that may wait: each holds a model
 
-ModelKind: TypeAlias = Literal["working", "merged", "released"]
+ModelKind: TypeAlias = Literal["working", "merged", "released", "shadow"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """A model to evaluate, and as what to note the result. `ticket` is not 0 if the node waits for it."""
+    """A model to evaluate, and as what to note the result. `ticket` is not 0 if the node waits for it.
+
+    A "shadow" is another's model, which the node measures on the samples that it trains on: nothing is noted.
+    """
 
     seat: int
     node: int
@@ -124,15 +127,13 @@ class Work:
         else:
             began_s = time.perf_counter()
             distinct, places = _distinct(looks)
-            scores = self.trainer.evaluate(
-                [EvaluationRequest(node=x.seat, parameters=x.parameters, buffers=x.buffers) for x in distinct]
-            )
+            scores = self.trainer.evaluate([_asked_of(x) for x in distinct])
             found = [scores[place] for place in places]
             self.wall_s += time.perf_counter() - began_s
         for look, evaluation in zip(looks, found, strict=True):
             if look.ticket:
                 self._evaluated[look.ticket] = evaluation
-            if evaluation.loss is not None and evaluation.metric is not None:
+            if look.kind != "shadow" and evaluation.loss is not None and evaluation.metric is not None:
                 self.measurements.add(
                     Reading(
                         seed=self.seed,
@@ -147,6 +148,12 @@ class Work:
                 )
 
 
+def _asked_of(look: Look) -> EvaluationRequest:
+    return EvaluationRequest(
+        node=look.seat, parameters=look.parameters, buffers=look.buffers, own=look.kind == "shadow"
+    )
+
+
 def _distinct(looks: list[Look]) -> tuple[list[Look], list[int]]:
     """The looks whose models differ, and for each look the place of its model among those.
 
@@ -154,9 +161,9 @@ def _distinct(looks: list[Look]) -> tuple[list[Look], list[int]]:
     """
     distinct: list[Look] = []
     places: list[int] = []
-    by_seat: dict[int, list[int]] = {}
+    by_seat: dict[tuple[int, bool], list[int]] = {}
     for look in looks:
-        same = by_seat.setdefault(look.seat, [])
+        same = by_seat.setdefault((look.seat, look.kind == "shadow"), [])
         for place in same:
             other = distinct[place]
             if np.array_equal(other.parameters, look.parameters) and np.array_equal(other.buffers, look.buffers):

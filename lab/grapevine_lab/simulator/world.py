@@ -567,7 +567,8 @@ class World:
 
     def _evaluate(self, device: Device, effect: fx.Evaluate) -> None:
         self.changed.append(device.index)
-        if ticket := self.observer.round_began(device, effect, self.now(device)):
+        began = self.observer.round_began if effect.which == "latest" else self.observer.shadowed
+        if ticket := began(device, effect, self.now(device)):
             self.clock.at(self.clock.now_s + EVALUATION_S, ev.Evaluated(device.index, ticket, effect))
 
     def _trained(self, event: ev.Trained) -> None:

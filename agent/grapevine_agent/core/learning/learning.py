@@ -152,7 +152,7 @@ class Learning:
     def set_settings(self, settings: CoreSettings) -> None:
         """The owner changed something; the pace and the encodings stay as the task began."""
         self.settings = self.sending.settings = settings
-        self.merging.guard.turn(is_on=settings.judge_updates)
+        self.merging.turn_judging(is_on=settings.judge_updates)
 
     # --- what arrives -----------------------------------------------------------------------------
 
@@ -247,7 +247,7 @@ class Learning:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed: merge, start a round, gossip, save, whichever is due."""
-        effects: list[Effect] = [*self.receipts.due(), *self._obey(now)]
+        effects: list[Effect] = [*self.receipts.due(), *self._obey(now), *self.merging.shadow.take_asked()]
         for link in self.servers.values():
             before = link.state
             link.tick(now.monotonic_s)
@@ -271,7 +271,7 @@ class Learning:
 
     def deadline_s(self) -> float:
         """When `tick` has something to do next, monotonic."""
-        if self.receipts.are_due:
+        if self.receipts.are_due or self.merging.shadow.is_due:
             return 0.0
         times = [
             self.sending.clock.next_s,
@@ -356,6 +356,8 @@ class Learning:
             end_buffers=result.buffers,
         )
         self.merging.guard.trained(snapshot.parameters, result.parameters, result.num_steps)
+        self.merging.server_check.trained(snapshot.parameters, result.parameters)
+        self.merging.shadow.trained(result.num_samples, model.round)
         model.buffers = without_negative_variances(self.layout, model.buffers)
         model.age += result.num_steps
         model.steps += result.num_steps
@@ -385,7 +387,9 @@ class Learning:
         )
 
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
-        """An evaluation of the released model came back: report it."""
+        """An evaluation came back: of the released model to report it, of another one to act on it."""
+        if evaluation.of is not None and evaluation.of.which == "shadow":
+            return self._shadow_measured(evaluation.of.sender, evaluation)
         is_best = evaluation.of is not None and evaluation.of.which == "best"
         again = self.best.judge(evaluation, self.merging.contributions) if is_best or not evaluation.error else []
         if is_best:
@@ -401,6 +405,11 @@ class Learning:
             measured_of(self, metrics, now),
             *(again or (self.rollback.look(evaluation) if self.settings.judge_updates else ())),
         ]
+
+    def _shadow_measured(self, sender: str, evaluation: Evaluated) -> list[Effect]:
+        if why := self.merging.shadow.measured(evaluation):
+            self.merging.guard.turn_away(sender, why, self.model.round)
+        return [*self.merging.take_told()]
 
     def _roll_back(self, held: Held | None) -> list[Effect]:
         """Go back to the best model: see `rollback`."""

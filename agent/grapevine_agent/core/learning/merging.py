@@ -18,6 +18,7 @@ import numpy as np
 from grapevine_agent.core.events import Merged, Quarantined
 from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.guard.guard import Guard
+from grapevine_agent.core.learning.guard.shadow import Shadow
 from grapevine_agent.core.learning.intake import Claims, Intake
 from grapevine_agent.core.learning.model_state import ModelState
 from grapevine_agent.core.learning.places import MAX_BASES, MAX_PENDING, gathered_vectors, most_places
@@ -38,6 +39,7 @@ from grapevine_agent.merge.stale import freshness, is_stale, merge_by_freshness
 from grapevine_proto.errors import WireError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import ModelUpdate, Vector, plain
+from grapevine_tasks.closed_sets import METRICS
 from grapevine_tasks.layout import ModelLayout
 
 MAX_SAMPLES = 10_000_000  # of a peer's data set that are believed
@@ -112,6 +114,11 @@ class Merging:
             personal=self.strategy.personal,
             is_on=self.judge_updates,
         )
+        self.shadow = Shadow(
+            task=self.task,
+            higher_is_better=METRICS[self.manifest.training.metric].higher_is_better,
+            is_on=self.judge_updates and not self.strategy.personal,
+        )
         self.clip = Clip(plan.clip)
         self.server_check = ServerCheck(
             rng=self.rng.spawn(1)[0],
@@ -123,6 +130,11 @@ class Merging:
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
         self._merges_early = plan.window_rounds == 1 and not sums_deltas
+
+    def turn_judging(self, *, is_on: bool) -> None:
+        """From now on updates are held against the crowd's, or none is: as the owner says."""
+        self.guard.turn(is_on=is_on)
+        self.shadow.turn(is_on=is_on and not self.strategy.personal)
 
     def _refuse_if_stale(self, sender: str, update: ModelUpdate, now: Moment) -> None:
         behind = self._behind(self.claims.believed_age(sender, update.age, now), now)
@@ -156,6 +168,7 @@ class Merging:
         age = self.claims.believed_age(sender, update.age, now)
         steps = self._steps_between(age, now)
         share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_, steps=steps)
+        self.shadow.check(sender, taken.parameters, taken.buffers, round_)
         self.sources.hear(sender, update.version, session)
         behind = self._behind(age, now)
         voice = Voice(

@@ -9,6 +9,9 @@ server, where a model with its sign flipped, or of random numbers, is 4.6 to 87 
 1.6 × (6 members). The first is exact. The second, of a sample of 1,024 coordinates, finds a server that has drawn this
 member to itself before it was found out.
 
+Members that train slowly, and gossip often, agree with each other between their rounds, and a server's model is of
+before: so they count as far apart as a round of training leads, at the least.
+
 What is not recent does not count: who was away, or was suspended, is far from everybody. Where too few updates were
 heard lately there is no telling. A server that has a voice keeps it then. One that has none waits, for some rounds at
 most: had a hostile one been taken first, it would be near from then on, and everybody else far. Who hears nobody in
@@ -59,6 +62,7 @@ class ServerCheck:
     _heard: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_HEARD))  # when, how far away
     _sketches: OrderedDict[str, tuple[float, Vector]] = field(default_factory=OrderedDict)  # sender → when, what
     _coordinates: NDArray[np.int64] | None = None  # that are looked at: nobody else knows them
+    _ways: tuple[float, float] = (0.0, 0.0)  # how far our own last round of training went, and in the sketch
     _offered_s: dict[str, float] = field(default_factory=dict)  # server → since when its first model waits
 
     def note(self, sender: str, model: Vector, distance: float, now: Moment) -> None:
@@ -70,6 +74,12 @@ class ServerCheck:
         self._sketches.move_to_end(sender)
         if len(self._sketches) > MAX_HEARD:
             self._sketches.popitem(last=False)
+
+    def trained(self, start: Vector, end: Vector) -> None:
+        """Our own model went so far in a round of training. Both float32 [p]."""
+        if self.is_on:
+            sketched = float(np.linalg.norm(self._sketch(end) - self._sketch(start)))
+            self._ways = math.sqrt(squared_distance(start, end)), sketched
 
     def forget(self) -> None:
         """Our own model is another one than it was, and may be far from everybody's."""
@@ -110,7 +120,7 @@ class ServerCheck:
     def _usual(self, now: Moment) -> float | None:
         """The median distance of recent updates; None where there were too few."""
         recent = [distance for at_s, distance in self._heard if self._is_recent(at_s, now)]
-        return median(recent) if len(recent) >= MIN_HEARD else None
+        return max(median(recent), self._ways[0]) if len(recent) >= MIN_HEARD else None
 
     def _times_as_far_from_members(self, model: Vector, now: Moment) -> float:
         """The median distance of a model from members' recent ones, in medians of theirs; 0: they are too few."""
@@ -119,7 +129,7 @@ class ServerCheck:
             return 0.0
         members = np.stack(recent).astype(np.float64)
         apart = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(members, 2)]
-        usual = median(apart)
+        usual = max(median(apart), self._ways[1])
         return median(np.linalg.norm(members - self._sketch(model), axis=1).tolist()) / usual if usual > 0 else 0.0
 
     def _sketch(self, model: Vector) -> Vector:

@@ -194,7 +194,7 @@ class Members:
             known.is_out_of_sight = True
 
     def _set_online(self, known: Peer, online: bool) -> None:
-        self._presence_changed |= known.is_member and known.online != online
+        self._presence_changed |= known.is_member and (known.online != online or known.is_silent)
         known.online, known.is_out_of_sight = online, False
         known.has_slept = online and self.sleepers.woke(known.id)
         known.is_silent = False  # a new beginning

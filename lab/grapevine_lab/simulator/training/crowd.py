@@ -102,10 +102,10 @@ class Crowd:
         for k, request in enumerate(requests):
             if problem := self._problem(request):
                 raise problem
-            tests.setdefault(self._test_sets[request.node], []).append(k)
+            tests.setdefault(-1 - request.node if request.own else self._test_sets[request.node], []).append(k)
         errands: list[_Evaluation] = []
         for test, members in tests.items():
-            num_samples = len(self._commons.x_test[test])
+            num_samples = len(self._commons.tested_on(test)[0])
             for part in _parts(members, self._at_once):
                 for start in range(0, num_samples, _PIECE):
                     job = EvaluateJob(

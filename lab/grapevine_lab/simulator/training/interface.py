@@ -24,11 +24,12 @@ class TrainingRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """Evaluate a model (float32 [p] and [b]) on the test samples of node `node`."""
+    """Evaluate a model (float32 [p] and [b]) on the test samples of node `node`, or on those that it trains on."""
 
     node: int
     parameters: Vector
     buffers: Vector
+    own: bool = False
 
 
 class CrowdTrainer(Protocol):

@@ -37,7 +37,7 @@ class TrainJob:
 class EvaluateJob:
     """Evaluate so many models on samples `start` to `end` of a test set."""
 
-    test: int
+    test: int  # below 0: what node −1 − `test` trains on
     num_models: int
     start: int  # a multiple of the batch in which models are evaluated
     end: int
@@ -82,6 +82,10 @@ class Commons:
     x_test: Sequence[NDArray[Any]]  # of each test set
     y_test: Sequence[NDArray[Any]]
     moments: NDArray[np.float32]  # [nodes, k, p]: what each node's optimiser remembers
+
+    def tested_on(self, test: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Samples [n, …] and targets that an `EvaluateJob` names."""
+        return (self.x_test[test], self.y_test[test]) if test >= 0 else (self.x[-1 - test], self.y[-1 - test])
 
 
 class Engine(Protocol):

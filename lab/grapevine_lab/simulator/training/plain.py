@@ -47,8 +47,7 @@ class PlainEngine:
 
     def evaluate(self, job: EvaluateJob, models: Models) -> Evaluated:
         """Evaluate the models."""
-        x = as_tensor(self._commons.x_test[job.test][job.start : job.end])
-        y = as_tensor(self._commons.y_test[job.test][job.start : job.end])
+        x, y = (as_tensor(each[job.start : job.end]) for each in self._commons.tested_on(job.test))
         scores = (self._steps.scores(*self._halves(models, k), x, y) for k in range(job.num_models))
         return Evaluated(scores=tuple(map(tuple, scores)))
 

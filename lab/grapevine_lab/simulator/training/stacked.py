@@ -93,8 +93,7 @@ class StackedEngine:
 
     def evaluate(self, job: EvaluateJob, models: Models) -> Evaluated:
         """Evaluate the models."""
-        x = as_tensor(self._commons.x_test[job.test][job.start : job.end])
-        y = as_tensor(self._commons.y_test[job.test][job.start : job.end])
+        x, y = (as_tensor(each[job.start : job.end]) for each in self._commons.tested_on(job.test))
         rows = torch.from_numpy(models)
         parameters = _views(rows[:, : self._split], self._layout.parameters)
         buffers = _views(rows[:, self._split :], self._layout.buffers)

@@ -11,6 +11,7 @@
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
         (of n models 1 + 6/n times as many)
     its sender usually holds the crowd back                     `scores`        holds-back
+    its sender's models do badly on our own samples             `shadow`        does-badly
     further from one's own model than 3 × the usual             `merge/clip`    moved nearer
     more of a merge than `max_share`                            `merge/voices`  bounded
 
@@ -23,10 +24,11 @@ away. Who steps far more shortly than others, or began with a model that others 
 steps how far they have come. So what most senders do, `LEAST` at least, is nobody's lie (`suspects`): they are out of
 our reach because it is short, and behind the crowd because the crowd has turned.
 
-Nothing here asks what a model knows. A device that has four of ten classes cannot say of a model with the other six
-that it is bad; it can say that nobody else is anywhere near. What passes, therefore, is what pulls gently: a model
-within the crowd that has learned wrong labels moves it as much as its share. Where members keep models of their own
-(`personal`) there are crowds within the crowd, and the strategy weighs them itself: only what is very far is refused.
+Nothing but the shadow asks what a model knows. A device that has four of ten classes cannot say of a model with the
+other six that it is bad; it can say that nobody else is anywhere near. What passes there, therefore, is what pulls
+gently: a model within the crowd that has learned wrong labels moves it as much as its share. Where members keep models
+of their own (`personal`) there are crowds within the crowd, and the strategy weighs them itself: only what is very far
+is refused.
 
 Theory: medians over peers as in Yin et al. 2018; outliers found in a random sample of the coordinates as in
 Shejwalkar and Houmansadr 2021 (DnC), by a median absolute deviation in place of their fixed number of outliers. Cost:
@@ -44,7 +46,7 @@ from typing import Final
 import numpy as np
 
 from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View, length
-from grapevine_agent.core.learning.guard.quarantine import Quarantine
+from grapevine_agent.core.learning.guard.quarantine import STRIKES, Quarantine
 from grapevine_agent.core.learning.guard.scores import Scores
 from grapevine_agent.core.learning.guard.suspects import Suspects
 from grapevine_proto.errors import WireError
@@ -203,8 +205,13 @@ class Guard:
             self._strike(sender, said, round_)
         raise WireError(reason, said)
 
-    def _strike(self, sender: str, why: str, round_: int) -> None:
-        rounds = self.quarantine.refused(sender, why, round_)
+    def turn_away(self, sender: str, why: str, round_: int) -> None:
+        """What its models have learned is bad (`shadow`): it is not listened to for a while."""
+        if self.is_on:
+            self._strike(sender, why, round_, num=STRIKES)
+
+    def _strike(self, sender: str, why: str, round_: int, *, num: int = 1) -> None:
+        rounds = self.quarantine.refused(sender, why, round_, num=num)
         if rounds:
             self._crowd.drop(sender)
             self._turned.append(Turned(sender=sender, rounds=rounds, why=why))

@@ -51,10 +51,13 @@ class Quarantine:
             raise WireError("quarantined", said)
         self._records[sender] = replace(record, until_round=0, strikes=ON_PROBATION)
 
-    def refused(self, sender: str, why: str, round_: int) -> int:
-        """An update was not fit to be merged. Returns for how many rounds its sender is not listened to; 0: it is."""
+    def refused(self, sender: str, why: str, round_: int, *, num: int = 1) -> int:
+        """An update was not fit to be merged, and counts for so many.
+
+        Returns for how many rounds its sender is not listened to; 0: it is.
+        """
         record = self._records.get(sender, Record())
-        strikes = record.strikes + 1
+        strikes = record.strikes + num
         rounds = min(MOST_ROUNDS, FIRST_ROUNDS * 2 ** min(record.times, 10)) if strikes >= STRIKES else 0
         self._records[sender] = replace(
             record,

@@ -44,6 +44,16 @@ def test_a_model_is_believed_up_to_a_multiple_of_the_usual_distance_and_no_furth
     assert refused.value.reason == "server-far-away"
 
 
+def test_members_that_agree_between_their_rounds_count_as_far_apart_as_a_round_leads() -> None:
+    check = heard(0.1, 0.1, 0.2)
+    with pytest.raises(WireError):
+        believes(check, FAR, at(1))
+    check.trained(OWN, model(2))
+    assert believes(check, FAR * 2 - 0.01, at(1))
+    with pytest.raises(WireError):
+        believes(check, FAR * 2 + 0.02, at(1))
+
+
 def test_one_update_that_is_far_away_makes_no_room_for_a_server_that_is() -> None:
     with pytest.raises(WireError):
         believes(heard(1, 1, 1, 1000), 10, at(1))
