@@ -17,6 +17,7 @@ def test_a_newer_evaluation_takes_the_place_of_its_like_and_the_best_model_is_st
         for round_ in range(3)
     ]
     best = replace(newest[0], which="best")
-    for asked in (newest[0], best, newest[1], newest[2]):
+    of_ada, of_ben = (replace(newest[0], which="shadow", sender=sender) for sender in ("ada", "ben"))
+    for asked in (newest[0], best, of_ada, newest[1], of_ben, newest[2]):
         running.ask(asked, lambda _: None)
-    assert [asked for asked, _ in running.asked] == [best, newest[2]]
+    assert [asked for asked, _ in running.asked] == [best, of_ada, of_ben, newest[2]]

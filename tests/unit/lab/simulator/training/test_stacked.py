@@ -24,9 +24,10 @@ from tests.unit.lab.simulator.training.crowds import (
 from torch import Tensor, nn
 
 from grapevine_agent.data.preparing import Samples
-from grapevine_lab.simulator.training import make_trainer
+from grapevine_lab.simulator.training import EvaluationRequest, make_trainer
 from grapevine_lab.simulator.training.choose import make_crowd
 from grapevine_lab.simulator.training.engines import models_at_once
+from grapevine_lab.simulator.training.jobs import How
 from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
 from grapevine_proto.errors import ConfigError, TaskError
 from grapevine_proto.manifest import Optimiser, Schedule, TrainingPlan
@@ -71,6 +72,22 @@ def test_ten_nodes_together_agree_with_ten_devices(name: str, plan: TrainingPlan
         assert evaluations[node].loss == pytest.approx(reference.loss, abs=1e-5)
         assert evaluations[node].metric == pytest.approx(reference.metric, abs=1e-9)
         assert evaluations[node].num_samples == reference.num_samples
+
+
+@pytest.mark.parametrize("how", ["plain", "stacked"])
+def test_models_are_measured_on_the_samples_that_a_node_trains_on_where_that_is_asked(how: How) -> None:
+    given, samples = net("mlp"), crowd(net("mlp").shape, 3)
+    trainer = make_trainer(given.program, ADAM, samples, seed=SEED, num_workers=1, how=how)
+    own = [replace(each, x_test=each.x, y_test=each.y) for each in samples]
+    local = devices(given.program, ADAM, own)
+    parameters, buffers = given.model
+    asked = [EvaluationRequest(node=node, parameters=parameters, buffers=buffers, own=True) for node in (2, 0, 2)]
+    common, *found = trainer.evaluate([replace(asked[0], own=False), *asked])
+    assert common.num_samples == len(samples[0].x_test)
+    for request, evaluation in zip(asked, found, strict=True):
+        reference = local[request.node].evaluate(parameters, buffers)
+        assert evaluation.loss == pytest.approx(reference.loss, abs=1e-5)
+        assert evaluation.num_samples == len(samples[request.node].x)
 
 
 def test_training_together_learns() -> None:
