@@ -116,6 +116,7 @@ class Merging:
         )
         self.shadow = Shadow(
             task=self.task,
+            num_parameters=self.layout.num_parameters,
             higher_is_better=METRICS[self.manifest.training.metric].higher_is_better,
             is_on=self.judge_updates and not self.strategy.personal,
         )

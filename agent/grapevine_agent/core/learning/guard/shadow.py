@@ -33,7 +33,8 @@ from grapevine_proto.messages import Vector
 
 SHARE: Final = 0.25
 A_STEP: Final = 3.0  # a sample takes as much longer in training: forwards, backwards, and the step
-AT_ONCE: Final = 4  # models that wait to be measured: each is a whole one
+AT_ONCE: Final = 4  # models that wait to be measured, and one alone of those that take more than a quarter of
+HELD_BYTES: Final = 16_000_000
 NEWEST: Final = 8
 LEAST: Final = 5  # other senders whose models were measured
 LEAST_SAMPLES: Final = 10
@@ -69,6 +70,7 @@ class Shadow:
     task: str
     higher_is_better: bool
     is_on: bool = True
+    num_parameters: int = 0
     _seen: OrderedDict[str, _Seen] = field(default_factory=OrderedDict)  # the newest last
     _doubted: dict[str, str] = field(default_factory=dict)  # what its last model came to
     _turns: dict[str, _Turn] = field(default_factory=dict)  # of those that were heard lately
@@ -78,6 +80,11 @@ class Shadow:
     _asked: dict[str, int] = field(default_factory=dict)  # whose model is being measured, since which round
     _from_round: int = 0
     _to_ask: list[Evaluate] = field(default_factory=list)
+
+    @property
+    def at_once(self) -> int:
+        """How many models may wait to be measured."""
+        return max(1, min(AT_ONCE, HELD_BYTES // max(1, 4 * self.num_parameters)))
 
     def turn(self, *, is_on: bool) -> None:
         """From now on models are measured, or none is: then nobody is doubted."""
@@ -92,7 +99,7 @@ class Shadow:
         self._asked = {sender: since for sender, since in self._asked.items() if round_ < since + PATIENCE}
         self._turns = {sender: turn for sender, turn in self._turns.items() if round_ < turn.round + LATELY}
         if self.is_on and round_ >= self._from_round:
-            most = AT_ONCE * max(1, self._num_samples)
+            most = self.at_once * max(1, self._num_samples)
             self._credit = min(most, self._credit + SHARE * A_STEP * num_samples)
 
     def check(self, sender: str, parameters: Vector, buffers: Vector, round_: int) -> None:
@@ -125,7 +132,7 @@ class Shadow:
 
     def _has_time(self, sender: str) -> bool:
         """Whether there is time to measure a model of a sender; the last time is kept for who is doubted."""
-        at_once, num = (AT_ONCE, 1) if self._num_samples else (1, 0)
+        at_once, num = (self.at_once, 1) if self._num_samples else (1, 0)
         num += sender not in self._doubted and any(each not in self._asked for each in self._doubted)
         return 0 < self._credit >= num * self._num_samples and len(self._asked) < at_once
 

@@ -129,6 +129,17 @@ def test_measuring_takes_a_share_of_training_at_most_and_everybody_has_a_turn(sh
     assert min(counts) >= len(measured) / len(HONEST) / 2
 
 
+@pytest.mark.parametrize(("num_parameters", "most"), [(1_000, AT_ONCE), (2_000_000, 2), (30_000_000, 1)])
+def test_few_large_models_wait(num_parameters: int, most: int) -> None:
+    shadow = Shadow(task="digits", higher_is_better=True, num_parameters=num_parameters)
+    go_on(shadow, even(), range(3))
+    for round_ in range(3, 12):
+        shadow.trained(10_000, round_)
+        for sender in HONEST:
+            hear(shadow, sender, round_)
+    assert len(shadow._asked) == most
+
+
 def test_without_training_nothing_is_measured(shadow: Shadow) -> None:
     assert go_on(shadow, even(), range(5), trained=0) == ([], dict.fromkeys(HONEST, 5))
     hear(shadow, "ada", 6)
