@@ -48,6 +48,7 @@ def crowd(
     sleep: Mapping[int, SleepPlan] | None = None,
     world: World | None = None,
     learns: bool = True,
+    judges: bool = True,
     **merging: object,
 ) -> Crowd:
     """Members write their vectors as `written_as` says, in turn, and lend so much of their line; some of them sleep.
@@ -65,6 +66,7 @@ def crowd(
         heartbeat_s=1.0,
         upload_bytes_per_s=upload_bytes_per_s,
         match_data=lambda _task, _manifest: "",
+        judge_updates=judges,
     )
     engineer = world.add(replace(settings, peer=engineer_key.peer_id, consent="never"), engineer_key)
     reviewers = [world.add(replace(settings, peer=key.peer_id, consent="never"), key) for key in reviewer_keys]

@@ -43,7 +43,7 @@ class Failing(Trainer):
 
 
 def _with(trainer: Failing) -> tuple[Crowd, Node]:
-    group = crowd(num_members=2)
+    group = crowd(num_members=2, judges=False)
     node = group.members[0]
     node.trainer = trainer
     return group, node

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
@@ -27,7 +28,7 @@ from grapevine_agent.data.matching import Look, WhyNoRoom, check_fit, has_room, 
 from grapevine_agent.data.source import DataSource, Description
 from grapevine_agent.service.fitting import BareTrainer
 from grapevine_agent.service.meter import Meter
-from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, Trainer, TrainerLimits
+from grapevine_agent.training.trainer import START_TIMEOUT_S, AnyTrainer, NoFiguresError, Trainer, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_tasks.checks import TO_LOOK_AT, CheckReport, check_program, estimate_memory
@@ -287,7 +288,12 @@ class Trainers:
                 self._bare.mb = trainer.bare_mb or self._bare.mb
         timeout_s = self._deadline_s(made, manifest, asked)
         if isinstance(asked, fx.Evaluate):
-            found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)
+            try:
+                found = await trainer.evaluate(asked.parameters, asked.buffers, timeout_s)
+            except NoFiguresError as error:
+                if asked.which != "shadow":
+                    raise
+                return _without_figures(asked, error.num_samples)
             yardstick = trainer.yardstick
             return fx.Evaluated(
                 task=asked.task,
@@ -369,6 +375,13 @@ def _failed(asked: Asked, error: str) -> fx.Trained | fx.Evaluated:
     if isinstance(asked, fx.Train):
         return fx.Trained(task=asked.task, error=error)
     return fx.Evaluated(task=asked.task, round=asked.round, error=error, of=asked)
+
+
+def _without_figures(asked: fx.Evaluate, num_samples: int) -> fx.Evaluated:
+    """A sender's model gives numbers that are none: as bad as can be, and no failure of ours."""
+    return fx.Evaluated(
+        task=asked.task, round=asked.round, loss=math.inf, metric=math.nan, num_evaluated=num_samples, of=asked
+    )
 
 
 async def _end(running: _Running) -> None:

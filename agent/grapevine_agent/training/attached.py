@@ -27,7 +27,7 @@ from grapevine_agent.training.exchange import Reply, exchange
 from grapevine_agent.training.process import plain
 from grapevine_agent.training.results import Evaluation, TrainingResult, Yardstick
 from grapevine_agent.training.schedules import learning_rate
-from grapevine_agent.training.trainer import check_result
+from grapevine_agent.training.trainer import NoFiguresError, check_result
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import TaskManifest
 from grapevine_proto.messages import Vector
@@ -118,6 +118,9 @@ class AttachedTrainer:
         num_samples = self._count(found, "num_samples", least=0)
         if not num_samples:  # whatever it says then, it has measured nothing
             return Evaluation(loss=None, metric=None, num_samples=0)
+        for key in ("loss", "metric"):
+            if isinstance(value := found.get(key), float) and not math.isfinite(value):
+                raise NoFiguresError(f"the trainer at {self._url}: the model's {key} is {value}", num_samples)
         return Evaluation(
             loss=self._number(found, "loss"), metric=self._number(found, "metric"), num_samples=num_samples
         )

@@ -243,13 +243,21 @@ class Trainer:
             memory.close()
 
 
+class NoFiguresError(TaskError):
+    """A model was evaluated, and has no finite figures: that is the model's fault, and not the trainer's."""
+
+    def __init__(self, text: str, num_samples: int) -> None:
+        super().__init__(text)
+        self.num_samples = num_samples
+
+
 def checked_evaluation(loss: float | None, metric: float | None, num_samples: int) -> Evaluation:
-    """What an evaluation came to. Raises TaskError when a model that was evaluated has no finite figures."""
+    """What an evaluation came to. Raises NoFiguresError when a model that was evaluated has no finite ones."""
     if not num_samples:
         return Evaluation(loss=None, metric=None, num_samples=0)
     if loss is None or metric is None or not (math.isfinite(loss) and math.isfinite(metric)):
         told = ", ".join(f"{name} {value}" for name, value in (("loss", loss), ("metric", metric)))
-        raise TaskError(f"the model gives numbers that are not finite on the test samples ({told})")
+        raise NoFiguresError(f"the model gives numbers that are not finite on the test samples ({told})", num_samples)
     return Evaluation(loss=loss, metric=metric, num_samples=num_samples)
 
 

@@ -125,6 +125,7 @@ class Aggregator:
         self.receipts = Receipts(task=self.task, peer=self.settings.peer)
         self.guard = Guard(
             size=self.layout.num_parameters,
+            num_buffers=self.layout.num_buffers,
             rng=self.rng.spawn(1)[0],
             personal=entry.clusters,
             is_on=self.settings.judge_updates,
@@ -175,7 +176,8 @@ class Aggregator:
         with self.receipts.lacking(sender, session), self.guard.finding_faults(sender, self.guard_round):
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         try:
-            self.guard.judge(sender, taken.parameters, self.model.parameters, self.guard_round)
+            own, round_ = self.model.parameters, self.guard_round
+            self.guard.judge(sender, taken.parameters, own, round_, buffers=taken.buffers)
         except WireError as error:
             if error.reason == "unchanged" and update.wants_receipt:  # it was taken, when it came in another session
                 return self.taken.note(sender, session, update)

@@ -247,7 +247,8 @@ class Learning:
 
     def tick(self, now: Moment) -> list[Effect]:
         """Time passed: merge, start a round, gossip, save, whichever is due."""
-        effects: list[Effect] = [*self.receipts.due(), *self._obey(now), *self.merging.shadow.take_asked()]
+        effects: list[Effect] = [*self.receipts.due(), *self._obey(now)]
+        effects += self.merging.shadow.take_asked(may_ask=not self.paused.holds and not self.trials.failure)
         for link in self.servers.values():
             before = link.state
             link.tick(now.monotonic_s)
@@ -310,6 +311,8 @@ class Learning:
         if self.rest.begin_round(model, trains=trains):
             self.sending.arm(now)
         interval_s = self.rest.round_interval_s(self.pace.round_interval_s)
+        if not trains:
+            self.merging.shadow.rest()
         if trains:  # a duty cycle is kept to by the rest after each step
             interval_s *= self.governor.budget(self.task).interval_factor
         self._next_round_s = max(now.monotonic_s, self._next_round_s) + interval_s
@@ -407,7 +410,10 @@ class Learning:
         ]
 
     def _shadow_measured(self, sender: str, evaluation: Evaluated) -> list[Effect]:
-        if why := self.merging.shadow.measured(evaluation):
+        is_doubted, why = self.merging.shadow.measured(evaluation)
+        if is_doubted:
+            self.merging.drop_waiting(sender)
+        if why:
             self.merging.guard.turn_away(sender, why, self.model.round)
         return [*self.merging.take_told()]
 

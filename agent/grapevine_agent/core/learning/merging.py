@@ -110,13 +110,14 @@ class Merging:
         self.sources = Sources(task=self.task, peer=self.peer, members=self.members, versions=self.model.versions)
         self.guard = Guard(
             size=self.layout.num_parameters,
+            num_buffers=self.layout.num_buffers,
             rng=self.rng.spawn(1)[0],
             personal=self.strategy.personal,
             is_on=self.judge_updates,
         )
         self.shadow = Shadow(
             task=self.task,
-            num_parameters=self.layout.num_parameters,
+            num_numbers=self.layout.num_parameters + self.layout.num_buffers,
             higher_is_better=METRICS[self.manifest.training.metric].higher_is_better,
             is_on=self.judge_updates and not self.strategy.personal,
         )
@@ -168,7 +169,8 @@ class Merging:
             taken = self.intake.model_of(sender, update, now.monotonic_s, session=session, wall_ms=now.wall_ms)
         age = self.claims.believed_age(sender, update.age, now)
         steps = self._steps_between(age, now)
-        share = self.guard.judge(sender, taken.parameters, self.model.parameters, round_, steps=steps)
+        own = self.model.parameters
+        share = self.guard.judge(sender, taken.parameters, own, round_, steps=steps, buffers=taken.buffers)
         self.shadow.check(sender, taken.parameters, taken.buffers, round_)
         self.sources.hear(sender, update.version, session)
         behind = self._behind(age, now)
@@ -296,6 +298,10 @@ class Merging:
         local = self._own_voice()
         with apart():
             return merge_by_freshness(self.strategy, local=local, received=received, context=context)
+
+    def drop_waiting(self, sender: str) -> None:
+        """What of this sender waits for the next merge is not merged."""
+        self._pending.pop(sender, None)
 
     def forget_what_waits(self) -> None:
         """The model is another one than it was: what waits for a merge may be what had spoilt it."""

@@ -10,6 +10,8 @@ as large as what can be held of one at most:
     6   changes that are summed: a base and what came with it, the model that the sender's window began with for us,
         its newest one, and the two that `clip` makes of an update that is too far away
 
+And up to four models of senders wait to be measured (`guard/shadow`).
+
 Places together take up to `HELD_MODELS` models, or `HELD_BYTES` where that is more, and no more than one part in
 `LENT_SHARE` of the memory that the owner lends; but two senders are heard whatever they take. So 64 senders have a
 place while a model has up to 65,000 parameters where changes are summed, and 390,000 where whole models are gathered.
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from grapevine_agent.core.learning.guard.shadow import most_waiting
 from grapevine_agent.merge import STRATEGIES
 from grapevine_agent.merge.plan import form_of_updates
 from grapevine_agent.merge.server import SERVER_STRATEGIES
@@ -57,13 +60,15 @@ def gathered_vectors(plan: MergePlan) -> int:
 
 def held_bytes(plan: MergePlan, layout: ModelLayout, *, memory_mb: int) -> int:
     """What a member of a task holds of all others at most."""
+    num_measured = 0 if STRATEGIES[plan.strategy].personal else most_waiting(layout.num_parameters + layout.num_buffers)
+    measured = num_measured * _place_bytes(layout, A_MODEL)
     num_vectors, most = gathered_vectors(plan), MAX_PENDING
     if STRATEGIES[plan.strategy].pairwise:
         if form_of_updates(plan) != "delta":
-            return 0
+            return measured
         num_vectors, most = A_BASE, MAX_BASES
     num_places = most_places(layout, num_vectors, memory_mb=memory_mb, most=most)
-    return num_places * _place_bytes(layout, num_vectors)
+    return num_places * _place_bytes(layout, num_vectors) + measured
 
 
 def served_bytes(plan: MergePlan, layout: ModelLayout, *, memory_mb: int) -> int:

@@ -43,6 +43,7 @@ from grapevine_proto.sessions import is_ahead
 FAR: Final = 2.5  # × the median distance of members' updates from our own model
 FAR_FROM_MEMBERS: Final = 2.5  # × the median distance of theirs from each other
 OF_SUMS: Final = 3.0  # × both: a sum of members' changes (`fedbuff`) is where no mean of models is
+LAST_ROUNDS: Final = 5  # of our own training
 MIN_HEARD: Final = 3  # updates, or senders, below which there is no median to speak of
 MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates
@@ -62,7 +63,7 @@ class ServerCheck:
     _heard: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=MAX_HEARD))  # when, how far away
     _sketches: OrderedDict[str, tuple[float, Vector]] = field(default_factory=OrderedDict)  # sender → when, what
     _coordinates: NDArray[np.int64] | None = None  # that are looked at: nobody else knows them
-    _ways: tuple[float, float] = (0.0, 0.0)  # how far our own last round of training went, and in the sketch
+    _ways: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LAST_ROUNDS))  # see `trained`
     _offered_s: dict[str, float] = field(default_factory=dict)  # server → since when its first model waits
 
     def note(self, sender: str, model: Vector, distance: float, now: Moment) -> None:
@@ -76,10 +77,10 @@ class ServerCheck:
             self._sketches.popitem(last=False)
 
     def trained(self, start: Vector, end: Vector) -> None:
-        """Our own model went so far in a round of training. Both float32 [p]."""
+        """Our own model went so far in a round of training, which lies in our own hands. Both float32 [p]."""
         if self.is_on:
             sketched = float(np.linalg.norm(self._sketch(end) - self._sketch(start)))
-            self._ways = math.sqrt(squared_distance(start, end)), sketched
+            self._ways.append((math.sqrt(squared_distance(start, end)), sketched))
 
     def forget(self) -> None:
         """Our own model is another one than it was, and may be far from everybody's."""
@@ -120,7 +121,11 @@ class ServerCheck:
     def _usual(self, now: Moment) -> float | None:
         """The median distance of recent updates; None where there were too few."""
         recent = [distance for at_s, distance in self._heard if self._is_recent(at_s, now)]
-        return max(median(recent), self._ways[0]) if len(recent) >= MIN_HEARD else None
+        return max(median(recent), self._usual_way(0)) if len(recent) >= MIN_HEARD else None
+
+    def _usual_way(self, which: int) -> float:
+        """How far our own rounds of training go, lately: 0 whole, 1 in the sketch."""
+        return median(ways[which] for ways in self._ways) if self._ways else 0.0
 
     def _times_as_far_from_members(self, model: Vector, now: Moment) -> float:
         """The median distance of a model from members' recent ones, in medians of theirs; 0: they are too few."""
@@ -129,7 +134,7 @@ class ServerCheck:
             return 0.0
         members = np.stack(recent).astype(np.float64)
         apart = [float(np.linalg.norm(one - other)) for one, other in itertools.combinations(members, 2)]
-        usual = max(median(apart), self._ways[1])
+        usual = max(median(apart), self._usual_way(1))
         return median(np.linalg.norm(members - self._sketch(model), axis=1).tolist()) / usual if usual > 0 else 0.0
 
     def _sketch(self, model: Vector) -> Vector:

@@ -148,7 +148,6 @@ class Crowd:
         centre = _median(rows)
         apart = rows - centre
         spread = self._told_spread(math.sqrt(middle(np.einsum("ij,ij->i", apart, apart))), centre)
-        spread = max(spread, least) if spread > 0 else 0.0
         if not moved and self._centres:
             self._centres.pop()
         self._centres.append(Centre(place=centre, num=len(rows)))
@@ -159,7 +158,7 @@ class Crowd:
         return View(
             num=len(rows),
             centre=centre,
-            spread=spread,
+            spread=max(spread, least) if spread > 0 else 0.0,
             movement=_line(rows, movement, narrow, by_chance) if len(self._centres) >= LEAST_MOVES else None,
             outwards=_line(rows, centre, narrow, MOVES_BY_CHANCE * spread * math.sqrt(2 / len(rows))),
         )

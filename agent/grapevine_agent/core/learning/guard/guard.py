@@ -6,6 +6,7 @@
     further from one's own than both their ages lead            here            out-of-reach
     further from the crowd's centre than `FAR` spreads          `crowd`         far-away
         (of less than 8 models more: of 5, 4 times as far)
+    buffers: further than `VERY_FAR` spreads, and their length  here            far-away
     further than `NEAR` spreads                                 here            taken, with NEAR/distance of its share
         (of less than 8 models more, as above)
     more than `BEHIND` widths behind the crowd along a line     `crowd`         against-the-crowd
@@ -38,9 +39,11 @@ bytes a sender.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Final
 
 import numpy as np
@@ -61,7 +64,8 @@ NEAR: Final = 3.0
 BEHIND: Final = 3.0
 FEWER: Final = 6.0  # a width that was found of so many models may be half of what it should be
 
-A_ROUND: Final = 0.5  # of the way that our own last round went: members who agree are as far apart, at the least
+A_ROUND: Final = 0.5  # of the way that our own rounds go: members who agree are as far apart, at the least
+LAST_ROUNDS: Final = 5  # of which the median counts
 
 REACH: Final = 1.25
 
@@ -79,9 +83,10 @@ class Turned:
 
 @dataclass(kw_only=True)
 class Guard:
-    """See the module's docstring. Of one task, whose models have `size` parameters."""
+    """See the module's docstring. Of one task, whose models have `size` parameters and `num_buffers` buffers."""
 
     size: int
+    num_buffers: int = 0
     rng: np.random.Generator  # secret: who knows what it draws can be where nobody looks
     personal: bool = False
     is_on: bool = True
@@ -89,16 +94,18 @@ class Guard:
     quarantine: Quarantine = field(default_factory=Quarantine)
     _scores: Scores = field(default_factory=Scores)
     _view: View | None = None
+    _buffers_view: View | None = None
     _viewed: tuple[int, int] = (-1, 0)  # in which round, and how many senders were known
     _num_judged: int = 0  # updates, since then
     _speed: float = 0.0  # the longest way of a step of our own, in the sample; 0: we have not trained yet
-    _round_way: float = 0.0  # of our own last round, in the sample
+    _ways: deque[float] = field(default_factory=lambda: deque(maxlen=LAST_ROUNDS))  # of our own rounds, in the sample
     _out: Suspects = field(default_factory=Suspects)  # of reach
     _behind: Suspects = field(default_factory=Suspects)  # the crowd
     _turned: list[Turned] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._crowd = Crowd(size=self.size, rng=self.rng)
+        self._buffers = Crowd(size=self.num_buffers, rng=self.rng)
 
     def turn(self, *, is_on: bool) -> None:
         """From now on updates are judged, or none is: then everybody is listened to."""
@@ -126,10 +133,19 @@ class Guard:
         if self.is_on and self.size and num_steps > 0:
             way = length(self._crowd.sample(end) - self._crowd.sample(start))
             self._speed = max(self._speed, way / num_steps)
-            self._round_way = way
+            self._ways.append(way)
 
-    def judge(self, sender: str, parameters: Vector, own: Vector, round_: int, *, steps: int | None = None) -> float:
-        """How much of an update's share it is to have, in (0, 1]. Both vectors float32 [p]; `round_` is our own.
+    def judge(
+        self,
+        sender: str,
+        parameters: Vector,
+        own: Vector,
+        round_: int,
+        *,
+        steps: int | None = None,
+        buffers: Vector | None = None,
+    ) -> float:
+        """How much of an update's share it is to have, in (0, 1]. Vectors float32 [p], [b]; `round_` is our own.
 
         `steps`: the optimiser steps that are between the two models at most, their ages together; None: nobody knows,
         or our own did not begin where the others' did, and how far we go in a step does not say how far they went.
@@ -141,6 +157,8 @@ class Guard:
         self._refuse_out_of_reach(sender, sample, own, steps)
         view, last = self._look(own, round_), self._crowd.last(sender)
         self._crowd.put(sender, sample)
+        if buffers is not None and self.num_buffers:
+            self._refuse_far_buffers(sender, buffers, round_)
         if view is None or view.num < LEAST:
             return 1.0
         is_crowd = not self.personal and view.num >= MANY and view.spread > 0
@@ -172,6 +190,19 @@ class Guard:
             times = f"{way / most:.3g} times as far from ours as {REACH:g} × {steps} optimiser steps like our own lead"
             raise WireError("out-of-reach", f"an update of {sender} is {times}")
 
+    def _refuse_far_buffers(self, sender: str, buffers: Vector, round_: int) -> None:
+        """Refuse what is no other's running mean or variance: these follow the data, and differ as that does."""
+        sample = self._buffers.sample(buffers)
+        if self._num_judged == 1 or len(self._buffers) < 2 * LEAST:  # the crowd has just been looked at
+            self._buffers_view = self._buffers.look(None, moved=False)
+        view = self._buffers_view
+        if view is not None and view.num >= LEAST - 1:
+            most = max(VERY_FAR * view.spread, length(view.centre))
+            if 0 < most < (far := length(sample - view.centre)):
+                said = f"{far:.3g} away from the middle of the crowd's; {most:.3g} is too far"
+                self._refuse("far-away", f"the buffers of {sender} are {said}", sender, round_)
+        self._buffers.put(sender, sample)
+
     def _follow(self, sender: str, sample: Sample, view: View, round_: int) -> None:
         """Refuse what is behind the crowd, or comes of one who usually is."""
         widths = [line.of(sample) for line in (view.movement, view.outwards) if line is not None]
@@ -195,7 +226,9 @@ class Guard:
         is_over = self._viewed[0] != round_ or self._num_judged >= max(num, LEAST)
         if self._view is None or is_over or (num != self._viewed[1] and num < 2 * LEAST):
             sample = self._crowd.sample(own) if self.is_member else None
-            self._view = self._crowd.look(sample, moved=is_over, least=A_ROUND * self._round_way)
+            self._view = self._crowd.look(
+                sample, moved=is_over, least=A_ROUND * median(self._ways) if self._ways else 0.0
+            )
             self._viewed, self._num_judged = (round_, num), 0 if is_over else self._num_judged
         self._num_judged += 1
         return self._view
@@ -214,4 +247,5 @@ class Guard:
         rounds = self.quarantine.refused(sender, why, round_, num=num)
         if rounds:
             self._crowd.drop(sender)
+            self._buffers.drop(sender)
             self._turned.append(Turned(sender=sender, rounds=rounds, why=why))

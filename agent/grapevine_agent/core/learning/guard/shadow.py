@@ -5,29 +5,32 @@ one's own held-out samples it does badly. But so does an honest one, wherever it
 have: of digits with four classes each, honest models without ours do as badly as those of label flippers. So a sender
 is held against the *others* here, too: what it comes to must be out of all proportion to what they do.
 
-    heard, and sometimes measured ──much worse than the others'──▶ doubted ──so again──▶ quarantined, then doubted again
-        ▲                                                             │
-        └───────────────────────one that does well────────────────────┘
+    heard, and sometimes measured ──bad──▶ doubted ──bad again, of its last `MARKS`──▶ quarantined, then doubted again
+        ▲                                     │
+        └─────`GOOD` good ones in a row───────┘
+
+*Bad* is a loss more than `JUMP` times the median of the newest one of every other sender, more than `FEW` of their
+deviations above it, and a metric that is worse, too. Losses are compared as logarithms: their deviation is small where
+all have the same sort of samples, and large where they have not, and then hardly anybody is bad. Whoever is doubted
+still counts among the others, and most of those who are heard must have been measured: so what a minority's models come
+to moves neither median nor deviation far, however often they speak. And where more than one in `MOST_DOUBTED` would be
+doubted, it is the test that fails, and nobody is.
 
 While a sender is doubted its updates are measured and not merged. Measuring takes `SHARE` of what training takes at
-most, and only while there is training; the doubted are measured first, and those whose last was longest ago. Losses are
-held against those of the `NEWEST` other senders that were measured, since all of them fall; as logarithms, whose
-deviation is small where all have the same sort of samples, and large where they have not, and then hardly anybody is
-called bad. It takes `LEAST` senders to tell, and `LEAST_SAMPLES` held-out samples; with fewer nothing is measured for a
-while.
+most, and ends with it; the turns go by who had none for longest, and a newcomer's comes last. It takes `LEAST` other
+senders to tell, and `LEAST_SAMPLES` held-out samples; with fewer nothing is measured for a while.
 """
 
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from itertools import islice
 from statistics import median
 from typing import Final
 
 from grapevine_agent.core.effects import Evaluate, Evaluated
-from grapevine_agent.core.learning.guard.crowd import AS_DEVIATION, MOST
+from grapevine_agent.core.learning.guard.crowd import AS_DEVIATION
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
 
@@ -35,32 +38,47 @@ SHARE: Final = 0.25
 A_STEP: Final = 3.0  # a sample takes as much longer in training: forwards, backwards, and the step
 AT_ONCE: Final = 4  # models that wait to be measured, and one alone of those that take more than a quarter of
 HELD_BYTES: Final = 16_000_000
-NEWEST: Final = 8
-LEAST: Final = 5  # other senders whose models were measured
+LEAST: Final = 7  # other senders whose models were measured, and
+MEASURED: Final = 2 / 3  # of those who were heard lately
 LEAST_SAMPLES: Final = 10
-JUMP: Final = 2.0  # times the others' loss, at least
-FEW: Final = 3.0  # of their deviations above it
-WORSE: Final = 0.1  # of their metric
+JUMP: Final = 2.0
+FEW: Final = 3.0
+WORSE: Final = 0.1  # of the others' metric
+MARKS: Final = 4
+GOOD: Final = 2
+MOST_DOUBTED: Final = 3
+KNOWN: Final = 256  # senders
 PATIENCE: Final = 5  # rounds: a trainer that was stopped never answers
-PAUSE: Final = 20  # rounds, where there are too few samples
+PAUSE: Final = 20  # rounds, where there are too few samples, or `ERRORS` in a row
+ERRORS: Final = 3
 LATELY: Final = 10  # rounds: who was not heard for longer has no turn
-SMALLEST: Final = 1e-6  # loss
+AT_ITS_SIDE: Final = 2  # rounds: so long a doubted sender's turn waits for it to speak
+NOTHING: Final = 1e-3  # of the largest usual loss: below it one is as good as another
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """What a sender's newest measured model came to."""
-
-    loss: float
-    metric: float
+def most_waiting(num_numbers: int) -> int:
+    """How many models of so many numbers may wait to be measured."""
+    return max(1, min(AT_ONCE, HELD_BYTES // max(1, 4 * num_numbers)))
 
 
 @dataclass
-class _Turn:
-    """When a sender's model was last given to be measured, and when it was last heard."""
+class _Sender:
+    """What is known of one that was heard."""
 
-    number: int = 0  # of all that were; 0: never
-    round: int = 0
+    number: int  # of the measurement that was its last turn, or after which it came
+    round: int = 0  # when it was last heard
+    loss: float = math.nan  # of its newest measured model; NaN: none was
+    metric: float = math.nan
+    is_bad: deque[bool] = field(default_factory=lambda: deque(maxlen=MARKS))  # its last ones
+    said: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        return not math.isnan(self.loss)
+
+    @property
+    def is_doubted(self) -> bool:
+        return any(list(self.is_bad)[-GOOD:])
 
 
 @dataclass(kw_only=True)
@@ -70,36 +88,40 @@ class Shadow:
     task: str
     higher_is_better: bool
     is_on: bool = True
-    num_parameters: int = 0
-    _seen: OrderedDict[str, _Seen] = field(default_factory=OrderedDict)  # the newest last
-    _doubted: dict[str, str] = field(default_factory=dict)  # what its last model came to
-    _turns: dict[str, _Turn] = field(default_factory=dict)  # of those that were heard lately
+    num_numbers: int = 0  # of a model
+    _senders: OrderedDict[str, _Sender] = field(default_factory=OrderedDict)  # the last heard last
     _num_asked: int = 0
+    _num_errors: int = 0  # in a row
     _num_samples: int = 0  # that a model is measured on; 0: nobody knows yet
     _credit: float = 0.0  # samples that may be evaluated
     _asked: dict[str, int] = field(default_factory=dict)  # whose model is being measured, since which round
     _from_round: int = 0
+    _largest: float = 0.0  # usual loss
     _to_ask: list[Evaluate] = field(default_factory=list)
 
     @property
     def at_once(self) -> int:
         """How many models may wait to be measured."""
-        return max(1, min(AT_ONCE, HELD_BYTES // max(1, 4 * self.num_parameters)))
+        return most_waiting(self.num_numbers)
 
     def turn(self, *, is_on: bool) -> None:
         """From now on models are measured, or none is: then nobody is doubted."""
         self.is_on = is_on
         if not is_on:
-            self._credit = 0.0
-            self._doubted.clear()
-            self._to_ask.clear()
+            self.rest()
+
+    def rest(self) -> None:
+        """There is no training any more: nothing is measured, and nobody doubted whom no measurement could clear."""
+        self._credit = 0.0
+        self._to_ask.clear()
+        for sender in self._senders.values():
+            sender.is_bad.clear()
 
     def trained(self, num_samples: int, round_: int) -> None:
         """So many samples went into the training of this round: more models may be measured."""
         self._asked = {sender: since for sender, since in self._asked.items() if round_ < since + PATIENCE}
-        self._turns = {sender: turn for sender, turn in self._turns.items() if round_ < turn.round + LATELY}
         if self.is_on and round_ >= self._from_round:
-            most = self.at_once * max(1, self._num_samples)
+            most = (self.at_once + 1) * max(1, self._num_samples)
             self._credit = min(most, self._credit + SHARE * A_STEP * num_samples)
 
     def check(self, sender: str, parameters: Vector, buffers: Vector, round_: int) -> None:
@@ -107,87 +129,108 @@ class Shadow:
 
         Raises `WireError` where its sender is doubted.
         """
-        turn = self._turns.setdefault(sender, _Turn())
-        turn.round = round_
-        if self._has_time(sender) and sender not in self._asked and self._is_due(sender, turn):
+        if not self.is_on:
+            return
+        known = self._senders.setdefault(sender, _Sender(number=self._num_asked))
+        known.round = round_
+        self._senders.move_to_end(sender)
+        if len(self._senders) > KNOWN:
+            self._senders.popitem(last=False)
+        if sender not in self._asked and self._is_due(known, round_):
             self._credit -= self._num_samples
             self._num_asked += 1
-            self._asked[sender], turn.number = round_, self._num_asked
+            self._asked[sender], known.number = round_, self._num_asked
             asked = Evaluate(
                 task=self.task, round=round_, parameters=parameters, buffers=buffers, which="shadow", sender=sender
             )
             self._to_ask.append(asked)
-        if sender in self._doubted:
-            raise WireError("does-badly", f"{sender} is not believed for now: {self._doubted[sender]}")
+        if known.is_doubted:
+            raise WireError("does-badly", f"{sender} is not believed for now: {known.said}")
 
     @property
     def is_due(self) -> bool:
         """Whether there is something to ask."""
         return bool(self._to_ask)
 
-    def take_asked(self) -> list[Evaluate]:
-        """What is to be measured, since this was last asked."""
+    def take_asked(self, *, may_ask: bool) -> list[Evaluate]:
+        """What is to be measured, since this was last asked; nothing where the trainer is to have its rest."""
         asked, self._to_ask = self._to_ask, []
-        return asked
+        if may_ask:
+            return asked
+        for each in asked:
+            self._asked.pop(each.sender, None)
+        return []
 
-    def _has_time(self, sender: str) -> bool:
-        """Whether there is time to measure a model of a sender; the last time is kept for who is doubted."""
-        at_once, num = (self.at_once, 1) if self._num_samples else (1, 0)
-        num += sender not in self._doubted and any(each not in self._asked for each in self._doubted)
-        return 0 < self._credit >= num * self._num_samples and len(self._asked) < at_once
+    def _is_due(self, known: _Sender, round_: int) -> bool:
+        """Whether there is time for this sender's model, and it is its turn.
 
-    def _is_due(self, sender: str, turn: _Turn) -> bool:
-        """Whether it is among those whose turn was longest ago: every second time among half of all.
-
-        Were it always so, the first to speak in each round would take all turns; were it never so, the longest
-        silent one would be waited for.
+        Of three turns one is for whose last was longest ago, one for any of half of all, one for the doubted. Were it
+        always the second, the first to speak in each round would take all; were it never, the longest silent one would
+        be waited for; and many doubted ones would leave no time for others.
         """
-        if sender in self._doubted:
-            return True
-        num = int(self._credit // self._num_samples) if self._num_samples else 1
-        if self._num_asked % 2:
-            num = max(num, (len(self._turns) + 1) // 2)
-        return sum(each.number < turn.number for each in self._turns.values()) < num
-
-    def measured(self, evaluation: Evaluated) -> str:
-        """A model was measured. Returns why its sender is not to be listened to; empty: it is."""
-        asked = evaluation.of
-        if asked is None:
-            return ""
-        self._asked.pop(asked.sender, None)
-        if not self.is_on or evaluation.error or evaluation.loss is None or evaluation.metric is None:
-            return ""
-        self._num_samples = evaluation.num_evaluated
-        if evaluation.num_evaluated < LEAST_SAMPLES:
-            self._from_round, self._credit = asked.round + PAUSE, 0.0
-            return ""
-        seen = _Seen(loss=_told(evaluation.loss), metric=evaluation.metric)
-        known = (each for each in reversed(self._seen) if each != asked.sender and each not in self._doubted)
-        others = [self._seen[each] for each in islice(known, NEWEST)]
-        self._seen[asked.sender] = seen
-        self._seen.move_to_end(asked.sender)
-        if len(self._seen) > MOST:
-            self._doubted.pop(self._seen.popitem(last=False)[0], None)
-        if not self._is_bad(seen, others):
-            self._doubted.pop(asked.sender, None)
-            return ""
-        usual = median(each.loss for each in others)
-        said = f"on samples of this device its models have a loss of {seen.loss:.3g}, those of others {usual:.3g}"
-        is_again = asked.sender in self._doubted
-        self._doubted[asked.sender] = said
-        return said if is_again else ""
-
-    def _is_bad(self, seen: _Seen, others: list[_Seen]) -> bool:
-        if len(others) < LEAST:
+        at_once = self.at_once if self._num_samples else 1
+        if self._credit <= 0 or self._credit < self._num_samples or len(self._asked) >= at_once:
             return False
-        losses = [math.log(each.loss) for each in others]
+        lately = [each for each in self._senders.values() if round_ < each.round + LATELY]
+        kind = self._num_asked % 3
+        if kind == 2 and any(each.is_doubted and round_ < each.round + AT_ITS_SIDE for each in lately):
+            return known.is_doubted
+        num = min(at_once - len(self._asked), int(self._credit // self._num_samples) if self._num_samples else 1)
+        if kind == 1:
+            num = max(num, (len(lately) + 1) // 2)
+        return sum(each.number < known.number for each in lately) < num
+
+    def measured(self, evaluation: Evaluated) -> tuple[bool, str]:
+        """A model was measured. Returns whether its sender is doubted, and why it is not to be listened to.
+
+        If that is empty, it is.
+        """
+        asked = evaluation.of
+        known = self._senders.get(asked.sender) if asked is not None else None
+        if asked is not None:
+            self._asked.pop(asked.sender, None)
+        if not self.is_on or asked is None or known is None or self._tells_nothing(evaluation, asked.round):
+            return False, ""
+        assert evaluation.loss is not None
+        assert evaluation.metric is not None
+        loss = evaluation.loss if math.isfinite(evaluation.loss) else math.inf
+        known.loss, known.metric = min(max(loss, 0.0), 1e30), evaluation.metric
+        lately = [each for each in self._senders.values() if asked.round < each.round + LATELY]
+        others = [each for each in lately if each is not known and each.is_measured]
+        is_known = len(others) >= max(LEAST, MEASURED * (len(lately) - 1))
+        known.is_bad.append(is_known and self._is_bad(known, others))
+        if not known.is_bad[-1]:
+            return known.is_doubted, ""
+        usual = median(each.loss for each in others)
+        known.said = (
+            f"on samples of this device its models have a loss of {known.loss:.3g}, those of others {usual:.3g}"
+        )
+        if MOST_DOUBTED * sum(each.is_doubted for each in lately) > len(lately):
+            for each in lately:
+                each.is_bad.clear()
+            return False, ""
+        return True, known.said if sum(known.is_bad) >= GOOD else ""
+
+    def _tells_nothing(self, evaluation: Evaluated, round_: int) -> bool:
+        """Whether an answer says nothing of a model: then there will be fewer questions."""
+        self._num_errors = self._num_errors + 1 if evaluation.error else 0
+        if evaluation.error:
+            if self._num_errors >= ERRORS:
+                self._from_round, self._credit, self._num_errors = round_ + PAUSE, 0.0, 0
+            return True
+        if evaluation.num_evaluated < LEAST_SAMPLES or evaluation.loss is None or evaluation.metric is None:
+            self._from_round, self._credit = round_ + PAUSE, 0.0
+            return True
+        self._num_samples = evaluation.num_evaluated
+        return False
+
+    def _is_bad(self, known: _Sender, others: list[_Sender]) -> bool:
+        self._largest = max(self._largest, median(each.loss for each in others))
+        least = max(NOTHING * self._largest, 1e-30)
+        losses = [math.log(max(each.loss, least)) for each in others]
         usual, metric = median(losses), median(each.metric for each in others)
         deviation = AS_DEVIATION * median([abs(loss - usual) for loss in losses])
-        worse = metric - seen.metric if self.higher_is_better else seen.metric - metric
+        worse = metric - known.metric if self.higher_is_better else known.metric - metric
         is_worse = not worse <= WORSE * abs(metric)  # NaN is
-        return math.log(seen.loss) > usual + max(math.log(JUMP), FEW * deviation) and is_worse
-
-
-def _told(loss: float) -> float:
-    """A loss that has a logarithm; what is no number is as bad as can be."""
-    return min(max(loss, SMALLEST), 1e30) if math.isfinite(loss) else 1e30
+        far = max(math.log(JUMP), FEW * deviation)
+        return math.log(max(known.loss, least)) > usual + far and is_worse

@@ -13,6 +13,7 @@ from tests.unit.agent.core.tasks.device import LAYOUT
 
 from grapevine_agent.core.learning import places
 from grapevine_agent.core.learning.encodings import allowed_encodings
+from grapevine_agent.core.learning.guard.shadow import AT_ONCE
 from grapevine_agent.core.learning.intake import Intake
 from grapevine_agent.core.learning.places import A_BASE, A_MODEL, A_WINDOW, held_bytes, most_places
 from grapevine_proto.encoding import ENCODINGS
@@ -147,10 +148,11 @@ def test_the_places_that_there_are(num_parameters: int, num_vectors: int, memory
 @pytest.mark.parametrize(
     ("merging", "num_vectors"),
     [
-        ({"strategy": "age-weighted"}, 0),
-        ({"strategy": "age-weighted", "update_form": "delta"}, 8 * A_BASE),
-        ({"strategy": "doubly-weighted"}, 64),
-        ({"strategy": "delta-sum"}, 64 * A_WINDOW),
+        ({"strategy": "age-weighted"}, AT_ONCE),
+        ({"strategy": "age-weighted", "update_form": "delta"}, 8 * A_BASE + AT_ONCE),
+        ({"strategy": "doubly-weighted"}, 64 + AT_ONCE),
+        ({"strategy": "delta-sum"}, 64 * A_WINDOW + AT_ONCE),
+        ({"strategy": "chisme"}, 0),  # whose members' models are not held against each other so
     ],
 )
 def test_what_a_task_may_hold_of_others_is_known_beforehand(merging: dict[str, Any], num_vectors: int) -> None:
