@@ -196,12 +196,12 @@ class Guard:
         if self._num_judged == 1 or len(self._buffers) < 2 * LEAST:  # the crowd has just been looked at
             self._buffers_view = self._buffers.look(None, moved=False)
         view = self._buffers_view
+        self._buffers.put(sender, sample)
         if view is not None and view.num >= LEAST - 1:
             most = max(VERY_FAR * view.spread, length(view.centre))
             if 0 < most < (far := length(sample - view.centre)):
                 said = f"{far:.3g} away from the middle of the crowd's; {most:.3g} is too far"
                 self._refuse("far-away", f"the buffers of {sender} are {said}", sender, round_)
-        self._buffers.put(sender, sample)
 
     def _follow(self, sender: str, sample: Sample, view: View, round_: int) -> None:
         """Refuse what is behind the crowd, or comes of one who usually is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
@@ -315,6 +315,48 @@ def test_of_five_models_nobody_has_less_of_a_share_for_what_would_be_near_in_a_s
             swarm.judge(sender, swarm.model())
     middle = swarm.start + swarm.round * swarm.way
     assert swarm.judge(HONEST[0], middle + 6 * (swarm.model() - middle)) == 1.0
+
+
+BUFFERS = 40
+
+
+def _with_buffers(swarm: Swarm, buffers: Mapping[str, Model], num_rounds: int) -> list[str]:
+    """Everybody sends; of whom the buffers were refused."""
+    refused = []
+    for _ in range(num_rounds):
+        swarm.round += 1
+        own = (swarm.start + swarm.round * swarm.way).astype(np.float32)
+        for sender, vector in buffers.items():
+            try:
+                swarm.guard.judge(
+                    sender, swarm.model().astype(np.float32), own, swarm.round, buffers=vector.astype(np.float32)
+                )
+            except WireError as error:
+                refused += [sender] if "buffers" in str(error) else []
+    return refused
+
+
+def test_buffers_that_nobody_else_has_are_refused_and_those_of_honest_members_are_not() -> None:
+    swarm = Swarm(Guard(size=SIZE, num_buffers=BUFFERS, rng=np.random.default_rng(3)))
+    honest = {sender: 1 + swarm.rng.random(BUFFERS) for sender in HONEST}
+    assert _with_buffers(swarm, {**honest, "eve": np.full(BUFFERS, 9e29)}, 12).count("eve") >= 6
+    assert swarm.guard.quarantine.held(swarm.round).keys() == {"eve"}
+    assert _with_buffers(swarm, honest, 10) == []
+
+
+def test_buffers_that_all_change_at_once_are_refused_until_they_are_most() -> None:
+    swarm = Swarm(Guard(size=SIZE, num_buffers=BUFFERS, rng=np.random.default_rng(3)))
+    honest = {sender: 1 + swarm.rng.random(BUFFERS) for sender in HONEST}
+    _with_buffers(swarm, honest, 5)
+    moved = {sender: 50 + vector for sender, vector in honest.items()}
+    assert len(_with_buffers(swarm, moved, 10)) <= 2 * len(HONEST)
+    assert _with_buffers(swarm, moved, 5) == []
+
+
+def test_buffers_that_are_the_same_everywhere_are_taken() -> None:
+    swarm = Swarm(Guard(size=SIZE, num_buffers=BUFFERS, rng=np.random.default_rng(3)))
+    assert _with_buffers(swarm, dict.fromkeys(HONEST, np.ones(BUFFERS)), 10) == []
+    assert _with_buffers(swarm, dict.fromkeys(HONEST, np.zeros(BUFFERS)), 10) == []
 
 
 def test_a_crowd_that_grows_does_not_move() -> None:
