@@ -119,7 +119,8 @@ class AttachedTrainer:
         if not num_samples:  # whatever it says then, it has measured nothing
             return Evaluation(loss=None, metric=None, num_samples=0)
         for key in ("loss", "metric"):
-            if isinstance(value := found.get(key), float) and not math.isfinite(value):
+            value = found.get(key)
+            if value is None or (isinstance(value, float) and not math.isfinite(value)):
                 raise NoFiguresError(f"the trainer at {self._url}: the model's {key} is {value}", num_samples)
         return Evaluation(
             loss=self._number(found, "loss"), metric=self._number(found, "metric"), num_samples=num_samples

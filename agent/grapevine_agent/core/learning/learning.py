@@ -410,11 +410,13 @@ class Learning:
         ]
 
     def _shadow_measured(self, sender: str, evaluation: Evaluated) -> list[Effect]:
-        is_doubted, why = self.merging.shadow.measured(evaluation)
-        if is_doubted:
+        verdict = self.merging.shadow.measured(evaluation)
+        if verdict.is_doubted:
             self.merging.drop_waiting(sender)
-        if why:
-            self.merging.guard.turn_away(sender, why, self.model.round)
+        if verdict.turned:
+            self.merging.guard.turn_away(sender, verdict.turned, self.model.round)
+        for freed in verdict.freed:
+            self.merging.guard.quarantine.free(freed)
         return [*self.merging.take_told()]
 
     def _roll_back(self, held: Held | None) -> list[Effect]:

@@ -115,12 +115,6 @@ class Merging:
             personal=self.strategy.personal,
             is_on=self.judge_updates,
         )
-        self.shadow = Shadow(
-            task=self.task,
-            num_numbers=self.layout.num_parameters + self.layout.num_buffers,
-            higher_is_better=METRICS[self.manifest.training.metric].higher_is_better,
-            is_on=self.judge_updates and not self.strategy.personal,
-        )
         self.clip = Clip(plan.clip)
         self.server_check = ServerCheck(
             rng=self.rng.spawn(1)[0],
@@ -128,6 +122,13 @@ class Merging:
             # A cluster's model is far from the members of the others.
             is_on=plan.clip > 0 and plan.strategy != FOLLOWS and not SERVER_STRATEGIES[plan.server_strategy].clusters,
             is_mean=not SERVER_STRATEGIES[plan.server_strategy].needs_base,
+        )
+        self.shadow = Shadow(
+            task=self.task,
+            rng=self.rng.spawn(1)[0],
+            num_numbers=self.layout.num_parameters + self.layout.num_buffers,
+            higher_is_better=METRICS[self.manifest.training.metric].higher_is_better,
+            is_on=self.judge_updates and not self.strategy.personal,
         )
         self._constants = self.strategy.with_defaults(plan.constants)
         self._spans = tuple(entry.span for entry in self.layout.parameters)
@@ -189,6 +190,7 @@ class Merging:
             self.server_check.note(sender, taken.parameters, self.clip.last, now)
         contributions = {**update.contributions, sender: update.version}
         if self.strategy.pairwise:
+            self.shadow.offer(sender, voice.parameters, voice.buffers, round_, may_be_another=True)
             self._take(self._merge([voice], now), {sender: contributions}, now, by="arrival")
             return taken.receipt
         self._pending.pop(sender, None)
@@ -231,6 +233,8 @@ class Merging:
 
     def merge_gathered(self, now: Moment) -> None:
         """Merge the pending updates and the servers' models, if there are any."""
+        for sender, pending in self._pending.items():
+            self.shadow.offer(sender, pending.voice.parameters, pending.voice.buffers, self.model.round)
         received = [pending.voice for pending in self._pending.values()]
         servers: dict[str, float] = {}  # the voices that each one's model counts for
         contributions = {sender: pending.contributions for sender, pending in self._pending.items()}

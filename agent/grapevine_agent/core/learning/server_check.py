@@ -47,7 +47,8 @@ LAST_ROUNDS: Final = 5  # of our own training
 MIN_HEARD: Final = 3  # updates, or senders, below which there is no median to speak of
 MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates
-RECENT_ROUNDS: Final = 30.0
+RECENT_ROUNDS: Final = 30.0  # of a distance from our own model, which has moved as all have
+FRESH_ROUNDS: Final = 10.0  # of where a member's model is: an honest server is 2.5 × as far from one of 25 rounds ago
 WAIT_ROUNDS: Final = 10.0  # for updates to hold a first model against
 DOUBTED: Final = 30.0  # × as long: while servers serve members hear little of each other
 
@@ -64,6 +65,7 @@ class ServerCheck:
     _sketches: OrderedDict[str, tuple[float, Vector]] = field(default_factory=OrderedDict)  # sender → when, what
     _coordinates: NDArray[np.int64] | None = None  # that are looked at: nobody else knows them
     _ways: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=LAST_ROUNDS))  # see `trained`
+    _last_usual: float = 0.0  # how far updates were, when enough were heard for the last time
     _offered_s: dict[str, float] = field(default_factory=dict)  # server → since when its first model waits
 
     def note(self, sender: str, model: Vector, distance: float, now: Moment) -> None:
@@ -105,13 +107,16 @@ class ServerCheck:
         if not self.is_on:
             return True
         usual = self._usual(now)
+        self._last_usual = usual or self._last_usual
         if usual is None:
             since_s = self._offered_s.setdefault(server, _time_s(now))
             wait_rounds = WAIT_ROUNDS * (DOUBTED if was_refused or others else 1.0)
             if has_voice or _time_s(now) - since_s >= wait_rounds * self.round_interval_s:
                 return True
             distance = squared_distance(own, model)
-            return any(distance <= FAR**2 * squared_distance(own, other) for other in others)
+            if others:
+                return any(distance <= FAR**2 * squared_distance(own, other) for other in others)
+            return distance <= self._last_usual**2
         self._offered_s.pop(server, None)
         more = 1.0 if self.is_mean else OF_SUMS
         _refuse_far(server, math.sqrt(squared_distance(own, model)) / usual, more * FAR, "ours")
@@ -129,7 +134,7 @@ class ServerCheck:
 
     def _times_as_far_from_members(self, model: Vector, now: Moment) -> float:
         """The median distance of a model from members' recent ones, in medians of theirs; 0: they are too few."""
-        recent = [sketch for at_s, sketch in self._sketches.values() if self._is_recent(at_s, now)]
+        recent = [sketch for at_s, sketch in self._sketches.values() if self._is_recent(at_s, now, FRESH_ROUNDS)]
         if len(recent) < MIN_HEARD:
             return 0.0
         members = np.stack(recent).astype(np.float64)
@@ -142,8 +147,8 @@ class ServerCheck:
             self._coordinates = self.rng.choice(model.size, min(SKETCH, model.size), replace=False)
         return model[self._coordinates]
 
-    def _is_recent(self, at_s: float, now: Moment) -> bool:
-        return at_s >= _time_s(now) - RECENT_ROUNDS * self.round_interval_s
+    def _is_recent(self, at_s: float, now: Moment, rounds: float = RECENT_ROUNDS) -> bool:
+        return at_s >= _time_s(now) - rounds * self.round_interval_s
 
 
 def _refuse_far(server: str, times: float, most: float, whom: str) -> None:

@@ -48,7 +48,7 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.core.learning.guard.crowd import Crowd, Sample, View, length
+from grapevine_agent.core.learning.guard.crowd import LARGEST, Crowd, Sample, View, length
 from grapevine_agent.core.learning.guard.quarantine import STRIKES, Quarantine
 from grapevine_agent.core.learning.guard.scores import Scores
 from grapevine_agent.core.learning.guard.suspects import Suspects
@@ -192,7 +192,8 @@ class Guard:
 
     def _refuse_far_buffers(self, sender: str, buffers: Vector, round_: int) -> None:
         """Refuse what is no other's running mean or variance: these follow the data, and differ as that does."""
-        sample = self._buffers.sample(buffers)
+        largest = np.minimum(np.abs(buffers).max(), LARGEST)  # one number in thousands can be as bad as all
+        sample = np.append(self._buffers.sample(buffers), np.float32(largest))
         if self._num_judged == 1 or len(self._buffers) < 2 * LEAST:  # the crowd has just been looked at
             self._buffers_view = self._buffers.look(None, moved=False)
         view = self._buffers_view

@@ -80,6 +80,10 @@ class Quarantine:
             else:
                 del self._records[sender]
 
+    def free(self, sender: str) -> None:
+        """What was held against a sender was a mistake."""
+        self._records.pop(sender, None)
+
     def held(self, round_: int) -> dict[str, tuple[int, str]]:
         """Who is not listened to: for how many more rounds, and why."""
         return {

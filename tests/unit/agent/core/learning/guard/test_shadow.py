@@ -22,6 +22,7 @@ from grapevine_agent.core.learning.guard.shadow import (
     PAUSE,
     SHARE,
     Shadow,
+    Verdict,
 )
 from grapevine_proto.errors import WireError
 
@@ -32,9 +33,14 @@ Figures = tuple[float, float]  # loss, metric
 WELL, BADLY = (0.5, 0.85), (2.0, 0.3)
 
 
+def made(*, higher_is_better: bool = True, num_numbers: int = 0) -> Shadow:
+    rng = np.random.default_rng(4)
+    return Shadow(task="digits", higher_is_better=higher_is_better, num_numbers=num_numbers, rng=rng)
+
+
 @pytest.fixture
 def shadow() -> Shadow:
-    return Shadow(task="digits", higher_is_better=True)
+    return made()
 
 
 def answer(asked: Evaluate, figures: Figures, num: int = NUM, error: str = "") -> Evaluated:
@@ -50,6 +56,7 @@ def hear(shadow: Shadow, sender: str, round_: int) -> bool:
         shadow.check(sender, MODEL, MODEL, round_)
     except WireError:
         return False
+    shadow.offer(sender, MODEL, MODEL, round_)
     return True
 
 
@@ -71,8 +78,10 @@ class Days:
                 self.merged[sender] += hear(self.shadow, sender, self.round)
             for asked in self.shadow.take_asked(may_ask=True):
                 self.measured[asked.sender] += 1
-                _, why = self.shadow.measured(answer(asked, figures[asked.sender]))
-                self.turned[asked.sender] += bool(why)
+                verdict = self.shadow.measured(answer(asked, figures[asked.sender]))
+                self.turned[asked.sender] += bool(verdict.turned)
+                for sender in verdict.freed:
+                    self.turned[sender] = 0
 
     @property
     def who(self) -> set[str]:
@@ -112,7 +121,7 @@ def test_a_larger_loss_with_as_good_a_metric_is_not_held_against_anybody(shadow:
 
 
 def test_of_an_error_less_is_better() -> None:
-    days = Days(Shadow(task="power", higher_is_better=False))
+    days = Days(made(higher_is_better=False))
     errors = {sender: (0.1 + k / 1000, 0.3 + k / 1000) for k, sender in enumerate(HONEST)}
     days.go_on({**errors, "eve": (0.9, 0.9)}, 20)
     assert days.who == {"eve"}
@@ -131,7 +140,8 @@ def test_a_doubted_sender_is_believed_again_after_two_models_that_do_well(shadow
     while hear(shadow, "once", days.round):
         days.go_on({**even(), "once": BADLY}, 1)
         assert days.round < 40
-    shadow.take_asked(may_ask=False)
+    shadow.take_asked(may_ask=True)
+    shadow._asked.clear()
     before, measured = days.merged["once"], days.measured["once"]
     days.go_on({**even(), "once": WELL}, 12)
     assert days.who == set()
@@ -180,6 +190,47 @@ def test_where_many_would_be_bad_it_is_the_test_that_fails(shadow: Shadow) -> No
     assert days.merged.total() > 0.8 * 40 * (len(HONEST) + len(half))
 
 
+def test_who_was_turned_away_before_the_test_failed_is_listened_to_again(shadow: Shadow) -> None:
+    days = Days(shadow)
+    days.go_on({**even(), "first": BADLY, **{f"other {k}": WELL for k in range(6)}}, 20)
+    assert days.who == {"first"}
+    days.go_on({**even(), "first": BADLY, **{f"other {k}": BADLY for k in range(6)}}, 40)
+    assert days.who == set()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_turns_cannot_be_timed(seed: int) -> None:
+    """Good and bad models by turns, in step with rounds in which everybody speaks in one order."""
+    shadow = made()
+    shadow.rng = np.random.default_rng(seed)
+    days = Days(shadow, trained=NUM)
+    days.go_on({**even(), "eve": WELL}, 20)
+    for number in range(150):
+        days.go_on({**even(), "eve": WELL if number % 2 else BADLY}, 1)
+    assert days.who == {"eve"}
+
+
+def test_of_updates_that_are_merged_as_they_come_any_may_be_the_one() -> None:
+    shadow, asked = made(), Counter[str]()
+    for round_ in range(1, 200):
+        shadow.trained(1000, round_)
+        for number in range(4):  # a good one, to be measured, and then three
+            shadow.check("eve", MODEL, MODEL, round_)
+            shadow.offer("eve", np.full(4, number, np.float32), MODEL, round_, may_be_another=True)
+        for each in shadow.take_asked(may_ask=True):
+            asked[str(each.parameters[0])] += 1
+            shadow.measured(answer(each, WELL))
+    assert 0.4 < asked["0.0"] / asked.total() < 0.6
+
+
+def test_who_speaks_once_does_not_keep_the_others_from_being_known(shadow: Shadow) -> None:
+    days = Days(shadow)
+    for number in range(40):
+        figures = {**even(), "eve": BADLY, f"once {number}": WELL, f"too {number}": WELL}
+        days.go_on(figures, 1, order=list(reversed(figures)))
+    assert days.who == {"eve"}
+
+
 def test_keys_that_come_anew_each_round_take_nobodys_turn(shadow: Shadow) -> None:
     days = Days(shadow)
     figures = {**even(), "eve": BADLY}
@@ -196,7 +247,8 @@ def test_a_doubted_sender_that_falls_silent_takes_nobodys_turn(shadow: Shadow) -
     days.go_on({**even(), "once": WELL}, 12)
     while hear(shadow, "once", days.round):
         days.go_on({**even(), "once": BADLY}, 1)
-    shadow.take_asked(may_ask=False)
+    shadow.take_asked(may_ask=True)
+    shadow._asked.clear()
     before = Counter(days.measured)
     days.go_on(even(), 30)
     assert min(days.measured[sender] - before[sender] for sender in HONEST) >= 3
@@ -221,7 +273,7 @@ def test_measuring_takes_a_share_of_training_at_most_and_everybody_has_a_turn(sh
 
 @pytest.mark.parametrize(("num_numbers", "most"), [(1_000, AT_ONCE), (2_000_000, 2), (30_000_000, 1)])
 def test_few_large_models_wait_and_all_have_a_turn(num_numbers: int, most: int) -> None:
-    shadow = Shadow(task="digits", higher_is_better=True, num_numbers=num_numbers)
+    shadow = made(num_numbers=num_numbers)
     days = Days(shadow)
     days.go_on({**even(), "eve": BADLY}, 60)
     assert days.who == {"eve"}
@@ -262,7 +314,7 @@ def test_with_too_few_samples_it_is_tried_again_much_later(
     hear(shadow, "ada", 1)
     (asked,) = shadow.take_asked(may_ask=True)
     found = Evaluated(task="digits", round=1, loss=loss, metric=metric, num_evaluated=num, of=asked)
-    assert shadow.measured(found) == (False, "")
+    assert shadow.measured(found) == Verdict()
     for round_ in range(2, 1 + PAUSE):
         shadow.trained(1000, round_)
         hear(shadow, "ada", round_)
@@ -281,7 +333,7 @@ def test_errors_say_nothing_of_a_sender_and_after_some_nothing_is_measured_for_a
         for sender in HONEST:
             hear(shadow, sender, 11 + number)
         asked, *_ = shadow.take_asked(may_ask=True)
-        assert shadow.measured(answer(asked, BADLY, error="the trainer died")) == (False, "")
+        assert shadow.measured(answer(asked, BADLY, error="the trainer died")) == Verdict()
         shadow._asked.clear()
     assert shadow._from_round == 10 + ERRORS + PAUSE
     assert all(hear(shadow, sender, 20) for sender in HONEST)
