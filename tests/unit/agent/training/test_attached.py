@@ -24,7 +24,7 @@ from grapevine_agent.config.trainers import TrainerConfig
 from grapevine_agent.core import effects as fx
 from grapevine_agent.service.trainers import Trainers
 from grapevine_agent.training.attached import MOST_WORDS, AttachedTrainer
-from grapevine_agent.training.trainer import TrainerLimits
+from grapevine_agent.training.trainer import NoFiguresError, TrainerLimits
 from grapevine_proto.errors import TaskError
 from grapevine_proto.manifest import DataContract, FeatureSpec, Optimiser, TaskManifest, TrainingPlan
 from grapevine_proto.messages import Vector
@@ -96,6 +96,24 @@ async def test_a_trainer_on_a_unix_socket_trains_and_evaluates(
         assert (result.loss, result.num_samples) == (0.5, 32)
         found = await trainer.evaluate(*model, TIMEOUT_S)
         assert (found.loss, found.metric, found.num_samples) == (0.5, 0.75, 20)
+
+
+@pytest.mark.parametrize("loss", ["null", "NaN", "Infinity"])
+async def test_a_model_without_figures_is_no_fault_of_the_trainers(
+    manifest: TaskManifest, model: Model, tmp_path: Path, loss: str
+) -> None:
+    def none(path: str, body: bytes) -> bytes:
+        if path != "/v1/evaluate":
+            return _well(path, body)
+        return _http(b'{"loss": %s, "metric": 0.75, "num_samples": 20}' % loss.encode())
+
+    async with _server(tmp_path / "s", none) as url:
+        trainer = AttachedTrainer(manifest, url)
+        await trainer.start()
+        with pytest.raises(NoFiguresError, match="the model's loss is") as caught:
+            await trainer.evaluate(*model, TIMEOUT_S)
+        assert caught.value.num_samples == 20
+        assert trainer.is_running
 
 
 async def test_the_facts_of_a_step_stand_in_the_header(manifest: TaskManifest, model: Model, tmp_path: Path) -> None:
