@@ -87,6 +87,7 @@ class ServerCheck:
     def forget(self) -> None:
         """Our own model is another one than it was, and may be far from everybody's."""
         self._heard.clear()
+        self._last_usual = 0.0
 
     def believes(
         self,

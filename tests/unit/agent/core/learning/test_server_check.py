@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from grapevine_agent.core.learning.server_check import DOUBTED, FAR, RECENT_ROUNDS, WAIT_ROUNDS, ServerCheck, check_date
+from grapevine_agent.core.learning.server_check import (
+    DOUBTED,
+    FAR,
+    FRESH_ROUNDS,
+    RECENT_ROUNDS,
+    WAIT_ROUNDS,
+    ServerCheck,
+    check_date,
+)
 from grapevine_agent.core.moment import Moment
 from grapevine_proto.errors import WireError
 from grapevine_proto.messages import Vector
@@ -113,6 +121,26 @@ def test_who_was_drawn_to_a_server_sees_that_it_is_far_from_all_others() -> None
     with pytest.raises(WireError, match=r"9\.06 times as far .* from each other"):
         check.believes("sam", drawn, drawn, at(1), has_voice=True)
     assert check.believes("sam", drawn, np.asarray([1, 0, 0, 0], np.float32), at(1), has_voice=True)
+
+
+def test_where_members_were_long_ago_says_nothing_of_a_server_that_has_moved_on_with_all_of_them() -> None:
+    check = heard()
+    for number, sender in enumerate(("ada", "ben", "cy")):
+        check.note(sender, model(number / 10), 1.0, at(1))
+    moved, late = model(9), at(1 + FRESH_ROUNDS * ROUND_S + 0.1)
+    with pytest.raises(WireError, match="from each other"):
+        check.believes("sam", moved, moved, at(1), has_voice=True)
+    assert check.believes("sam", moved, moved, late, has_voice=True)
+
+
+def test_a_refused_server_that_is_no_further_than_members_were_is_believed_where_nobody_is_heard() -> None:
+    check, late = heard(1, 2, 2, 3), at(1 + RECENT_ROUNDS * ROUND_S)
+    with pytest.raises(WireError):
+        believes(check, 100, at(1))
+    assert not check.believes("sam", OWN, model(2.1), late, has_voice=False, was_refused=True)
+    assert check.believes("sam", OWN, model(1.9), late, has_voice=False, was_refused=True)
+    check.forget()
+    assert not check.believes("sam", OWN, model(1.9), late, has_voice=False, was_refused=True)
 
 
 def test_another_model_of_ours_is_held_against_what_is_heard_from_then_on() -> None:
