@@ -17,12 +17,11 @@ import numpy as np
 
 from grapevine_agent.core.learning.merging import Merging
 from grapevine_agent.core.learning.model_state import ModelState
-from grapevine_agent.core.moment import Moment
 from grapevine_agent.core.overlay.members import Members
 from grapevine_lab.bench import floods
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_lab.bench.receiver import layout_of
-from grapevine_lab.bench.server_members import NO_BUFFERS, NUM_MEMBERS, STEP, Updates, updates_of
+from grapevine_lab.bench.server_members import BETWEEN_S, NO_BUFFERS, NUM_MEMBERS, STEP, Updates, moment_of, updates_of
 from grapevine_proto.codec import open_envelope, seal
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.manifest import MergePlan
@@ -36,7 +35,6 @@ STRATEGIES: Final = ("doubly-weighted", "age-weighted")
 A_ROUND: Final = 8  # updates
 TARGET: Final = Target(limit=0.15, at_most=True)
 NUM_REPETITIONS: Final = 15
-ROUND_S: Final = 10.0
 KEYS: Final = [SigningKey(bytes([number]) * 32) for number in range(NUM_MEMBERS)]
 
 
@@ -89,18 +87,18 @@ class Member:
     def of(cls, strategy: str, updates: Updates, *, judges: bool) -> Member:
         """One that has heard nobody yet."""
         manifest = floods.manifest("publisher", merging=MergePlan(strategy=strategy))
-        started = _at(0, manifest.created_at_ms)
+        started = moment_of(0, manifest.created_at_ms)
         merging = Merging(
             task="bench",
             peer="member",
             manifest=manifest,
-            members=Members(heartbeat_s=ROUND_S, rng=np.random.default_rng(1)),
+            members=Members(heartbeat_s=BETWEEN_S, rng=np.random.default_rng(1)),
             layout=layout_of(updates.start.size),
             model=ModelState.initial(updates.start, NO_BUFFERS),
             servers={},
             started=started,
             rng=np.random.default_rng(0),
-            round_interval_s=ROUND_S,
+            round_interval_s=BETWEEN_S,
             judge_updates=judges,
         )
         return cls(merging=merging, updates=updates)
@@ -138,7 +136,7 @@ class Member:
             seal(floods.message(topic.sender, body), topic, KEYS[sender])
             for sender, topic, body in zip(senders, topics, bodies, strict=True)
         ]
-        now = _at(number, merging.manifest.created_at_ms)
+        now = moment_of(number, merging.manifest.created_at_ms)
         before, started_s = merging.num_merged, time.thread_time()
         messages = [open_envelope(payload, topic).message for payload, topic in zip(payloads, topics, strict=True)]
         opened_s = time.thread_time()
@@ -150,8 +148,3 @@ class Member:
         if merging.num_merged == before:
             raise NotMergedError(f"nothing was merged in round {number}")
         return opened_s - started_s, merged_s - opened_s
-
-
-def _at(number: int, created_at_ms: int) -> Moment:
-    seconds = number * ROUND_S
-    return Moment(monotonic_s=seconds, wall_ms=created_at_ms + round(1e3 * seconds))

@@ -125,7 +125,7 @@ class Accepting:
             settings=CoreSettings(peer="server", role="server"),
             layout=layout_of(updates.start.size),
             model=ModelState.initial(updates.start, NO_BUFFERS),
-            started=_at(0, manifest.created_at_ms),
+            started=moment_of(0, manifest.created_at_ms),
             rng=np.random.default_rng(0),
         )
         return cls(aggregator=aggregator, updates=updates)
@@ -155,7 +155,7 @@ class Accepting:
                     delta=None if start is None else vector - start,
                 )
             )
-        now = _at(number, manifest.created_at_ms)
+        now = moment_of(number, manifest.created_at_ms)
         before, started_s = self.aggregator.model_version, time.thread_time()
         for weight, message in zip(self.updates.samples, messages, strict=True):
             self.aggregator.accept(f"member-{weight:02}", message, now)
@@ -168,6 +168,7 @@ class Accepting:
         return taken_s
 
 
-def _at(number: int, created_at_ms: int) -> Moment:
+def moment_of(number: int, created_at_ms: int) -> Moment:
+    """When a round begins, of a task that was made then."""
     seconds = number * BETWEEN_S
     return Moment(monotonic_s=seconds, wall_ms=created_at_ms + round(1e3 * seconds))

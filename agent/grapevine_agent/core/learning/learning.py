@@ -358,9 +358,7 @@ class Learning:
             start_buffers=snapshot.buffers,
             end_buffers=result.buffers,
         )
-        self.merging.guard.trained(snapshot.parameters, result.parameters, result.num_steps)
-        self.merging.server_check.trained(snapshot.parameters, result.parameters)
-        self.merging.shadow.trained(result.num_samples, model.round)
+        self.merging.trained(snapshot.parameters, result.parameters, result.num_steps, result.num_samples)
         model.buffers = without_negative_variances(self.layout, model.buffers)
         model.age += result.num_steps
         model.steps += result.num_steps
@@ -392,7 +390,8 @@ class Learning:
     def evaluated(self, evaluation: Evaluated, now: Moment) -> list[Effect]:
         """An evaluation came back: of the released model to report it, of another one to act on it."""
         if evaluation.of is not None and evaluation.of.which == "shadow":
-            return self._shadow_measured(evaluation.of.sender, evaluation)
+            self.merging.measured(evaluation.of.sender, evaluation)
+            return [*self.merging.take_told()]
         is_best = evaluation.of is not None and evaluation.of.which == "best"
         again = self.best.judge(evaluation, self.merging.contributions) if is_best or not evaluation.error else []
         if is_best:
@@ -408,16 +407,6 @@ class Learning:
             measured_of(self, metrics, now),
             *(again or (self.rollback.look(evaluation) if self.settings.judge_updates else ())),
         ]
-
-    def _shadow_measured(self, sender: str, evaluation: Evaluated) -> list[Effect]:
-        verdict = self.merging.shadow.measured(evaluation)
-        if verdict.is_doubted:
-            self.merging.drop_waiting(sender)
-        if verdict.turned:
-            self.merging.guard.turn_away(sender, verdict.turned, self.model.round)
-        for freed in verdict.freed:
-            self.merging.guard.quarantine.free(freed)
-        return [*self.merging.take_told()]
 
     def _roll_back(self, held: Held | None) -> list[Effect]:
         """Go back to the best model: see `rollback`."""

@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from grapevine_agent.core.effects import Evaluated
 from grapevine_agent.core.events import Merged, Quarantined
 from grapevine_agent.core.learning.encodings import allowed_encodings
 from grapevine_agent.core.learning.guard.guard import Guard
@@ -303,9 +304,21 @@ class Merging:
         with apart():
             return merge_by_freshness(self.strategy, local=local, received=received, context=context)
 
-    def drop_waiting(self, sender: str) -> None:
-        """What of this sender waits for the next merge is not merged."""
-        self._pending.pop(sender, None)
+    def trained(self, start: Vector, end: Vector, num_steps: int, num_samples: int) -> None:
+        """Our own training led from one model to the other, float32 [p] both: what others' are held against."""
+        self.guard.trained(start, end, num_steps)
+        self.server_check.trained(start, end)
+        self.shadow.trained(num_samples, self.model.round)
+
+    def measured(self, sender: str, evaluation: Evaluated) -> None:
+        """A model of a sender was measured on our own samples: see `guard.shadow`."""
+        verdict = self.shadow.measured(evaluation)
+        if verdict.is_doubted:
+            self._pending.pop(sender, None)
+        if verdict.turned:
+            self.guard.turn_away(sender, verdict.turned, self.model.round)
+        for freed in verdict.freed:
+            self.guard.quarantine.free(freed)
 
     def forget_what_waits(self) -> None:
         """The model is another one than it was: what waits for a merge may be what had spoilt it."""

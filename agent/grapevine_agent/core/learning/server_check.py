@@ -34,6 +34,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from grapevine_agent.core.learning.guard.guard import LAST_ROUNDS
 from grapevine_agent.core.moment import Moment
 from grapevine_agent.merge.geometry import squared_distance
 from grapevine_proto.errors import WireError
@@ -43,7 +44,6 @@ from grapevine_proto.sessions import is_ahead
 FAR: Final = 2.5  # × the median distance of members' updates from our own model
 FAR_FROM_MEMBERS: Final = 2.5  # × the median distance of theirs from each other
 OF_SUMS: Final = 3.0  # × both: a sum of members' changes (`fedbuff`) is where no mean of models is
-LAST_ROUNDS: Final = 5  # of our own training
 MIN_HEARD: Final = 3  # updates, or senders, below which there is no median to speak of
 MAX_HEARD: Final = 16
 SKETCH: Final = 1_024  # coordinates

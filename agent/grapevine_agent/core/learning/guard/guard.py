@@ -65,7 +65,7 @@ BEHIND: Final = 3.0
 FEWER: Final = 6.0  # a width that was found of so many models may be half of what it should be
 
 A_ROUND: Final = 0.5  # of the way that our own rounds go: members who agree are as far apart, at the least
-LAST_ROUNDS: Final = 5  # of which the median counts
+LAST_ROUNDS: Final = 5  # of our own, of which the median counts
 
 REACH: Final = 1.25
 
