@@ -229,7 +229,9 @@ class Shadow:
         assert evaluation.loss is not None
         assert evaluation.metric is not None
         loss = evaluation.loss if math.isfinite(evaluation.loss) else math.inf
-        known.loss, known.metric = min(max(loss, 0.0), 1e30), evaluation.metric
+        worst = -math.inf if self.higher_is_better else math.inf  # a median of what is no number is none
+        known.loss = min(max(loss, 0.0), 1e30)
+        known.metric = evaluation.metric if math.isfinite(evaluation.metric) else worst
         lately = [each for each in self._senders.values() if asked.round < each.round + LATELY]
         others = [each for each in lately if each is not known and each.is_measured]
         often = sum(each.times > SELDOM for each in lately if each is not known)

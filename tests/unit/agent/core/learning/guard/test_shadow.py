@@ -183,6 +183,12 @@ def test_a_minority_that_does_better_than_all_others_makes_nobody_bad(shadow: Sh
     assert all(days.merged[sender] == 40 for sender in HONEST)
 
 
+def test_a_minority_without_figures_makes_nobody_bad_and_hides_nobody(shadow: Shadow) -> None:
+    days = Days(shadow)
+    days.go_on({**even(), "eve": BADLY, **{f"none {k}": (math.inf, math.nan) for k in range(3)}}, 40)
+    assert days.who == {"eve", "none 0", "none 1", "none 2"}
+
+
 def test_where_many_would_be_bad_it_is_the_test_that_fails(shadow: Shadow) -> None:
     days = Days(shadow)
     half = {f"other {k}": BADLY for k in range(9)}
