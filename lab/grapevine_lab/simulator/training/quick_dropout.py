@@ -1,4 +1,4 @@
-"""Dropout's masks in half of the time: the same numbers, bit for bit.
+"""Dropout's masks, drawn faster: the same numbers, bit for bit.
 
 Where PyTorch draws a mask it asks its generator for 64 bits an element, makes a double of 53 of them and
 compares that with a probability. Whole numbers of 64 bits come from the same generator, two draws each as

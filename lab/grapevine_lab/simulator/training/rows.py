@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
-# From so many samples on a product with the samples as columns is faster than one with them as rows.
+# A product with samples as columns is faster than with samples as rows for 32 of them, slower for 10.
 _SIDEWAYS = 16
 
 
