@@ -23,8 +23,8 @@ limit of some hosted brokers.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias, TypeGuard
 
 from grapevine_proto.errors import ConfigError, WireError
@@ -156,12 +156,25 @@ def is_task_id(text: str) -> bool:
 
 def is_id(text: str) -> bool:
     """Whether `text` can be a level that names a peer or a task."""
-    return len(text) <= MAX_ID and _is_id(text)
+    return text in _ids or _is_id(text)
 
 
-@lru_cache(maxsize=1 << 14)  # every contribution in every update names a peer; what is remembered is short
+def are_ids(texts: Collection[str]) -> bool:
+    """Whether all of them can be such levels."""
+    return _ids.issuperset(texts) or all(map(is_id, texts))
+
+
+MOST_IDS: Final = 1 << 14  # that are remembered; each is short
+_ids: set[str] = set()  # every contribution in every update names a peer, and is looked at
+
+
 def _is_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
+    if len(text) > MAX_ID or _ID.fullmatch(text) is None:
+        return False
+    if len(_ids) >= MOST_IDS:
+        _ids.clear()
+    _ids.add(text)
+    return True
 
 
 def check_root(root: str) -> str:
@@ -203,6 +216,22 @@ def parse_chunk_below_root(name: str) -> ChunkTopic | None:
 
 def parse_below_root(name: str) -> Topic:
     """As `parse`, for a topic without its root."""
+    found = _topics.get(name)
+    if found is None:
+        found = _taken_apart(name)
+        if len(name) <= LONGEST_REMEMBERED:
+            if len(_topics) >= MOST_TOPICS:
+                _topics.clear()
+            _topics[name] = found
+    return found
+
+
+MOST_TOPICS: Final = 1 << 12  # that are remembered as they were taken apart
+LONGEST_REMEMBERED: Final = 256  # characters
+_topics: dict[str, Topic] = {}  # the same ones come again and again
+
+
+def _taken_apart(name: str) -> Topic:
     match name.split("/"):
         case ["peer", peer, leaf] if is_id(peer) and leaf in _PEER_LEAVES:
             return PeerTopic(peer, _PEER_LEAVES[leaf])
