@@ -68,7 +68,10 @@ def squared_length(vector: Vector) -> float:
 
 
 def is_apart(one: Vector, other: Vector, share: float) -> bool:
-    """Whether ‖one − other‖ > share·‖other‖, of two float32 [p]; exactly so. Where it is plain, sums in float32 tell."""
+    """Whether ‖one − other‖ > share·‖other‖, of two float32 [p]; exactly so.
+
+    Where it is plain, as mostly, sums in float32 tell, in a fifth of the time.
+    """
     with apart():
         distance, length = _rough_square(one - other), _rough_square(other)
     if PLAIN_SQUARE < distance < math.inf and PLAIN_SQUARE < length < math.inf:
