@@ -72,7 +72,7 @@ class Pauses:
 
     def deadline_s(self) -> float:
         """When the next one is over, monotonic."""
-        return min((pause.until_s for pause in self.held.values()), default=math.inf)
+        return min(pause.until_s for pause in self.held.values()) if self.held else math.inf
 
     def to_save(self) -> dict[str, Any]:
         """As plain values."""
