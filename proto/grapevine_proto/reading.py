@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -147,12 +148,15 @@ def view_of(value: m.Written | bytes | memoryview | None) -> memoryview:
 
 
 def contributions(wire: pb.Contributions) -> dict[str, int]:
-    """The newest version of each peer. Raises `WireError`."""
+    """The newest version of each peer. Raises `WireError`.
+
+    Ids are interned: the same few come with every update, and are kept by whoever takes it in.
+    """
     if len(wire.peers) != len(wire.versions):
         raise WireError("malformed", f"{len(wire.peers)} contributors with {len(wire.versions)} versions")
     if len(wire.peers) > MAX_LIST:
         raise WireError("out-of-range", f"{len(wire.peers)} contributors, at most {MAX_LIST}")
-    peers, versions = list(wire.peers), list(wire.versions)
+    peers, versions = list(map(sys.intern, wire.peers)), list(wire.versions)
     if not are_ids(peers):
         raise WireError("malformed", "a contributor is no peer id")
     if max(versions, default=0) > MAX_CLAIM:
