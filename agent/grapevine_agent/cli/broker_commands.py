@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
     @broker.command("run")
     def run(
-        engine: Annotated[str, typer.Option(help="embedded (for one trusted host) or mosquitto.")] = "embedded",
+        engine: Annotated[
+            str, typer.Option(help="embedded or rumqtt (for one trusted host), or mosquitto.")
+        ] = "embedded",
         host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="The port; 0 picks a free one.", min=0, max=65_535)] = 1883,
         password_file: Annotated[Path | None, typer.Option(help="Mosquitto: its users.")] = None,
@@ -41,6 +43,9 @@ def register(app: typer.Typer) -> None:
         state_dir: Annotated[
             Path | None, typer.Option(help="Mosquitto: where it keeps records over a restart.", show_default=False)
         ] = None,
+        mqtt_version: Annotated[
+            str, typer.Option(help="rumqtt: the version of MQTT that it speaks, 3.1.1 or 5.", show_default=False)
+        ] = "",
     ) -> None:
         """Run an MQTT broker in the foreground."""
         from grapevine_broker import run_broker
@@ -61,6 +66,7 @@ def register(app: typer.Typer) -> None:
                 home_assistant=homeassistant,
                 servers=server or (),
                 state_dir=state_dir or _state_dir(engine, port),
+                mqtt_version=mqtt_version,
                 say=tell,
                 ready=supervisor.ready,
                 alive=supervisor.alive,
