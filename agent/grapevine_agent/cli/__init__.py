@@ -39,13 +39,29 @@ def build_app(words: Sequence[str] | None = None) -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_all)
-    tree.attach(app, words or ())
-    if not (words and tree.is_ours(words)):
-        app.info.epilog = _first_step(has_demo=_attach_extensions(app))
-    if words is not None and tuple(words) in ((), ("--help",)):
-        tree.outline(app)
+    _fill(app, words)
     spare(app)
     return app
+
+
+def _fill(app: typer.Typer, words: Sequence[str] | None) -> None:
+    """Attach commands: see `tree`."""
+    if words and tree.is_ours(words[0]):
+        tree.attach(app, words[0])
+        tree.keep(app, words)
+        return
+    if words and not words[0].startswith("-"):
+        _attach_extensions(app)
+        if tree.has(app, words[0]):
+            tree.keep(app, words)
+        else:
+            tree.attach(app)
+            tree.outline(app)
+        return
+    tree.attach(app)
+    app.info.epilog = _first_step(has_demo=_attach_extensions(app))
+    if words is not None and tuple(words) in ((), ("--help",)):
+        tree.outline(app)
 
 
 def _attach_extensions(app: typer.Typer) -> bool:

@@ -3,7 +3,8 @@
     grapevine                      no words, or --help: the names and first lines of all commands
       status, join, …              a command: its module alone is imported, its options alone are looked at
       task  watch, publish, …      a group: its module, and of its commands the one that is called
-      another word                 everything, the installed extensions too: it may be theirs, or a slip that is told
+      demo, simulate, …            a command of an installed extension: the extensions
+      another word                 a slip: the names of all commands, for what was meant is told
 
 Typer looks at each parameter of each command that it is given, and a module's imports come on top: half of the time
 that a short command takes, where all are attached. What is attached is the same as in the whole tree, so there is one
@@ -43,19 +44,20 @@ MODULES: Final[Mapping[str, tuple[str, ...]]] = {
 _MODULE_OF: Final = {name: module for module, names in MODULES.items() for name in names}
 
 
-def is_ours(words: Sequence[str]) -> bool:
-    """Whether a command line begins with a command of this package, so that no extension can be meant."""
-    return bool(words) and words[0] in _MODULE_OF
+def is_ours(word: str) -> bool:
+    """Whether it is a command of this package, so that no extension's can be meant."""
+    return word in _MODULE_OF
 
 
-def attach(app: typer.Typer, words: Sequence[str]) -> None:
-    """Attach our commands: the one that `words` begin with, or all, if it is none of them."""
-    if not is_ours(words):
-        for module in MODULES:
-            _register_of(module)(app)
-        return
-    _register_of(_MODULE_OF[words[0]])(app)
-    _keep(app, words)
+def attach(app: typer.Typer, word: str = "") -> None:
+    """Attach the commands of the module that has the command `word`, or all of ours."""
+    for module in (_MODULE_OF[word],) if word else MODULES:
+        _register_of(module)(app)
+
+
+def has(app: typer.Typer, word: str) -> bool:
+    """Whether a command or group of this name is attached."""
+    return word in {_name_of(each) for each in (*app.registered_commands, *app.registered_groups)}
 
 
 def outline(app: typer.Typer) -> None:
@@ -69,15 +71,15 @@ def outline(app: typer.Typer) -> None:
             inner.registered_groups.clear()
 
 
-def _keep(app: typer.Typer, words: Sequence[str]) -> None:
+def keep(app: typer.Typer, words: Sequence[str]) -> None:
     """Take away what is not called. Where the next word is no command, all stay: they are listed, or suggested."""
-    if not words or words[0] not in {_name_of(each) for each in (*app.registered_commands, *app.registered_groups)}:
+    if not words or not has(app, words[0]):
         return
     app.registered_commands = [each for each in app.registered_commands if _name_of(each) == words[0]]
     app.registered_groups = [each for each in app.registered_groups if _name_of(each) == words[0]]
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            _keep(group.typer_instance, words[1:])
+            keep(group.typer_instance, words[1:])
 
 
 def _name_of(info: Any) -> str:
