@@ -27,9 +27,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from grapevine_proto.errors import ConfigError, WireError
+from grapevine_proto.errors import WireError
 
-DEFAULT_ROOT = "grapevine/v1"
 MAX_ID = 64  # characters
 SHARED: Final = "$share/"
 
@@ -38,7 +37,6 @@ TaskLeaf: TypeAlias = Literal["manifest", "review", "server", "model", "metrics"
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 TASK_ID = re.compile(r"[0-9a-f]{64}")
-_ROOT_LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEER_LEAVES: dict[str, PeerLeaf] = {"announcement": "announcement", "state": "state", "heartbeat": "heartbeat"}
 _TASK_LEAVES: dict[str, TaskLeaf] = {
     "manifest": "manifest",
@@ -175,17 +173,6 @@ def _is_id(text: str) -> bool:
         _ids.clear()
     _ids.add(text)
     return True
-
-
-def check_root(root: str) -> str:
-    """Return `root` if it is one or two plain levels, else raise `ConfigError`."""
-    levels = root.split("/")
-    if not 1 <= len(levels) <= 2 or not all(_ROOT_LEVEL.fullmatch(level) for level in levels):
-        raise ConfigError(
-            f"topic root {root!r}: write one or two levels of letters, digits, '-' and '_', "
-            f"such as {DEFAULT_ROOT!r} or 'myfarm'"
-        )
-    return root
 
 
 def build(root: str, topic: Topic | ChunkTopic) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grapevine_agent.cli.output import tell
-from grapevine_agent.net.urls import BrokerUrl
-from grapevine_agent.supervision import Supervisor
 from grapevine_proto.errors import ConfigError, RequestError
-from grapevine_proto.topics import DEFAULT_ROOT, check_root
+from grapevine_proto.roots import DEFAULT_ROOT, check_root
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +45,7 @@ def register(app: typer.Typer) -> None:
         ] = "",
     ) -> None:
         """Run an MQTT broker in the foreground."""
+        from grapevine_agent.supervision import Supervisor
         from grapevine_broker import run_broker
 
         try:
@@ -81,6 +79,9 @@ def register(app: typer.Typer) -> None:
         root: Annotated[str, typer.Option(help="The topic root that is carried.")] = DEFAULT_ROOT,
     ) -> None:
         """Print lines for the mosquitto.conf of a broker here, which join it with another one."""
+        import secrets
+
+        from grapevine_agent.net.urls import BrokerUrl
         from grapevine_broker.bridge import Bridge
 
         if "@" in to:

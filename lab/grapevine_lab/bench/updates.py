@@ -45,8 +45,9 @@ from grapevine_proto import topics
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import ModelUpdate
+from grapevine_proto.roots import DEFAULT_ROOT
 from grapevine_proto.signing import SigningKey, signed_bytes, verify
-from grapevine_proto.topics import DEFAULT_ROOT, InboxTopic
+from grapevine_proto.topics import InboxTopic
 
 NAME = "update_over_mosquitto"
 TARGET = Target(limit=2.2, at_most=True)

@@ -16,7 +16,6 @@ from grapevine_agent.core.moment import Moment
 ALL: Final = ""  # all tasks
 MOST_PAUSES: Final = 10_000
 STEP_MS: Final = 2_000  # of the wall clock, by which it was set and does not just run
-LONGEST_S: Final = 366 * 86_400.0  # whoever wants more pauses until it is resumed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -213,7 +213,7 @@ def test_a_name_that_no_file_can_have_is_told_in_a_line(
 
 def test_the_demo_is_named_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "grapevine demo" in str(typer.main.get_command(build_app()).epilog)
-    monkeypatch.setattr("grapevine_agent.cli.entry_points", lambda **_: ())  # as in the Debian package
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())  # as in the Debian package
     said = str(typer.main.get_command(build_app()).epilog)
     assert "demo" not in said
     assert "grapevine init" in said
