@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from grapevine_lab.bench.figures import Figure, Target, figure
+from grapevine_lab.bench.spent import Spent, starter
 
 NAME: Final = "command_start"
 NUM: Final = 9
@@ -26,13 +27,6 @@ _TYPER: Final = (
     "@app.command()\ndef main(name: str = 'x') -> None:\n    'Say nothing.'\napp(['--help'])\n"
 )
 _OURS: Final = {"--help": ("--help",), "status": ("status",), "review list --help": ("review", "list", "--help")}
-_MB: Final = 1 << 10  # of what the kernel counts in kB
-# A process is charged with the memory of whoever started it, so a small one starts it.
-_STARTER: Final = (
-    "import os, sys\nquiet = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_WRONLY, 0) for n in (1, 2)]\n"
-    "child = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ, file_actions=quiet)\n"
-    "used = os.wait4(child, 0)[2]\nprint(used.ru_utime + used.ru_stime, used.ru_maxrss)"
-)
 
 
 def missing() -> str:
@@ -69,13 +63,7 @@ def _cost(words: tuple[str, ...], folder: Path) -> tuple[float, float]:
     """CPU seconds of a run, and the most MB that it had resident."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GRAPEVINE_")}
     environment["GRAPEVINE_STATE_DIR"] = str(folder)
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _STARTER, *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-        env=environment,
-    )
-    seconds, kilobytes = done.stdout.split()
-    return float(seconds), float(kilobytes) / _MB
+    command = starter([sys.executable, *words])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    spent = Spent.told(done.stdout)
+    return spent.cpu_s, spent.peak_mb
