@@ -37,12 +37,13 @@ def main(
     try:
         if out is not None:
             kept.read(out)  # what is no file of ours is found before it takes minutes
+        made = kept.made_here()
         findings = measure(names)
         if as_json_:
             sys.stdout.write(json.dumps(as_json(findings), indent=2) + "\n")
         else:
             print_table(findings, Console(highlight=False))
-        for name in kept.add(out, findings, kept.made_here()) if out is not None else ():
+        for name in kept.add(out, findings, made) if out is not None else ():
             messages.print(f"{name}: nothing was measured; what {out} has of it stays", markup=False)
     except ConfigError as error:
         messages.print(f"error: {error}", markup=False)

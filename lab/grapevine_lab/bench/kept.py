@@ -1,6 +1,6 @@
 """Figures that are kept in a file, benchmark by benchmark, each with what made it.
 
-    {"merge_bandwidth": {"made": {"date": …, "commit": …, "machine": {…}, "versions": {…}}, "figures": […]}, …}
+    {"merge_bandwidth": {"made": {"date": …, "commit": …, "load": …, "machine": {…}, "versions": {…}}, "figures": […]}, …}
 
 A run replaces the benchmarks that it measured and leaves the others as they are, of whichever commit and day.
 """
@@ -25,7 +25,7 @@ from grapevine_lab.bench.table import as_json
 from grapevine_lab.commits import CHECKOUT, described
 from grapevine_proto.errors import BrokerError, ConfigError
 
-Made: TypeAlias = dict[str, Any]  # date, commit, machine, versions
+Made: TypeAlias = dict[str, Any]  # date, commit, load, machine, versions
 
 LIBRARIES: Final = ("numpy", "torch", "paho-mqtt", "protobuf", "cryptography")  # that figures may depend on
 
@@ -88,6 +88,7 @@ def made_here() -> Made:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": described(CHECKOUT),
+        "load": round(os.getloadavg()[1], 1),  # the machine's in the five minutes before: what else it had to do
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "processor": _processor(),

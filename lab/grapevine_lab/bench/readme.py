@@ -29,6 +29,7 @@ RESULTS: Final = Path("docs/results/bench.json")
 BEGIN: Final = "<!-- bench: written by `make bench-table` from docs/results/bench.json -->"
 END: Final = "<!-- /bench -->"
 NOT_MEASURED: Final = "not measured"
+BUSY: Final = 0.5  # processes that wanted to run before the measuring began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,8 @@ def main(
 
             names = list(dict.fromkeys(shown.name for line in ROWS for shown in line.shown))
             kept.read(results)  # before it takes minutes
-            for name in kept.add(results, suite.measure(names), kept.made_here()):
+            made = kept.made_here()
+            for name in kept.add(results, suite.measure(names), made):
                 say(f"{name}: nothing was measured; what {results} has of it stays")
         entries = kept.read(results)
         page = readme.read_text(encoding="utf-8")
@@ -192,7 +194,9 @@ def _made(all_made: Sequence[Made]) -> str:
         for name, version in made["versions"].items():
             versions[name] = list(dict.fromkeys([*versions.get(name, []), version]))
     by = ", ".join(f"{name} {' and '.join(found)}" for name, found in versions.items())
-    return f"Measured {when} with {'; '.join(machines)}: {by}. [Quartiles, and the commit of each]({RESULTS})."
+    load = max(float(made["load"]) for made in all_made)
+    busy = f", busy with other work (load {load:g})" if load >= BUSY else ""
+    return f"Measured {when} with {'; '.join(machines)}{busy}: {by}. [Quartiles, and the commit of each]({RESULTS})."
 
 
 if __name__ == "__main__":

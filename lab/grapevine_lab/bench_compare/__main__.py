@@ -58,21 +58,21 @@ def main(
         with built(CHECKOUT, full_commit(CHECKOUT, base), environments_folder(), say) as before:
             say(f"base: {before.commit}, now: {now.commit}; {turns} turns each")
             found = compare({"base": before, "now": now}, names, command or [], turns, say)
+        rows = {"base": before.commit, "now": now.commit, "rows": as_json(found)}
+        if as_json_:
+            sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+        else:
+            print_table(found, Console(highlight=False))
+        if out is not None:
+            out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     except ConfigError as error:
         say(f"error: {error}")
         raise typer.Exit(2) from None
-    except GrapevineError as error:
+    except (GrapevineError, OSError) as error:  # also: no make, a folder or a file that cannot be written
         say(f"error: {error}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    text = json.dumps({"base": before.commit, "now": now.commit, "rows": as_json(found)}, indent=1) + "\n"
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    if as_json_:
-        sys.stdout.write(text)
-    else:
-        print_table(found, Console(highlight=False))
     if any(isinstance(each, Skipped) and each.failed for each in found):
         raise typer.Exit(1)
 
