@@ -1,6 +1,6 @@
 """Figures that are kept in a file, benchmark by benchmark, each with what made it.
 
-    {"merge_bandwidth": {"made": {"date": …, "commit": …, "load": …, "machine": {…}, "versions": {…}}, "figures": […]}, …}
+    {"merge_bandwidth": {"made": {"date": …, "commit": …, "load": …, "machine": …, "versions": …}, "figures": […]}, …}
 
 A run replaces the benchmarks that it measured and leaves the others as they are, of whichever commit and day.
 """
