@@ -21,6 +21,7 @@ from typing import Final
 from grapevine_agent.control.protocol import SOCKET_FILE
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_lab.bench.service import running_service, wait_until
+from grapevine_lab.bench.spent import Spent, starter
 
 NAME: Final = "command_start"
 NUM: Final = 9
@@ -37,15 +38,6 @@ _OURS: Final = {
     "a slip (tasks)": ("tasks",),
     "review list --help": ("review", "list", "--help"),
 }
-_MB: Final = 1 << 10  # of what the kernel counts in kB
-# A process is charged with the memory of whoever started it, so a small one starts it.
-_STARTER: Final = (
-    "import os, sys, time\nquiet = [(os.POSIX_SPAWN_OPEN, n, os.devnull, os.O_WRONLY, 0) for n in (1, 2)]\n"
-    "began_s = time.perf_counter()\n"
-    "child = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ, file_actions=quiet)\n"
-    "used = os.wait4(child, 0)[2]\nlasted_s = time.perf_counter() - began_s\n"
-    "print(used.ru_utime + used.ru_stime, lasted_s, used.ru_maxrss)"
-)
 
 
 def missing() -> str:
@@ -95,13 +87,7 @@ def _cost(words: tuple[str, ...], folder: Path) -> tuple[float, float, float]:
     """CPU seconds of a run, seconds from its start to its end, and the most MB that it had resident."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GRAPEVINE_")}
     environment["GRAPEVINE_STATE_DIR"] = str(folder)
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _STARTER, *words],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=folder,
-        env=environment,
-    )
-    seconds, lasted_s, kilobytes = done.stdout.split()
-    return float(seconds), float(lasted_s), float(kilobytes) / _MB
+    command = starter([sys.executable, *words])
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=environment)
+    spent = Spent.told(done.stdout)
+    return spent.cpu_s, spent.wall_s, spent.peak_mb

@@ -29,6 +29,7 @@ from grapevine_lab.bench.figures import Figure, Target, bandwidth_share, figure
 from grapevine_proto.messages import Vector
 
 NAME = "merge_bandwidth"
+WHAT = "doubly-weighted, 8 at once / copy"
 TARGET = Target(limit=0.75, at_most=False)
 NUM_MODELS = 8
 NUM_PARAMETERS = 25_000_000
@@ -80,7 +81,7 @@ def run(say: Callable[[str], None]) -> list[Figure]:
                 copies.append(COPY_TOUCHES * model.nbytes / copy_s)
                 ratios[name].append(bandwidth_share(num_bytes, step_s, COPY_TOUCHES * model.nbytes, copy_s))
     return [
-        figure(NAME, "doubly-weighted, 8 at once / copy", ratios["doubly-weighted"], target=TARGET),
+        figure(NAME, WHAT, ratios["doubly-weighted"], target=TARGET),
         figure(NAME, "age-weighted, 7 one by one / copy", ratios["age-weighted"]),
         figure(NAME, f"{ONE_THREAD} / copy", ratios[ONE_THREAD]),
         figure(NAME, "copy into new memory / copy", ratios[COPY_NEW]),

@@ -50,6 +50,7 @@ from grapevine_proto.signing import SigningKey, signed_bytes, verify
 from grapevine_proto.topics import InboxTopic
 
 NAME = "update_over_mosquitto"
+WHAT = "update, agent to agent / paho with the same bytes"
 TARGET = Target(limit=2.2, at_most=True)
 NUM_PARAMETERS = 55_338
 NUM_WARM_UP = 30
@@ -90,7 +91,7 @@ async def _measure(folder: Path, url: str) -> list[Figure]:
     size = f"{len(sealed()) / 1e3:.0f} kB"
     ratios = block_ratios(ours_s, raw_s, BLOCK)
     return [
-        figure(NAME, "update, agent to agent / paho with the same bytes", ratios, target=TARGET),
+        figure(NAME, WHAT, ratios, target=TARGET),
         figure(NAME, f"update of {size}, agent to agent", ours_s, unit="ms", scale=milliseconds),
         figure(NAME, f"paho, {size}", raw_s, unit="ms", scale=milliseconds),
         *(figure(NAME, what, seconds, unit="ms", scale=milliseconds) for what, seconds in parts.items()),
