@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 NAME = "training_throughput"
 EVALUATION = "evaluation_throughput"
-CONVOLUTIONAL = Target(limit=0.9, at_most=False)
-STACKED = Target(limit=3.0, at_most=False)
+CONVOLUTIONAL = Target(limit=3.0, at_most=False)
+STACKED = Target(limit=4.0, at_most=False)
 NUM_TEST = 10_000
 NUM_CLASSES = 10
 NUM_REPETITIONS = 7

@@ -9,7 +9,7 @@ import torch
 
 from grapevine_lab.simulator.training.jobs import Commons, Engine, EvaluateJob, How, TrainJob
 from grapevine_lab.simulator.training.plain import PlainEngine
-from grapevine_lab.simulator.training.stacked import StackedEngine
+from grapevine_lab.simulator.training.stacked import StackedEngine, why_no_tape
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Operator, Program
 from grapevine_tasks.checks import EVALUATION_BATCH, TO_LOOK_AT, check_program
@@ -20,7 +20,7 @@ from grapevine_tasks.randomness import random_operators
 _PARAMETER_BYTES = 1_600_000
 _INTERMEDIATE_BYTES = 16 * 2**20  # of any one value of all models of a job, when they are evaluated
 _MOST_MODELS = 32  # from there on, calling operators costs little beside what they do
-# With a dimension more these become grouped convolutions, which take longer than one after the other.
+# Recorded by autograd, with a dimension more, these take longer than one after the other; on a tape less.
 _CONVOLUTIONS = frozenset({Operator.CONV1D, Operator.CONV2D})
 _ANY_SIZE = replace(TO_LOOK_AT, largest_batch=EVALUATION_BATCH, num_nodes=2**62, constant_bytes=2**62)
 
@@ -43,8 +43,9 @@ def why_not_stacked(commons: Commons) -> str:
     program = commons.program
     operators = {node.operator for node in (*program.train.nodes, *program.eval.nodes)}
     if convolutions := sorted(operator.name for operator in operators & _CONVOLUTIONS):
-        return f"it has {', '.join(convolutions)}, which take longer for many models at once than one by one"
-    if models_at_once(program) == 1:
+        if problem := why_no_tape(program):
+            return f"it has {', '.join(convolutions)}, which take longer for many models at once unless {problem}"
+    elif models_at_once(program) == 1:
         return "one model alone fills a core's cache"
     return fails_stacked(commons)
 

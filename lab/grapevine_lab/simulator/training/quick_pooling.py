@@ -1,4 +1,4 @@
-"""The interpreter with faster max-pooling: the same numbers, bit for bit.
+"""The interpreter with faster max-pooling and dropout: the same numbers, bit for bit.
 
 PyTorch's max-pooling of an image whose channels lie one after the other goes from pixel to pixel; it
 takes a third of a small convolutional network's training step, and most of its evaluation. With the
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 — its usual name
 
+from grapevine_lab.simulator.training.quick_dropout import dropout
 from grapevine_proto.program import Graph, Operator, Program, Ref
 from grapevine_tasks.interpreter import Interpreter
 from grapevine_tasks.interpreter.interpreter import _Step
@@ -38,12 +39,14 @@ class QuickInterpreter(Interpreter):
 
 def _quick(program: Program, graph: Graph, steps: list[_Step]) -> list[_Step]:
     """The graph's steps with other kernels where there are faster ones."""
-    moved = _moved(program, graph)
+    moved = moved_relus(program, graph)
     changed: list[_Step] = []
     for step in steps:
         number = step.arguments[0].value if step.arguments and isinstance(step.arguments[0], Ref) else None
         if len(changed) in moved.values():
             changed.append(replace(step, kernel=_same))
+        elif step.operator is Operator.DROPOUT:
+            changed.append(replace(step, kernel=dropout))
         elif step.operator is Operator.MAX_POOL2D:
             changed.append(replace(step, kernel=_max_pool2d_then_relu if number in moved else max_pool2d))
         else:
@@ -51,7 +54,7 @@ def _quick(program: Program, graph: Graph, steps: list[_Step]) -> list[_Step]:
     return changed
 
 
-def _moved(program: Program, graph: Graph) -> dict[int, int]:
+def moved_relus(program: Program, graph: Graph) -> dict[int, int]:
     """The ReLUs whose result nothing but a max-pooling reads: the number of that value, and of the node."""
     readers: dict[int, list[Operator | None]] = {graph.output: [None]}
     for update in graph.updates:

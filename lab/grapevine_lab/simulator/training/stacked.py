@@ -8,7 +8,7 @@ once over all of their parameters. Each row is computed by itself, from its own 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,25 +16,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from grapevine_agent.training.local_steps import as_tensor, diverged
-from grapevine_agent.training.losses import EACH_METRIC, Compare, each_loss, shortened
-from grapevine_agent.training.optimisers import ADAMS, optimiser_constants
+from grapevine_agent.training.losses import EACH_METRIC, each_loss, shortened
 from grapevine_agent.training.schedules import learning_rate
 from grapevine_agent.training.scores import Score
 from grapevine_lab.simulator.training.jobs import Commons, Evaluated, EvaluateJob, Models, Outcome, Trained, TrainJob
+from grapevine_lab.simulator.training.row_losses import by_rows, row_slopes
+from grapevine_lab.simulator.training.row_optimiser import RowOptimiser, only_descends
 from grapevine_lab.simulator.training.stacked_interpreter import StackedInterpreter
+from grapevine_lab.simulator.training.tape import IntoGradient, OntoParameters, Tape
 from grapevine_proto.errors import TaskError
-from grapevine_proto.manifest import Optimiser
+from grapevine_proto.program import Program
 from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.layout import Entry, ModelLayout
 
 _GATHERED_BYTES = 2 * 2**20  # of samples that are brought into the order of training at a time
-
-Rows = Callable[[Tensor, Tensor], Tensor]  # output and target [models, batch, …] → [models]
-
-
-def _by_rows(each: Compare) -> Rows:
-    """Of what compares samples: the means of each model's."""
-    return lambda output, target: each(output.flatten(0, 1), target.flatten(0, 1)).view(len(output), -1).mean(1)
 
 
 class StackedEngine:
@@ -46,8 +41,9 @@ class StackedEngine:
         self._split = self._layout.num_parameters
         self._train = StackedInterpreter(commons.program, stacked_inputs=True)
         self._evaluate = StackedInterpreter(commons.program, stacked_inputs=False)
-        self._loss = _by_rows(each_loss(commons.plan))
-        self._metric = _by_rows(EACH_METRIC[commons.plan.metric])
+        self._tape = None if why_no_tape(commons.program) else Tape(self._train)
+        self._loss, self._slopes = by_rows(each_loss(commons.plan)), row_slopes(commons.plan)
+        self._metric = by_rows(EACH_METRIC[commons.plan.metric])
         self._rate = learning_rate(commons.plan)
 
     def train(self, job: TrainJob, models: Models) -> Trained:
@@ -66,18 +62,62 @@ class StackedEngine:
 
     def _take_steps(self, job: TrainJob, rows: Tensor) -> Tensor:
         """Train in place; the sum of each model's losses."""
-        leaves = [leaf.requires_grad_() for leaf in _views(rows[:, : self._split], self._layout.parameters)]
+        leaves = _views(rows[:, : self._split], self._layout.parameters)
         buffers = _views(rows[:, self._split :], self._layout.buffers)
-        gradients = torch.empty(len(rows), self._split)
-        into = _views(gradients, self._layout.parameters)
-        optimiser = _RowOptimiser(
-            self._commons.plan.optimiser,
-            parameters=[row[: self._split] for row in rows],
-            gradients=list(gradients),
-            moments=[torch.from_numpy(self._commons.moments[node]) for node in job.nodes],
-            num_steps=job.num_steps,
-        )
+        if self._tape is None:
+            leaves = [leaf.requires_grad_() for leaf in leaves]
+            total, buffers = self._recorded(job, rows, leaves, buffers)
+        else:
+            with torch.no_grad():
+                descend = self._tape.reads_once and only_descends(self._commons.plan)
+                steps = self._descending if descend else self._optimised
+                total, buffers = steps(self._tape, job, rows, leaves, buffers)
+        for entry, buffer in zip(self._layout.buffers, buffers, strict=True):
+            rows[:, self._split :][:, entry.span] = buffer.reshape(len(rows), -1)
+        return total
+
+    def _descending(
+        self, tape: Tape, job: TrainJob, rows: Tensor, leaves: list[Tensor], buffers: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Plain descent: each gradient goes onto its parameters as it is found, none is kept.
+
+        What descends is the loss times the rate, so that what is found needs no more factor.
+        """
+        total, ones = torch.zeros(len(rows)), torch.ones(len(rows))
+        sinks = [OntoParameters(leaf) for leaf in leaves]
+        for step, (x, y) in enumerate(self._batches(job)):
+            output, buffers = tape.forward((x,), leaves, buffers)
+            rates = torch.tensor([-self._rate(age + step) for age in job.ages])
+            losses, slopes = self._slopes(output, y, ones * rates)
+            tape.backward(slopes, sinks)
+            total += losses
+        return total, buffers
+
+    def _optimised(
+        self, tape: Tape, job: TrainJob, rows: Tensor, leaves: list[Tensor], buffers: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Steps of an optimiser that wants the gradients, which are written where it reads them."""
+        total, ones = torch.zeros(len(rows)), torch.ones(len(rows))
+        gradients, optimiser = self._optimiser(job, rows)
+        sinks = [IntoGradient(view) for view in _views(gradients, self._layout.parameters)]
+        for step, (x, y) in enumerate(self._batches(job)):
+            output, buffers = tape.forward((x,), leaves, buffers)
+            losses, slopes = self._slopes(output, y, ones)
+            for sink in sinks:
+                sink.begin()
+            tape.backward(slopes, sinks)
+            shortened(gradients, self._commons.plan.max_gradient_norm)
+            optimiser.step([self._rate(age + step) for age in job.ages])
+            total += losses
+        return total, buffers
+
+    def _recorded(
+        self, job: TrainJob, rows: Tensor, leaves: list[Tensor], buffers: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As `_optimised`, with gradients from autograd, of operators that a tape has no rule for."""
         total = torch.zeros(len(rows))
+        gradients, optimiser = self._optimiser(job, rows)
+        into = _views(gradients, self._layout.parameters)
         for step, (x, y) in enumerate(self._batches(job)):
             output, buffers = self._train.run("train", (x,), leaves, buffers)
             losses = self._loss(output, y)
@@ -87,9 +127,18 @@ class StackedEngine:
             shortened(gradients, self._commons.plan.max_gradient_norm)
             optimiser.step([self._rate(age + step) for age in job.ages])
             total += losses.detach()
-        for entry, buffer in zip(self._layout.buffers, buffers, strict=True):
-            rows[:, self._split :][:, entry.span] = buffer.reshape(len(rows), -1)
-        return total
+        return total, buffers
+
+    def _optimiser(self, job: TrainJob, rows: Tensor) -> tuple[Tensor, RowOptimiser]:
+        """Gradients of all rows, zeros, and what takes steps by them."""
+        gradients = torch.zeros(len(rows), self._split)
+        return gradients, RowOptimiser(
+            self._commons.plan.optimiser,
+            parameters=[row[: self._split] for row in rows],
+            gradients=list(gradients),
+            moments=[torch.from_numpy(self._commons.moments[node]) for node in job.nodes],
+            num_steps=job.num_steps,
+        )
 
     def evaluate(self, job: EvaluateJob, models: Models) -> Evaluated:
         """Evaluate the models."""
@@ -141,77 +190,6 @@ class StackedEngine:
         return tuple(outcomes)
 
 
-class _RowOptimiser:
-    """SGD, Adam or AdamW on many vectors of parameters, each with its own moments and number of steps.
-
-    The moments of a vector that has taken no step yet are cleared first: then there is no first step to tell
-    from others.
-    """
-
-    def __init__(
-        self,
-        plan: Optimiser,
-        *,
-        parameters: list[Tensor],
-        gradients: list[Tensor],
-        moments: list[Tensor],
-        num_steps: Sequence[int],
-    ) -> None:
-        self._plan = plan
-        self._constants = optimiser_constants(plan)
-        self._parameters = parameters
-        self._gradients = gradients
-        for row, number in zip(moments, num_steps, strict=True):
-            if number == 0:
-                row.zero_()
-        self._first, self._second = ([row[k] for row in moments if k < len(row)] for k in range(2))
-        self._num_steps = [torch.tensor(float(number)) for number in num_steps]
-
-    def step(self, rates: Sequence[float]) -> None:
-        """Change the parameters by the gradients, each at its learning rate; those of equal ones in one go."""
-        if self._plan.name in ADAMS:
-            torch._foreach_add_(self._num_steps, 1)
-        for rate in dict.fromkeys(rates):
-            rows = range(len(rates)) if len(set(rates)) == 1 else [k for k, own in enumerate(rates) if own == rate]
-            self._step_of(rows, rate)
-
-    def _step_of(self, rows: Sequence[int], rate: float) -> None:
-        def of(tensors: list[Tensor]) -> list[Tensor]:
-            return [tensors[k] for k in rows] if tensors else []
-
-        parameters, gradients, first = of(self._parameters), of(self._gradients), of(self._first)
-        if self._plan.name not in ADAMS:
-            torch._fused_sgd_(
-                parameters,
-                gradients,
-                first,
-                weight_decay=self._plan.weight_decay,
-                momentum=self._plan.momentum,
-                lr=rate,
-                dampening=0.0,
-                nesterov=bool(self._constants["nesterov"]),
-                maximize=False,
-                is_first_step=False,
-            )
-            return
-        fused = torch._fused_adam_ if self._plan.name == "adam" else torch._fused_adamw_
-        fused(
-            parameters,
-            gradients,
-            first,
-            of(self._second),
-            [],
-            of(self._num_steps),
-            lr=rate,
-            beta1=self._constants["beta1"],
-            beta2=self._constants["beta2"],
-            weight_decay=self._plan.weight_decay,
-            eps=self._constants["eps"],
-            amsgrad=False,
-            maximize=False,
-        )
-
-
 def _views(rows: Tensor, entries: tuple[Entry, ...]) -> list[Tensor]:
     """The named tensors of each row: [models, *shape]."""
     return [rows[:, entry.span].view(len(rows), *entry.shape).detach() for entry in entries]
@@ -223,6 +201,15 @@ def _gathered(samples: list[Tensor], batches: NDArray[np.int32]) -> Tensor:
     for row, own, numbers in zip(gathered, samples, torch.from_numpy(batches), strict=True):
         torch.index_select(own, 0, numbers.reshape(-1), out=row.flatten(0, 1))
     return gathered
+
+
+def why_no_tape(program: Program) -> str:
+    """Why the gradients of this program are autograd's to find; empty if a tape finds them."""
+    try:
+        Tape(StackedInterpreter(program, stacked_inputs=True))
+    except TaskError as error:
+        return str(error)
+    return ""
 
 
 def _generator(state: bytes) -> torch.Generator:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from grapevine_lab.simulator.training.quick_dropout import kept, share
+from grapevine_lab.simulator.training.quick_pooling import max_pool2d
+from grapevine_lab.simulator.training.rows import batch_norm_train, channels_last, convolved, linear
 from grapevine_proto.errors import TaskError
 from grapevine_proto.program import Argument, Graph, Node, Operator, Program, Ref
 from grapevine_tasks.interpreter import Interpreter
+from grapevine_tasks.interpreter.interpreter import _Step
 
 Op = Operator
 Places = list[tuple[int, int | None]]  # of arguments: (position, None), or for a sequence (position, position in it)
@@ -51,15 +55,22 @@ class StackedInterpreter(Interpreter):
                 for step, kernel in zip(self._steps[name], kernels, strict=True)
             ]
 
+    @property
+    def constants(self) -> list[Tensor]:
+        """The program's."""
+        return self._constants
+
+    def steps(self, graph: Literal["train", "eval"]) -> list[_Step]:
+        """The nodes of a graph with kernels for stacked values."""
+        return self._steps[graph]
+
     def _lift(self, program: Program, graph: Graph, *, stacked_inputs: bool) -> list[Callable[..., Any] | None]:
         """For each node its kernel for stacked values; None where none of its arguments is stacked."""
-        num_models = len(program.parameters) + len(program.buffers)
-        stacked = [stacked_inputs] * len(program.inputs) + [True] * num_models + [False] * len(program.constants)
+        stacked = stacked_values(program, graph, stacked_inputs=stacked_inputs)
         kernels: list[Callable[..., Any] | None] = []
         for node, step in zip(graph.nodes, self._steps["train" if graph is program.train else "eval"], strict=True):
             where = _stacked_places(node.arguments, stacked)
             kernels.append(self._kernel(node, step.kernel, where) if where else None)
-            stacked += [bool(where) and node.operator is not Op.SIZE] * node.num_results
         if not stacked[graph.output]:
             raise TaskError("the output depends on no parameter")
         return kernels
@@ -67,7 +78,7 @@ class StackedInterpreter(Interpreter):
     def _kernel(self, node: Node, kernel: Callable[..., Any], where: Places) -> Callable[..., Any]:
         if node.operator in _BY_ELEMENT:
             return kernel
-        bias = node.arguments[2] if node.operator is Op.LINEAR else None
+        bias = node.arguments[2] if node.operator in {Op.LINEAR, Op.CONV2D} else None
         match node.operator:
             case Op.SIZE:
                 return lambda x, dim: x.shape[dim + 1 if dim >= 0 else dim]
@@ -77,18 +88,39 @@ class StackedInterpreter(Interpreter):
                 return self._dropout
             case Op.LINEAR if (1, None) in where and (bias is None or (2, None) in where):
                 return _linear if (0, None) in where else _linear_of_same
+            case Op.CONV2D if (1, None) in where and (bias is None or (2, None) in where):
+                return _conv2d if (0, None) in where else _conv2d_of_same
+            case Op.MAX_POOL2D:
+                return _max_pool2d
             case Op.BATCH_NORM_TRAIN if _all_stacked(node.arguments[:5], where):
                 return _batch_norm_train
         return _mapped(kernel, where)
 
-    def _dropout(self, x: Tensor, p: float) -> Tensor:
-        """Each model's mask is drawn as `torch.nn.functional.dropout` draws it, from a generator of its own."""
+    def masked(self, x: Tensor, p: float) -> tuple[Tensor, Tensor | float]:
+        """Dropout, and what elements were multiplied by.
+
+        Each model's mask is drawn as `torch.nn.functional.dropout` draws it, from a generator of its own.
+        """
         if p in {0, 1}:
-            return x * (1 - p)
-        mask = torch.empty_like(x, memory_format=torch.contiguous_format)
-        for row, generator in zip(mask, self.generators, strict=True):
-            row.bernoulli_(1 - p, generator=generator)
-        return x * mask.div_(1 - p)
+            return x * (1 - p), 1 - p
+        masks = torch.empty(x.shape, dtype=torch.bool)
+        for mask, generator in zip(masks, self.generators, strict=True):
+            kept(mask, p, generator)
+        factors = torch.mul(masks, share(p), out=torch.empty_like(x))
+        return x * factors, factors
+
+    def _dropout(self, x: Tensor, p: float) -> Tensor:
+        return self.masked(x, p)[0]
+
+
+def stacked_values(program: Program, graph: Graph, *, stacked_inputs: bool) -> list[bool]:
+    """Of each value of a graph, by its number, whether it has a row for each model."""
+    num_models = len(program.parameters) + len(program.buffers)
+    stacked = [stacked_inputs] * len(program.inputs) + [True] * num_models + [False] * len(program.constants)
+    for node in graph.nodes:
+        own = bool(_stacked_places(node.arguments, stacked)) and node.operator is not Op.SIZE
+        stacked += [own] * node.num_results
+    return stacked
 
 
 def _stacked_places(arguments: Sequence[Argument], stacked: list[bool]) -> Places:
@@ -138,34 +170,23 @@ def _linear_of_same(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _linear(x.expand(len(weight), *x.shape), weight, bias)
 
 
-def _batch_norm_train(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
-    momentum: float,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of x [n, batch, channels, …], the others [n, channels].
+def _batch_norm_train(x: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+    result, _, _, mean, variance = batch_norm_train(x, *others)
+    return result, mean, variance
 
-    Mapped, it would be one batch norm of all rows' channels, whose last bits depend on how many there are.
-    """
-    num_values = x[0].numel() // x.shape[2]
-    if num_values < 2:
-        raise ValueError("Expected more than 1 value per channel when training")  # PyTorch's words
-    others = (1, *range(3, x.dim()))
-    shape = (len(x), 1, x.shape[2], *[1] * (x.dim() - 3))
-    found_mean = x.mean(others, keepdim=True)
-    centred = x - found_mean
-    found_variance = centred.square().mean(others, keepdim=True)
-    scale = torch.rsqrt(found_variance + eps)
-    result = centred * (scale if weight is None else scale * weight.view(shape))
-    if bias is not None:
-        result = result + bias.view(shape)
-    with torch.no_grad():
-        unbiased = found_variance.view_as(variance) * (num_values / (num_values - 1))
-        return result, mean.lerp(found_mean.view_as(mean), momentum), variance.lerp(unbiased, momentum)
+
+def _conv2d(x: Tensor, weight: Tensor, bias: Tensor | None, *places: Any) -> Tensor:
+    return convolved([channels_last(each) for each in x], [channels_last(each) for each in weight], bias, places)
+
+
+def _conv2d_of_same(x: Tensor, weight: Tensor, bias: Tensor | None, *places: Any) -> Tensor:
+    """The same x [batch, …] for all rows."""
+    return convolved([channels_last(x)] * len(weight), [channels_last(each) for each in weight], bias, places)
+
+
+def _max_pool2d(x: Tensor, *window: Any) -> Tensor:
+    pooled = max_pool2d(x.flatten(0, 1), *window)
+    return pooled.view(*x.shape[:2], *pooled.shape[1:])
 
 
 class _Linear(torch.autograd.Function):
@@ -175,7 +196,7 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+        return linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

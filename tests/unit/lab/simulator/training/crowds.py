@@ -64,8 +64,14 @@ def net(name: str) -> Net:
         case "noisy":
             return net_of(Noisy(), (12,))
         case _:
+            # What a bias adds before a batch norm is taken away again: Adam would take steps by its rounding.
             layers = [nn.Conv2d(1, 4, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)]
-            layers += [nn.Conv2d(4, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(3, stride=1)]
+            layers += [
+                nn.Conv2d(4, 6, 3, bias=name != "unbiased cnn"),
+                nn.BatchNorm2d(6),
+                nn.ReLU(),
+                nn.MaxPool2d(3, stride=1),
+            ]
             return net_of(nn.Sequential(*layers, nn.Flatten(), nn.Linear(24, NUM_CLASSES)), (1, 12, 12))
 
 

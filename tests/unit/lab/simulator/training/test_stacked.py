@@ -58,15 +58,18 @@ NUM_NODES = 10
 
 
 @pytest.mark.parametrize("plan", PLANS)
-@pytest.mark.parametrize("name", ["mlp", "dropping"])
+@pytest.mark.parametrize("name", ["mlp", "dropping", "unbiased cnn"])
 def test_ten_nodes_together_agree_with_ten_devices(name: str, plan: TrainingPlan) -> None:
     given, samples = net(name), crowd(net(name).shape, NUM_NODES)
     trainer = make_trainer(given.program, plan, samples, seed=SEED, num_workers=1, how="stacked")
     local = devices(given.program, plan, samples)
     models, expected = some_rounds(trainer, given.model, NUM_NODES), the_same_on_devices(local, given.model)
     evaluations = trainer.evaluate(looks(models))
+    near = (
+        5e-5 if name == "unbiased cnn" else 1e-5
+    )  # Adam makes half a percent of a step of a small gradient's rounding
     for node, device in enumerate(local):
-        np.testing.assert_allclose(models[node][0], expected[node][0], atol=1e-5)
+        np.testing.assert_allclose(models[node][0], expected[node][0], atol=near)
         np.testing.assert_allclose(models[node][1], expected[node][1], atol=1e-5)
         reference = device.evaluate(*models[node])
         assert evaluations[node].loss == pytest.approx(reference.loss, abs=1e-5)
@@ -100,7 +103,7 @@ def test_training_together_learns() -> None:
     assert metric_of(after) > 0.9
 
 
-@pytest.mark.parametrize("name", ["mlp", "dropping"])
+@pytest.mark.parametrize("name", ["mlp", "dropping", "cnn"])
 def test_a_row_does_not_depend_on_the_others(name: str) -> None:
     given, samples = net(name), crowd(net(name).shape, NUM_NODES)
     everybody = make_trainer(given.program, ADAM, samples, seed=SEED, num_workers=1, how="stacked")
@@ -202,7 +205,7 @@ def test_the_stacked_interpreter_computes_each_row_as_the_interpreter_does(
 
 
 def test_the_program_decides_whether_nodes_are_stacked() -> None:
-    for name, how in (("mlp", "stacked"), ("dropping", "stacked"), ("cnn", "plain")):
+    for name, how in (("mlp", "stacked"), ("dropping", "stacked"), ("cnn", "stacked"), ("noisy", "plain")):
         made = make_crowd(net(name).program, ADAM, crowd(net(name).shape, 2), seed=SEED, num_workers=1, how="auto")
         assert made.how == how
     large = net_of(nn.Sequential(nn.Linear(12, 30_000), nn.ReLU(), nn.Linear(30_000, 4)), (12,))

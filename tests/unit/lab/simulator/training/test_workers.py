@@ -53,7 +53,7 @@ def _crowd(name: str, how: str, num_workers: int) -> Crowd:
     return make_crowd(net(name).program, PLAN, samples, seed=SEED, num_workers=num_workers, how=how)
 
 
-@pytest.fixture(scope="module", params=[("cnn", "plain"), ("dropping", "stacked")])
+@pytest.fixture(scope="module", params=[("cnn", "plain"), ("cnn", "stacked"), ("dropping", "stacked")])
 def case(request: pytest.FixtureRequest) -> Any:
     return request.param
 
