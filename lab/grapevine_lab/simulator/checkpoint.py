@@ -76,6 +76,7 @@ _MERGES = "grapevine_agent.merge."
 def save(path: Path, sitting: Sitting, prepared: Prepared) -> None:
     """Write a checkpoint in place of the one before; a crash leaves one of the two."""
     world = sitting.run.world
+    world.work.settle()
     trainer, world.work.trainer = world.work.trainer, None
     try:
         state = {

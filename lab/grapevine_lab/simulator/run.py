@@ -48,7 +48,7 @@ class Outcome:
     measurements: Measurements
     virtual_s: float = 0.0
     wall_s: float = 0.0  # of the loop, over all its sittings
-    training_wall_s: float = 0.0  # of that, training and evaluating
+    training_wall_s: float = 0.0  # of that, waiting for training and evaluating
     rounds: int = 0  # that every node finished
     num_events: int = 0
     num_delivered: int = 0

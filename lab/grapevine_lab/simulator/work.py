@@ -1,9 +1,10 @@
-"""What nodes want trained and evaluated, put off until an answer is due so that many are done at once.
+"""What nodes want trained and evaluated, put off so that many are done at once.
 
 A training request is a snapshot: nothing that happens while it is under way changes its result. So
-it need not be computed when it is asked for, but only when the first of those that wait has to be
-answered, and then all of them are: in a round-based run that is everybody, in a free-running one all
-whose training overlaps.
+it need not be computed when it is asked for. It is begun when enough others wait that want as many steps, and
+workers train them while the world goes on; or, with all that wait, when the first of them has to be answered: in a
+round-based run of a few that is everybody, in a free-running one all whose training overlaps.
+Which are begun together depends on the world alone, not on how fast the workers are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from grapevine_agent.core import effects as fx
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_lab.simulator.measurements import Measurements, Reading
-from grapevine_lab.simulator.training.interface import CrowdTrainer, EvaluationRequest, TrainingRequest
+from grapevine_lab.simulator.training.interface import Coming, CrowdTrainer, EvaluationRequest, TrainingRequest
 from grapevine_proto.errors import TaskError
 from grapevine_proto.messages import Vector
 
@@ -51,9 +52,11 @@ class Work:
     trainer: CrowdTrainer | None
     measurements: Measurements
     num_samples: int = 32  # |D| of everybody, without a trainer
-    wall_s: float = 0.0  # that the trainer took
+    wall_s: float = 0.0  # that the world stood still for the trainer
     _tickets: int = 0
-    _training: dict[int, TrainingRequest] = field(default_factory=dict)
+    _steps: dict[int, int] = field(default_factory=dict)  # of each ticket that waits to begin
+    _training: dict[int, dict[int, TrainingRequest]] = field(default_factory=dict)  # these by steps, and ticket
+    _coming: dict[int, Coming] = field(default_factory=dict)  # those that have begun
     _trained: dict[int, TrainingResult | TaskError] = field(default_factory=dict)
     _looks: list[Look] = field(default_factory=list)
     _evaluated: dict[int, Evaluation] = field(default_factory=dict)
@@ -66,26 +69,44 @@ class Work:
     def train(self, seat: int, asked: fx.Train) -> int:
         """Note a request; the ticket of its answer."""
         ticket = self.ticket()
-        self._training[ticket] = TrainingRequest(
+        self._steps[ticket] = asked.num_steps
+        alike = self._training.setdefault(asked.num_steps, {})
+        alike[ticket] = TrainingRequest(
             node=seat,
             parameters=asked.parameters,
             buffers=asked.buffers,
             num_steps=asked.num_steps,
             age=asked.age,
         )
+        if self.trainer is not None and len(alike) >= self.trainer.enough:
+            self._begin([asked.num_steps])
         return ticket
 
     def forget(self, ticket: int) -> None:
         """Nobody waits for this answer any more."""
-        self._training.pop(ticket, None)
+        if (num_steps := self._steps.pop(ticket, None)) is not None:
+            del self._training[num_steps][ticket]
+        self._coming.pop(ticket, None)
         self._trained.pop(ticket, None)
         self._evaluated.pop(ticket, None)
 
     def trained(self, ticket: int) -> TrainingResult | TaskError | None:
         """The answer, once; None if it was forgotten."""
-        if ticket in self._training:
-            self._train_all()
+        if ticket in self._steps:
+            self._begin(list(self._training))
+        if ticket in self._coming:
+            assert self.trainer is not None
+            began_s = time.perf_counter()
+            result = self.trainer.result(self._coming.pop(ticket))
+            self.wall_s += time.perf_counter() - began_s
+            return result
         return self._trained.pop(ticket, None)
+
+    def settle(self) -> None:
+        """Wait for all that has begun; afterwards nothing but numbers is kept of it."""
+        if self.trainer is not None:
+            self._trained.update((ticket, self.trainer.result(coming)) for ticket, coming in self._coming.items())
+            self._coming.clear()
 
     def dataset_size(self, seat: int) -> int:
         """|D| of a node, in samples."""
@@ -103,19 +124,20 @@ class Work:
             self.evaluate_all()
         return self._evaluated.pop(ticket, None)
 
-    def _train_all(self) -> None:
-        tickets, requests = list(self._training), list(self._training.values())
-        self._training.clear()
+    def _begin(self, steps: list[int]) -> None:
+        """Begin all that wait and want so many steps."""
+        asked = {ticket: each for number in steps for ticket, each in self._training.pop(number).items()}
+        for ticket in asked:
+            del self._steps[ticket]
         if self.trainer is None:
-            results: list[TrainingResult | TaskError] = [
-                TrainingResult(parameters=r.parameters, buffers=r.buffers, loss=0.0, num_samples=self.num_samples)
-                for r in requests
-            ]
+            for ticket, request in asked.items():
+                self._trained[ticket] = TrainingResult(
+                    parameters=request.parameters, buffers=request.buffers, loss=0.0, num_samples=self.num_samples
+                )
         else:
             began_s = time.perf_counter()
-            results = self.trainer.train(requests)
+            self._coming.update(zip(asked, self.trainer.begin(list(asked.values())), strict=True))
             self.wall_s += time.perf_counter() - began_s
-        self._trained.update(zip(tickets, results, strict=True))
 
     def evaluate_all(self) -> None:
         """Evaluate whatever waits, and note the readings."""

@@ -307,7 +307,8 @@ class Merging:
     def trained(self, start: Vector, end: Vector, num_steps: int, num_samples: int) -> None:
         """Our own training led from one model to the other, float32 [p] both: what others' are held against."""
         self.guard.trained(start, end, num_steps)
-        self.server_check.trained(start, end)
+        if self.servers:
+            self.server_check.trained(start, end)
         self.shadow.trained(num_samples, self.model.round)
 
     def measured(self, sender: str, evaluation: Evaluated) -> None:

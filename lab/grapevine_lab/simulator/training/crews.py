@@ -3,6 +3,9 @@
 Worker processes each train with one thread. On a machine with as many cores as workers that is faster
 than one process with many threads, since the operators of a small model are too short to be divided, and
 it gives the same bits whatever their number.
+
+Whoever gives errands goes on meanwhile: workers do what was begun beside it, and hand over what is done when it
+begins more, or waits.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import subprocess
 import sys
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import Pipe
@@ -42,6 +45,7 @@ class Errand(Protocol):
     """A job as its giver sees it."""
 
     num_models: int
+    is_done: bool
 
     def begin(self, models: Models) -> Job:
         """Put the models into [num_models, p + b]; the job to do on them."""
@@ -53,10 +57,14 @@ class Errand(Protocol):
 
 
 class Crew(Protocol):
-    """Runs errands."""
+    """Runs errands: begins them in their order, and finishes them in any. An error ends the crew's use."""
 
-    def run(self, errands: Sequence[Errand]) -> None:
-        """Begin and finish each of them, in any order. An error ends the crew's use."""
+    def begin(self, errands: Sequence[Errand]) -> None:
+        """Have them done by and by, and finish what is done already."""
+        ...
+
+    def finish(self, errands: Sequence[Errand]) -> None:
+        """Go on until these, which have begun, are done."""
         ...
 
     def close(self) -> None:
@@ -70,11 +78,17 @@ class LocalCrew:
     def __init__(self, engine: Engine, width: int) -> None:
         self._engine = engine
         self._width = width
+        self._waiting: deque[Errand] = deque()
 
-    def run(self, errands: Sequence[Errand]) -> None:
+    def begin(self, errands: Sequence[Errand]) -> None:
+        """Nobody does them beside us."""
+        self._waiting.extend(errands)
+
+    def finish(self, errands: Sequence[Errand]) -> None:
         """One after the other."""
         with _one_thread():
-            for errand in errands:
+            while not all(errand.is_done for errand in errands):
+                errand = self._waiting.popleft()
                 models = np.empty((errand.num_models, self._width), np.float32)
                 job = errand.begin(models)
                 errand.finish(models, do(self._engine, job, models))
@@ -110,6 +124,7 @@ class WorkerCrew:
 
     def __init__(self, shared: Shared) -> None:
         self._workers: list[_Worker] = []
+        self._waiting: deque[Errand] = deque()
         starts = range(0, len(shared.slots), SLOTS_PER_WORKER)
         try:
             for start in starts:
@@ -122,42 +137,55 @@ class WorkerCrew:
             _end(self._workers)
             raise
 
-    def run(self, errands: Sequence[Errand]) -> None:
-        """Begin errands in their order, and finish them as they are done.
+    def begin(self, errands: Sequence[Errand]) -> None:
+        """Begin errands in their order, as workers have room, and finish what is done.
 
         Raises GrapevineError when a worker fails. After that, or an interruption, the crew is closed.
         """
-        if not self._finalizer.alive:
-            raise GrapevineError("the workers that train have ended; start the run again from its last checkpoint")
-        waiting = deque(errands)
-        try:
-            while waiting or any(worker.given for worker in self._workers):
-                self._give(waiting)
+        with self._closed_by_errors():
+            self._waiting.extend(errands)
+            self._take_from(worker for worker in self._workers if worker.given and worker.connection.poll())
+            self._give(are_scarce=False)
+
+    def finish(self, errands: Sequence[Errand]) -> None:
+        """Wait for these. Raises as `begin` does."""
+        with self._closed_by_errors():
+            while not all(errand.is_done for errand in errands):
+                self._give(are_scarce=len(self._waiting) < len(self._workers))
                 busy = {worker.connection: worker for worker in self._workers if worker.given}
-                for connection in wait(list(busy)):
-                    assert isinstance(connection, Connection)
-                    self._take(busy[connection])
-        except BaseException:
-            self.close()
-            raise
+                self._take_from(busy[connection] for connection in wait(list(busy)))  # type: ignore[index]
 
     def close(self) -> None:
         """End the workers."""
         self._finalizer()
 
-    def _give(self, waiting: deque[Errand]) -> None:
+    @contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        if not self._finalizer.alive:
+            raise GrapevineError("the workers that train have ended; start the run again from its last checkpoint")
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _give(self, *, are_scarce: bool) -> None:
         """Everybody gets a job, and then another one to have at hand unless jobs are getting scarce."""
-        for depth in range(SLOTS_PER_WORKER):
+        for depth in range(1 if are_scarce else SLOTS_PER_WORKER):
             for worker in self._workers:
-                if len(worker.given) != depth or not waiting or (depth and len(waiting) < len(self._workers)):
+                if len(worker.given) != depth or not self._waiting:
                     continue
-                errand, slot = waiting.popleft(), worker.free_slot()
+                errand, slot = self._waiting.popleft(), worker.free_slot()
                 job = errand.begin(worker.slots[slot][: errand.num_models])
                 worker.given.append((slot, errand))
                 try:
                     worker.connection.send(Task(slot=slot, num_models=errand.num_models, job=job))
                 except OSError:
                     raise _death_of(worker) from None
+
+    def _take_from(self, workers: Iterable[_Worker]) -> None:
+        for worker in workers:
+            self._take(worker)
 
     def _take(self, worker: _Worker) -> None:
         try:

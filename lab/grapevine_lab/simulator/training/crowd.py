@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,8 @@ from grapevine_agent.training.losses import finished
 from grapevine_agent.training.results import Evaluation, TrainingResult
 from grapevine_agent.training.sample_order import SampleOrder
 from grapevine_agent.training.scores import Score, mean_score
-from grapevine_lab.simulator.training.crews import Crew, Errand
-from grapevine_lab.simulator.training.interface import EvaluationRequest, TrainingRequest
+from grapevine_lab.simulator.training.crews import Crew
+from grapevine_lab.simulator.training.interface import Coming, EvaluationRequest, TrainingRequest
 from grapevine_lab.simulator.training.jobs import (
     Answer,
     Commons,
@@ -33,6 +33,8 @@ from grapevine_proto.messages import Vector
 from grapevine_tasks.checks import EVALUATION_BATCH
 from grapevine_tasks.layout import ModelLayout
 from grapevine_tasks.randomness import random_operators
+
+_T = TypeVar("_T")
 
 _PIECE = 8 * EVALUATION_BATCH  # samples of an evaluation's job: workers share even one model's evaluation
 _SHARED = 4  # jobs, or a multiple of that, when there are models enough: 1, 2 or 4 workers get as many each
@@ -76,25 +78,51 @@ class Crowd:
             _Node(own, SampleOrder(len(x), batch_size, seed=own)) for own, x in zip(seeds, commons.x, strict=True)
         ]
         self._drops_out = bool(random_operators(commons.program.train))
+        self._under_way: dict[int, _Training] = {}  # by node
 
-    def train(self, requests: Sequence[TrainingRequest]) -> list[TrainingResult | TaskError]:
+    @property
+    def enough(self) -> int:
+        """See `CrowdTrainer`."""
+        return self._at_once
+
+    def begin(self, requests: Sequence[TrainingRequest]) -> list[Coming]:
         """See `CrowdTrainer`. Raises ValueError when a node is asked twice, or for no steps."""
         if len({request.node for request in requests}) < len(requests):
             raise ValueError("a node is trained once at a time")
-        results: list[TrainingResult | TaskError | None] = [self._problem(request) for request in requests]
-        groups: dict[tuple[int, int], list[int]] = {}
-        for k, request in enumerate(requests):
-            if request.num_steps < 1:
-                raise ValueError(f"{request.num_steps} steps are none")
-            if results[k] is None:
-                groups.setdefault((request.num_steps, self._nodes[request.node].order.batch_size), []).append(k)
-        errands: list[Errand] = []
+        if not all(request.num_steps >= 1 for request in requests):
+            raise ValueError(f"{min(request.num_steps for request in requests)} steps are none")
+        # Nobody waits for what a node still does, but what it remembers is not there before it is done.
+        self._crew.finish([self._under_way[each.node] for each in requests if each.node in self._under_way])
+        coming = [Coming(request, self._problem(request)) for request in requests]
+        groups: dict[tuple[int, int], list[Coming]] = {}
+        for each in coming:
+            if each.result is None:
+                asked = each.request
+                groups.setdefault((asked.num_steps, self._nodes[asked.node].order.batch_size), []).append(each)
+        errands: list[_Training] = []
         for (num_steps, batch_size), members in sorted(groups.items(), key=lambda group: -group[0][0] * group[0][1]):
             for part in _parts(members, self._at_once):
-                named = {k: requests[k] for k in part}
-                errands.append(_Training(self, named, results, num_samples=num_steps * batch_size))
-        self._crew.run(errands)
-        return [_known(result) for result in results]
+                errands.append(_Training(self, part, num_samples=num_steps * batch_size))
+                self._under_way.update((each.request.node, errands[-1]) for each in part)
+        self._crew.begin(errands)
+        return coming
+
+    def result(self, coming: Coming) -> TrainingResult | TaskError:
+        """See `CrowdTrainer`."""
+        if coming.result is None:
+            self._crew.finish([self._under_way[coming.request.node]])
+        assert coming.result is not None
+        return coming.result
+
+    def train(self, requests: Sequence[TrainingRequest]) -> list[TrainingResult | TaskError]:
+        """See `CrowdTrainer`. Raises ValueError as `begin` does."""
+        coming = self.begin(requests)
+        self.settle()
+        return [self.result(each) for each in coming]
+
+    def settle(self) -> None:
+        """See `CrowdTrainer`."""
+        self._crew.finish(list(self._under_way.values()))
 
     def evaluate(self, requests: Sequence[EvaluationRequest]) -> list[Evaluation]:
         """See `CrowdTrainer`."""
@@ -112,7 +140,8 @@ class Crowd:
                         test=test, num_models=len(part), start=start, end=min(start + _PIECE, num_samples)
                     )
                     errands.append(_Evaluation(self, {k: requests[k] for k in part}, job))
-        self._crew.run(errands)
+        self._crew.begin(errands)
+        self._crew.finish(errands)
         scores: list[list[Score]] = [[] for _ in requests]
         for errand in errands:  # in the order of the samples, so that sums are what they are in one piece
             for k, found in zip(errand.requests, errand.scores, strict=True):
@@ -125,6 +154,7 @@ class Crowd:
 
     def state(self) -> dict[str, Any]:
         """See `CrowdTrainer`."""
+        self.settle()
         trained = [k for k, node in enumerate(self._nodes) if node.num_steps]
         return {
             "how": self.how,
@@ -136,6 +166,7 @@ class Crowd:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """See `CrowdTrainer`. Raises GrapevineError when the state is of another crowd."""
+        self.settle()
         if state["how"] != self.how or len(state["orders"]) != len(self._nodes):
             raise GrapevineError(
                 f"the state is of {len(state['orders'])} nodes trained {state['how']}, "
@@ -173,12 +204,13 @@ class Crowd:
         )
 
     def note(self, node: int, outcome: Outcome) -> None:
-        """Keep what a node's training left."""
+        """Keep what a node's training left: it is done."""
+        del self._under_way[node]
         self._nodes[node].num_steps, self._nodes[node].dropout = outcome.num_steps, outcome.dropout
 
-    def put(self, requests: Mapping[int, TrainingRequest | EvaluationRequest], models: Models) -> None:
+    def put(self, requests: Iterable[TrainingRequest | EvaluationRequest], models: Models) -> None:
         """Write the requests' models into rows."""
-        for row, request in zip(models, requests.values(), strict=True):
+        for row, request in zip(models, requests, strict=True):
             row[: self._layout.num_parameters] = request.parameters
             row[self._layout.num_parameters :] = request.buffers
 
@@ -197,35 +229,30 @@ class Crowd:
 
 
 class _Training:
-    """Some requests that are one job; by their places among the results."""
+    """Some requests that are one job."""
 
-    def __init__(
-        self,
-        crowd: Crowd,
-        requests: dict[int, TrainingRequest],
-        results: list[TrainingResult | TaskError | None],
-        *,
-        num_samples: int,
-    ) -> None:
-        self.num_models = len(requests)
+    def __init__(self, crowd: Crowd, members: Sequence[Coming], *, num_samples: int) -> None:
+        self.num_models = len(members)
+        self.is_done = False
         self._crowd = crowd
-        self._requests = requests
-        self._results = results
+        self._members = members
         self._num_samples = num_samples
 
     def begin(self, models: Models) -> TrainJob:
-        self._crowd.put(self._requests, models)
-        return self._crowd.job(list(self._requests.values()))
+        requests = [each.request for each in self._members]
+        self._crowd.put(requests, models)
+        return self._crowd.job(requests)
 
     def finish(self, models: Models, answer: Answer) -> None:
         assert isinstance(answer, Trained)
-        for (k, request), row, outcome in zip(self._requests.items(), models, answer.outcomes, strict=True):
-            self._crowd.note(request.node, outcome)
+        self.is_done = True
+        for coming, row, outcome in zip(self._members, models, answer.outcomes, strict=True):
+            self._crowd.note(coming.request.node, outcome)
             if outcome.problem:
-                self._results[k] = TaskError(outcome.problem)
+                coming.result = TaskError(outcome.problem)
                 continue
             parameters, buffers = self._crowd.halves(row)
-            self._results[k] = TrainingResult(
+            coming.result = TrainingResult(
                 parameters=parameters, buffers=buffers, loss=outcome.loss, num_samples=self._num_samples
             )
 
@@ -235,17 +262,19 @@ class _Evaluation:
 
     def __init__(self, crowd: Crowd, requests: dict[int, EvaluationRequest], job: EvaluateJob) -> None:
         self.num_models = len(requests)
+        self.is_done = False
         self.requests = requests
         self.scores: tuple[tuple[Score, ...], ...] = ()
         self._crowd = crowd
         self._job = job
 
     def begin(self, models: Models) -> EvaluateJob:
-        self._crowd.put(self.requests, models)
+        self._crowd.put(self.requests.values(), models)
         return self._job
 
     def finish(self, models: Models, answer: Answer) -> None:  # noqa: ARG002 — models are as they were
         assert isinstance(answer, Evaluated)
+        self.is_done = True
         self.scores = answer.scores
 
 
@@ -267,7 +296,7 @@ def distinct_tests(x_test: Sequence[Any], y_test: Sequence[Any]) -> tuple[list[i
     return of_nodes, owners
 
 
-def _parts(members: list[int], at_most: int) -> list[list[int]]:
+def _parts(members: list[_T], at_most: int) -> list[list[_T]]:
     """Jobs of at most so many models, as equal as can be, and as many jobs as some workers can share evenly.
 
     How they are cut does not depend on how many workers there are.
@@ -277,8 +306,3 @@ def _parts(members: list[int], at_most: int) -> list[list[int]]:
         num_parts = min(-(-num_parts // _SHARED) * _SHARED, len(members))
     bounds = [len(members) * k // num_parts for k in range(num_parts + 1)]
     return [members[low:high] for low, high in pairwise(bounds)]
-
-
-def _known(result: TrainingResult | TaskError | None) -> TrainingResult | TaskError:
-    assert result is not None, "a crew finishes every errand"
-    return result

@@ -22,6 +22,14 @@ class TrainingRequest:
     age: int = 0  # optimiser steps in the model
 
 
+@dataclass
+class Coming:
+    """A request that has begun, and its result once there is one."""
+
+    request: TrainingRequest
+    result: TrainingResult | TaskError | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
     """Evaluate a model (float32 [p] and [b]) on the test samples of node `node`, or on those that it trains on."""
@@ -38,6 +46,27 @@ class CrowdTrainer(Protocol):
     A node's results depend on its samples, the trainer's seed and what the node was asked so far, not on
     what others are asked. It must be closed.
     """
+
+    @property
+    def enough(self) -> int:
+        """So many requests for as many steps are worth beginning: more together go no faster."""
+        ...
+
+    def begin(self, requests: Sequence[TrainingRequest]) -> list[Coming]:
+        """Have these trained beside whatever the caller does; in the order of the requests, a node at most once.
+
+        What becomes of one that nobody asks the `result` of changes what its node remembers all the same. Raises
+        GrapevineError when the trainer itself fails; then it can only be closed.
+        """
+        ...
+
+    def result(self, coming: Coming) -> TrainingResult | TaskError:
+        """Wait for one. Errors as with `train`."""
+        ...
+
+    def settle(self) -> None:
+        """Wait for all that has begun."""
+        ...
 
     def train(self, requests: Sequence[TrainingRequest]) -> list[TrainingResult | TaskError]:
         """Results in the order of the requests; a node at most once.
@@ -59,7 +88,10 @@ class CrowdTrainer(Protocol):
         ...
 
     def state(self) -> Mapping[str, Any]:
-        """All that training to come depends on beside the samples, as plain numbers, bytes and arrays."""
+        """All that training to come depends on beside the samples, as plain numbers, bytes and arrays.
+
+        Waits for what has begun.
+        """
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:

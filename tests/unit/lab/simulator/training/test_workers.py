@@ -172,3 +172,43 @@ def test_workers_end_in_the_middle_of_a_job_when_their_owner_does(how: signal.Si
 def test_protocol_only_runs_do_not_import_pytorch() -> None:
     script = "import sys, grapevine_lab.simulator.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_what_was_begun_beside_other_work_has_the_same_result(case: tuple[str, str], trainer: Crowd) -> None:
+    here, state = _crowd(*case, num_workers=1), trainer.state()
+    model = net(case[0]).model
+    trainer.restore(here.state())
+    expected = here.train(asks(dict.fromkeys(range(NUM_NODES), model), 3))
+    coming = [trainer.begin(asks({node: model}, 3))[0] for node in range(NUM_NODES)]
+    assert trainer.evaluate(looks({0: model})) == here.evaluate(looks({0: model}))  # the same workers, meanwhile
+    for one, other in zip(reversed(expected), map(trainer.result, reversed(coming)), strict=True):
+        np.testing.assert_array_equal(fine(one).parameters, fine(other).parameters)
+    trainer.restore(state)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_node_whose_result_nobody_asked_for_goes_on_from_it(num_workers: int) -> None:
+    model = net("mlp").model
+    one, other = _crowd("mlp", "stacked", num_workers), _crowd("mlp", "stacked", num_workers)
+    one.begin(asks({0: model, 1: model}, 40))
+    again = one.result(one.begin(asks({0: model}, 3))[0])
+    other.train(asks({0: model, 1: model}, 40))
+    np.testing.assert_array_equal(fine(again).parameters, fine(other.train(asks({0: model}, 3))[0]).parameters)
+    one.begin(asks({1: model}, 5))
+    other.train(asks({1: model}, 5))
+    assert one.state()["num_steps"] == other.state()["num_steps"] == [43, 45, *[0] * (NUM_NODES - 2)]
+    one.close()
+    other.close()
+
+
+def test_a_worker_that_dies_is_told_to_whoever_begins_more() -> None:
+    trainer = _crowd("mlp", "stacked", num_workers=2)
+    model = net("mlp").model
+    trainer.train(asks(dict.fromkeys(range(2), model), 1))
+    for worker in _workers_of(trainer):
+        worker.kill()
+    with pytest.raises(GrapevineError, match="was killed by signal 9"):  # noqa: PT012 - whichever notices first
+        trainer.begin(asks({0: model}, 1))
+        trainer.settle()
+    with pytest.raises(GrapevineError, match="have ended"):
+        trainer.settle()
