@@ -116,7 +116,7 @@ def run_agents(workload: Workload, folder: Path, samples: Path) -> list[str]:
     """The same for real agents over Mosquitto; a round may follow the one before at once."""
     write_task(folder / "task", workload, interval_s=LEAST_INTERVAL_S)
     scenario = write_scenario(folder / "benchmark.toml", workload, samples)
-    return [sys.executable, "-m", "grapevine_lab.bench_simulator.our_agents", str(scenario)]
+    return [sys.executable, "-m", "grapevine_lab.bench_simulator.our_agents", str(scenario), str(workload.num_rounds)]
 
 
 def run_ours(workload: Workload, folder: Path, samples: Path) -> list[str]:

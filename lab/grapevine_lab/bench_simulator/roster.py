@@ -9,7 +9,7 @@ from grapevine_lab.bench_simulator.peers import Peer
 from grapevine_lab.bench_simulator.systems import OurSystem, PeerSystem, System
 
 SIMULATOR = OurSystem(arguments=run_ours, extra="lab")
-AGENTS = OurSystem(arguments=run_agents, extra="train", needs_mosquitto=True)
+AGENTS = OurSystem(arguments=run_agents, extra="train", needs_mosquitto=True, weighs=True)
 _ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 FLOWER = PeerSystem(
     peer=Peer(
@@ -142,6 +142,7 @@ REAL = (
         ),
         prepare=AGENTS.prepare,
         kind="real",
+        node_mb=450,
         ports="one",
     ),
     System(
@@ -153,6 +154,7 @@ REAL = (
         ),
         prepare=SUPERLINK.prepare,
         kind="real",
+        node_mb=700,
         ports="one and each",
     ),
     System(
@@ -164,6 +166,7 @@ REAL = (
         ),
         prepare=P2PFL.prepare,
         kind="real",
+        node_mb=600,
         ports="each",
     ),
     System(
@@ -175,6 +178,7 @@ REAL = (
         ),
         prepare=QUINKGL.prepare,
         kind="real",
+        node_mb=600,
         ports="each",
     ),
     System(
@@ -185,6 +189,9 @@ REAL = (
         ),
         prepare=SDFLMQ.prepare,
         kind="real",
+        node_mb=450,
         ports="one",
     ),
 )
+# An environment for our simulator alone is made and weighed only where that is asked for.
+WEIGHED_OURS = replace(SIMULATED[0], prepare=replace(SIMULATOR, weighs=True).prepare)

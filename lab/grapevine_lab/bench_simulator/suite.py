@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from grapevine_lab.bench_simulator.peers import PeerMissingError, Say, Weight
 from grapevine_lab.bench_simulator.processes import usable_cores
 from grapevine_lab.bench_simulator.runs import Patience, Run, RunFailedError, run
@@ -24,7 +26,7 @@ class Contest:
     system: str
     workload: Workload
     versions: dict[str, str] = field(default_factory=dict)
-    weight: Weight = Weight()
+    weight: Weight = field(default_factory=Weight)
     runs: list[Run] = field(default_factory=list)  # that were timed
     weighed: Run | None = None  # the one that was not
     skipped: str = ""
@@ -70,8 +72,12 @@ def measure(
     busy = os.getloadavg()[0]  # before we are busy ourselves
     for workload in workloads:
         of_this = [shelf.kept(_contest(name, workload, found)) for name, found in prepared.items()]
-        for contest in of_this:
-            shelf.keep(contest)
+        for index, contest in enumerate(of_this):
+            lacks = by_name[contest.system].lacks_memory(workload.num_nodes, psutil.virtual_memory().available)
+            if lacks and not contest.skipped:
+                say(f"{contest.system}: skipped: {lacks}")
+                of_this[index] = dataclasses.replace(contest, skipped=lacks)
+            shelf.keep(of_this[index])
         with tempfile.TemporaryDirectory(prefix="gv-bench-") as folder:
             plan, samples = write_workload(Path(folder), workload)
             origin = samples.origin
@@ -82,7 +88,7 @@ def measure(
                 for index, contest in enumerate(of_this):
                     found = prepared[contest.system]
                     is_done = contest.weighed is not None if weigh else len(contest.runs) > repeat
-                    if isinstance(found, Prepared) and not contest.failed and not is_done:
+                    if isinstance(found, Prepared) and not (contest.failed or contest.skipped or is_done):
                         say(f"{contest.system}, {workload.num_nodes} nodes, {what}")
                         num_ports = by_name[contest.system].num_ports(workload.num_nodes)
                         grown = _with_a_run(contest, found, plan, num_ports, weigh=weigh, patience=patience)

@@ -32,7 +32,7 @@ class Prepared:
 
     versions: dict[str, str]
     command: Callable[[Workload, Path, Path], Command]  # of a workload, its folder and its plan
-    weight: Weight = Weight()  # of its environment
+    weight: Weight = field(default_factory=Weight)  # of its environment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,14 @@ class System:
     prepare: Callable[[Path, Say], Prepared]  # given the folder of environments; raises PeerMissingError
     kind: Kind = "simulated"
     ports: Ports = "none"
+    node_mb: int = 0  # of memory that a node needs, roughly: it is not started where there is less
+
+    def lacks_memory(self, num_nodes: int, available_bytes: int) -> str:
+        """Why so many nodes cannot be started; empty if they can."""
+        needed_mb, available_mb = num_nodes * self.node_mb, available_bytes // 1_000_000
+        if needed_mb <= available_mb:
+            return ""
+        return f"{num_nodes} nodes need about {needed_mb:,} MB of memory, and {available_mb:,} MB are free: take fewer"
 
     def num_ports(self, num_nodes: int) -> int:
         """How many ports the harness finds for it. The first one is the hub's, where there is one."""

@@ -67,9 +67,7 @@ class Setting:
     meet_port: int = 0  # where everybody reaches that broker; 0: there
     shortest_round_s: float | None = None  # that agents allow; None: as they have it by themselves
     started: Callable[[Sequence[int]], None] = lambda _pids: None  # told the agents' processes
-    round_ended: Callable[[int, Notes], None] = lambda _number, _notes: (
-        None
-    )  # told when the slowest agent has ended one
+    enough: Callable[[Notes], bool] | None = None  # asked whenever something was heard; None: the scenario's rounds
 
 
 def run_real(
@@ -216,31 +214,25 @@ class _Story:
 
     async def _learn(self) -> bool:
         """Wait until every agent has its rounds behind it; whether they all had them in time."""
-        notes, rounds = self._onlooker.notes, self._scenario.rounds
+        notes, rounds, waits_for = self._onlooker.notes, self._scenario.rounds, self._setting.enough
         peers = [agent.peer_id for agent in self._people.agents]
         limit_s = READY_S + max(LEAST_LIMIT_S, LATE_FACTOR * rounds * self._interval_s)
-        told, ended = -1, 0
+        told = -1
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while (least := min(notes.rounds.get(peer, -1) for peer in peers)) < rounds:
-                    ended = self._tell_of(ended, least)
+                while (least := min(notes.rounds.get(peer, -1) for peer in peers)) < rounds or waits_for is not None:
+                    if waits_for is not None and waits_for(notes):
+                        return True
                     if least >= 0 and least // 10 > told:
                         told = least // 10
                         self._say(f"seed {self._seed}: round {least} of {rounds}")
                     self._onlooker.changed.clear()
                     await self._onlooker.changed.wait()
-                self._tell_of(ended, rounds)
                 return True
         if any(peer not in notes.rounds for peer in peers):
             status = await _status(self._people.agents[0])
             raise GrapevineError(f"an agent did not learn within {limit_s:g} s; the first one says: {status['tasks']}")
         return False
-
-    def _tell_of(self, ended: int, least: int) -> int:
-        """Tell of the rounds that have ended since; how many there are now."""
-        for number in range(ended + 1, least + 1):
-            self._setting.round_ended(number, self._onlooker.notes)
-        return max(ended, least)
 
     async def _all_of(self, people: tuple[Person, ...], true: Callable[[Status], bool], what: str) -> None:
         """Wait until everybody's status is as it should be."""

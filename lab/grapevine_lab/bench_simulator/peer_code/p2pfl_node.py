@@ -102,7 +102,8 @@ class OwnPortServer(GrpcServer):  # type: ignore[misc]
 
     def start(self, wait: bool = False) -> None:
         """Listen."""
-        known, self.addr = self.addr, self.listen
+        known: str = self.addr
+        self.addr: str = self.listen
         super().start(wait)
         self.addr = known
 
