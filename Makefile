@@ -8,7 +8,7 @@ PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto p
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check proto bench bench-simulator bench-peers deb images testbed clean
+.PHONY: help setup demo test test-unit test-e2e check proto bench bench-compare bench-table bench-simulator bench-peers deb images testbed clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,7 +51,13 @@ proto: setup ## generate the protobuf code again
 	$(BIN)/python proto/generate.py
 
 bench: setup ## measure speed and memory (needs Mosquitto)
-	$(BIN)/python -m grapevine_lab.bench
+	$(BIN)/python -m grapevine_lab.bench $(ARGS)
+
+bench-compare: setup ## measure the commit BASE beside what is checked out, in turns (ARGS='--only updates --turns 7')
+	$(BIN)/python -m grapevine_lab.bench_compare $(ARGS) -- '$(BASE)'
+
+bench-table: setup ## write README.md's table from docs/results/bench.json (ARGS=--measure: measure it first)
+	$(BIN)/python -m grapevine_lab.bench.readme $(ARGS)
 
 bench-simulator: setup ## measure the simulator, beside others (installs them apart)
 	$(BIN)/python -m grapevine_lab.bench --only training_throughput --only evaluation_throughput

@@ -16,8 +16,6 @@ user runs as that user, with less taken away: most of the walls are not a user's
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
@@ -146,7 +144,5 @@ def _read(path: Path) -> str:
 
 
 def _template(name: str) -> str:
-    folder: Path | Traversable = _CHECKOUT
-    if not _CHECKOUT.is_dir():
-        folder = resources.files(__package__) / "systemd"
+    folder = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).resolve().parent / "systemd"
     return (folder / name).read_text(encoding="utf-8")

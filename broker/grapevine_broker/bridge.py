@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from grapevine_proto.errors import RequestError
-from grapevine_proto.topics import check_root, chunks_for, every_peer, every_task, inbox_of
+from grapevine_proto.roots import check_root
+from grapevine_proto.topics import chunks_for, every_peer, every_task, inbox_of
 
 FILTERS: Final = (
     *((every_peer(leaf), 1) for leaf in ("announcement", "state")),

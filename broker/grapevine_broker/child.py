@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
 from grapevine_proto.errors import BrokerError
 
@@ -87,6 +88,24 @@ class ChildProcess:
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout.readline()
+
+    def report(self, failure: str) -> dict[str, Any]:
+        """Wait for what the child reports in its first line (see `in_child.report`), and end it unless it has a port.
+
+        Raises:
+            BrokerError: It has none: `failure`, and why.
+        """
+        try:
+            report: dict[str, Any] = json.loads(self.first_line() or b"{}")
+        except ValueError:
+            report = {}
+        if "port" not in report:
+            reason = report.get("error") or "it ended without a word"
+            reason += self.log_tail()
+            self.kill()
+            msg = f"{failure}: {reason}"
+            raise BrokerError(msg)
+        return report
 
     def wait_until(self, ready: Callable[[], bool], *, what: str, deadline_s: float = 15.0) -> None:
         """Wait until `ready()` holds, or kill the child and say what it logged.

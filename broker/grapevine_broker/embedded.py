@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
 
@@ -78,16 +77,7 @@ class EmbeddedBroker(BrokerProcess):
         command += ["--port", str(self.port), "--parent-pid", str(os.getpid())]
         command += ["--retained-max-age-s", str(self._retained_max_age_s)]
         self._child.spawn(command, reads_stdout=True)
-        try:
-            report = json.loads(self._child.first_line() or b"{}")
-        except ValueError:
-            report = {}
-        if "port" not in report:
-            reason = report.get("error") or "it ended without a word"
-            reason += self._child.log_tail()
-            self._child.kill()
-            msg = f"the embedded broker does not start on {self.host}:{self.port}: {reason}"
-            raise BrokerError(msg)
+        report = self._child.report(f"the embedded broker does not start on {self.host}:{self.port}")
         self.port = int(report["port"])
         probe_host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104 - compared, not bound
         self._child.wait_until(lambda: answers_mqtt(probe_host, self.port), what=self.name)

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
-import resource
 import signal
-import sys
-import threading
 import time
-from dataclasses import replace
 from math import inf
 from typing import Any
 
 from grapevine_broker.careful_broker import CarefulBroker
+from grapevine_broker.in_child import LAST_CALL_S, leave_with_stdin, report, room_for
 from grapevine_broker.leash import die_with_parent
 from grapevine_broker.limits import Limits
 from grapevine_broker.sparing_log import PERIOD_S, SparingLog
-
-_LAST_CALL_S = 3.0
-_OTHER_DESCRIPTORS = 64  # than those of connections, amply
 
 
 def broker_config(host: str, port: int) -> dict[str, Any]:
@@ -35,30 +28,6 @@ def broker_config(host: str, port: int) -> dict[str, Any]:
         "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
     }
-
-
-def _leave_with_stdin() -> None:
-    """Ask this process to stop when the pipe from its parent ends, and insist after a while."""
-    while os.read(0, 4096):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    threading.Event().wait(_LAST_CALL_S)
-    os._exit(1)
-
-
-def room_for(limits: Limits) -> Limits:
-    """Raise this process's limit of open files for its connections, and lower theirs if that cannot be.
-
-    Without a descriptor for a connection, asyncio would let it hang and complain once a second.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = limits.max_connections + _OTHER_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY:
-        return limits
-    return replace(limits, max_connections=max(1, min(limits.max_connections, soft - _OTHER_DESCRIPTORS)))
 
 
 async def _sum_up(log: SparingLog) -> None:
@@ -74,19 +43,14 @@ async def _serve(host: str, port: int, limits: Limits, log: SparingLog) -> None:
         loop.add_signal_handler(signal_number, stopping.set)
     broker = CarefulBroker(broker_config(host, port), limits=limits)
     await broker.start()
-    _report({"port": broker.port})
+    report({"port": broker.port})
     chores = [asyncio.create_task(broker.sweep(), name="sweep"), asyncio.create_task(_sum_up(log), name="log")]
     await stopping.wait()
     for chore in chores:
         chore.cancel()
     await asyncio.wait(chores)
     log.sum_up(inf)
-    await asyncio.wait_for(broker.shutdown(), _LAST_CALL_S)
-
-
-def _report(line: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    await asyncio.wait_for(broker.shutdown(), LAST_CALL_S)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--retained-max-age-s", type=float, required=True)
     options = parser.parse_args(arguments)
     die_with_parent(options.parent_pid)
-    threading.Thread(target=_leave_with_stdin, name="parent-watch", daemon=True).start()
+    leave_with_stdin()
     log = SparingLog()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", handlers=[log])
     # A peer that vanishes is ordinary here, and amqtt warns of it.
@@ -110,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     except TimeoutError:
         return 0  # it was asked to stop and some connections were slow to close: they end with the process
     except Exception as error:  # whatever kept it from serving, our parent has to tell its user
-        _report({"error": str(error)})
+        report({"error": str(error)})
         return 1
     return 0
 

@@ -12,13 +12,22 @@ from grapevine_proto.errors import BrokerError
 _CONNACK = 0x20
 
 
-def answers_mqtt(host: str, port: int, timeout_s: float = 1.0) -> bool:
-    """Tell whether a broker answers a CONNECT of MQTT 3.1.1 on `host:port`.
+def answers_mqtt(host: str, port: int, timeout_s: float = 1.0, *, version: str = "3.1.1", client_id: str = "") -> bool:
+    """Tell whether a broker answers a CONNECT on `host:port`.
 
     A refusal (say, of an anonymous client) is an answer too: whoever sends CONNACK is ready.
+
+    Args:
+        host: Whom to ask.
+        port: Where.
+        timeout_s: How long to wait for each step.
+        version: Of MQTT: `3.1.1` or `5`.
+        client_id: Who asks; empty: a new name each time, so that questions do not take over each other's sessions.
     """
-    client_id = b"grapevine-probe-" + secrets.token_hex(3).encode()
-    body = b"\x00\x04MQTT\x04\x02\x00\x05" + len(client_id).to_bytes(2, "big") + client_id  # clean session, 5 s
+    name = client_id.encode() or b"grapevine-probe-" + secrets.token_hex(3).encode()
+    level, properties = (b"\x05", b"\x00") if version == "5" else (b"\x04", b"")
+    body = b"\x00\x04MQTT" + level + b"\x02\x00\x05" + properties  # clean session, 5 s
+    body += len(name).to_bytes(2, "big") + name
     try:
         with socket.create_connection((host, port), timeout=timeout_s) as connection:
             connection.settimeout(timeout_s)

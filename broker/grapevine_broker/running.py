@@ -66,7 +66,7 @@ class BrokerProcess(ABC):
     def url(self) -> str:
         """Where clients on this machine reach it. Port 0 means that it has not been started yet."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"mqtt://[{host}]:{self.port}" if ":" in host else f"mqtt://{host}:{self.port}{self._url_query}"
+        return f"mqtt://{f'[{host}]' if ':' in host else host}:{self.port}{self._url_query}"
 
     @property
     def pid(self) -> int:

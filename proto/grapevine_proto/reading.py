@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ from grapevine_proto import messages as m
 from grapevine_proto import wire_pb2 as pb
 from grapevine_proto.encoding import Encoding, Numbers
 from grapevine_proto.errors import WireError
-from grapevine_proto.topics import is_id
+from grapevine_proto.topics import are_ids, is_id
 
 MAX_CLAIM = 2**53  # beyond it a float64 no longer counts by ones, and no honest counter gets there
 MAX_TEXT = 500  # characters of a name or a reason
@@ -147,13 +148,16 @@ def view_of(value: m.Written | bytes | memoryview | None) -> memoryview:
 
 
 def contributions(wire: pb.Contributions) -> dict[str, int]:
-    """The newest version of each peer. Raises `WireError`."""
+    """The newest version of each peer. Raises `WireError`.
+
+    Ids are interned: the same few come with every update, and are kept by whoever takes it in.
+    """
     if len(wire.peers) != len(wire.versions):
         raise WireError("malformed", f"{len(wire.peers)} contributors with {len(wire.versions)} versions")
     if len(wire.peers) > MAX_LIST:
         raise WireError("out-of-range", f"{len(wire.peers)} contributors, at most {MAX_LIST}")
-    peers, versions = list(wire.peers), list(wire.versions)
-    if not all(map(is_id, peers)):
+    peers, versions = list(map(sys.intern, wire.peers)), list(wire.versions)
+    if not are_ids(peers):
         raise WireError("malformed", "a contributor is no peer id")
     if max(versions, default=0) > MAX_CLAIM:
         raise WireError("out-of-range", f"version {max(versions)}")

@@ -23,13 +23,12 @@ limit of some hosted brokers.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from grapevine_proto.errors import ConfigError, WireError
+from grapevine_proto.errors import WireError
 
-DEFAULT_ROOT = "grapevine/v1"
 MAX_ID = 64  # characters
 SHARED: Final = "$share/"
 
@@ -38,7 +37,6 @@ TaskLeaf: TypeAlias = Literal["manifest", "review", "server", "model", "metrics"
 
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 TASK_ID = re.compile(r"[0-9a-f]{64}")
-_ROOT_LEVEL = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PEER_LEAVES: dict[str, PeerLeaf] = {"announcement": "announcement", "state": "state", "heartbeat": "heartbeat"}
 _TASK_LEAVES: dict[str, TaskLeaf] = {
     "manifest": "manifest",
@@ -156,23 +154,25 @@ def is_task_id(text: str) -> bool:
 
 def is_id(text: str) -> bool:
     """Whether `text` can be a level that names a peer or a task."""
-    return len(text) <= MAX_ID and _is_id(text)
+    return text in _ids or _is_id(text)
 
 
-@lru_cache(maxsize=1 << 14)  # every contribution in every update names a peer; what is remembered is short
+def are_ids(texts: Collection[str]) -> bool:
+    """Whether all of them can be such levels."""
+    return _ids.issuperset(texts) or all(map(is_id, texts))
+
+
+MOST_IDS: Final = 1 << 14  # that are remembered; each is short
+_ids: set[str] = set()  # every contribution in every update names a peer, and is looked at
+
+
 def _is_id(text: str) -> bool:
-    return _ID.fullmatch(text) is not None
-
-
-def check_root(root: str) -> str:
-    """Return `root` if it is one or two plain levels, else raise `ConfigError`."""
-    levels = root.split("/")
-    if not 1 <= len(levels) <= 2 or not all(_ROOT_LEVEL.fullmatch(level) for level in levels):
-        raise ConfigError(
-            f"topic root {root!r}: write one or two levels of letters, digits, '-' and '_', "
-            f"such as {DEFAULT_ROOT!r} or 'myfarm'"
-        )
-    return root
+    if len(text) > MAX_ID or _ID.fullmatch(text) is None:
+        return False
+    if len(_ids) >= MOST_IDS:
+        _ids.clear()
+    _ids.add(text)
+    return True
 
 
 def build(root: str, topic: Topic | ChunkTopic) -> str:
@@ -203,6 +203,22 @@ def parse_chunk_below_root(name: str) -> ChunkTopic | None:
 
 def parse_below_root(name: str) -> Topic:
     """As `parse`, for a topic without its root."""
+    found = _topics.get(name)
+    if found is None:
+        found = _taken_apart(name)
+        if len(name) <= LONGEST_REMEMBERED:
+            if len(_topics) >= MOST_TOPICS:
+                _topics.clear()
+            _topics[name] = found
+    return found
+
+
+MOST_TOPICS: Final = 1 << 12  # that are remembered as they were taken apart
+LONGEST_REMEMBERED: Final = 256  # characters
+_topics: dict[str, Topic] = {}  # the same ones come again and again
+
+
+def _taken_apart(name: str) -> Topic:
     match name.split("/"):
         case ["peer", peer, leaf] if is_id(peer) and leaf in _PEER_LEAVES:
             return PeerTopic(peer, _PEER_LEAVES[leaf])

@@ -12,6 +12,8 @@ import pytest
 from grapevine_lab.robust.attacks import SHORT
 from grapevine_lab.robust.runs import Asked, Found, run_one
 
+pytestmark = pytest.mark.timeout(600)  # whoever comes first makes two whole runs, on whatever machine
+
 ROUNDS = 40  # of 20 agents, 4 of them hostile; 4 of 10 digits each
 AT_MOST_BELOW = 0.01  # of the accuracy with silent ones, the honest agents' mean
 

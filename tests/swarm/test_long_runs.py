@@ -365,7 +365,7 @@ def test_a_finished_task_is_sent_at_the_pace_of_heartbeats_and_no_faster(
 
     assert told(run())[name] is True
     monkeypatch.setattr(Rest, "is_resting", False)
-    monkeypatch.setattr(Told, "lacking", lambda _self, _model, peers, _now_s: {peer for peer, _ in peers})
+    monkeypatch.setattr(Told, "lacking", lambda _self, _model, peers, _now_s: [peer for peer, _ in peers])
     assert told(run())[name] is False  # neither rule holds: it comes to rest, and nothing is sent twice
 
 

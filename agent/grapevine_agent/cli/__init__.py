@@ -7,45 +7,29 @@ state folder belongs to; 130 ended by Ctrl-C.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from grapevine_agent.cli import (
-    agent_commands,
-    app_commands,
-    broker_commands,
-    dashboard_commands,
-    data_commands,
-    doctor_commands,
-    event_commands,
-    governor_commands,
-    init_commands,
-    merge_commands,
-    owner_commands,
-    peer_commands,
-    profile_commands,
-    review_commands,
-    service_commands,
-    task_commands,
-    trust_commands,
-)
+from grapevine_agent.cli import tree
 from grapevine_agent.cli.acting_as import hint_of_user
 from grapevine_agent.cli.command_line import CommandLine
 from grapevine_agent.cli.output import complain
+from grapevine_agent.cli.values import spare
 from grapevine_agent.control.protocol import NoServiceError
-from grapevine_agent.units import unit_name_of
-from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError, RequestError
 
+GARBAGE_AFTER = 50_000  # objects: what is imported is no garbage, and looking for some takes a tenth of a start
 EXIT_FAILED, EXIT_WRONG, EXIT_NO_SERVICE, EXIT_IDENTITY, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 
-def build_app() -> typer.Typer:
-    """The command with all its sub-commands, the installed extensions' included."""
+def build_app(words: Sequence[str] | None = None) -> typer.Typer:
+    """The command with its sub-commands: all, the installed extensions' included, or those that `words` can need."""
     app = typer.Typer(
         name="grapevine",
         cls=CommandLine,
@@ -55,26 +39,35 @@ def build_app() -> typer.Typer:
         rich_markup_mode="rich",
     )
     app.callback()(_all)
-    for commands in (
-        agent_commands,
-        doctor_commands,
-        event_commands,
-        service_commands,
-        init_commands,
-        owner_commands,
-        profile_commands,
-        governor_commands,
-        peer_commands,
-        task_commands,
-        review_commands,
-        trust_commands,
-        app_commands,
-        merge_commands,
-        broker_commands,
-        data_commands,
-        dashboard_commands,
-    ):
-        commands.register(app)
+    _fill(app, words)
+    spare(app)
+    return app
+
+
+def _fill(app: typer.Typer, words: Sequence[str] | None) -> None:
+    """Attach commands: see `tree`."""
+    if words and tree.is_ours(words[0]):
+        tree.attach(app, words[0])
+        tree.keep(app, words)
+        return
+    if words and not words[0].startswith("-"):
+        _attach_extensions(app)
+        if tree.has(app, words[0]):
+            tree.keep(app, words)
+        else:
+            tree.attach(app)
+            tree.outline(app)
+        return
+    tree.attach(app)
+    app.info.epilog = _first_step(has_demo=_attach_extensions(app))
+    if words is not None and tuple(words) in ((), ("--help",)):
+        tree.outline(app)
+
+
+def _attach_extensions(app: typer.Typer) -> bool:
+    """Attach what is installed beside the agent. Returns whether the demo is among it."""
+    from importlib.metadata import entry_points
+
     # By name: an installation from before the distribution was renamed may have left the same ones behind.
     extensions = {point.name: point for point in entry_points(group="grapevine.commands")}
     attached = set()
@@ -85,8 +78,7 @@ def build_app() -> typer.Typer:
             continue  # its extra is not installed: the device path does without
         register(app)
         attached.add(name)
-    app.info.epilog = _first_step(has_demo="demo" in attached)
-    return app
+    return "demo" in attached
 
 
 def _first_step(*, has_demo: bool) -> str:
@@ -98,6 +90,8 @@ def _first_step(*, has_demo: bool) -> str:
 
 def _tell_version(is_asked: bool) -> None:
     if is_asked:
+        from grapevine_proto import distribution
+
         typer.echo(f"grapevine {distribution.version()}")
         raise typer.Exit
 
@@ -114,14 +108,18 @@ def _how_to_start(state_dir: Path | None) -> str:
     """For who finds no agent on this folder: the unit that works on it, if there is one."""
     if state_dir is None:
         return ""
+    from grapevine_agent.units import unit_name_of
+
     unit = unit_name_of(state_dir=state_dir)
     return f"; start it with `{f'sudo systemctl start {unit}' if unit else 'grapevine agent run'}`"
 
 
 def main() -> None:
     """Run the command line."""
+    gc.set_threshold(GARBAGE_AFTER)
+    words = None if any(name.endswith("_COMPLETE") for name in os.environ) else sys.argv[1:]
     try:
-        build_app()()
+        build_app(words)()
     except NoServiceError as error:
         complain(str(error) + _how_to_start(error.state_dir))
         sys.exit(EXIT_NO_SERVICE)
@@ -129,13 +127,17 @@ def main() -> None:
         complain(str(error))
         sys.exit(EXIT_WRONG)
     except GrapevineError as error:
-        from grapevine_agent.identity import IdentityError
-
         complain(str(error))
-        sys.exit(EXIT_IDENTITY if isinstance(error, IdentityError) else EXIT_FAILED)
+        sys.exit(EXIT_IDENTITY if _is_of_identity(error) else EXIT_FAILED)
     except OSError as error:  # of a path that was named, mostly: too long, not ours to read, on a full disk
         what = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
         complain(what + (hint_of_user() if isinstance(error, PermissionError) else ""))
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _is_of_identity(error: GrapevineError) -> bool:
+    """Whether it is an `IdentityError`. Who has not loaded its module, and cryptography with it, has not raised it."""
+    identity = sys.modules.get("grapevine_agent.identity")
+    return identity is not None and isinstance(error, identity.IdentityError)

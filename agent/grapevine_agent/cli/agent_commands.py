@@ -12,9 +12,7 @@ from grapevine_agent.cli.becoming import become
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, shown
 from grapevine_agent.cli.owner_commands import show_status
-from grapevine_agent.control.client import agent_of, call
 from grapevine_agent.control.protocol import NoServiceError
-from grapevine_agent.journal import quietly
 from grapevine_agent.units import USER
 from grapevine_proto.errors import ConfigError
 
@@ -45,6 +43,8 @@ def register(app: typer.Typer) -> None:
         try:
             result = ask(loaded, "reload", {})
         except NoServiceError:
+            from grapevine_agent.control.client import agent_of, call
+
             # With the state folder that it began with: the file names another one since.
             elsewhere = agent_of(loaded.path, USER) if loaded.path is not None else None
             if elsewhere is None:
@@ -66,5 +66,7 @@ def register(app: typer.Typer) -> None:
 
 def _checked(config: Path | None) -> Path | None:
     """The path of a configuration that can be read. The service reads it again, and tells what there is to warn of."""
+    from grapevine_agent.journal import quietly
+
     with quietly():
         return configuration(config).path

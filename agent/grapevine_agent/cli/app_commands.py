@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from grapevine_agent.cli.app_words import BEFORE, standing_here
 from grapevine_agent.cli.asking import ask_or_connect
@@ -20,6 +19,7 @@ from grapevine_agent.cli.output import (
     configuration,
     console,
     counted,
+    escaped,
     shown,
     tell,
 )
@@ -137,9 +137,9 @@ def get(
     elif output in (Form.json, Form.yaml):
         _print_manifests([each["manifest"] for each in result["apps"]], output, is_one=bool(name))
     elif not result["apps"]:
-        console.print("no applications are known here; make one: grapevine apply -f app.yaml")
+        console().print("no applications are known here; make one: grapevine apply -f app.yaml")
     else:
-        console.print(_table(result["apps"], result["peer"], is_wide=output is Form.wide))
+        console().print(_table(result["apps"], result["peer"], is_wide=output is Form.wide))
 
 
 def _print_manifests(manifests: list[dict[str, Any]], form: Form, *, is_one: bool) -> None:
@@ -169,7 +169,7 @@ def _table(apps: list[dict[str, Any]], peer: str, *, is_wide: bool) -> str:
     lines = ["   ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if any(each["is_before"] for each in apps):
         lines.append(f"* {BEFORE}")
-    return escape("\n".join(lines))
+    return escaped("\n".join(lines))
 
 
 def explain(name: NameArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:

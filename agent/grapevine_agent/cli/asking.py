@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.cli.output import configuration, tell
-from grapevine_agent.control.client import call
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_proto.errors import ConfigError
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 def ask(config: Config, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service. Raises `NoServiceError` if there is none."""
+    from grapevine_agent.control.client import call
+
     return call(config.agent.state_dir / SOCKET_FILE, method, params)
 
 
@@ -34,6 +35,7 @@ def ask_running(path: Path | None, method: str, params: dict[str, Any]) -> Any:
 def ask_despite(fault: ConfigError, path: Path | None, method: str, params: dict[str, Any]) -> Any:
     """Ask the running service where the configuration cannot be read. Raises `fault` if there is no service."""
     from grapevine_agent.config.agent_toml import state_dir_of
+    from grapevine_agent.control.client import call
 
     folder = state_dir_of(path, os.environ)
     act_as_service(folder)

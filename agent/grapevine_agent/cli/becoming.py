@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from grapevine_agent.core.settings import Role
+if TYPE_CHECKING:
+    from grapevine_agent.core.settings import Role
 
 
 def become(role: Role, config: Path | None, server_heartbeat_s: float = 1.0) -> NoReturn:

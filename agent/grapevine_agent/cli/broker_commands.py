@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from grapevine_agent.cli.output import tell
-from grapevine_agent.net.urls import BrokerUrl
-from grapevine_agent.supervision import Supervisor
 from grapevine_proto.errors import ConfigError, RequestError
-from grapevine_proto.topics import DEFAULT_ROOT, check_root
+from grapevine_proto.roots import DEFAULT_ROOT, check_root
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
     @broker.command("run")
     def run(
-        engine: Annotated[str, typer.Option(help="embedded (for one trusted host) or mosquitto.")] = "embedded",
+        engine: Annotated[
+            str, typer.Option(help="embedded or rumqtt (for one trusted host), or mosquitto.")
+        ] = "embedded",
         host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
         port: Annotated[int, typer.Option(help="The port; 0 picks a free one.", min=0, max=65_535)] = 1883,
         password_file: Annotated[Path | None, typer.Option(help="Mosquitto: its users.")] = None,
@@ -41,8 +40,12 @@ def register(app: typer.Typer) -> None:
         state_dir: Annotated[
             Path | None, typer.Option(help="Mosquitto: where it keeps records over a restart.", show_default=False)
         ] = None,
+        mqtt_version: Annotated[
+            str, typer.Option(help="rumqtt: the version of MQTT that it speaks, 3.1.1 or 5.", show_default=False)
+        ] = "",
     ) -> None:
         """Run an MQTT broker in the foreground."""
+        from grapevine_agent.supervision import Supervisor
         from grapevine_broker import run_broker
 
         try:
@@ -61,6 +64,7 @@ def register(app: typer.Typer) -> None:
                 home_assistant=homeassistant,
                 servers=server or (),
                 state_dir=state_dir or _state_dir(engine, port),
+                mqtt_version=mqtt_version,
                 say=tell,
                 ready=supervisor.ready,
                 alive=supervisor.alive,
@@ -75,6 +79,9 @@ def register(app: typer.Typer) -> None:
         root: Annotated[str, typer.Option(help="The topic root that is carried.")] = DEFAULT_ROOT,
     ) -> None:
         """Print lines for the mosquitto.conf of a broker here, which join it with another one."""
+        import secrets
+
+        from grapevine_agent.net.urls import BrokerUrl
         from grapevine_broker.bridge import Bridge
 
         if "@" in to:

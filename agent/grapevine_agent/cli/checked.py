@@ -38,10 +38,10 @@ def check_task(path: Path, profile: list[str] | None, config: Path | None, *, as
     answer(report.as_json() | beside, as_json=as_json, text=f"[bold]{escape(report.name)}[/]")
     if not as_json:
         if found is not None:
-            console.print(f"baseline: {escape(_told(found))}")
-        console.print(costs_table(report), merging_table(merging), fits_table(report), sep="\n")
+            console().print(f"baseline: {escape(_told(found))}")
+        console().print(costs_table(report), merging_table(merging), fits_table(report), sep="\n")
         for warning in report.warnings:
-            console.print(f"[yellow]warning:[/] {escape(warning)}")
+            console().print(f"[yellow]warning:[/] {escape(warning)}")
     if not any(fit.fits for fit in report.fits):
         tried = ", ".join(fit.profile for fit in report.fits)
         raise TaskError(f"{report.name} fits none of these profiles: {tried}; make the model or its batch smaller")

@@ -11,15 +11,15 @@ import re
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
+from grapevine_agent.cli.values import Group
 from grapevine_agent.printable import is_blank, printable
 
 MAX_CHARACTERS = 4_096  # of one word: as long as a path may be
 _JOINED = re.compile(r"(--[a-z][a-z0-9-]*)=(.*)", re.DOTALL)
 
 
-class CommandLine(TyperGroup):
+class CommandLine(Group):
     """The command `grapevine`: sees every word before its commands do."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +10,6 @@ import typer
 
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, configuration, tell
-from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
@@ -72,7 +69,11 @@ def dashboard(
 
 
 def _check_installed() -> None:
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    from importlib.util import find_spec
+
+    from grapevine_proto import distribution
+
+    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
     if missing:
         hint = distribution.to_add_extra("dashboard")
         raise ConfigError(f"the dashboard needs {' and '.join(missing)}, which is not installed here: {hint}")
@@ -106,7 +107,10 @@ def _sources(config: Path | None, replay: Path | None, lab: str, agents: list[st
 
 def _of_lab(name: str) -> Sources:
     """What the lab says of itself: the agent does not know it."""
+    from importlib.metadata import entry_points
+
     from grapevine_agent.dashboard.sources import Sources
+    from grapevine_proto import distribution
 
     point = next((each for each in entry_points(group="grapevine.dashboards") if each.name == "lab"), None)
     try:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import typer
 
 from grapevine_agent.cli.output import ConfigOption, JsonOption
-from grapevine_agent.journal import quietly
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +31,7 @@ def register(app: typer.Typer) -> None:
 
         from grapevine_agent.cli.examined import examined
         from grapevine_agent.doctor.findings import exit_code
+        from grapevine_agent.journal import quietly
 
         with quietly():
             found = asyncio.run(examined(config, as_json=as_json))

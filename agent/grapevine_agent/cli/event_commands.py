@@ -13,7 +13,6 @@ import typer
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.command_line import finite
 from grapevine_agent.cli.output import ConfigOption, configuration, console, shown, tell
-from grapevine_agent.control.client import stream
 from grapevine_agent.control.protocol import SOCKET_FILE, NoServiceError
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError
@@ -51,7 +50,7 @@ def show_events(
     task_id = ask(settings, "manifest", {"task": task})["task"] if task else ""
     path = settings.agent.state_dir / SOCKET_FILE
     deadline = None if for_s is None else time.monotonic() + for_s
-    if not as_json and console.is_terminal:
+    if not as_json and console().is_terminal:
         tell(f"listening to {path}; Ctrl-C ends")
     try:
         _follow(path, after, deadline, wanted=wanted, task=task_id, as_json=as_json)
@@ -64,6 +63,8 @@ def show_events(
 def _follow(
     path: Path, after: int | None, deadline: float | None, *, wanted: Collection[str], task: str, as_json: bool
 ) -> None:
+    from grapevine_agent.control.client import stream
+
     with stream(path, "events", {"after": after}) as events:
         while deadline is None or time.monotonic() < deadline:
             try:
@@ -85,7 +86,7 @@ def _show(event: dict[str, Any], *, as_json: bool) -> None:
     at = time.strftime("%H:%M:%S", time.localtime(event["at_ms"] / 1000))
     style = _STYLES.get(event["level"])
     text = shown(event["text"], 1_000)
-    console.print(f"{at} {shown(event['event']):<14} {f'[{style}]{text}[/]' if style else text}")
+    console().print(f"{at} {shown(event['event']):<14} {f'[{style}]{text}[/]' if style else text}")
 
 
 def _known(kinds: Collection[str]) -> frozenset[str]:

@@ -39,7 +39,7 @@ async def examined(config: Path | None, *, as_json: bool) -> list[Finding]:
     checks = checks_of(situation)
     found: list[Finding] = []
     # Where lines are printed meanwhile, it has to be the same console, or they end up beside its own.
-    with (errors if as_json else console).status("looking …") as status:
+    with (errors() if as_json else console()).status("looking …") as status:
         names = iter([*(each.name for each in checks[1:]), "what was found"])
         status.update(f"looking at {checks[0].name} …")
         async for findings in examine(checks):
@@ -47,7 +47,7 @@ async def examined(config: Path | None, *, as_json: bool) -> list[Finding]:
             status.update(f"looking at {next(names)} …")
             if not as_json:
                 for each in findings:
-                    console.print(_line(each))
+                    console().print(_line(each))
     levels = Counter(each.level for each in found)
     answer(_told(situation, found, levels), as_json=as_json, text=_summary(levels))
     return found
@@ -83,7 +83,7 @@ def _told(situation: Situation, found: list[Finding], levels: Counter[Level]) ->
 def _line(finding: Finding) -> Text:
     """A finding as it is printed: text alone, since some of it others have said."""
     mark, plain_mark, style = _MARKS[finding.level]
-    encoding = console.encoding or "utf-8"
+    encoding = console().encoding or "utf-8"
     is_plain = not encoding.lower().startswith("utf")
     about = f"{finding.about}: " if finding.about else ""
     says = f"{finding.check:<{_WIDTH}}  {printable((about + finding.says)[:_MOST_SAID])}"

@@ -10,7 +10,7 @@ import typer
 from grapevine_agent.cli.asking import ask_running
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, errors, shown, time_here
 from grapevine_agent.cli.publications import meant
-from grapevine_agent.core.governor.pauses import LONGEST_S
+from grapevine_agent.core.spans import LONGEST_PAUSE_S
 from grapevine_agent.printable import printable
 
 _HELP = "The task's id, the beginning of it (8 or more) or its name; without one, all tasks."
@@ -57,9 +57,9 @@ def span_s(text: str) -> float:
     seconds = sum(float(num) * _UNITS[unit] for num, unit in parts)
     if not parts or "".join(map("".join, parts)) != written:
         raise typer.BadParameter(f"--for {shown_text}: write hours, minutes or days, such as 2h, 30m or 1d12h")
-    if not 1 <= seconds <= LONGEST_S:
+    if not 1 <= seconds <= LONGEST_PAUSE_S:
         raise typer.BadParameter(
-            f"--for {shown_text}: write a span from 1s to {LONGEST_S / 86_400:.0f}d, or leave it out"
+            f"--for {shown_text}: write a span from 1s to {LONGEST_PAUSE_S / 86_400:.0f}d, or leave it out"
         )
     return seconds
 
@@ -79,7 +79,7 @@ def _tell(result: dict[str, Any], *, as_json: bool) -> None:
     text += "".join(f"\n  also: {shown(each['told'])}" for each in others)
     answer(result, as_json=as_json, text=text)
     if why := result["not_saved"]:
-        errors.print(f"[yellow]warning:[/] that is not on disk yet ({shown(why)}): a power cut would undo it")
+        errors().print(f"[yellow]warning:[/] that is not on disk yet ({shown(why)}): a power cut would undo it")
 
 
 def _first(governor: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
 
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, errors, escaped, shown
 from grapevine_agent.printable import printable
 from grapevine_agent.units import unit_name_of
 from grapevine_proto.errors import ConfigError, StoreError
@@ -82,11 +81,11 @@ def init(
         },
         as_json=as_json,
         text=f"{board_words(board)}\n{proposal_words(proposal, loaded.agent.profile)}\n"
-        f"{escape(did)}; this device is peer [bold]{peer}[/]\n"
-        f"edit the file, then: {escape(_to_begin(path))}",
+        f"{escaped(did)}; this device is peer [bold]{peer}[/]\n"
+        f"edit the file, then: {escaped(_to_begin(path))}",
     )
     for warning in () if as_json else proposal.warnings:
-        errors.print(f"[yellow]warning:[/] {shown(warning)}")
+        errors().print(f"[yellow]warning:[/] {shown(warning)}")
 
 
 def _to_begin(path: Path) -> str:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from grapevine_agent.cli.output import JsonOption, answer
+from grapevine_agent.cli.output import JsonOption, answer, escaped
 from grapevine_proto.errors import RequestError
 
 STRATEGY_NAMES = (
@@ -47,9 +46,9 @@ def register(app: typer.Typer) -> None:
                 raise RequestError(f"--set {text}: write key=value")
             settings[key.strip()] = value.strip()
         shares = merge_files(strategy, local=local, updates=update or [], out=out, settings=settings)
-        lines = "\n".join(f"  {share:7.4f}  {escape(peer)}" for peer, share in shares.items())
+        lines = "\n".join(f"  {share:7.4f}  {escaped(peer)}" for peer, share in shares.items())
         answer(
             {"out": str(out), "strategy": strategy, "shares": dict(shares)},
             as_json=as_json,
-            text=f"wrote {escape(str(out))} by {strategy}; what each model weighed:\n{lines}",
+            text=f"wrote {escaped(str(out))} by {strategy}; what each model weighed:\n{lines}",
         )

@@ -6,21 +6,19 @@ import json
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from grapevine_agent.cli.acting_as import act_as_service
 from grapevine_agent.printable import printable
 
 if TYPE_CHECKING:
-    from grapevine_agent.config.agent_toml import Config
+    from rich.console import Console
 
-console = Console(highlight=False, soft_wrap=True, emoji=False)
-errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+    from grapevine_agent.config.agent_toml import Config
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="The configuration file.", show_default=False, dir_okay=False)
@@ -28,19 +26,44 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer with JSON.")]
 
 
+@cache
+def console() -> Console:
+    """Where results for people are drawn. Rich is loaded by who draws: an answer in JSON needs none of it."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+@cache
+def errors() -> Console:
+    """The same on stderr: what is no result."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
 def answer(result: Any, *, as_json: bool, text: str) -> None:
     """Print a result: as JSON, or the text for people (Rich markup)."""
     if as_json:
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        console.print(text)
+        console().print(text)
 
 
 def shown(text: str, most: int = 500) -> str:
     """A stranger's text as Rich markup that shows it: one line, nothing that a terminal or Rich would obey."""
+    from rich.markup import escape
+
     # A backslash at the end would escape whatever markup comes next.
     text = printable(text).replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}")
     return escape(text if len(text) <= most else text[: most - 1] + "…")
+
+
+def escaped(text: str) -> str:
+    """A text of our own or the owner's as Rich markup that shows it as it is."""
+    from rich.markup import escape
+
+    return escape(text)
 
 
 def counted(num: int, noun: str) -> str:
@@ -66,13 +89,13 @@ def shown_task(result: dict[str, Any]) -> str:
 
 def complain(text: str) -> None:
     """Say what went wrong."""
-    errors.print("[bold red]error:[/] ", end="")
-    errors.print(printable(text, lines=True), markup=False, emoji=False)
+    errors().print("[bold red]error:[/] ", end="")
+    errors().print(printable(text, lines=True), markup=False, emoji=False)
 
 
 def tell(text: str) -> None:
     """Say what is going on, without being part of the result."""
-    errors.print(printable(text, lines=True), markup=False, emoji=False)
+    errors().print(printable(text, lines=True), markup=False, emoji=False)
 
 
 def configuration(path: Path | None) -> Config:

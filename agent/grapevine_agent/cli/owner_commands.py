@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from grapevine_agent.cli.asking import ask, ask_despite
 from grapevine_agent.cli.governor_commands import governor_lines, held_back_words
@@ -19,6 +17,7 @@ from grapevine_agent.cli.output import (
     console,
     counted,
     errors,
+    escaped,
     shown,
     shown_task,
     tell,
@@ -33,6 +32,8 @@ from grapevine_proto.errors import ConfigError
 from grapevine_proto.manifest_fields import labelled
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from grapevine_agent.config.agent_toml import Config
 
 WORTH_TELLING_MS = 1_000.0  # of a stop of the agent's event loop
@@ -88,9 +89,9 @@ def register(app: typer.Typer) -> None:
 
 def _warn_of_unsaved(result: dict[str, Any]) -> None:
     if why := result["not_saved"]:
-        errors.print(
-            f"[yellow]warning:[/] the agent does as you said, but that is not on disk yet ({escape(why)}): a power cut "
-            "would undo it. `grapevine status` says what is not saved"
+        errors().print(
+            f"[yellow]warning:[/] the agent does as you said, but that is not on disk yet ({escaped(why)}): a power "
+            "cut would undo it. `grapevine status` says what is not saved"
         )
 
 
@@ -104,7 +105,7 @@ def show_status(config: ConfigOption = None, as_json: JsonOption = False) -> Non
         result = _ask_status(loaded)
     answer(result, as_json=as_json, text=_describe(result))
     if not as_json and result["tasks"]:
-        console.print(_task_table(result["tasks"]))
+        console().print(_task_table(result["tasks"]))
 
 
 def _ask_status(config: Config) -> Any:
@@ -269,6 +270,8 @@ def _shown_lines(homeassistant: dict[str, Any] | None, metrics: dict[str, Any] |
 
 
 def _task_table(tasks: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
     table = Table()
     for name in ("task", "id", "standing", "here", "decided by"):
         table.add_column(name, overflow="fold", no_wrap=name == "id")

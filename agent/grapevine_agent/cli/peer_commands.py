@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def register(app: typer.Typer) -> None:
@@ -24,11 +26,13 @@ def show_peers(config: ConfigOption = None, as_json: JsonOption = False) -> None
     text = f"{here}{counted(result['num_peers'], 'peer')} known; models are exchanged with "
     answer(result, as_json=as_json, text=text + (f"those {shown(limits)}" if limits else "all members"))
     if not as_json and result["peers"]:
-        console.print(peer_table(result["peers"]))
+        console().print(peer_table(result["peers"]))
 
 
 def peer_table(peers: list[dict[str, Any]]) -> Table:
     """A row for each; what is not known is a dash."""
+    from rich.table import Table
+
     table = Table()
     for name in ("peer", "name", "state", "site", "km", "ms", "scope"):
         table.add_column(name, overflow="fold", no_wrap=name == "peer")

@@ -35,8 +35,8 @@ def list_profiles(*, as_json: bool) -> None:
     if as_json:
         answer([{**_plain(each), "here": each.name == here} for each in profiles], as_json=True, text="")
         return
-    console.print(_table(profiles, here))
-    console.print(
+    console().print(_table(profiles, here))
+    console().print(
         "* fits this machine. GB: of memory for tasks, by what the board is sold with; W: idle/training; °C: "
         "slower/paused above; sent, disk: GB a day. Numbers with their sources: grapevine profile show NAME",
         style="dim",
@@ -59,7 +59,7 @@ def check_profile(file: Path, *, as_json: bool) -> None:
     if as_json:
         answer({"file": str(file), "valid": True, "mistakes": [], "profile": _plain(profile)}, as_json=True, text="")
         return
-    console.print(Text(f'{file} is a profile. On this machine, with agent.profile = "{file}":'))
+    console().print(Text(f'{file} is a profile. On this machine, with agent.profile = "{file}":'))
     _show(profile, as_json=False)
 
 
@@ -112,14 +112,14 @@ def _show(profile: FirmwareProfile, *, as_json: bool) -> None:
     if as_json:
         answer(_plain(profile), as_json=True, text="")
         return
-    console.print(Text(f"{profile.name}: {printable(profile.description)}", style="bold"))
+    console().print(Text(f"{profile.name}: {printable(profile.description)}", style="bold"))
     for title, lines, source in _sections(profile):
-        console.print()
-        console.print(Text(title, style="bold"))
+        console().print()
+        console().print(Text(title, style="bold"))
         for name, value in lines:
-            console.print(Text(f"  {name:<22}{printable(value)}"))
+            console().print(Text(f"  {name:<22}{printable(value)}"))
         if source:
-            console.print(Text(f"  source: {printable(source)}", style="dim"))
+            console().print(Text(f"  source: {printable(source)}", style="dim"))
 
 
 def _sections(profile: FirmwareProfile) -> Iterator[tuple[str, list[tuple[str, str]], str]]:

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import json
 import os
-import tomllib
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
 from grapevine_proto.errors import RequestError
-from grapevine_proto.topics import is_task_id
 
 FILE: Final = "published.json"
 _MOST: Final = 1_000
@@ -108,6 +106,8 @@ def _has_published(folder: Path, task: str) -> bool:
 def _name_in(folder: Path) -> str:
     """What the task is called in its task.toml now; empty if that does not say."""
     with suppress(OSError, ValueError):
+        import tomllib
+
         described = tomllib.loads((folder / "task.toml").read_text(encoding="utf-8")).get("task")
         name = described.get("name") if isinstance(described, dict) else None
         return name if isinstance(name, str) else ""
@@ -115,4 +115,6 @@ def _name_in(folder: Path) -> str:
 
 
 def _is_id(value: object) -> bool:
+    from grapevine_proto.topics import is_task_id
+
     return isinstance(value, str) and is_task_id(value)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from grapevine_agent.cli.asking import ask_or_connect
 from grapevine_agent.cli.command_line import finite
@@ -19,14 +17,18 @@ from grapevine_agent.cli.output import (
     configuration,
     console,
     counted,
+    escaped,
     shown,
     shown_task,
 )
 from grapevine_agent.cli.owner_commands import ActedTaskArgument, TaskArgument
-from grapevine_agent.core.settings import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
+from grapevine_agent.core.spans import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_agent.printable import date_of
 from grapevine_proto.errors import RequestError, StoreError
 from grapevine_proto.manifest_fields import labelled
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 DaysOption = Annotated[
     float, typer.Option(help="How long the verdict holds, in days.", min=LEAST_DAYS, max=MOST_DAYS, callback=finite)
@@ -51,7 +53,7 @@ def _register_looking(review: typer.Typer) -> None:
         tasks = ask_or_connect(configuration(config), "reviews", {})
         answer(tasks, as_json=as_json, text=_how_many(tasks))
         if tasks and not as_json:
-            console.print(_table(tasks))
+            console().print(_table(tasks))
 
     @review.command()
     def show(
@@ -208,6 +210,8 @@ def _mark(review: dict[str, Any]) -> str:
 
 
 def _table(tasks: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
     table = Table()
     for name in ("task, id, publisher", "standing here", "reviews"):
         table.add_column(name, overflow="fold")
@@ -220,7 +224,7 @@ def _table(tasks: list[dict[str, Any]]) -> Table:
             )
             lines.append(line if review["counts"] else f"[dim]{line}[/]")
         table.add_row(
-            f"{_labelled(task)}\n{task['task'][:12]}\n{escape(task['publisher'])}",
+            f"{_labelled(task)}\n{task['task'][:12]}\n{escaped(task['publisher'])}",
             f"{task['standing']}: {shown(task['why'])}",
             "\n".join(lines),
         )

@@ -87,21 +87,21 @@ def print_task(found: dict[str, Any], *, graph: str, every_node: bool) -> None:
     """Print everything about a task for people; `graph` is one of `GRAPHS`."""
     manifest = manifest_of(found)
     report, costs, error = _checked(manifest)
-    console.print(f"[bold]{shown(manifest.name)}[/]  {found['task']}")
-    console.print(f"{shown(found['standing'])}: {shown(found['why'])}")
+    console().print(f"[bold]{shown(manifest.name)}[/]  {found['task']}")
+    console().print(f"{shown(found['standing'])}: {shown(found['why'])}")
     for line in manifest.description.splitlines():
-        console.print(shown(line, 4000))
-    console.print(_fields(_facts(manifest)))
-    console.print("\n[bold]data[/]: what an owner's samples must be", _fields(_contract(manifest)), sep="\n")
-    console.print("\n[bold]training and merging[/]", _fields(_plans(manifest, is_sound=report is not None)), sep="\n")
+        console().print(shown(line, 4000))
+    console().print(_fields(_facts(manifest)))
+    console().print("\n[bold]data[/]: what an owner's samples must be", _fields(_contract(manifest)), sep="\n")
+    console().print("\n[bold]training and merging[/]", _fields(_plans(manifest, is_sound=report is not None)), sep="\n")
     if report is None or costs is None:
-        console.print(f"\n[bold red]unsound[/]: {shown(error)}; no device runs it")
+        console().print(f"\n[bold red]unsound[/]: {shown(error)}; no device runs it")
     else:
-        console.print("\n[bold]costs[/]", costs_table(costs), fits_table(costs), sep="\n")
+        console().print("\n[bold]costs[/]", costs_table(costs), fits_table(costs), sep="\n")
         for warning in costs.warnings:
-            console.print(f"[yellow]warning:[/] {shown(warning)}")
-        console.print(f"\n[bold]{graph} graph[/]", _graph(getattr(report, graph), every_node=every_node), sep="\n")
-    console.print("\n[bold]reviews[/]", _reviews(found["reviews"]), sep="\n")
+            console().print(f"[yellow]warning:[/] {shown(warning)}")
+        console().print(f"\n[bold]{graph} graph[/]", _graph(getattr(report, graph), every_node=every_node), sep="\n")
+    console().print("\n[bold]reviews[/]", _reviews(found["reviews"]), sep="\n")
 
 
 def _checked(manifest: TaskManifest) -> tuple[CheckReport | None, CostReport | None, str]:

@@ -17,7 +17,6 @@ import typer
 from grapevine_agent.cli.init_commands import write_config
 from grapevine_agent.cli.output import ConfigOption, tell
 from grapevine_agent.units import CREDENTIALS, KINDS, SYSTEM_FOLDER, SYSTEM_UNITS, SYSTEMD, USER, Unit
-from grapevine_proto import distribution
 from grapevine_proto.errors import ConfigError, RequestError, StoreError
 
 UserOption = Annotated[bool, typer.Option("--user", help="A unit of your own, which runs while you are logged in.")]
@@ -119,6 +118,8 @@ def _with_state(unit: Unit) -> Unit:
 
 
 def _check_may_install(unit: Unit) -> None:
+    from grapevine_proto import distribution
+
     if distribution.installation().is_debian:
         scope = "--user " if unit.for_user else ""
         raise RequestError(f"the Debian package has brought this unit: systemctl {scope}enable --now {unit.name}")

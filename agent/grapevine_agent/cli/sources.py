@@ -42,7 +42,7 @@ def list_sources(config: Path | None, *, as_json: bool) -> None:
             samples = "" if line["samples"] is None else f"{line['samples']:,}"
             where, trouble = escape(line["path"]), escape(line["trouble"])
             table.add_row(escape(line["name"]), escape(line["kind"]), line["source"], samples, where, trouble)
-        console.print(table)
+        console().print(table)
 
 
 def check_sources(name: str | None, task: str | None, config: Path | None, *, as_json: bool) -> None:
@@ -150,39 +150,39 @@ def _silent(config: Config, sources: tuple[DataSource, ...]) -> dict[str, list[s
 
 
 def _show(result: dict[str, Any]) -> None:
-    console.print(
+    console().print(
         f"\n[bold]{escape(result['name'])}[/] ({escape(result['kind'])}, {result['source']}) {escape(result['path'])}"
     )
     if result["fits"] is not None:
         word = "[green]fits[/]" if result["fits"] else "[red]does not fit[/]"
-        console.print(f"  {word}: {escape(result['why'])}")
+        console().print(f"  {word}: {escape(result['why'])}")
     if result.get("train_mb"):
-        console.print(f"  memory: about {result['prepare_mb']:,} MB to prepare, {result['train_mb']:,} MB to train")
+        console().print(f"  memory: about {result['prepare_mb']:,} MB to prepare, {result['train_mb']:,} MB to train")
     if result["silent"]:
-        console.print("  [yellow]nothing is being recorded:[/]")
+        console().print("  [yellow]nothing is being recorded:[/]")
         for why in result["silent"]:
-            console.print(f"    {shown(why)}")
+            console().print(f"    {shown(why)}")
     if result["trouble"]:
-        console.print(f"  [red]{escape(result['trouble'])}[/]")
+        console().print(f"  [red]{escape(result['trouble'])}[/]")
         return
     arrays = ", ".join(f"{name} {each['shape']} {each['dtype']}" for name, each in result["arrays"].items())
-    console.print(
+    console().print(
         f"  {counted(result['samples'], 'sample')}: {escape(arrays)}; {result['bytes_on_disk']:,} bytes on disk"
     )
     if result["newest_s"] is not None:
-        console.print(f"  newest: {shown_time(result['newest_s'], clock.now().wall_ms / 1000)}")
+        console().print(f"  newest: {shown_time(result['newest_s'], clock.now().wall_ms / 1000)}")
     if result["classes"]:
         told = ", ".join(f"{escape(name)}: {count:,}" for name, count in list(result["classes"].items())[:40])
-        console.print(f"  classes: {told}")
+        console().print(f"  classes: {told}")
     if result["columns"]:
-        console.print(_statistics(result["columns"]))
+        console().print(_statistics(result["columns"]))
     for sample in result["preview"]:
         label = "" if sample["y"] is None else f" → {escape(str(sample['y']))}"
         if "image" in sample:
-            console.print(f"  sample{label}")
-            console.print(sample["image"], markup=False)
+            console().print(f"  sample{label}")
+            console().print(sample["image"], markup=False)
         else:
-            console.print(f"  {escape(str(sample['x']))}{label}")
+            console().print(f"  {escape(str(sample['x']))}{label}")
 
 
 def _statistics(columns: list[dict[str, Any]]) -> Table:

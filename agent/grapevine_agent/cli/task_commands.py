@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from grapevine_agent.cli import check_commands, publications, task_new, task_pull, task_watch
 from grapevine_agent.cli.asking import opened
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, shown, shown_task, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, escaped, shown, shown_task, tell
 from grapevine_agent.cli.owner_commands import ActedTaskArgument
 
 if TYPE_CHECKING:
@@ -59,8 +58,8 @@ def build(folder: Folder, as_json: JsonOption = False) -> None:
     answer(
         result,
         as_json=as_json,
-        text=f"built [bold]{escape(draft.name)}[/]: {counted(len(draft.program.train.nodes), 'node')}, "
-        f"{result['weights_bytes']} bytes of weights\nnext: grapevine task publish {escape(str(folder))}",
+        text=f"built [bold]{escaped(draft.name)}[/]: {counted(len(draft.program.train.nodes), 'node')}, "
+        f"{result['weights_bytes']} bytes of weights\nnext: grapevine task publish {escaped(str(folder))}",
     )
 
 

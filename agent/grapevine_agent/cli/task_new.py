@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from grapevine_agent.cli.output import JsonOption, answer
+from grapevine_agent.cli.output import JsonOption, answer, escaped
 
 
 def register(task: typer.Typer) -> None:
@@ -30,6 +29,6 @@ def register(task: typer.Typer) -> None:
         answer(
             {"name": name, "folder": str(folder)},
             as_json=as_json,
-            text=f"made [bold]{escape(str(folder))}[/]: edit task.toml and model.py\n"
-            f"next: grapevine task build {escape(str(folder))}",
+            text=f"made [bold]{escaped(str(folder))}[/]: edit task.toml and model.py\n"
+            f"next: grapevine task build {escaped(str(folder))}",
         )

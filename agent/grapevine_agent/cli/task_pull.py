@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from grapevine_agent.cli.asking import opened
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, shown
+from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, counted, escaped, shown
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_proto.errors import TaskError
 
@@ -62,7 +61,7 @@ def register(task: typer.Typer) -> None:
             model.save_pt2(pt2)
         facts = model.facts
         doubts = f"\n[yellow]warning:[/] {shown(told)}" if (told := doubts_of(facts)) else ""
-        files = ", ".join(escape(str(path)) for path in (output, output.with_suffix(".json"), pt2) if path is not None)
+        files = ", ".join(escaped(str(path)) for path in (output, output.with_suffix(".json"), pt2) if path is not None)
         answer(
             {**facts, "file": str(output), "pt2": str(pt2) if pt2 else ""},
             as_json=as_json,

@@ -12,22 +12,18 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Group
-from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from grapevine_agent.cli.asking import opened
 from grapevine_agent.cli.command_line import finite
-from grapevine_agent.cli.output import ConfigOption, JsonOption, console, counted, shown, tell
+from grapevine_agent.cli.output import ConfigOption, JsonOption, console, counted, escaped, shown, tell
 from grapevine_agent.cli.owner_commands import TaskArgument
 from grapevine_agent.printable import printable
 from grapevine_proto.errors import RequestError, TaskError
-from grapevine_tasks.closed_sets import METRICS
 
 if TYPE_CHECKING:
+    from rich.console import Group
+    from rich.table import Table
+
     from grapevine_agent.api import Grapevine
 
 QUIET_ROUNDS = 40  # in which no member improves, before that is said
@@ -95,6 +91,9 @@ class Board:
 
     def table(self) -> Table:
         """The members, two lines each: so ids and figures fit a narrow terminal whole."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+
         name = self.about.get("metric_name", "metric")
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("member", min_width=LEAST_OF_ID, overflow="fold")
@@ -104,7 +103,7 @@ class Board:
         for peer, reading in sorted(self.newest.items()):
             staleness, energy = reading["staleness"], reading["energy_j"]
             table.add_row(
-                f"{shown(names[peer], LONGEST_NAME)}\n{peer[:LEAST_OF_ID]}" if names.get(peer) else escape(peer),
+                f"{shown(names[peer], LONGEST_NAME)}\n{peer[:LEAST_OF_ID]}" if names.get(peer) else escaped(peer),
                 f"{reading['round']}\n{reading['age']}",
                 ("—" if reading["loss"] is None else f"{reading['loss']:.4f}")
                 + f"\n{_figure_cell(reading.get('baseline'))}",
@@ -116,6 +115,9 @@ class Board:
 
     def view(self, note: str = "") -> Group:
         """Table, plot and a note."""
+        from rich.console import Group
+        from rich.text import Text
+
         about = self.about
         title = (
             f"[bold]{shown(about['name'])}[/] version {about['version']} ({about['task'][:12]}), {about['standing']}"
@@ -184,6 +186,8 @@ def target_of(until: str) -> Target | None:
         value = float(number)
     except ValueError:
         value = float("nan")
+    from grapevine_tasks.closed_sets import METRICS
+
     known = ("", "round", "metric", "loss", *METRICS)
     if not math.isfinite(value) or value < 0 or key not in known:
         raise RequestError(
@@ -210,14 +214,14 @@ def register(task: typer.Typer) -> None:
     ) -> None:
         """Show how the members of a task are doing; one JSON line for each reading with --json, or in a pipe."""
         target, board = target_of(until), Board()
-        lines = as_json or not console.is_terminal
+        lines = as_json or not console().is_terminal
         with opened(config) as grapevine:
             try:
                 reached = _follow(grapevine, task, board, target, for_s, lines=lines)
             except KeyboardInterrupt:
                 reached = True  # the owner has seen enough
             if not lines and board.about:
-                console.print(board.view())
+                console().print(board.view())
         if target is not None and not reached:
             raise TaskError(f"{board.about['name']}: not everybody came to {until} within {for_s} s")
 
@@ -232,9 +236,11 @@ def _follow(
     lines: bool,
 ) -> bool:
     """Watch until there is a reason to end; whether the target was reached."""
+    from rich.live import Live
+
     heard_s = time.monotonic()
     warned: set[str] = set()
-    with Live(console=console, refresh_per_second=4, transient=True, auto_refresh=not lines) as live:
+    with Live(console=console(), refresh_per_second=4, transient=True, auto_refresh=not lines) as live:
         for readings, about in grapevine.polled(task, for_s=for_s):
             if not board.about and not about["members"]:
                 tell(_waiting(about))

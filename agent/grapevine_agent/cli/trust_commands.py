@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from grapevine_agent.cli.asking import ask
 from grapevine_agent.cli.output import ConfigOption, JsonOption, answer, configuration, console, counted, shown
@@ -64,13 +63,15 @@ def register(app: typer.Typer) -> None:
         result = change_trust(configuration(config), None)
         answer(result, as_json=as_json, text=f"{counted(len(result['peers']), 'peer')}; {shown(result['file'])}")
         if result["peers"] and not as_json:
+            from rich.table import Table
+
             table = Table()
             for heading in ("peer", "name", "as", "roles", "written in"):
                 table.add_column(heading, overflow="fold", no_wrap=heading == "peer")
             for each in result["peers"]:
                 roles = ", ".join(each["roles"])
                 table.add_row(each["peer"], shown(each["name"]), each["as"], shown(roles), shown(each["from"]))
-            console.print(table)
+            console().print(table)
 
 
 def _changed(config: Config, change: dict[str, Any]) -> dict[str, Any]:

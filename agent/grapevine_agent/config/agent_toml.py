@@ -44,7 +44,7 @@ from grapevine_agent.units import CREDENTIALS
 from grapevine_proto.encoding import ENCODINGS
 from grapevine_proto.errors import ConfigError
 from grapevine_proto.location import Location
-from grapevine_proto.topics import DEFAULT_ROOT, check_root
+from grapevine_proto.roots import DEFAULT_ROOT, check_root
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -217,8 +216,7 @@ def _read_profile(name_or_path: str | Path) -> FirmwareProfile:
     file = profile_path(text)
     if file is None:
         raise ConfigError(f"profile {text!r}: {NO_PROFILE}; {suggestion(text, profile_names())} ({OWN_PROFILE})")
-    with resources.as_file(file) as path:
-        return _read_file(path)
+    return _read_file(file)
 
 
 def _read_file(path: Path) -> FirmwareProfile:

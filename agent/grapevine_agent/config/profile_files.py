@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 
@@ -15,15 +13,15 @@ def profile_names() -> list[str]:
     return sorted(names)
 
 
-def profile_path(name: str) -> Traversable | None:
+def profile_path(name: str) -> Path | None:
     """The file of a profile that ships with Grapevine; None where there is none of this name."""
     if "/" in name:
         return None
     return next((file for folder in _folders() if (file := folder / f"{name}.toml").is_file()), None)
 
 
-def _folders() -> list[Traversable]:
+def _folders() -> list[Path]:
     """Where profiles ship: the checkout first, because an editable install leaves stale copies behind."""
     checkout = Path(__file__).resolve().parents[3] / "firmware_profiles"
-    packaged = resources.files("grapevine_agent") / "profiles"
+    packaged = Path(__file__).resolve().parents[1] / "profiles"
     return [folder for folder in (checkout, packaged) if folder.is_dir()]

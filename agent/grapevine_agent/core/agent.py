@@ -67,6 +67,7 @@ class AgentCore:
     _started: bool = False
     _watched: set[str] = field(default_factory=set)  # tasks whose metrics the owner wants to see
     _renew_at_ms: float = math.inf
+    _said: tuple[object, ...] = ()  # what our announcement was made of
     _clock: ClockWatch = field(default_factory=lambda: ClockWatch(Moment(0.0, 0)))
 
     def __post_init__(self) -> None:
@@ -609,13 +610,25 @@ class AgentCore:
         return [fx.Unsubscribe(filter=topics.of_task(task, "metrics"))]
 
     def _announce(self, now: Moment) -> list[Effect]:
-        announcement = replace(
-            said_of(self.settings),
-            tasks=self.tasks.tasks()[: m.MAX_TASKS],
-            lacks=self.exchange.catching_up.lacks,
-            records=self.exchange.catching_up.said,
-            carries=self.brokers.packet_bytes if self.settings.is_gateway else 0,
-            offers=self.apps.offers(),
-            running=self.apps.running(),
+        said = (
+            self.settings,
+            self.tasks.tasks()[: m.MAX_TASKS],
+            self.exchange.catching_up.lacks,
+            self.exchange.catching_up.said,
+            self.brokers.packet_bytes if self.settings.is_gateway else 0,
+            self.apps.offers(),
+            self.apps.running(),
         )
-        return self.presence.announce(announcement, now)
+        if said != self._said:
+            self._said = said
+            settings, tasks, lacks, records, carries, offers, running = said
+            self._announcement = replace(
+                said_of(settings),
+                tasks=tasks,
+                lacks=lacks,
+                records=records,
+                carries=carries,
+                offers=offers,
+                running=running,
+            )
+        return self.presence.announce(self._announcement, now)

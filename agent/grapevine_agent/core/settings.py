@@ -19,8 +19,6 @@ Obeys: TypeAlias = Literal["pause", "slow", "train"]  # what becomes of training
 
 
 AUTO: Final = "auto"  # an encoding: the smallest that a task allows and a vector can bear
-REVIEW_VALID_DAYS: Final = 7.0  # that a verdict holds where its reviewer says nothing
-LEAST_DAYS, MOST_DAYS = 0.01, 366.0  # that a verdict may be signed for
 MOST_ASLEEP_S: Final = 86_400.0  # of what a peer says that it will sleep
 
 

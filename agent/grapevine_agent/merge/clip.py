@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 
 from grapevine_agent.merge.apart import apart
-from grapevine_agent.merge.geometry import block_of, blocks, squared_distance, squared_length, store
+from grapevine_agent.merge.geometry import block_of, blocks, is_longer, squared_distance, store
 from grapevine_agent.merge.voices import Voice
 from grapevine_proto.messages import Vector
 
@@ -47,7 +47,7 @@ class Clip:
         distance = math.sqrt(squared_distance(local.parameters, received.parameters))
         # Models that are equal but for rounding say nothing about how far apart models usually are. Were they counted,
         # members that agree could never again be told anything by one who comes late.
-        if distance > SAME * math.sqrt(squared_length(local.parameters)):
+        if is_longer(distance, SAME, local.parameters):
             self.recent.append(min(distance, limit))
             self.last = distance
         parameters = _within(limit, distance, local.parameters, received.parameters)

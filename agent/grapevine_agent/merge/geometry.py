@@ -20,6 +20,8 @@ from grapevine_proto.messages import Vector
 # wakes its threads for a dot product, which takes longer than the product where cores are few and busy.
 BLOCK64 = 1 << 13
 LARGEST = float(np.finfo(np.float32).max)
+PLAIN_SQUARE = 1e-30  # from here on a sum of float32 squares has lost nothing to speak of below the smallest number
+PLAINLY = 1.01  # times as much, or as little: no rounding of sums in float32 comes near that
 
 
 def blocks(start: int, stop: int, step: int = BLOCK64) -> Iterator[slice]:
@@ -63,6 +65,37 @@ def squared_length(vector: Vector) -> float:
             block[:] = vector[span]
             total += float(np.dot(block, block))
     return total
+
+
+def is_apart(one: Vector, other: Vector, share: float) -> bool:
+    """Whether ‖one − other‖ > share·‖other‖, of two float32 [p]; exactly so.
+
+    Where it is plain, as mostly, sums in float32 tell, in a fifth of the time.
+    """
+    with apart():
+        distance, length = _rough_square(one - other), _rough_square(other)
+    if PLAIN_SQUARE < distance < math.inf and PLAIN_SQUARE < length < math.inf:
+        limit = share * share * length
+        if not limit / PLAINLY < distance < limit * PLAINLY:
+            return distance > limit
+    return squared_distance(one, other) > share * share * squared_length(other)
+
+
+def is_longer(length: float, share: float, vector: Vector) -> bool:
+    """Whether length > share·‖vector‖, of a float32 [p]; exactly so, as `is_apart`."""
+    with apart():
+        rough = _rough_square(vector)
+    if PLAIN_SQUARE < rough < math.inf:
+        limit = share * math.sqrt(rough)
+        if not limit / PLAINLY < length < limit * PLAINLY:
+            return length > limit
+    return length > share * math.sqrt(squared_length(vector))
+
+
+def _rough_square(vector: Vector) -> float:
+    """‖vector‖² to a thousandth, summed in float32; inf or NaN where that does not hold it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.fsum(float(np.dot(block, block)) for block in (vector[span] for span in blocks(0, vector.size)))
 
 
 def scaled_cosine(own: Vector, other: Vector, origin: Vector | None) -> float:

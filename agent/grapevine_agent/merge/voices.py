@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from grapevine_agent.merge.halves import BLOCK, by_halves
 from grapevine_proto.messages import Vector
 
 
@@ -195,15 +196,12 @@ def merged_of_equals(voices: Sequence[Voice], *, parameters: Vector, buffers: Ve
     )
 
 
-BLOCK = 1 << 16  # floats; a block of 256 KiB stays in a small board's cache while voices are added to it
-
-
 def weighted_sum(vectors: Sequence[Vector], shares: Sequence[float]) -> Vector:
     """Σ shares[j]·vectors[j], float32 [p]; `shares` are not negative and sum to 1.
 
-    One pass over memory: it goes block by block, so that each block of the result is written while
-    it is in cache, whatever the number of vectors. What comes from memory is only ever added; the
-    weights enter through the block that is in cache, by Horner's rule, the smallest share first:
+    One pass over memory, or two over its halves (`halves`): it goes block by block, so that each block of the
+    result is written while it is in cache, whatever the number of vectors. What comes from memory is only ever
+    added; the weights enter through the block that is in cache, by Horner's rule, the smallest share first:
 
         ((s₀/s₁·v₀ + v₁)·s₁/s₂ + v₂)·…·sₙ
 
@@ -216,13 +214,17 @@ def weighted_sum(vectors: Sequence[Vector], shares: Sequence[float]) -> Vector:
     # Arrays without dimensions: NumPy takes them twice as fast as its own scalars.
     factors = [np.array(share / next_, np.float32) for (share, _), next_ in zip(voiced, heavier, strict=True)]
     total = np.empty(vectors[0].shape, np.float32)
-    for start in range(0, total.size, BLOCK):
-        span = slice(start, start + BLOCK)
-        out = total[span]
-        np.multiply(order[0][span], factors[0], out=out)
-        for vector, factor in zip(order[1:], factors[1:], strict=True):
-            np.add(out, vector[span], out=out)
-            np.multiply(out, factor, out=out)
+
+    def sum_up(first: int, end: int) -> None:
+        for start in range(first, end, BLOCK):
+            span = slice(start, min(start + BLOCK, end))
+            out = total[span]
+            np.multiply(order[0][span], factors[0], out=out)
+            for vector, factor in zip(order[1:], factors[1:], strict=True):
+                np.add(out, vector[span], out=out)
+                np.multiply(out, factor, out=out)
+
+    by_halves(total.size, sum_up)
     return total
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from grapevine_agent.core.governor.pauses import ALL, LONGEST_S
+from grapevine_agent.core.governor.pauses import ALL
+from grapevine_agent.core.spans import LONGEST_PAUSE_S
 from grapevine_agent.requests.naming import find_task
 from grapevine_agent.requests.parameters import within
 from grapevine_agent.service.saving import DECISIONS
@@ -27,7 +28,7 @@ class GovernorRequests:
     async def pause(self, task: str = "", for_s: float | None = None) -> dict[str, Any]:
         """Pause training, of one task or of all: for so many seconds, or until it is resumed."""
         if for_s is not None:
-            within(for_s, SHORTEST_S, LONGEST_S, "for_s")
+            within(for_s, SHORTEST_S, LONGEST_PAUSE_S, "for_s")
         whole = await self._whole(task)
         await self._service.governor.pause(for_s, whole)
         return await self._standing(whole)

@@ -11,7 +11,7 @@ from typing import Any
 
 from grapevine_agent.core.apps.app_book import AppEntry
 from grapevine_agent.core.moment import DAY_MS
-from grapevine_agent.core.settings import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
+from grapevine_agent.core.spans import LEAST_DAYS, MOST_DAYS, REVIEW_VALID_DAYS
 from grapevine_agent.core.tasks.judging import weigh
 from grapevine_agent.core.tasks.task_book import TaskEntry
 from grapevine_agent.requests.applications import shown_application

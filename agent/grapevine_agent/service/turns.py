@@ -24,7 +24,8 @@ from typing import Final, TypeVar
 
 from grapevine_agent.core.effects import Effect
 from grapevine_agent.merge.apart import told_apart
-from grapevine_agent.service.beside import Beside
+from grapevine_agent.merge.halves import two_at_once
+from grapevine_agent.service.beside import Beside, run_both
 from grapevine_proto.parts import LARGE
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class Turns:
     # --- in the thread ------------------------------------------------------------------------------
 
     def _at_the_core(self, call: Callable[[], Iterable[Effect]]) -> list[Effect]:
-        with self._core, told_apart(self._apart):
+        with self._core, told_apart(self._apart), two_at_once(run_both):
             return list(call())
 
     @contextmanager

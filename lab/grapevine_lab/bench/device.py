@@ -3,7 +3,8 @@
 Idle is `grapevine agent run` with the default configuration on a real Mosquitto: alone, and among 50 peers who have
 announced themselves and send their heartbeats, with a task that nobody has consented to. Counted are its memory (RSS,
 as the kernel counts it, shared libraries included), its CPU time, its wake-ups (voluntary switches of all its threads,
-from /proc), and the bytes that it sends and gets, by a proxy between it and the broker.
+from /proc), and the bytes that it sends and gets, by a proxy between it and the broker. Beside it: how long one takes
+from its start until the broker has taken it in, by a clock and of the processor.
 
 Learning is the same on a board: a control group with one core and 512 MB, and the profile of a Raspberry Pi Zero 2 W.
 The owner joins the digits. Counted are rounds, the service's and the trainer's memory, and what the group had in use.
@@ -44,15 +45,19 @@ from grapevine_lab.bench.service import (
     write_config,
 )
 from grapevine_lab.proxy import Counting, running
+from grapevine_proto.errors import GrapevineError
 from grapevine_tasks.built import BuiltTask
 
 IDLE, LEARNING = "device_idle", "device_learning"
-RSS_TARGET = Target(limit=60.0, at_most=True)  # MB of 10^6 bytes
+RSS_TARGET = Target(limit=55.0, at_most=True)  # MB of 10^6 bytes
+START_TARGET = Target(limit=0.6, at_most=True)  # seconds
+NUM_STARTS = 5
 WAKE_UPS_TARGET = Target(limit=3.0, at_most=True)  # a second
 NUM_PEERS = 50
 PROFILE = "raspberry-pi-zero-2-w"
 CORES, MEMORY_MB = 1.0, 512
 SETTLE_S = 20.0
+START_DEADLINE_S = 60.0
 NUM_WINDOWS, WINDOW_S = 3, 30.0
 LEARN_S = 60.0
 DAY_S = 86_400.0
@@ -90,7 +95,36 @@ def run_idle(say: Callable[[str], None]) -> list[Figure]:
             with _counted_broker() as line:
                 seen = asyncio.run(_idle(own, line, built, num_peers))
             found += _idle_figures(seen, f"{num_peers} peers" if num_peers else "alone")
+    found += _start_figures(asyncio.run(_starts()))
     return found
+
+
+async def _starts() -> list[tuple[float, float]]:
+    """Of several new services on a new broker: seconds until it is connected, and those of the processor."""
+    seen = []
+    for _ in range(NUM_STARTS):
+        with tempfile.TemporaryDirectory(prefix="grapevine-bench-") as name, start_broker("mosquitto") as broker:
+            folder = Path(name)
+            config = folder / "agent.toml"
+            config.write_text(
+                f'[agent]\nstate_dir = "{folder}"\n[mqtt]\nbrokers = ["{broker.url}"]\n', encoding="utf-8"
+            )
+            began_s = time.monotonic()
+            with running_service(config, folder / "log") as process:
+                while b"connected to" not in (folder / "log").read_bytes():
+                    if time.monotonic() > began_s + START_DEADLINE_S:
+                        raise GrapevineError(f"no service was connected within {START_DEADLINE_S:g} s")
+                    await asyncio.sleep(0.002)
+                seen.append((time.monotonic() - began_s, cpu_s(process)))
+    return seen
+
+
+def _start_figures(seen: list[tuple[float, float]]) -> list[Figure]:
+    lasted, used = zip(*seen, strict=True)
+    return [
+        figure(IDLE, "start to connected", list(lasted), unit="s", target=START_TARGET),
+        figure(IDLE, "start to connected: CPU", list(used), unit="s"),
+    ]
 
 
 async def _idle(folder: Path, line: Counting, built: BuiltTask, num_peers: int) -> _Window:

@@ -31,8 +31,8 @@ from grapevine_lab.bench.delay import delayed
 from grapevine_lab.bench.figures import Figure, Target, figure
 from grapevine_lab.bench.mosquitto import why_no_mosquitto
 from grapevine_lab.simulator.keys import Holder, Numbering
+from grapevine_proto.roots import DEFAULT_ROOT
 from grapevine_proto.signing import SigningKey
-from grapevine_proto.topics import DEFAULT_ROOT
 
 NAME = "sends_to_a_far_broker"
 TARGET = Target(limit=20.0, at_most=False)

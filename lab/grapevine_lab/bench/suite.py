@@ -19,6 +19,7 @@ from grapevine_lab.bench import (
     dashboard,
     data_sources,
     device,
+    embedded_broker,
     encodings,
     far_broker,
     joining,
@@ -35,11 +36,13 @@ from grapevine_lab.bench import (
     strategies,
     ticks,
     time_estimate,
+    training_step,
     training_throughput,
     transfers,
     updates,
 )
 from grapevine_lab.bench.figures import Benchmark, Finding, Skipped
+from grapevine_lab.kept_tables import named
 from grapevine_proto.errors import GrapevineError
 
 BENCHMARKS = (
@@ -49,6 +52,7 @@ BENCHMARKS = (
     Benchmark(names=(device.LEARNING,), run=device.run_learning, missing=device.missing_for_learning),
     Benchmark(names=(command_start.NAME,), run=command_start.run, missing=command_start.missing),
     Benchmark(names=(dashboard.NAME,), run=dashboard.run, missing=dashboard.missing),
+    Benchmark(names=(embedded_broker.NAME,), run=embedded_broker.run, missing=embedded_broker.missing),
     Benchmark(names=(strangers.MEMORY, strangers.START), run=strangers.run, missing=strangers.missing),
     Benchmark(names=(ticks.NAME,), run=ticks.run, missing=ticks.missing),
     Benchmark(names=(joining.NAME,), run=joining.run, missing=joining.missing),
@@ -62,6 +66,7 @@ BENCHMARKS = (
     Benchmark(names=(judging.NAME,), run=judging.run, missing=judging.missing),
     Benchmark(names=(strategies.NAME,), run=strategies.run, missing=strategies.missing),
     Benchmark(names=(server_folding.NAME,), run=server_folding.run, missing=server_folding.missing),
+    Benchmark(names=(training_step.NAME,), run=training_step.run, missing=training_step.missing),
     Benchmark(
         names=(training_throughput.NAME, training_throughput.EVALUATION),
         run=training_throughput.run,
@@ -75,6 +80,16 @@ BENCHMARKS = (
     Benchmark(names=(sample_memory.NAME,), run=sample_memory.run, missing=sample_memory.missing),
 )
 NAMES = tuple(name for benchmark in BENCHMARKS for name in benchmark.names)
+
+
+def names_of(given: Sequence[str]) -> list[str]:
+    """The benchmarks of these names; a file's name, as `service`, stands for all in it. Raises BadParameter."""
+    files: dict[str, tuple[str, ...]] = {}
+    for benchmark in BENCHMARKS:
+        file = benchmark.run.__module__.rpartition(".")[2]
+        files[file] = files.get(file, ()) + benchmark.names
+    chosen = named("--only", given, dict.fromkeys([*NAMES, *files]))
+    return [name for each in chosen for name in ([each] if each in NAMES else files[each])]
 
 
 def measure(wanted: Sequence[str]) -> list[Finding]:

@@ -43,8 +43,9 @@ from grapevine_proto.bulk import NOTICE_BYTES
 from grapevine_proto.codec import Received, open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import Apart, ChunkRefusal, ChunkRequest, ModelUpdate, plain
+from grapevine_proto.roots import DEFAULT_ROOT
 from grapevine_proto.signing import SigningKey
-from grapevine_proto.topics import DEFAULT_ROOT, InboxTopic
+from grapevine_proto.topics import InboxTopic
 
 NAME = "transfer"
 BYTES_PER_S = 20e6 / 8

@@ -5,6 +5,9 @@ hash, sign, publish (QoS 1), receive, hash, verify, decode, and to check sequenc
 Raw: paho's `publish` to paho's `on_message` with a payload of as many bytes, in the same two
 processes, over connections with the same options. They take turns, one message at a time; times are
 taken on the clock that the processes share.
+
+What the receiving process takes of a processor for one message is read from the kernel, which counts in hundredths of a
+second: before and after a row of messages of one kind, several rows of each, in turns.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from grapevine_agent.core.effects import Publish
 from grapevine_agent.core.learning.intake import Intake
@@ -41,15 +45,18 @@ from grapevine_proto import topics
 from grapevine_proto.codec import open_envelope
 from grapevine_proto.errors import GrapevineError
 from grapevine_proto.messages import ModelUpdate
+from grapevine_proto.roots import DEFAULT_ROOT
 from grapevine_proto.signing import SigningKey, signed_bytes, verify
-from grapevine_proto.topics import DEFAULT_ROOT, InboxTopic
+from grapevine_proto.topics import InboxTopic
 
 NAME = "update_over_mosquitto"
+WHAT = "update, agent to agent / paho with the same bytes"
 TARGET = Target(limit=2.2, at_most=True)
 NUM_PARAMETERS = 55_338
 NUM_WARM_UP = 30
 NUM_REPETITIONS = 400
 BLOCK = 20
+NUM_ROWS, IN_A_ROW = 9, 200  # of messages of one kind, for the processor's time
 ANSWER_S = 10.0
 PAUSE_S = 0.001  # so that one message's acknowledgements do not meet the next message
 
@@ -78,16 +85,20 @@ async def _measure(folder: Path, url: str) -> list[Figure]:
             )
             return sealer.seal(Publish(topic=topic, body=body, receiver_session=1), clock.now().wall_ms)
 
-        ours_s, raw_s = await _by_turns(url, receiver_id, topics.build(DEFAULT_ROOT, topic), sealed)
+        ours_s, raw_s, cpu_s = await _by_turns(url, receiver_id, topics.build(DEFAULT_ROOT, topic), sealed)
         parts = _parts(sealed, topic, identity.key)
     milliseconds = 1e3
     size = f"{len(sealed()) / 1e3:.0f} kB"
     ratios = block_ratios(ours_s, raw_s, BLOCK)
     return [
-        figure(NAME, "update, agent to agent / paho with the same bytes", ratios, target=TARGET),
+        figure(NAME, WHAT, ratios, target=TARGET),
         figure(NAME, f"update of {size}, agent to agent", ours_s, unit="ms", scale=milliseconds),
         figure(NAME, f"paho, {size}", raw_s, unit="ms", scale=milliseconds),
         *(figure(NAME, what, seconds, unit="ms", scale=milliseconds) for what, seconds in parts.items()),
+        *(
+            figure(NAME, f"CPU of the receiver for one: {what}", seconds, unit="ms", scale=milliseconds)
+            for what, seconds in cpu_s.items()
+        ),
     ]
 
 
@@ -96,13 +107,22 @@ async def _measure(folder: Path, url: str) -> list[Figure]:
 
 async def _by_turns(
     url: str, receiver_id: str, name: str, sealed: Callable[[], bytes]
-) -> tuple[list[float], list[float]]:
-    """Seconds from model to checked model, and from payload to payload."""
+) -> tuple[list[float], list[float], dict[str, list[float]]]:
+    """Seconds from model to checked model, from payload to payload, and of the receiver's processor for one of each."""
     noise = os.urandom(len(sealed()))
     ours_s: list[float] = []
     raw_s: list[float] = []
-    async with _receiver(url, receiver_id) as arrival, _transport(url) as transport:
+    async with _receiver(url, receiver_id) as (arrival, process), _transport(url) as transport:
         with connected_client(url, "grapevine-bench-raw-sender") as client:
+
+            async def ours() -> None:
+                await transport.publish(name, sealed())
+                await arrival("ours")
+
+            async def raw() -> None:
+                client.publish(RAW_TOPIC, noise, qos=1)
+                await arrival("raw")
+
             for repetition in range(NUM_WARM_UP + NUM_REPETITIONS):
                 await asyncio.sleep(PAUSE_S)
                 ours_at_ns = time.monotonic_ns()
@@ -115,7 +135,21 @@ async def _by_turns(
                 if repetition >= NUM_WARM_UP:
                     ours_s.append(ours_ns * 1e-9)
                     raw_s.append(raw_ns * 1e-9)
-    return ours_s, raw_s
+            cpu_s: dict[str, list[float]] = {"an update, checked": [], "paho alone": []}
+            for _ in range(NUM_ROWS):
+                for step, found in zip((ours, raw), cpu_s.values(), strict=True):
+                    found.append(await _cpu_of_each(process, step))
+    return ours_s, raw_s, cpu_s
+
+
+async def _cpu_of_each(process: psutil.Process, step: Callable[[], Awaitable[None]]) -> float:
+    """Seconds of its processor that a process takes for one step, of a row of them."""
+    before = process.cpu_times()
+    for _ in range(IN_A_ROW):
+        await step()
+        await asyncio.sleep(PAUSE_S)
+    after = process.cpu_times()
+    return (after.user + after.system - before.user - before.system) / IN_A_ROW
 
 
 @asynccontextmanager
@@ -133,8 +167,8 @@ async def _transport(url: str) -> AsyncIterator[Transport]:
 
 
 @asynccontextmanager
-async def _receiver(url: str, peer: str) -> AsyncIterator[Callable[[str], Awaitable[int]]]:
-    """The receiving process: a function that waits for its next message, and says when that was taken in."""
+async def _receiver(url: str, peer: str) -> AsyncIterator[tuple[Callable[[str], Awaitable[int]], psutil.Process]]:
+    """The receiving process, and a function that waits for its next message, and says when that was taken in."""
     command = [sys.executable, "-m", "grapevine_lab.bench.receiver", url, DEFAULT_ROOT, peer, str(NUM_PARAMETERS)]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -158,7 +192,7 @@ async def _receiver(url: str, peer: str) -> AsyncIterator[Callable[[str], Awaita
 
     try:
         await said("ready")
-        yield arrival
+        yield arrival, psutil.Process(process.pid)
     finally:
         process.stdin.close()  # it ends when its input does
         await process.wait()

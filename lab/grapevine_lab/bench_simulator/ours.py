@@ -53,6 +53,7 @@ learning_rate = {learning_rate}
 
 [merging]
 strategy = "age-weighted"
+send_rate = "constant"
 sends_per_round = 1.0
 
 [requirements]

@@ -16,15 +16,16 @@ import typer
 from rich.console import Console
 
 from grapevine_agent.cli.command_line import finite
-from grapevine_lab.demo.plan import DEFAULT_PEERS, DEFAULT_SECONDS, MAX_PEERS, DemoPlan, make_timeline
+from grapevine_lab.demo.plan import DEFAULT_ENGINE, DEFAULT_PEERS, DEFAULT_SECONDS, MAX_PEERS, DemoPlan, make_timeline
 from grapevine_proto import distribution
-from grapevine_proto.errors import ConfigError
+from grapevine_proto.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
     from grapevine_lab.demo.report import Report
 
 SHORTEST_S = 15.0
 SIGNAL_EXIT = 128
+NEEDED_BY_ENGINES = {"embedded": ("amqtt",), "rumqtt": ("iotcore",)}
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +46,9 @@ def register(app: typer.Typer) -> None:
                 show_default=False,
             ),
         ] = "",
+        engine: Annotated[
+            str, typer.Option(help="The broker that is started: embedded, rumqtt or mosquitto.", show_default=False)
+        ] = "",
         out: Annotated[Path, typer.Option(help="Where the plot and the report go.", file_okay=False)] = Path(
             "demo-report"
         ),
@@ -63,13 +67,18 @@ def register(app: typer.Typer) -> None:
         two tasks, and two reviewers who approve one of them. A server comes, and is killed. Ends with a table,
         a plot and a page to send to a colleague.
         """
-        _check_installed(*(("starlette", "uvicorn") if dashboard else ()))
+        _check_engine(engine, broker)
+        _check_installed(
+            *(NEEDED_BY_ENGINES.get(engine or DEFAULT_ENGINE, ()) if not broker else ()),
+            *(("starlette", "uvicorn") if dashboard else ()),
+        )
         plan = DemoPlan(
             timeline=make_timeline(seconds, with_server=server),
             out=out,
             num_peers=peers,
             seed=seed,
             broker_url=broker,
+            engine=engine or DEFAULT_ENGINE,
             keep=keep,
             dashboard_port=dashboard_port if dashboard else None,
         )
@@ -78,9 +87,19 @@ def register(app: typer.Typer) -> None:
             raise typer.Exit(status)
 
 
+def _check_engine(engine: str, broker_url: str) -> None:
+    """Raise `RequestError` for an engine that there is not, and where a broker is named that runs already."""
+    from grapevine_broker import check_engine  # noqa: PLC0415 - other commands start without it
+
+    if engine:
+        check_engine(engine)
+    if engine and broker_url:
+        raise RequestError(f"--engine {engine} is for a broker of the demo's own: leave it out, or leave out --broker")
+
+
 def _check_installed(*more: str) -> None:
     """Raise `ConfigError` unless the `lab` extra is there: better now than half a minute into the demo."""
-    needed = ("torch", "amqtt", "sklearn", "matplotlib", *more)
+    needed = ("torch", "sklearn", "matplotlib", *more)
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise ConfigError(f"the demo needs {', '.join(missing)}: {distribution.to_add_extra('lab')}")

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 
 from grapevine_lab.demo.listening import Point
-from grapevine_lab.demo.plan import DEFAULT_PEERS, DEFAULT_SECONDS
+from grapevine_lab.demo.plan import DEFAULT_ENGINE, DEFAULT_PEERS, DEFAULT_SECONDS
 from grapevine_lab.demo.plot import MAX_NAMED, mean_over_agents
-from grapevine_lab.demo.report import GOAL_ACCURACY, Report, goals_of, mean
+from grapevine_lab.demo.report import EXTERNAL, GOAL_ACCURACY, Report, goals_of, mean
 from grapevine_lab.demo.summary import result_table
 from grapevine_lab.pages import Cell, Chart, Checks, Details, Figures, Heading, Page, Section, Series, Table, Text
 from grapevine_lab.pages.versions import version_table
@@ -118,7 +118,7 @@ def _people(report: Report) -> Table:
 
 
 def _traffic(report: Report) -> str:
-    is_own = report.broker_engine == "embedded"
+    is_own = report.broker_engine != EXTERNAL
     broker = "a broker of the demo's own" if is_own else f"the broker at {report.broker_url}"
     version = f", MQTT {report.mqtt_version}" if report.mqtt_version else ""
     sent = f"{report.num_messages:,} messages went over {broker}{version}; the whole took {report.total_s:.0f} s."
@@ -138,8 +138,10 @@ def _command(report: Report) -> str:
         command += ["--seed", str(report.seed)]
     if report.server is None:
         command.append("--no-server")
-    if report.broker_engine != "embedded":
+    if report.broker_engine == EXTERNAL:
         command += ["--broker", report.broker_url]
+    elif report.broker_engine != DEFAULT_ENGINE:
+        command += ["--engine", report.broker_engine]
     if round(report.duration_s) != DEFAULT_SECONDS:
         command += ["--seconds", f"{report.duration_s:.0f}"]
     return shlex.join(command)

@@ -9,6 +9,7 @@ from grapevine_proto.errors import GrapevineError
 
 DEFAULT_SECONDS = 90.0
 DEFAULT_PEERS = 5
+DEFAULT_ENGINE = "embedded"
 MAX_PEERS = 20  # each one is two processes and some 350 MB
 ROOT_PREFIX = "grapevine/demo-"
 
@@ -49,7 +50,8 @@ class DemoPlan:
     out: Path
     num_peers: int = DEFAULT_PEERS
     seed: int = 0
-    broker_url: str = ""  # "": start the embedded broker
+    broker_url: str = ""  # "": start one
+    engine: str = DEFAULT_ENGINE  # of the broker that is started
     keep: bool = False
     dashboard_port: int | None = None  # where the page is shown; None: there is none
 

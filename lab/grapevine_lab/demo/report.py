@@ -16,6 +16,7 @@ GOAL_GAIN = 0.15  # over the same agent alone
 MAX_MEAN_LOSS = 0.01  # of the mean accuracy, by the loss of the server
 MAX_SINGLE_LOSS = 0.03
 ROUNDING = 1e-9
+EXTERNAL = "external"  # as the engine: a broker that ran before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Report:
     duration_s: float
     total_s: float
     seed: int
-    broker_engine: str  # "embedded" or "external"
+    broker_engine: str  # of the demo's own broker, or `EXTERNAL`
     broker_url: str
     mqtt_version: str
     versions: dict[str, str]

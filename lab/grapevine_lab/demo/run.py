@@ -25,7 +25,7 @@ from grapevine_lab.demo.guarding import guarded
 from grapevine_lab.demo.listening import Listener
 from grapevine_lab.demo.login import with_login
 from grapevine_lab.demo.plan import ROOT_PREFIX, DemoError, DemoPlan
-from grapevine_lab.demo.report import Report
+from grapevine_lab.demo.report import EXTERNAL, Report
 from grapevine_lab.demo.samples import write_shares
 from grapevine_lab.demo.story import Story
 from grapevine_proto.errors import BrokerError
@@ -62,7 +62,7 @@ async def run_demo(plan: DemoPlan, voice: Voice) -> Report:
     return findings.to_report(
         total_s=time.monotonic() - started_s,
         seed=plan.seed,
-        broker_engine="external" if plan.broker_url else "embedded",
+        broker_engine=EXTERNAL if plan.broker_url else plan.engine,
         broker_url=str(broker.without_credentials()),
         with_server=plan.with_server,
     )
@@ -90,7 +90,7 @@ async def _broker(plan: DemoPlan, voice: Voice) -> AsyncIterator[BrokerUrl]:
         yield url
         return
     # Not cancelled half-way: a broker that is just being started would be lost sight of.
-    starting = asyncio.create_task(asyncio.to_thread(start_broker))
+    starting = asyncio.create_task(asyncio.to_thread(start_broker, plan.engine))
     try:
         broker = await asyncio.shield(starting)
         voice.say(f"an MQTT broker of our own listens at {broker.url}")

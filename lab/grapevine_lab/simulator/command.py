@@ -148,8 +148,8 @@ def _print(summary: Summary, lives: Mapping[int, LifeReport], folder: Path, *, a
             told["invariants"] = {seed: life_as_json(life.invariants) for seed, life in lives.items()}
         sys.stdout.write(json.dumps(told) + "\n")
     else:
-        print_summary(summary, console)
+        print_summary(summary, console())
         for seed, life in lives.items():
-            print_table(invariant_table(life, seed), console)
-        console.print(f"on one page: {folder / PAGE_FILE}", markup=False, soft_wrap=True)
-        console.print(f"tables and plots: {folder}", markup=False, soft_wrap=True)
+            print_table(invariant_table(life, seed), console())
+        console().print(f"on one page: {folder / PAGE_FILE}", markup=False, soft_wrap=True)
+        console().print(f"tables and plots: {folder}", markup=False, soft_wrap=True)

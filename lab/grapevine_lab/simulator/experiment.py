@@ -6,6 +6,7 @@ the scenario's changes, the graph is made, the data set is shared out. Whatever 
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from grapevine_agent.core.settings import CoreSettings, ReviewPolicy
 from grapevine_agent.data.preparing import Samples
 from grapevine_agent.merge.plan import check_merge_plan
 from grapevine_lab.simulator.availability import absences, sleep_of
+from grapevine_lab.simulator.building import build_apart
 from grapevine_lab.simulator.clock import EPOCH_MS
 from grapevine_lab.simulator.datasets import Dataset, dataset_facts, load_dataset
 from grapevine_lab.simulator.device import Device
@@ -129,9 +131,6 @@ def _check_packets(scenario: Scenario, built: BuiltTask) -> None:
 
 def _build(scenario: Scenario, dataset: Dataset | None) -> BuiltTask:
     """The task with the scenario's changes, as an engineer would build it."""
-    from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - imports torch
-    from grapevine_tasks.authoring.task_file import read_task_file  # noqa: PLC0415
-
     choice = scenario.task
     try:
         folder = choice.path if choice.path is not None else catalogue_task(choice.name)
@@ -140,11 +139,17 @@ def _build(scenario: Scenario, dataset: Dataset | None) -> BuiltTask:
             merging.setdefault("send_rate", "every-round")
         changes = {"data": choice.data, "training": training, "merging": merging}
         if choice.epochs_per_round and dataset is not None:
+            from grapevine_tasks.authoring.task_file import read_task_file  # noqa: PLC0415 - imports torch
+
             plan = read_task_file(folder / "task.toml", changes).training
             shares = share_out(dataset, scenario.partition, scenario.nodes.num, _rng(scenario.seed, "partition"))
             per_node = sum(len(share.train) for share in shares) / len(shares)
             training["steps_per_round"] = max(1, round(choice.epochs_per_round * per_node / plan.batch_size))
         with tempfile.TemporaryDirectory() as into:
+            if scenario.nodes.trainer == "none" and "torch" not in sys.modules:
+                return build_apart(folder, Path(into), changes)
+            from grapevine_tasks.authoring.build import build_task  # noqa: PLC0415 - imports torch
+
             return build_task(folder, check_merging=check_merge_plan, into=Path(into), changes=changes)
     except TaskError as error:
         raise TaskError(f"{scenario.source}: [task]: {error}") from error

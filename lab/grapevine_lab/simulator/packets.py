@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from grapevine_agent.net.connection import packet_bytes
-from grapevine_proto.topics import DEFAULT_ROOT
+from grapevine_proto.roots import DEFAULT_ROOT
 
 OWN_PACKET_BYTES: Final = 1_000_000  # what an agent sends where nobody says less: `mqtt.max_packet_bytes`
 LARGEST_BYTES: Final = 268_435_460  # that MQTT has a length for (1.5.5), and its first five bytes

@@ -7,8 +7,10 @@ for ever, at a time limit.
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from grapevine_proto.errors import TaskError
 
 LOOK_EVERY_EVENTS = 20  # at the wall clock
 LOOK_EVERY_S = 0.25  # up from the work
+YOUNG_OBJECTS = 50_000  # until one looks for garbage among them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,8 @@ def run_seed(
     world, work = sitting.run.world, sitting.run.world.work
     try:
         _begin_telling(world, events)
-        _go_on(sitting, prepared, report, keep, keep_every_s, stopping, events)
+        with _seldom_collected():
+            _go_on(sitting, prepared, report, keep, keep_every_s, stopping, events)
         report(_progressed(sitting))
         work.evaluate_all()
         _write_events(world, events)
@@ -105,6 +109,19 @@ def run_seed(
     finally:
         if work.trainer is not None:
             work.trainer.close()
+
+
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """A world is made of objects that live to its end: they are not looked through again and again for garbage."""
+    thresholds = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _go_on(

@@ -178,7 +178,7 @@ def _register_looking(lab: typer.Typer) -> None:
         since = f", learning for {told['seconds']:.0f} s" if told["seconds"] is not None else ""
         answer(told, as_json=as_json, text=f"{shown(told['name'])}: {shown(told['scenario'])}, {told['engine']}{since}")
         if not as_json:
-            print_table(table_of(told), console)
+            print_table(table_of(told), console())
 
     @lab.command("list")
     def list_labs(as_json: JsonOption = False) -> None:

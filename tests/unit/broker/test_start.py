@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import re
 import shutil
@@ -29,8 +30,16 @@ _no_mosquitto = pytest.mark.skipif(
     shutil.which("mosquitto", path="/usr/local/sbin:/usr/sbin:/usr/bin:/opt/homebrew/sbin") is None,
     reason="needs Mosquitto on this machine: apt-get install mosquitto",
 )
+_no_rumqttd = pytest.mark.skipif(
+    importlib.util.find_spec("iotcore") is None, reason="rumqttd is the extra `rumqtt`, where there is a wheel of it"
+)
 each_engine = pytest.mark.parametrize(
-    "engine", ["embedded", pytest.param("mosquitto", marks=[pytest.mark.mosquitto, _no_mosquitto])]
+    "engine",
+    [
+        "embedded",
+        pytest.param("rumqtt", marks=_no_rumqttd),
+        pytest.param("mosquitto", marks=[pytest.mark.mosquitto, _no_mosquitto]),
+    ],
 )
 
 PARENT = """
@@ -145,7 +154,7 @@ def test_in_the_foreground_a_dead_broker_is_reported_and_not_replaced(engine: st
 
 
 def test_an_unknown_engine_or_port_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(RequestError, match="embedded or mosquitto"):
+    with pytest.raises(RequestError, match="embedded, mosquitto or rumqtt"):
         start_broker("emqx")
     with pytest.raises(RequestError, match="from 1 to 65535"):
         start_broker(port=70_000)

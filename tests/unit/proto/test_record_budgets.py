@@ -328,9 +328,18 @@ def test_a_brief_of_any_bytes_is_refused_and_nothing_else() -> None:
 
 
 def test_what_is_remembered_of_texts_that_were_no_ids_is_short() -> None:
-    topics._is_id.cache_clear()
+    topics._ids.clear()
     assert not topics.is_id("x" * 60_000)
-    assert topics._is_id.cache_info().currsize == 0
-    assert topics.is_id("x" * 64)
     assert not topics.is_id("X")
-    assert topics._is_id.cache_info().maxsize == 1 << 14
+    assert not topics.are_ids(["y", "X"])
+    assert topics._ids == {"y"}
+    assert topics.is_id("x" * 64)
+    assert all(topics.is_id(f"id-{number}") for number in range(topics.MOST_IDS + 100))
+    assert len(topics._ids) <= topics.MOST_IDS
+    topics._topics.clear()
+    with pytest.raises(WireError):
+        topics.parse_below_root("peer/X/state")
+    for number in range(topics.MOST_TOPICS + 100):
+        topics.parse_below_root(f"inbox/me/id-{number}")
+    topics.parse_below_root(f"inbox/{'x' * 64}/{'y' * 64}")
+    assert 0 < len(topics._topics) <= topics.MOST_TOPICS

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grapevine_proto import topics
-from grapevine_proto.errors import ConfigError, WireError
+from grapevine_proto.errors import WireError
 from grapevine_proto.topics import GroupTopic, InboxTopic, PeerTopic, TaskTopic, Topic
 
 ids = st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
@@ -52,12 +52,6 @@ def test_any_text_is_a_topic_or_a_wire_error(name: str) -> None:
 def test_what_is_not_in_the_tree_is_refused(name: str) -> None:
     with pytest.raises(WireError, match="topic"):
         topics.parse("grapevine/v1", name)
-
-
-@pytest.mark.parametrize("root", ["", "a/b/c", "a//b", "a/+", "#", "ä"])
-def test_a_root_that_would_break_the_tree_says_what_to_write(root: str) -> None:
-    with pytest.raises(ConfigError, match="write one or two levels"):
-        topics.check_root(root)
 
 
 def test_every_topic_has_one_writer() -> None:

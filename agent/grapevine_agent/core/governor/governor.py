@@ -217,6 +217,8 @@ class Governor:
 
     def deadline_s(self, now: Moment) -> float:
         """When `look` may find something new by the clock alone, monotonic."""
+        if not self.held and not self.limits.quiet_hours:
+            return self.pauses.deadline_s()
         offset_s, wall_ms = self.readings.utc_offset_s, now.wall_ms
         changes_ms = [float(each.until_ms) for each in self.held if each.until_ms and each.limit in _CLOCKED]
         if self.limits.quiet_hours:

@@ -16,7 +16,6 @@ from grapevine_agent.core.moment import Moment
 ALL: Final = ""  # all tasks
 MOST_PAUSES: Final = 10_000
 STEP_MS: Final = 2_000  # of the wall clock, by which it was set and does not just run
-LONGEST_S: Final = 366 * 86_400.0  # whoever wants more pauses until it is resumed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class Pauses:
 
     def deadline_s(self) -> float:
         """When the next one is over, monotonic."""
-        return min((pause.until_s for pause in self.held.values()), default=math.inf)
+        return min(pause.until_s for pause in self.held.values()) if self.held else math.inf
 
     def to_save(self) -> dict[str, Any]:
         """As plain values."""

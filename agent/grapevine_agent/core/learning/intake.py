@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -90,7 +90,7 @@ class Claims:
 
     def usual_age(self, now: Moment) -> int | None:
         """The median of the ages that the senders claim who are there; None where there are too few to speak of one."""
-        claims = [held for peer, held in self.ages.items() if self._counts(peer, now)]
+        claims = self._counted(self.ages, now)
         return int(median(claims)) if len(claims) >= MIN_SENDERS else None
 
     def oldest_age(self, now: Moment) -> int | None:
@@ -98,7 +98,7 @@ class Claims:
         usual, least = self.usual_age(now), self.manifest.training.steps_per_round
         if usual is None:
             return None
-        oldest = max(held for peer, held in self.ages.items() if self._counts(peer, now))
+        oldest = max(self._counted(self.ages, now))
         return int(min(oldest, self.pace_limit(now), max(CLAIM_FACTOR * usual, least)))
 
     def believed_experience(self, sender: str, experience: int, now: Moment) -> int:
@@ -111,7 +111,8 @@ class Claims:
 
     def present_experiences(self, now: Moment) -> dict[str, int]:
         """Chisme's M_i: what was believed of each sender that is still there. Who left must not weigh on who stayed."""
-        return {peer: held for peer, held in self.experiences.items() if self._counts(peer, now)}
+        present = self._present(self.experiences, now)
+        return {peer: held for peer, held in self.experiences.items() if peer in present}
 
     def _believe(
         self, book: OrderedDict[str, int], sender: str, claim: int, now: Moment, *, limit: float, least: int
@@ -120,18 +121,22 @@ class Claims:
         book[sender] = claim
         book.move_to_end(sender)
         if len(book) > MAX_SENDERS:
-            del book[next((peer for peer in book if not self._counts(peer, now)), next(iter(book)))]
-        claims = [held for peer, held in book.items() if peer == sender or self._counts(peer, now)]
+            present = self._present(book, now)
+            del book[next((peer for peer in book if peer not in present), next(iter(book)))]
+        claims = self._counted(book, now, sender)
         if len(claims) >= MIN_SENDERS:
             limit = min(limit, max(CLAIM_FACTOR * median(claims), least))
         return int(min(claim, limit))
 
-    def _counts(self, sender: str, now: Moment) -> bool:
-        """Whether a sender is a member of the task that is there: the ages of those who left stand still for ever."""
+    def _counted(self, book: Mapping[str, int], now: Moment, sender: str = "") -> list[int]:
+        """What is in a book of the senders who count, and of this one."""
+        present = self._present(book, now)
+        return [held for peer, held in book.items() if peer in present or peer == sender]
+
+    def _present(self, book: Mapping[str, int], now: Moment) -> Set[str]:
+        """Which senders are members of the task that are there: the ages of those who left stand still for ever."""
         members = self.members
-        if members is None:
-            return True
-        return members.is_alive(sender, now.monotonic_s) and members.says_it_takes_part(sender, self.task)
+        return book.keys() if members is None else members.taking_part(book, self.task, now.monotonic_s)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ class Offers:
 
     def due(self, version: int, now_s: float) -> list[Offer]:
         """What is to be offered now, to each group whose servers can be reached; it is taken to be."""
-        if not version:
+        if not version or not self.servers:
             return []
         offers = (self._next(group, live, version, now_s) for group, live in sorted(self._groups().items()))
         return [offer for offer in offers if offer is not None]
@@ -92,6 +92,8 @@ class Offers:
 
     def deadline_s(self) -> float:
         """When something is to be offered again, monotonic."""
+        if not self._offered:
+            return math.inf
         live = self._groups()
         waiting = (each.again_s for group, each in self._offered.items() if group in live and not each.holder)
         return min(waiting, default=math.inf)

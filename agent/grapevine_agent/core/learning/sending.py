@@ -89,9 +89,10 @@ class Sending:
 
     def arm(self, now: Moment) -> None:
         """Draw the time of the next tick."""
-        self._was_served = self._is_served(1 + self.targets(now).num_counted, now)
+        num_members = 1 + self.targets(now).num_counted
+        self._was_served = self._is_served(num_members, now)
         if not self.every_round and self._gossips:
-            self.clock.arm(now.monotonic_s, self.rate(now))
+            self.clock.arm(now.monotonic_s, self._rate(num_members, now))
 
     def look_at_servers(self, now: Moment) -> None:
         """Servers came or went: the next tick is drawn again, since at the rate that was it may be far away."""
@@ -100,10 +101,10 @@ class Sending:
 
     def rate(self, now: Moment) -> float:
         """Gossip sends per second, at present."""
+        return self._rate(1 + self.targets(now).num_counted, now) if self._gossips else 0.0
+
+    def _rate(self, num_members: int, now: Moment) -> float:
         plan = self.plan
-        if not self._gossips:
-            return 0.0
-        num_members = 1 + self.targets(now).num_counted
         rate = send_rate(
             policy=plan.send_rate,
             sends_per_round=plan.sends_per_round,
@@ -137,9 +138,8 @@ class Sending:
 
     def _lacking(self, peers: Sequence[str], now: Moment) -> list[str]:
         """Those of some peers who do not have our model."""
-        lives = ((peer, self.members.life_of(peer)) for peer in peers)
-        lacking = self.told.lacking(self.model, lives, now.monotonic_s)
-        return [peer for peer in peers if peer in lacking]
+        life_of = self.members.life_of
+        return self.told.lacking(self.model, [(peer, life_of(peer)) for peer in peers], now.monotonic_s)
 
     # --- sends ------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import NamedTuple
 
 from grapevine_agent.core.overlay.members import Members
 from grapevine_proto.sessions import supersedes
@@ -23,16 +24,14 @@ MAX_UNHEARD = 1_024  # of them, where only neighbours are listened to and whoeve
 NO_WORD = -1
 
 
-@dataclass(frozen=True)
-class _Claim:
+class _Claim(NamedTuple):
     """A version that others say is in their models, above the source's word at that time."""
 
     version: int
     word: int
 
 
-@dataclass(frozen=True)
-class _Word:
+class _Word(NamedTuple):
     """The newest version that a source has said of itself, and the session in which it spoke last."""
 
     version: int
@@ -58,22 +57,27 @@ class Sources:
 
     def mix_in(self, contributions: Mapping[str, int], *, sender: str, most: int) -> None:
         """Note what is in a model that was merged. What others say of a source is passed over above `most`."""
+        versions = self.versions
         for source, version in contributions.items():
-            if version <= self.versions.get(source, NO_WORD):
+            if version <= versions.get(source, NO_WORD):
                 continue  # most of them are old news
             if source == self.peer or (source != sender and not self._may_be_named(source)):
                 continue
-            self._settle(source)
-            if version <= self._word(source):
+            word = self._settle(source)
+            if version <= word:
                 self._hold(source, version)
             elif version <= most and version > self._newest(source):
-                self._claims[source] = _Claim(version, self._word(source))
-                self._move_last(source, self.versions.get(source, 0))
+                self._claims[source] = _Claim(version, word)
+                self._move_last(source, versions.get(source, 0))
         self._forget()
 
     def told(self, most: int) -> dict[str, int]:
         """The newest version of each source, as it is handed on: of at most so many, what changed last first."""
-        return {source: self._newest(source) for source in islice(reversed(self.versions), most)}
+        versions, claims = self.versions, self._claims
+        told = {source: versions[source] for source in islice(reversed(versions), most)}
+        for source in claims.keys() & told.keys():
+            told[source] = max(told[source], claims[source].version)
+        return told
 
     def mean_staleness(self, known_versions: Mapping[str, int]) -> float | None:
         """Mean over sources of S = N_i^i − N_j^i, in versions, `known_versions` being N_i^i; None: none is known."""
@@ -104,6 +108,8 @@ class Sources:
             self._words[source] = _Word(version, session)
             self._forget_words()
             return
+        if session == word.session and version <= word.version:
+            return  # as mostly
         if supersedes(word.session, session, self.members.wall_ms):
             return
         is_newer = session != word.session
@@ -120,16 +126,17 @@ class Sources:
         held = self.versions.get(source, 0)
         return max(held, claim.version) if claim is not None else held
 
-    def _settle(self, source: str) -> None:
-        """Hold a claim, and what is here, against what its source has said since."""
+    def _settle(self, source: str) -> int:
+        """Hold a claim, and what is here, against what its source has said since: its word."""
         word = self._word(source)
         claim = self._claims.get(source)
         if claim is None:
-            return
+            return word
         if claim.version <= word:
             self.versions[source] = max(claim.version, self.versions.get(source, 0))
         if word > claim.word:
             del self._claims[source]
+        return word
 
     def _hold(self, source: str, version: int) -> None:
         if version > self._newest(source) or source not in self.versions:

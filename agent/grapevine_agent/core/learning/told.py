@@ -51,14 +51,14 @@ class Told:
         if len(self._sent) > MAX_REMEMBERED:
             del self._sent[next(iter(self._sent))]  # whom we sent to longest ago
 
-    def lacking(self, model: ModelState, peers: Iterable[tuple[str, int]], now_s: float) -> set[str]:
-        """Those of some peers, each with its session, who do not have the model."""
-        number, since_s = self._number_of(model), now_s - AGAIN_HEARTBEATS * self.heartbeat_s
-        found = set()
+    def lacking(self, model: ModelState, peers: Iterable[tuple[str, int]], now_s: float) -> list[str]:
+        """Those of some peers, each with its session, who do not have the model, in their order."""
+        number, since_s, sent = self._number_of(model), now_s - AGAIN_HEARTBEATS * self.heartbeat_s, self._sent
+        found = []
         for peer, session in peers:
-            last = self._sent.get(peer)
+            last = sent.get(peer)
             if last is None or last.number != number or last.session != session or last.at_s < since_s:
-                found.add(peer)
+                found.append(peer)
         return found
 
     def not_sent(self, receiver: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from grapevine_agent.merge.geometry import squared_distance, squared_length
+from grapevine_agent.merge.geometry import is_apart
 from grapevine_proto.messages import Vector
 
 MOST_NUMBERS: Final = 65_536
@@ -31,4 +31,4 @@ def has_moved(before: Trace, after: Vector, share: float) -> bool:
     now = trace_of(after)
     if before is now:
         return False
-    return squared_distance(before, now) > share**2 * squared_length(now)
+    return is_apart(before, now, share)

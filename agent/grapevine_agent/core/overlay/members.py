@@ -308,7 +308,8 @@ class Members:
 
     def life_of(self, peer: str) -> int:
         """The session since which a peer has what it got: see `Peer.life`."""
-        return self.peers[peer].life if peer in self.peers else 0
+        known = self.peers.get(peer)
+        return known.life if known is not None else 0
 
     def is_member(self, peer: str) -> bool:
         """Whether this peer was heard, and taken in."""
@@ -332,6 +333,17 @@ class Members:
     def is_alive(self, peer: str, now_s: float) -> bool:
         """Whether a peer can be counted on: a member, online, and not silent while it was listened to."""
         return self.is_member(peer) and self.may_be_there(peer, now_s)
+
+    def taking_part(self, among: Iterable[str], task: str, now_s: float) -> set[str]:
+        """Those of some peers who are alive, and whose announcement names a task. Asked with every update."""
+        peers, sampled, found = self.peers, self.sampled_since_s, set()
+        for peer in among:
+            known = peers.get(peer)
+            if known is None or not (known.is_member and known.online) or known.is_silent:
+                continue
+            if task in known.announcement.tasks and not (peer in sampled and self._is_late(known, now_s)):
+                found.add(peer)
+        return found
 
     def _is_late(self, known: Peer, now_s: float) -> bool:
         since_s = None if known.id in self.suspicion.suspects else self.sampled_since_s.get(known.id)

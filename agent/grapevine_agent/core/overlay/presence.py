@@ -118,7 +118,8 @@ class Presence:
 
     def announce(self, announcement: m.PeerAnnouncement, now: Moment) -> list[Effect]:
         """Say who we are, if that is news to the broker, or soon to be forgotten."""
-        is_known = announcement == self._announced and now.monotonic_s < self._announce_at_s
+        is_same = announcement is self._announced or announcement == self._announced
+        is_known = is_same and now.monotonic_s < self._announce_at_s
         if is_known or not self._is_there:
             return []
         self._announced, self._announce_at_s = announcement, now.monotonic_s + REPEAT_AFTER_S

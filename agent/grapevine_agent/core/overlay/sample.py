@@ -70,6 +70,8 @@ class ListenedTo:
     def change(self, wanted: set[str]) -> list[Effect]:
         """From now on these, and nobody else."""
         held, self.peers = self.peers, wanted
+        if held == wanted:
+            return []
         return [
             *(Unsubscribe(filter=PeerTopic(peer, "heartbeat").below_root()) for peer in sorted(held - wanted)),
             *(Subscribe(filter=PeerTopic(peer, "heartbeat").below_root(), qos=0) for peer in sorted(wanted - held)),

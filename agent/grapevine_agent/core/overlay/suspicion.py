@@ -291,7 +291,7 @@ class Suspicion:
 
     def deadline_s(self) -> float:
         """When there is something to do next."""
-        return min((each.due_s for each in self.suspects.values()), default=math.inf)
+        return min(each.due_s for each in self.suspects.values()) if self.suspects else math.inf
 
     def next_look_s(self) -> float:
         """When somebody in the sample may be late."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from grapevine_agent.merge.geometry import BLOCK64, LARGEST, blocks, store
-from grapevine_agent.merge.voices import BLOCK
+from grapevine_agent.merge.halves import BLOCK
 from grapevine_proto.messages import Vector
 
 ROOM = 1 << 20  # float64 numbers of one block over all vectors: 8 MiB

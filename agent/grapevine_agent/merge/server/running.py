@@ -25,8 +25,9 @@ from typing import Final
 
 import numpy as np
 
+from grapevine_agent.merge.halves import BLOCK, by_halves
 from grapevine_agent.merge.server.interface import MAX_MEMBERS
-from grapevine_agent.merge.voices import BLOCK, bounded_shares, mixed_count, weighted_sum
+from grapevine_agent.merge.voices import bounded_shares, mixed_count, weighted_sum
 from grapevine_proto.messages import Vector
 
 LARGEST_WEIGHT: Final = 1024.0  # that Q reaches before S is scaled; models are below 1e30, float32 ends at 3e38
@@ -57,14 +58,19 @@ class Mean:
 
 def fold(total: Vector, vector: Vector, factor: float, keep: float = 1.0) -> None:
     """`total` ← keep·`total` + factor·`vector`, in place, float32, by blocks: 12 bytes of memory move a number."""
-    scratch = np.empty(min(BLOCK, total.size), np.float32)
     # Without dimensions: NumPy takes them twice as fast as its own scalars.
     by, kept = np.array(factor, np.float32), np.array(keep, np.float32)
-    for start in range(0, total.size, BLOCK):
-        out = total[start : start + BLOCK]
-        if keep != 1.0:
-            np.multiply(out, kept, out=out)
-        np.add(out, np.multiply(vector[start : start + BLOCK], by, out=scratch[: out.size]), out=out)
+
+    def add(first: int, end: int) -> None:
+        scratch = np.empty(min(BLOCK, end - first), np.float32)
+        for start in range(first, end, BLOCK):
+            span = slice(start, min(start + BLOCK, end))
+            out = total[span]
+            if keep != 1.0:
+                np.multiply(out, kept, out=out)
+            np.add(out, np.multiply(vector[span], by, out=scratch[: out.size]), out=out)
+
+    by_halves(total.size, add)
 
 
 def add_to_scaled(total: Vector, vector: Vector, keep: float) -> None:
@@ -73,10 +79,15 @@ def add_to_scaled(total: Vector, vector: Vector, keep: float) -> None:
     A third less time than `fold` where memory is fast, and no scratch.
     """
     kept = np.array(keep, np.float32)
-    for start in range(0, total.size, BLOCK):
-        out = total[start : start + BLOCK]
-        np.multiply(out, kept, out=out)
-        np.add(out, vector[start : start + BLOCK], out=out)
+
+    def add(first: int, end: int) -> None:
+        for start in range(first, end, BLOCK):
+            span = slice(start, min(start + BLOCK, end))
+            out = total[span]
+            np.multiply(out, kept, out=out)
+            np.add(out, vector[span], out=out)
+
+    by_halves(total.size, add)
 
 
 @dataclass

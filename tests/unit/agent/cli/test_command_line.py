@@ -161,7 +161,10 @@ def outcome(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         ("merge --local {here}/m --out {here}/o --set clip=nan", "from 0 to 1e6"),
         ("merge --local {here}/m --out {here}/o --set clip", "write key=value"),
         ("merge --local {here}/m --out {here}/o --set p=-1", "write a number from"),
-        ("broker run --engine rabbit", "embedded or mosquitto"),
+        ("broker run --engine rabbit", "embedded, mosquitto or rumqtt"),
+        ("broker run --engine rumqt", "did you mean 'rumqtt'?"),
+        ("demo --engine rumqt", "did you mean 'rumqtt'?"),
+        ("demo --engine rumqtt --broker mqtt://hub", "leave it out, or leave out --broker"),
         ("broker run --root a/b/c", "one or two levels"),
         ("trust add kitchen", "is no peer id"),
         ("trust add aaaaaaaaaaaaaaaaaaaa --as friend", "must be one of"),
@@ -210,7 +213,7 @@ def test_a_name_that_no_file_can_have_is_told_in_a_line(
 
 def test_the_demo_is_named_where_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "grapevine demo" in str(typer.main.get_command(build_app()).epilog)
-    monkeypatch.setattr("grapevine_agent.cli.entry_points", lambda **_: ())  # as in the Debian package
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())  # as in the Debian package
     said = str(typer.main.get_command(build_app()).epilog)
     assert "demo" not in said
     assert "grapevine init" in said

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = {"numpy", "google.protobuf", "paho", "cryptography", "sqlite3", "torch", "zstandard", "yaml", "psutil"}
+HEAVY = {
+    *("numpy", "google.protobuf", "paho", "cryptography", "sqlite3", "torch", "zstandard", "yaml", "psutil"),
+    *("ssl", "asyncio", "multiprocessing"),
+}
+CONVERTING = {"pydantic", "importlib.metadata", "importlib.resources", "email", "http"}
+OTHERS = {"grapevine_agent.cli.task_commands", "grapevine_agent.cli.review_commands", "grapevine_lab"}
 OWN = {
     *("grapevine_agent.core.agent", "grapevine_agent.service.shell", "grapevine_agent.api"),
     *("grapevine_agent.requests.dispatch", "grapevine_lab.simulator.simulation"),
 }
+SETTINGS = ("grapevine_agent.config.agent_toml", "grapevine_agent.core.settings")
+ASKING = ("grapevine_agent.line", *OTHERS, *CONVERTING)
 SCRIPT = (
     "import json, sys\nfrom grapevine_agent.cli import main\n"
     "try:\n    main()\nexcept SystemExit:\n    pass\n"
@@ -32,15 +39,15 @@ def loaded(folder: Path, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("command", "more"),
     [
-        (("--help",), ("asyncio", "grapevine_agent.config.agent_toml")),
-        (("review", "--help"), ("asyncio", "grapevine_agent.config.agent_toml")),
-        (("task", "watch", "--help"), ("asyncio", "grapevine_agent.config.agent_toml")),
-        (("status",), ("grapevine_agent.line",)),
-        (("peers",), ("grapevine_agent.line",)),
-        (("join", "digits"), ("grapevine_agent.line",)),
-        (("pause",), ("grapevine_agent.line",)),
-        (("events", "--kind", "merged"), ("grapevine_agent.line",)),
-        (("agent", "reload"), ("grapevine_agent.line",)),
+        (("--help",), ("pydantic", *SETTINGS)),
+        (("review", "--help"), (*CONVERTING, *SETTINGS)),
+        (("task", "watch", "--help"), (*CONVERTING, *SETTINGS)),
+        (("status",), (*ASKING, "rich.table")),
+        (("peers",), (*ASKING, "rich.table")),
+        (("join", "digits"), ASKING),
+        (("pause",), ASKING),
+        (("events", "--kind", "merged"), ASKING),
+        (("agent", "reload"), ASKING),
     ],
 )
 def test_a_command_loads_what_it_needs_and_no_more(

@@ -131,9 +131,9 @@ def test_what_was_sent_is_remembered_when_another_broker_comes_and_forgotten_whe
     _, learner = told_to_ada(device)
     told = learner.sending.told
     device.perform(device.core.connected(SESSION, device.moment(), 2))
-    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == []
     device.perform(device.core.lost(device.moment(), 0))
-    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == {ADA}
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == [ADA]
 
 
 def test_what_a_peer_carried_here_is_given_to_brokers_that_give_all_they_retain() -> None:
@@ -205,9 +205,9 @@ def test_what_found_no_room_on_its_way_out_goes_again() -> None:
     task, learner = told_to_ada(device)
     told = learner.sending.told
     device.core.not_sent(task, BEN)
-    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == set()
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == []
     device.core.not_sent(task, ADA)
-    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == {ADA}
+    assert told.lacking(learner.model, [(ADA, 1)], device.now_s) == [ADA]
 
 
 def test_what_gateways_carry_to_a_peer_bounds_the_packets_to_it() -> None:

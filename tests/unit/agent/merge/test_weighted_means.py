@@ -8,7 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.agent.merge.by_hand import merge, voice
 
-from grapevine_agent.merge.voices import BLOCK, bounded_shares, weighted_sum
+from grapevine_agent.merge.halves import BLOCK
+from grapevine_agent.merge.voices import bounded_shares, weighted_sum
 
 
 def test_age_weighted_weighs_by_steps_seen() -> None:

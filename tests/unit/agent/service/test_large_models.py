@@ -341,4 +341,4 @@ async def test_a_bulk_that_finds_no_room_goes_again(tmp_path: Path, monkeypatch:
         service.publish(publish)
         assert service.rejected["no-room"] == 1
         lacking = told.lacking(learner.model, [(PEER.peer_id, 1)], clock.now().monotonic_s)
-        assert lacking == {PEER.peer_id}
+        assert lacking == [PEER.peer_id]

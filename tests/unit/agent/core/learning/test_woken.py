@@ -47,8 +47,8 @@ def test_what_was_sent_just_before_a_sleep_may_not_have_come() -> None:
     told.sent(model, "b", 1, 10.0)
     told.sent(model, "c", 1, 10.0)
     told.doubt(10.0 + DOUBT_HEARTBEATS / 2, "a")
-    assert told.lacking(model, everybody, 12.0) == set(), "long before"
+    assert told.lacking(model, everybody, 12.0) == [], "long before"
     told.doubt(10.0 + DOUBT_HEARTBEATS / 2, "b")
-    assert told.lacking(model, everybody, 12.0) == {"b"}
+    assert told.lacking(model, everybody, 12.0) == ["b"]
     told.doubt(10.0 + DOUBT_HEARTBEATS / 2)
-    assert told.lacking(model, everybody, 12.0) == {"b", "c"}, "we are the one who sleeps"
+    assert told.lacking(model, everybody, 12.0) == ["b", "c"], "we are the one who sleeps"

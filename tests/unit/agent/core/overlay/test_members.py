@@ -367,3 +367,20 @@ def test_a_crowd_that_starts_together_is_whole_after_a_few_intervals(size: int) 
             whole_s = min(whole_s, float(beat))
             break
     assert whole_s < 2 + math.log2(size / FIRST) * 1.6
+
+
+def test_those_who_take_part_are_those_who_are_alive_and_say_so() -> None:
+    members, everybody = crowd(40), names(40)
+    for number, peer in enumerate(everybody):
+        if number % 5 == 0:
+            members.hear_announcement(peer, PeerAnnouncement(tasks=("u",)))
+        if number % 7 == 0:
+            members.hear_state(peer, PeerState(online=False, goodbye=True), 1, 1.0)
+    members.tick(0.0)  # draws whose silence is noticed
+    announce(members, "stranger" + "x" * 12)
+    among = [*everybody, "stranger" + "x" * 12, "nobody"]
+    for now_s in (0.0, 5.0, 1_000.0):
+        for task in ("t", "u"):
+            expected = {p for p in among if members.is_alive(p, now_s) and members.says_it_takes_part(p, task)}
+            assert members.taking_part(among, task, now_s) == expected
+    assert members.taking_part(among, "t", 0.0) != members.taking_part(among, "t", 1_000.0) != set()
