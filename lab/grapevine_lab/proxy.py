@@ -81,7 +81,7 @@ class Counting(Proxy):
         return [self._lead(here[0], there[1], is_up=True), self._lead(there[0], here[1], is_up=False)]
 
     async def _lead(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_up: bool) -> None:
-        with contextlib.suppress(ConnectionError):
+        try:
             while piece := await source.read(_PIECE_BYTES):
                 if is_up:
                     self.num_up += len(piece)
@@ -89,7 +89,10 @@ class Counting(Proxy):
                     self.num_down += len(piece)
                 sink.write(piece)
                 await sink.drain()
-        await close(sink)
+        except ConnectionError:
+            pass  # whoever was there is not any more
+        finally:
+            await close(sink)  # also when the proxy ends before the connection does
 
 
 async def close(sink: asyncio.StreamWriter) -> None:
