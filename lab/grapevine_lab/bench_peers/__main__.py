@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from grapevine_lab.bench_peers.columns import markdown
+from grapevine_lab.bench_peers.columns import item, markdown
 from grapevine_lab.bench_peers.shelf import Folder
 from grapevine_lab.bench_simulator.peers import environments_folder
 from grapevine_lab.bench_simulator.processes import usable_cores
@@ -34,6 +34,7 @@ SIMULATED_NODES, REAL_NODES = (10, 100), (4,)
 ROUNDS, QUICK_ROUNDS, REPEATS = 10, 5, 3
 PATIENCE = Patience(rounds_s=1_200.0, whole_s=1_500.0)  # some need minutes, and all of them are to do the same steps
 TABLE_FILE, RESULTS_FILE = "peers.md", "peers.json"
+QUICK_FOLDER = "quick"
 
 
 def main(
@@ -46,7 +47,10 @@ def main(
     nodes: Annotated[
         list[int] | None, typer.Option(min=2, help="So many nodes; may be repeated. Else 10 and 100, or 4 real ones.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="One run of five rounds.")] = False,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help=f"One run of five rounds; kept apart, in the folder {QUICK_FOLDER} of --out."),
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what is kept.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Measure nothing: make the table of what is kept.")] = False,
     environments: Annotated[
@@ -56,7 +60,9 @@ def main(
     """Measure Grapevine beside its peers, on the same work."""
     wanted = named("--only", only or NAMES, NAMES)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # processes are ended in either case
-    messages, folder = Console(stderr=True, highlight=False, soft_wrap=True), Folder(path=out)
+    messages = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = out / QUICK_FOLDER if quick else out
+    folder = Folder(path=out)
     reports: list[Report] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -72,7 +78,7 @@ def main(
                 reports.append(
                     _measure(systems, works, folder, environments, messages, num_repeats=1 if quick else REPEATS)
                 )
-        _write(folder, wanted, reports)
+        _write(folder, reports)
     except OSError as error:
         end(f"--out: {error.filename or out}: {error.strerror or error}; give another folder")
     except GrapevineError as error:
@@ -105,14 +111,15 @@ def _measure(
     )
 
 
-def _write(folder: Folder, wanted: Sequence[str], reports: Sequence[Report]) -> None:
-    """Make table and JSON of all that is kept. Raises OSError and ConfigError."""
-    set_ups = {system.name: system.set_up for system in SYSTEMS}
-    known = folder.all_of(wanted)
+def _write(folder: Folder, reports: Sequence[Report]) -> None:
+    """Make table and JSON of all that is kept, also of what was not asked for now. Raises OSError and ConfigError."""
+    known = folder.all_of(NAMES)
+    there = {contest.system for contest in known}
+    set_ups = [system.set_up for system in SYSTEMS if system.name in there]
     origin = next((report.origin for report in reports if report.origin), "as in the files")
     machine = next((report.machine for report in reports), f"{len(usable_cores())} cores")
-    whole = Report(contests=known, origin=origin, machine=machine, set_ups=[set_ups[name] for name in wanted])
-    text = "\n".join(_sections(known)) + "\n" + "".join(f"- {line}\n" for line in [*notes(whole)])
+    whole = Report(contests=known, origin=origin, machine=machine, set_ups=set_ups)
+    text = "\n".join(_sections(known)) + "\n" + "".join(map(item, notes(whole)))
     (folder.path / TABLE_FILE).write_text(text, encoding="utf-8")
     (folder.path / RESULTS_FILE).write_text(json.dumps(as_json(whole), indent=1) + "\n", encoding="utf-8")
 

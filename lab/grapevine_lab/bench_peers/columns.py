@@ -67,5 +67,12 @@ def _wire(contest: Contest) -> tuple[str, str]:
     return a_model, _scaled(num_bytes / contest.workload.num_nodes, _KB)
 
 
+def item(line: str) -> str:
+    """A line below the tables; of several, as the end of a log is, all but the first stand as they are."""
+    first, _, others = line.partition("\n")
+    as_it_is = "".join(f"      {each}\n" for each in others.splitlines())
+    return f"- {first}\n" + (f"\n{as_it_is}\n" if as_it_is else "")
+
+
 def _scaled(value: float | None, factor: float) -> str:
     return "" if value is None else number(value * factor)

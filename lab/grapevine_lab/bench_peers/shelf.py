@@ -32,12 +32,15 @@ class Folder:
     def with_what_is_kept(self, contest: Contest) -> Contest:
         """A contest with the runs that are kept of it, if they are of the same versions and the same work.
 
-        That it failed or was skipped is forgotten: it is tried again. Raises ConfigError where the file is damaged.
+        That it failed or was skipped is forgotten: it is tried again. What cannot be run now, for whatever reason,
+        stays as it was, and has that reason. Raises ConfigError where the file is damaged.
         """
         found = kept(self._file(contest.system, contest.workload), contest_of)
         if found is None or (found.workload != contest.workload):
             return contest
-        if contest.skipped or found.versions != contest.versions:
+        if contest.skipped:
+            return replace(found, skipped=contest.skipped, failed="")
+        if found.versions != contest.versions:
             return contest
         return replace(contest, runs=found.runs, weighed=found.weighed)
 

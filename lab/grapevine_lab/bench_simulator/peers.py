@@ -123,16 +123,22 @@ def ensure_installed(peer: Peer, root: Path, say: Say) -> Installed:
         weight = _install(peer, wanted, folder)
         written = {"wanted": wanted, "download_bytes": weight.download_bytes, "installed_bytes": weight.installed_bytes}
         (folder / _DONE).write_text(json.dumps(written), encoding="utf-8")
-    _run([str(python), "-c", peer.probe], f"{peer.requirement} is installed but cannot be imported", PROBE_TIMEOUT_S)
+    complaint = f"{peer.requirement} is installed but cannot be imported"
+    _run([str(python), "-c", peer.probe], complaint, PROBE_TIMEOUT_S, folder=folder)  # some leave files where they are
     named = (*(("torch",) if peer.needs_torch else ()), "numpy", *peer.named)
     weight = Weight(download_bytes=written["download_bytes"], installed_bytes=written["installed_bytes"])
     return Installed(python=python, versions=_versions(python, named), weight=weight)
 
 
 def _install(peer: Peer, wanted: Sequence[str], folder: Path) -> Weight:
-    """Make the environment anew. Raises PeerMissingError."""
+    """Make the environment anew, and weigh it; what an earlier attempt has left is not part of it.
+
+    Raises PeerMissingError.
+    """
     complaint, python = f"{peer.requirement} could not be installed", str(folder / "bin" / "python")
     shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # pip would not install what is there already, and nobody would know what it weighs
+        raise PeerMissingError(f"{complaint}: {folder} cannot be deleted; delete it")
     _run([sys.executable, "-m", "venv", str(folder)], f"{folder} could not be made")
     bare_bytes = bytes_below(folder)
     with tempfile.TemporaryDirectory(prefix="gv-wheels-", dir=folder) as wheels:
@@ -170,9 +176,11 @@ def _versions(python: Path, named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _run(command: Sequence[str], complaint: str, timeout_s: float = INSTALL_TIMEOUT_S) -> str:
+def _run(
+    command: Sequence[str], complaint: str, timeout_s: float = INSTALL_TIMEOUT_S, *, folder: Path | None = None
+) -> str:
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, cwd=folder)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerMissingError(f"{complaint}: {error}") from None
     if ran.returncode != 0:

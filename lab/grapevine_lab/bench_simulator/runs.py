@@ -113,7 +113,8 @@ class Story:
 
         Args:
             line: One line.
-            carried: Bytes that had passed between the nodes when it was said, where somebody counts them.
+            carried: Bytes that had passed between the nodes when it was said, where somebody counts them. A system
+                that counts by itself does so because the lines see nothing of it.
 
         Raises:
             RunFailedError: Its rounds are out of order: one was left out, or told twice.
@@ -127,7 +128,7 @@ class Story:
                     raise RunFailedError(f"it told of round {number} after {len(self.round_ends_s)} rounds")
                 self.round_ends_s.append(moment)
                 told_bytes, models = event.get("bytes"), event.get("models")
-                self.traffic.append(Traffic(num_bytes=told_bytes if carried is None else carried, num_models=models))
+                self.traffic.append(Traffic(num_bytes=carried if told_bytes is None else told_bytes, num_models=models))
             case {"event": "nodes", "pids": [*pids]}:
                 self.node_pids = tuple(pid for pid in pids if isinstance(pid, int))
             case {"event": "learned", "accuracy": int() | float() as accuracy}:
@@ -162,17 +163,7 @@ def run(
     lines: Lines = queue.SimpleQueue()
     started_s = time.monotonic()
     with log.open("wb") as errors:
-        process = subprocess.Popen(
-            command.arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env=_environment(command.environment),
-            cwd=command.folder,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-        )
+        process = _started(command, errors)
         assert process.stdout is not None
         reader = threading.Thread(target=_read, args=(process.stdout, lines, carried))
         reader.start()
@@ -195,6 +186,20 @@ def run(
         node_bytes=weighed.nodes / len(story.node_pids) if story.node_pids and weighed.nodes else None,
         traffic=tuple(story.traffic),
         accuracy=story.accuracy,
+    )
+
+
+def _started(command: Command, errors: IO[bytes]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command.arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=_environment(command.environment),
+        cwd=command.folder,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
 
 

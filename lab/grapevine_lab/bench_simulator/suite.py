@@ -13,6 +13,7 @@ import psutil
 
 from grapevine_lab.bench_simulator.peers import PeerMissingError, Say, Weight
 from grapevine_lab.bench_simulator.processes import usable_cores
+from grapevine_lab.bench_simulator.reasons import publishable
 from grapevine_lab.bench_simulator.runs import Patience, Run, RunFailedError, run
 from grapevine_lab.bench_simulator.systems import Prepared, System
 from grapevine_lab.bench_simulator.wires import wires
@@ -21,7 +22,7 @@ from grapevine_lab.bench_simulator.workload import Workload, write_workload
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """All runs of one system with one workload, and why there are no (more) of them."""
+    """All runs of one system with one workload, and why there are no (more) of them, as it may be published."""
 
     system: str
     workload: Workload
@@ -31,6 +32,10 @@ class Contest:
     weighed: Run | None = None  # the one that was not
     skipped: str = ""
     failed: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("skipped", "failed"):
+            object.__setattr__(self, name, publishable(getattr(self, name)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,5 @@
 """What the comparison with peers does around the systems. How they do, `make bench-peers` measures."""
 
-import dataclasses
 import json
 import os
 import socket
@@ -10,70 +9,15 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from tests.unit.lab.contestants import KILOBYTE, TALKS, TELL, code, measured, system
 
-from grapevine_lab.bench_peers.columns import NOT_SENT, TITLES, markdown, row
-from grapevine_lab.bench_peers.shelf import Folder
 from grapevine_lab.bench_simulator import roster
 from grapevine_lab.bench_simulator.our_agents import Window
 from grapevine_lab.bench_simulator.peer_code import crew, learner
-from grapevine_lab.bench_simulator.peers import Peer, PeerMissingError, Weight, bytes_below, ensure_installed
+from grapevine_lab.bench_simulator.peers import Peer, PeerMissingError, bytes_below, ensure_installed
 from grapevine_lab.bench_simulator.runs import Command, Run, Story, Traffic, run
-from grapevine_lab.bench_simulator.suite import Contest, measure
-from grapevine_lab.bench_simulator.systems import Ports, Prepared, System
 from grapevine_lab.bench_simulator.wires import wires
-from grapevine_lab.bench_simulator.workload import Workload
 from grapevine_lab.fidelity.onlooker import Notes, Passed
-from grapevine_proto.errors import ConfigError
-
-TELL = "import json, os, socket, sys, time\ndef tell(**event): print(json.dumps(event), flush=True)\n"
-WORK = Workload(num_nodes=2, num_samples=10, num_rounds=3)
-KILOBYTE = 1_000
-
-# A hub that takes what comes, and a node that meets it where it is told to: a kilobyte a round.
-TALKS = f"""
-    (listen,), (meet,) = (map(int, os.environ[name].split(",")) for name in ("BENCH_LISTEN", "BENCH_MEET"))
-    hub = socket.create_server(("127.0.0.1", listen))
-    node = socket.create_connection(("127.0.0.1", meet))
-    taken, _ = hub.accept()
-    tell(event="nodes", pids=[os.getpid()])
-    for number in (1, 2, 3):
-        node.sendall(bytes({KILOBYTE}))
-        got = 0
-        while got < {KILOBYTE}:
-            got += len(taken.recv({KILOBYTE}))
-        tell(event="round", round=number, t=float(number), models=2 * number)
-        time.sleep(0.2)
-    tell(event="learned", accuracy=0.5)
-    """
-
-
-def code(text: str) -> list[str]:
-    return [sys.executable, "-c", TELL + textwrap.dedent(text)]
-
-
-def system(name: str, text: str, *, ports: Ports = "none", node_mb: int = 0) -> System:
-    def prepare(_environments: Path, _say: object) -> Prepared:
-        return Prepared(
-            versions={name: "1"},
-            command=lambda _workload, _folder, _plan: Command(arguments=code(text)),
-            weight=Weight(download_bytes=2_000_000, installed_bytes=5_000_000),
-        )
-
-    return System(
-        name=name, set_up=f"how {name} was set up", prepare=prepare, kind="real", ports=ports, node_mb=node_mb
-    )
-
-
-def measured(systems: list[System], folder: Path, *, num_repeats: int = 1) -> list[Contest]:
-    report = measure(
-        systems,
-        [WORK],
-        num_repeats=num_repeats,
-        environments=folder,
-        say=lambda _: None,
-        shelf=Folder(path=folder).shelf,
-    )
-    return report.contests
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +54,7 @@ def test_ports_are_free_and_different_and_lines_before_them_lead_there() -> None
 def test_what_only_the_nodes_can_count_is_taken_from_them() -> None:
     story = Story()
     story.hear('{"event": "round", "round": 1, "t": 1, "bytes": 10, "models": 1}')
-    story.hear('{"event": "round", "round": 2, "t": 2, "bytes": 30, "models": null}')
+    story.hear('{"event": "round", "round": 2, "t": 2, "bytes": 30, "models": null}', carried=0)  # not by these lines
     assert story.traffic == [Traffic(num_bytes=10, num_models=1), Traffic(num_bytes=30)]
     found = Run(started_s=0.0, ready_s=None, round_ends_s=(1.0, 2.0), traffic=tuple(story.traffic))
     assert (found.bytes_a_round, found.models_a_round) == (20.0, None)
@@ -242,71 +186,6 @@ def test_every_system_has_a_name_of_its_own_and_says_how_it_was_set_up() -> None
         assert (each.node_mb > 0) == (each.kind == "real")
 
 
-# --- what is kept -------------------------------------------------------------------------------------
-
-
-def test_what_was_measured_is_read_back_to_the_bit_and_not_measured_again(tmp_path: Path) -> None:
-    first = measured([system("talks", TALKS, ports="one")], tmp_path)
-    assert Folder(path=tmp_path).all_of(["talks"]) == first
-    assert measured([system("talks", "sys.exit('not again')", ports="one")], tmp_path) == first
-    (more,) = measured([system("talks", TALKS, ports="one")], tmp_path, num_repeats=2)
-    assert [more.runs[0], more.weighed] == [first[0].runs[0], first[0].weighed]
-    assert len(more.runs) == 2
-
-
-def test_a_failure_loses_nothing_and_is_tried_again(tmp_path: Path) -> None:
-    (once,) = measured([system("talks", TALKS, ports="one")], tmp_path)
-    (failed,) = measured([system("talks", "sys.exit('it hurts')", ports="one")], tmp_path, num_repeats=2)
-    assert "it hurts" in failed.failed
-    assert failed.runs == once.runs
-    (again,) = measured([system("talks", TALKS, ports="one")], tmp_path, num_repeats=2)
-    assert (again.failed, len(again.runs)) == ("", 2)
-
-
-def test_what_another_version_did_is_measured_again(tmp_path: Path) -> None:
-    folder = Folder(path=tmp_path)
-    old = Contest(
-        system="a", workload=WORK, versions={"a": "1"}, runs=[Run(started_s=0, ready_s=0, round_ends_s=(1, 2))]
-    )
-    folder.keep(old)
-    assert folder.with_what_is_kept(dataclasses.replace(old, runs=[])).runs == old.runs
-    newer = Contest(system="a", workload=WORK, versions={"a": "2"})
-    assert folder.with_what_is_kept(newer) == newer
-    folder.forget(old)
-    assert folder.all_of(["a"]) == []
-
-
-def test_a_damaged_file_is_named_with_the_remedy(tmp_path: Path) -> None:
-    folder = Folder(path=tmp_path)
-    folder.keep(Contest(system="a", workload=WORK))
-    (file,) = tmp_path.glob("*.json")
-    file.write_text('{"system": 3}', encoding="utf-8")
-    with pytest.raises(ConfigError, match="delete it"):
-        folder.all_of(["a"])
-
-
-# --- the table ----------------------------------------------------------------------------------------
-
-
-def test_a_row_has_each_figure_under_its_title(tmp_path: Path) -> None:
-    (contest,) = measured([system("talks", TALKS, ports="one")], tmp_path)
-    cells = dict(zip(TITLES, row(contest), strict=True))
-    assert cells["seconds a round"] == "1.00"
-    assert (cells["bytes a model"], cells["kB a node and round"]) == ("500", "0.500")
-    assert (cells["accuracy"], cells["download, MB"], cells["installed, MB"]) == ("0.500", "2.00", "5.00")
-    lines = markdown([contest]).splitlines()
-    assert {line.count("|") for line in lines} == {len(TITLES) + 1}
-
-
-def test_where_no_model_travels_the_table_says_so_and_where_nothing_ran_it_has_a_word() -> None:
-    still = Run(started_s=0.0, ready_s=None, round_ends_s=(1.0, 2.0), peak_bytes=8_000_000)
-    contest = Contest(system="a", workload=WORK, runs=[still], weighed=still)
-    cells = dict(zip(TITLES, row(contest), strict=True))
-    assert (cells["bytes a model"], cells["PSS a node, MB"], cells["download, MB"]) == (NOT_SENT, "4.00", "")
-    away = dict(zip(TITLES, row(Contest(system="a", workload=WORK, skipped="why")), strict=True))
-    assert (away["seconds a round"], away["accuracy"]) == ("skipped", "")
-
-
 # --- environments -------------------------------------------------------------------------------------
 
 
@@ -332,12 +211,20 @@ def test_an_environment_is_weighed_when_it_is_made_and_not_made_again(
         encoding="utf-8",
     )
     (wheel / "back.py").write_text(textwrap.dedent(BACKEND), encoding="utf-8")
-    tiny = Peer(distribution="tiny", version="1.0", source=str(wheel), probe="import tiny", named=(), needs_torch=False)
+    probe = "import tiny; open('left-behind', 'w').close()"
+    tiny = Peer(distribution="tiny", version="1.0", source=str(wheel), probe=probe, named=(), needs_torch=False)
+    broken_off = tmp_path / "envs" / tiny.folder  # an earlier attempt, with a folder that it worked in
+    (broken_off / "gv-wheels-earlier").mkdir(parents=True)
+    (broken_off / "gv-wheels-earlier" / "tiny").write_bytes(bytes(1_000_000))
+    monkeypatch.chdir(wheel)
     with pytest.raises(PeerMissingError, match="versions"):  # there is no numpy in it
         ensure_installed(tiny, tmp_path / "envs", lambda _: None)
     written = json.loads((tmp_path / "envs" / tiny.folder / "installed.json").read_text(encoding="utf-8"))
     assert 100 < written["download_bytes"] < 10_000
     assert 10_000 < written["installed_bytes"] < 200_000  # as it was unpacked
+    assert (broken_off / "left-behind").exists()  # by the probe
+    assert not (wheel / "left-behind").exists()
+    assert not (broken_off / "gv-wheels-earlier").exists()
     said: list[str] = []
     with pytest.raises(PeerMissingError, match="versions"):
         ensure_installed(tiny, tmp_path / "envs", said.append)

@@ -23,7 +23,7 @@ from typing import Any
 from .learner import Harness
 
 GOODBYE_S = 5.0
-UP_S = 60.0
+UP_S = 180.0
 LISTEN_VARIABLE, MEET_VARIABLE = "BENCH_LISTEN", "BENCH_MEET"
 
 

@@ -33,7 +33,7 @@ from p2pfl.utils.utils import set_standalone_settings  # type: ignore[import-not
 from .crew import LISTEN_VARIABLE, MEET_VARIABLE, ports  # noqa: E402
 from .learner import Harness, LocalTraining, accuracy, read_plan, read_samples  # noqa: E402
 
-MEET_S = 60.0
+MEET_S = 180.0  # all of them import PyTorch at once before
 LATER_S = 600.0  # no node waits longer for the others' end
 POLL_S = 0.01
 

@@ -21,7 +21,7 @@ from quinkgl.network.gossip_node import GossipNode  # type: ignore[import-not-fo
 from .crew import MEET_VARIABLE, ports
 from .learner import Harness, LocalTraining, accuracy, read_plan, read_samples
 
-MEET_S = 60.0
+MEET_S = 180.0  # all of them import PyTorch at once before
 WALK_S = 0.5
 GOSSIP_INTERVAL_S = 30.0  # a node waits no longer for a model; it rarely does
 BESIDE_BYTES = 8  # of a UDP header
