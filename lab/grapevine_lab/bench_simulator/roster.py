@@ -185,7 +185,8 @@ REAL = (
         name="sdflmq",
         set_up=(
             "sdflmq: federated averaging over Mosquitto, with a coordinator and clients that aggregate in a tree, a "
-            "process each. As it comes: models are JSON text, and its loop waits up to a second for a message."
+            "process each; it needs four clients. As it comes: models are JSON text, and its loop waits up to a second "
+            "for a message."
         ),
         prepare=SDFLMQ.prepare,
         kind="real",

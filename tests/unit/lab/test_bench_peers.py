@@ -107,6 +107,15 @@ def test_a_crew_that_loses_a_node_has_failed_and_says_which(tmp_path: Path) -> N
     assert "node 1 has ended after 1 rounds" in ran.stderr
 
 
+def test_a_crew_that_loses_what_it_needs_beside_it_has_failed_and_says_what(tmp_path: Path) -> None:
+    *python, text = crew_of_two(tmp_path)
+    text = text.replace("harness=", "beside={'a broker': subprocess.Popen(['true'])}, harness=")
+    command = [*python, f"import subprocess; {text}"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60)
+    assert ran.returncode == 1
+    assert "a broker has ended before the nodes" in ran.stderr
+
+
 def test_waiting_for_somebody_who_never_listens_ends() -> None:
     with wires(1, counted=False) as ways, pytest.raises(OSError, match="refused"):
         crew.wait_for(ways.listen[0], limit_s=0.0)

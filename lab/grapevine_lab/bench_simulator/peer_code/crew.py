@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -24,6 +24,7 @@ from .learner import Harness
 
 GOODBYE_S = 5.0
 UP_S = 180.0
+BESIDE = -1  # in place of a node's number
 LISTEN_VARIABLE, MEET_VARIABLE = "BENCH_LISTEN", "BENCH_MEET"
 
 
@@ -52,6 +53,7 @@ class Crew:
     plan: str
     num_nodes: int
     harness: Harness
+    beside: Mapping[str, subprocess.Popen[Any]] = field(default_factory=dict)  # they can do nothing without, by name
     _processes: list[subprocess.Popen[str]] = field(default_factory=list)
     _lines: SimpleQueue[tuple[int, str]] = field(default_factory=SimpleQueue)
 
@@ -62,17 +64,21 @@ class Crew:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
             self._processes.append(process)
             threading.Thread(target=self._read, args=(number, process), daemon=True).start()
+        for name, other in self.beside.items():
+            threading.Thread(target=self._wait_for, args=(name, other), daemon=True).start()
         self.harness.nodes([process.pid for process in self._processes])
 
     def hear_all(self, num_rounds: int) -> None:
         """Hear them to the end. A round of the crew is over when the slowest of them has ended it.
 
         Raises:
-            RuntimeError: A node has ended before its rounds were over.
+            RuntimeError: A node, or what they need beside them, has ended before their rounds were over.
         """
         told, said, was_ready = [_Told() for _ in self._processes], 0, False
         while not all(each.accuracy is not None for each in told):
             number, line = self._lines.get()
+            if number == BESIDE:
+                raise RuntimeError(f"{line} has ended before the nodes")
             each = told[number]
             _hear(each, line)
             if each.has_ended and each.accuracy is None:
@@ -96,6 +102,10 @@ class Crew:
         for line in process.stdout:
             self._lines.put((number, line))
         self._lines.put((number, ""))
+
+    def _wait_for(self, name: str, other: subprocess.Popen[Any]) -> None:
+        other.wait()
+        self._lines.put((BESIDE, name))
 
 
 def _hear(told: _Told, line: str) -> None:
@@ -155,10 +165,18 @@ def end_with_parent() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
-def run_crew(module: str, plan: str, *, num_nodes: int, num_rounds: int, harness: Harness) -> None:
-    """Start a crew, hear it to its end, end it."""
+def run_crew(
+    module: str,
+    plan: str,
+    *,
+    num_nodes: int,
+    num_rounds: int,
+    harness: Harness,
+    beside: Mapping[str, subprocess.Popen[Any]] | None = None,
+) -> None:
+    """Start a crew, hear it to its end, end it. `beside` are processes without which it can do nothing, by name."""
     end_with_parent()
-    crew = Crew(module=module, plan=plan, num_nodes=num_nodes, harness=harness)
+    crew = Crew(module=module, plan=plan, num_nodes=num_nodes, harness=harness, beside=beside or {})
     try:
         crew.start()
         crew.hear_all(num_rounds)

@@ -28,10 +28,17 @@ def main(path: str) -> None:
     (port,) = ports(LISTEN_VARIABLE)
     config = Path("mosquitto.conf").absolute()
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n", encoding="utf-8")
-    with started([[os.environ[MOSQUITTO_VARIABLE], "-c", str(config)]]):
+    with started([[os.environ[MOSQUITTO_VARIABLE], "-c", str(config)]]) as (broker,):
         wait_for(port)
-        with started([[sys.executable, "-c", _COORDINATOR, str(port)]]):
-            run_crew("sdflmq_node", path, num_nodes=plan.num_nodes, num_rounds=plan.num_rounds, harness=harness)
+        with started([[sys.executable, "-c", _COORDINATOR, str(port)]]) as (coordinator,):
+            run_crew(
+                "sdflmq_node",
+                path,
+                num_nodes=plan.num_nodes,
+                num_rounds=plan.num_rounds,
+                harness=harness,
+                beside={"the broker": broker, "the coordinator": coordinator},
+            )
 
 
 if __name__ == "__main__":
