@@ -8,6 +8,7 @@ import re
 FOLDERS = "…/"
 HOST = "…"
 ADDRESS = "(an address)"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _ADDRESS = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>,;)\]]+", re.IGNORECASE)
 _PRIVATE = re.compile(  # an IPv4 address of a private network, which no version looks like
     r"(?<![\w.=-])(?:10\.\d{1,3}|192\.168|169\.254|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2}(?::\d+)?(?!\.?\w)"
@@ -20,8 +21,8 @@ _IN_ROOT = re.compile(r"(?<![\w.~/…-])/(?:home|root|tmp|work)\b(?!/)")
 
 
 def publishable(reason: str) -> str:
-    """The same reason with paths reduced to their last part, and without addresses of other machines or our name."""
-    text = _ADDRESS.sub(ADDRESS, reason)
+    """The same reason, of paths the last part, without colours, our name, and addresses of other machines."""
+    text = _ADDRESS.sub(ADDRESS, _COLOUR.sub("", reason))
     text = _PRIVATE.sub(ADDRESS, _NAMED_HOST.sub(f"'{HOST}'", text))
     text = _IN_ROOT.sub(FOLDERS, _FOLDERS.sub(FOLDERS, text))
     names = {platform.node(), platform.node().partition(".")[0]} - {"", "localhost"}

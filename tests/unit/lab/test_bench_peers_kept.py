@@ -130,6 +130,7 @@ def test_measuring_one_system_leaves_the_others_in_the_table(tmp_path: Path, mon
         ("cannot connect to 10.1.2.3:8080", "cannot connect to (an address)"),
         ("node of here-7.inside ended", "node of … ended"),
         ("node of here-7: ended", "node of …: ended"),
+        ("\x1b[92mINFO\x1b[0m: up", "INFO: up"),
         # Nothing in these is of this machine.
         ("sdflmq==0.1.0.6 needs numpy<2/3, and/or torch", "sdflmq==0.1.0.6 needs numpy<2/3, and/or torch"),
         ("nobody listens on 127.0.0.1:1883 of there-7", "nobody listens on 127.0.0.1:1883 of there-7"),
