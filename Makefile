@@ -8,7 +8,7 @@ PROTOS := proto/grapevine_proto/wire.proto proto/grapevine_proto/program.proto p
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-e2e check proto bench bench-compare bench-table bench-simulator deb images testbed clean
+.PHONY: help setup demo test test-unit test-e2e check proto bench bench-compare bench-table bench-simulator bench-peers deb images testbed clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -59,10 +59,13 @@ bench-compare: setup ## measure the commit BASE beside what is checked out, in t
 bench-table: setup ## write README.md's table from docs/results/bench.json (ARGS=--measure: measure it first)
 	$(BIN)/python -m grapevine_lab.bench.readme $(ARGS)
 
-bench-simulator: setup ## measure the simulator, beside Flower's and gossipy (installs them apart)
+bench-simulator: setup ## measure the simulator, beside others (installs them apart)
 	$(BIN)/python -m grapevine_lab.bench --only training_throughput --only evaluation_throughput
 	$(BIN)/python -m grapevine_lab.bench_simulator
 	$(BIN)/python -m grapevine_lab.bench_simulator.growth
+
+bench-peers: setup ## measure Grapevine beside its peers of today (installs each apart: 10 GB; an hour); PEERS_ARGS="--quick --only p2pfl"
+	$(BIN)/python -m grapevine_lab.bench_peers $(PEERS_ARGS)
 
 # Debian's own Python, not that of the environment: the package runs with it. TORCH_INDEX: where PyTorch is for the CPU alone.
 DEB_PYTHON ?= /usr/bin/python3

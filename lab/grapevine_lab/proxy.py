@@ -13,6 +13,7 @@ from typing import Final, TypeAlias, TypeVar
 
 START_S: Final = 10.0
 HERE: Final = "127.0.0.1"
+_PIECE_BYTES: Final = 65_536
 
 Ends: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -66,6 +67,32 @@ class Proxy(ABC):
             task = asyncio.create_task(way)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+
+@dataclass
+class Counting(Proxy):
+    """Hands on what comes, and counts it: `num_up` bytes towards the port `to`, `num_down` the other way."""
+
+    num_up: int = field(default=0, init=False)
+    num_down: int = field(default=0, init=False)
+
+    def ways(self, here: Ends, there: Ends) -> list[Coroutine[None, None, None]]:
+        """Both directions, as they come."""
+        return [self._lead(here[0], there[1], is_up=True), self._lead(there[0], here[1], is_up=False)]
+
+    async def _lead(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_up: bool) -> None:
+        try:
+            while piece := await source.read(_PIECE_BYTES):
+                if is_up:
+                    self.num_up += len(piece)
+                else:
+                    self.num_down += len(piece)
+                sink.write(piece)
+                await sink.drain()
+        except ConnectionError:
+            pass  # whoever was there is not any more
+        finally:
+            await close(sink)  # also when the proxy ends before the connection does
 
 
 async def close(sink: asyncio.StreamWriter) -> None:

@@ -13,10 +13,9 @@ The owner joins the digits. Counted are rounds, the service's and the trainer's 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +44,7 @@ from grapevine_lab.bench.service import (
     wait_until,
     write_config,
 )
-from grapevine_lab.proxy import Ends, Proxy, close, running
+from grapevine_lab.proxy import Counting, running
 from grapevine_proto.errors import GrapevineError
 from grapevine_tasks.built import BuiltTask
 
@@ -62,7 +61,6 @@ START_DEADLINE_S = 60.0
 NUM_WINDOWS, WINDOW_S = 3, 30.0
 LEARN_S = 60.0
 DAY_S = 86_400.0
-_PIECE_BYTES = 65_536
 _MEGABYTES = 1e-6
 
 missing = why_no_mosquitto
@@ -71,28 +69,6 @@ missing = why_no_mosquitto
 def missing_for_learning() -> str:
     """Why a board cannot be played here; empty if it can."""
     return why_no_mosquitto() or why_no_quota()
-
-
-@dataclass
-class _Counting(Proxy):
-    """Hands on what comes, and counts it."""
-
-    num_up: int = 0
-    num_down: int = 0
-
-    def ways(self, here: Ends, there: Ends) -> list[Coroutine[None, None, None]]:
-        return [self._lead(here[0], there[1], is_up=True), self._lead(there[0], here[1], is_up=False)]
-
-    async def _lead(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_up: bool) -> None:
-        with contextlib.suppress(ConnectionError):
-            while piece := await source.read(_PIECE_BYTES):
-                if is_up:
-                    self.num_up += len(piece)
-                else:
-                    self.num_down += len(piece)
-                sink.write(piece)
-                await sink.drain()
-        await close(sink)
 
 
 @dataclass
@@ -151,7 +127,7 @@ def _start_figures(seen: list[tuple[float, float]]) -> list[Figure]:
     ]
 
 
-async def _idle(folder: Path, line: _Counting, built: BuiltTask, num_peers: int) -> _Window:
+async def _idle(folder: Path, line: Counting, built: BuiltTask, num_peers: int) -> _Window:
     """The service over the line that counts, the crowd past it. Alone, the crowd has said nothing."""
     directly = f"mqtt://127.0.0.1:{line.to}"
     num, heartbeat_s = num_peers or 1 + NUM_REVIEWERS, MqttConfig().heartbeat_s
@@ -167,7 +143,7 @@ async def _idle(folder: Path, line: _Counting, built: BuiltTask, num_peers: int)
             return await _watch(process, line)
 
 
-async def _watch(process: psutil.Process, line: _Counting) -> _Window:
+async def _watch(process: psutil.Process, line: Counting) -> _Window:
     seen = _Window()
     for _ in range(NUM_WINDOWS):
         began_s, used_s, wake_ups = time.monotonic(), cpu_s(process), _wake_ups(process)
@@ -204,9 +180,9 @@ def _idle_figures(seen: _Window, where: str) -> list[Figure]:
 
 
 @contextmanager
-def _counted_broker() -> Iterator[_Counting]:
+def _counted_broker() -> Iterator[Counting]:
     """A line to a broker of its own that counts."""
-    with start_broker("mosquitto") as broker, running(_Counting(urlsplit(broker.url).port or 0)) as line:
+    with start_broker("mosquitto") as broker, running(Counting(urlsplit(broker.url).port or 0)) as line:
         yield line
 
 

@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 
 from grapevine_lab.bench_simulator.peers import environments_folder
+from grapevine_lab.bench_simulator.roster import SIMULATED
 from grapevine_lab.bench_simulator.suite import measure
-from grapevine_lab.bench_simulator.systems import SYSTEMS
 from grapevine_lab.bench_simulator.table import as_json, print_table
 from grapevine_lab.bench_simulator.workload import MODELS, workload_of
+from grapevine_lab.kept_tables import named
 
-NAMES = tuple(system.name for system in SYSTEMS)
+NAMES = tuple(system.name for system in SIMULATED)
 DEFAULT_NODES = (10, 100)
 MIN_NODES = 2
 
@@ -40,17 +41,15 @@ def main(
     ] = None,
     as_json_: Annotated[bool, typer.Option("--json", help="Answer with JSON.")] = False,
 ) -> None:
-    """Measure our simulator beside Flower's and gossipy, on the same work."""
-    if unknown := [name for name in only or () if name not in NAMES]:
-        msg = f"there is no system {unknown[0]!r}: choose one of {', '.join(NAMES)}"
-        raise typer.BadParameter(msg, param_hint="--only")
+    """Measure our simulator beside others, on the same work."""
+    wanted = named("--only", only or NAMES, NAMES)
     chosen = [known for known in MODELS if known == model]
     if not chosen:
         msg = f"there is no model {model!r}: choose {' or '.join(MODELS)}"
         raise typer.BadParameter(msg, param_hint="--model")
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
     report = measure(
-        [system for system in SYSTEMS if not only or system.name in only],
+        [system for system in SIMULATED if system.name in wanted],
         [workload_of(number, model=chosen[0], num_rounds=rounds) for number in nodes or DEFAULT_NODES],
         num_repeats=repeats,
         environments=environments or environments_folder(),

@@ -14,6 +14,7 @@ from grapevine_proto import distribution
 
 DATA_KIND = "mnist-28x28"
 NUM_EVALUATED = 10  # nodes, once the rounds are over
+LEAST_INTERVAL_S = 0.01  # no task's rounds are shorter
 _PEER_CODE = Path(__file__).parent / "peer_code"
 _NEEDED = "grapevine_lab.simulator.results"
 
@@ -44,7 +45,7 @@ loss = "cross-entropy"
 metric = "accuracy"
 batch_size = {batch_size}
 steps_per_round = {num_steps}
-round_interval_s = 1.0
+round_interval_s = {interval_s}
 
 [training.optimiser]
 name = "sgd"
@@ -112,6 +113,13 @@ def check_ours() -> None:
         raise PeerMissingError(f"the simulator cannot be imported ({last}): {distribution.to_add_extra('lab')}")
 
 
+def run_agents(workload: Workload, folder: Path, samples: Path) -> list[str]:
+    """The same for real agents over Mosquitto; a round may follow the one before at once."""
+    write_task(folder / "task", workload, interval_s=LEAST_INTERVAL_S)
+    scenario = write_scenario(folder / "benchmark.toml", workload, samples)
+    return [sys.executable, "-m", "grapevine_lab.bench_simulator.our_agents", str(scenario), str(workload.num_rounds)]
+
+
 def run_ours(workload: Workload, folder: Path, samples: Path) -> list[str]:
     """Write task and scenario to `folder`; return the command line that simulates them and tells of rounds."""
     write_task(folder / "task", workload)
@@ -135,7 +143,7 @@ def write_scenario(path: Path, workload: Workload, samples: Path) -> Path:
     return path
 
 
-def write_task(folder: Path, workload: Workload) -> Path:
+def write_task(folder: Path, workload: Workload, *, interval_s: float = 1.0) -> Path:
     """Write the workload as a task, with the very model that the peers train; return its folder."""
     folder.mkdir(parents=True)
     shutil.copy(_PEER_CODE / f"{workload.model}.py", folder / "model.py")
@@ -147,6 +155,7 @@ def write_task(folder: Path, workload: Workload) -> Path:
         batch_size=workload.batch_size,
         num_steps=workload.num_steps,
         learning_rate=workload.learning_rate,
+        interval_s=interval_s,
     )
     (folder / "task.toml").write_text(text, encoding="utf-8")
     return folder

@@ -1,8 +1,8 @@
 """The peers' own virtual environments: made once, kept below the user's cache.
 
-An environment is named after the peer and its version, e.g. `~/.cache/grapevine/bench/flwr-1.29.0`. PyTorch, where it
-is needed, is the version that this project itself is tested with, and is installed first, so that no peer chooses
-another.
+An environment is named after the peer and its version, e.g. `~/.cache/grapevine/bench/flwr-1.42.0`. PyTorch, where it
+is needed, is the version that this project itself is tested with: a peer that would have another cannot be installed.
+Everything is downloaded as wheels first, which are weighed and thrown away once they are unpacked.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from grapevine_proto import distribution
 from grapevine_proto.errors import GrapevineError
@@ -26,7 +28,7 @@ INSTALL_TIMEOUT_S = 1_800.0
 PROBE_TIMEOUT_S = 120.0
 _DONE = "installed.json"  # written last: what is in the environment
 _CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"  # there in a checkout only
-_PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1")
+_PIP_OPTIONS = ("--quiet", "--disable-pip-version-check", "--retries", "1")
 
 
 class PeerMissingError(GrapevineError):
@@ -35,7 +37,11 @@ class PeerMissingError(GrapevineError):
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A package that we compare with, at the version that it is compared at."""
+    """A package that we compare with, at the version that it is compared at.
+
+    `also` are packages that it imports without saying so. `source` is what is installed under its name where that is
+    no release: a folder, or nothing.
+    """
 
     distribution: str
     version: str
@@ -43,16 +49,31 @@ class Peer:
     probe: str  # imports what a run will import
     named: tuple[str, ...]  # distributions whose versions belong beside the figures
     needs_torch: bool = True
+    also: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def requirement(self) -> str:
         """As pip wants it."""
-        return f"{self.distribution}{f'[{self.extra}]' if self.extra else ''}=={self.version}"
+        named = f"{self.distribution}{f'[{self.extra}]' if self.extra else ''}"
+        return f"{named} @ file://{self.source}" if self.source else f"{named}=={self.version}"
 
     @property
     def folder(self) -> str:
         """Of its environment."""
-        return f"{self.distribution}-{self.version}{'' if self.needs_torch else '-without-torch'}"
+        extra = f"-{self.extra}" if self.source and self.extra else ""
+        return f"{self.distribution}-{self.version}{extra}{'' if self.needs_torch else '-without-torch'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weight:
+    """What an environment costs whoever wants one: bytes to download (wheels, dependencies too), and bytes on disk.
+
+    Neither has the environment's own interpreter and pip in it. None: it was made before anybody weighed it.
+    """
+
+    download_bytes: int | None = None
+    installed_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +82,7 @@ class Installed:
 
     python: Path
     versions: dict[str, str]
+    weight: Weight = Weight()
 
 
 def environments_folder() -> Path:
@@ -94,24 +116,58 @@ def ensure_installed(peer: Peer, root: Path, say: Say) -> Installed:
     """
     folder = root / peer.folder
     python = folder / "bin" / "python"
-    wanted = [*([torch_requirement()] if peer.needs_torch else []), peer.requirement]
-    if _installed(folder) != wanted:
+    wanted = [*([torch_requirement()] if peer.needs_torch else []), peer.requirement, *peer.also]
+    written = _installed(folder)
+    if written.get("wanted") != wanted:
         say(f"installing {' and '.join(wanted)} into {folder}")
-        shutil.rmtree(folder, ignore_errors=True)
-        _run([sys.executable, "-m", "venv", str(folder)], f"{folder} could not be made")
-        for requirements in ([wanted[:1]] if peer.needs_torch else []) + [wanted]:
-            _run([str(python), *_PIP, *requirements], f"{peer.requirement} could not be installed")
-        (folder / _DONE).write_text(json.dumps(wanted), encoding="utf-8")
-    _run([str(python), "-c", peer.probe], f"{peer.requirement} is installed but cannot be imported", PROBE_TIMEOUT_S)
+        weight = _install(peer, wanted, folder)
+        written = {"wanted": wanted, "download_bytes": weight.download_bytes, "installed_bytes": weight.installed_bytes}
+        (folder / _DONE).write_text(json.dumps(written), encoding="utf-8")
+    complaint = f"{peer.requirement} is installed but cannot be imported"
+    _run([str(python), "-c", peer.probe], complaint, PROBE_TIMEOUT_S, folder=folder)  # some leave files where they are
     named = (*(("torch",) if peer.needs_torch else ()), "numpy", *peer.named)
-    return Installed(python=python, versions=_versions(python, named))
+    weight = Weight(download_bytes=written["download_bytes"], installed_bytes=written["installed_bytes"])
+    return Installed(python=python, versions=_versions(python, named), weight=weight)
 
 
-def _installed(folder: Path) -> object:
+def _install(peer: Peer, wanted: Sequence[str], folder: Path) -> Weight:
+    """Make the environment anew, and weigh it; what an earlier attempt has left is not part of it.
+
+    Raises PeerMissingError.
+    """
+    complaint, python = f"{peer.requirement} could not be installed", str(folder / "bin" / "python")
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # pip would not install what is there already, and nobody would know what it weighs
+        raise PeerMissingError(f"{complaint}: {folder} cannot be deleted; delete it")
+    _run([sys.executable, "-m", "venv", str(folder)], f"{folder} could not be made")
+    bare_bytes = bytes_below(folder)
+    with tempfile.TemporaryDirectory(prefix="gv-wheels-", dir=folder) as wheels:
+        # In one call, so that a peer which cannot have this PyTorch says so, and downloads no other.
+        _run([python, "-m", "pip", "wheel", *_PIP_OPTIONS, "--wheel-dir", wheels, *wanted], complaint)
+        download_bytes = bytes_below(Path(wheels))
+        names = [_in_wheels(peer, requirement) for requirement in wanted]
+        found = ("--no-index", "--find-links", wheels)
+        _run([python, "-m", "pip", "install", *_PIP_OPTIONS, *found, *names], complaint)
+    return Weight(download_bytes=download_bytes, installed_bytes=bytes_below(folder) - bare_bytes)
+
+
+def _in_wheels(peer: Peer, requirement: str) -> str:
+    """A requirement once it lies among the wheels: what came of a folder has a name there."""
+    return f"{peer.distribution}{f'[{peer.extra}]' if peer.extra else ''}" if "@" in requirement else requirement
+
+
+def bytes_below(folder: Path) -> int:
+    """What all files of a folder have in them; a link is itself alone."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+
+
+def _installed(folder: Path) -> dict[str, Any]:
+    """What was written when the environment was done; nothing where that was by another version of this module."""
     try:
-        return json.loads((folder / _DONE).read_text(encoding="utf-8"))
+        written = json.loads((folder / _DONE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
+        return {}
+    return written if isinstance(written, dict) and written.keys() >= {"download_bytes", "installed_bytes"} else {}
 
 
 def _versions(python: Path, named: Sequence[str]) -> dict[str, str]:
@@ -120,9 +176,11 @@ def _versions(python: Path, named: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _run(command: Sequence[str], complaint: str, timeout_s: float = INSTALL_TIMEOUT_S) -> str:
+def _run(
+    command: Sequence[str], complaint: str, timeout_s: float = INSTALL_TIMEOUT_S, *, folder: Path | None = None
+) -> str:
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
+        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s, cwd=folder)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PeerMissingError(f"{complaint}: {error}") from None
     if ran.returncode != 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psutil
 
@@ -18,6 +20,18 @@ def usable_cores() -> list[int]:
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """Bytes of memory: of a process and all that it started, and of those among them that are nodes."""
+
+    whole: int = 0
+    nodes: int = 0  # with what each of them started
+
+    def or_more(self, other: Weighed) -> Weighed:
+        """The larger of both."""
+        return Weighed(whole=max(self.whole, other.whole), nodes=max(self.nodes, other.nodes))
 
 
 class ProcessTree:
@@ -37,10 +51,11 @@ class ProcessTree:
             with contextlib.suppress(psutil.NoSuchProcess):
                 self._root.cpu_affinity(usable_cores()[:num_cores])
 
-    def memory_bytes(self) -> int:
+    def weigh(self, node_pids: Sequence[int] = ()) -> Weighed:
         """The memory that is theirs alone plus their shares of what they share; where Linux is not, the sum of RSS."""
         self.look()
-        return sum(_memory_bytes(process) for process in self._seen.values())
+        found = {process.pid: _memory_bytes(process) for process in self._seen.values()}
+        return Weighed(whole=sum(found.values()), nodes=sum(found.get(pid, 0) for pid in _with_descendants(node_pids)))
 
     def end(self) -> None:
         """Ask the first one to end, give it a while, then kill whoever is left."""
@@ -63,6 +78,14 @@ class ProcessTree:
         for key, process in list(self._seen.items()):
             if not process.is_running():
                 del self._seen[key]
+
+
+def _with_descendants(pids: Sequence[int]) -> set[int]:
+    found = set(pids)
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found.update(child.pid for child in psutil.Process(pid).children(recursive=True))
+    return found
 
 
 def _memory_bytes(process: psutil.Process) -> int:

@@ -102,8 +102,13 @@ def _plain(contest: Contest) -> dict[str, Any]:
         "system": contest.system,
         "workload": dataclasses.asdict(contest.workload),
         "versions": contest.versions,
+        "download_bytes": contest.weight.download_bytes,
+        "installed_bytes": contest.weight.installed_bytes,
         "runs": [_plain_run(run) for run in contest.runs],
         "peak_bytes": contest.weighed.peak_bytes if contest.weighed else None,
+        "node_bytes": contest.weighed.node_bytes if contest.weighed else None,
+        "bytes_a_round": contest.weighed.bytes_a_round if contest.weighed else None,
+        "models_a_round": contest.weighed.models_a_round if contest.weighed else None,
         **reasons,
     }
 

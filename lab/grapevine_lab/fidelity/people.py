@@ -81,11 +81,13 @@ def make_people(
     settings: CoreSettings,
     shares: Sequence[Samples],
     contract: DataContract,
+    shortest_round_s: float | None = None,
 ) -> People:
     """Make keys, data files and configurations below `folder`: an agent for each share.
 
     `urls` are of all brokers. `places` says at which of them each agent is, none: all at the first; the others are at
     all of them. `settings` are those of a simulated node: what can be configured is configured alike.
+    `shortest_round_s` is what agents allow where that is not what they allow by themselves.
     """
     everywhere = tuple(range(len(urls)))
     written = Settings.of(settings, root)
@@ -111,6 +113,7 @@ def make_people(
             gateway=gateway,
             trusted=trusted,
             data_kind=contract.kind if share is not None else "",
+            shortest_round_s=shortest_round_s,
         )
         return Person(name=name, peer_id=peer_id, config=config)
 
@@ -137,15 +140,18 @@ def write_config(
     trusted: Sequence[str] = (),
     data_kind: str = "",
     governor: Mapping[str, object] | None = None,
+    shortest_round_s: float | None = None,
 ) -> Path:
     """Write the `agent.toml` of one process into its folder `place`, beside the samples if it has a kind of them."""
     joined: dict[str, object] = {"connect": "all", "gateway": gateway} if len(urls) > 1 else {}
     review: dict[str, object] = {"approvals": settings.approvals, "trusted": list(trusted)}
+    limits: dict[str, object] = {"threads": THREADS, "save_every_s": settings.save_every_s}
+    limits |= {} if shortest_round_s is None else {"round_interval_s": shortest_round_s}
     tables: list[tuple[str, Mapping[str, object]]] = [
         ("[agent]", {"name": name, "state_dir": "state", "profile": settings.profile, "consent": consent}),
         ("[mqtt]", {"brokers": list(urls), "root": settings.root, "heartbeat_s": settings.heartbeat_s} | joined),
         ("[review]", review | ({"renew": True} if settings.renew else {})),
-        ("[limits]", {"threads": THREADS, "save_every_s": settings.save_every_s}),
+        ("[limits]", limits),
     ]
     if governor:
         tables.append(("[governor]", governor))

@@ -12,7 +12,7 @@ import secrets
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from grapevine_agent.control.client import call
 from grapevine_broker.mosquitto import MosquittoBroker
 from grapevine_lab.demo.children import Children
 from grapevine_lab.demo.guarding import guarded
-from grapevine_lab.fidelity.onlooker import Onlooker, Passed
+from grapevine_lab.fidelity.onlooker import Notes, Onlooker, Passed
 from grapevine_lab.fidelity.people import People, Person, make_people
 from grapevine_lab.simulator.brokers import BrokerPlan, Places
 from grapevine_lab.simulator.experiment import Prepared, begin
@@ -32,6 +32,7 @@ from grapevine_tasks.built import write_built
 Say: TypeAlias = Callable[[str], None]
 Status: TypeAlias = dict[str, Any]
 
+HERE = "mqtt://127.0.0.1:{port}"
 ROOT_PREFIX = "grapevine/fidelity-"
 READY_S = 90.0  # for each step before learning begins, on a slow and busy machine
 LATE_FACTOR = 6.0  # a run is given up after so many times the time that its rounds should take …
@@ -58,7 +59,20 @@ class RealRun:
     servers: tuple[str, ...] = ()  # peers that aggregate: what they say is received, too
 
 
-def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None = None) -> RealRun:
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How a real run is set up and followed, where that is not as usual."""
+
+    port: int = 0  # of its one broker; 0: a free one
+    meet_port: int = 0  # where everybody reaches that broker; 0: there
+    shortest_round_s: float | None = None  # that agents allow; None: as they have it by themselves
+    started: Callable[[Sequence[int]], None] = lambda _pids: None  # told the agents' processes
+    enough: Callable[[Notes], bool] | None = None  # asked whenever something was heard; None: the scenario's rounds
+
+
+def run_real(
+    prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None = None, setting: Setting | None = None
+) -> RealRun:
     """Run a scenario that was found comparable, for one seed, on Mosquitto.
 
     Args:
@@ -66,36 +80,40 @@ def run_real(prepared: Prepared, seed: int, *, say: Say, keep_logs: Path | None 
         seed: Of the partition, as in the simulation. Agents draw the rest themselves.
         say: Is told how far it is.
         keep_logs: A folder for the processes' logs if it fails.
+        setting: What is not as usual.
 
     Raises:
         BrokerError: There is no Mosquitto on this machine.
         GrapevineError: A process ended, or did not do its part in time.
     """
-    return asyncio.run(_run(prepared, seed, say, keep_logs))
+    return asyncio.run(_run(prepared, seed, say, keep_logs, setting or Setting()))
 
 
-async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) -> RealRun:
+async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None, setting: Setting) -> RealRun:
     with tempfile.TemporaryDirectory(prefix="grapevine-fidelity-") as name, ExitStack() as brokers:
-        urls = [_url_at(brokers.enter_context(_broker(plan)).url, plan) for plan in prepared.scenario.brokers]
+        urls = [
+            _url_at(brokers.enter_context(_broker(plan, setting.port)).url, plan) for plan in prepared.scenario.brokers
+        ]
         folder = Path(name)
         root = ROOT_PREFIX + secrets.token_hex(4)
         simulated = begin(prepared, seed)
         people = await asyncio.to_thread(
             make_people,
             folder,
-            urls=urls,
+            urls=[HERE.format(port=setting.meet_port)] if setting.meet_port else urls,
             places=prepared.scenario.nodes.brokers,
             gateways=prepared.scenario.nodes.gateways,
             root=root,
             settings=simulated.world.devices[0].settings,
             shares=simulated.samples,
             contract=simulated.manifest.data,
+            shortest_round_s=setting.shortest_round_s,
         )
         write_built(prepared.built, folder, folder / "task")
         (folder / "logs").mkdir()
         children = Children(folder / "logs", {"TMPDIR": name})
         onlooker = Onlooker(urls, root)
-        story = _Story(prepared, seed, folder, people, children, onlooker, say)
+        story = _Story(prepared, seed, folder, people, children, onlooker, say, setting)
         listening = asyncio.create_task(onlooker.run(), name="onlooker")
         watching = asyncio.create_task(children.watch(), name="watch")
         try:
@@ -111,9 +129,11 @@ async def _run(prepared: Prepared, seed: int, say: Say, keep_logs: Path | None) 
             await children.end_all()
 
 
-def _broker(plan: BrokerPlan) -> MosquittoBroker:
+def _broker(plan: BrokerPlan, port: int) -> MosquittoBroker:
     """A Mosquitto with the limit that the scenario's broker has."""
-    return MosquittoBroker(max_packet_bytes=plan.packet_limit_bytes) if plan.packet_limit_bytes else MosquittoBroker()
+    if plan.packet_limit_bytes:
+        return MosquittoBroker(port=port, max_packet_bytes=plan.packet_limit_bytes)
+    return MosquittoBroker(port=port)
 
 
 def _url_at(url: str, plan: BrokerPlan) -> str:
@@ -133,6 +153,7 @@ class _Story:
         children: Children,
         onlooker: Onlooker,
         say: Say,
+        setting: Setting,
     ) -> None:
         self._scenario = prepared.scenario
         self._interval_s = prepared.built.draft.training.round_interval_s
@@ -142,6 +163,7 @@ class _Story:
         self._children = children
         self._onlooker = onlooker
         self._say = say
+        self._setting = setting
 
     async def tell(self) -> RealRun:
         people, began_s = self._people, time.monotonic()
@@ -150,6 +172,7 @@ class _Story:
         self._say(f"seed {self._seed}: {len(people.all)} real agents start")
         for person in people.all:
             await self._children.start(person.name, ["grapevine_agent", "agent", "run", "--config", str(person.config)])
+        self._setting.started(self._children.running_pids[-len(people.agents) :])
         num_others = len(people.all) - 1
         await self._all_of(people.all, lambda status: status["peers"]["alive"] >= num_others, "meet all the others")
         await self._publish()
@@ -191,13 +214,15 @@ class _Story:
 
     async def _learn(self) -> bool:
         """Wait until every agent has its rounds behind it; whether they all had them in time."""
-        notes, rounds = self._onlooker.notes, self._scenario.rounds
+        notes, rounds, waits_for = self._onlooker.notes, self._scenario.rounds, self._setting.enough
         peers = [agent.peer_id for agent in self._people.agents]
         limit_s = READY_S + max(LEAST_LIMIT_S, LATE_FACTOR * rounds * self._interval_s)
         told = -1
         with suppress(TimeoutError):
             async with asyncio.timeout(limit_s):
-                while (least := min(notes.rounds.get(peer, -1) for peer in peers)) < rounds:
+                while (least := min(notes.rounds.get(peer, -1) for peer in peers)) < rounds or waits_for is not None:
+                    if waits_for is not None and waits_for(notes):
+                        return True
                     if least >= 0 and least // 10 > told:
                         told = least // 10
                         self._say(f"seed {self._seed}: round {least} of {rounds}")

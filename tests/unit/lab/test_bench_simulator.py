@@ -351,7 +351,7 @@ def test_json_keeps_every_round_of_every_run(report: Report) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--only", "flour"], "no system 'flour'"),
+        (["--only", "flour"], "'flour' is not known; did you mean flower?"),
         (["--model", "rnn"], "no model 'rnn'"),
         (["--nodes", "1"], "'--nodes'"),
     ],
