@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,16 +24,19 @@ from grapevine_lab.fidelity.real import RealRun, Setting, run_real
 from grapevine_lab.simulator.experiment import Prepared, prepare
 from grapevine_lab.simulator.scenario import read_scenario
 
-Tell = Callable[[int, int], None]  # of a round that has ended, and how many models had crossed a line by then
+Tell = Callable[[int, int, float], None]  # of a round, how many models had crossed a line when it ended, and that time
 
 
 @dataclass(kw_only=True)
 class Window:
-    """Counts the rounds of all from the moment on when each has trained once."""
+    """Counts the rounds of all from the moment on when each has trained once.
+
+    A time is that on the wall when the message was made which shows it: it may be heard late, and many at once.
+    """
 
     num_agents: int
     num_rounds: int
-    begun: Callable[[], None]
+    begun: Callable[[float], None]  # told when
     tell: Tell
     _trained: dict[str, int] = field(default_factory=dict)  # by whom, and how often
     _before: dict[str, int] = field(default_factory=dict)  # … when the window began
@@ -43,18 +47,21 @@ class Window:
     def is_over(self, notes: Notes) -> bool:
         """Take what was heard since; whether there have been enough rounds."""
         for passed in notes.passed[self._num_heard :]:
+            self._num_heard += 1
             self._take(passed)
-        self._num_heard = len(notes.passed)
+            self._tell_of_rounds(passed.t_s)
+        return self._num_told == self.num_rounds
+
+    def _tell_of_rounds(self, now_s: float) -> None:
         if not self._before:
             if len(self._trained) < self.num_agents:
-                return False
+                return
             self._before = dict(self._trained)
-            self.begun()
+            self.begun(now_s)
         ended = min(self._trained[peer] - before for peer, before in self._before.items())
         while self._num_told < min(ended, self.num_rounds):
             self._num_told += 1
-            self.tell(self._num_told, self._num_models)
-        return self._num_told == self.num_rounds
+            self.tell(self._num_told, self._num_models, now_s)
 
     def _take(self, passed: Passed) -> None:
         if version := passed.versions.get(passed.sender, 0):
@@ -73,8 +80,8 @@ def main(scenario: Path, num_rounds: int) -> None:
     window = Window(
         num_agents=prepared.scenario.nodes.num,
         num_rounds=num_rounds,
-        begun=harness.ready,
-        tell=lambda number, models: harness.round_ended(number, models=models),
+        begun=lambda at_s: harness.ready(at_s=_steady(at_s)),
+        tell=lambda number, models, at_s: harness.round_ended(number, models=models, at_s=_steady(at_s)),
     )
     _run(prepared, replace(setting, started=lambda pids: harness.nodes(list(pids)), enough=window.is_over))
     limited = prepare(read_scenario(scenario, changes=[f"task.training.num_rounds={num_rounds}"]))
@@ -92,6 +99,11 @@ def accuracy(found: RealRun) -> float | None:
 def _run(prepared: Prepared, setting: Setting) -> RealRun:
     with tempfile.TemporaryDirectory(prefix="gv-agents-") as folder:
         return run_real(prepared, prepared.scenario.seed, say=_say, keep_logs=Path(folder), setting=setting)
+
+
+def _steady(wall_s: float) -> float:
+    """The same moment by the clock that the harness goes by."""
+    return wall_s - time.time() + time.monotonic()
 
 
 def _say(text: str) -> None:

@@ -139,32 +139,32 @@ def test_what_a_process_tells_in_a_file_is_handed_on_up_to_its_last_word(tmp_pat
     assert "it has ended before its rounds were over" in ran.stderr
 
 
-def passed(sender: str, version: int) -> Passed:
-    return Passed(t_s=0.0, sender=sender, leaf="inbox", num_bytes=1, versions={sender: version, "another": 9})
+def passed(sender: str, version: int, t_s: float = 0.0) -> Passed:
+    return Passed(t_s=t_s, sender=sender, leaf="inbox", num_bytes=1, versions={sender: version, "another": 9})
 
 
 def test_rounds_of_real_agents_count_from_when_each_has_trained_and_end_with_the_slowest() -> None:
-    told: list[tuple[int, int]] = []
-    begun: list[bool] = []
+    told: list[tuple[int, int, float]] = []
+    begun: list[float] = []
     window = Window(
         num_agents=2,
         num_rounds=2,
-        begun=lambda: begun.append(True),
-        tell=lambda number, models: told.append((number, models)),
+        begun=begun.append,
+        tell=lambda *round_: told.append(round_),
     )
     notes = Notes(root="gv")
     notes.passed += [passed("early", 40), passed("early", 0)]  # the last one has never trained
     assert not window.is_over(notes)
     assert not begun
-    notes.passed.append(passed("late", 1))
+    notes.passed.append(passed("late", 1, 5.0))
     assert not window.is_over(notes)
-    assert (begun, told) == ([True], [])
-    notes.passed += [passed("late", 3), passed("early", 41)]
+    assert (begun, told) == ([5.0], [])
+    notes.passed += [passed("late", 3, 6.0), passed("early", 41, 6.5)]
     assert not window.is_over(notes)
-    assert told == [(1, 8)]  # four models, each to the broker and from it
-    notes.passed.append(passed("early", 50))
+    assert told == [(1, 8, 6.5)]  # four models, each to the broker and from it
+    notes.passed += [passed("early", 50, 7.0), passed("late", 9, 8.0)]  # heard at once
     assert window.is_over(notes)
-    assert told == [(1, 8), (2, 10)]
+    assert told == [(1, 8, 6.5), (2, 10, 7.0)]
 
 
 # --- what is skipped ----------------------------------------------------------------------------------

@@ -146,23 +146,27 @@ class Harness:
                     raise RuntimeError("it has ended before its rounds were over")
                 time.sleep(FOLLOW_S)
 
-    def ready(self) -> None:
-        """The first round begins."""
-        self._tell(event="ready", t=time.monotonic())
+    def ready(self, *, at_s: float | None = None) -> None:
+        """The first round begins, now or at a CLOCK_MONOTONIC."""
+        self._tell(event="ready", t=time.monotonic() if at_s is None else at_s)
 
     def nodes(self, pids: list[int]) -> None:
         """Each node is a process of its own: one of these."""
         self._tell(event="nodes", pids=pids)
 
-    def round_ended(self, number: int, *, models: int | None = None, num_bytes: int | None = None) -> None:
+    def round_ended(
+        self, number: int, *, models: int | None = None, num_bytes: int | None = None, at_s: float | None = None
+    ) -> None:
         """A round has ended; the first is number 1.
 
         Args:
             number: Of the round.
             models: How often a model has crossed a line between nodes, since the run began.
             num_bytes: What has been sent since then, where only the nodes themselves can count it.
+            at_s: When it ended, by CLOCK_MONOTONIC, if that was not just now.
         """
-        self._tell(event="round", round=number, t=time.monotonic(), models=models, bytes=num_bytes)
+        moment = time.monotonic() if at_s is None else at_s
+        self._tell(event="round", round=number, t=moment, models=models, bytes=num_bytes)
 
     def learned(self, accuracy: float) -> None:
         """All rounds have ended, and the model, or the mean of the models, is as good as that."""
