@@ -64,7 +64,7 @@ bench-simulator: setup ## measure the simulator, beside others (installs them ap
 	$(BIN)/python -m grapevine_lab.bench_simulator
 	$(BIN)/python -m grapevine_lab.bench_simulator.growth
 
-bench-peers: setup ## measure Grapevine beside its peers of today (installs each apart: 10 GB; an hour); PEERS_ARGS="--quick --only p2pfl"
+bench-peers: setup ## measure Grapevine beside its peers of today (installs each apart: 10 GB; two hours); PEERS_ARGS="--quick --only p2pfl"
 	$(BIN)/python -m grapevine_lab.bench_peers $(PEERS_ARGS)
 
 # Debian's own Python, not that of the environment: the package runs with it. TORCH_INDEX: where PyTorch is for the CPU alone.
