@@ -65,6 +65,8 @@ def main(
     folder = Folder(path=out)
     reports: list[Report] = []
     try:
+        if table and not folder.all_of(NAMES):
+            end(f"--table: nothing that was measured is kept in {out}; leave --table out to measure, or give its --out")
         out.mkdir(parents=True, exist_ok=True)
         if fresh and not table:
             for contest in folder.all_of(wanted):

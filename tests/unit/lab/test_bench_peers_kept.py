@@ -3,6 +3,8 @@
 import dataclasses
 import platform
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -156,6 +158,15 @@ def test_why_a_system_was_skipped_or_failed_is_kept_without_paths(tmp_path: Path
 def test_the_end_of_a_log_stands_below_the_table_as_it_is() -> None:
     assert item("one line") == "- one line\n"
     assert item("it failed:\n| x |\n  y") == "- it failed:\n\n      | x |\n        y\n\n"
+
+
+def test_a_table_of_nothing_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    command = [sys.executable, "-m", "grapevine_lab.bench_peers", "--table", "--out", str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"nothing that was measured is kept in {there}" in done.stderr
+    assert not there.exists()
 
 
 # --- the table ----------------------------------------------------------------------------------------
